@@ -1,0 +1,128 @@
+"""Every exception the appliance raises on purpose (DESIGN.md, Exceptions and codes).
+
+Each family answers one question: whose fault is it, and what can be done.
+Exit codes are not here; the command line gives them out in one table.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ApplianceError(Exception):
+    """Something the operator has to know. Never raised bare: raise a family.
+
+    `message` names the thing, what was expected and what came instead;
+    `reason` is a stable kebab-case word for --json; `next_step` says what to do.
+    """
+
+    default_reason: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, reason: str | None = None, next_step: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.reason = reason or self.default_reason
+        self.next_step = next_step
+
+
+class VerificationError(ApplianceError):
+    """The bytes are wrong."""
+
+    default_reason = "verification"
+
+
+class MalformedError(VerificationError):
+    """The bytes are not in the one form they must have."""
+
+    default_reason = "malformed"
+
+
+class SignatureError(VerificationError):
+    """A signature that had to verify does not."""
+
+    default_reason = "signature"
+
+
+class ProofError(VerificationError):
+    """A Merkle proof, or a tile, does not lead to the root it must."""
+
+    default_reason = "proof"
+
+
+class DigestError(VerificationError):
+    """Bytes do not have the digest by which they were named."""
+
+    default_reason = "digest"
+
+
+class LimitError(VerificationError):
+    """Input larger, deeper or more numerous than anything legitimate."""
+
+    default_reason = "limit"
+
+
+class DivergenceError(ApplianceError):
+    """A log signed two trees that cannot both be true.
+
+    `evidence_id` names the row where both notes were made durable before this was raised.
+    """
+
+    default_reason = "divergence"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        next_step: str = "",
+        evidence_id: int | None = None,
+    ) -> None:
+        super().__init__(message, reason=reason, next_step=next_step)
+        self.evidence_id = evidence_id
+
+
+class IncompleteError(ApplianceError):
+    """We do not hold enough to say yes or no."""
+
+    default_reason = "incomplete"
+
+
+class StoreError(ApplianceError):
+    """The store is full, corrupt, read-only, or from a newer version."""
+
+    default_reason = "store"
+
+
+class RemoteError(ApplianceError):
+    """A server could not be reached, or asked us to wait."""
+
+    default_reason = "remote"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        next_step: str = "",
+        retry_after: float | None = None,  # seconds the server asked us to wait
+    ) -> None:
+        super().__init__(message, reason=reason, next_step=next_step)
+        self.retry_after = retry_after
+
+
+class RefusedError(ApplianceError):
+    """A policy, ours or theirs, says no."""
+
+    default_reason = "refused"
+
+
+class ConfigError(ApplianceError):
+    """The configuration contradicts itself or the schema."""
+
+    default_reason = "config"
+
+
+class LockedError(ApplianceError):
+    """Another run holds the home's lock."""
+
+    default_reason = "locked"

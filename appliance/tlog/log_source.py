@@ -1,0 +1,30 @@
+"""Where the bytes of one log come from: a server, a transfer bundle, a simulator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from appliance.tlog.tile import EntryBundle, Tile
+
+
+class LogSource(Protocol):
+    """One log's checkpoint, tiles and entry bundles. Nothing it returns is trusted.
+
+    Every method raises RemoteError if the other side cannot answer now,
+    IncompleteError if this source never had the thing, and MalformedError or
+    LimitError if what came is not even of the right shape.
+    """
+
+    @property
+    def description(self) -> str:
+        """Where this is, for messages and evidence: a URL or a file name."""
+
+    def checkpoint(self) -> bytes:
+        """Return the newest signed note it offers."""
+
+    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
+        """Yield each wanted tile, width x 32 bytes, in any order, as they come."""
+
+    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
+        """Yield each wanted entry bundle, decoded and bounded, in any order, as they come."""

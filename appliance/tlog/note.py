@@ -1,0 +1,188 @@
+"""Signed notes: parse, open, sign (c2sp.org/signed-note, WIRE.md 1.1).
+
+A note is a text ending in a newline, an empty line, and signature lines:
+
+    text LF LF (— SP name SP base64(key id, 4 bytes || signature) LF)+
+
+What is signed is the text with its last newline, without the empty line. Parsing
+believes nothing; opening returns the text only if at least one key we know signed it.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from appliance.errors import LimitError, MalformedError, SignatureError
+from appliance.tlog.note_keys import (
+    KEY_ID_BYTES,
+    KeyType,
+    VerifierKey,
+    check_key_name,
+    ed25519_key,
+)
+from appliance.tlog.strict_base64 import decode_base64
+
+MAX_NOTE_BYTES: Final = 256 * 1024
+MAX_SIGNATURES: Final = 100
+_SIGNATURE_START: Final = "\N{EM DASH} "
+_SKEY_START: Final = "PRIVATE+KEY+"
+
+
+@dataclass(frozen=True, slots=True)
+class NoteSignature:
+    """One signature line, not yet verified."""
+
+    name: str
+    key_id: bytes  # 4 bytes
+    signature: bytes  # at least 1 byte, without the key id
+
+    @property
+    def line(self) -> str:
+        """The line as it stands in a note, with its newline."""
+        encoded = b64encode(self.key_id + self.signature).decode()
+        return f"{_SIGNATURE_START}{self.name} {encoded}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A note that parsed. Nothing is verified."""
+
+    text: str  # ends in a newline
+    signatures: tuple[NoteSignature, ...]  # in order, repeated ones included
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedNote:
+    """A note that at least one known key signed."""
+
+    text: str  # what was signed
+    signers: tuple[VerifierKey, ...]  # the known keys that did, each once, in order
+    raw: bytes  # the note byte for byte, unknown signatures included
+
+
+def parse_note(raw: bytes) -> Note:
+    """Parse a note, believing none of it.
+
+    Raises LimitError if it is over 256 KiB or has over 100 signatures, and
+    MalformedError unless it has the one form of a note.
+    """
+    if len(raw) > MAX_NOTE_BYTES:
+        raise LimitError(f"a note has at most {MAX_NOTE_BYTES} bytes, this has {len(raw)}")
+    try:
+        whole = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedError(f"note is not UTF-8 at byte {error.start}") from error
+    if any(char < " " and char != "\n" for char in whole):
+        raise MalformedError("note holds a control character")
+    text, separator, block = whole.rpartition("\n\n")
+    if not separator or not text or not block.endswith("\n"):
+        raise MalformedError("note is not text, an empty line and signature lines")
+    lines = block.removesuffix("\n").split("\n")
+    if len(lines) > MAX_SIGNATURES:
+        raise LimitError(f"a note has at most {MAX_SIGNATURES} signatures, this has {len(lines)}")
+    return Note(text + "\n", tuple(_parse_signature_line(line) for line in lines))
+
+
+def _parse_signature_line(line: str) -> NoteSignature:
+    name, separator, encoded = line.removeprefix(_SIGNATURE_START).partition(" ")
+    if not line.startswith(_SIGNATURE_START) or not separator:
+        raise MalformedError(f"not a signature line: {line[:80]!r}")
+    check_key_name(name)
+    blob = decode_base64(encoded, f"signature of {name[:80]!r}")
+    if len(blob) <= KEY_ID_BYTES:
+        raise MalformedError(f"signature of {name[:80]!r} has only {len(blob)} bytes")
+    return NoteSignature(name, blob[:KEY_ID_BYTES], blob[KEY_ID_BYTES:])
+
+
+def open_note(raw: bytes, keys: Sequence[VerifierKey]) -> OpenedNote:
+    """Open a note: return its text and which of `keys` signed it.
+
+    A signature by a key we do not know is ignored; so is a second one by the same
+    key. Raises SignatureError if a known key's signature does not verify (reason
+    bad-signature) or none of the keys signed (reason unknown-signer), and
+    MalformedError or LimitError as parse_note does.
+    """
+    note = parse_note(raw)
+    signed_text = note.text.encode()
+    by_identity = {(key.name, key.key_id): key for key in keys}
+    signers: list[VerifierKey] = []
+    for signature in note.signatures:
+        key = by_identity.get((signature.name, signature.key_id))
+        if key is None or key in signers:
+            continue
+        if not key.signed(signed_text, signature.signature):
+            raise SignatureError(
+                f"signature of {key.name} (key id {key.key_id.hex()}) does not verify",
+                reason="bad-signature",
+            )
+        signers.append(key)
+    if not signers:
+        got = ", ".join(f"{one.name}+{one.key_id.hex()}" for one in note.signatures)
+        expected = ", ".join(f"{key.name}+{key.key_id.hex()}" for key in keys) or "no key"
+        raise SignatureError(
+            f"nobody we know signed: expected {expected}, got {got}", reason="unknown-signer"
+        )
+    return OpenedNote(note.text, tuple(signers), raw)
+
+
+def add_signatures(text: str, signatures: Sequence[NoteSignature]) -> bytes:
+    """Join a text and its signatures to a note; raises ValueError if the text cannot be one."""
+    if not text.endswith("\n") or text == "\n":
+        raise ValueError("a note's text ends in a newline")
+    return (text + "\n" + "".join(one.line for one in signatures)).encode()
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SigningKey:
+    """An Ed25519 key that signs notes. Never printed: its repr shows only the name."""
+
+    name: str
+    seed: bytes  # 32 bytes, secret
+
+    def __repr__(self) -> str:
+        return f"SigningKey({self.name!r})"
+
+    @property
+    def verifier(self) -> VerifierKey:
+        """The public half."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        private = Ed25519PrivateKey.from_private_bytes(self.seed)
+        return ed25519_key(self.name, private.public_key().public_bytes_raw())
+
+    @property
+    def skey(self) -> str:
+        """The secret one-line text form, PRIVATE+KEY+name+id+key."""
+        blob = b64encode(bytes([KeyType.ED25519.value]) + self.seed).decode()
+        return f"{_SKEY_START}{self.name}+{self.verifier.key_id.hex()}+{blob}"
+
+    def sign(self, text: str) -> NoteSignature:
+        """Sign a note text (which ends in a newline)."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+        private = Ed25519PrivateKey.from_private_bytes(self.seed)
+        return NoteSignature(self.name, self.verifier.key_id, private.sign(text.encode()))
+
+
+def parse_signing_key(text: str) -> SigningKey:
+    """Parse a secret key line made by SigningKey.skey; raises MalformedError, never quoting it."""
+    name, _, rest = text.removeprefix(_SKEY_START).partition("+")
+    _, _, encoded = rest.partition("+")
+    try:
+        blob = decode_base64(encoded)
+    except MalformedError:
+        blob = b""
+    if not text.startswith(_SKEY_START) or len(blob) != 33 or blob[0] != KeyType.ED25519.value:
+        raise MalformedError("not a private key line (expected PRIVATE+KEY+name+id+key)")
+    key = SigningKey(name, blob[1:])
+    if key.skey != text:
+        raise MalformedError("not a private key line: its key id does not match")
+    return key
+
+
+def sign_note(text: str, signers: Sequence[SigningKey]) -> bytes:
+    """Sign `text` with each key and return the note."""
+    return add_signatures(text, [signer.sign(text) for signer in signers])

@@ -1,0 +1,222 @@
+"""The keys that sign notes: their ids, their text forms, what they verify (WIRE.md 1.2, 1.3).
+
+A signer is known by its name and its key id together. How the id is made differs by kind
+of key, and for Rekor v1 by the server's generation; nothing else in the project computes it.
+"""
+
+from __future__ import annotations
+
+import enum
+from base64 import b64encode
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+
+from appliance.errors import MalformedError
+from appliance.tlog.strict_base64 import decode_base64
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+
+
+class KeyType(enum.Enum):
+    """The type byte of a signed-note key."""
+
+    ED25519 = 0x01
+    ECDSA = 0x02
+    COSIGNATURE = 0x04  # Ed25519 over a timestamped checkpoint
+    RSA = 0xFF  # rekor-tiles' own
+
+
+ED25519_KEY_BYTES: Final = 32
+KEY_ID_BYTES: Final = 4
+_SPKI_ED25519: Final = bytes.fromhex("302a300506032b6570032100")  # DER up to the raw key
+_RSA_LABEL: Final = b"PKIX-RSA-PKCS#1v1.5"
+_PRIME: Final = 2**255 - 19
+_ORDER_8_Y: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
+# y coordinates of the eight points of low order: under such a key anybody can sign.
+_LOW_ORDER_Y: Final = frozenset({0, 1, _PRIME - 1, _ORDER_8_Y, _PRIME - _ORDER_8_Y})
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierKey:
+    """A key whose signature lines we believe. Make one with the functions of this module."""
+
+    name: str  # as on its signature lines
+    key_type: KeyType
+    key: bytes  # raw 32 bytes for Ed25519 and cosignatures, else SubjectPublicKeyInfo DER
+    log_id: bytes  # 32 bytes: the whole hash of which the key id is the start
+    prehash: str = ""  # sha256, sha384 or sha512 for ECDSA and RSA
+
+    @property
+    def key_id(self) -> bytes:
+        """The four bytes that stand before each signature."""
+        return self.log_id[:KEY_ID_BYTES]
+
+    @property
+    def vkey(self) -> str:
+        """The one-line text form, name+id+key."""
+        blob = b64encode(bytes([self.key_type.value]) + self.key).decode()
+        return f"{self.name}+{self.key_id.hex()}+{blob}"
+
+    @property
+    def spki(self) -> bytes:
+        """The key as SubjectPublicKeyInfo DER."""
+        if self.key_type in (KeyType.ED25519, KeyType.COSIGNATURE):
+            return _SPKI_ED25519 + self.key
+        return self.key
+
+    def signed(self, text: bytes, signature: bytes) -> bool:
+        """Whether `signature` (without the key id) is this key's over `text`.
+
+        For a cosignature key `signature` starts with its timestamp, and `text` is the
+        checkpoint's.
+        """
+        from cryptography.exceptions import InvalidSignature
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+
+        if self.key_type is KeyType.COSIGNATURE:
+            if len(signature) != 8 + 64:
+                return False
+            stamp, signature = int.from_bytes(signature[:8]), signature[8:]
+            text = f"cosignature/v1\ntime {stamp}\n".encode() + text
+        prehash = {"sha384": hashes.SHA384, "sha512": hashes.SHA512}.get(
+            self.prehash, hashes.SHA256
+        )()
+        try:
+            key = load_spki(self.spki)
+            if isinstance(key, ed25519.Ed25519PublicKey):
+                key.verify(signature, text)
+            elif isinstance(key, ec.EllipticCurvePublicKey):
+                key.verify(signature, text, ec.ECDSA(prehash))
+            elif isinstance(key, rsa.RSAPublicKey):
+                key.verify(signature, text, padding.PKCS1v15(), prehash)
+        except InvalidSignature:
+            return False
+        return True
+
+
+def parse_vkey(text: str) -> VerifierKey:
+    """Parse a verifier key line (name+id+base64).
+
+    Raises MalformedError unless it is the one spelling of a key we can use, and its
+    id is the hash of it.
+    """
+    try:
+        name, key_id, encoded = text.split("+", 2)
+    except ValueError as error:
+        raise MalformedError(f"verifier key {text[:200]!r}: expected name+id+key") from error
+    blob = decode_base64(encoded, f"verifier key {name[:80]!r}")
+    check_key_name(name)
+    kind, key = blob[:1], blob[1:]
+    if kind in (b"\x01", b"\x04"):
+        parsed = ed25519_key(name, key, KeyType(kind[0]))
+    elif kind == b"\x02":
+        parsed = _spki_key(name, key, hash_name=False)
+        if parsed.key_type is not KeyType.ECDSA:
+            raise MalformedError(f"verifier key {name!r}: type 2 is ECDSA, the key is not")
+    else:
+        raise MalformedError(
+            f"verifier key {name!r}: expected type 1, 2 or 4, got {kind.hex() or 'nothing'}"
+        )
+    if parsed.vkey != text:
+        raise MalformedError(
+            f"verifier key {name!r}: expected key id {parsed.key_id.hex()}, got {key_id[:40]!r}"
+        )
+    return parsed
+
+
+def ed25519_key(name: str, raw: bytes, key_type: KeyType = KeyType.ED25519) -> VerifierKey:
+    """Make a key from 32 raw bytes; raises MalformedError for a wrong length or low order."""
+    check_key_name(name)
+    _check_ed25519(raw, name)
+    hashed = name.encode() + b"\n" + bytes([key_type.value]) + raw
+    return VerifierKey(name, key_type, raw, sha256(hashed).digest())
+
+
+def log_key(origin: str, spki: bytes) -> VerifierKey:
+    """Make the key of a Rekor v2 log: an Ed25519 or RSA id hashes the origin, ECDSA does not."""
+    return _spki_key(origin, spki, hash_name=True)
+
+
+def rekor_v1_key(name: str, spki: bytes) -> VerifierKey:
+    """Make the key of a Rekor v1 log: whatever the key, the id is SHA-256(SPKI)."""
+    key = _spki_key(name, spki, hash_name=False)
+    # v1 signs with SHA-256 on every curve.
+    prehash = "sha256" if key.prehash else ""
+    return VerifierKey(key.name, key.key_type, key.key, key.log_id, prehash)
+
+
+def _spki_key(name: str, spki: bytes, *, hash_name: bool) -> VerifierKey:
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+    check_key_name(name)
+    key = load_spki(spki)
+    prefix = name.encode() + b"\n"
+    bare_id = sha256(spki).digest()
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        raw = key.public_bytes_raw()
+        _check_ed25519(raw, name)
+        log_id = sha256(prefix + b"\x01" + raw).digest() if hash_name else bare_id
+        return VerifierKey(name, KeyType.ED25519, raw, log_id)
+    if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVE_PREHASH:
+        return VerifierKey(name, KeyType.ECDSA, spki, bare_id, _CURVE_PREHASH[key.curve.name])
+    if isinstance(key, rsa.RSAPublicKey):
+        log_id = sha256(prefix + b"\xff" + _RSA_LABEL + spki).digest() if hash_name else bare_id
+        return VerifierKey(name, KeyType.RSA, spki, log_id, "sha256")
+    raise MalformedError(
+        f"key of {name!r}: expected Ed25519, P-256, P-384, P-521 or RSA, got {type(key).__name__}"
+    )
+
+
+_CURVE_PREHASH: Final = {"secp256r1": "sha256", "secp384r1": "sha384", "secp521r1": "sha512"}
+
+
+def load_spki(spki: bytes) -> PublicKeyTypes:
+    """Load SubjectPublicKeyInfo DER; raises MalformedError if it is not that."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    try:
+        return load_der_public_key(spki)
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise MalformedError(f"not a public key (SPKI DER): {spki[:24].hex()}") from error
+
+
+def load_public_key_file(data: bytes) -> bytes:
+    """Return the SPKI DER inside a PEM or DER public key file, re-encoded canonically.
+
+    Raises MalformedError if it holds no public key.
+    """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        PublicFormat,
+        load_pem_public_key,
+    )
+
+    if data.lstrip().startswith(b"-----BEGIN"):
+        try:
+            key = load_pem_public_key(data)
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise MalformedError("not a PEM public key (expected BEGIN PUBLIC KEY)") from error
+    else:
+        key = load_spki(data)
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def check_key_name(name: str) -> None:
+    """Raise MalformedError unless `name` may stand on a signature line."""
+    if not name or "+" in name or not name.isprintable() or any(map(str.isspace, name)):
+        raise MalformedError(f"not a key name (no spaces, no +): {name[:80]!r}")
+
+
+def _check_ed25519(raw: bytes, name: str) -> None:
+    if len(raw) != ED25519_KEY_BYTES:
+        raise MalformedError(f"key of {name!r}: expected 32 bytes, got {len(raw)}")
+    y = int.from_bytes(raw, "little") & (2**255 - 1)
+    if y % _PRIME in _LOW_ORDER_Y:
+        raise MalformedError(
+            f"key of {name!r} has low order: anybody can sign for it", reason="low-order-key"
+        )

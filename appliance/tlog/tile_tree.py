@@ -1,0 +1,168 @@
+"""Tiles authenticated, one by one, under a tree head (WIRE.md 7.2, THREATS.md decision 7).
+
+The partial tiles of a tree hold its peaks, so together they hash to its root, every byte
+of them. A full tile's hashes have one root, and that is a hash of the tile above. So each
+tile is authenticated by its parent, and the topmost by the tree head. There is no other
+way for a hash to get into a proof here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from appliance.errors import MalformedError, ProofError
+from appliance.tlog.merkle import HASH_BYTES, Hash, TreeHead, fold_peaks, perfect_root
+from appliance.tlog.proof import (
+    NodeId,
+    build_proof,
+    consistency_plan,
+    inclusion_plan,
+    perfect_nodes,
+    range_root,
+)
+from appliance.tlog.tile import HEIGHT, WIDTH, Tile, edge_tiles, tile_at
+
+ReadTiles = Callable[[Sequence[Tile]], Mapping[Tile, bytes]]
+
+
+class TileTree:
+    """One tree, seen through tiles that nobody trusts until they are authenticated here."""
+
+    def __init__(self, head: TreeHead) -> None:
+        self.head = head
+        self._tiles: dict[tuple[int, int], bytes] = {}  # authenticated, by (level, index)
+
+    @property
+    def edge(self) -> tuple[Tile, ...]:
+        """The partial tiles, which must be added first and together."""
+        return edge_tiles(self.head.tree_size)
+
+    def add_edge(self, data: Mapping[Tile, bytes]) -> None:
+        """Authenticate the tiles of `edge` against the tree head.
+
+        Raises MalformedError for a tile of the wrong length, ProofError if together
+        they do not hash to the root.
+        """
+        tiles = {tile: _sized(tile, data[tile]) for tile in self.edge}
+        peaks = [
+            perfect_root(_node_bytes(tiles[tile], tile, node))
+            for tile in self.edge
+            for node in perfect_nodes(range(tile.index * WIDTH, tile.index * WIDTH + tile.width))
+        ]
+        root = fold_peaks(peaks)
+        if root != self.head.root_hash:
+            raise ProofError(
+                f"right edge of tree {self.head.tree_size} ({', '.join(t.path for t in tiles)}): "
+                f"expected root {self.head.root_hash.hex()}, got {root.hex()}",
+                reason="tile",
+            )
+        for tile, tile_data in tiles.items():
+            self._tiles[tile.level, tile.index] = tile_data
+
+    def add(self, tile: Tile, data: bytes) -> None:
+        """Authenticate one full tile against its parent, which must have been added.
+
+        Raises MalformedError for a wrong length, ProofError if it is not the tile that
+        the parent names, LookupError if the parent is not here (a caller's bug).
+        """
+        expected = self._parent_hash(tile)
+        root = perfect_root(_sized(tile, data))
+        if root != expected:
+            raise ProofError(
+                f"{tile.path}: expected root {expected.hex()}, got {root.hex()}", reason="tile"
+            )
+        self._tiles[tile.level, tile.index] = data
+
+    def has(self, tile: Tile) -> bool:
+        """Whether the tile at this place is authenticated."""
+        return (tile.level, tile.index) in self._tiles
+
+    def forget(self, tiles: Iterable[Tile]) -> None:
+        """Drop tiles that no later one needs, so that a long sync stays small."""
+        for tile in tiles:
+            self._tiles.pop((tile.level, tile.index), None)
+
+    def tile(self, tile: Tile) -> bytes:
+        """Return an authenticated tile; raises LookupError if it is not here."""
+        return self._tiles[tile.level, tile.index]
+
+    def parents(self, tile: Tile) -> tuple[Tile, ...]:
+        """List the tiles that authenticate `tile`, topmost first, `tile` itself last."""
+        chain = [tile]
+        while chain[-1].is_full:  # what a full tile hashes to is always in a tile above
+            above = chain[-1]
+            chain.append(tile_at(above.level + 1, above.index // WIDTH, self.head.tree_size))
+        return tuple(reversed(chain))
+
+    def load(self, tiles: Iterable[Tile], read: ReadTiles) -> None:
+        """Read and authenticate `tiles` and all that their authentication needs.
+
+        One read for the edge, then one a level. Raises what `read`, `add_edge` and
+        `add` raise.
+        """
+        if self.head.tree_size and not all(map(self.has, self.edge)):
+            self.add_edge(read(self.edge))
+        wanted = {one for tile in tiles for one in self.parents(tile) if not self.has(one)}
+        for level in sorted({tile.level for tile in wanted}, reverse=True):
+            row = sorted(tile for tile in wanted if tile.level == level)
+            for tile, data in read(row).items():
+                self.add(tile, data)
+
+    def node_tile(self, node: NodeId) -> Tile:
+        """Return the tile that holds the hashes a perfect node is made of."""
+        level = node.height // HEIGHT
+        first = node.index << (node.height % HEIGHT)
+        return tile_at(level, first // WIDTH, self.head.tree_size)
+
+    def node(self, node: NodeId) -> Hash:
+        """Return the hash of a perfect node; raises LookupError if its tile is not here."""
+        tile = self.node_tile(node)
+        first = NodeId(node.height % HEIGHT, node.index)
+        return perfect_root(_node_bytes(self._tiles[tile.level, tile.index], tile, first))
+
+    def _parent_hash(self, tile: Tile) -> Hash:
+        if not tile.is_full:
+            raise ValueError(f"{tile.path} belongs to the edge")
+        return self.node(NodeId(HEIGHT * (tile.level + 1), tile.index))
+
+    def prove_inclusion(self, entry_index: int, read: ReadTiles) -> tuple[Hash, ...]:
+        """Build the inclusion proof of an entry; raises what load raises."""
+        return self._prove(inclusion_plan(entry_index, self.head.tree_size), read)
+
+    def prove_consistency(self, old_size: int, read: ReadTiles) -> tuple[Hash, ...]:
+        """Build the consistency proof from an older size; raises what load raises."""
+        return self._prove(consistency_plan(old_size, self.head.tree_size), read)
+
+    def root_at(self, tree_size: int, read: ReadTiles) -> Hash:
+        """Return the root this tree had at a size up to its own."""
+        if tree_size == self.head.tree_size:
+            return self.head.root_hash
+        leaves = range(tree_size)
+        self.load((self.node_tile(node) for node in perfect_nodes(leaves)), read)
+        return range_root(leaves, self.node)
+
+    def leaf(self, entry_index: int, read: ReadTiles) -> Hash:
+        """Return the leaf hash of an entry; raises what load raises."""
+        node = NodeId(0, entry_index)
+        self.load([self.node_tile(node)], read)
+        return self.node(node)
+
+    def _prove(self, plan: Sequence[range], read: ReadTiles) -> tuple[Hash, ...]:
+        nodes = [node for leaves in plan for node in perfect_nodes(leaves)]
+        self.load(map(self.node_tile, nodes), read)
+        return build_proof(plan, self.node)
+
+
+def _sized(tile: Tile, data: bytes) -> bytes:
+    if len(data) != tile.width * HASH_BYTES:
+        raise MalformedError(
+            f"{tile.path}: expected {tile.width * HASH_BYTES} bytes, got {len(data)}",
+            reason="tile-width",
+        )
+    return data
+
+
+def _node_bytes(data: bytes, tile: Tile, node: NodeId) -> bytes:
+    """Cut out of a tile the hashes below a node, whose height counts from the tile's level."""
+    first = (node.index << node.height) - tile.index * WIDTH
+    return data[first * HASH_BYTES : (first + (1 << node.height)) * HASH_BYTES]
