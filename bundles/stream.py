@@ -1,0 +1,58 @@
+"""Exact reads from a stream of chunks, with the position for messages.
+
+The chunks are plain tar bytes, however they were wrapped. Holds one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bundles.errors import FormatError
+
+
+class Cursor:
+    """A place in the archive, moving forward only."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._chunk = memoryview(b"")
+        self.position = 0  # bytes consumed
+
+    def pieces(self, n_bytes: int, what: str) -> Iterator[memoryview]:
+        """Yield the next `n_bytes` as they come, at most a chunk at a time.
+
+        Raises FormatError, naming `what` was being read, if there are fewer.
+        """
+        while n_bytes:
+            if not self._chunk:
+                self._chunk = memoryview(next(self._chunks, b""))
+            piece = self._chunk[:n_bytes]
+            if not piece:
+                raise FormatError(
+                    f"{what}: the archive ends at byte {self.position}, "
+                    f"expected {n_bytes} bytes more",
+                    reason="truncated",
+                    next_step="copy the file to the medium again, and compare its SHA-256",
+                )
+            self._chunk = self._chunk[len(piece) :]
+            self.position += len(piece)
+            n_bytes -= len(piece)
+            yield piece
+
+    def take(self, n_bytes: int, what: str) -> bytes:
+        """Return the next `n_bytes`. Raises FormatError as `pieces` does."""
+        return b"".join(self.pieces(n_bytes, what))
+
+    def take_zeros(self, n_bytes: int, what: str) -> None:
+        """Pass over `n_bytes` zero bytes. Raises FormatError if they are not zero."""
+        start = self.position
+        if any(self.take(n_bytes, what)):
+            raise FormatError(f"{what}: expected {n_bytes} zero bytes at byte {start}, got others")
+
+    def end(self) -> None:
+        """Check that nothing follows. Raises FormatError if something does."""
+        if self._chunk or any(self._chunks):
+            raise FormatError(
+                f"expected the end of the archive at byte {self.position}, but more follows",
+                reason="trailing-data",
+            )

@@ -1,0 +1,143 @@
+"""Writing a transfer bundle (README.md, section 1).
+
+Every digest is known before the first byte is written; members are streamed, and
+each is hashed again on its way out. The same input gives the same bytes. Making
+the file durable, and safe on its medium, is the caller's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from bundles.errors import ContentError, FormatError
+from bundles.header import HEADER_PATH, MAX_HEADER_BYTES, Header, parse_header, unverified_text
+from bundles.manifest import Manifest, Totals
+from bundles.manifest_json import MANIFEST_PATH, format_manifest
+from bundles.sums import format_sums, verify_layout
+from bundles.ustar import SUMS_PATH, TRAILER, format_member_header, padding_bytes
+from bundles.wrap import Compressor, Wrap, compressor
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file to put into a transfer bundle, known by its digest before it is read."""
+
+    path: str
+    size: int  # bytes
+    sha256: bytes  # 32 bytes
+    read: Callable[[], bytes]  # called once, when it is this member's turn
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written: the bundle, and the file it is in."""
+
+    header: Header
+    sha256: bytes  # of the file, wrapping included
+    n_bytes: int  # of the file, wrapping included
+
+
+def totals_of(members: Iterable[Member]) -> Totals:
+    """Sum up members, as the manifest has to."""
+    sizes = [member.size for member in members]
+    return Totals(files=len(sizes), n_bytes=sum(sizes))
+
+
+def write_bundle(
+    out: BinaryIO,
+    *,
+    manifest: Manifest,
+    members: Sequence[Member],
+    sign: Callable[[str], bytes],
+    wrap: Wrap = Wrap.PLAIN,
+) -> Written:
+    """Write a transfer bundle to `out`, which must take all it is given (buffered).
+
+    `members` stand in archive order and `manifest.totals` is totals_of(members);
+    `sign` makes a signed note of a text. Raises FormatError if names, sizes or
+    order are not allowed, or the note cannot be a header, with nothing written;
+    ContentError if the totals are others, or a member is not what it promised,
+    and then `out` holds the beginning of a file that is worth nothing.
+    """
+    verify_layout(member.path for member in members)
+    totals = totals_of(members)
+    if totals != manifest.totals:
+        raise ContentError(
+            f"{MANIFEST_PATH}: totals are {manifest.totals}, the members make {totals}",
+            reason="totals",
+        )
+    manifest_data = format_manifest(manifest)
+    sums = format_sums((member.path, member.sha256) for member in members)
+    header = Header(hashlib.sha256(manifest_data).digest(), hashlib.sha256(sums).digest())
+    note = _signed(header, sign)
+    front = b"".join(
+        format_member_header(path, len(data)) + _padded(data)
+        for path, data in ((HEADER_PATH, note), (MANIFEST_PATH, manifest_data), (SUMS_PATH, sums))
+    )
+    n_bytes = len(front) + sum(map(_archived_bytes, members)) + len(TRAILER)
+    output = _Output(out, compressor(wrap, n_bytes))
+    output.write(front)
+    for member in members:
+        output.write(format_member_header(member.path, member.size) + _padded(_content(member)))
+    output.write(TRAILER)
+    return output.finish(header)
+
+
+def _signed(header: Header, sign: Callable[[str], bytes]) -> bytes:
+    """Have the header signed, and check that a reader will take the note for it."""
+    note = sign(str(header))
+    if len(note) > MAX_HEADER_BYTES:
+        raise FormatError(
+            f"header: a note of {len(note)} bytes, at most {MAX_HEADER_BYTES} allowed",
+            reason="limit",
+        )
+    if parse_header(unverified_text(note)) != header:
+        raise FormatError("header: what was signed is not the text that was given to sign")
+    return note
+
+
+def _content(member: Member) -> bytes:
+    data = member.read()
+    if len(data) != member.size:
+        raise ContentError(
+            f"{member.path}: expected {member.size} bytes, got {len(data)}", reason="size"
+        )
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != member.sha256.hex():
+        raise ContentError(f"{member.path}: expected SHA-256 {member.sha256.hex()}, got {digest}")
+    return data
+
+
+def _padded(data: bytes) -> bytes:
+    return data + bytes(padding_bytes(len(data)))
+
+
+def _archived_bytes(member: Member) -> int:
+    """How many bytes a member takes up. Raises FormatError if it is too large."""
+    header = format_member_header(member.path, member.size)
+    return len(header) + member.size + padding_bytes(member.size)
+
+
+class _Output:
+    """The file being written: compressed, hashed and counted on the way."""
+
+    def __init__(self, out: BinaryIO, wrapping: Compressor) -> None:
+        self._out = out
+        self._wrapping = wrapping
+        self._sha256 = hashlib.sha256()
+        self._n_bytes = 0
+
+    def write(self, data: bytes) -> None:
+        self._emit(self._wrapping.compress(data))
+
+    def finish(self, header: Header) -> Written:
+        self._emit(self._wrapping.flush())
+        return Written(header, self._sha256.digest(), self._n_bytes)
+
+    def _emit(self, data: bytes) -> None:
+        self._out.write(data)
+        self._sha256.update(data)
+        self._n_bytes += len(data)
