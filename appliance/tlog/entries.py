@@ -20,7 +20,7 @@ def parse_entry_bundle(data: bytes, bundle: EntryBundle) -> tuple[bytes, ...]:
     """
     entries: list[bytes] = []
     start = 0
-    while start < len(data):
+    while start < len(data) and len(entries) < bundle.width:
         stop = start + 2 + int.from_bytes(data[start : start + 2])
         if start + 2 > len(data) or stop > len(data):
             raise MalformedError(
@@ -29,9 +29,10 @@ def parse_entry_bundle(data: bytes, bundle: EntryBundle) -> tuple[bytes, ...]:
             )
         entries.append(data[start + 2 : stop])
         start = stop
-    if len(entries) != bundle.width:
+    if len(entries) != bundle.width or start != len(data):
+        got = f"{len(entries)} entries" + (" and more" if start != len(data) else "")
         raise MalformedError(
-            f"{bundle.path}: expected {bundle.width} entries, got {len(entries)}",
+            f"{bundle.path}: expected {bundle.width} entries, got {got}",
             reason="entry-bundle-width",
         )
     return tuple(entries)

@@ -75,7 +75,7 @@ def parse_note(raw: bytes) -> Note:
         whole = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise MalformedError(f"note is not UTF-8 at byte {error.start}") from error
-    if any(char < " " and char != "\n" for char in whole):
+    if _holds_control_character(whole):
         raise MalformedError("note holds a control character")
     text, separator, block = whole.rpartition("\n\n")
     if not separator or not text or not block.endswith("\n"):
@@ -84,6 +84,10 @@ def parse_note(raw: bytes) -> Note:
     if len(lines) > MAX_SIGNATURES:
         raise LimitError(f"a note has at most {MAX_SIGNATURES} signatures, this has {len(lines)}")
     return Note(text + "\n", tuple(_parse_signature_line(line) for line in lines))
+
+
+def _holds_control_character(text: str) -> bool:
+    return any(char < " " and char != "\n" for char in text)
 
 
 def _parse_signature_line(line: str) -> NoteSignature:
@@ -106,32 +110,59 @@ def open_note(raw: bytes, keys: Sequence[VerifierKey]) -> OpenedNote:
     MalformedError or LimitError as parse_note does.
     """
     note = parse_note(raw)
-    signed_text = note.text.encode()
-    by_identity = {(key.name, key.key_id): key for key in keys}
-    signers: list[VerifierKey] = []
-    for signature in note.signatures:
-        key = by_identity.get((signature.name, signature.key_id))
-        if key is None or key in signers:
-            continue
-        if not key.signed(signed_text, signature.signature):
-            raise SignatureError(
-                f"signature of {key.name} (key id {key.key_id.hex()}) does not verify",
-                reason="bad-signature",
-            )
-        signers.append(key)
+    signers = [key for key, _ in verified_signatures(note, keys)]
     if not signers:
-        got = ", ".join(f"{one.name}+{one.key_id.hex()}" for one in note.signatures)
-        expected = ", ".join(f"{key.name}+{key.key_id.hex()}" for key in keys) or "no key"
+        got = ", ".join(_identity(one.name, one.key_id) for one in note.signatures)
+        expected = ", ".join(_identity(key.name, key.key_id) for key in keys) or "no key"
         raise SignatureError(
             f"nobody we know signed: expected {expected}, got {got}", reason="unknown-signer"
         )
     return OpenedNote(note.text, tuple(signers), raw)
 
 
+def verified_signatures(
+    note: Note, keys: Sequence[VerifierKey]
+) -> tuple[tuple[VerifierKey, NoteSignature], ...]:
+    """Return the first signature of each of `keys` that signed, in the order of the note.
+
+    A signature by a key we do not know is ignored. Raises SignatureError (reason
+    bad-signature) if a known key's does not verify.
+    """
+    signed_text = note.text.encode()
+    by_identity: dict[tuple[str, bytes], list[VerifierKey]] = {}
+    for key in keys:
+        by_identity.setdefault((key.name, key.key_id), []).append(key)
+    verified = []
+    for signature in note.signatures:
+        # Each identity counts once. Two keys of one identity are possible: four bytes collide.
+        candidates = by_identity.pop((signature.name, signature.key_id), None)
+        if candidates is None:
+            continue
+        for key in candidates:
+            if key.signed(signed_text, signature.signature):
+                verified.append((key, signature))
+                break
+        else:
+            raise SignatureError(
+                f"signature of {_identity(signature.name, signature.key_id)} does not verify",
+                reason="bad-signature",
+            )
+    return tuple(verified)
+
+
+def _identity(name: str, key_id: bytes) -> str:
+    """Name a signer in a message; a stranger's name is quoted, for it may move the cursor."""
+    return f"{name if name.isprintable() else ascii(name)}+{key_id.hex()}"
+
+
 def add_signatures(text: str, signatures: Sequence[NoteSignature]) -> bytes:
-    """Join a text and its signatures to a note; raises ValueError if the text cannot be one."""
+    """Join a text and its signatures to a note; raises ValueError if they cannot be one."""
     if not text.endswith("\n") or text == "\n":
         raise ValueError("a note's text ends in a newline")
+    if _holds_control_character(text):
+        raise ValueError("a note's text holds no control characters")
+    if not signatures:
+        raise ValueError("a note has at least one signature")
     return (text + "\n" + "".join(one.line for one in signatures)).encode()
 
 
@@ -161,10 +192,13 @@ class SigningKey:
 
     def sign(self, text: str) -> NoteSignature:
         """Sign a note text (which ends in a newline)."""
+        return NoteSignature(self.name, self.verifier.key_id, self.sign_bytes(text.encode()))
+
+    def sign_bytes(self, message: bytes) -> bytes:
+        """Return the bare Ed25519 signature over `message`."""
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-        private = Ed25519PrivateKey.from_private_bytes(self.seed)
-        return NoteSignature(self.name, self.verifier.key_id, private.sign(text.encode()))
+        return Ed25519PrivateKey.from_private_bytes(self.seed).sign(message)
 
 
 def parse_signing_key(text: str) -> SigningKey:

@@ -30,6 +30,8 @@ class KeyType(enum.Enum):
 
 ED25519_KEY_BYTES: Final = 32
 KEY_ID_BYTES: Final = 4
+COSIGNATURE_BYTES: Final = 8 + 64  # timestamp, Ed25519 signature
+MAX_TIMESTAMP: Final = 2**63 - 1  # POSIX seconds
 _SPKI_ED25519: Final = bytes.fromhex("302a300506032b6570032100")  # DER up to the raw key
 _RSA_LABEL: Final = b"PKIX-RSA-PKCS#1v1.5"
 _PRIME: Final = 2**255 - 19
@@ -70,17 +72,19 @@ class VerifierKey:
         """Whether `signature` (without the key id) is this key's over `text`.
 
         For a cosignature key `signature` starts with its timestamp, and `text` is the
-        checkpoint's.
+        checkpoint's (cosignature.py).
         """
         from cryptography.exceptions import InvalidSignature
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
         if self.key_type is KeyType.COSIGNATURE:
-            if len(signature) != 8 + 64:
+            if len(signature) != COSIGNATURE_BYTES:
                 return False
-            stamp, signature = int.from_bytes(signature[:8]), signature[8:]
-            text = f"cosignature/v1\ntime {stamp}\n".encode() + text
+            timestamp, signature = int.from_bytes(signature[:8]), signature[8:]
+            if timestamp > MAX_TIMESTAMP:
+                return False
+            text = cosigned_message(text, timestamp)
         prehash = {"sha384": hashes.SHA384, "sha512": hashes.SHA512}.get(
             self.prehash, hashes.SHA256
         )()
@@ -92,9 +96,16 @@ class VerifierKey:
                 key.verify(signature, text, ec.ECDSA(prehash))
             elif isinstance(key, rsa.RSAPublicKey):
                 key.verify(signature, text, padding.PKCS1v15(), prehash)
+            else:
+                return False
         except InvalidSignature:
             return False
         return True
+
+
+def cosigned_message(text: bytes, timestamp: int) -> bytes:
+    """Return what a witness signs: the checkpoint's text after two lines (WIRE.md 4.1)."""
+    return f"cosignature/v1\ntime {timestamp}\n".encode() + text
 
 
 def parse_vkey(text: str) -> VerifierKey:
@@ -108,7 +119,6 @@ def parse_vkey(text: str) -> VerifierKey:
     except ValueError as error:
         raise MalformedError(f"verifier key {text[:200]!r}: expected name+id+key") from error
     blob = decode_base64(encoded, f"verifier key {name[:80]!r}")
-    check_key_name(name)
     kind, key = blob[:1], blob[1:]
     if kind in (b"\x01", b"\x04"):
         parsed = ed25519_key(name, key, KeyType(kind[0]))
@@ -129,7 +139,7 @@ def parse_vkey(text: str) -> VerifierKey:
 
 def ed25519_key(name: str, raw: bytes, key_type: KeyType = KeyType.ED25519) -> VerifierKey:
     """Make a key from 32 raw bytes; raises MalformedError for a wrong length or low order."""
-    check_key_name(name)
+    _check_own_name(name)
     _check_ed25519(raw, name)
     hashed = name.encode() + b"\n" + bytes([key_type.value]) + raw
     return VerifierKey(name, key_type, raw, sha256(hashed).digest())
@@ -150,9 +160,13 @@ def rekor_v1_key(name: str, spki: bytes) -> VerifierKey:
 
 def _spki_key(name: str, spki: bytes, *, hash_name: bool) -> VerifierKey:
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    check_key_name(name)
+    _check_own_name(name)
     key = load_spki(spki)
+    if spki != key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo):
+        # Key ids and duplicates go by these bytes: one key, one spelling.
+        raise MalformedError(f"key of {name!r} is not canonical SPKI DER: {spki[:24].hex()}")
     prefix = name.encode() + b"\n"
     bare_id = sha256(spki).digest()
     if isinstance(key, ed25519.Ed25519PublicKey):
@@ -208,8 +222,15 @@ def load_public_key_file(data: bytes) -> bytes:
 
 def check_key_name(name: str) -> None:
     """Raise MalformedError unless `name` may stand on a signature line."""
-    if not name or "+" in name or not name.isprintable() or any(map(str.isspace, name)):
+    if not name or "+" in name or any(map(str.isspace, name)):
         raise MalformedError(f"not a key name (no spaces, no +): {name[:80]!r}")
+
+
+def _check_own_name(name: str) -> None:
+    """Of the keys we enrol, and print, ask more than of strangers' on a note."""
+    check_key_name(name)
+    if not name.isprintable():
+        raise MalformedError(f"key name with unprintable characters: {name[:80]!r}")
 
 
 def _check_ed25519(raw: bytes, name: str) -> None:
@@ -220,3 +241,5 @@ def _check_ed25519(raw: bytes, name: str) -> None:
         raise MalformedError(
             f"key of {name!r} has low order: anybody can sign for it", reason="low-order-key"
         )
+    if y >= _PRIME:
+        raise MalformedError(f"key of {name!r} is not a canonical Ed25519 key: {raw.hex()}")

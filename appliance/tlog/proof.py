@@ -99,6 +99,8 @@ def root_from_inclusion(
     Raises ProofError if the index is not in the tree or the proof has the wrong shape.
     """
     _check_hashes(proof)
+    if len(leaf) != HASH_BYTES:
+        raise ProofError(f"leaf hash has {len(leaf)} bytes, expected 32")
     if not 0 <= entry_index < tree_size:
         raise ProofError(f"a tree of {tree_size} leaves has no leaf {entry_index}")
     inner = (entry_index ^ (tree_size - 1)).bit_length()

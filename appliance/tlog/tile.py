@@ -14,6 +14,7 @@ from appliance.errors import MalformedError
 HEIGHT: Final = 8  # tree levels in a tile
 WIDTH: Final = 1 << HEIGHT  # hashes in a full tile
 MAX_LEVEL: Final = 63
+MAX_INDEX: Final = 2**63 // WIDTH  # the last level 0 tile of the largest tree is below
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -31,7 +32,8 @@ class Tile:
     width: int = WIDTH  # hashes present, 1..256; 256 is a full tile
 
     def __post_init__(self) -> None:
-        if not (0 <= self.level <= MAX_LEVEL and self.index >= 0 and 1 <= self.width <= WIDTH):
+        in_range = 0 <= self.level <= MAX_LEVEL and 0 <= self.index < MAX_INDEX
+        if not (in_range and 1 <= self.width <= WIDTH):
             raise ValueError(f"no such tile: {self.level}/{self.index}/{self.width}")
 
     @property
@@ -62,7 +64,7 @@ class EntryBundle:
     width: int = WIDTH  # entries present, 1..256
 
     def __post_init__(self) -> None:
-        if not (self.index >= 0 and 1 <= self.width <= WIDTH):
+        if not (0 <= self.index < MAX_INDEX and 1 <= self.width <= WIDTH):
             raise ValueError(f"no such entry bundle: {self.index}/{self.width}")
 
     @property

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from appliance.errors import MalformedError, ProofError
+from appliance.errors import IncompleteError, MalformedError, ProofError
 from appliance.tlog.merkle import HASH_BYTES, Hash, TreeHead, fold_peaks, perfect_root
 from appliance.tlog.proof import (
     NodeId,
@@ -62,8 +62,9 @@ class TileTree:
     def add(self, tile: Tile, data: bytes) -> None:
         """Authenticate one full tile against its parent, which must have been added.
 
-        Raises MalformedError for a wrong length, ProofError if it is not the tile that
-        the parent names, LookupError if the parent is not here (a caller's bug).
+        Raises MalformedError for a wrong length and ProofError if it is not the tile that
+        the parent names. A caller's bug: LookupError if the parent is not here, ValueError
+        for a tile that is partial or beyond the tree.
         """
         expected = self._parent_hash(tile)
         root = perfect_root(_sized(tile, data))
@@ -98,24 +99,32 @@ class TileTree:
         """Read and authenticate `tiles` and all that their authentication needs.
 
         One read for the edge, then one a level. Raises what `read`, `add_edge` and
-        `add` raise.
+        `add` raise, and IncompleteError for a tile that `read` leaves out.
         """
         if self.head.tree_size and not all(map(self.has, self.edge)):
-            self.add_edge(read(self.edge))
+            self.add_edge(_read_all(self.edge, read))
         wanted = {one for tile in tiles for one in self.parents(tile) if not self.has(one)}
         for level in sorted({tile.level for tile in wanted}, reverse=True):
             row = sorted(tile for tile in wanted if tile.level == level)
-            for tile, data in read(row).items():
+            for tile, data in _read_all(row, read).items():
                 self.add(tile, data)
 
     def node_tile(self, node: NodeId) -> Tile:
-        """Return the tile that holds the hashes a perfect node is made of."""
+        """Return the tile that holds the hashes a perfect node is made of.
+
+        Raises ValueError if the tree does not hold the whole node.
+        """
+        if node.index < 0 or (node.index + 1) << node.height > self.head.tree_size:
+            raise ValueError(f"a tree of {self.head.tree_size} leaves has no {node}")
         level = node.height // HEIGHT
         first = node.index << (node.height % HEIGHT)
         return tile_at(level, first // WIDTH, self.head.tree_size)
 
     def node(self, node: NodeId) -> Hash:
-        """Return the hash of a perfect node; raises LookupError if its tile is not here."""
+        """Return the hash of a perfect node, from tiles that are authenticated.
+
+        Raises LookupError if its tile is not here, ValueError as node_tile does.
+        """
         tile = self.node_tile(node)
         first = NodeId(node.height % HEIGHT, node.index)
         return perfect_root(_node_bytes(self._tiles[tile.level, tile.index], tile, first))
@@ -151,6 +160,15 @@ class TileTree:
         nodes = [node for leaves in plan for node in perfect_nodes(leaves)]
         self.load(map(self.node_tile, nodes), read)
         return build_proof(plan, self.node)
+
+
+def _read_all(wanted: Sequence[Tile], read: ReadTiles) -> dict[Tile, bytes]:
+    """Read exactly `wanted`, whatever else comes along."""
+    data = read(wanted)
+    missing = [tile.path for tile in wanted if tile not in data]
+    if missing:
+        raise IncompleteError(f"the source left out {', '.join(missing)}")
+    return {tile: data[tile] for tile in wanted}
 
 
 def _sized(tile: Tile, data: bytes) -> bytes:
