@@ -1,0 +1,89 @@
+"""Cosignatures: a witness vouches, with a time, for a checkpoint (c2sp.org/tlog-cosignature).
+
+A cosignature is a signature line like the log's own, by a key of type 4: eight bytes of
+POSIX seconds, then Ed25519 over two lines and the checkpoint's text (WIRE.md 4.1).
+ML-DSA-44 (type 6) is not implemented here; such lines count as a stranger's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from appliance.errors import MalformedError
+from appliance.tlog.checkpoint import SignedCheckpoint
+from appliance.tlog.note import NoteSignature, SigningKey, parse_note, verified_signatures
+from appliance.tlog.note_keys import (
+    MAX_TIMESTAMP,
+    KeyType,
+    VerifierKey,
+    cosigned_message,
+    ed25519_key,
+    parse_vkey,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cosignature:
+    """A verified statement: this was the largest consistent tree the witness had seen."""
+
+    key: VerifierKey  # the witness
+    timestamp: int  # POSIX seconds by the witness's clock, 0..2^63-1
+
+
+def parse_witness_vkey(text: str) -> VerifierKey:
+    """Parse the verifier key of a witness.
+
+    Raises MalformedError as parse_vkey does, and for a key that signs notes rather than
+    cosignatures: the two have different ids, and nothing here turns one into the other.
+    """
+    key = parse_vkey(text)
+    if key.key_type is KeyType.ED25519:
+        raise MalformedError(
+            f"witness key {key.name!r}: expected type 4 (cosignature), got type 1 (log)",
+            reason="not-a-witness-key",
+            next_step="ask the witness; if it cosigns with this key, its line is "
+            + ed25519_key(key.name, key.key, KeyType.COSIGNATURE).vkey,
+        )
+    if key.key_type is not KeyType.COSIGNATURE:
+        raise MalformedError(
+            f"witness key {key.name!r}: expected type 4 (cosignature), got type 2 (ECDSA)",
+            reason="not-a-witness-key",
+        )
+    return key
+
+
+def open_cosignatures(
+    checkpoint: SignedCheckpoint, witnesses: Sequence[VerifierKey]
+) -> tuple[Cosignature, ...]:
+    """Return the cosignatures of `witnesses` on a checkpoint, in order, one a witness.
+
+    None at all is no error: a quorum is for tlog_policy to judge. Raises SignatureError
+    (reason bad-signature) if the line of a known witness does not verify, ValueError if
+    one of `witnesses` is not a cosignature key.
+    """
+    for key in witnesses:
+        if key.key_type is not KeyType.COSIGNATURE:
+            raise ValueError(f"{key.vkey} is not the key of a witness")
+    return tuple(
+        Cosignature(key, int.from_bytes(line.signature[:8]))
+        for key, line in verified_signatures(parse_note(checkpoint.note), witnesses)
+    )
+
+
+def cosigner_key(signer: SigningKey) -> VerifierKey:
+    """Return the key under which `signer`'s cosignatures verify; its id is not the log key's."""
+    return ed25519_key(signer.name, signer.verifier.key, KeyType.COSIGNATURE)
+
+
+def cosign(checkpoint: SignedCheckpoint, signer: SigningKey, timestamp: int) -> NoteSignature:
+    """Sign a checkpoint as a witness at `timestamp`, which is POSIX seconds.
+
+    The caller has made sure, durably, that it never cosigned anything inconsistent.
+    Raises ValueError for a timestamp that no cosignature can carry.
+    """
+    if not 0 <= timestamp <= MAX_TIMESTAMP:
+        raise ValueError(f"no cosignature has the timestamp {timestamp}")
+    message = cosigned_message(str(checkpoint.checkpoint).encode(), timestamp)
+    signature = timestamp.to_bytes(8) + signer.sign_bytes(message)
+    return NoteSignature(signer.name, cosigner_key(signer).key_id, signature)
