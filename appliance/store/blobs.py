@@ -1,0 +1,175 @@
+"""Durable content-addressed blobs: blobs/sha256/ab/<64 hex digits> (SPEC.md section 3).
+
+Nobody trusts this directory. Every read is re-hashed; whoever can write to it can make
+us stop, no more. A crash can leave a .tmp file, never a half blob that a row names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+from appliance.errors import DigestError, IncompleteError, StoreError
+
+MAX_FSYNCED: Final = 16  # blobs in one put; more are made durable by one syncfs instead
+_TEMPORARY_SUFFIX: Final = ".tmp"
+
+
+class Blobs:
+    """The blob directory of one home."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def create(self) -> None:
+        """Make the root and its 256 directories; doing it again does nothing."""
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (self.root / "ff").is_dir():
+            for number in range(256):
+                (self.root / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
+            _sync_directory(self.root)
+            _sync_directory(self.root.parent)
+
+    def put(self, batch: Iterable[bytes]) -> list[bytes]:
+        """Store each item and return their digests, 32 bytes each, in order.
+
+        When this returns, all of them survive power loss. Storing the same bytes again
+        does no harm. Raises StoreError if the disk is full or fails.
+        """
+        digests: list[bytes] = []
+        paths: list[Path] = []
+        try:
+            for data in batch:
+                digest = hashlib.sha256(data).digest()
+                path = self.path(digest)
+                # One that is there may be empty: renamed, but lost to a power cut since.
+                if not _holds(path, data):
+                    _write(path, data)
+                digests.append(digest)
+                paths.append(path)
+            # Sync those that were there too: we may have died before this line last time.
+            self._sync(paths)
+        except OSError as error:
+            raise StoreError(
+                f"{error.filename or self.root}: {error.strerror}",
+                reason="file",
+                next_step="free space or repair the disk, then run the command again",
+            ) from error
+        return digests
+
+    def get(self, digest: bytes) -> bytes:
+        """Return the bytes of one blob, checked against its name.
+
+        Raises IncompleteError if it is absent, DigestError if it is damaged.
+        """
+        path = self.path(digest)
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as error:
+            raise IncompleteError(
+                f"blob {digest.hex()} is not in the store",
+                reason="blob-missing",
+                next_step="fetch it again with 'attestor sync' or import a bundle that has it",
+            ) from error
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}", reason="file") from error
+        if (got := hashlib.sha256(data).digest()) != digest:
+            raise DigestError(
+                f"blob {digest.hex()} is damaged on disk: its bytes hash to {got.hex()}",
+                reason="blob-damaged",
+                next_step="run 'attestor store check --read-data', then sync or import again",
+            )
+        return data
+
+    def size(self, digest: bytes) -> int:
+        """Return how many bytes a blob has; raises IncompleteError if it is absent."""
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError as error:
+            raise IncompleteError(
+                f"blob {digest.hex()} is not in the store", reason="blob-missing"
+            ) from error
+
+    def names(self) -> Iterator[Path]:
+        """Yield every file below the root, temporary ones included, in name order."""
+        for directory in sorted(self.root.iterdir()):
+            yield from sorted(directory.iterdir())
+
+    def remove(self, path: Path) -> None:
+        """Delete one file that `names` yielded."""
+        path.unlink(missing_ok=True)
+
+    def path(self, digest: bytes) -> Path:
+        """Where the blob of this digest is or would be."""
+        name = digest.hex()
+        return self.root / name[:2] / name
+
+    def _sync(self, paths: list[Path]) -> None:
+        if not paths:
+            return
+        if len(paths) > MAX_FSYNCED and _sync_filesystem(self.root):
+            return
+        for path in paths:
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        for directory in {path.parent for path in paths}:
+            _sync_directory(directory)
+
+
+def blob_digest(path: Path) -> bytes | None:
+    """Return the digest a blob file is named by, or None for a file that is no blob."""
+    try:
+        digest = bytes.fromhex(path.name)
+    except ValueError:
+        return None
+    return digest if len(digest) == 32 and digest.hex() == path.name else None
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data
+    except FileNotFoundError:
+        return False
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}{_TEMPORARY_SUFFIX}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        temporary.rename(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_filesystem(directory: Path) -> bool:
+    """Flush the filesystem of `directory`; False where the C library cannot."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "syncfs"):
+        return False
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if libc.syncfs(descriptor):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(directory))
+    finally:
+        os.close(descriptor)
+    return True

@@ -1,0 +1,201 @@
+"""Opening the one SQLite file, and transactions on it (DESIGN.md section 4).
+
+Rollback journal, synchronous=FULL, BEGIN IMMEDIATE. Readers never lock and never wait
+for us longer than a commit takes; a reader can do with a read-only file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from appliance.errors import StoreError
+from appliance.store.blobs import Blobs
+from appliance.store.schema import MIGRATION_SET, MIGRATIONS
+
+DATABASE_NAME: Final = "attestor.db"
+BLOBS_NAME: Final = "blobs"
+BUSY_TIMEOUT_SECONDS: Final = 10.0
+APPLICATION_ID: Final = 0x41545354  # "ATST", what file(1) and we look for
+
+
+class Store:
+    """An open home: the database connection and the blobs beside it."""
+
+    def __init__(self, home: Path, connection: sqlite3.Connection) -> None:
+        self.home = home
+        self.connection = connection
+        self.blobs = Blobs(home / BLOBS_NAME / "sha256")
+
+    def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """Run a query and return its rows."""
+        with store_errors(self.home):
+            return self.connection.execute(sql, parameters).fetchall()
+
+    def row(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Row | None:
+        """Run a query and return its first row, if any."""
+        with store_errors(self.home):
+            found: sqlite3.Row | None = self.connection.execute(sql, parameters).fetchone()
+        return found
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Run one statement."""
+        with store_errors(self.home):
+            return self.connection.execute(sql, parameters)
+
+    def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run one statement for each row of parameters."""
+        with store_errors(self.home):
+            self.connection.executemany(sql, rows)
+
+    @contextlib.contextmanager
+    def atomic(self) -> Iterator[None]:
+        """Do everything inside or nothing of it. Durable when this returns."""
+        with store_errors(self.home):
+            self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self.connection.rollback()
+            raise
+        with store_errors(self.home):
+            try:
+                self.connection.execute("COMMIT")
+            except sqlite3.Error:
+                self.connection.rollback()
+                raise
+
+    def close(self) -> None:
+        """Close the connection. Nothing is flushed: whatever committed is durable already."""
+        self.connection.close()
+
+
+@contextlib.contextmanager
+def store_errors(home: Path) -> Iterator[None]:
+    """Turn what SQLite and the filesystem say into StoreError."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreError(
+            f"{home / DATABASE_NAME}: {error}",
+            reason="database",
+            next_step="run 'attestor doctor'; if it is damaged, restore a 'store backup'",
+        ) from error
+    except OSError as error:
+        raise StoreError(f"{error.filename or home}: {error.strerror}", reason="file") from error
+
+
+def open_store(home: Path, *, write: bool) -> Store:
+    """Open the store of `home`, for reading only unless `write`.
+
+    Raises StoreError if there is none, it is damaged, or its schema is older than this
+    program's (reason schema-older: open it once for writing) or newer (schema-newer).
+    """
+    path = home / DATABASE_NAME
+    if not path.is_file():
+        raise StoreError(
+            f"no store at {path}",
+            reason="no-store",
+            next_step=f"create one with 'attestor --home {home} init --site NAME'",
+        )
+    unclean = _has_hot_journal(path)
+    # A read-only connection cannot roll back what a killed writer left; then open for
+    # writing if we may, and promise not to.
+    mode = "rw" if write or (unclean and os.access(path, os.W_OK)) else "ro"
+    store = Store(home, _connect(path, mode))
+    try:
+        with store_errors(home):
+            _set_pragmas(store.connection, write=write)
+            if unclean and store.rows("PRAGMA quick_check(1)")[0][0] != "ok":
+                raise StoreError(
+                    f"{path} is damaged",
+                    reason="corrupt",
+                    next_step="restore a backup made with 'attestor store backup'",
+                )
+            _check_schema(store, path)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def create_store(home: Path, *, migrate: bool = True) -> Store:
+    """Create the store of `home`, or bring an older one up to date, and open it for writing.
+
+    A crash in between leaves a home that the next call completes.
+    """
+    from sqlite_utils import Database
+
+    from appliance.store.schema import migrations
+
+    path = home / DATABASE_NAME
+    with store_errors(home):
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (home / "keys").mkdir(mode=0o700, exist_ok=True)
+        # SQLite would create it world-readable; the journal inherits this mode.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = _connect(path, "rw")
+        _set_pragmas(connection, write=True)
+        store = Store(home, connection)
+        store.blobs.create()
+        if migrate:
+            migrations().apply(Database(connection))
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        _check_schema(store, path)
+    return store
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    # as_uri quotes what must be quoted in a file: URI
+    uri = f"{path.resolve().as_uri()}?mode={mode}"
+    with store_errors(path.parent):
+        connection = sqlite3.connect(
+            uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_SECONDS
+        )
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _set_pragmas(connection: sqlite3.Connection, *, write: bool) -> None:
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    connection.execute("PRAGMA mmap_size = 0")
+    connection.execute("PRAGMA foreign_keys = ON")
+    if write:
+        # Not WAL: SIGBUS on a full filesystem, no read-only readers (DESIGN.md section 4).
+        connection.execute("PRAGMA journal_mode = TRUNCATE")
+        connection.execute("PRAGMA synchronous = FULL")
+    else:
+        connection.execute("PRAGMA query_only = ON")
+
+
+def _has_hot_journal(path: Path) -> bool:
+    journal = path.with_name(path.name + "-journal")
+    try:
+        return journal.stat().st_size > 0
+    except OSError:
+        return False
+
+
+def _check_schema(store: Store, path: Path) -> None:
+    table = store.row("SELECT 1 FROM sqlite_schema WHERE name = '_sqlite_migrations'")
+    applied = table and store.rows(
+        "SELECT name FROM _sqlite_migrations WHERE migration_set = ?", [MIGRATION_SET]
+    )
+    names = {row["name"] for row in applied or ()}
+    if newer := names - MIGRATIONS.keys():
+        raise StoreError(
+            f"{path} was written by a newer attestor (it has {', '.join(sorted(newer))})",
+            reason="schema-newer",
+            next_step="install the newer version here",
+        )
+    if MIGRATIONS.keys() - names:
+        raise StoreError(
+            f"{path} has an older schema",
+            reason="schema-older",
+            next_step="run 'attestor init' once to bring it up to date; nothing is lost",
+        )
