@@ -1,0 +1,1 @@
+"""The command line: parses, calls one job, prints. Nothing here decides anything."""

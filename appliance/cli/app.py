@@ -1,0 +1,81 @@
+"""Everything a command needs from the world, in one value that tests replace whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from appliance.store.database import Store
+
+
+def _now() -> int:
+    return int(time.time())
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """The home and the world around it. Jobs get time and randomness from here, as values."""
+
+    home: Path
+    now: Callable[[], int] = _now  # Unix seconds
+    monotonic: Callable[[], float] = time.monotonic  # seconds, for deadlines
+    sleep: Callable[[float], None] = time.sleep
+    random_bytes: Callable[[int], bytes] = os.urandom
+    lock_wait: float = 0.0  # seconds to wait for another writer
+    allow_network_fs: bool = False
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[Store]:
+        """Open the store for reading: no lock, and a read-only file will do."""
+        from appliance.store.database import open_store
+
+        store = open_store(self.home, write=False)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Store]:
+        """Take the home's lock for the whole run and open the store for writing."""
+        from appliance.store.database import open_store
+
+        with self.locked():
+            store = open_store(self.home, write=True)
+            try:
+                yield store
+            finally:
+                store.close()
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the home's lock without opening the store."""
+        from appliance.store.filesystem import refuse_network_filesystem
+        from appliance.store.lock import writer_lock
+
+        if not self.allow_network_fs:
+            refuse_network_filesystem(self.home)
+        command = " ".join(Path(word).name for word in sys.argv[:2])
+        holder = f"pid {os.getpid()} ({command}) since {self.now()}\n"
+        with writer_lock(self.home, holder=holder, wait_seconds=self.lock_wait, sleep=self.sleep):
+            yield
+
+
+def default_home() -> Path:
+    """Return the home used without --home and ATTESTOR_HOME (SPEC.md section 3)."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/attestor")
+    data = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(data) / "attestor"
+
+
+pass_app = click.make_pass_decorator(App)

@@ -1,0 +1,54 @@
+"""Exceptions to exit codes, in one table (SPEC.md section 5). README prints it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from appliance import errors
+
+EXIT_CODES: Final[dict[type[Exception], tuple[int, str]]] = {
+    errors.VerificationError: (3, "no: the bytes are wrong (signature, proof, digest, malformed)"),
+    errors.DivergenceError: (4, "a log contradicts itself; evidence was stored"),
+    errors.IncompleteError: (5, "cannot decide: something needed is not here; says what"),
+    errors.StoreError: (6, "the store cannot be used (full, corrupt, read-only, newer schema)"),
+    errors.RemoteError: (7, "a remote could not be reached or asked to wait; try again"),
+    errors.RefusedError: (8, "refused by policy"),
+    errors.ConfigError: (9, "configuration invalid"),
+    errors.LockedError: (75, "another run holds the lock"),
+}
+OTHER_CODES: Final[dict[int, str]] = {
+    0: "done, or nothing to do",
+    1: "a bug in the appliance (traceback shown)",
+    2: "usage",
+    130: "interrupted (SIGINT)",
+    141: "the reader of our output went away",
+    143: "terminated (SIGTERM)",
+}
+BUG: Final = 1
+USAGE: Final = 2
+INTERRUPTED: Final = 130
+BROKEN_PIPE: Final = 141
+TERMINATED: Final = 143
+
+_WORST_FIRST: Final = (4, 3, 6, 9, 5, 8, 7, 75)
+
+
+def exit_code(error: Exception) -> int:
+    """Return the code of the most specific family `error` belongs to.
+
+    Raises LookupError for an exception that is in none: that is a bug.
+    """
+    for family in type(error).__mro__:
+        if family in EXIT_CODES:
+            return EXIT_CODES[family][0]
+    raise LookupError(f"{type(error).__name__} has no exit code")
+
+
+def worst(codes: Iterable[int]) -> int:
+    """Return the code that wins when a run has several outcomes; 0 if there are none."""
+    failed = {code for code in codes if code}
+    for code in _WORST_FIRST:
+        if code in failed:
+            return code
+    return max(failed, default=0)

@@ -1,0 +1,162 @@
+"""The root command, and the one place where a run ends (SPEC.md section 5)."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, NoReturn
+
+import click
+
+from appliance import __version__
+from appliance.cli import exit_codes
+from appliance.cli.app import App, default_home
+from appliance.cli.output import envelope
+
+COMMANDS: Final[dict[str, str]] = {}  # filled below, one line a command
+
+_ALIASES: Final = {
+    "checkpoints": "checkpoint",
+    "tile": "tiles",
+    "backends": "backend",
+    "logs": "log",
+    "keys": "key",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when that command is wanted."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the commands in the order a newcomer meets them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return one command; the singular or plural of a group will do."""
+        location = COMMANDS.get(_ALIASES.get(cmd_name, cmd_name))
+        if location is None:
+            return None
+        module, _, name = location.partition(":")
+        command = getattr(importlib.import_module(f"appliance.cli.{module}"), name)
+        assert isinstance(command, click.Command)  # noqa: S101 the table above is ours
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="attestor")
+@click.option(
+    "--home",
+    type=click.Path(path_type=Path, file_okay=False),
+    envvar="ATTESTOR_HOME",
+    show_envvar=True,
+    help="Where the store is.  [default: /var/lib/attestor for root, else below XDG_DATA_HOME]",
+)
+@click.option("--lock-wait", metavar="DURATION", help="Wait this long for another run, e.g. 5m.")
+@click.option("--allow-network-fs", is_flag=True, help="Write to a home on NFS or CIFS.")
+@click.option(
+    "--color",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    help="Colour of messages; NO_COLOR is honoured.",
+)
+@click.pass_context
+def cli(
+    ctx: click.Context,
+    home: Path | None,
+    lock_wait: str | None,
+    allow_network_fs: bool,
+    color: str,
+) -> None:
+    """Keep a proven copy of Rekor logs, carry it across an air gap, verify there."""
+    if color != "auto":
+        ctx.color = color == "always"
+    elif os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        ctx.color = False
+    app = ctx.obj if isinstance(ctx.obj, App) else App(home or default_home())
+    if home is not None:
+        app = replace(app, home=home)
+    if lock_wait is not None:
+        app = replace(app, lock_wait=_seconds(lock_wait))
+    ctx.obj = replace(app, allow_network_fs=app.allow_network_fs or allow_network_fs)
+
+
+def _seconds(text: str) -> float:
+    from appliance.config.durations import parse_duration
+    from appliance.errors import ConfigError
+
+    try:
+        return float(parse_duration(text))
+    except ConfigError as error:
+        raise click.BadParameter(error.message, param_hint="--lock-wait") from error
+
+
+def run(arguments: list[str], app: App | None = None) -> int:
+    """Run one command line and return its exit code; prints what there is to print."""
+    try:
+        code = cli.main(arguments, prog_name="attestor", standalone_mode=False, obj=app)
+        # Our own output may still sit in a buffer whose reader went away.
+        sys.stdout.flush()
+    except click.UsageError as error:
+        if "--json" in arguments:
+            described = {"reason": "usage", "message": error.format_message(), "next": ""}
+            click.echo(envelope("", code=exit_codes.USAGE, data={}, error=described))
+        else:
+            error.show()
+        return exit_codes.USAGE
+    except click.ClickException as error:
+        error.show()
+        return exit_codes.USAGE
+    except (KeyboardInterrupt, click.Abort):
+        return exit_codes.INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads; keep the interpreter from complaining when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exit_codes.BROKEN_PIPE
+    return code if isinstance(code, int) else 0
+
+
+def main() -> NoReturn:
+    """Run the program: the entry point of the attestor command."""
+    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGHUP, _terminate)
+    sys.exit(run(sys.argv[1:]))
+
+
+def _terminate(number: int, frame: FrameType | None) -> Any:
+    # As an exception, so that files are closed and temporary ones removed.
+    raise SystemExit(128 + number)
+
+
+COMMANDS.update(
+    {
+        "init": "store:init",
+        "backend": "backend:backend",
+        "sync": "sync:sync",
+        "sync-status": "sync:sync_status",
+        "verify": "verify:verify",
+        "prove": "prove:prove",
+        "proof": "prove:proof",
+        "tiles": "tiles:tiles",
+        "checkpoint": "checkpoint:checkpoint",
+        "export": "transfer:export",
+        "inspect": "transfer:inspect",
+        "import": "transfer:import_",
+        "exporters": "transfer:exporters",
+        "trust": "trust:trust",
+        "log": "log:log",
+        "key": "key:key",
+        "config": "config:config",
+        "checkpoint-store": "store:checkpoint_store",
+        "store": "store:store",
+        "doctor": "doctor:doctor",
+    }
+)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""How a command ends: one result for people or one JSON object, and one exit code.
+
+A command returns a Result or raises one of our errors. stdout carries results only,
+stderr everything else; with --json stdout carries exactly one object, also on failure.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NoReturn
+
+import click
+
+from appliance.cli.exit_codes import EXIT_CODES, exit_code, worst
+from appliance.errors import ApplianceError
+
+SCHEMA: Final = 1
+_QUIET: Final = "attestor.quiet"
+_VERBOSE: Final = "attestor.verbose"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a command found: the same facts for machines and for people."""
+
+    data: Mapping[str, Any]  # JSON-able; plain integers, RFC 3339 Z times, hex digests
+    text: str = ""  # for people, without the last newline; empty prints nothing
+    warnings: tuple[str, ...] = ()
+    errors: tuple[ApplianceError, ...] = ()  # failures among several outcomes; the worst wins
+
+
+def common_options(command: Callable[..., Result]) -> Callable[..., None]:
+    """Give a command --json, -q and -v, print what it returns, and end with the right code.
+
+    Apply it directly above the function, below click's own decorators.
+    """
+
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+    @click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+    @click.option("-v", "--verbose", count=True, help="Say more; may be repeated.")
+    @functools.wraps(command)
+    def run(*args: Any, as_json: bool, quiet: bool, verbose: int, **kwargs: Any) -> None:
+        context = click.get_current_context()
+        context.meta[_QUIET] = quiet or as_json
+        context.meta[_VERBOSE] = verbose
+        try:
+            result = command(*args, **kwargs)
+        except tuple(EXIT_CODES) as error:  # anything else is a bug: let it show
+            if not isinstance(error, ApplianceError):
+                error = _foreign(error)
+            result = Result({}, errors=(error,))
+        _finish(context, result, as_json=as_json, quiet=quiet)
+
+    return run
+
+
+def note(message: str) -> None:
+    """Tell a person what is going on, on stderr, unless -q or --json."""
+    if not click.get_current_context().meta.get(_QUIET):
+        click.echo(message, err=True)
+
+
+def verbosity() -> int:
+    """Return how often -v was given."""
+    return int(click.get_current_context().meta.get(_VERBOSE, 0))
+
+
+def envelope(
+    command: str,
+    *,
+    code: int,
+    data: Mapping[str, Any],
+    warnings: tuple[str, ...] = (),
+    error: Mapping[str, str] | None = None,
+) -> str:
+    """Format the one JSON object of a run (SPEC.md section 4)."""
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "command": command,
+        "ok": code == 0,
+        "exitCode": code,
+        "warnings": list(warnings),
+        "data": data,
+    }
+    if error is not None:
+        document["error"] = error
+    return json.dumps(document, ensure_ascii=False)
+
+
+def command_name(context: click.Context) -> str:
+    """Return the words of the command, without the program's name."""
+    return context.command_path.partition(" ")[2]
+
+
+def _finish(context: click.Context, result: Result, *, as_json: bool, quiet: bool) -> NoReturn:
+    code = worst(exit_code(error) for error in result.errors)
+    leading = next((one for one in result.errors if exit_code(one) == code), None)
+    if as_json:
+        described = None if leading is None else _describe(leading)
+        name = command_name(context)
+        click.echo(
+            envelope(name, code=code, data=result.data, warnings=result.warnings, error=described)
+        )
+    else:
+        if result.text and not quiet:
+            click.echo(result.text)
+        if not quiet:
+            for warning in result.warnings:
+                click.echo(f"Warning: {warning}", err=True)
+        for error in result.errors:
+            click.echo(f"Error: {error_line(error)}", err=True)
+    context.exit(code)
+
+
+def error_line(error: ApplianceError) -> str:
+    """Return the one line that says what is wrong and what to do next."""
+    next_step = f"; {error.next_step}" if error.next_step else ""
+    return f"{error.message}{next_step}"
+
+
+def _describe(error: ApplianceError) -> dict[str, str]:
+    return {"reason": error.reason, "message": error.message, "next": error.next_step}
+
+
+def _foreign(error: Exception) -> ApplianceError:
+    """Give an error of the bundles package the form of ours."""
+    from appliance.errors import VerificationError
+
+    return VerificationError(str(error), reason=getattr(error, "reason", "bundle"))

@@ -1,0 +1,1 @@
+"""One use case a module: read, decide (pure), write. The network is an argument."""

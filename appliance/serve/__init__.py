@@ -1,0 +1,1 @@
+"""WSGI applications, run by waitress."""

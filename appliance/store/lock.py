@@ -1,0 +1,70 @@
+"""One writer at a time: a kernel lock on the home's lock file, held for the whole run.
+
+The kernel drops it when the process ends, however it ends, so there is nothing stale to
+clean up. Readers never take it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from appliance.errors import LockedError, StoreError
+
+LOCK_NAME: Final = "lock"
+_POLL_SECONDS: Final = 0.1
+
+
+@contextlib.contextmanager
+def writer_lock(
+    home: Path, *, holder: str, wait_seconds: float, sleep: Callable[[float], None]
+) -> Iterator[None]:
+    """Hold the home's lock; `holder` is written into it for whoever finds it taken.
+
+    Raises LockedError, naming the holder, if another run still has it after
+    `wait_seconds`, and StoreError if the home is not there or cannot be locked.
+    """
+    try:
+        descriptor = os.open(home / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except FileNotFoundError as error:
+        raise StoreError(
+            f"no store at {home}",
+            reason="no-store",
+            next_step=f"create one with 'attestor --home {home} init --site NAME'",
+        ) from error
+    except OSError as error:
+        raise StoreError(f"{home / LOCK_NAME}: {error.strerror}", reason="lock") from error
+    try:
+        _acquire(descriptor, home, wait_seconds, sleep)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, holder.encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(
+    descriptor: int, home: Path, wait_seconds: float, sleep: Callable[[float], None]
+) -> None:
+    waited = 0.0
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if waited >= wait_seconds:
+                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+                raise LockedError(
+                    f"another run holds {home / LOCK_NAME}: {holder or 'unknown'}",
+                    next_step="wait for it, or use --lock-wait 5m",
+                ) from error
+            sleep(_POLL_SECONDS)
+            waited += _POLL_SECONDS
+        except OSError as error:
+            # A filesystem that cannot lock cannot hold a store; never go on unlocked.
+            raise StoreError(f"{home / LOCK_NAME}: {error.strerror}", reason="lock") from error
+        else:
+            return
