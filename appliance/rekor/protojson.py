@@ -1,0 +1,176 @@
+"""Reading proto3 JSON messages: typed fields with messages that name the path (WIRE.md 5.1).
+
+A missing field and null are both "unset". Two dialects:
+
+    strict     lowerCamelCase names, standard padded base64 with optional line breaks,
+               unknown fields ignored (bundles, trusted roots, log entries)
+    lenient    as Go's protojson reads requests: snake_case names too, URL-safe or
+               unpadded base64, unknown fields refused
+
+64-bit integers are decimal strings or JSON integers, never negative here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Final
+
+from appliance.errors import LimitError, MalformedError
+from appliance.tlog.strict_base64 import decode_base64
+
+MAX_INT64: Final = 2**63 - 1
+_URL_SAFE: Final = str.maketrans("-_", "+/")
+_LINE_BREAKS: Final = str.maketrans("", "", "\r\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One JSON object and where it stands."""
+
+    path: str  # for messages: "bundle.verificationMaterial"
+    fields: dict[str, Any]
+    lenient: bool = False
+
+    def get(self, name: str) -> Any:
+        """Return the raw value of a field, None if it is unset."""
+        value = self.fields.get(name)
+        if self.lenient:
+            other = self.fields.get(_snake_case(name))
+            if _snake_case(name) != name and value is not None and other is not None:
+                raise MalformedError(f"{self.path}.{name}: given twice")
+            value = other if value is None else value
+        return value
+
+    def message(self, name: str) -> Message | None:
+        """Return a message field, None if it is unset."""
+        value = self.get(name)
+        return None if value is None else self._child(f"{self.path}.{name}", value)
+
+    def required_message(self, name: str) -> Message:
+        """Return a message field; raises MalformedError if it is unset."""
+        child = self.message(name)
+        if child is None:
+            raise MalformedError(f"{self.path}.{name}: missing")
+        return child
+
+    def messages(self, name: str, limit: int) -> tuple[Message, ...]:
+        """Return a repeated message field; raises LimitError above `limit` elements."""
+        path = f"{self.path}.{name}"
+        return tuple(
+            self._child(f"{path}[{position}]", value)
+            for position, value in enumerate(self._list(name, limit))
+        )
+
+    def binaries(self, name: str, limit: int) -> tuple[bytes, ...]:
+        """Return a repeated bytes field; raises LimitError above `limit` elements."""
+        path = f"{self.path}.{name}"
+        return tuple(
+            self._decode(f"{path}[{position}]", value)
+            for position, value in enumerate(self._list(name, limit))
+        )
+
+    def text(self, name: str) -> str:
+        """Return a string field, empty if it is unset."""
+        value = self.get(name)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            raise self._wrong(name, "a string", value)
+        return value
+
+    def required_text(self, name: str) -> str:
+        """Return a string field; raises MalformedError if it is unset or empty."""
+        value = self.text(name)
+        if not value:
+            raise MalformedError(f"{self.path}.{name}: missing")
+        return value
+
+    def binary(self, name: str) -> bytes:
+        """Return a bytes field, empty if it is unset."""
+        value = self.get(name)
+        return b"" if value is None else self._decode(f"{self.path}.{name}", value)
+
+    def required_binary(self, name: str) -> bytes:
+        """Return a bytes field; raises MalformedError if it is unset or empty."""
+        value = self.binary(name)
+        if not value:
+            raise MalformedError(f"{self.path}.{name}: missing")
+        return value
+
+    def integer(self, name: str) -> int:
+        """Return an int64 field, 0 if it is unset; raises MalformedError if negative."""
+        value = self.get(name)
+        if value is None:
+            return 0
+        if isinstance(value, str) and re.fullmatch("0|[1-9][0-9]{0,18}", value):
+            value = int(value)
+        if type(value) is not int or not 0 <= value <= MAX_INT64:
+            raise self._wrong(name, "an integer from 0 to 2^63-1", value)
+        return value
+
+    def only_of(self, *names: str) -> str:
+        """Return which member of a oneof is set; raises MalformedError unless exactly one is."""
+        given = [name for name in names if self.get(name) is not None]
+        if len(given) != 1:
+            got = " and ".join(given) or "none"
+            raise MalformedError(f"{self.path}: expected one of {', '.join(names)}, got {got}")
+        return given[0]
+
+    def refuse_unknown(self, known: Collection[str]) -> None:
+        """Raise MalformedError if a field is not in `known` (lowerCamelCase names)."""
+        names = {*known, *map(_snake_case, known)}
+        for name in self.fields:
+            if name not in names:
+                raise MalformedError(f"{self.path}: unknown field {name[:80]!r}")
+
+    def _child(self, path: str, value: Any) -> Message:
+        if not isinstance(value, dict):
+            raise MalformedError(f"{path}: expected an object, got {_kind(value)}")
+        return Message(path, value, self.lenient)
+
+    def _list(self, name: str, limit: int) -> list[Any]:
+        value = self.get(name)
+        if value is None:
+            return []
+        if not isinstance(value, list):
+            raise self._wrong(name, "an array", value)
+        if len(value) > limit:
+            raise LimitError(f"{self.path}.{name}: expected at most {limit}, got {len(value)}")
+        return value
+
+    def _decode(self, path: str, value: Any) -> bytes:
+        if not isinstance(value, str):
+            raise MalformedError(f"{path}: expected base64, got {_kind(value)}")
+        text = value.translate(_LINE_BREAKS)
+        if self.lenient:
+            text = text.translate(_URL_SAFE)
+            text += "=" * (-len(text) % 4)
+        return decode_base64(text, path)
+
+    def _wrong(self, name: str, expected: str, value: Any) -> MalformedError:
+        return MalformedError(f"{self.path}.{name}: expected {expected}, got {_kind(value)}")
+
+
+def top_message(value: Any, path: str, *, lenient: bool = False) -> Message:
+    """Take a parsed JSON value for a message; raises MalformedError unless it is an object."""
+    if not isinstance(value, dict):
+        raise MalformedError(f"{path}: expected an object, got {_kind(value)}")
+    return Message(path, value, lenient)
+
+
+def _snake_case(name: str) -> str:
+    return re.sub("[A-Z]", lambda letter: "_" + letter.group().lower(), name)
+
+
+def _kind(value: Any) -> str:
+    names: dict[type, str] = {
+        dict: "an object",
+        list: "an array",
+        bool: "true or false",
+        type(None): "null",
+    }
+    if isinstance(value, str):
+        return repr(value[:80])
+    return names.get(type(value)) or str(value)[:80]

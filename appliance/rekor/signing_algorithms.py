@@ -1,0 +1,117 @@
+"""Which keys sign for Rekor v2, and how: PublicKeyDetails by name (WIRE.md 5.1).
+
+Every signature here is over a digest the caller already has. Ed25519ph is in the table
+because logs hold such entries, but `cryptography` cannot verify it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from appliance.errors import MalformedError, RefusedError, SignatureError
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+
+
+@dataclass(frozen=True, slots=True)
+class SigningAlgorithm:
+    """One row of the table."""
+
+    key_details: str  # name in the PublicKeyDetails enum
+    number: int  # its value there
+    key: str  # as _describe_key calls it
+    digest: str  # sha256, sha384 or sha512
+
+
+_TABLE: Final = (
+    SigningAlgorithm("PKIX_ECDSA_P256_SHA_256", 5, "secp256r1", "sha256"),
+    SigningAlgorithm("PKIX_ED25519_PH", 8, "ed25519", "sha512"),
+    SigningAlgorithm("PKIX_RSA_PKCS1V15_2048_SHA256", 9, "rsa-2048", "sha256"),
+    SigningAlgorithm("PKIX_RSA_PKCS1V15_3072_SHA256", 10, "rsa-3072", "sha256"),
+    SigningAlgorithm("PKIX_RSA_PKCS1V15_4096_SHA256", 11, "rsa-4096", "sha256"),
+    SigningAlgorithm("PKIX_ECDSA_P384_SHA_384", 12, "secp384r1", "sha384"),
+    SigningAlgorithm("PKIX_ECDSA_P521_SHA_512", 13, "secp521r1", "sha512"),
+)
+BY_KEY_DETAILS: Final = {row.key_details: row for row in _TABLE}
+BY_NUMBER: Final = {row.number: row for row in _TABLE}
+_BY_KEY: Final = {row.key: row for row in _TABLE}
+
+DIGEST_BYTES: Final = {"sha256": 32, "sha384": 48, "sha512": 64}
+PROTOBUF_DIGESTS: Final = {"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
+PROTOBUF_NAMES: Final = {digest: name for name, digest in PROTOBUF_DIGESTS.items()}
+
+
+def natural_algorithm(key: PublicKeyTypes) -> SigningAlgorithm:
+    """Return the one algorithm a Rekor v2 log takes from `key`.
+
+    Raises RefusedError (reason unsupported-key) if it takes none.
+    """
+    name = _describe_key(key)
+    if name not in _BY_KEY:
+        raise RefusedError(
+            f"signer key is {name}; supported are {', '.join(_BY_KEY)}", reason="unsupported-key"
+        )
+    return _BY_KEY[name]
+
+
+def verify_digest_signature(
+    key: PublicKeyTypes, digest_algorithm: str, digest: bytes, signature: bytes
+) -> None:
+    """Verify `signature` over a digest: ECDSA in DER, RSA PKCS#1 v1.5.
+
+    Raises SignatureError (reason bad-signature), or RefusedError (reason
+    ed25519ph-unsupported or unsupported-key) if nobody here can tell.
+    """
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
+
+    hash_classes: dict[str, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
+        "sha256": hashes.SHA256,
+        "sha384": hashes.SHA384,
+        "sha512": hashes.SHA512,
+    }
+    prehashed = utils.Prehashed(hash_classes[digest_algorithm]())
+    try:
+        if isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature, digest, ec.ECDSA(prehashed))
+        elif isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, digest, padding.PKCS1v15(), prehashed)
+        elif isinstance(key, ed25519.Ed25519PublicKey):
+            raise RefusedError(
+                "Ed25519 over a digest is Ed25519ph, which this appliance cannot verify",
+                reason="ed25519ph-unsupported",
+                next_step="verify it with a client that has Ed25519ph, or sign with ECDSA",
+            )
+        else:
+            raise RefusedError(
+                f"signer key is {_describe_key(key)}, not ECDSA or RSA", reason="unsupported-key"
+            )
+    except InvalidSignature as error:
+        raise SignatureError(
+            f"signature does not verify over {digest_algorithm}:{digest.hex()}",
+            reason="bad-signature",
+        ) from error
+
+
+def check_digest_length(digest_algorithm: str, digest: bytes) -> None:
+    """Raise MalformedError unless `digest` is as long as its algorithm makes it."""
+    expected = DIGEST_BYTES[digest_algorithm]
+    if len(digest) != expected:
+        raise MalformedError(
+            f"{digest_algorithm} digest: expected {expected} bytes, got {len(digest)}"
+        )
+
+
+def _describe_key(key: PublicKeyTypes) -> str:
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return key.curve.name
+    if isinstance(key, rsa.RSAPublicKey):
+        return f"rsa-{key.key_size}"
+    if isinstance(key, ed25519.Ed25519PublicKey):
+        return "ed25519"
+    return type(key).__name__
