@@ -91,14 +91,14 @@ def _manifest(fields: Fields) -> Manifest:
 
 
 def _verify_capabilities(requires: tuple[str, ...], created_by: CreatedBy) -> None:
-    for capability in requires:
-        if capability not in CAPABILITIES:
-            raise FormatError(
-                f"{MANIFEST_PATH}: it requires {capability!r}, which is not known here; "
-                f"it was written by {created_by.tool} {created_by.version}",
-                reason="unknown-capability",
-                next_step=f"import it with {created_by.tool} {created_by.version} or later",
-            )
+    unknown = sorted(set(requires) - CAPABILITIES)
+    if unknown:
+        raise FormatError(
+            f"{MANIFEST_PATH}: it requires {', '.join(unknown)}, not known here; "
+            f"it was written by {created_by.tool} {created_by.version}",
+            reason="unknown-capability",
+            next_step=f"import it with {created_by.tool} {created_by.version} or later",
+        )
 
 
 def _created_by(fields: Fields) -> CreatedBy:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import BinaryIO
 
 from bundles.errors import ContentError, FormatError
@@ -19,7 +20,7 @@ from bundles.header import HEADER_PATH, MAX_HEADER_BYTES, Header, parse_header, 
 from bundles.manifest import Manifest, Totals
 from bundles.manifest_json import MANIFEST_PATH, MAX_MANIFEST_BYTES, parse_manifest
 from bundles.stream import Cursor
-from bundles.sums import parse_sums
+from bundles.sums import MAX_LINE_BYTES, parse_sums
 from bundles.ustar import (
     BLOCK_BYTES,
     MAX_MEMBER_BYTES,
@@ -28,7 +29,7 @@ from bundles.ustar import (
     padding_bytes,
     parse_member_header,
 )
-from bundles.wrap import Source, Wrap, unwrap
+from bundles.wrap import CHUNK_BYTES, Source, Wrap, unwrap
 
 OpenHeader = Callable[[bytes], str]  # a signed note -> its text, once signatures suffice
 Admit = Callable[[Header, Manifest], None]  # raises to refuse a bundle before its members
@@ -102,13 +103,11 @@ def read_bundle(
     """Check a plain archive in a private local file from its first to its last byte.
 
     `admit` is called once manifest.json is authenticated, before SHA256SUMS is
-    read. Raises FormatError or ContentError for bytes that are not a transfer
-    bundle, a gzip or zstd file included, and whatever the callables raise.
+    read. Raises FormatError or ContentError for bytes that are not a plain
+    transfer bundle, and whatever the callables raise.
     """
     file.seek(0)
-    wrap, chunks = unwrap(Source(file))
-    if wrap is not Wrap.PLAIN:
-        raise FormatError(f"a {wrap.value} file: it must be staged before it is read")
+    chunks = iter(partial(file.read, CHUNK_BYTES), b"")
     return _read(Cursor(chunks), file, open_header, admit)
 
 
@@ -150,7 +149,8 @@ def _read(
     note, header, manifest = _front(cursor, open_header)
     if admit is not None:
         admit(header, manifest)
-    sums = _whole_member(cursor, SUMS_PATH, MAX_MEMBER_BYTES)
+    max_bytes = min(manifest.totals.files * MAX_LINE_BYTES, MAX_MEMBER_BYTES)
+    sums = _whole_member(cursor, SUMS_PATH, max_bytes)
     _verify_digest(SUMS_PATH, hashlib.sha256(sums).digest(), header.sums_sha256)
     members = dict(_members(cursor, parse_sums(sums), manifest.totals))
     cursor.take_zeros(len(TRAILER), "the end of the archive")

@@ -15,29 +15,24 @@ class Cursor:
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self._chunks = chunks
-        self._chunk = memoryview(b"")
-        self.position = 0  # bytes consumed
+        self._chunk = b""
+        self._used = 0  # bytes of the chunk that are consumed
+        self.position = 0  # bytes of the archive that are consumed
 
-    def pieces(self, n_bytes: int, what: str) -> Iterator[memoryview]:
+    def pieces(self, n_bytes: int, what: str) -> Iterator[bytes]:
         """Yield the next `n_bytes` as they come, at most a chunk at a time.
 
         Raises FormatError, naming `what` was being read, if there are fewer.
         """
         while n_bytes:
-            if not self._chunk:
-                self._chunk = memoryview(next(self._chunks, b""))
-            piece = self._chunk[:n_bytes]
-            if not piece:
-                raise FormatError(
-                    f"{what}: the archive ends at byte {self.position}, "
-                    f"expected {n_bytes} bytes more",
-                    reason="truncated",
-                    next_step="copy the file to the medium again, and compare its SHA-256",
-                )
-            self._chunk = self._chunk[len(piece) :]
+            piece = self._chunk[self._used : self._used + n_bytes]
+            self._used += len(piece)
             self.position += len(piece)
             n_bytes -= len(piece)
-            yield piece
+            if piece:
+                yield piece
+            else:
+                self._refill(n_bytes, what)
 
     def take(self, n_bytes: int, what: str) -> bytes:
         """Return the next `n_bytes`. Raises FormatError as `pieces` does."""
@@ -46,13 +41,22 @@ class Cursor:
     def take_zeros(self, n_bytes: int, what: str) -> None:
         """Pass over `n_bytes` zero bytes. Raises FormatError if they are not zero."""
         start = self.position
-        if any(self.take(n_bytes, what)):
+        if self.take(n_bytes, what).strip(b"\0"):
             raise FormatError(f"{what}: expected {n_bytes} zero bytes at byte {start}, got others")
 
     def end(self) -> None:
         """Check that nothing follows. Raises FormatError if something does."""
-        if self._chunk or any(self._chunks):
+        if self._used < len(self._chunk) or any(self._chunks):
             raise FormatError(
                 f"expected the end of the archive at byte {self.position}, but more follows",
                 reason="trailing-data",
+            )
+
+    def _refill(self, n_bytes: int, what: str) -> None:
+        self._chunk, self._used = next(self._chunks, b""), 0
+        if not self._chunk:
+            raise FormatError(
+                f"{what}: the archive ends at byte {self.position}, expected {n_bytes} bytes more",
+                reason="truncated",
+                next_step="copy the file to the medium again, and compare its SHA-256",
             )

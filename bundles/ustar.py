@@ -19,9 +19,19 @@ MAX_NAME_BYTES: Final = 100
 MAX_MEMBER_BYTES: Final = 64 * 1024 * 1024
 SUMS_PATH: Final = "SHA256SUMS"
 
-_SEGMENT: Final = re.compile(r"[a-z0-9._-]+")
+_SEGMENT: Final = r"(?!\.{1,2}(?:/|\Z))[a-z0-9._-]+"
+_PATH: Final = re.compile(rf"{_SEGMENT}(?:/{_SEGMENT})*|{SUMS_PATH}")
 _LOG_PREFIX: Final = re.compile(r"(logs/[0-9a-f]{64})/(.*)", re.DOTALL)
 _SIZE: Final = re.compile(rb"([0-7]{11})\0")
+_MODE_UID_GID: Final = b"0000644\x000000000\x000000000\0"
+_MTIME: Final = b"00000000000\0"
+_TYPE_TO_DEVICE: Final = (
+    (b"0" + bytes(100))  # typeflag: a file; linkname
+    + b"ustar\x0000"  # magic, version
+    + bytes(64)  # uname, gname
+    + b"0000000\x000000000\0"  # devmajor, devminor
+)
+_FIXED_SUM: Final = sum(_MODE_UID_GID) + sum(_MTIME) + 8 * ord(" ") + sum(_TYPE_TO_DEVICE)
 _FIELDS: Final = (  # name, first byte; each ends where the next begins
     ("name", 0),
     ("mode", 100),
@@ -50,9 +60,7 @@ def verify_path(path: str) -> None:
     Raises FormatError unless it is SHA256SUMS, or segments of [a-z0-9._-]
     between single slashes, none of them `.` or `..`, short enough for USTAR.
     """
-    segments = path.split("/")
-    allowed = all(_SEGMENT.fullmatch(part) and part not in (".", "..") for part in segments)
-    if path != SUMS_PATH and not allowed:
+    if not _PATH.fullmatch(path):
         raise FormatError(f"not a member name: {path[:300]!r}", reason="member-name")
     _, name = _split(path)
     if len(name) > MAX_NAME_BYTES:
@@ -73,25 +81,19 @@ def format_member_header(path: str, size: int) -> bytes:
         raise FormatError(
             f"{path}: a member of {size} bytes, at most {MAX_MEMBER_BYTES} allowed", reason="limit"
         )
-    prefix, name = _split(path)
-    before = (
-        name.encode().ljust(100, b"\0")
-        + b"0000644\0"  # mode
-        + b"0000000\0"  # uid
-        + b"0000000\0"  # gid
-        + b"%011o\0" % size
-        + b"00000000000\0"  # mtime
+    prefix, name = (field.encode() for field in _split(path))
+    digits = b"%011o" % size
+    checksum = _FIXED_SUM + sum(name) + sum(digits) + sum(prefix)
+    return b"%b%b%b\0%b%06o\0 %b%b%b" % (
+        name.ljust(100, b"\0"),
+        _MODE_UID_GID,
+        digits,
+        _MTIME,
+        checksum,
+        _TYPE_TO_DEVICE,
+        prefix.ljust(155, b"\0"),
+        bytes(12),
     )
-    after = (
-        (b"0" + bytes(100))  # typeflag: a file; linkname
-        + b"ustar\x0000"  # magic, version
-        + bytes(64)  # uname, gname
-        + b"0000000\0" * 2  # devmajor, devminor
-        + prefix.encode().ljust(155, b"\0")
-        + bytes(12)
-    )
-    checksum = sum(before) + 8 * ord(" ") + sum(after)
-    return before + b"%06o\0 " % checksum + after
 
 
 def parse_member_header(block: bytes, position: int) -> tuple[str, int]:
