@@ -122,6 +122,14 @@ class Blobs:
             _sync_directory(directory)
 
 
+def read_whole(path: str) -> bytes | None:
+    """Read a blob's file in a worker process; None if it cannot be read. Not checked."""
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return None
+
+
 def blob_digest(path: Path) -> bytes | None:
     """Return the digest a blob file is named by, or None for a file that is no blob."""
     try:

@@ -17,7 +17,7 @@ from appliance.store.entry_frames import compress_bundle, decompress_bundle
 from appliance.store.logs import Log
 from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.entries import truncate_entry_bundle
-from appliance.tlog.merkle import HASH_BYTES
+from appliance.tlog.merkle import HASH_BYTES, Hash
 from appliance.tlog.tile import WIDTH, EntryBundle, Tile, full_tile_count, tile_at, top_level
 
 
@@ -59,6 +59,41 @@ class Mirror:
         if row is None or row[0] != bundle.width:
             raise self._missing(bundle.path)
         return row[1], row[2]
+
+    def has_entry_bundle(self, bundle: EntryBundle) -> bool:
+        """Whether an entry bundle is here, at least this wide."""
+        row = self._bundle_row(bundle)
+        return row is not None and row[0] >= bundle.width
+
+    def tile_blobs(self, level: int, indices: range) -> list[tuple[str, bytes] | None]:
+        """Return (blob path, digest) of the full tiles at these places; None where one is not."""
+        rows = self.store.rows(
+            "SELECT tile_index, digest FROM tile WHERE log_id = ? AND level = ?"
+            " AND tile_index >= ? AND tile_index < ? AND width = 256",
+            [self.log.id, level, indices.start, indices.stop],
+        )
+        found = {row["tile_index"]: row["digest"] for row in rows}
+        path = self.store.blobs.path
+        return [
+            (str(path(found[index])), found[index]) if index in found else None for index in indices
+        ]
+
+    def audited(self) -> tuple[int, tuple[Hash, ...]]:
+        """Return how many leaves the last audit rebuilt, and their compact range's peaks."""
+        row = self.store.row(
+            "SELECT audited_size, audited_peaks FROM log WHERE id = ?", [self.log.id]
+        )
+        size, raw = (row["audited_size"], row["audited_peaks"]) if row else (0, b"")
+        starts = range(0, len(raw), HASH_BYTES)
+        return size, tuple(Hash(raw[start : start + HASH_BYTES]) for start in starts)
+
+    def remember_audit(self, tree_size: int, peaks: Sequence[Hash]) -> None:
+        """Record an audit, so that the next one can start there."""
+        with self.store.atomic():
+            self.store.execute(
+                "UPDATE log SET audited_size = ?, audited_peaks = ? WHERE id = ?",
+                [tree_size, b"".join(peaks), self.log.id],
+            )
 
     def missing_tiles(self, tree_size: int) -> Iterator[Tile]:
         """Yield the tiles of a tree that are not here wide enough, parents first."""

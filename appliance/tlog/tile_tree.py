@@ -78,10 +78,10 @@ class TileTree:
         """Whether the tile at this place is authenticated."""
         return (tile.level, tile.index) in self._tiles
 
-    def forget(self, tiles: Iterable[Tile]) -> None:
-        """Drop tiles that no later one needs, so that a long sync stays small."""
-        for tile in tiles:
-            self._tiles.pop((tile.level, tile.index), None)
+    def trim(self) -> None:
+        """Drop all tiles but the edge, so that a long job stays small; load brings them back."""
+        edge = {(tile.level, tile.index) for tile in self.edge}
+        self._tiles = {place: data for place, data in self._tiles.items() if place in edge}
 
     def tile(self, tile: Tile) -> bytes:
         """Return an authenticated tile; raises LookupError if it is not here."""
@@ -143,7 +143,9 @@ class TileTree:
         return self._prove(consistency_plan(old_size, self.head.tree_size), read)
 
     def root_at(self, tree_size: int, read: ReadTiles) -> Hash:
-        """Return the root this tree had at a size up to its own."""
+        """Return the root this tree had at a size up to its own; raises what load raises."""
+        if not 0 <= tree_size <= self.head.tree_size:
+            raise ValueError(f"a tree of {self.head.tree_size} leaves never had {tree_size}")
         if tree_size == self.head.tree_size:
             return self.head.root_hash
         leaves = range(tree_size)

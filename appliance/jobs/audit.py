@@ -1,0 +1,215 @@
+"""Audit a mirror: re-hash every blob and rebuild the root (SPEC.md section 4, tiles verify).
+
+The newest mirror checkpoint is opened again with the pinned keys; the level 0 tiles are
+folded to its root; the tiles above are authenticated under it; entry bundles must have
+the leaf hashes of their tiles. Incremental: the compact range at the last audited size is
+kept, so that only what came after it is read again, unless a full audit is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from appliance.errors import ApplianceError, IncompleteError, StoreError
+from appliance.store.blobs import read_whole
+from appliance.store.mirror import Mirror
+from appliance.tlog.checkpoint import open_checkpoint
+from appliance.tlog.compact_range import CompactRange
+from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
+from appliance.tlog.merkle import HASH_BYTES, Hash, TreeHead, perfect_root
+from appliance.tlog.proof import NodeId
+from appliance.tlog.tile import (
+    HEIGHT,
+    WIDTH,
+    Tile,
+    edge_tiles,
+    full_tile_count,
+    new_entry_bundles,
+    top_level,
+)
+from appliance.tlog.tile_tree import TileTree
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+CHUNK_TILES: Final = 512  # hashed by one process at a time
+MAX_NAMED: Final = 100  # damaged tiles that one report names
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditReport:
+    """What was rebuilt."""
+
+    origin: str
+    head: TreeHead  # the mirror checkpoint, rebuilt from blobs
+    from_size: int  # leaves below this were audited by an earlier run
+    tiles: int  # read, re-hashed and folded into the root
+    entry_bundles: int  # read, re-hashed and compared with their tiles
+
+
+def audit(
+    mirror: Mirror, *, full: bool, jobs: int = 1, progress: Progress = lambda _: None
+) -> AuditReport:
+    """Rebuild the root of the mirror checkpoint from the stored blobs.
+
+    Raises IncompleteError if no accepted checkpoint is covered by tiles, StoreError
+    (reason corrupt) naming what does not hash to what was proven.
+    """
+    accepted = mirror.history.mirror_checkpoint()
+    if accepted is None:
+        raise IncompleteError(
+            f"no checkpoint of {mirror.log.origin} is covered by tiles yet",
+            reason="no-mirror-checkpoint",
+            next_step="run 'attestor sync --full-tiles' first",
+        )
+    head = open_checkpoint(accepted.note, mirror.log.keys, mirror.log.origin).head
+    run = _Audit(mirror, head, jobs, progress)
+    audited_size, peaks = mirror.audited()
+    if full or audited_size > head.tree_size:
+        audited_size, peaks = 0, ()
+    leaves = CompactRange(audited_size, peaks)
+    run.check_upper_tiles()
+    run.fold_full_tiles(leaves)
+    whole_tiles = (leaves.tree_size, tuple(leaves.peaks))
+    run.fold_partial_tile(leaves)
+    run.check_entry_bundles(audited_size)
+    if not run.damaged and leaves.head != head:
+        run.damaged.append(f"root: got {leaves.head.root_hash.hex()}")
+    if run.damaged:
+        raise StoreError(
+            f"{mirror.log.origin}: {len(run.damaged)} stored items do not lead to the proven "
+            f"root {head.root_hash.hex()} of size {head.tree_size}: "
+            + ", ".join(run.damaged[:MAX_NAMED]),
+            reason="corrupt",
+            next_step="repair with 'attestor tiles fetch' or import a transfer bundle again",
+        )
+    mirror.remember_audit(*whole_tiles)
+    return AuditReport(mirror.log.origin, head, audited_size, run.tiles, run.entry_bundles)
+
+
+class _Audit:
+    """One run: counts what it read and names what is damaged, without stopping at the first."""
+
+    def __init__(self, mirror: Mirror, head: TreeHead, jobs: int, progress: Progress) -> None:
+        self.mirror = mirror
+        self.tree = TileTree(head)
+        self.size = head.tree_size
+        self.jobs = jobs
+        self.progress = progress
+        self.damaged: list[str] = []
+        self.tiles = 0
+        self.entry_bundles = 0
+
+    def check_upper_tiles(self) -> None:
+        """Authenticate the right edge and every tile above level 0, top down."""
+        try:
+            self.tree.load([], self.mirror.read_tiles)
+        except ApplianceError as error:
+            self.damaged.append(f"right edge ({error.message})")
+            return
+        for level in reversed(range(1, top_level(self.size) + 1 if self.size else 1)):
+            for index in range(full_tile_count(level, self.size)):
+                self._load(Tile(level, index))
+                self.tiles += 1
+            self.tree.trim()
+
+    def fold_full_tiles(self, leaves: CompactRange) -> None:
+        """Append the root of every full level 0 tile not audited before."""
+        first = leaves.tree_size // WIDTH
+        stop = full_tile_count(0, self.size)
+        for index, root in zip(range(first, stop), self._roots(first, stop), strict=True):
+            expected = self._expected_root(index)
+            if root is None:
+                self.damaged.append(Tile(0, index).path)
+            elif expected is not None and root != expected:
+                self.damaged.append(f"{Tile(0, index).path} (another tile's bytes)")
+            leaves.append(Hash(root or bytes(HASH_BYTES)), HEIGHT)
+            self.tiles += 1
+            self.progress(1)
+
+    def fold_partial_tile(self, leaves: CompactRange) -> None:
+        """Append the leaves of the last tile, if it is not full."""
+        edge = [tile for tile in edge_tiles(self.size) if tile.level == 0]
+        for tile in edge:
+            data = self._load(tile)
+            if data is not None:
+                leaves.extend(
+                    Hash(data[at : at + HASH_BYTES]) for at in range(0, len(data), HASH_BYTES)
+                )
+                self.tiles += 1
+
+    def check_entry_bundles(self, from_size: int) -> None:
+        """Compare stored entry bundles with the leaf hashes of their tiles."""
+        for bundle in new_entry_bundles(from_size, self.size):
+            if not self.mirror.has_entry_bundle(bundle):
+                continue
+            try:
+                data = self.mirror.read_entry_bundle(bundle)
+                hashes = leaf_hashes(parse_entry_bundle(data, bundle))
+                whole = hashes == self.mirror.read_tiles([bundle.tile])[bundle.tile]
+            except ApplianceError:
+                whole = False
+            if not whole:
+                self.damaged.append(bundle.path)
+            self.entry_bundles += 1
+            self.progress(1)
+
+    def _load(self, tile: Tile) -> bytes | None:
+        try:
+            self.tree.load([tile], self.mirror.read_tiles)
+        except ApplianceError:
+            self.damaged.append(tile.path)
+            return None
+        return self.tree.tile(tile)
+
+    def _expected_root(self, index: int) -> Hash | None:
+        node = NodeId(HEIGHT, index)
+        above = self.tree.node_tile(node)
+        if not self.tree.has(above):
+            self.tree.trim()
+            if above.path in self.damaged or self._load(above) is None:
+                return None
+        return self.tree.node(node)
+
+    def _roots(self, first: int, stop: int) -> Iterator[bytes | None]:
+        """Yield the root of each full level 0 tile in order; None for a damaged blob."""
+        chunks = (
+            range(start, min(start + CHUNK_TILES, stop))
+            for start in range(first, stop, CHUNK_TILES)
+        )
+        named = (self.mirror.tile_blobs(0, chunk) for chunk in chunks)
+        if self.jobs == 1:
+            for chunk in named:
+                yield from tile_roots(chunk)
+            return
+        from concurrent.futures import ProcessPoolExecutor
+        from multiprocessing import get_context
+
+        # Fresh processes: a fork would share our database connection.
+        with ProcessPoolExecutor(self.jobs, mp_context=get_context("spawn")) as pool:
+            pending: deque[Future[list[bytes | None]]] = deque()
+            for chunk in named:
+                pending.append(pool.submit(tile_roots, chunk))
+                if len(pending) > 2 * self.jobs:  # enough to keep everybody busy, no more
+                    yield from pending.popleft().result()
+            while pending:
+                yield from pending.popleft().result()
+
+
+def tile_roots(blobs: list[tuple[str, bytes] | None]) -> list[bytes | None]:
+    """Read, re-hash and fold full tiles, each (path, digest); None for what is damaged."""
+    roots: list[bytes | None] = []
+    for blob in blobs:
+        root = None
+        if blob is not None:
+            data = read_whole(blob[0])
+            if data is not None and hashlib.sha256(data).digest() == blob[1]:
+                root = perfect_root(data) if len(data) == WIDTH * HASH_BYTES else None
+        roots.append(root)
+    return roots

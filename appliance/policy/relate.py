@@ -1,0 +1,75 @@
+"""Where a candidate tree head stands next to the accepted one (DESIGN.md section 3, SPEC.md 7).
+
+Two heads of one log must be roots of prefixes of one tree. A stale head is a value, a log
+that contradicts itself is another; bad tiles never get this far, they fail authentication.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from appliance.tlog.merkle import Hash, TreeHead
+
+
+class Relation(enum.Enum):
+    """Where a candidate stands on the trusted timeline."""
+
+    FIRST = "first"  # nothing to be proven against; trusted because its key is pinned
+    SAME = "same"
+    AHEAD = "ahead"  # and the accepted head is a proven prefix of it
+    BEHIND = "behind"  # a proven prefix of the accepted head: a stale replica
+
+
+class Rule(enum.Enum):
+    """Which divergence rule a contradiction breaks."""
+
+    ROOT_MISMATCH = "RootMismatch"
+    FORK = "TreeFork"
+    ROLLBACK = "TreeSizeRollback"
+
+
+@dataclass(frozen=True, slots=True)
+class Contradiction:
+    """Two signed heads of one log that cannot both be true."""
+
+    rule: Rule
+    tree_size: int  # the smaller of both sizes: where they must agree
+    expected_root: Hash  # of the head we accepted, or implied by it, at that size
+    actual_root: Hash | None  # of the candidate there; None: it could not be shown
+
+    def __str__(self) -> str:
+        actual = self.actual_root.hex() if self.actual_root else "nothing that proves it a prefix"
+        return (
+            f"{self.rule.value} at size {self.tree_size}: "
+            f"expected root {self.expected_root.hex()}, got {actual}"
+        )
+
+
+def relate(
+    accepted: TreeHead | None, candidate: TreeHead, prefix_root: Hash | None
+) -> Relation | Contradiction:
+    """Place `candidate` next to the accepted head.
+
+    `prefix_root` is the root that the larger tree has at the smaller size, from tiles
+    authenticated under the larger head; None if it could not be computed, which is only
+    possible for a candidate that is behind and counts against it. It is not looked at
+    when there is nothing accepted or the sizes are equal.
+    """
+    if accepted is None:
+        return Relation.FIRST
+    if candidate.tree_size == accepted.tree_size:
+        if candidate.root_hash == accepted.root_hash:
+            return Relation.SAME
+        return Contradiction(
+            Rule.ROOT_MISMATCH, accepted.tree_size, accepted.root_hash, candidate.root_hash
+        )
+    if candidate.tree_size > accepted.tree_size:
+        if prefix_root == accepted.root_hash:
+            return Relation.AHEAD
+        return Contradiction(Rule.FORK, accepted.tree_size, accepted.root_hash, prefix_root)
+    if prefix_root == candidate.root_hash:
+        return Relation.BEHIND
+    expected = accepted.root_hash if prefix_root is None else prefix_root
+    actual = None if prefix_root is None else candidate.root_hash
+    return Contradiction(Rule.ROLLBACK, candidate.tree_size, expected, actual)
