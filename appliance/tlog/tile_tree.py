@@ -84,7 +84,10 @@ class TileTree:
         self._tiles = {place: data for place, data in self._tiles.items() if place in edge}
 
     def tile(self, tile: Tile) -> bytes:
-        """Return an authenticated tile; raises LookupError if it is not here."""
+        """Return the authenticated tile at this place, as wide as this tree has it.
+
+        Raises LookupError if it is not here.
+        """
         return self._tiles[tile.level, tile.index]
 
     def parents(self, tile: Tile) -> tuple[Tile, ...]:
