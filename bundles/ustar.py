@@ -143,4 +143,8 @@ def _difference(block: bytes, expected: bytes) -> str:
         if block[start:stop] != expected[start:stop]
     ]
     name, got, wanted = min(differing, key=lambda field: field[0] == "checksum")
-    return f"{name} field is {got!r}, expected {wanted!r}"
+    return f"{name} field is {_shown(got)}, expected {_shown(wanted)}"
+
+
+def _shown(field: bytes) -> str:
+    return repr(field.rstrip(b"\0"))
