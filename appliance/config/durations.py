@@ -1,0 +1,95 @@
+"""Durations as people write them (SPEC.md section 3, OPERATIONS.md 2.3).
+
+Two families: `5m`, `1h30m`, `250ms`, `14d`, units falling, each at most once; and
+`hh:mm:ss`, `d.hh:mm:ss` with a fraction, as .NET writes them. The value is seconds as an
+exact Fraction, always a whole number of milliseconds. A bare number says no unit and is
+refused; so is a negative one.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Final
+
+from appliance.errors import ConfigError
+
+EXPECTED: Final = "a duration such as 250ms, 5m, 1h30m, 14d or 00:10:00"
+MAX_DURATION_DAYS: Final = 36_500  # a century; more is a slip of the keyboard
+_MILLISECONDS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
+_UNITS: Final = re.compile(
+    r"(?:([0-9]{1,12})d)?(?:([0-9]{1,12})h)?(?:([0-9]{1,12})m(?!s))?"
+    r"(?:([0-9]{1,12})s)?(?:([0-9]{1,12})ms)?"
+)
+_CLOCK: Final = re.compile(
+    r"(?:([0-9]{1,12})\.)?([0-9]{2}):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]{1,7}))?"
+)
+
+
+def parse_duration(text: str) -> Fraction:
+    """Parse a duration into exact seconds.
+
+    >>> parse_duration("1h30m")
+    Fraction(5400, 1)
+    >>> parse_duration("1.02:03:04.250")
+    Fraction(374737, 4)
+
+    Raises ConfigError (reason bad-duration) for anything else, above all for a number
+    without a unit, which one tool reads as seconds and the next as hours.
+    """
+    if found := _UNITS.fullmatch(text):
+        amounts = found.groups()
+        if any(amount is not None for amount in amounts):
+            pairs = zip(amounts, _MILLISECONDS.values(), strict=True)
+            return _bounded(sum(int(amount or 0) * unit for amount, unit in pairs), text)
+    elif found := _CLOCK.fullmatch(text):
+        return _bounded(_clock_milliseconds(found, text), text)
+    if re.fullmatch(r"[0-9]+(?:\.[0-9]+)?", text):
+        raise _bad(f"{text} has no unit", f"write {text}s if you mean seconds")
+    if text.startswith("-"):
+        raise _bad(f"{text[:40]!r} is negative", "write it without the minus sign")
+    raise _bad(f"expected {EXPECTED}, got {text[:40]!r}")
+
+
+def _clock_milliseconds(found: re.Match[str], text: str) -> int:
+    days, hours, minutes, seconds, fraction = found.groups()
+    if int(hours) > 23:
+        # .NET reads 24:00:00 as 24 days, people as one: nobody gets to guess.
+        raise _bad(f"{text[:40]!r} has {hours} hours, 23 at most", "write days as d.hh:mm:ss")
+    thousandths = (fraction or "").ljust(7, "0")
+    if thousandths[3:] != "0000":
+        raise _bad(f"{text[:40]!r} is finer than a millisecond")
+    whole = ((int(days or 0) * 24 + int(hours)) * 60 + int(minutes)) * 60 + int(seconds)
+    return whole * 1000 + int(thousandths[:3])
+
+
+def _bounded(milliseconds: int, text: str) -> Fraction:
+    if milliseconds > MAX_DURATION_DAYS * _MILLISECONDS["d"]:
+        raise _bad(f"{text[:40]!r} is longer than {MAX_DURATION_DAYS}d")
+    return Fraction(milliseconds, 1000)
+
+
+def format_duration(seconds: Fraction | int) -> str:
+    """Write a duration in its one canonical spelling.
+
+    >>> format_duration(parse_duration("00:59:00"))
+    '59m'
+    >>> format_duration(2_592_000)
+    '30d'
+
+    Raises ValueError if it is negative or not a whole number of milliseconds.
+    """
+    milliseconds = Fraction(seconds) * 1000
+    if milliseconds.denominator != 1 or milliseconds < 0:
+        raise ValueError(f"not a whole number of milliseconds: {seconds} s")
+    rest = milliseconds.numerator
+    parts = []
+    for unit, size in _MILLISECONDS.items():
+        amount, rest = divmod(rest, size)
+        if amount:
+            parts.append(f"{amount}{unit}")
+    return "".join(parts) or "0s"
+
+
+def _bad(message: str, next_step: str = f"write {EXPECTED}") -> ConfigError:
+    return ConfigError(message, reason="bad-duration", next_step=next_step)
