@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from typing import Final
 
 from appliance import errors
+from bundles.errors import BundleError
 
 EXIT_CODES: Final[dict[type[Exception], tuple[int, str]]] = {
     errors.VerificationError: (3, "no: the bytes are wrong (signature, proof, digest, malformed)"),
+    BundleError: (3, "no: the bytes are wrong (signature, proof, digest, malformed)"),
     errors.DivergenceError: (4, "a log contradicts itself; evidence was stored"),
     errors.IncompleteError: (5, "cannot decide: something needed is not here; says what"),
     errors.StoreError: (6, "the store cannot be used (full, corrupt, read-only, newer schema)"),

@@ -41,6 +41,8 @@ class Wanted:
     tiles: bool = True  # hash tiles beyond those that the consistency proof needs
     entries: bool = False  # entry bundles as well
     limit: int | None = None  # at most so many tiles and entry bundles; None: all of them
+    # A source that holds only a part says which; what it lacks is left for another.
+    has: Callable[[Tile | EntryBundle], bool] = lambda _: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +214,7 @@ def _fill(
     left = wanted.limit
     tiles = bundles = 0
     if wanted.tiles:
-        for batch in _batches(mirror.missing_tiles(size), left):
+        for batch in _batches(filter(wanted.has, mirror.missing_tiles(size)), left):
             got = dict(source.tiles(batch))
             _authenticate(mirror, tree, batch, got)
             mirror.add(got, {})
@@ -221,7 +223,8 @@ def _fill(
             left = None if left is None else left - len(batch)
             progress(len(batch))
     if wanted.entries:
-        covered = _with_tiles_here(mirror, mirror.missing_entry_bundles(size), size)
+        offered = filter(wanted.has, mirror.missing_entry_bundles(size))
+        covered = _with_tiles_here(mirror, offered, size)
         for bundle_batch in _batches(covered, left):
             brought = dict(source.entry_bundles(bundle_batch))
             for bundle in bundle_batch:

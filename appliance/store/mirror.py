@@ -39,12 +39,15 @@ class Mirror:
         """
         return {tile: self._read_tile(tile) for tile in wanted}
 
-    def tile_digest(self, tile: Tile) -> bytes:
-        """Return the blob digest of exactly this tile; raises IncompleteError if not here."""
+    def tile_digest(self, tile: Tile) -> bytes | None:
+        """Return the blob digest of exactly this tile; None if it is stored wider.
+
+        Raises IncompleteError if it is not here.
+        """
         row = self._tile_row(tile)
-        if row is None or row[0] != tile.width:
+        if row is None or row[0] < tile.width:
             raise self._missing(tile.path)
-        return row[1]
+        return row[1] if row[0] == tile.width else None
 
     def read_entry_bundle(self, bundle: EntryBundle) -> bytes:
         """Read an entry bundle, decompressed and truncated to what was asked for."""
@@ -53,12 +56,15 @@ class Mirror:
             raise self._missing(bundle.path)
         return truncate_entry_bundle(decompress_bundle(self.store.blobs.get(row[1])), bundle.width)
 
-    def entry_bundle_blob(self, bundle: EntryBundle) -> tuple[bytes, int]:
-        """Return blob digest and stored size of exactly this entry bundle."""
+    def entry_bundle_blob(self, bundle: EntryBundle) -> tuple[bytes, int] | None:
+        """Return digest and stored size of exactly this entry bundle; None if stored wider.
+
+        Raises IncompleteError if it is not here.
+        """
         row = self._bundle_row(bundle)
-        if row is None or row[0] != bundle.width:
+        if row is None or row[0] < bundle.width:
             raise self._missing(bundle.path)
-        return row[1], row[2]
+        return (row[1], row[2]) if row[0] == bundle.width else None
 
     def has_entry_bundle(self, bundle: EntryBundle) -> bool:
         """Whether an entry bundle is here, at least this wide."""

@@ -1,0 +1,88 @@
+"""One log of a transfer bundle as a LogSource: import is sync from here (TRANSFER.md section 3).
+
+The transfer bundle's digests were checked already; that says what the exporter sent, not
+that any of it is true. Absorbing it authenticates it like anything from a server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from appliance.errors import IncompleteError
+from appliance.store.entry_frames import decompress_bundle
+from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
+from appliance.tlog.tile import EntryBundle, Tile
+from bundles.manifest import LogPart
+from bundles.reader import TransferBundle
+
+ENTRIES_SUFFIX = ".zst"
+
+
+def checkpoint_member(part_directory: str) -> str:
+    """Return the member that holds a log's checkpoint."""
+    return f"{part_directory}/checkpoint"
+
+
+def tile_member(part_directory: str, tile: Tile) -> str:
+    """Return the member that holds a tile."""
+    return f"{part_directory}/{tile.path}"
+
+
+def entries_member(part_directory: str, bundle: EntryBundle) -> str:
+    """Return the member that holds an entry bundle, zstd-compressed."""
+    return f"{part_directory}/{bundle.path}{ENTRIES_SUFFIX}"
+
+
+class TransferSource:
+    """Implements LogSource over the members of a checked transfer bundle."""
+
+    def __init__(self, bundle: TransferBundle, part: LogPart, description: str) -> None:
+        self._bundle = bundle
+        self._part = part
+        self._description = description
+
+    @property
+    def description(self) -> str:
+        """The file's name and the bundle's id."""
+        return self._description
+
+    def checkpoint(self) -> bytes:
+        """Return the log's own signed note for the head of the transfer bundle."""
+        return self._read(checkpoint_member(self._part.directory))
+
+    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
+        """Yield tiles; a level 0 tile left out for its entry bundle is computed from it."""
+        for tile in wanted:
+            member = tile_member(self._part.directory, tile)
+            bundle = EntryBundle(tile.index, tile.width)
+            if tile.level == 0 and member not in self._bundle.members and self.has(bundle):
+                yield tile, leaf_hashes(parse_entry_bundle(self._entries(bundle), bundle))
+            else:
+                yield tile, self._read(member)
+
+    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
+        """Yield entry bundles, decompressed under a bound."""
+        for bundle in wanted:
+            yield bundle, self._entries(bundle)
+
+    def has(self, what: Tile | EntryBundle) -> bool:
+        """Whether a tile or entry bundle of exactly this width can be had from here."""
+        members = self._bundle.members
+        directory = self._part.directory
+        if isinstance(what, EntryBundle):
+            return entries_member(directory, what) in members
+        if tile_member(directory, what) in members:
+            return True
+        return what.level == 0 and self.has(EntryBundle(what.index, what.width))
+
+    def _entries(self, bundle: EntryBundle) -> bytes:
+        return decompress_bundle(self._read(entries_member(self._part.directory, bundle)))
+
+    def _read(self, member: str) -> bytes:
+        if member not in self._bundle.members:
+            raise IncompleteError(
+                f"{self._description} has no {member} for {self._part.origin}",
+                reason="not-in-bundle",
+                next_step="export again with --full, or --since-size of what this site holds",
+            )
+        return self._bundle.read(member)

@@ -1,0 +1,104 @@
+"""Files that come from or go to the outside: opened once, written whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from appliance.errors import IncompleteError, LimitError, MalformedError, StoreError
+
+_STAGING = "staging"
+
+
+@contextlib.contextmanager
+def open_foreign(path: Path) -> Iterator[BinaryIO]:
+    """Open a file somebody gave us, for one pass from start to end.
+
+    Raises IncompleteError if it is not there, MalformedError if it is a symbolic link,
+    a device, a FIFO or a directory, and StoreError if it cannot be read.
+    """
+    try:
+        # O_NONBLOCK: opening a FIFO that nobody writes to must not hang.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        raise IncompleteError(f"{path} is not there", reason="no-file") from error
+    except OSError as error:
+        if path.is_symlink():
+            raise MalformedError(
+                f"{path} is a symbolic link",
+                reason="not-a-file",
+                next_step="name the file itself",
+            ) from error
+        raise StoreError(f"{path}: {error.strerror}", reason="file") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise MalformedError(f"{path} is not a regular file", reason="not-a-file")
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            yield file
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}", reason="file") from error
+
+
+def read_foreign(path: Path, max_bytes: int) -> bytes:
+    """Read a small file somebody gave us; raises LimitError above `max_bytes`."""
+    with open_foreign(path) as file:
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise LimitError(f"{path} is larger than the {max_bytes} bytes allowed")
+    return data
+
+
+@contextlib.contextmanager
+def staging_file(home: Path) -> Iterator[BinaryIO]:
+    """Yield an empty private file on the store's filesystem; gone when this ends.
+
+    It has no name, so that whatever kills us leaves nothing behind.
+    """
+    directory = home / _STAGING
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        descriptor = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"{directory}: {error.strerror}", reason="file") from error
+    with os.fdopen(descriptor, "w+b") as file:
+        try:
+            yield file
+        except OSError as error:
+            raise StoreError(f"{directory}: {error.strerror}", reason="file") from error
+
+
+@contextlib.contextmanager
+def written_whole(path: Path, *, replace: bool = False) -> Iterator[BinaryIO]:
+    """Yield a file that takes the name `path` once it is complete and durable.
+
+    Raises StoreError if the disk is full or `path` exists (unless `replace`). If we die in
+    between, at most a file ending in .tmp is left.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    if not replace and path.exists():
+        raise StoreError(
+            f"{path} exists already", reason="file-exists", next_step="choose another name"
+        )
+    try:
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+        # The bytes are durable; the name is, once the directory is.
+        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(f"{path}: {error.strerror}", reason="file") from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

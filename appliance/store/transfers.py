@@ -1,0 +1,109 @@
+"""What left and what arrived in transfer bundles, and who may sign them (TRANSFER.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from appliance.store.database import Store
+from appliance.tlog.note_keys import VerifierKey, parse_vkey
+
+EXPORTER = "exporter"
+RECEIPT = "receipt"
+
+
+@dataclass(frozen=True, slots=True)
+class TransferredLog:
+    """What one transfer bundle carried of one log."""
+
+    origin: str
+    base_size: int | None  # None: complete from the first leaf
+    head_size: int
+    old_size: int | None  # our mirror size before an import; None: none
+    new_size: int | None  # and after
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """One transfer bundle that left or arrived whole."""
+
+    bundle_id: str  # SHA-256 of its manifest, hex
+    direction: str  # export or import
+    at: int  # Unix seconds
+    site: str
+    file_name: str
+    tar_digest: bytes  # SHA-256 of the file
+    unsigned: bool
+    logs: tuple[TransferredLog, ...]
+
+
+def record_transfer(store: Store, transfer: Transfer) -> None:
+    """Remember a transfer bundle; the second time changes nothing. One transaction."""
+    with store.atomic():
+        store.execute(
+            "INSERT INTO transfer VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            [
+                transfer.bundle_id,
+                transfer.direction,
+                transfer.at,
+                transfer.site,
+                transfer.file_name,
+                transfer.tar_digest,
+                transfer.unsigned,
+            ],
+        )
+        store.execute_many(
+            "INSERT INTO transfer_log VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            [
+                (
+                    transfer.bundle_id,
+                    transfer.direction,
+                    log.origin,
+                    log.base_size,
+                    log.head_size,
+                    log.old_size,
+                    log.new_size,
+                )
+                for log in transfer.logs
+            ],
+        )
+
+
+def was_imported(store: Store, bundle_id: str) -> bool:
+    """Whether this very transfer bundle was imported to its end before."""
+    row = store.row(
+        "SELECT 1 FROM transfer WHERE bundle_id = ? AND direction = 'import'", [bundle_id]
+    )
+    return row is not None
+
+
+def exported_sizes(store: Store, origin: str) -> list[int]:
+    """List the head sizes of a log's exports, newest first."""
+    rows = store.rows(
+        "SELECT head_size FROM transfer_log JOIN transfer USING (bundle_id, direction)"
+        " WHERE direction = 'export' AND origin = ? ORDER BY at DESC, head_size DESC",
+        [origin],
+    )
+    return [row["head_size"] for row in rows]
+
+
+def exporter_keys(store: Store, role: str = EXPORTER) -> tuple[VerifierKey, ...]:
+    """Return the keys enrolled for a role."""
+    rows = store.rows("SELECT vkey FROM exporter WHERE role = ? ORDER BY vkey", [role])
+    return tuple(parse_vkey(row["vkey"]) for row in rows)
+
+
+def add_exporter(store: Store, key: VerifierKey, roles: Sequence[str], now: int) -> None:
+    """Enrol a key; raises nothing if it is enrolled already."""
+    with store.atomic():
+        store.execute_many(
+            "INSERT INTO exporter VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            [(key.vkey, role, now) for role in roles],
+        )
+
+
+def remove_exporter(store: Store, key: VerifierKey) -> bool:
+    """Withdraw a key from all roles; whether it had any."""
+    with store.atomic():
+        removed = store.execute("DELETE FROM exporter WHERE vkey = ?", [key.vkey])
+    return removed.rowcount > 0

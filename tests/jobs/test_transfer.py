@@ -1,0 +1,318 @@
+"""Export on one side of the gap, import on the other."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import (
+    ApplianceError,
+    ConfigError,
+    DivergenceError,
+    IncompleteError,
+    MalformedError,
+    RefusedError,
+)
+from appliance.jobs.absorb import Wanted
+from appliance.jobs.audit import audit
+from appliance.jobs.export import ExportReport, Selection, export
+from appliance.jobs.ingest import IngestReport, Rules, ingest
+from appliance.policy.relate import Relation
+from appliance.store.mirror import Mirror
+from appliance.store.settings import SITE_NAME, put_site_fact
+from appliance.store.transfers import EXPORTER, add_exporter, remove_exporter
+from appliance.tlog.note import SigningKey, sign_note
+from bundles.errors import BundleError
+from tests.jobs.mirrors import NOW, make_mirror, stored_state, sync_from
+from tests.simulator import SimulatedLog
+
+SITE_KEY = SigningKey("outside.example", bytes(range(32)))
+WHOLE = Selection(entries=True)
+
+
+class Gap:
+    """An outer mirror of a log, and an inner one that only files reach."""
+
+    def __init__(self, directory: Path, n_entries: int) -> None:
+        self.directory = directory
+        self.log = SimulatedLog()
+        self.log.grow(n_entries)
+        self.outer = make_mirror(directory / "outer", self.log)
+        self.inner = make_mirror(directory / "inner", self.log)
+        with self.outer.store.atomic():
+            put_site_fact(self.outer.store, SITE_NAME, SITE_KEY.name)
+        add_exporter(self.inner.store, SITE_KEY.verifier, [EXPORTER], NOW)
+        self.count = 0
+
+    def grow_and_sync(self, n_entries: int) -> None:
+        self.log.grow(n_entries)
+        sync_from(self.outer, self.log)
+
+    def export(self, selection: Selection = WHOLE, suffix: str = ".tar") -> ExportReport:
+        self.count += 1
+        path = self.directory / f"stick-{self.count}{suffix}"
+        return export(
+            self.outer.store,
+            [self.outer.log],
+            selection,
+            path,
+            lambda text: sign_note(text, [SITE_KEY]),
+            NOW + self.count,
+        )
+
+    def import_(self, path: Path, rules: Rules | None = None) -> IngestReport:
+        return ingest(self.inner.store, path, rules or Rules(), NOW + 1000)
+
+    def inner_size(self) -> int | None:
+        head = self.inner.history.mirror_checkpoint()
+        return head.head.tree_size if head else None
+
+
+def make_gap(directory: Path, n_entries: int) -> Gap:
+    gap = Gap(directory, n_entries)
+    sync_from(gap.outer, gap.log)
+    return gap
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.zst"])
+@pytest.mark.parametrize("entries", [False, True])
+def test_a_full_transfer_gives_the_inner_site_the_same_proven_mirror(
+    tmp_path: Path, suffix: str, entries: bool
+) -> None:
+    gap = make_gap(tmp_path, 700)
+    report = gap.import_(gap.export(Selection(entries=entries), suffix).path)
+    assert gap.inner_size() == 700
+    assert (report.signers, report.already, report.skipped) == (("outside.example",), False, ())
+    audited = audit(gap.inner, full=True)
+    assert (audited.head, audited.entry_bundles) == (gap.log.head, 3 if entries else 0)
+    notes = [gap.outer.history.notes(700), gap.inner.history.notes(700)]
+    assert notes[0] == notes[1]
+
+
+def test_deltas_carry_the_inner_site_along(tmp_path: Path) -> None:
+    gap = make_gap(tmp_path, 1)
+    gap.import_(gap.export().path)
+    for growth in (1, 3, 250, 1, 1, 300, 66000):
+        held = gap.inner_size()
+        gap.grow_and_sync(growth)
+        delta = gap.export(Selection(since_size=held, entries=True))
+        assert delta.manifest.logs[0].base is not None
+        report = gap.import_(delta.path)
+        assert report.logs[0].report is not None
+        assert report.logs[0].report.relation is Relation.AHEAD
+        assert gap.inner_size() == gap.log.head.tree_size
+    assert audit(gap.inner, full=True).head == gap.log.head
+
+
+def test_a_site_ahead_of_the_base_takes_the_delta_too(tmp_path: Path) -> None:
+    gap = make_gap(tmp_path, 300)
+    gap.import_(gap.export().path)
+    for growth in (1, 100, 155, 1, 600):
+        gap.grow_and_sync(growth)
+        gap.import_(gap.export(Selection(since_size=300, entries=True)).path)
+        assert gap.inner_size() == gap.log.head.tree_size
+
+
+def test_importing_twice_or_late_is_harmless(tmp_path: Path) -> None:
+    gap = make_gap(tmp_path, 300)
+    first = gap.export().path
+    gap.grow_and_sync(300)
+    second = gap.export(Selection(since_size=300, entries=True)).path
+    gap.import_(first)
+    gap.import_(second)
+    before = stored_state(gap.inner.store)
+    again = gap.import_(second)
+    assert again.already and again.logs[0].need == 0
+    assert stored_state(gap.inner.store) == before
+    late = gap.import_(first)
+    assert late.logs[0].report is not None
+    assert late.logs[0].report.relation is Relation.BEHIND
+    assert gap.inner_size() == 600
+
+
+def test_a_missing_base_is_named_with_the_command_that_helps(tmp_path: Path) -> None:
+    gap = make_gap(tmp_path, 300)
+    gap.import_(gap.export().path)
+    gap.grow_and_sync(100)
+    gap.grow_and_sync(100)
+    lost = gap.export(Selection(since_size=400, entries=True)).path
+    with pytest.raises(IncompleteError) as caught:
+        gap.import_(lost)
+    assert caught.value.reason == "missing-base"
+    assert "--since-size 300" in caught.value.next_step
+
+
+def test_overlap_survives_lost_sticks(tmp_path: Path) -> None:
+    gap = make_gap(tmp_path, 300)
+    overlap = Selection(overlap=3, entries=True)
+    gap.import_(gap.export(overlap).path)
+    for _ in range(4):
+        for _ in range(2):  # two exports are lost
+            gap.grow_and_sync(70)
+            gap.export(overlap)
+        gap.grow_and_sync(70)
+        report = gap.export(overlap)
+        gap.import_(report.path)
+        assert gap.inner_size() == gap.log.head.tree_size
+    assert report.manifest.logs[0].base is not None
+
+
+def test_a_checkpoint_only_mirror_can_be_carried(tmp_path: Path) -> None:
+    gap = Gap(tmp_path, 70000)
+    sync_from(gap.outer, gap.log, Wanted(tiles=False))
+    gap.import_(gap.export(Selection(tiles=False)).path)
+    gap.log.grow(1000)
+    sync_from(gap.outer, gap.log, Wanted(tiles=False))
+    report = gap.import_(gap.export(Selection(since_size=70000, tiles=False)).path)
+    assert report.logs[0].report is not None
+    assert report.logs[0].report.accepted_size == 71000
+
+
+def test_a_forked_log_is_caught_inside_too(tmp_path: Path) -> None:
+    gap = make_gap(tmp_path / "one", 300)
+    gap.import_(gap.export().path)
+    other = make_gap(tmp_path / "two", 1)
+    other.log = gap.log.fork(at=5)
+    other.log.grow(100)
+    other.outer = make_mirror(tmp_path / "two" / "outer2", other.log)
+    with other.outer.store.atomic():
+        put_site_fact(other.outer.store, SITE_NAME, SITE_KEY.name)
+    sync_from(other.outer, other.log)
+    forged = other.export()
+    before = stored_state(gap.inner.store)
+    with pytest.raises(DivergenceError):
+        gap.import_(forged.path)
+    assert stored_state(gap.inner.store) == before
+
+
+def test_unknown_and_withdrawn_exporters_are_refused(tmp_path: Path) -> None:
+    gap = make_gap(tmp_path, 10)
+    path = gap.export().path
+    remove_exporter(gap.inner.store, SITE_KEY.verifier)
+    with pytest.raises(RefusedError) as caught:
+        gap.import_(path)
+    assert caught.value.reason == "unknown-exporter"
+    assert gap.inner_size() is None
+    gap.import_(path, Rules(unsigned=True))
+    assert gap.inner_size() == 10
+    assert gap.inner.store.rows("SELECT unsigned FROM transfer")[0][0] == 1
+
+
+def test_a_threshold_counts_distinct_exporters(tmp_path: Path) -> None:
+    gap = make_gap(tmp_path, 10)
+    path = gap.export().path
+    with pytest.raises(RefusedError) as caught:
+        gap.import_(path, Rules(threshold=2))
+    assert caught.value.reason == "below-threshold"
+
+
+def test_a_log_that_is_not_configured_is_skipped_or_the_answer_is_incomplete(
+    tmp_path: Path,
+) -> None:
+    gap = make_gap(tmp_path, 10)
+    path = gap.export().path
+    stranger = SimulatedLog(origin="other.example")
+    inner = make_mirror(tmp_path / "elsewhere", stranger)
+    add_exporter(inner.store, SITE_KEY.verifier, [EXPORTER], NOW)
+    with pytest.raises(IncompleteError) as caught:
+        ingest(inner.store, path, Rules(), NOW)
+    assert caught.value.reason == "unknown-log"
+
+
+def test_a_dry_run_counts_and_changes_nothing(tmp_path: Path) -> None:
+    gap = make_gap(tmp_path, 700)
+    path = gap.export().path
+    before = stored_state(gap.inner.store)
+    report = gap.import_(path, Rules(dry_run=True))
+    assert report.logs[0].need == 3 + 1 + 3  # level 0, level 1, entry bundles
+    assert stored_state(gap.inner.store) == before
+    assert gap.inner.store.rows("SELECT * FROM transfer") == []
+
+
+def test_every_flipped_bit_and_every_truncation_changes_nothing(tmp_path: Path) -> None:
+    gap = make_gap(tmp_path, 2)
+    whole = gap.export().path.read_bytes()
+    before = stored_state(gap.inner.store)
+    damaged_path = tmp_path / "damaged.tar"
+    assert len(whole) <= 16384
+    damaged = bytearray(whole)
+    # Every bit of the format is flipped in tests/bundles; here one bit a byte, all the way in.
+    for position in range(len(whole)):
+        damaged[position] ^= 1 << position % 8
+        damaged_path.write_bytes(damaged)
+        damaged[position] ^= 1 << position % 8
+        with pytest.raises((BundleError, ApplianceError)) as caught:
+            gap.import_(damaged_path)
+        assert not isinstance(caught.value, IncompleteError), position
+    for length in range(0, len(whole), 7):
+        damaged_path.write_bytes(whole[:length])
+        with pytest.raises((BundleError, ApplianceError)):
+            gap.import_(damaged_path)
+    assert stored_state(gap.inner.store) == before
+    assert gap.inner.store.rows("SELECT * FROM transfer") == []
+    damaged_path.write_bytes(whole)
+    gap.import_(damaged_path)
+    assert gap.inner_size() == 2
+
+
+def test_what_is_not_a_file_is_refused_at_once(tmp_path: Path) -> None:
+    gap = make_gap(tmp_path, 2)
+    path = gap.export().path
+    link = tmp_path / "link.tar"
+    link.symlink_to(path)
+    with pytest.raises(MalformedError):
+        gap.import_(link)
+    fifo = tmp_path / "fifo.tar"
+    os.mkfifo(fifo)
+    with pytest.raises(MalformedError):
+        gap.import_(fifo)
+    for wrong in (tmp_path, Path("/dev/zero")):
+        with pytest.raises(ApplianceError):
+            gap.import_(wrong)
+    with pytest.raises(IncompleteError):
+        gap.import_(tmp_path / "absent.tar")
+
+
+def test_a_base_beyond_the_head_is_a_mistake(tmp_path: Path) -> None:
+    gap = make_gap(tmp_path, 2)
+    with pytest.raises(ConfigError):
+        gap.export(Selection(since_size=3))
+
+
+def test_a_damaged_blob_is_not_exported(tmp_path: Path) -> None:
+    gap = make_gap(tmp_path, 600)
+    blob = next(iter(Mirror(gap.outer.store, gap.outer.log).tile_blobs(0, range(1))))
+    assert blob is not None
+    Path(blob[0]).write_bytes(b"damaged")
+    with pytest.raises(ApplianceError):
+        gap.export(Selection())
+    assert list(tmp_path.glob("*.tar")) == []
+    assert list(tmp_path.glob(".*")) == []
+
+
+def test_an_interrupted_import_is_completed_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gap = make_gap(tmp_path, 1500)
+    path = gap.export().path
+    monkeypatch.setattr("appliance.jobs.absorb.BATCH_TILES", 1)
+    real_add = Mirror.add
+    for fail_at in range(1, 8):
+        calls = 0
+
+        def failing(self: Mirror, *args: object, fail_at: int = fail_at) -> None:
+            nonlocal calls
+            calls += 1
+            if calls == fail_at:
+                raise KeyboardInterrupt
+            real_add(self, *args)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(Mirror, "add", failing)
+        with pytest.raises(KeyboardInterrupt):
+            gap.import_(path)
+        monkeypatch.setattr(Mirror, "add", real_add)
+    gap.import_(path)
+    assert gap.inner_size() == 1500
+    assert audit(gap.inner, full=True).entry_bundles == 6
