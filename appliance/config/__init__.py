@@ -1,1 +1,1 @@
-"""What the settings are called, what they may be, and how they are written. Pure: text to values."""
+"""What the settings are called, what they may be, how they are written. Pure: text to values."""

@@ -32,7 +32,7 @@ def parse_duration(text: str) -> Fraction:
     >>> parse_duration("1h30m")
     Fraction(5400, 1)
     >>> parse_duration("1.02:03:04.250")
-    Fraction(374737, 4)
+    Fraction(375137, 4)
 
     Raises ConfigError (reason bad-duration) for anything else, above all for a number
     without a unit, which one tool reads as seconds and the next as hours.

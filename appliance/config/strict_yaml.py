@@ -79,25 +79,24 @@ class _Reader:
         self.line = 1
 
     def document(self, events: Iterator[Event]) -> Node:
-        from yaml import DocumentEndEvent, DocumentStartEvent, StreamEndEvent, StreamStartEvent
+        from yaml import StreamEndEvent
 
-        node: Node | None = None
-        for event in events:
-            self.line = event.start_mark.line + 1
-            if isinstance(event, (StreamStartEvent, DocumentEndEvent, StreamEndEvent)):
-                continue
-            if isinstance(event, DocumentStartEvent):
-                if node is not None:
-                    raise self._refused("a second document", "put everything in one document")
-                continue
-            node = self.node(event, events, depth=0)
-        return node or Scalar(None, 1, plain=True)
+        next(events)  # the stream starts
+        if isinstance(next(events), StreamEndEvent):
+            return Scalar(None, 1, plain=True)
+        node = self.node(next(events), events, depth=0)
+        next(events)  # the document ends
+        after = next(events)
+        if not isinstance(after, StreamEndEvent):
+            self.line = _line(after)
+            raise self._refused("a second document", "put everything in one document")
+        return node
 
     def node(self, event: Event, events: Iterator[Event], depth: int) -> Node:
-        from yaml import AliasEvent, MappingStartEvent, ScalarEvent
+        from yaml import CollectionStartEvent, MappingStartEvent, ScalarEvent
 
-        self.line = event.start_mark.line + 1
-        if isinstance(event, AliasEvent):
+        self.line = _line(event)
+        if not isinstance(event, (ScalarEvent, CollectionStartEvent)):  # then it is an alias
             raise self._refused("an alias (*)", "write the value out")
         if event.anchor is not None:
             raise self._refused("an anchor (&)", "remove it")
@@ -134,9 +133,7 @@ class _Reader:
 
         line = self.line
         items: list[Node] = []
-        for event in events:
-            if isinstance(event, SequenceEndEvent):
-                break
+        while not isinstance(event := next(events), SequenceEndEvent):
             items.append(self.node(event, events, depth))
         return Sequence(tuple(items), line)
 
@@ -144,9 +141,7 @@ class _Reader:
         from yaml import MappingEndEvent
 
         found = Mapping({}, {}, self.line)
-        for event in events:
-            if isinstance(event, MappingEndEvent):
-                break
+        while not isinstance(event := next(events), MappingEndEvent):
             key = self.node(event, events, depth)
             if not isinstance(key, Scalar) or not isinstance(key.value, str) or key.is_off:
                 raise _error(
@@ -167,6 +162,11 @@ class _Reader:
     def _refused(self, what: str, next_step: str) -> ConfigError:
         message = f"{what} is not accepted in a configuration"
         return _error(self.file_name, self.line, message, "yaml-feature", next_step)
+
+
+def _line(event: Event) -> int:
+    mark = event.start_mark
+    return mark.line + 1 if mark else 1
 
 
 def located(error: ConfigError, place: str) -> ConfigError:
