@@ -19,6 +19,7 @@ from appliance.tlog.note import open_note
 from appliance.tlog.note_keys import VerifierKey
 from appliance.tlog.strict_base64 import decode_base64
 
+_MAX_SIZE_DIGITS: Final = 19  # of 2^63 - 1
 _FREEZE_START: Final = "Log frozen \N{EM DASH} "
 
 
@@ -73,6 +74,8 @@ def parse_checkpoint(text: str) -> Checkpoint:
     if len(lines) < 2 or not origin or "" in lines:
         raise MalformedError(f"not a checkpoint: {text[:80]!r}")
     size, root, *extensions = lines
+    if len(size) > _MAX_SIZE_DIGITS:
+        raise MalformedError(f"not a checkpoint: {text[:80]!r}")
     try:
         head = TreeHead(int(size), as_hash(decode_base64(root, "root hash")))
     except ValueError as error:
