@@ -7,15 +7,11 @@ writes, over a plain static file server.
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
 import threading
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from http.client import HTTPConnection, HTTPException
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -28,11 +24,10 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from tests.interop.service import service
+
 ORIGIN = "rekor-local"
 CHECKPOINT_INTERVAL = "1s"
-START_SECONDS = 30.0
-STOP_SECONDS = 10.0
-ATTEMPTS = 3  # a port that was free may be taken by the time the server wants it
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +67,19 @@ def rekor_server(directory: Path) -> Iterator[RekorServer]:
         private_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     )
     spki = private_key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    arguments = [
-        *(str(program), "serve", f"--hostname={ORIGIN}", f"--storage-dir={storage}"),
-        *(f"--signer-filepath={key_file}", f"--checkpoint-interval={CHECKPOINT_INTERVAL}"),
-        *("--http-address=127.0.0.1", "--grpc-address=127.0.0.1"),
-    ]
-    with ExitStack() as stack:
-        url = stack.enter_context(_running(arguments, directory / "server.log"))
-        read_url = stack.enter_context(static_file_server(storage))
+
+    def command(ports: Sequence[int]) -> list[str | Path]:
+        return [
+            *(program, "serve", f"--hostname={ORIGIN}", f"--storage-dir={storage}"),
+            *(f"--signer-filepath={key_file}", f"--checkpoint-interval={CHECKPOINT_INTERVAL}"),
+            *("--http-address=127.0.0.1", "--grpc-address=127.0.0.1", f"--http-port={ports[0]}"),
+            *(f"--grpc-port={ports[1]}", f"--http-metrics-port={ports[2]}"),
+        ]
+
+    with (
+        service(command, 3, directory / "server.log") as url,
+        static_file_server(storage) as read_url,
+    ):
         yield RekorServer(ORIGIN, url, read_url, public_key, spki, storage)
 
 
@@ -104,60 +104,3 @@ class _QuietHandler(SimpleHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Say nothing: the test's own output is what matters."""
-
-
-@contextmanager
-def _running(arguments: list[str], log_file: Path) -> Iterator[str]:
-    """Start the server on free ports; yields the URL of its HTTP API."""
-    for attempt in range(1, ATTEMPTS + 1):
-        http_port, grpc_port, metrics_port = _free_ports(3)
-        ports = [
-            f"--http-port={http_port}",
-            f"--grpc-port={grpc_port}",
-            f"--http-metrics-port={metrics_port}",
-        ]
-        with log_file.open("wb") as log:
-            process = subprocess.Popen([*arguments, *ports], stdout=log, stderr=log)
-        try:
-            if _answers(process, http_port):
-                yield f"http://127.0.0.1:{http_port}"
-                return
-        finally:
-            _stop(process)
-        said = log_file.read_text(errors="replace")[-2000:]
-        if attempt == ATTEMPTS or "address already in use" not in said:
-            raise AssertionError(f"the Rekor server did not start; it said:\n{said}")
-
-
-def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
-    """Wait until the server is healthy; False if it ends or takes too long."""
-    deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        connection = HTTPConnection("127.0.0.1", port, timeout=1)
-        try:
-            connection.request("GET", "/healthz")
-            if connection.getresponse().status == 200:
-                return True
-        except (OSError, HTTPException):
-            time.sleep(0.05)
-        finally:
-            connection.close()
-    return False
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-
-
-def _free_ports(count: int) -> list[int]:
-    """Find distinct free ports, by holding them all at once."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
