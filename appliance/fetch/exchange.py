@@ -1,0 +1,92 @@
+"""What one HTTP exchange may still take: time, bytes, and whether anyone still wants it.
+
+requests and urllib3 know a timeout for each socket operation only, and a server that sends
+one byte a second never meets that (THREATS.md 1.4, T5). So every operation on a socket
+(connections.py) first asks here. It finds the exchange of its thread through a context
+variable, because urllib3 has no way to hand one down.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Final
+
+from appliance.errors import LimitError, RemoteError
+
+MAX_HEAD_BYTES: Final = 32 * 1024  # status line and headers, interim responses included
+SPARE_BYTES: Final = 256 * 1024  # for chunk sizes, trailers, or the body of an error
+
+_current: ContextVar[Exchange] = ContextVar("exchange")
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One request and its response, in one thread."""
+
+    url: str
+    clock: Callable[[], float]  # monotonic seconds
+    ends: float  # when, on that clock, the whole response must be here
+    run_ends: float  # and when the run it belongs to is over
+    max_bytes: int  # of the body
+    stopped: threading.Event  # set when nobody wants the response any more
+    peer: str | None = None  # address and port at the other end; the proxy's, if there is one
+    certificate: bytes | None = None  # what it showed, DER; None without TLS
+    in_body: bool = False  # the status line and headers are complete
+    _bytes_left: int = field(default=MAX_HEAD_BYTES)
+
+    def seconds_left(self) -> float:
+        """Return how long the next operation may take, which is more than nothing.
+
+        Raises RemoteError if time is up: reason `timeout` for this request,
+        `run-timeout` for the run, `stopped` if nobody waits for it.
+        """
+        if self.stopped.is_set():
+            raise RemoteError(f"{self.url}: stopped", reason="stopped")
+        now = self.clock()
+        if now >= self.run_ends:
+            raise RemoteError(
+                f"{self.url}: the time for this whole run is over",
+                reason="run-timeout",
+                next_step="run it again: it goes on where it stopped",
+            )
+        if now >= self.ends:
+            raise RemoteError(
+                f"{self.url}: no complete answer in time",
+                reason="timeout",
+                next_step="try again later; the server may be overloaded, or stalling us",
+            )
+        return min(self.ends, self.run_ends) - now
+
+    def begin_body(self) -> None:
+        """Take note that the head is complete, and grant the bytes of a body.
+
+        Twice the body's limit leaves room for honest chunks, but none for chunk
+        extensions and trailers without end.
+        """
+        self.in_body = True
+        self._bytes_left = 2 * self.max_bytes + SPARE_BYTES
+
+    def count(self, n_bytes: int) -> None:
+        """Count bytes that came in; raises LimitError once they are too many."""
+        self._bytes_left -= n_bytes
+        if self._bytes_left < 0:
+            part = "body" if self.in_body else "headers"
+            raise LimitError(f"{self.url}: the server sends {part} without end", reason=part)
+
+    @contextlib.contextmanager
+    def current(self) -> Iterator[None]:
+        """Make this the exchange of the running thread."""
+        token = _current.set(self)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+
+
+def current_exchange() -> Exchange:
+    """Return the exchange of the running thread."""
+    return _current.get()

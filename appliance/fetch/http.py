@@ -1,0 +1,216 @@
+"""HTTP that always ends: bounded in time, bytes, attempts and rate (THREATS.md T5, 1.4).
+
+What it never does: follow a redirect, keep a cookie, read a proxy or a password from the
+environment, decode a body that nobody asked to have encoded, or wait without end.
+The one thing out of its hands is the system's resolver, which keeps time of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+from appliance import __version__
+from appliance.errors import ConfigError, RemoteError
+from appliance.fetch.exchange import Exchange
+from appliance.fetch.pacing import MAX_PAUSE_SECONDS, RunPace, backoff_seconds
+from appliance.fetch.response import Response, read_response, status_error
+
+MAX_CONNECTIONS: Final = 32
+RUN_SECONDS: Final = 3600.0
+WORTH_ANOTHER_TRY: Final = frozenset(
+    {"unreachable", "timeout", "cut-body", "rate-limited", "unavailable"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """The `http` section of the configuration (SPEC.md section 10), and limits it has not."""
+
+    connections: int = 16  # at a time, 1..32
+    max_requests_per_second: float | None = None  # None: as fast as it goes
+    contact: str = ""  # mail or web address, for the User-Agent
+    proxy: str | None = None  # http://host:port; never taken from the environment
+    ca_file: str | None = None  # PEM; instead of the public certificate authorities
+    request_seconds: float = 60.0  # for one attempt, from connecting to the last byte
+    attempts: int = 4  # of one GET
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.connections <= MAX_CONNECTIONS:
+            raise ConfigError(
+                f"http.connections: expected 1 to {MAX_CONNECTIONS}, got {self.connections}"
+            )
+        rate = self.max_requests_per_second
+        if rate is not None and not 0 < rate < float("inf"):
+            raise ConfigError(f"http.maxRequestsPerSecond: expected a positive number, got {rate}")
+        if not (self.contact.isascii() and self.contact.isprintable()):
+            raise ConfigError(f"http.contact: expected printable ASCII, got {self.contact!r}")
+        if self.proxy is not None and not _is_http_url(self.proxy, {"http"}):
+            raise ConfigError("http.proxy: expected http://host:port")  # it may hold a password
+
+
+class HttpClient:
+    """The HTTP of one run: its connections, its end, its rate. Threads may share it."""
+
+    def __init__(
+        self,
+        settings: HttpSettings,
+        *,
+        run_seconds: float = RUN_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        from appliance.fetch.connections import open_adapter
+
+        self.settings = settings
+        self._pace = RunPace(clock, sleep, run_seconds, settings.max_requests_per_second)
+        self._adapter = open_adapter(settings.connections, settings.proxy)
+        contact = f" (+{settings.contact})" if settings.contact else ""
+        self._user_agent = f"attestor/{__version__}{contact}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close every idle connection."""
+        self._adapter.close()
+
+    def get(
+        self,
+        url: str,
+        max_bytes: int,
+        *,
+        gzip_allowed: bool = False,
+        stopped: threading.Event | None = None,
+    ) -> Response:
+        """Return the 200 response to a GET, trying again while that is promising.
+
+        With `gzip_allowed` the server may compress the body, and `max_bytes` bounds both
+        forms. Once `stopped` is set it ends within about a quarter of a second.
+        Raises RemoteError, LimitError or MalformedError.
+        """
+        stopped = stopped or threading.Event()
+        headers = {"Accept-Encoding": "gzip, identity" if gzip_allowed else "identity"}
+        failures = 0
+        while True:
+            try:
+                response = self._exchange(
+                    "GET",
+                    url,
+                    headers,
+                    None,
+                    max_bytes,
+                    self.settings.request_seconds,
+                    stopped,
+                    gzip_allowed=gzip_allowed,
+                )
+                if response.status == 200:
+                    return response
+                raise status_error(response)
+            except RemoteError as error:
+                failures += 1
+                pause = max(backoff_seconds(failures), error.retry_after or 0.0)
+                if (
+                    error.reason not in WORTH_ANOTHER_TRY
+                    or failures >= self.settings.attempts
+                    or pause > MAX_PAUSE_SECONDS
+                    or not self._pace.has(pause)
+                ):
+                    raise
+            self._pace.pause(pause, stopped)
+
+    def post(
+        self, url: str, body: bytes, max_bytes: int, *, content_type: str, seconds: float
+    ) -> Response:
+        """Return the response to one POST, whatever its status; it is sent once.
+
+        Raises RemoteError, LimitError or MalformedError. Then nobody knows whether the
+        server acted on it.
+        """
+        headers = {"Accept-Encoding": "identity", "Content-Type": content_type}
+        return self._exchange("POST", url, headers, body, max_bytes, seconds, threading.Event())
+
+    def _exchange(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        max_bytes: int,
+        seconds: float,
+        stopped: threading.Event,
+        *,
+        gzip_allowed: bool = False,
+    ) -> Response:
+        import requests
+
+        from appliance.fetch.connections import CONNECT_SECONDS, FAILURES, explain_failure
+
+        self._pace.take_turn(stopped)
+        clock = self._pace.clock
+        exchange = Exchange(url, clock, clock() + seconds, self._pace.ends, max_bytes, stopped)
+        proxies = {"all": self.settings.proxy} if self.settings.proxy else {}
+        try:
+            request = requests.Request(
+                method, url, headers={"User-Agent": self._user_agent, **headers}, data=body
+            ).prepare()
+            with (
+                exchange.current(),
+                # Sent by the adapter, not the session: that one would read the whole body
+                # of a redirect, and keep cookies.
+                contextlib.closing(
+                    self._adapter.send(
+                        request,
+                        stream=True,
+                        timeout=CONNECT_SECONDS,
+                        verify=self.settings.ca_file or True,
+                        proxies=proxies,
+                    )
+                ) as incoming,
+            ):
+                return read_response(incoming, exchange, gzip_allowed=gzip_allowed)
+        except FAILURES as failure:
+            reason, text = explain_failure(failure, in_body=exchange.in_body)
+            raise RemoteError(
+                f"{url}: {text}", reason=reason, next_step="check the URL and the network"
+            ) from failure
+
+
+def url_prefix(text: str) -> str:
+    """Return a configured URL with one slash at its end, ready for a path.
+
+    Raises ConfigError unless it is http:// or https:// with a host, and nothing after its
+    path. Plain http:// is the operator's choice: what a log serves proves itself, and no
+    redirect can bring us there. A password is refused, because URLs are printed.
+    """
+    if not _is_http_url(text, {"http", "https"}) or "@" in text:
+        raise ConfigError(
+            f"expected a URL like https://host/path/, got {text[:200]!r}",
+            next_step="give scheme and host, without user, query and fragment",
+        )
+    return text.rstrip("/") + "/"
+
+
+def _is_http_url(text: str, schemes: set[str]) -> bool:
+    try:
+        parts = urlsplit(text)
+        # The resolver raises for such a host, and so would reading a port that is none.
+        usable = bool(parts.hostname and parts.hostname.encode("idna") and parts.port != 0)
+    except ValueError:
+        return False
+    plain = text.isascii() and text.isprintable() and not set(text) & set(" ?#\\")
+    return usable and plain and parts.scheme in schemes

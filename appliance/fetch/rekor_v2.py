@@ -1,0 +1,112 @@
+"""A Rekor v2 log, or any log in tlog-tiles form, read over HTTP (WIRE.md 3)."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeVar
+
+from appliance.errors import MalformedError, RemoteError
+from appliance.fetch.http import HttpClient, url_prefix
+from appliance.fetch.parallel import fetch_all
+from appliance.fetch.response import ResponseFacts
+from appliance.tlog.entries import MAX_BUNDLE_BYTES, parse_entry_bundle, truncate_entry_bundle
+from appliance.tlog.merkle import HASH_BYTES
+from appliance.tlog.note import MAX_NOTE_BYTES
+from appliance.tlog.tile import WIDTH, EntryBundle, Tile
+
+Place = TypeVar("Place", Tile, EntryBundle)
+
+READ_PATH: Final = "api/v2/"  # below a log's base URL, as the specification has it
+MAX_TILE_BYTES: Final = 2 * WIDTH * HASH_BYTES  # room to say by how much a tile is too long
+
+
+class RekorV2Log:
+    """A LogSource over one read prefix. Nothing it returns is authenticated."""
+
+    def __init__(self, http: HttpClient, base_url: str, read_url: str | None = None) -> None:
+        """Read below `read_url`, or if that is absent below `base_url`/api/v2/.
+
+        Where a log is written to, where it is read and what its origin is are three
+        different things. Raises ConfigError for a URL that is none.
+        """
+        self._http = http
+        self._prefix = url_prefix(read_url) if read_url else url_prefix(base_url) + READ_PATH
+        self.checkpoint_facts: ResponseFacts | None = None  # of the last checkpoint()
+
+    @property
+    def description(self) -> str:
+        """The read prefix."""
+        return self._prefix
+
+    def checkpoint(self) -> bytes:
+        """Return the newest signed note it offers; `checkpoint_facts` says how it came."""
+        try:
+            response = self._http.get(f"{self._prefix}checkpoint", MAX_NOTE_BYTES)
+        except RemoteError as error:
+            if error.reason in ("not-found", "http-status"):
+                error.next_step = (
+                    "set readUrl to the prefix where this log serves its checkpoint and tiles: "
+                    "rekor-server itself serves none"
+                )
+            raise
+        self.checkpoint_facts = response.facts
+        return response.body
+
+    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
+        """Yield each wanted tile, width x 32 bytes, in any order, as they come."""
+        threads = self._http.settings.connections
+        return fetch_all(wanted, self._tile, threads=threads, ahead=2 * threads)
+
+    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
+        """Yield each wanted entry bundle, decoded and well-formed, in any order, as they come."""
+        # A hostile log makes each of them 16 MiB, so none is fetched before there is room.
+        threads = self._http.settings.connections
+        return fetch_all(wanted, self._entry_bundle, threads=threads, ahead=threads)
+
+    def _tile(self, tile: Tile, stopped: threading.Event) -> bytes:
+        found, data = self._get(tile, MAX_TILE_BYTES, stopped)
+        if len(data) != found.width * HASH_BYTES:
+            raise MalformedError(
+                f"{self._prefix}{found.path}: expected {found.width * HASH_BYTES} bytes, "
+                f"got {len(data)}",
+                reason="tile-length",
+                next_step="the server or a cache serves a wrong file; try another source",
+            )
+        return data[: tile.width * HASH_BYTES]
+
+    def _entry_bundle(self, bundle: EntryBundle, stopped: threading.Event) -> bytes:
+        found, data = self._get(bundle, MAX_BUNDLE_BYTES, stopped)
+        try:
+            parse_entry_bundle(data, found)
+        except MalformedError as error:
+            raise MalformedError(
+                f"{self._prefix}{error.message}",  # which begins with the path
+                reason=error.reason,
+                next_step="the server or a cache serves a wrong file; try another source",
+            ) from error
+        return truncate_entry_bundle(data, bundle.width)
+
+    def _get(self, wanted: Place, max_bytes: int, stopped: threading.Event) -> tuple[Place, bytes]:
+        """Return the wanted thing or the full one in its place, and which of the two it is.
+
+        A log deletes partial ones once the full one exists, which begins the same.
+        """
+        for place in dict.fromkeys((wanted, wanted.full)):
+            try:
+                response = self._http.get(
+                    f"{self._prefix}{place.path}",
+                    max_bytes,
+                    gzip_allowed=isinstance(place, EntryBundle),
+                    stopped=stopped,
+                )
+            except RemoteError as error:
+                if error.reason != "not-found":
+                    raise
+            else:
+                return place, response.body
+        raise RemoteError(
+            f"{self._prefix}{wanted.path}: not found" + ("" if wanted.is_full else ", nor full"),
+            reason="not-found",
+            next_step="fetch the checkpoint again; if this stays, the log has lost data",
+        )

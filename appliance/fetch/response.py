@@ -1,0 +1,171 @@
+"""What came back: the facts of a response, its body, and the error its status means."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from re import fullmatch
+from typing import TYPE_CHECKING, Final
+
+from appliance.errors import LimitError, MalformedError, RemoteError
+from appliance.fetch.exchange import Exchange
+from appliance.fetch.pacing import retry_after_seconds
+
+if TYPE_CHECKING:
+    import requests
+
+READ_BYTES: Final = 64 * 1024
+MAX_ERROR_BYTES: Final = 64 * 1024  # of an error's body, which is only ever quoted
+GZIP: Final = 16 + zlib.MAX_WBITS  # a gzip header and trailer, nothing else
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFacts:
+    """Who answered what. Kept with an incident, so that it can be told from a mix-up."""
+
+    url: str
+    status: int
+    headers: tuple[tuple[str, str], ...]  # as sent; repeated ones stand together
+    peer: str | None  # address and port; the proxy's, if there is one
+    certificate_digest: bytes | None  # SHA-256 of the peer's certificate, DER; None without TLS
+
+    @property
+    def lower_headers(self) -> Mapping[str, str]:
+        """The headers by lower-case name, the values of repeated ones joined."""
+        joined: dict[str, str] = {}
+        for name, value in self.headers:
+            key = name.lower()
+            joined[key] = f"{joined[key]}, {value}" if key in joined else value
+        return joined
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A whole response within its limits. Of an error only the body's beginning."""
+
+    facts: ResponseFacts
+    body: bytes  # decoded
+
+    @property
+    def status(self) -> int:
+        """The HTTP status, 200 to 599."""
+        return self.facts.status
+
+
+def read_response(
+    incoming: requests.Response, exchange: Exchange, *, gzip_allowed: bool
+) -> Response:
+    """Read a response to its end; the caller closes it.
+
+    Raises LimitError if the body, as sent or decoded, is over the exchange's limit,
+    MalformedError if it is encoded in a way we did not ask for, and RemoteError if it is
+    cut short. Without Content-Length and chunks the end of the connection is the end of
+    the body: over TLS an attacker cannot forge that; without TLS only a reset shows, and
+    the caller must recognize a short body by what it is to contain.
+    """
+    facts = ResponseFacts(
+        url=exchange.url,
+        status=incoming.status_code,
+        headers=tuple((k, v.strip(" \t")) for k, v in incoming.raw.headers.iteritems()),
+        peer=exchange.peer,
+        certificate_digest=exchange.certificate and sha256(exchange.certificate).digest(),
+    )
+    length = _declared_length(facts)
+    if not 200 <= facts.status < 300:
+        return Response(facts, _read(incoming, MAX_ERROR_BYTES)[:MAX_ERROR_BYTES])
+    max_bytes = exchange.max_bytes
+    encoding = facts.lower_headers.get("content-encoding", "identity").lower()
+    if encoding != "identity" and not (gzip_allowed and encoding == "gzip"):
+        raise MalformedError(
+            f"{facts.url}: the body came with Content-Encoding {encoding[:80]!r}, unasked for",
+            reason="content-encoding",
+            next_step="have the server or the proxy before it send the body as it is",
+        )
+    if length is not None and length > max_bytes:
+        raise LimitError(f"{facts.url}: expected at most {max_bytes} bytes, {length} announced")
+    body = _read(incoming, max_bytes)
+    if len(body) > max_bytes:
+        raise LimitError(f"{facts.url}: expected at most {max_bytes} bytes, got more")
+    return Response(facts, _gunzip(facts.url, body, max_bytes) if encoding == "gzip" else body)
+
+
+def _declared_length(facts: ResponseFacts) -> int | None:
+    """Return the Content-Length; raises RemoteError unless framing has one meaning."""
+    length = facts.lower_headers.get("content-length")
+    coding = facts.lower_headers.get("transfer-encoding")
+    if length is None and (coding is None or coding.lower() == "chunked"):
+        return None
+    if coding is None and length is not None and fullmatch("[0-9]{1,18}", length):
+        return int(length)
+    raise RemoteError(
+        f"{facts.url}: expected one Content-Length, or else Transfer-Encoding chunked, "
+        f"got {length!r:.80} and {coding!r:.80}",
+        reason="bad-response",
+    )
+
+
+def _read(incoming: requests.Response, max_bytes: int) -> bytes:
+    """Read to the end, or until there are more than `max_bytes`."""
+    body = bytearray()
+    while len(body) <= max_bytes:
+        n_bytes = min(READ_BYTES, max_bytes + 1 - len(body))
+        try:
+            piece = incoming.raw.read(n_bytes, decode_content=False)
+        except ValueError as error:  # http.client takes a chunk of -5 bytes at its word
+            raise RemoteError(
+                f"{incoming.url}: a chunk of the body has no size: {error}", reason="bad-response"
+            ) from error
+        if not piece:
+            break
+        body += piece
+    return bytes(body)
+
+
+def _gunzip(url: str, body: bytes, max_bytes: int) -> bytes:
+    """Decode exactly one gzip member that has at most `max_bytes` in it."""
+    decoder = zlib.decompressobj(GZIP)
+    try:
+        data = decoder.decompress(body, max_bytes + 1)
+    except zlib.error as error:
+        raise MalformedError(f"{url}: the gzip body is damaged: {error}", reason="gzip") from error
+    if len(data) > max_bytes:
+        raise LimitError(f"{url}: expected at most {max_bytes} bytes, decodes to more")
+    if not decoder.eof:
+        raise MalformedError(f"{url}: the gzip body stops before its end", reason="gzip")
+    if decoder.unused_data:
+        raise MalformedError(
+            f"{url}: {len(decoder.unused_data)} bytes follow the gzip body", reason="gzip"
+        )
+    return data
+
+
+def status_error(response: Response) -> RemoteError:
+    """Return what a status other than the wanted one means to whoever asked."""
+    url, status, headers = response.facts.url, response.status, response.facts.lower_headers
+    retry_after = retry_after_seconds(headers)
+    if 300 <= status < 400:
+        target = headers.get("location", "")
+        return RemoteError(
+            f"{url}: redirects ({status}) to {target[:200]!r}; redirects are not followed",
+            reason="redirect",
+            next_step="if that is where this log is served now, configure it as its URL",
+        )
+    if status == 404:
+        return RemoteError(f"{url}: not found", reason="not-found")
+    if status == 429:
+        return RemoteError(
+            f"{url}: the server asks for fewer requests (429)",
+            reason="rate-limited",
+            next_step="try again later, or set maxRequestsPerSecond",
+            retry_after=retry_after,
+        )
+    if status == 408 or (status >= 500 and status not in (501, 505)):
+        return RemoteError(
+            f"{url}: the server cannot answer now ({status})",
+            reason="unavailable",
+            next_step="try again later",
+            retry_after=retry_after,
+        )
+    return RemoteError(f"{url}: expected status 200, got {status}", reason="http-status")

@@ -1,0 +1,1 @@
+"""Tests of the network code, all against a real server on loopback."""

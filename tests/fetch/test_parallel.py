@@ -1,0 +1,96 @@
+"""Many at once: all of them arrive, few are in memory, nothing is left behind."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from appliance.errors import RemoteError
+from appliance.fetch.parallel import fetch_all
+
+
+def as_bytes(number: int, stopped: threading.Event) -> bytes:
+    return b"%d" % number
+
+
+def fetch_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("fetch")]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 500])
+@pytest.mark.parametrize(("threads", "ahead"), [(1, 1), (4, 4), (4, 8)])
+def test_every_wanted_thing_arrives_once(count: int, threads: int, ahead: int) -> None:
+    got = dict(fetch_all(range(count), as_bytes, threads=threads, ahead=ahead))
+    assert got == {number: b"%d" % number for number in range(count)}
+    assert fetch_threads() == []
+
+
+def test_no_more_is_asked_for_than_the_caller_has_room_for() -> None:
+    taken = 0
+
+    def wanted() -> Iterator[int]:
+        nonlocal taken
+        for number in range(100_000):
+            taken += 1
+            yield number
+
+    answers = fetch_all(wanted(), as_bytes, threads=2, ahead=5)
+    for received in range(1, 51):
+        next(answers)
+        assert taken <= received + 4
+    answers.close()  # type: ignore[attr-defined]
+    assert taken <= 55
+
+
+def test_they_come_as_they_are_ready() -> None:
+    slow = threading.Event()
+
+    def fetch(number: int, stopped: threading.Event) -> bytes:
+        if number == 0:
+            assert slow.wait(5)
+        return b""
+
+    answers = fetch_all(range(10), fetch, threads=2, ahead=10)
+    assert {next(answers)[0] for _ in range(9)} == set(range(1, 10))
+    slow.set()
+    assert next(answers)[0] == 0
+
+
+def test_the_first_failure_ends_it_and_stops_the_others() -> None:
+    started: list[int] = []
+
+    def fetch(number: int, stopped: threading.Event) -> bytes:
+        started.append(number)
+        if number == 3:
+            raise RemoteError("three", reason="unreachable")
+        assert number < 3 or stopped.wait(5), "was not stopped"
+        return b""
+
+    before = time.monotonic()
+    with pytest.raises(RemoteError, match="three"):
+        list(fetch_all(range(1000), fetch, threads=4, ahead=8))
+    assert time.monotonic() - before < 2
+    assert max(started) < 3 + 8
+    assert fetch_threads() == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit, ValueError])
+def test_however_the_caller_leaves_no_thread_remains(error: type[BaseException]) -> None:
+    def fetch(number: int, stopped: threading.Event) -> bytes:
+        assert number == 0 or stopped.wait(5), "was not stopped"
+        return b""
+
+    answers = fetch_all(range(1000), fetch, threads=4, ahead=8)
+    next(answers)
+    with pytest.raises(error):
+        answers.throw(error)  # type: ignore[attr-defined]
+    assert fetch_threads() == []
+
+
+def test_nothing_starts_before_the_first_is_asked_for() -> None:
+    answers = fetch_all(range(10), as_bytes, threads=2, ahead=2)
+    assert fetch_threads() == []
+    answers.close()  # type: ignore[attr-defined]
