@@ -1,0 +1,1 @@
+"""Verifying Sigstore bundles offline from bytes alone. Pure, no I/O."""

@@ -1,0 +1,175 @@
+"""Fulcio certificates: the path to an authority of the trusted root, and what a leaf must be.
+
+A path is validated as of a given time (RFC 5280, by `cryptography`), and every certificate
+of the authority must have been valid then, too. What came along in the bundle besides the
+leaf is never part of a path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from appliance.errors import MalformedError, SignatureError
+from appliance.sigstore.trusted_root import Authority
+from appliance.sigstore.validity import Window, format_time
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+    from cryptography.x509.extensions import BasicConstraints, Extensions, KeyUsage
+    from cryptography.x509.verification import Policy, PolicyBuilder
+
+
+def load_certificate(der: bytes, what: str) -> Certificate:
+    """Load a certificate; raises MalformedError (bad-certificate) if it is none."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.x509 import load_der_x509_certificate
+
+    try:
+        certificate = load_der_x509_certificate(der)
+        certificate.public_key()  # decoded lazily; better here than in the middle of a check
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise MalformedError(
+            f"{what}: not a certificate: {error}", reason="bad-certificate"
+        ) from error
+    return certificate
+
+
+@lru_cache(maxsize=64)
+def load_chain(authority: Authority) -> tuple[Certificate, ...]:
+    """Load the certificates of an authority, issuing first; raises MalformedError."""
+    return tuple(
+        load_certificate(der, f"trusted root, {authority}, certificate {position}")
+        for position, der in enumerate(authority.chain)
+    )
+
+
+def extensions_of(certificate: Certificate, what: str) -> Extensions:
+    """Decode all extensions; raises MalformedError (bad-certificate) if one is broken."""
+    from cryptography.x509 import DuplicateExtension, UnsupportedGeneralNameType
+
+    try:
+        return certificate.extensions
+    except (ValueError, DuplicateExtension, UnsupportedGeneralNameType) as error:
+        raise MalformedError(
+            f"{what}: broken extensions: {error}", reason="bad-certificate"
+        ) from error
+
+
+def valid_at(certificate: Certificate, time: datetime) -> bool:
+    """Whether `time` is inside the certificate's own window, ends included."""
+    return Window(certificate.not_valid_before_utc, certificate.not_valid_after_utc).contains(time)
+
+
+def check_leaf(leaf: Certificate) -> None:
+    """Check that a certificate is what Fulcio issues to signers.
+
+    Version 3, no authority, empty subject with a critical subject alternative name, key
+    usage digital signature, extended key usage code signing. Raises SignatureError with
+    reason leaf-certificate, MalformedError if an extension is broken.
+    """
+    from cryptography import x509
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    extensions = extensions_of(leaf, "signer's certificate")
+    # Each kind at most once: `cryptography` refuses repeated extensions.
+    found = {one.value.__class__: one for one in extensions}
+    constraints = found.get(x509.BasicConstraints)
+    usage = found.get(x509.KeyUsage)
+    extended = found.get(x509.ExtendedKeyUsage)
+    names = found.get(x509.SubjectAlternativeName)
+    wrong = ""
+    if leaf.version is not x509.Version.v3:
+        wrong = f"version {leaf.version.name}, expected v3"
+    elif constraints is not None and constraints.value.ca:
+        wrong = "it is an authority's"
+    elif usage is None or not usage.value.digital_signature:
+        wrong = "key usage lacks digital signature"
+    elif extended is None or ExtendedKeyUsageOID.CODE_SIGNING not in extended.value:
+        wrong = "extended key usage lacks code signing"
+    elif len(leaf.subject):
+        wrong = f"subject is {leaf.subject.rfc4514_string()[:120]!r}, expected empty"
+    elif names is None or not names.critical:
+        wrong = "subject alternative name is missing or not critical"
+    if wrong:
+        raise SignatureError(f"signer's certificate: {wrong}", reason="leaf-certificate")
+
+
+def verify_path(
+    leaf: Certificate, authorities: Sequence[Authority], time: datetime
+) -> tuple[Certificate, ...]:
+    """Return the path from `leaf` to an anchor of the trusted root, valid at `time`.
+
+    Raises SignatureError: reason certificate-window if the leaf was not valid then,
+    authority-window if no authority of the root was, certificate-path if none of those
+    that were leads to the leaf.
+    """
+    own = Window(leaf.not_valid_before_utc, leaf.not_valid_after_utc)
+    if not own.contains(time):
+        raise SignatureError(
+            f"signer's certificate is valid from {own}, "
+            f"but the signature was made at {format_time(time)}",
+            reason="certificate-window",
+        )
+    covering = [one for one in authorities if one.valid.contains(time)]
+    if not covering:
+        raise SignatureError(
+            f"the trusted root has no certificate authority for {format_time(time)}",
+            reason="authority-window",
+        )
+    failures = []
+    for authority in covering:
+        try:
+            return _path_to(leaf, authority, time)
+        except SignatureError as error:
+            failures.append(error.message)
+    raise SignatureError(
+        f"no certificate authority of the trusted root issued the signer's certificate: "
+        f"{'; '.join(failures)}",
+        reason="certificate-path",
+    )
+
+
+def _path_to(leaf: Certificate, authority: Authority, time: datetime) -> tuple[Certificate, ...]:
+    from cryptography.x509.verification import Store, VerificationError
+
+    *intermediates, anchor = chain = load_chain(authority)
+    if not all(valid_at(one, time) for one in chain):
+        raise SignatureError(f"{authority}: a certificate was not valid at {format_time(time)}")
+    verifier = _path_policy().store(Store([anchor])).time(time).build_client_verifier()
+    try:
+        path = verifier.verify(leaf, intermediates).chain
+    except (VerificationError, ValueError) as error:
+        raise SignatureError(f"{authority}: {error}") from error
+    return tuple(path)
+
+
+def _path_policy() -> PolicyBuilder:
+    """Build RFC 5280 rules without those for web servers.
+
+    Authorities must be authorities and may sign certificates; what a signer's certificate
+    must be, check_leaf says.
+    """
+    from cryptography import x509
+    from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder
+
+    authorities = (
+        ExtensionPolicy.permit_all()
+        .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _check_authority)
+        .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _check_signs_certificates)
+    )
+    return PolicyBuilder().extension_policies(
+        ca_policy=authorities, ee_policy=ExtensionPolicy.permit_all()
+    )
+
+
+def _check_authority(_: Policy, __: Certificate, constraints: BasicConstraints) -> None:
+    if not constraints.ca:
+        raise ValueError("an issuer is no certificate authority")
+
+
+def _check_signs_certificates(_: Policy, __: Certificate, usage: KeyUsage | None) -> None:
+    if usage is not None and not usage.key_cert_sign:
+        raise ValueError("an issuer's key usage lacks certificate signing")

@@ -1,0 +1,204 @@
+"""Who may have signed: an identity and issuer in the certificate, or a managed key.
+
+The expectation is the operator's and is compared exactly. Regular expressions are a
+different option, never guessed, and must match from end to end. Certificates carry further
+claims of a CI run; each can be made a condition.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from appliance.errors import ConfigError, MalformedError, SignatureError
+from appliance.sigstore.certificates import extensions_of
+from appliance.sigstore.validity import ALWAYS, Window
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate, GeneralName
+
+_FULCIO: Final = "1.3.6.1.4.1.57264.1."
+_ISSUER_V1: Final = _FULCIO + "1"  # raw bytes
+_ISSUER_V2: Final = _FULCIO + "8"  # DER UTF8String
+_OTHER_NAME: Final = _FULCIO + "7"
+_UTF8_STRING: Final = 0x0C
+# What Fulcio calls its claims (oid-info.md), all DER UTF8String.
+CLAIMS: Final = {
+    "build-signer-uri": _FULCIO + "9",
+    "build-signer-digest": _FULCIO + "10",
+    "runner-environment": _FULCIO + "11",
+    "source-repository-uri": _FULCIO + "12",
+    "source-repository-digest": _FULCIO + "13",
+    "source-repository-ref": _FULCIO + "14",
+    "source-repository-identifier": _FULCIO + "15",
+    "source-repository-owner-uri": _FULCIO + "16",
+    "source-repository-owner-identifier": _FULCIO + "17",
+    "build-config-uri": _FULCIO + "18",
+    "build-config-digest": _FULCIO + "19",
+    "build-trigger": _FULCIO + "20",
+    "run-invocation-uri": _FULCIO + "21",
+    "source-repository-visibility": _FULCIO + "22",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateIdentity:
+    """Whose certificate the operator expects.
+
+    Exactly one of identity and identity_regexp, and of issuer and issuer_regexp, is given;
+    anything else raises ConfigError (reason identity), and so does an unknown claim.
+    """
+
+    identity: str = ""
+    issuer: str = ""
+    identity_regexp: str = ""
+    issuer_regexp: str = ""
+    claims: Mapping[str, str] = field(default_factory=dict)  # name in CLAIMS: exact value
+
+    def __post_init__(self) -> None:
+        _check_choice("identity", self.identity, self.identity_regexp)
+        _check_choice("issuer", self.issuer, self.issuer_regexp)
+        for name in self.claims:
+            if name not in CLAIMS:
+                raise ConfigError(
+                    f"certificate claim {name!r}: expected one of {', '.join(CLAIMS)}",
+                    reason="identity",
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedKey:
+    """The key the operator expects, with the window in which it signs, if it has one."""
+
+    spki: bytes  # SubjectPublicKeyInfo DER
+    valid: Window = ALWAYS
+
+
+ExpectedSigner = CertificateIdentity | ManagedKey
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateNames:
+    """What a certificate says about its holder. Verified only once its path is."""
+
+    identities: tuple[str, ...]  # e-mail addresses, URIs and other names, as written
+    issuers: tuple[str, ...]  # one, or two if it carries both issuer extensions
+    claims: Mapping[str, str]  # name in CLAIMS: value
+
+
+def read_names(leaf: Certificate) -> CertificateNames:
+    """Read names, issuers and claims; raises MalformedError if one is broken."""
+    from cryptography import x509
+
+    by_oid: dict[str, bytes] = {}
+    identities: tuple[str, ...] = ()
+    for extension in extensions_of(leaf, "signer's certificate"):
+        if isinstance(extension.value, x509.SubjectAlternativeName):
+            identities = tuple(_read_identities(extension.value))
+        elif isinstance(extension.value, x509.UnrecognizedExtension):
+            by_oid[extension.oid.dotted_string] = extension.value.value
+    issuers = []
+    if _ISSUER_V2 in by_oid:
+        issuers.append(_utf8_string(by_oid[_ISSUER_V2], "issuer"))
+    if _ISSUER_V1 in by_oid:
+        issuers.append(_utf8(by_oid[_ISSUER_V1], "issuer"))
+    claims = {
+        name: _utf8_string(by_oid[oid], name) for name, oid in CLAIMS.items() if oid in by_oid
+    }
+    return CertificateNames(identities, tuple(issuers), claims)
+
+
+def check_identity(names: CertificateNames, expected: CertificateIdentity) -> str:
+    """Return the identity that matched.
+
+    Raises SignatureError, with what was expected and what is there: reason identity,
+    issuer (every issuer extension has to match) or claim.
+    """
+    matched = [
+        one
+        for one in names.identities
+        if _matches(one, expected.identity, expected.identity_regexp)
+    ]
+    if not matched:
+        raise SignatureError(
+            f"signed by {_list(names.identities)}, "
+            f"expected {expected.identity or expected.identity_regexp!r}",
+            reason="identity",
+            next_step="if this signer is the right one, name it; otherwise do not use the artifact",
+        )
+    if not names.issuers or not all(
+        _matches(one, expected.issuer, expected.issuer_regexp) for one in names.issuers
+    ):
+        raise SignatureError(
+            f"signer's identity comes from {_list(names.issuers)}, "
+            f"expected {expected.issuer or expected.issuer_regexp!r}",
+            reason="issuer",
+        )
+    for name, value in expected.claims.items():
+        if names.claims.get(name) != value:
+            raise SignatureError(
+                f"certificate claim {name}: expected {value!r}, "
+                f"got {names.claims.get(name, 'none')[:200]!r}",
+                reason="claim",
+            )
+    return matched[0]
+
+
+def _matches(text: str, exact: str, regexp: str) -> bool:
+    return text == exact if exact else re.fullmatch(regexp, text) is not None
+
+
+def _list(values: Iterable[str]) -> str:
+    return " and ".join(repr(one[:200]) for one in values) or "nobody"
+
+
+def _check_choice(what: str, exact: str, regexp: str) -> None:
+    if bool(exact) == bool(regexp):
+        raise ConfigError(
+            f"expected signer: give either {what} or {what} regexp", reason="identity"
+        )
+    try:
+        re.compile(regexp)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ConfigError(
+            f"expected signer: {what} regexp {regexp[:120]!r}: {error}", reason="identity"
+        ) from error
+
+
+def _read_identities(names: Iterable[GeneralName]) -> Iterable[str]:
+    from cryptography import x509
+
+    for name in names:
+        if isinstance(name, x509.RFC822Name | x509.UniformResourceIdentifier):
+            yield name.value
+        elif isinstance(name, x509.OtherName) and name.type_id.dotted_string == _OTHER_NAME:
+            yield _utf8_string(name.value, "other name")
+
+
+def _utf8_string(der: bytes, what: str) -> str:
+    """Decode a DER UTF8String that fills `der` exactly."""
+    header, content = der[:2], der[2:]
+    if len(header) == 2 and header[1] > 0x80:
+        length_bytes = header[1] - 0x80
+        length, content = int.from_bytes(content[:length_bytes]), content[length_bytes:]
+        minimal = length >= 0x80 and length >> (8 * (length_bytes - 1))
+    else:
+        length = header[1] if len(header) == 2 else -1
+        minimal = True
+    if not minimal or header[0] != _UTF8_STRING or length != len(content):
+        raise MalformedError(
+            f"signer's certificate: {what}: not a DER UTF8String: {der[:40].hex()}",
+            reason="bad-certificate",
+        )
+    return _utf8(content, what)
+
+
+def _utf8(raw: bytes, what: str) -> str:
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedError(
+            f"signer's certificate: {what}: not UTF-8: {raw[:40].hex()}", reason="bad-certificate"
+        ) from error

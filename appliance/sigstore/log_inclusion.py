@@ -1,0 +1,138 @@
+"""Is the entry in the log: the checkpoint and the Merkle proof to it (VERIFY step 8).
+
+    v1   origin "host - tree id": the signature line's name is some host, not compared
+         (private instances write a machine's name); logIndex counts over all trees
+    v2   origin is the log's own address and the name on its line; logIndex is the proof's
+
+Which log it is was decided before, by the exact 32 bytes of the log id. There is no
+falling back to other keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from appliance.errors import IncompleteError, MalformedError, ProofError, SignatureError
+from appliance.rekor.set import verify_set
+from appliance.rekor.transparency_log_entry import InclusionProof, TransparencyLogEntry
+from appliance.sigstore.trusted_root import LogKey
+from appliance.sigstore.validity import format_time, unix_time
+from appliance.sigstore.verdict import SigningTime
+from appliance.tlog.checkpoint import (
+    Checkpoint,
+    SignedCheckpoint,
+    open_checkpoint,
+    parse_checkpoint,
+)
+from appliance.tlog.merkle import leaf_hash
+from appliance.tlog.note import parse_note
+from appliance.tlog.note_keys import VerifierKey, log_key, rekor_v1_key
+from appliance.tlog.proof import verify_inclusion
+
+_V1_ORIGIN: Final = re.compile(".* - [0-9]+")
+_SET_KEY_NAME: Final = "rekor"  # a SET names no signer, but a key has to have a name
+V1_KINDS: Final = frozenset({("hashedrekord", "0.0.1"), ("dsse", "0.0.1"), ("intoto", "0.0.2")})
+V2_KINDS: Final = frozenset({("hashedrekord", "0.0.2"), ("dsse", "0.0.2")})
+
+
+def find_log_keys(entry: TransparencyLogEntry, keys: Sequence[LogKey]) -> tuple[LogKey, ...]:
+    """Return the instances of the log's key, at least one; raises IncompleteError (no-log-key)."""
+    found = tuple(key for key in keys if key.log_id == entry.log_id)
+    if not found:
+        raise IncompleteError(
+            f"no key for the log {entry.log_id.hex()}: we know {len(keys)} others",
+            reason="no-log-key",
+            next_step="update the trusted root, or pin the log's key",
+        )
+    return found
+
+
+def verify_promise(entry: TransparencyLogEntry, keys: Sequence[LogKey]) -> SigningTime:
+    """Verify the signed entry timestamp of a v1 entry and return the time in it.
+
+    Raises SignatureError: reason set-in-v2 if no v1 log made this kind of entry, bad-set,
+    or log-key-window if the time is outside every instance of the key.
+    """
+    if (entry.kind, entry.version) not in V1_KINDS:
+        raise SignatureError(
+            f"a signed entry timestamp on {entry.kind} {entry.version}, which no v1 log holds",
+            reason="set-in-v2",
+        )
+    time = unix_time(entry.integrated_time)
+    covering = [key for key in keys if key.valid.contains(time)]
+    if not covering:
+        raise SignatureError(
+            f"logged at {format_time(time)}, outside the window of {keys[0]}: {keys[0].valid}",
+            reason="log-key-window",
+        )
+    verifier = rekor_v1_key(_SET_KEY_NAME, covering[0].key.spki)
+    return SigningTime(
+        unix_time(verify_set(entry, verifier)), "signed-entry-timestamp", str(covering[0])
+    )
+
+
+def verify_log_inclusion(
+    entry: TransparencyLogEntry, proof: InclusionProof, keys: Sequence[LogKey]
+) -> SignedCheckpoint:
+    """Verify checkpoint and proof; return the checkpoint, which a key of the log signed.
+
+    Raises SignatureError or MalformedError for the checkpoint, ProofError for the proof:
+    reason checkpoint-mismatch if size or root are not the checkpoint's, index-mismatch if
+    a v2 entry has two indices.
+    """
+    signed = _open_log_checkpoint(proof.checkpoint.encode(), keys)
+    head = signed.head
+    if (proof.tree_size, proof.root_hash) != (head.tree_size, head.root_hash):
+        raise ProofError(
+            f"inclusion proof leads to size {proof.tree_size} root {proof.root_hash.hex()}, "
+            f"the checkpoint says {head}",
+            reason="checkpoint-mismatch",
+        )
+    if not _is_v1(signed.checkpoint) and entry.log_index != proof.entry_index:
+        raise ProofError(
+            f"log entry {entry.log_index} with an inclusion proof of entry {proof.entry_index}",
+            reason="index-mismatch",
+        )
+    verify_inclusion(proof.entry_index, leaf_hash(entry.canonicalized_body), head, proof.hashes)
+    return signed
+
+
+def _open_log_checkpoint(raw: bytes, keys: Sequence[LogKey]) -> SignedCheckpoint:
+    note = parse_note(raw)
+    checkpoint = parse_checkpoint(note.text)
+    if _is_v1(checkpoint):
+        verifiers = [
+            rekor_v1_key(line.name, key.key.spki)
+            for key in keys
+            for line in note.signatures
+            if line.key_id == key.key_id
+        ]
+    else:
+        verifiers = _v2_keys(checkpoint.origin, keys)
+    return open_checkpoint(raw, verifiers, checkpoint.origin)
+
+
+def _v2_keys(origin: str, keys: Sequence[LogKey]) -> list[VerifierKey]:
+    named = [key for key in keys if origin in key.origins]
+    if not named:
+        known = dict.fromkeys(one for key in keys for one in key.origins)
+        raise SignatureError(
+            f"checkpoint of another log: expected origin {' or '.join(known)}, "
+            f"got {origin[:200]!r}",
+            reason="wrong-origin",
+        )
+    verifiers = [log_key(origin, key.key.spki) for key in named]
+    for key, verifier in zip(named, verifiers, strict=True):
+        if verifier.key_id != key.key_id:
+            raise MalformedError(
+                f"trusted root: the key of {origin} has id {verifier.key_id.hex()}, "
+                f"but is listed under {key.key_id.hex()}",
+                reason="log-id",
+            )
+    return verifiers
+
+
+def _is_v1(checkpoint: Checkpoint) -> bool:
+    return _V1_ORIGIN.fullmatch(checkpoint.origin) is not None

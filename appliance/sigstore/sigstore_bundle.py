@@ -1,0 +1,165 @@
+"""The Sigstore bundle, versions 0.1 to 0.3: parsed, and believed in nothing.
+
+What a version demands is checked here, because it is a matter of form. Unknown fields are
+ignored (newer clients write them), repeated keys are not (strict_json).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from appliance.errors import MalformedError
+from appliance.rekor.entry import Digest
+from appliance.rekor.protojson import Message, top_message
+from appliance.rekor.signing_algorithms import PROTOBUF_DIGESTS
+from appliance.rekor.transparency_log_entry import TransparencyLogEntry, read_log_entry
+from appliance.sigstore.dsse import DsseEnvelope, read_envelope
+from appliance.tlog.strict_json import MAX_JSON_BYTES, parse_json
+
+MAX_BUNDLE_BYTES: Final = MAX_JSON_BYTES
+MAX_STAMPS: Final = 32
+MAX_CHAIN: Final = 16
+_VERSIONS: Final = {
+    "application/vnd.dev.sigstore.bundle+json;version=0.1": "0.1",
+    "application/vnd.dev.sigstore.bundle+json;version=0.2": "0.2",
+    "application/vnd.dev.sigstore.bundle+json;version=0.3": "0.3",
+    "application/vnd.dev.sigstore.bundle.v0.3+json": "0.3",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MessageSignature:
+    """A signature over an artifact."""
+
+    signature: bytes
+    digest: Digest | None  # unauthenticated: says which algorithm, and must equal ours
+
+
+@dataclass(frozen=True, slots=True)
+class SigstoreBundle:
+    """A bundle that parsed. Everything in it is the sender's word."""
+
+    version: str  # 0.1, 0.2 or 0.3
+    certificate: bytes | None  # DER of the leaf; None for a managed key
+    key_hint: str  # which managed key; empty with a certificate
+    log_entry: TransparencyLogEntry | None  # None only if it was never logged
+    stamps: tuple[bytes, ...]  # RFC 3161 responses, DER, no two equal
+    content: MessageSignature | DsseEnvelope
+
+    @property
+    def signature(self) -> bytes:
+        """The signature itself, which is also what the stamps are over."""
+        return self.content.signature
+
+
+def parse_sigstore_bundle(raw: bytes) -> SigstoreBundle:
+    """Parse a bundle's JSON.
+
+    Raises MalformedError, with reason media-type for a version we do not know,
+    log-entry-count, signature-count, duplicate-stamp, chain-in-v0.3, no-inclusion-promise,
+    no-inclusion-proof or no-checkpoint where the version demands it; LimitError above
+    8 MiB, 32 stamps, 16 certificates or 64 proof hashes.
+    """
+    bundle = top_message(parse_json(raw, "Sigstore bundle", MAX_BUNDLE_BYTES), "bundle")
+    return read_sigstore_bundle(bundle)
+
+
+def read_sigstore_bundle(bundle: Message) -> SigstoreBundle:
+    """Read a bundle message; raises as parse_sigstore_bundle does."""
+    media_type = bundle.text("mediaType")
+    version = _VERSIONS.get(media_type)
+    if version is None:
+        raise MalformedError(
+            f"bundle.mediaType: expected a Sigstore bundle 0.1, 0.2 or 0.3, "
+            f"got {media_type[:120]!r}",
+            reason="media-type",
+        )
+    material = bundle.required_message("verificationMaterial")
+    certificate, key_hint = _read_signer(material, version)
+    return SigstoreBundle(
+        version=version,
+        certificate=certificate,
+        key_hint=key_hint,
+        log_entry=_read_only_entry(material, version),
+        stamps=_read_stamps(material),
+        content=_read_content(bundle),
+    )
+
+
+def _read_signer(material: Message, version: str) -> tuple[bytes | None, str]:
+    member = material.only_of("publicKey", "x509CertificateChain", "certificate")
+    content = material.required_message(member)
+    if member == "publicKey":
+        return None, content.text("hint")
+    if (member == "x509CertificateChain") != (version in ("0.1", "0.2")):
+        raise MalformedError(
+            f"bundle {version}: expected "
+            f"{'a single certificate' if version == '0.3' else 'a certificate chain'}, "
+            f"got {member}",
+            reason="certificate-form",
+        )
+    if member == "certificate":
+        return content.required_binary("rawBytes"), ""
+    chain = content.messages("certificates", MAX_CHAIN)
+    if not chain:
+        raise MalformedError(f"{content.path}.certificates: missing", reason="empty-chain")
+    # The first is the leaf. Old clients sent issuers too; the path is built from the root.
+    return chain[0].required_binary("rawBytes"), ""
+
+
+def _read_only_entry(material: Message, version: str) -> TransparencyLogEntry | None:
+    entries = material.messages("tlogEntries", MAX_STAMPS)
+    if not entries:
+        return None
+    if len(entries) > 1:
+        raise MalformedError(
+            f"bundle: expected exactly one log entry, got {len(entries)}", reason="log-entry-count"
+        )
+    entry = read_log_entry(entries[0])
+    if version == "0.1":
+        if entry.inclusion_promise is None:
+            raise MalformedError(
+                "bundle 0.1: no inclusion promise (signed entry timestamp)",
+                reason="no-inclusion-promise",
+            )
+    elif entry.inclusion_proof is None:
+        raise MalformedError(f"bundle {version}: no inclusion proof", reason="no-inclusion-proof")
+    elif not entry.inclusion_proof.checkpoint:
+        raise MalformedError(
+            f"bundle {version}: inclusion proof without checkpoint", reason="no-checkpoint"
+        )
+    return entry
+
+
+def _read_stamps(material: Message) -> tuple[bytes, ...]:
+    data = material.message("timestampVerificationData")
+    if data is None:
+        return ()
+    stamps = tuple(
+        one.required_binary("signedTimestamp")
+        for one in data.messages("rfc3161Timestamps", MAX_STAMPS)
+    )
+    if len(set(stamps)) != len(stamps):
+        raise MalformedError("bundle: the same RFC 3161 stamp twice", reason="duplicate-stamp")
+    return stamps
+
+
+def _read_content(bundle: Message) -> MessageSignature | DsseEnvelope:
+    if bundle.only_of("messageSignature", "dsseEnvelope") == "dsseEnvelope":
+        return read_envelope(bundle.required_message("dsseEnvelope"))
+    message = bundle.required_message("messageSignature")
+    return MessageSignature(message.required_binary("signature"), _read_digest(message))
+
+
+def _read_digest(message: Message) -> Digest | None:
+    digest = message.message("messageDigest")
+    if digest is None:
+        return None
+    name = digest.text("algorithm")
+    if name not in PROTOBUF_DIGESTS:
+        raise MalformedError(
+            f"{digest.path}.algorithm: expected {', '.join(PROTOBUF_DIGESTS)}, got {name[:80]!r}",
+            reason="digest-algorithm",
+        )
+    return Digest(PROTOBUF_DIGESTS[name], digest.binary("digest"))

@@ -1,0 +1,157 @@
+"""The Sigstore trusted root: who may log, certify and stamp, and when (WIRE.md 8).
+
+Everything in it is believed, because the operator pinned it; so it is parsed strictly and
+its digest goes into every verdict. Instances that ended stay, for what they once signed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Final
+from urllib.parse import urlsplit
+
+from appliance.errors import MalformedError
+from appliance.rekor.protojson import Message, top_message
+from appliance.sigstore.root_keys import PINNED, RootKey
+from appliance.sigstore.validity import ALWAYS, Window, read_window
+from appliance.tlog.note_keys import KEY_ID_BYTES, VerifierKey
+from appliance.tlog.strict_json import parse_json
+
+MAX_ROOT_BYTES: Final = 2 * 1024 * 1024
+MAX_INSTANCES: Final = 256  # of each kind
+MAX_CHAIN: Final = 16  # certificates of one authority
+LOG_ID_BYTES: Final = 32
+_MEDIA_TYPES: Final = (
+    "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
+    "application/vnd.dev.sigstore.trustedroot+json;version=0.2",
+    "application/vnd.dev.sigstore.trustedroot.v0.2+json",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LogKey:
+    """One instance of a log's key: transparency log or certificate transparency log."""
+
+    log_id: bytes  # 32 bytes; what entries and SCTs name
+    key_id: bytes  # 4 bytes before its checkpoint signatures
+    origins: tuple[str, ...]  # what a v2 checkpoint may call the log
+    key: RootKey
+    valid: Window
+    base_url: str = ""  # empty for a key the operator pinned
+    operator: str = ""
+
+    def __str__(self) -> str:
+        return self.base_url or (self.origins[0] if self.origins else self.log_id.hex())
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """One instance of a certificate or timestamp authority."""
+
+    uri: str
+    chain: tuple[bytes, ...]  # DER, the issuing (or stamping) certificate first, anchor last
+    valid: Window
+
+    def __str__(self) -> str:
+        return self.uri or f"authority {sha256(self.chain[0]).hexdigest()[:16]}"
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedRoot:
+    """A root that parsed. Its keys and certificates are still undecoded."""
+
+    digest: str  # SHA-256 of the file, 64 hex digits
+    logs: tuple[LogKey, ...]
+    ct_logs: tuple[LogKey, ...]
+    certificate_authorities: tuple[Authority, ...]
+    timestamp_authorities: tuple[Authority, ...]
+
+
+def parse_trusted_root(raw: bytes) -> TrustedRoot:
+    """Parse a trusted_root.json.
+
+    Raises MalformedError, or LimitError above 2 MiB, 256 instances of a kind or 16
+    certificates in a chain.
+    """
+    root = top_message(parse_json(raw, "trusted root", MAX_ROOT_BYTES), "trustedRoot")
+    media_type = root.text("mediaType")
+    if media_type not in _MEDIA_TYPES:
+        raise MalformedError(
+            f"trusted root: expected media type {_MEDIA_TYPES[0]}, got {media_type[:120]!r}",
+            reason="media-type",
+        )
+    return TrustedRoot(
+        digest=sha256(raw).hexdigest(),
+        logs=tuple(map(_read_log, root.messages("tlogs", MAX_INSTANCES))),
+        ct_logs=tuple(map(_read_log, root.messages("ctlogs", MAX_INSTANCES))),
+        certificate_authorities=_read_authorities(root, "certificateAuthorities"),
+        timestamp_authorities=_read_authorities(root, "timestampAuthorities"),
+    )
+
+
+def pinned_log_key(key: VerifierKey, valid: Window = ALWAYS) -> LogKey:
+    """Take a key the operator pinned for a log; its name is the origin of a v2 log."""
+    return LogKey(key.log_id, key.key_id, (key.name,), RootKey(key.spki, PINNED), valid)
+
+
+def _read_log(log: Message) -> LogKey:
+    public_key = log.required_message("publicKey")
+    log_id = log.required_message("logId").binary("keyId")
+    if len(log_id) != LOG_ID_BYTES:
+        raise MalformedError(
+            f"{log.path}.logId.keyId: expected {LOG_ID_BYTES} bytes, got {len(log_id)}"
+        )
+    base_url = log.text("baseUrl")
+    return LogKey(
+        log_id=log_id,
+        key_id=_checkpoint_key_id(log, log_id),
+        origins=_origins(base_url, f"{log.path}.baseUrl"),
+        key=RootKey(public_key.required_binary("rawBytes"), public_key.required_text("keyDetails")),
+        valid=read_window(public_key, start_required=True),
+        base_url=base_url,
+        operator=log.text("operator"),
+    )
+
+
+def _checkpoint_key_id(log: Message, log_id: bytes) -> bytes:
+    message = log.message("checkpointKeyId")
+    if message is None:
+        return log_id[:KEY_ID_BYTES]
+    key_id = message.binary("keyId")
+    # Documents disagree whether it is the key id or the whole hash of which that is the start.
+    if len(key_id) not in (KEY_ID_BYTES, LOG_ID_BYTES):
+        raise MalformedError(f"{message.path}.keyId: expected 4 or 32 bytes, got {len(key_id)}")
+    return key_id[:KEY_ID_BYTES]
+
+
+def _origins(base_url: str, path: str) -> tuple[str, ...]:
+    """Return what a checkpoint may call the log at this URL: host and path, no scheme."""
+    address = base_url if "://" in base_url else f"//{base_url}"
+    try:
+        parts = urlsplit(address)
+        with_port, without = parts.netloc, parts.hostname or ""
+    except ValueError as error:
+        raise MalformedError(f"{path}: not a URL: {base_url[:120]!r}") from error
+    suffix = parts.path.rstrip("/")
+    return tuple(dict.fromkeys(host + suffix for host in (with_port, without) if host))
+
+
+def _read_authorities(root: Message, name: str) -> tuple[Authority, ...]:
+    return tuple(
+        Authority(
+            uri=one.text("uri"),
+            chain=_read_chain(one.required_message("certChain")),
+            valid=read_window(one, start_required=False),
+        )
+        for one in root.messages(name, MAX_INSTANCES)
+    )
+
+
+def _read_chain(chain: Message) -> tuple[bytes, ...]:
+    certificates = tuple(
+        one.required_binary("rawBytes") for one in chain.messages("certificates", MAX_CHAIN)
+    )
+    if not certificates:
+        raise MalformedError(f"{chain.path}.certificates: missing")
+    return certificates
