@@ -15,7 +15,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from appliance.cli.exit_codes import EXIT_CODES, exit_code, worst
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, VerificationError
 
 SCHEMA: Final = 1
 _QUIET: Final = "attestor.quiet"
@@ -49,9 +49,7 @@ def common_options(command: Callable[..., Result]) -> Callable[..., None]:
         try:
             result = command(*args, **kwargs)
         except tuple(EXIT_CODES) as error:  # anything else is a bug: let it show
-            if not isinstance(error, ApplianceError):
-                error = _foreign(error)
-            result = Result({}, errors=(error,))
+            result = Result({}, errors=(as_ours(error),))
         _finish(context, result, as_json=as_json, quiet=quiet)
 
     return run
@@ -59,8 +57,20 @@ def common_options(command: Callable[..., Result]) -> Callable[..., None]:
 
 def note(message: str) -> None:
     """Tell a person what is going on, on stderr, unless -q or --json."""
-    if not click.get_current_context().meta.get(_QUIET):
+    if not is_quiet():
         click.echo(message, err=True)
+
+
+def is_quiet() -> bool:
+    """Whether -q or --json was given."""
+    return bool(click.get_current_context().meta.get(_QUIET))
+
+
+def utc(seconds: int) -> str:
+    """Format Unix seconds as RFC 3339 UTC."""
+    from datetime import UTC, datetime
+
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def verbosity() -> int:
@@ -125,8 +135,10 @@ def _describe(error: ApplianceError) -> dict[str, str]:
     return {"reason": error.reason, "message": error.message, "next": error.next_step}
 
 
-def _foreign(error: Exception) -> ApplianceError:
-    """Give an error of the bundles package the form of ours."""
-    from appliance.errors import VerificationError
-
-    return VerificationError(str(error), reason=getattr(error, "reason", "bundle"))
+def as_ours(error: Exception, prefix: str = "") -> ApplianceError:
+    """Return an error of the table with a prefix to its message, the bundles package's as ours."""
+    if isinstance(error, ApplianceError):
+        error.message = prefix + error.message
+        return error
+    message, reason = prefix + str(error), getattr(error, "reason", "bundle")
+    return VerificationError(message, reason=reason, next_step=getattr(error, "next_step", ""))

@@ -1,0 +1,31 @@
+"""A progress bar: on a terminal, on stderr, and only when somebody may be looking."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+
+import click
+
+from appliance.cli.output import is_quiet
+
+
+@contextlib.contextmanager
+def progress_bar(label: str) -> Iterator[Callable[[int], None]]:
+    """Yield a function to call with how much more is done; silent unless stderr is a terminal."""
+    if is_quiet() or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    done = 0
+
+    def advance(more: int) -> None:
+        nonlocal done
+        done += more
+        click.echo(f"\r{label}: {done:,} ", err=True, nl=False)
+
+    try:
+        yield advance
+    finally:
+        if done:
+            click.echo("", err=True)

@@ -1,0 +1,154 @@
+"""prove and proof: make proofs from local tiles, and check them with nothing but keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from appliance.cli.app import App, pass_app
+from appliance.cli.output import Result, common_options
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from appliance.tlog.cosignature import Cosignature
+    from appliance.tlog.note_keys import VerifierKey
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+MAX_ENTRY_FILE_BYTES = 16 * 1024 * 1024
+
+
+@click.command()
+@click.option("--origin", required=True, help="The log's origin.")
+@click.option("--index", "entry_index", type=click.IntRange(0), help="Entry to prove included.")
+@click.option("--from-size", type=click.IntRange(0), help="Prove this older tree a prefix.")
+@click.option("--tree-size", type=click.IntRange(0), help="Under this accepted checkpoint.")
+@click.option("--output", type=FILE, help="Write the proof here as well (.tlog-proof).")
+@common_options
+@pass_app
+def prove(
+    app: App,
+    origin: str,
+    entry_index: int | None,
+    from_size: int | None,
+    tree_size: int | None,
+    output: Path | None,
+) -> Result:
+    """Prove an entry included, or an older tree a prefix, from local tiles.
+
+    An inclusion proof is C2SP tlog-proof text: whoever has the log's key can check it.
+
+    \b
+    Example:
+        attestor prove --origin log.example --index 1234 --output app.tlog-proof
+        attestor prove --origin log.example --from-size 1000
+    """
+    from appliance.jobs.prove import prove_consistency, prove_inclusion
+    from appliance.store.files import written_whole
+    from appliance.store.logs import require_log
+    from appliance.store.mirror import Mirror
+
+    if (entry_index is None) == (from_size is None):
+        raise click.UsageError("exactly one of --index and --from-size is needed")
+    with app.reading() as store:
+        mirror = Mirror(store, require_log(store, origin))
+        if entry_index is None:
+            old, new, hashes = prove_consistency(mirror, from_size or 0, tree_size)
+            data = {
+                "origin": origin,
+                "oldSize": old.tree_size,
+                "oldRootHash": old.root_hash.hex(),
+                "treeSize": new.tree_size,
+                "rootHash": new.root_hash.hex(),
+                "hashes": [one.hex() for one in hashes],
+            }
+            return Result(data, "\n".join(one.hex() for one in hashes))
+        proof = prove_inclusion(mirror, entry_index, tree_size)
+    text = bytes(proof).decode()
+    if output is not None:
+        with written_whole(output) as file:
+            file.write(text.encode())
+    data = {
+        "origin": origin,
+        "index": entry_index,
+        "hashes": [one.hex() for one in proof.hashes],
+        "checkpoint": proof.note.decode(),
+        "proof": text,
+        "output": str(output) if output else None,
+    }
+    return Result(data, f"wrote {output}" if output else text.removesuffix("\n"))
+
+
+@click.group()
+def proof() -> None:
+    """Proofs as files.
+
+    \b
+    Example:
+        attestor proof verify app.tlog-proof --entry body.json
+    """
+
+
+@proof.command("verify")
+@click.argument("file", type=FILE)
+@click.option("--entry", type=FILE, required=True, help="The entry's bytes, as logged.")
+@click.option("--policy", type=FILE, help="tlog-policy: logs and witnesses that count.")
+@common_options
+@pass_app
+def proof_verify(app: App, file: Path, entry: Path, policy: Path | None) -> Result:
+    """Verify that a log holds an entry, by the tlog-proof in FILE.
+
+    The log's key comes from --policy, else from what this home has pinned.
+
+    \b
+    Example:
+        attestor proof verify app.tlog-proof --entry body.json --policy trust.policy
+    """
+    from appliance.errors import RefusedError
+    from appliance.store.files import read_foreign
+    from appliance.tlog.cosignature import open_cosignatures
+    from appliance.tlog.merkle import leaf_hash
+    from appliance.tlog.note import parse_note
+    from appliance.tlog.tlog_policy import MAX_POLICY_BYTES, parse_tlog_policy
+    from appliance.tlog.tlog_proof import (
+        MAX_TLOG_PROOF_BYTES,
+        parse_tlog_proof,
+        verify_tlog_proof,
+    )
+
+    parsed = parse_tlog_proof(read_foreign(file, MAX_TLOG_PROOF_BYTES))
+    leaf = leaf_hash(read_foreign(entry, MAX_ENTRY_FILE_BYTES))
+    origin = parse_note(parsed.note).text.partition("\n")[0]
+    cosignatures: Sequence[Cosignature] = ()
+    if policy is None:
+        keys = _pinned_keys(app, origin)
+        checkpoint = verify_tlog_proof(parsed, leaf, keys, origin)
+    else:
+        rules = parse_tlog_policy(read_foreign(policy, MAX_POLICY_BYTES))
+        checkpoint = verify_tlog_proof(parsed, leaf, rules.log_keys, origin)
+        cosignatures = open_cosignatures(checkpoint, rules.witness_keys)
+        if not rules.quorum_met([one.key for one in cosignatures]):
+            names = ", ".join(one.key.name for one in cosignatures) or "nobody"
+            raise RefusedError(
+                f"{file}: cosigned by {names}, the quorum {rules.quorum!r} is not met",
+                reason="quorum",
+            )
+    head = checkpoint.head
+    data = {
+        "origin": origin,
+        "index": parsed.entry_index,
+        "leafHash": leaf.hex(),
+        "treeSize": head.tree_size,
+        "rootHash": head.root_hash.hex(),
+        "cosigners": [{"name": one.key.name, "timestamp": one.timestamp} for one in cosignatures],
+    }
+    return Result(data, f"{origin}: entry {parsed.entry_index} is in the tree of {head.tree_size}")
+
+
+def _pinned_keys(app: App, origin: str) -> tuple[VerifierKey, ...]:
+    from appliance.store.logs import require_log
+
+    with app.reading() as store:
+        return require_log(store, origin).keys

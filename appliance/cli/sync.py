@@ -1,0 +1,193 @@
+"""sync: bring the mirrors up to what their logs offer. Made for cron; --watch for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.app import App, pass_app
+from appliance.cli.output import Result, common_options, note, utc
+from appliance.cli.progress import progress_bar
+
+if TYPE_CHECKING:
+    from appliance.cli.settings import Settings
+    from appliance.errors import ApplianceError
+    from appliance.fetch.http import HttpClient
+    from appliance.jobs.absorb import AbsorbReport, Wanted
+    from appliance.store.logs import Backend
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    backend: str
+    report: AbsorbReport | None
+    error: ApplianceError | None
+
+
+@click.command()
+@click.option("--backend", "backends", metavar="ID", multiple=True, help="Only this; repeatable.")
+@click.option("--all", "everything", is_flag=True, help="Every enabled backend.  [default]")
+@click.option("--full", is_flag=True, help="No cap on tiles for this run.")
+@click.option("--full-tiles", is_flag=True, help="Every hash tile, whatever the settings.")
+@click.option("--max-tiles", type=click.IntRange(0), help="At most so many tiles this run.")
+@click.option("--entries/--no-entries", default=None, help="Entry bundles as well.")
+@click.option("--watch", is_flag=True, help="Go on until interrupted.")
+@click.option("--interval", metavar="DURATION", help="Between runs of --watch.")
+@click.option("--initial-delay", metavar="DURATION", help="Before the first run of --watch.")
+@common_options
+@pass_app
+def sync(
+    app: App,
+    backends: tuple[str, ...],
+    everything: bool,
+    full: bool,
+    full_tiles: bool,
+    max_tiles: int | None,
+    entries: bool | None,
+    watch: bool,
+    interval: str | None,
+    initial_delay: str | None,
+) -> Result:
+    """Fetch each log's checkpoint, prove it consistent, store its tiles.
+
+    Can be interrupted and run again at any time. A log that contradicts what it said
+    before ends this with code 4, both signed notes kept, and nothing moved.
+
+    \b
+    Example:
+        attestor sync
+        attestor sync --backend public --full-tiles
+        attestor sync --watch --interval 5m
+    """
+    from appliance.cli.settings import read_settings_of, seconds_option
+
+    if everything and backends:
+        raise click.UsageError("--all and --backend exclude each other")
+    if full and max_tiles is not None:
+        raise click.UsageError("--full and --max-tiles exclude each other")
+    with app.reading() as store:
+        settings = read_settings_of(store)
+    wanted = _wanted(settings, full=full or full_tiles, full_tiles=full_tiles)
+    if max_tiles is not None:
+        wanted = _with(wanted, limit=max_tiles)
+    if entries is not None:
+        wanted = _with(wanted, entries=entries)
+    if not watch:
+        return _result(_run(app, settings, backends, wanted))
+    pause = seconds_option(interval, "--interval", settings.sync_interval)
+    app.sleep(seconds_option(initial_delay, "--initial-delay", settings.initial_delay))
+    while True:
+        result = _result(_run(app, settings, backends, wanted))
+        for line in filter(None, (result.text, *(error.message for error in result.errors))):
+            note(f"{utc(app.now())} {line}")
+        app.sleep(pause)
+
+
+def _wanted(settings: Settings, *, full: bool, full_tiles: bool) -> Wanted:
+    from appliance.jobs.absorb import Wanted
+
+    return Wanted(
+        tiles=settings.enable_tile_sync or full_tiles,
+        entries=settings.enable_entry_sync,
+        limit=None if full else settings.max_tiles_per_sync,
+    )
+
+
+def _with(wanted: Wanted, **changes: Any) -> Wanted:
+    from dataclasses import replace
+
+    return replace(wanted, **changes)
+
+
+def _run(
+    app: App, settings: Settings, names: tuple[str, ...], wanted: Wanted
+) -> Iterator[_Outcome]:
+    from appliance.errors import ApplianceError
+    from appliance.fetch.http import HttpClient
+    from appliance.fetch.rekor_v2 import RekorV2Log
+    from appliance.jobs.sync import sync as run_sync
+    from appliance.store.logs import select_backends
+
+    with (
+        app.writing() as store,
+        HttpClient(settings.http, clock=app.monotonic, sleep=app.sleep) as http,
+    ):
+        for backend in select_backends(store, names):
+            try:
+                source = RekorV2Log(http, *_urls(backend))
+                with progress_bar(f"sync {backend.name}") as advance:
+                    report = run_sync(store, backend, source, wanted, app.now(), advance)
+            except ApplianceError as error:
+                error.message = f"{backend.name}: {error.message}"
+                yield _Outcome(backend.name, None, error)
+            else:
+                yield _Outcome(backend.name, report, None)
+
+
+def _urls(backend: Backend) -> tuple[str, str | None]:
+    from appliance.errors import ConfigError
+
+    if backend.read_url is None and backend.base_url is None:
+        raise ConfigError(
+            "it has no URL: this site gets its checkpoints from transfer bundles",
+            reason="no-url",
+            next_step=f"'attestor import FILE', or disable it: attestor backend disable {backend.name}",
+        )
+    if backend.log.api_version != 2:
+        raise ConfigError(
+            "it is a Rekor v1 log; this version mirrors v2 logs only", reason="api-version"
+        )
+    return backend.base_url or "", backend.read_url
+
+
+def _result(outcomes: Iterator[_Outcome]) -> Result:
+    from appliance.policy.relate import Relation
+
+    lines, data, warnings, errors = [], [], [], []
+    for outcome in outcomes:
+        report, error = outcome.report, outcome.error
+        if error is not None:
+            errors.append(error)
+            data.append({"backend": outcome.backend, "ok": False, "reason": error.reason})
+        if report is not None:
+            lines.append(f"{outcome.backend}: {_line(report)}")
+            data.append({"backend": outcome.backend, "ok": True, **_report_data(report)})
+            if report.relation is Relation.BEHIND:
+                warnings.append(
+                    f"{outcome.backend}: a stale replica answered with size {report.tree_size:,},"
+                    f" which is a proven prefix of our {report.accepted_size:,}"
+                )
+            if report.relation is Relation.FIRST:
+                warnings.append(
+                    f"{outcome.backend}: first checkpoint of {report.origin}, taken on the word of"
+                    " its pinned key; from now on every other must be consistent with it"
+                )
+    return Result({"backends": data}, "\n".join(lines), tuple(warnings), tuple(errors))
+
+
+def _line(report: AbsorbReport) -> str:
+    covered = "none" if report.mirror_size is None else f"{report.mirror_size:,}"
+    more = "" if report.complete else ", more to fetch"
+    return (
+        f"{report.relation.value}, accepted {report.accepted_size:,}, covered {covered}, "
+        f"{report.tiles:,} tiles and {report.entry_bundles:,} entry bundles new{more}"
+    )
+
+
+def _report_data(report: AbsorbReport) -> dict[str, Any]:
+    return {
+        "origin": report.origin,
+        "relation": report.relation.value,
+        "treeSize": report.tree_size,
+        "oldSize": report.old_size,
+        "acceptedSize": report.accepted_size,
+        "mirrorSize": report.mirror_size,
+        "tiles": report.tiles,
+        "entryBundles": report.entry_bundles,
+        "complete": report.complete,
+        "change": report.old_size != report.accepted_size
+        or bool(report.tiles or report.entry_bundles),
+    }
