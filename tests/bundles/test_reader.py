@@ -76,7 +76,7 @@ def test_reading_starts_at_the_beginning_of_the_file() -> None:
 @pytest.mark.parametrize("wrap", Wrap)
 def test_staging_copies_unwraps_and_checks_in_one_pass(wrap: Wrap, tmp_path: Path) -> None:
     wrapped = bundle_of(FILES, wrap)
-    with (tmp_path / "staged.tar").open("w+b") as destination:
+    with (tmp_path / "staged.tar").open("w+b", buffering=100_000) as destination:
         info = stage(io.BytesIO(wrapped), destination, open_header)
         assert (tmp_path / "staged.tar").read_bytes() == GOOD
         assert (info.wrap, info.n_bytes) == (wrap, len(wrapped))

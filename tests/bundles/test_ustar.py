@@ -118,6 +118,8 @@ def test_names_that_are_not_allowed(path: str) -> None:
     with pytest.raises(FormatError) as caught:
         verify_path(path)
     assert caught.value.reason == "member-name"
+    with pytest.raises(FormatError, match="member name"):
+        format_member_header(path, 0)
 
 
 @pytest.mark.parametrize("size", [-1, MAX_MEMBER_BYTES + 1, 8**11])
