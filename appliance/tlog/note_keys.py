@@ -30,6 +30,7 @@ class KeyType(enum.Enum):
 
 ED25519_KEY_BYTES: Final = 32
 KEY_ID_BYTES: Final = 4
+MAX_NAME_BYTES: Final = 255  # of a key we enrol; what c2sp.org/tlog-cosignature can carry
 COSIGNATURE_BYTES: Final = 8 + 64  # timestamp, Ed25519 signature
 MAX_TIMESTAMP: Final = 2**63 - 1  # POSIX seconds
 _SPKI_ED25519: Final = bytes.fromhex("302a300506032b6570032100")  # DER up to the raw key
@@ -128,7 +129,7 @@ def parse_vkey(text: str) -> VerifierKey:
             raise MalformedError(f"verifier key {name!r}: type 2 is ECDSA, the key is not")
     else:
         raise MalformedError(
-            f"verifier key {name!r}: expected type 1, 2 or 4, got {kind.hex() or 'nothing'}"
+            f"verifier key {name[:80]!r}: expected type 1, 2 or 4, got {kind.hex() or 'nothing'}"
         )
     if parsed.vkey != text:
         raise MalformedError(
@@ -231,6 +232,8 @@ def _check_own_name(name: str) -> None:
     check_key_name(name)
     if not name.isprintable():
         raise MalformedError(f"key name with unprintable characters: {name[:80]!r}")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise MalformedError(f"key name of over {MAX_NAME_BYTES} bytes: {name[:80]!r}")
 
 
 def _check_ed25519(raw: bytes, name: str) -> None:

@@ -255,6 +255,12 @@ def test_a_name_that_does_not_print_may_sign_notes_but_is_not_enrolled(name: str
         assert caught.value.message.isprintable()
 
 
+def test_a_name_of_255_bytes_is_enrolled_and_a_longer_one_is_not() -> None:
+    assert ed25519_key("\u00e9" * 127 + "x", PROD_V2[-32:]).name
+    with pytest.raises(MalformedError, match="key name of over 255 bytes: "):
+        ed25519_key("\u00e9" * 128, PROD_V2[-32:])
+
+
 @pytest.mark.parametrize("name", ["a", "log.example/2026", "\u00e9t\u00e9", "\U0001f332"])
 def test_any_other_name_is_a_name(name: str) -> None:
     assert parse_vkey(ed25519_key(name, PROD_V2[-32:]).vkey).name == name
