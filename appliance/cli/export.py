@@ -54,7 +54,7 @@ def export(
         attestor export --output /media/stick/outside-1.tar
         attestor export --since-size 81234 --include-entries --output delta.tar.zst
     """
-    from appliance.cli.settings import read_config
+    from appliance.cli.settings import read_settings_of
     from appliance.jobs.export import Selection
     from appliance.jobs.export import export as run_export
     from appliance.store.key_files import load_signing_key
@@ -69,7 +69,7 @@ def export(
         site = require_site_name(store)
         signers = [load_signing_key(app.home, name) for name in dict.fromkeys((site, *keys))]
         if not full and since_size is None and overlap is None:
-            overlap = read_config(store).overlap
+            overlap = read_settings_of(store).overlap
         selection = Selection(since_size, overlap, include_tiles, include_entries, purpose)
         report = run_export(
             store,

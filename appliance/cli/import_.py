@@ -39,14 +39,14 @@ def import_(app: App, files: tuple[Path, ...], dry_run: bool, insecure_unsigned:
     """
     from appliance.cli.exit_codes import EXIT_CODES
     from appliance.cli.output import as_ours
-    from appliance.cli.settings import read_config
+    from appliance.cli.settings import read_settings_of
     from appliance.errors import ApplianceError
     from appliance.jobs.ingest import Rules, ingest
 
     reports: list[tuple[Path, IngestReport]] = []
     errors: list[ApplianceError] = []
     with app.writing() as store:
-        rules = Rules(read_config(store).threshold, insecure_unsigned, dry_run)
+        rules = Rules(read_settings_of(store).threshold, insecure_unsigned, dry_run)
         for file in files:
             try:
                 with progress_bar(f"import {file.name}") as advance:

@@ -81,18 +81,10 @@ def cli(
     if home is not None:
         app = replace(app, home=home)
     if lock_wait is not None:
-        app = replace(app, lock_wait=_seconds(lock_wait))
+        from appliance.cli.settings import seconds_option
+
+        app = replace(app, lock_wait=seconds_option(lock_wait, "--lock-wait", None))
     ctx.obj = replace(app, allow_network_fs=app.allow_network_fs or allow_network_fs)
-
-
-def _seconds(text: str) -> float:
-    from appliance.config.durations import parse_duration
-    from appliance.errors import ConfigError
-
-    try:
-        return float(parse_duration(text))
-    except ConfigError as error:
-        raise click.BadParameter(error.message, param_hint="--lock-wait") from error
 
 
 def run(arguments: list[str], app: App | None = None) -> int:

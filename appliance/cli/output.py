@@ -100,6 +100,11 @@ def envelope(
     return json.dumps(document, ensure_ascii=False)
 
 
+def stream_json_lines(one: Mapping[str, Any]) -> None:
+    """Print one object of a stream, at once."""
+    click.echo(json.dumps(one, ensure_ascii=False))
+
+
 def command_name(context: click.Context) -> str:
     """Return the words of the command, without the program's name."""
     return context.command_path.partition(" ")[2]

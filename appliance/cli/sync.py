@@ -15,7 +15,6 @@ from appliance.cli.progress import progress_bar
 if TYPE_CHECKING:
     from appliance.cli.settings import Settings
     from appliance.errors import ApplianceError
-    from appliance.fetch.http import HttpClient
     from appliance.jobs.absorb import AbsorbReport, Wanted
     from appliance.store.logs import Backend
 
@@ -134,7 +133,7 @@ def _urls(backend: Backend) -> tuple[str, str | None]:
         raise ConfigError(
             "it has no URL: this site gets its checkpoints from transfer bundles",
             reason="no-url",
-            next_step=f"'attestor import FILE', or disable it: attestor backend disable {backend.name}",
+            next_step=f"'attestor import FILE', or: attestor backend disable {backend.name}",
         )
     if backend.log.api_version != 2:
         raise ConfigError(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from appliance.errors import IncompleteError, LimitError, MalformedError, StoreError
 
-_STAGING = "staging"
+HASH_BUFFER_BYTES: Final = 1024 * 1024
+_STAGING: Final = "staging"
 
 
 @contextlib.contextmanager
@@ -51,6 +53,18 @@ def read_foreign(path: Path, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise LimitError(f"{path} is larger than the {max_bytes} bytes allowed")
     return data
+
+
+def hash_file(path: Path, algorithms: Collection[str]) -> dict[str, bytes]:
+    """Hash a file once with each algorithm, streaming; returns raw digests by algorithm."""
+    hashers = {name: hashlib.new(name) for name in algorithms}
+    buffer = bytearray(HASH_BUFFER_BYTES)
+    view = memoryview(buffer)
+    with open_foreign(path) as file:
+        while n_bytes := file.readinto(buffer):  # type: ignore[attr-defined]
+            for hasher in hashers.values():
+                hasher.update(view[:n_bytes])
+    return {name: hasher.digest() for name, hasher in hashers.items()}
 
 
 @contextlib.contextmanager

@@ -161,7 +161,7 @@ CREATE TABLE transfer_log (
 -- The logs that this home is the operator of.
 CREATE TABLE private_log (
     log_id     INTEGER PRIMARY KEY REFERENCES log (id),
-    key_name   TEXT NOT NULL,         -- file below keys/
+    name       TEXT NOT NULL UNIQUE,  -- the operator's word for it; its files go by its origin
     created_at INTEGER NOT NULL       -- Unix seconds
 ) STRICT;
 
@@ -172,6 +172,16 @@ CREATE TABLE private_entry (
     entry_index INTEGER NOT NULL CHECK (entry_index >= 0),
     PRIMARY KEY (log_id, identity)
 ) STRICT, WITHOUT ROWID;
+""",
+    "004_trust": """
+-- Sigstore trusted roots, byte for byte. The one imported last counts; none is forgotten,
+-- since verdicts name the root they rest on.
+CREATE TABLE trusted_root (
+    digest      BLOB NOT NULL UNIQUE CHECK (length(digest) = 32),  -- SHA-256 of raw
+    raw         BLOB NOT NULL,        -- trusted_root.json
+    source      TEXT NOT NULL,        -- where it came from
+    imported_at INTEGER NOT NULL      -- Unix seconds
+) STRICT;
 """,
 }
 

@@ -1,0 +1,227 @@
+"""Append a batch of entries to a private log, so that no crash loses or forks it.
+
+The order of the durable steps is the whole argument (DESIGN.md invariant 7):
+
+    1. tiles, entry bundles and the batch itself become blobs, which nothing names yet
+    2. the last-signed record is swapped to the new checkpoint and the batch: it is signed
+    3. one transaction moves the database to that checkpoint: it is published
+    4. only then does anybody hear of it
+
+Before every batch, and at every start, the record and the database are compared. Equal:
+nothing to do. The database one batch behind: we died between 2 and 3, and do 3 again from
+the staged batch, by the same lines that did it the first time; Ed25519 signs the same note.
+Anything else is another past than the one that was signed, and is refused for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from appliance.errors import DivergenceError
+from appliance.store.checkpoints import AcceptedCheckpoint
+from appliance.store.database import Store
+from appliance.store.entry_frames import compress_bundle, decompress_bundle
+from appliance.store.evidence import keep_evidence
+from appliance.store.last_signed import LastSigned, place_of, read_last_signed, swap_last_signed
+from appliance.store.mirror import Mirror
+from appliance.store.private_logs import PrivateLog, logged_index, publish, put_growth
+from appliance.tlog.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint
+from appliance.tlog.entries import format_entry_bundle, parse_entry_bundle
+from appliance.tlog.growth import Edge, Growth, grow
+from appliance.tlog.merkle import TreeHead
+from appliance.tlog.note import SigningKey, sign_note
+from appliance.tlog.tile import WIDTH, EntryBundle, edge_tiles
+from appliance.tlog.tile_tree import TileTree
+
+MAX_BATCH: Final = WIDTH  # entries: a batch is staged as one entry bundle
+_NEVER_AGAIN: Final = (
+    "nothing will be signed here again; if another home runs this log, use that one; if not,"
+    " start a new log under another origin: what was published stays provable"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Where one body of a batch stands in the log."""
+
+    entry_index: int
+    duplicate: bool  # it, or its like in the same batch, was logged before
+
+
+@dataclass(frozen=True, slots=True)
+class _Position:
+    """Where the log stands: signed and published alike."""
+
+    edge: Edge
+    last: LastSigned
+    checkpoint: SignedCheckpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Sequenced:
+    """What one batch did. Everything in it is durable."""
+
+    checkpoint: SignedCheckpoint  # covers every body
+    placed: tuple[Placed, ...]  # one a body, in order
+    tree: TileTree  # of the checkpoint, with the tiles that prove what is new in it
+
+
+def sequence(
+    store: Store, private: PrivateLog, key: SigningKey, bodies: Sequence[bytes], now: int
+) -> Sequenced:
+    """Log `bodies`, at most 256, each once. The caller holds the home's lock.
+
+    When this returns, every one is covered by a published checkpoint. Raises
+    DivergenceError (reason restored-store or copied-home) if this store must not sign, and
+    StoreError if the disk is full or fails: then the batch is published whole by the next
+    run, or not at all.
+    """
+    mirror = Mirror(store, private.log)
+    now_at = _recovered(mirror, private, key, now)
+    first = now_at.edge.head.tree_size
+    new: dict[bytes, int] = {}
+    placed = []
+    for body in bodies:
+        index = logged_index(store, private, body)
+        duplicate = index is not None or body in new
+        if index is None:
+            index = new.setdefault(body, first + len(new))
+        placed.append(Placed(index, duplicate))
+    if not new:
+        return Sequenced(now_at.checkpoint, tuple(placed), TileTree(now_at.edge.head))
+    entries = list(new)
+    staged = compress_bundle(format_entry_bundle(entries))
+    growth = grow(now_at.edge, entries)
+    checkpoint = _signed(private, key, growth.head)
+    _append(mirror, private, now_at.last, staged, growth, checkpoint, entries, now)
+    return Sequenced(checkpoint, tuple(placed), _tree(now_at.edge, growth))
+
+
+def recover(store: Store, private: PrivateLog, key: SigningKey, now: int) -> SignedCheckpoint:
+    """Finish a batch that was signed but not published; return the published checkpoint.
+
+    The caller holds the home's lock. Raises as `sequence` does.
+    """
+    return _recovered(Mirror(store, private.log), private, key, now).checkpoint
+
+
+def refuse_copy(store: Store, private: PrivateLog) -> LastSigned:
+    """Return what was signed last; raises DivergenceError if that was lost or signed elsewhere."""
+    origin = private.log.origin
+    last = read_last_signed(store.home, origin)
+    if last is None:
+        raise DivergenceError(
+            f"what {origin} signed last is not recorded in keys/{origin}.last",
+            reason="restored-store",
+            next_step=_NEVER_AGAIN,
+        )
+    if last.place != place_of(store.home):
+        raise DivergenceError(
+            f"{origin} was last signed for in another place than {store.home}: this is a copy"
+            " or a restored backup, and two homes that sign make a fork",
+            reason="copied-home",
+            next_step="go on in the old home; if it is gone for ever, take over with"
+            f" 'attestor log recover --log {private.name} --only-copy'",
+        )
+    return last
+
+
+def _recovered(mirror: Mirror, private: PrivateLog, key: SigningKey, now: int) -> _Position:
+    """Return the tree that was signed last, publishing it first if that was not done yet."""
+    last = refuse_copy(mirror.store, private)
+    signed = open_checkpoint(last.note, [key.verifier], private.log.origin)
+    stored = mirror.history.accepted()
+    if stored is None:
+        raise _restored(mirror, stored, signed, now)
+    if stored.head == signed.head:
+        return _Position(_edge(mirror, stored.head), last, signed)
+    count = signed.head.tree_size - last.base_size
+    if (
+        stored.head.tree_size != last.base_size
+        or last.staged is None
+        or not 1 <= count <= MAX_BATCH
+    ):
+        raise _restored(mirror, stored, signed, now)
+    # Signed, not published: the staged batch is all that is missing.
+    staged = mirror.store.blobs.get(last.staged)
+    entries = parse_entry_bundle(decompress_bundle(staged), EntryBundle(0, count))
+    growth = grow(_edge(mirror, stored.head), entries)
+    if _signed(private, key, growth.head).note != last.note:
+        raise _restored(mirror, stored, signed, now)
+    _append(mirror, private, last, staged, growth, signed, entries, now)
+    return _Position(_edge(mirror, growth.head), last, signed)
+
+
+def _append(
+    mirror: Mirror,
+    private: PrivateLog,
+    last: LastSigned,
+    staged: bytes,
+    growth: Growth,
+    checkpoint: SignedCheckpoint,
+    entries: Sequence[bytes],
+    now: int,
+) -> None:
+    """Do the durable steps, those that are done already a second time."""
+    store, origin = mirror.store, private.log.origin
+    durable = put_growth(store, private, growth, staged)
+    # If we die here, nothing was signed, some blobs are unused, and the clients ask again.
+    if last.note != checkpoint.note:
+        base_size = checkpoint.head.tree_size - len(entries)
+        new = LastSigned(last.place, base_size, durable.staged, checkpoint.note)
+        swap_last_signed(store.home, origin, expected=last, new=new)
+    # If we die here, it is signed: whoever runs next publishes it, and nothing else at
+    # this size, before anything else is signed. No client has heard of it.
+    publish(store, private, durable, checkpoint, entries, now)
+    # If we die here, all is published; clients that were not told ask again and get 409.
+
+
+def _signed(private: PrivateLog, key: SigningKey, head: TreeHead) -> SignedCheckpoint:
+    checkpoint = Checkpoint(private.log.origin, head)
+    return SignedCheckpoint(checkpoint, sign_note(str(checkpoint), [key]), (key.verifier,))
+
+
+def _edge(mirror: Mirror, head: TreeHead) -> Edge:
+    """Read what is needed to append; grow() authenticates it."""
+    index, width = divmod(head.tree_size, WIDTH)
+    entries: tuple[bytes, ...] = ()
+    if width:
+        bundle = EntryBundle(index, width)
+        entries = parse_entry_bundle(mirror.read_entry_bundle(bundle), bundle)
+    return Edge(head, mirror.read_tiles(edge_tiles(head.tree_size)), entries)
+
+
+def _tree(edge: Edge, growth: Growth) -> TileTree:
+    """Return the new tree with every tile an inclusion proof of a new entry needs."""
+    tree = TileTree(growth.head)
+    tree.load(growth.tiles, lambda _: {**edge.tiles, **growth.tiles})
+    return tree
+
+
+def _restored(
+    mirror: Mirror, stored: AcceptedCheckpoint | None, signed: SignedCheckpoint, now: int
+) -> DivergenceError:
+    """Keep both heads as evidence and return the error to raise."""
+    origin = mirror.log.origin
+    evidence_id = None
+    if stored is not None:
+        evidence_id = keep_evidence(
+            mirror.store,
+            mirror.log,
+            rule="Rollback",
+            ours=stored.note,
+            theirs=signed.note,
+            details={"source": f"keys/{origin}.last", "treeSize": stored.head.tree_size},
+            detected_at=now,
+        )
+    ours = "none" if stored is None else f"{stored.head.tree_size} {stored.head.root_hash.hex()}"
+    return DivergenceError(
+        f"{origin} signed tree size {signed.head.tree_size} {signed.head.root_hash.hex()} last,"
+        f" but the database holds {ours}: it was restored from a backup or belongs to another"
+        " home, and whatever it signed next would be a fork",
+        reason="restored-store",
+        next_step=_NEVER_AGAIN,
+        evidence_id=evidence_id,
+    )

@@ -1,0 +1,134 @@
+"""Verify an artifact: the Sigstore bundle itself, then our own view of its log.
+
+There is no import path from here to the network. The store is only read; keeping evidence
+of a contradiction is a second, best-effort step of the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from appliance.errors import ApplianceError, DivergenceError, IncompleteError, RefusedError
+from appliance.policy.own_view import Coverage, OwnView, compare
+from appliance.sigstore.digests import ArtifactDigests
+from appliance.sigstore.identity import ExpectedSigner
+from appliance.sigstore.sigstore_bundle import SigstoreBundle
+from appliance.sigstore.trusted_root import LogKey, TrustedRoot, pinned_log_key
+from appliance.sigstore.verdict import LogPosition, Verification
+from appliance.sigstore.verification import judge_bundle
+from appliance.store.checkpoints import AcceptedCheckpoint
+from appliance.store.database import Store
+from appliance.store.logs import all_logs, find_log
+from appliance.store.mirror import Mirror
+from appliance.tlog.tile_tree import TileTree
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What this site demands beyond a valid signature."""
+
+    require_mirror: bool = False
+    max_age: int | None = None  # seconds since our newest checkpoint of the log was first seen
+    now: int = 0  # Unix seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Everything there is to say about one artifact and one Sigstore bundle."""
+
+    verification: Verification
+    own_view: OwnView
+    checkpoint: AcceptedCheckpoint | None  # ours of that log
+    error: ApplianceError | None  # why the answer is not yes; None if it is
+
+
+def pinned_keys(store: Store) -> tuple[LogKey, ...]:
+    """Return the keys of every log pinned in a store, as the verifier takes them."""
+    return tuple(pinned_log_key(key) for log in all_logs(store) for key in log.keys)
+
+
+def verify_artifact(
+    store: Store | None,
+    bundle: SigstoreBundle,
+    artifact: ArtifactDigests,
+    expected: ExpectedSigner,
+    trusted_root: TrustedRoot | None,
+    log_keys: Sequence[LogKey],
+    demands: Demands,
+) -> Verdict:
+    """Judge one Sigstore bundle; a no is a value, with its reason in `error`."""
+    found = judge_bundle(bundle, artifact, expected, trusted_root, log_keys)
+    if found.error is not None or found.log is None:
+        nothing = OwnView(Coverage.NO_CHECKPOINT, "not looked at: it did not verify")
+        return Verdict(found, nothing, None, found.error)
+    if store is None:
+        view = OwnView(Coverage.NO_STORE, "no mirror here to compare it with")
+        return Verdict(found, view, None, _unmet(view, None, demands))
+    mirror = _mirror(store, found.log)
+    accepted = mirror.history.accepted() if mirror else None
+    try:
+        view = _own_view(mirror, accepted, found.log)
+    except ApplianceError as error:  # a damaged tile: our store is at fault, not the bundle
+        damaged = OwnView(Coverage.TILES_MISSING, f"our mirror cannot say: {error.message}")
+        return Verdict(found, damaged, accepted, error)
+    return Verdict(found, view, accepted, _unmet(view, accepted, demands))
+
+
+def _mirror(store: Store, log: LogPosition) -> Mirror | None:
+    known = find_log(store, log.origin) if log.origin else None
+    return Mirror(store, known) if known else None
+
+
+def _own_view(
+    mirror: Mirror | None, accepted: AcceptedCheckpoint | None, log: LogPosition
+) -> OwnView:
+    if log.checkpoint is None or log.entry_index is None:
+        return OwnView(Coverage.NO_CHECKPOINT, "not covered: the bundle gives no place in a tree")
+    if mirror is None or accepted is None:
+        return OwnView(
+            Coverage.UNKNOWN_LOG, f"not covered: nothing of {log.origin} is mirrored here"
+        )
+    tree = TileTree(accepted.head)
+    try:
+        return compare(
+            log.entry_index,
+            log.leaf_hash,
+            log.checkpoint.head,
+            accepted.head,
+            lambda index: tree.leaf(index, mirror.read_tiles),
+            lambda size: tree.root_at(size, mirror.read_tiles),
+        )
+    except IncompleteError as error:
+        return OwnView(
+            Coverage.TILES_MISSING, f"not covered: {error.message}", accepted.head.tree_size
+        )
+
+
+def _unmet(
+    view: OwnView, accepted: AcceptedCheckpoint | None, demands: Demands
+) -> ApplianceError | None:
+    if view.coverage is Coverage.CONTRADICTION:
+        return DivergenceError(
+            f"the log contradicts itself: {view.text}",
+            reason="split-view",
+            next_step="trust nothing newer from this log until it is explained;"
+            " keep this Sigstore bundle, it is evidence",
+        )
+    if demands.require_mirror and view.coverage is not Coverage.COVERED:
+        return IncompleteError(
+            f"our mirror does not cover it ({view.text})",
+            reason="not-covered",
+            next_step="sync, or import a transfer bundle that reaches this entry",
+        )
+    if demands.max_age is not None:
+        age = None if accepted is None else demands.now - accepted.first_seen_at
+        if age is None or age > demands.max_age:
+            how_old = "absent" if age is None else f"{age} s old"
+            return RefusedError(
+                f"our newest checkpoint of its log is {how_old}, at most {demands.max_age} s"
+                " allowed",
+                reason="stale",
+                next_step="sync, or import a newer transfer bundle",
+            )
+    return None

@@ -1,0 +1,38 @@
+"""The Sigstore trusted roots that were imported; the newest one counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+from appliance.store.database import Store
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRoot:
+    """One trusted_root.json, byte for byte, and how it came."""
+
+    raw: bytes
+    source: str  # the file it was imported from
+    imported_at: int  # Unix seconds
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file, 64 hex digits."""
+        return sha256(self.raw).hexdigest()
+
+
+def current_root(store: Store) -> StoredRoot | None:
+    """Return the trusted root imported last, if any was."""
+    row = store.row("SELECT * FROM trusted_root ORDER BY imported_at DESC, rowid DESC LIMIT 1")
+    return None if row is None else StoredRoot(row["raw"], row["source"], row["imported_at"])
+
+
+def put_root(store: Store, root: StoredRoot) -> None:
+    """Make this the current trusted root; older ones are kept."""
+    with store.atomic():
+        store.execute("DELETE FROM trusted_root WHERE digest = ?", [sha256(root.raw).digest()])
+        store.execute(
+            "INSERT INTO trusted_root VALUES (?, ?, ?, ?)",
+            [sha256(root.raw).digest(), root.raw, root.source, root.imported_at],
+        )
