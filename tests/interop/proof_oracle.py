@@ -39,10 +39,10 @@ def ask_go(
     answer = json.loads(ran.stdout)
     return OracleAnswer(
         b64decode(answer["RootHash"]),
-        [_hashes(proof) for proof in answer["Inclusion"]],
-        [_hashes(proof) for proof in answer["Consistency"]],
+        [_hashes(proof) for proof in answer["Inclusion"] or []],
+        [_hashes(proof) for proof in answer["Consistency"] or []],
     )
 
 
-def _hashes(proof: list[str] | None) -> list[bytes]:
+def _hashes(proof: list[str] | None) -> list[bytes]:  # Go writes an empty slice as null
     return [b64decode(one) for one in proof or []]
