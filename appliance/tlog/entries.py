@@ -22,7 +22,7 @@ def parse_entry_bundle(data: bytes, bundle: EntryBundle) -> tuple[bytes, ...]:
     start = 0
     while start < len(data) and len(entries) < bundle.width:
         stop = start + 2 + int.from_bytes(data[start : start + 2])
-        if start + 2 > len(data) or stop > len(data):
+        if stop > len(data):
             raise MalformedError(
                 f"{bundle.path}: entry {len(entries)} ends at byte {stop}, "
                 f"the entry bundle at {len(data)}"

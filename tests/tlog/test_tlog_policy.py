@@ -186,6 +186,7 @@ BAD_POLICIES = {
     "upper case": ("Quorum none\n", "policy line 1: expected log, witness, group or quorum, got"),
     "a byte order mark": ("\ufeffquorum none\n", "policy line 1: expected log, witness, group"),
     "a comment at the end of a line": ("quorum none # x\n", "policy line 1: quorum with 3 items"),
+    "a quorum of two": ("quorum none none\n", "policy line 1: quorum with 2 items"),
     "a bare quorum": ("quorum\n", "policy line 1: quorum with 0 items"),
     "a bare log": ("log\n", "policy line 1: log with 0 items"),
     "a log with three items": (f"log {LOG.vkey} u v\n", "policy line 1: log with 3 items"),

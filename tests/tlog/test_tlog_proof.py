@@ -183,6 +183,30 @@ def test_a_proof_has_at_most_63_hashes_and_64_kib_of_extra() -> None:
     assert parse_tlog_proof(bytes(most)) == most
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("another format", f"not a proof: expected '{FIRST}', got 'c2sp.org/tlog-proof@v2'"),
+        ("only the first line", "not a proof: expected an index, got []"),
+        ("two extras", "not a proof: expected an index, got ['extra AA==']"),
+        ("no checkpoint", "not a proof (a proof has hashes of 32 bytes and a checkpoint)"),
+        ("a leading zero", "not a proof in its one spelling: index '00'"),
+        ("a short hash", "a hash has 32 bytes, this has 30"),
+        ("stray bits in extra", "extra data of the proof: not canonical base64: 'AB=='"),
+    ],
+)
+def test_the_message_names_the_fault(name: str, message: str) -> None:
+    with pytest.raises(MalformedError) as caught:
+        parse_tlog_proof(BAD_PROOFS[name].encode())
+    assert caught.value.message == message
+
+
+def test_a_file_of_the_largest_size_is_parsed() -> None:
+    start = f"{FIRST}\nindex 0\n\n".encode()
+    raw = start + b"n" * (MAX_TLOG_PROOF_BYTES - len(start))
+    assert bytes(parse_tlog_proof(raw)) == raw
+
+
 def test_a_larger_file_is_not_looked_at() -> None:
     with pytest.raises(LimitError, match="at most 393216 bytes, this has 393217"):
         parse_tlog_proof(bytes(MAX_TLOG_PROOF_BYTES + 1))
