@@ -11,13 +11,12 @@ from typing import Final
 
 from appliance.errors import ConfigError, DivergenceError
 from appliance.jobs.sequence import recover
-from appliance.store.checkpoints import History
 from appliance.store.database import Store
 from appliance.store.key_files import create_signing_key, has_signing_key, load_signing_key
 from appliance.store.last_signed import LastSigned, place_of, read_last_signed, swap_last_signed
 from appliance.store.logs import REKOR_V2, add_log, find_log, put_backend
 from appliance.store.private_logs import PrivateLog, add_private_log, all_private_logs
-from appliance.tlog.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint
+from appliance.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from appliance.tlog.merkle import EMPTY_ROOT, TreeHead
 from appliance.tlog.note import SigningKey, sign_note
 
@@ -75,19 +74,15 @@ def take_over(store: Store, private: PrivateLog, now: int) -> SignedCheckpoint:
     The caller holds the lock. Raises DivergenceError if the record is missing or does not
     fit the database: then there is, or was, another copy that signed more.
     """
-    key = load_signing_key(store.home, private.log.origin)
-    last = read_last_signed(store.home, private.log.origin)
+    origin = private.log.origin
+    key = load_signing_key(store.home, origin)
+    last = read_last_signed(store.home, origin)
     here = place_of(store.home)
     if last is not None and last.place != here:
-        accepted = History(store, private.log).accepted()
-        signed = open_checkpoint(last.note, [key.verifier], private.log.origin)
-        fits = accepted and (
-            accepted.head == signed.head or accepted.head.tree_size == last.base_size
-        )
-        if fits:
-            new = LastSigned(here, last.base_size, last.staged, last.note)
-            swap_last_signed(store.home, private.log.origin, expected=last, new=new)
-            # If we die here, the log is ours; recovering is still to be done, by any command.
+        new = LastSigned(here, last.base_size, last.staged, last.note)
+        swap_last_signed(store.home, origin, expected=last, new=new)
+        # If we die here, the record is ours; that it fits the database is checked below,
+        # and before every batch.
     return recover(store, private, key, now)
 
 

@@ -15,12 +15,13 @@ Anything else is another past than the one that was signed, and is refused for g
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from appliance.errors import DivergenceError
-from appliance.store.checkpoints import AcceptedCheckpoint
+from appliance.errors import ConfigError, DivergenceError
+from appliance.store.checkpoints import History
 from appliance.store.database import Store
 from appliance.store.entry_frames import compress_bundle, decompress_bundle
 from appliance.store.evidence import keep_evidence
@@ -30,16 +31,25 @@ from appliance.store.private_logs import PrivateLog, logged_index, publish, put_
 from appliance.tlog.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint
 from appliance.tlog.entries import format_entry_bundle, parse_entry_bundle
 from appliance.tlog.growth import Edge, Growth, grow
-from appliance.tlog.merkle import TreeHead
+from appliance.tlog.merkle import EMPTY_ROOT, TreeHead
 from appliance.tlog.note import SigningKey, sign_note
 from appliance.tlog.tile import WIDTH, EntryBundle, edge_tiles
 from appliance.tlog.tile_tree import TileTree
 
+RESTORED: Final = "restored-store"
+COPIED: Final = "copied-home"
 MAX_BATCH: Final = WIDTH  # entries: a batch is staged as one entry bundle
 _NEVER_AGAIN: Final = (
     "nothing will be signed here again; if another home runs this log, use that one; if not,"
     " start a new log under another origin: what was published stays provable"
 )
+
+
+class Standing(enum.Enum):
+    """How what was signed last relates to what is published."""
+
+    PUBLISHED = "published"  # the same
+    SIGNED = "signed"  # one batch more was signed, and is still to be published
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,49 +117,68 @@ def recover(store: Store, private: PrivateLog, key: SigningKey, now: int) -> Sig
     return _recovered(Mirror(store, private.log), private, key, now).checkpoint
 
 
-def refuse_copy(store: Store, private: PrivateLog) -> LastSigned:
-    """Return what was signed last; raises DivergenceError if that was lost or signed elsewhere."""
+def standing(store: Store, private: PrivateLog) -> Standing:
+    """Compare what was signed last with what is published, changing nothing.
+
+    Raises DivergenceError as `sequence` does, but keeps no evidence.
+    """
+    return _compare(store, private)[0]
+
+
+def _compare(
+    store: Store, private: PrivateLog
+) -> tuple[Standing, LastSigned, SignedCheckpoint, TreeHead]:
     origin = private.log.origin
     last = read_last_signed(store.home, origin)
     if last is None:
         raise DivergenceError(
             f"what {origin} signed last is not recorded in keys/{origin}.last",
-            reason="restored-store",
+            reason=RESTORED,
             next_step=_NEVER_AGAIN,
         )
     if last.place != place_of(store.home):
         raise DivergenceError(
             f"{origin} was last signed for in another place than {store.home}: this is a copy"
             " or a restored backup, and two homes that sign make a fork",
-            reason="copied-home",
+            reason=COPIED,
             next_step="go on in the old home; if it is gone for ever, take over with"
             f" 'attestor log recover --log {private.name} --only-copy'",
         )
-    return last
+    signed = open_checkpoint(last.note, private.log.keys, origin)
+    accepted = History(store, private.log).accepted()
+    head = accepted.head if accepted else TreeHead(0, EMPTY_ROOT)
+    if head == signed.head:
+        return Standing.PUBLISHED, last, signed, head
+    staged = signed.head.tree_size - last.base_size  # entries
+    if last.staged and head.tree_size == last.base_size and 1 <= staged <= MAX_BATCH:
+        return Standing.SIGNED, last, signed, head
+    raise _restored(signed.head, head)
 
 
 def _recovered(mirror: Mirror, private: PrivateLog, key: SigningKey, now: int) -> _Position:
     """Return the tree that was signed last, publishing it first if that was not done yet."""
-    last = refuse_copy(mirror.store, private)
-    signed = open_checkpoint(last.note, [key.verifier], private.log.origin)
-    stored = mirror.history.accepted()
-    if stored is None:
-        raise _restored(mirror, stored, signed, now)
-    if stored.head == signed.head:
-        return _Position(_edge(mirror, stored.head), last, signed)
-    count = signed.head.tree_size - last.base_size
-    if (
-        stored.head.tree_size != last.base_size
-        or last.staged is None
-        or not 1 <= count <= MAX_BATCH
-    ):
-        raise _restored(mirror, stored, signed, now)
-    # Signed, not published: the staged batch is all that is missing.
-    staged = mirror.store.blobs.get(last.staged)
-    entries = parse_entry_bundle(decompress_bundle(staged), EntryBundle(0, count))
-    growth = grow(_edge(mirror, stored.head), entries)
-    if _signed(private, key, growth.head).note != last.note:
-        raise _restored(mirror, stored, signed, now)
+    store = mirror.store
+    if key.verifier not in private.log.keys:
+        raise ConfigError(
+            f"the key of {private.log.origin} is not the one that is pinned for it",
+            reason="wrong-key",
+            next_step=f"restore keys/{private.log.origin}.key",
+        )
+    try:
+        stands, last, signed, head = _compare(store, private)
+        if stands is Standing.PUBLISHED:
+            return _Position(_edge(mirror, head), last, signed)
+        # Signed, not published: the staged batch is all that is missing.
+        staged = store.blobs.get(last.staged or b"")
+        batch = EntryBundle(0, signed.head.tree_size - head.tree_size)
+        entries = parse_entry_bundle(decompress_bundle(staged), batch)
+        growth = grow(_edge(mirror, head), entries)
+        if growth.head != signed.head:
+            raise _restored(signed.head, head)
+    except DivergenceError as error:
+        if error.reason == RESTORED:
+            error.evidence_id = _keep_both_heads(mirror, now)
+        raise
     _append(mirror, private, last, staged, growth, signed, entries, now)
     return _Position(_edge(mirror, growth.head), last, signed)
 
@@ -200,28 +229,28 @@ def _tree(edge: Edge, growth: Growth) -> TileTree:
     return tree
 
 
-def _restored(
-    mirror: Mirror, stored: AcceptedCheckpoint | None, signed: SignedCheckpoint, now: int
-) -> DivergenceError:
-    """Keep both heads as evidence and return the error to raise."""
-    origin = mirror.log.origin
-    evidence_id = None
-    if stored is not None:
-        evidence_id = keep_evidence(
-            mirror.store,
-            mirror.log,
-            rule="Rollback",
-            ours=stored.note,
-            theirs=signed.note,
-            details={"source": f"keys/{origin}.last", "treeSize": stored.head.tree_size},
-            detected_at=now,
-        )
-    ours = "none" if stored is None else f"{stored.head.tree_size} {stored.head.root_hash.hex()}"
+def _restored(signed: TreeHead, stored: TreeHead) -> DivergenceError:
     return DivergenceError(
-        f"{origin} signed tree size {signed.head.tree_size} {signed.head.root_hash.hex()} last,"
-        f" but the database holds {ours}: it was restored from a backup or belongs to another"
-        " home, and whatever it signed next would be a fork",
-        reason="restored-store",
+        f"signed last: tree size {signed.tree_size}, root {signed.root_hash.hex()}; but the"
+        f" database holds size {stored.tree_size}, root {stored.root_hash.hex()}: it was restored"
+        " from a backup or belongs to another home, and what it signed next would be a fork",
+        reason=RESTORED,
         next_step=_NEVER_AGAIN,
-        evidence_id=evidence_id,
+    )
+
+
+def _keep_both_heads(mirror: Mirror, now: int) -> int | None:
+    """Keep what was signed last and what the database holds as evidence, if there are both."""
+    last = read_last_signed(mirror.store.home, mirror.log.origin)
+    stored = mirror.history.accepted()
+    if last is None or stored is None:
+        return None
+    return keep_evidence(
+        mirror.store,
+        mirror.log,
+        rule="Rollback",
+        ours=last.note,
+        theirs=stored.note,
+        details={"source": "the database", "treeSize": stored.head.tree_size},
+        detected_at=now,
     )

@@ -1,0 +1,195 @@
+"""log: run a private Rekor v2 log out of this home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.app import App, pass_app
+from appliance.cli.log_add import add
+from appliance.cli.log_serve import serve
+from appliance.cli.output import Result, common_options, utc
+
+if TYPE_CHECKING:
+    from appliance.store.database import Store
+    from appliance.store.private_logs import PrivateLog
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group()
+def log() -> None:
+    """A log of your own, for the clients you already have.
+
+    \b
+    Example:
+        attestor log create build --origin log.example
+        attestor log serve --bind 127.0.0.1:3000
+    """
+
+
+log.add_command(add)
+log.add_command(serve)
+
+
+@log.command("create")
+@click.argument("name")
+@click.option("--origin", metavar="HOST", required=True, help="Bare host name; never changes.")
+@click.option("--use-key", is_flag=True, help="Take keys/HOST.key, which never signed anything.")
+@common_options
+@pass_app
+def create(app: App, name: str, origin: str, use_key: bool) -> Result:
+    """Create the log NAME: its key, its empty tree, its first checkpoint.
+
+    ORIGIN is its identity for ever: clients find its key by it. Back up the database, the
+    blobs and keys/ together, and never go back to an older backup: a log that forgot what
+    it signed refuses to sign again.
+
+    \b
+    Example:
+        attestor log create build --origin log.example
+    """
+    from appliance.jobs.private_log import create_log
+
+    with app.writing() as store:
+        private = create_log(store, name, origin, app.random_bytes(32), app.now(), use_key=use_key)
+        data = _describe(store, private)
+    return Result(data, f"{name}: created {origin}, key {data['vkey']}")
+
+
+@log.command("status")
+@common_options
+@pass_app
+def status(app: App) -> Result:
+    """Show the logs of this home, and whether each may sign.
+
+    \b
+    Example:
+        attestor log status
+    """
+    from appliance.errors import ApplianceError
+    from appliance.jobs.sequence import standing
+    from appliance.store.private_logs import all_private_logs
+
+    lines, data, errors = [], [], []
+    with app.reading() as store:
+        for private in all_private_logs(store):
+            described = _describe(store, private)
+            try:
+                state = standing(store, private).value
+            except ApplianceError as error:
+                error.message = f"{private.name}: {error.message}"
+                errors.append(error)
+                state = error.reason
+            data.append({**described, "state": state})
+            lines.append(f"{private.name}: {private.log.origin} {described['treeSize']:,} {state}")
+    text = "\n".join(lines) or "this home runs no log"
+    return Result({"logs": data}, text, errors=tuple(errors))
+
+
+@log.command("recover")
+@click.option("--log", "name", metavar="NAME", help="Which log, if there are several.")
+@click.option("--only-copy", is_flag=True, help="Every other copy of this home is gone for ever.")
+@common_options
+@pass_app
+def recover(app: App, name: str | None, only_copy: bool) -> Result:
+    """Finish what an interrupted run signed, or go on in a home that was moved.
+
+    Every command does the former by itself. Two homes that sign for one log make a fork,
+    so after a move say with --only-copy that the old home will never run again.
+
+    \b
+    Example:
+        attestor log recover --log build --only-copy
+    """
+    from appliance.jobs import private_log, sequence
+    from appliance.store.key_files import load_signing_key
+    from appliance.store.private_logs import require_private_log
+
+    with app.writing() as store:
+        private = require_private_log(store, name)
+        if only_copy:
+            private_log.take_over(store, private, app.now())
+        else:
+            key = load_signing_key(store.home, private.log.origin)
+            sequence.recover(store, private, key, app.now())
+        data = _describe(store, private)
+    return Result(data, f"{private.name}: {data['treeSize']:,} entries, ready")
+
+
+@log.command("trusted-root")
+@click.option("--log", "name", metavar="NAME", help="Which log, if there are several.")
+@click.option("--output", type=FILE, help="Write it here instead of printing it.")
+@common_options
+@pass_app
+def trusted_root(app: App, name: str | None, output: Path | None) -> Result:
+    """Print the trusted_root.json by which Sigstore clients know the log.
+
+    It names this log alone, which suffices for managed keys.
+
+    \b
+    Example:
+        attestor log trusted-root --output trusted_root.json
+    """
+    from appliance.rekor.client_files import trusted_root
+    from appliance.store.private_logs import require_private_log
+
+    with app.reading() as store:
+        private = require_private_log(store, name)
+    document = trusted_root(private.log.keys[0], utc(private.created_at))
+    return _document("trustedRoot", document, output)
+
+
+@log.command("signing-config")
+@click.option("--log", "name", metavar="NAME", help="Which log, if there are several.")
+@click.option("--url", required=True, help="Where clients reach 'log serve'.")
+@click.option("--output", type=FILE, help="Write it here instead of printing it.")
+@common_options
+@pass_app
+def signing_config(app: App, name: str | None, url: str, output: Path | None) -> Result:
+    """Print the signing_config.json that sends Sigstore clients to the log.
+
+    \b
+    Example:
+        attestor log signing-config --url http://127.0.0.1:3000 --output signing_config.json
+    """
+    from appliance.rekor.client_files import signing_config
+    from appliance.store.private_logs import require_private_log
+
+    with app.reading() as store:
+        private = require_private_log(store, name)
+    document = signing_config(url.rstrip("/"), utc(private.created_at), private.log.origin)
+    return _document("signingConfig", document, output)
+
+
+def _document(member: str, document: bytes, output: Path | None) -> Result:
+    import json
+
+    from appliance.store.files import written_whole
+
+    if output is not None:
+        with written_whole(output, replace=True) as file:
+            file.write(document)
+    data = {member: json.loads(document), "output": str(output) if output else None}
+    return Result(data, f"wrote {output}" if output else document.decode().removesuffix("\n"))
+
+
+def _describe(store: Store, private: PrivateLog) -> dict[str, Any]:
+    from base64 import b64encode
+
+    from appliance.store.checkpoints import History
+
+    published = History(store, private.log).mirror_checkpoint()
+    key = private.log.keys[0]
+    return {
+        "name": private.name,
+        "origin": private.log.origin,
+        "treeSize": published.head.tree_size if published else 0,
+        "rootHash": published.head.root_hash.hex() if published else None,
+        "checkpoint": published.note.decode() if published else None,
+        "vkey": key.vkey,
+        "logId": b64encode(key.log_id).decode(),
+        "created": utc(private.created_at),
+    }

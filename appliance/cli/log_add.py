@@ -1,0 +1,184 @@
+"""log add: log one signature without a server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from appliance.cli.app import App, pass_app
+from appliance.cli.output import Result, common_options
+
+if TYPE_CHECKING:
+    from appliance.rekor.request import HashedRekordRequest
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+MAX_SMALL_FILE_BYTES = 1024 * 1024  # keys, certificates, signatures
+READ_BYTES = 1024 * 1024
+
+
+@click.command("add")
+@click.argument("request", type=FILE, required=False)
+@click.option("--artifact", type=FILE, help="What was signed.")
+@click.option("--signature", type=FILE, help="The signature over it, raw or in base64.")
+@click.option("--key", type=FILE, help="The public key it verifies under (PEM or DER).")
+@click.option("--certificate", type=FILE, help="Or the certificate (PEM or DER).")
+@click.option("--log", "name", metavar="NAME", help="Which log, if there are several.")
+@click.option("--output", type=FILE, help="Write the log entry here (TransparencyLogEntry).")
+@click.option("--bundle", type=FILE, help="Write a Sigstore bundle here.")
+@common_options
+@pass_app
+def add(
+    app: App,
+    request: Path | None,
+    artifact: Path | None,
+    signature: Path | None,
+    key: Path | None,
+    certificate: Path | None,
+    name: str | None,
+    output: Path | None,
+    bundle: Path | None,
+) -> Result:
+    """Log a signature: the JSON a client would post, in REQUEST, or its parts.
+
+    What was logged before is not logged again; the answer is the entry there is, with a
+    fresh proof.
+
+    \b
+    Example:
+        attestor log add --artifact app.tar.gz --signature app.sig --key pub.pem --bundle app.sigstore.json
+    """  # noqa: E501 one line, to be copied
+    import json
+
+    from appliance.jobs.logged_entry import logged_entry, sigstore_bundle, stored_entry
+    from appliance.jobs.sequence import sequence
+    from appliance.store.files import written_whole
+    from appliance.store.key_files import load_signing_key
+    from appliance.store.mirror import Mirror
+    from appliance.store.private_logs import require_private_log
+
+    checked = _request(request, artifact, signature, key, certificate)
+    body = checked.canonical_body
+    with app.writing() as store:
+        private = require_private_log(store, name)
+        signer = load_signing_key(store.home, private.log.origin)
+        done = sequence(store, private, signer, [body], app.now())
+        [placed] = done.placed
+        index = placed.entry_index
+        if placed.duplicate:
+            entry = stored_entry(Mirror(store, private.log), index)
+        else:
+            hashes = done.tree.prove_inclusion(index, lambda _: {})
+            entry = logged_entry(index, body, done.checkpoint, hashes)
+    for file_name, document in (
+        (output, entry.json),
+        (bundle, sigstore_bundle(entry, checked)),
+    ):
+        if file_name is not None:
+            with written_whole(file_name, replace=True) as file:
+                file.write(document)
+    data = {
+        "log": private.name,
+        "origin": private.log.origin,
+        "index": index,
+        "duplicate": placed.duplicate,
+        "entry": json.loads(entry.json),
+        "output": str(output) if output else None,
+        "bundle": str(bundle) if bundle else None,
+    }
+    known = ", which was there already" if placed.duplicate else ""
+    return Result(data, f"{private.log.origin}: entry {index}{known}")
+
+
+def _request(
+    request: Path | None,
+    artifact: Path | None,
+    signature: Path | None,
+    key: Path | None,
+    certificate: Path | None,
+) -> HashedRekordRequest:
+    from appliance.errors import MalformedError
+    from appliance.rekor.request import (
+        MAX_REQUEST_BYTES,
+        build_request,
+        parse_request,
+        verify_request,
+    )
+    from appliance.store.files import read_foreign
+    from appliance.tlog.entries import MAX_ENTRY_BYTES
+
+    parts = (artifact, signature, key or certificate)
+    if request is not None and not any(parts):
+        checked = parse_request(read_foreign(request, MAX_REQUEST_BYTES))
+        verify_request(checked)
+    elif artifact and signature and bool(key) != bool(certificate) and request is None:
+        der = _certificate_der(certificate) if certificate else _key_der(key)
+        digest = _digest(artifact, der, is_certificate=certificate is not None)
+        checked = build_request(
+            digest, _signature(signature), der, is_certificate=certificate is not None
+        )
+    else:
+        raise click.UsageError(
+            "give REQUEST, or --artifact, --signature and one of --key and --certificate"
+        )
+    if len(checked.canonical_body) > MAX_ENTRY_BYTES:
+        raise MalformedError(
+            f"a log entry has at most {MAX_ENTRY_BYTES} bytes, this would have"
+            f" {len(checked.canonical_body)}",
+            reason="entry-too-large",
+        )
+    return checked
+
+
+def _key_der(path: Path | None) -> bytes:
+    from appliance.store.files import read_foreign
+    from appliance.tlog.note_keys import load_public_key_file
+
+    return load_public_key_file(read_foreign(path or Path(), MAX_SMALL_FILE_BYTES))
+
+
+def _certificate_der(path: Path) -> bytes:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    from appliance.errors import MalformedError
+    from appliance.store.files import read_foreign
+
+    data = read_foreign(path, MAX_SMALL_FILE_BYTES)
+    if not data.lstrip().startswith(b"-----BEGIN"):
+        return data
+    try:
+        return x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER)
+    except ValueError as error:
+        raise MalformedError(f"{path}: not a PEM certificate") from error
+
+
+def _signature(path: Path) -> bytes:
+    """Read a signature as cosign writes it, one line of base64, or as openssl does, raw."""
+    from appliance.errors import MalformedError
+    from appliance.store.files import read_foreign
+    from appliance.tlog.strict_base64 import decode_base64
+
+    raw = read_foreign(path, MAX_SMALL_FILE_BYTES)
+    try:
+        return decode_base64(raw.decode("ascii").strip(), "signature")
+    except (MalformedError, UnicodeDecodeError):
+        return raw
+
+
+def _digest(path: Path, der: bytes, *, is_certificate: bool) -> bytes:
+    """Hash an artifact with the algorithm its signer's key goes with."""
+    import hashlib
+
+    from appliance.rekor.request import load_material_key
+    from appliance.rekor.signing_algorithms import natural_algorithm
+    from appliance.rekor.verifier_material import VerifierMaterial
+    from appliance.store.files import open_foreign
+
+    key = load_material_key(VerifierMaterial(der, is_certificate))
+    state = hashlib.new(natural_algorithm(key).digest)
+    with open_foreign(path) as file:
+        while data := file.read(READ_BYTES):
+            state.update(data)
+    return state.digest()

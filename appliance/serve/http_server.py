@@ -1,0 +1,160 @@
+"""The HTTP server around a WSGI application: bounded in everything (THREATS.md T22, R19).
+
+waitress frames requests strictly: one Content-Length of digits alone, no unknown
+transfer coding. Idle and slow clients cost it a socket, never a thread. Added here: a
+deadline for a request that drips in, errors in Rekor's form, and a loop that a signal ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import resource
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from appliance.errors import ConfigError
+from appliance.serve.answers import ErrorCode, error_answer
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+THREADS: Final = 64  # requests in work at once
+CONNECTIONS: Final = 2000  # open at once, if we may have so many files
+IDLE_SECONDS: Final = 30
+REQUEST_SECONDS: Final = 20  # from the first byte of a request to its last
+MAX_HEADER_BYTES: Final = 32 * 1024
+STOP_SECONDS: Final = 30  # for requests in work when we are told to stop
+_CLEANUP_SECONDS: Final = 2
+_SPARE_FILES: Final = 128  # for the store, temporary buffers and the like
+_LOOP_SECONDS: Final = 1.0
+
+
+class HttpServer:
+    """A server that is bound to its address, and runs until it is told to stop."""
+
+    def __init__(
+        self, application: WSGIApplication, host: str, port: int, max_body_bytes: int
+    ) -> None:
+        """Bind; raises ConfigError if the address cannot be had. Port 0 takes a free one."""
+        self._sockets: dict[int, Any] = {}
+        self._stopping = threading.Event()
+        try:
+            self._server = _create(application, host, port, max_body_bytes, self._sockets)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"cannot listen on {host}:{port}: {error}",
+                reason="bind",
+                next_step="choose another address with --bind HOST:PORT",
+            ) from error
+        self.host = str(self._server.effective_host)
+        self.port = int(self._server.effective_port)
+
+    @property
+    def url(self) -> str:
+        """Where the server is reached."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    def run(self) -> None:
+        """Serve until `stop` is called; requests in work by then are still answered."""
+        loop = self._server.asyncore.loop
+        while not self._stopping.is_set():
+            loop(timeout=_LOOP_SECONDS, use_poll=True, map=self._sockets, count=1)
+        self._server.accepting = False
+        self._server.task_dispatcher.shutdown(timeout=STOP_SECONDS)
+
+    def stop(self) -> None:
+        """Make `run` return soon. Safe in a signal handler and in any thread."""
+        self._stopping.set()
+        with contextlib.suppress(OSError):  # closed already
+            self._server.pull_trigger()
+
+    def close(self) -> None:
+        """Close every socket."""
+        for one in list(self._sockets.values()):
+            one.close()
+
+
+def _create(
+    application: WSGIApplication, host: str, port: int, max_body_bytes: int, sockets: dict[int, Any]
+) -> Any:
+    from waitress.server import create_server  # type: ignore[import-untyped]
+
+    # More clients than threads is what the queue is for; it is nothing to tell an operator.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+    server = create_server(
+        application,
+        map=sockets,
+        host=host,
+        port=port,
+        threads=THREADS,
+        ident=None,
+        connection_limit=_connection_limit(),
+        channel_timeout=IDLE_SECONDS,
+        cleanup_interval=_CLEANUP_SECONDS,
+        max_request_header_size=MAX_HEADER_BYTES,
+        max_request_body_size=max_body_bytes + 1,
+        asyncore_use_poll=True,
+        log_socket_errors=False,
+        clear_untrusted_proxy_headers=True,
+    )
+    if not hasattr(server, "effective_host"):
+        server.close()
+        raise ValueError("it names several addresses; give one")
+    server.channel_class = _channel_class()
+    server.maintenance = lambda now: _close_slow(server, now)
+    return server
+
+
+def _channel_class() -> type[Any]:
+    """Make the class of connections (here, because waitress is imported late)."""
+    from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
+    from waitress.task import ErrorTask  # type: ignore[import-untyped]
+
+    class JsonErrorTask(ErrorTask):  # type: ignore[misc] # waitress has no types
+        def execute(self) -> None:
+            error = self.request.error
+            code = {413: 3, 431: 3, 501: 12, 500: 13}.get(error.code, 3)
+            message = "http: request body too large" if error.code == 413 else error.body
+            # Rekor answers 400 to what is too large, and its clients know no other.
+            status = 400 if error.code == 413 else error.code
+            answer = error_answer(ErrorCode(status, code), message)
+            self.status = f"{status} {error.reason if status == error.code else 'Bad Request'}"
+            self.response_headers.append(("Content-Type", answer.content_type))
+            self.set_close_on_finish()
+            self.content_length = len(answer.body)
+            self.write(answer.body)
+
+    class Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
+        error_task_class = JsonErrorTask
+        request_began_at = 0.0  # Unix seconds, as waitress counts
+
+        def received(self, data: bytes) -> bool:
+            if self.request is None:
+                self.request_began_at = time.time()
+            return bool(super().received(data))
+
+    return Channel
+
+
+def _close_slow(server: Any, now: float) -> None:
+    """Close connections that are idle, and those whose request takes too long to arrive."""
+    for channel in server.active_channels.values():
+        idle = now - channel.last_activity > IDLE_SECONDS
+        slow = channel.request is not None and now - channel.request_began_at > REQUEST_SECONDS
+        if not channel.requests and (idle or slow):
+            channel.will_close = True
+
+
+def _connection_limit() -> int:
+    """Return how many connections we may have, after asking for as many files as needed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + _SPARE_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY:
+        return CONNECTIONS
+    return max(1, min(CONNECTIONS, soft - _SPARE_FILES))

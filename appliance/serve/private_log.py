@@ -1,0 +1,126 @@
+"""A private log over HTTP, as Rekor v2 clients expect one (WIRE.md 5).
+
+    POST /api/v2/log/entries                  one hashedrekord request
+    GET  /api/v2/checkpoint, /api/v2/tile/…   what a mirror reads
+    GET  /healthz
+
+It judges no certificate and follows no URL: a log records. Handlers parse, verify and
+wait; only the sequencer's thread writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Final
+
+from appliance.errors import ApplianceError, LimitError, LockedError, MalformedError, StoreError
+from appliance.jobs.logged_entry import logged_entry
+from appliance.rekor.request import MAX_REQUEST_BYTES, parse_request, verify_request
+from appliance.serve.answers import (
+    EXISTS,
+    FAILED,
+    INVALID,
+    NOT_FOUND,
+    UNAVAILABLE,
+    WRONG_METHOD,
+    Answer,
+    error_answer,
+    respond,
+)
+from appliance.serve.batches import Batches
+from appliance.serve.reads import answer_read, is_read_path
+from appliance.store.mirror import Mirror
+from appliance.tlog.entries import MAX_ENTRY_BYTES
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+ENTRIES_PATH: Final = "/api/v2/log/entries"
+HEALTH_PATH: Final = "/healthz"
+READ_PREFIX: Final = "/api/v2/"
+ANSWER_SECONDS: Final = 30.0  # a client is told to try again after this
+_INVALID_TYPE: Final = "invalid type, must be hashedrekord"
+_INVALID_REQUEST: Final = "invalid hashedrekord request"
+_TOO_LARGE: Final = "http: request body too large"
+_TRY_AGAIN: Final = "the log cannot be used now; try again"
+_NOT_INTEGRATED: Final = "failed to integrate entry"
+
+
+class PrivateLogService:
+    """The WSGI application of one private log."""
+
+    def __init__(
+        self, batches: Batches, reading: Callable[[], AbstractContextManager[Mirror]]
+    ) -> None:
+        self._batches = batches
+        self._reading = reading
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        method = environ["REQUEST_METHOD"]
+        answer = self._answer(method, environ["PATH_INFO"], environ)
+        return respond(answer, start_response, head=method == "HEAD")
+
+    def _answer(self, method: str, path: str, environ: WSGIEnvironment) -> Answer:
+        read_path = path.removeprefix(READ_PREFIX)
+        if path == ENTRIES_PATH:
+            if method == "POST":
+                return self._add(environ)
+        elif path == HEALTH_PATH:
+            if method in ("GET", "HEAD"):
+                return self._health()
+        elif path.startswith(READ_PREFIX) and is_read_path(read_path):
+            if method in ("GET", "HEAD"):
+                return self._read(read_path)
+        else:
+            return error_answer(NOT_FOUND, "Not Found")
+        return error_answer(WRONG_METHOD, "Method Not Allowed")
+
+    def _health(self) -> Answer:
+        if self._batches.failure is None:
+            return Answer(200, b'{"status":"SERVING"}\n')
+        return Answer(503, b'{"status":"NOT_SERVING"}\n')
+
+    def _read(self, path: str) -> Answer:
+        try:
+            with self._reading() as mirror:
+                return answer_read(mirror, path)
+        except ApplianceError:
+            return error_answer(UNAVAILABLE, _TRY_AGAIN)
+
+    def _add(self, environ: WSGIEnvironment) -> Answer:
+        raw = environ["wsgi.input"].read(MAX_REQUEST_BYTES + 1)
+        if len(raw) > MAX_REQUEST_BYTES:
+            return error_answer(INVALID, _TOO_LARGE)
+        try:
+            request = parse_request(raw)
+        except (MalformedError, LimitError) as error:
+            worded = {"invalid-type": _INVALID_TYPE, "invalid-request": _INVALID_REQUEST}
+            return error_answer(INVALID, worded.get(error.reason, error.message))
+        try:
+            verify_request(request)
+        except ApplianceError:
+            return error_answer(INVALID, _INVALID_REQUEST)
+        body = request.canonical_body
+        if len(body) > MAX_ENTRY_BYTES:
+            return error_answer(FAILED, _NOT_INTEGRATED)
+        return self._log(body)
+
+    def _log(self, body: bytes) -> Answer:
+        try:
+            published = self._batches.log(body, ANSWER_SECONDS)
+        except (StoreError, LockedError):
+            return error_answer(UNAVAILABLE, _TRY_AGAIN)  # what is wrong is the operator's to know
+        except (ApplianceError, TimeoutError):
+            return error_answer(FAILED, _NOT_INTEGRATED)
+        index = published.placed.entry_index
+        if published.placed.duplicate:
+            return error_answer(
+                EXISTS,
+                f"an equivalent entry already exists in the transparency log with index {index}",
+                (("X-Log-Index", str(index)),),
+            )
+        batch = published.batch
+        # All its tiles are in the batch's tree already: nothing is read.
+        hashes = batch.tree.prove_inclusion(index, lambda _: {})
+        return Answer(201, logged_entry(index, body, batch.checkpoint, hashes).json)
