@@ -33,7 +33,6 @@ from appliance.tlog.proof import verify_inclusion
 
 _V1_ORIGIN: Final = re.compile(".* - [0-9]+")
 _SET_KEY_NAME: Final = "rekor"  # a SET names no signer, but a key has to have a name
-V1_KINDS: Final = frozenset({("hashedrekord", "0.0.1"), ("dsse", "0.0.1"), ("intoto", "0.0.2")})
 V2_KINDS: Final = frozenset({("hashedrekord", "0.0.2"), ("dsse", "0.0.2")})
 
 
@@ -55,7 +54,7 @@ def verify_promise(entry: TransparencyLogEntry, keys: Sequence[LogKey]) -> Signi
     Raises SignatureError: reason set-in-v2 if no v1 log made this kind of entry, bad-set,
     or log-key-window if the time is outside every instance of the key.
     """
-    if (entry.kind, entry.version) not in V1_KINDS:
+    if (entry.kind, entry.version) in V2_KINDS:
         raise SignatureError(
             f"a signed entry timestamp on {entry.kind} {entry.version}, which no v1 log holds",
             reason="set-in-v2",

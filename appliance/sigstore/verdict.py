@@ -16,6 +16,7 @@ from typing import Any, Final
 from appliance.errors import ApplianceError
 from appliance.sigstore.validity import format_time
 from appliance.tlog.checkpoint import SignedCheckpoint
+from appliance.tlog.cosignature import Cosignature
 from appliance.tlog.merkle import Hash
 
 
@@ -40,6 +41,7 @@ CHECKS: Final[Mapping[str, str]] = {
     "identity": "signed by somebody else than expected",
     "key-window": "signed when the key was not in use",
     "checkpoint-and-inclusion": "the bundle, or its log",
+    "cosignatures": "the bundle is old, or its log or witnesses are not ours",
     "signature": "the bundle or the artifact: one is not what was signed",
     "subject": "the artifact: the statement is about something else",
     "entry-binding": "the bundle: its log entry is for another signature",
@@ -103,6 +105,7 @@ class Findings:
     times: list[SigningTime] = field(default_factory=list)
     signer: SignerFacts | None = None
     log: LogPosition | None = None
+    cosigners: tuple[Cosignature, ...] = ()
     predicate_type: str = ""
 
     @contextmanager
@@ -131,6 +134,7 @@ class Verification:
     signing_times: tuple[SigningTime, ...]
     signer: SignerFacts | None  # None if it failed before anybody was identified
     log: LogPosition | None
+    cosigners: tuple[Cosignature, ...]  # of the policy's witnesses; empty without a policy
     predicate_type: str  # of an in-toto statement
     trust_root_digest: str  # SHA-256, 64 hex digits; empty without a trusted root
 
@@ -169,6 +173,7 @@ class Verification:
             ],
             "signer": None if self.signer is None else _signer_json(self.signer),
             "log": None if self.log is None else _log_json(self.log),
+            "cosigners": [{"name": one.key.name, "time": one.timestamp} for one in self.cosigners],
             "predicateType": self.predicate_type,
             "trustRootDigest": self.trust_root_digest,
         }
