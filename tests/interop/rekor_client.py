@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from email.message import Message
 from http.client import HTTPConnection
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,14 +20,33 @@ REQUEST_TIMEOUT_SECONDS = 60.0
 
 def post(url: str, body: bytes) -> tuple[int, dict[str, Any]]:
     """Send one request to the log at `url`; return the HTTP status and the JSON answer."""
+    status, _, answer = exchange(url, "POST", "/api/v2/log/entries", body)
+    return status, answer
+
+
+def exchange(
+    url: str, method: str, path: str, body: bytes | None = None
+) -> tuple[int, Message, Any]:
+    """Ask the server at `url` anything; return HTTP status, headers and the JSON answer."""
+    status, headers, answer = _exchange(url, method, path, body)
+    return status, headers, json.loads(answer)
+
+
+def read_file(url: str, path: str) -> bytes:
+    """Get one file of a log from below its read prefix."""
+    status, _, answer = _exchange(url, "GET", f"/{path}", None)
+    assert status == 200, f"{path}: expected 200, got {status}"
+    return answer
+
+
+def _exchange(url: str, method: str, path: str, body: bytes | None) -> tuple[int, Message, bytes]:
     where = urlsplit(url)
     assert where.hostname is not None
     connection = HTTPConnection(where.hostname, where.port, timeout=REQUEST_TIMEOUT_SECONDS)
     try:
-        headers = {"Content-Type": "application/json"}
-        connection.request("POST", f"{where.path}/api/v2/log/entries", body, headers)
+        connection.request(method, where.path + path, body, {"Content-Type": "application/json"})
         answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
+        return answer.status, answer.headers, answer.read()
     finally:
         connection.close()
 

@@ -51,12 +51,14 @@ def peer(name: str) -> Path:
 
 
 @contextmanager
-def rekor_server(directory: Path) -> Iterator[RekorServer]:
-    """Run a new log in `directory` until the block ends."""
+def rekor_server(
+    directory: Path, private_key: Ed25519PrivateKey | None = None
+) -> Iterator[RekorServer]:
+    """Run a new log in `directory`, with a new key unless one is given, until the block ends."""
     program = peer("rekor-server-posix")
     storage = directory / "storage"
     storage.mkdir(parents=True)
-    private_key = Ed25519PrivateKey.generate()
+    private_key = private_key or Ed25519PrivateKey.generate()
     key_file = directory / "log.key.pem"
     key_file.write_bytes(
         private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

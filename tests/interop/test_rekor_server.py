@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import random
 from base64 import b64decode, b64encode
-from http.client import HTTPConnection
-from urllib.parse import urlsplit
 
 import pytest
 
 from tests.interop.conftest import RealLog
 from tests.interop.proof_oracle import ask_go
-from tests.interop.rekor_client import post
+from tests.interop.rekor_client import post, read_file
 from tests.interop.signed_artifact import note_log_id
 from tests.tlog import reference
 
@@ -19,7 +17,7 @@ pytestmark = pytest.mark.interop
 
 
 def test_what_it_answers_is_what_its_checkpoint_signs(real_log: RealLog) -> None:
-    origin, size, root, *_ = read(real_log, "checkpoint").decode().split("\n")
+    origin, size, root, *_ = read_file(real_log.server.read_url, "checkpoint").decode().split("\n")
     assert origin == real_log.server.origin
     assert int(size) == len(real_log.entries)
     assert b64decode(root) == reference.tree_hash(real_log.entries)
@@ -27,8 +25,10 @@ def test_what_it_answers_is_what_its_checkpoint_signs(real_log: RealLog) -> None
 
 def test_its_full_and_partial_tiles_hold_the_leaf_hashes(real_log: RealLog) -> None:
     size = len(real_log.entries)
-    assert read(real_log, "tile/0/000") == reference.tile_hashes(0, 0, 256, real_log.entries)
-    partial = read(real_log, f"tile/0/{size // 256:03}.p/{size % 256}")
+    assert read_file(real_log.server.read_url, "tile/0/000") == reference.tile_hashes(
+        0, 0, 256, real_log.entries
+    )
+    partial = read_file(real_log.server.read_url, f"tile/0/{size // 256:03}.p/{size % 256}")
     assert partial == reference.tile_hashes(0, size // 256, size % 256, real_log.entries)
 
 
@@ -55,17 +55,3 @@ def test_go_and_the_recursion_agree_on_every_proof(real_log: RealLog) -> None:
     assert answer.root_hash == reference.tree_hash(entries)
     assert answer.inclusion == [reference.path(index, entries) for index, _ in inclusion]
     assert answer.consistency == [reference.proof(old, entries) for old, _ in consistency]
-
-
-def read(log: RealLog, path: str) -> bytes:
-    """Get one file from where a mirror reads."""
-    where = urlsplit(log.server.read_url)
-    assert where.hostname is not None
-    connection = HTTPConnection(where.hostname, where.port, timeout=10)
-    try:
-        connection.request("GET", f"/{path}")
-        answer = connection.getresponse()
-        assert answer.status == 200, f"{path}: {answer.status}"
-        return answer.read()
-    finally:
-        connection.close()

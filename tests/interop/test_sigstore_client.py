@@ -28,6 +28,7 @@ from sigstore.hashes import Hashed
 from sigstore.models import TransparencyLogEntry, TrustedRoot
 from sigstore_models.common.v1 import HashAlgorithm
 
+from tests.interop.private_log import private_log
 from tests.interop.rekor_server import rekor_server
 from tests.interop.signed_artifact import note_log_id, trusted_root
 
@@ -45,13 +46,17 @@ class Log:
     trusted_root: Path
 
 
-@pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Log]:
-    """Run a real server of these tests' own, because others count what is in theirs."""
-    directory = tmp_path_factory.mktemp("rekor")
-    with rekor_server(directory / "server") as server:
-        root = write_root(directory / "trusted_root.json", server.origin, server.spki)
-        yield Log(server.url, server.origin, root)
+@pytest.fixture(scope="module", params=["theirs", "ours"])
+def log(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Log]:
+    """Run the real server, and then our private log, for all that follows."""
+    directory = tmp_path_factory.mktemp("log")
+    if request.param == "theirs":
+        with rekor_server(directory / "server") as server:
+            root = write_root(directory / "trusted_root.json", server.origin, server.spki)
+            yield Log(server.url, server.origin, root)
+    else:
+        with private_log(directory / "server") as private:
+            yield Log(private.url, private.origin, private.trusted_root)
 
 
 def test_a_signature_is_logged_and_verifies(log: Log) -> None:
