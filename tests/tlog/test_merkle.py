@@ -81,6 +81,7 @@ def test_32_bytes_are_a_hash() -> None:
 @pytest.mark.parametrize("size", [0, 1, MAX_TREE_SIZE])
 def test_a_tree_head_has_a_size_sqlite_can_store(size: int) -> None:
     assert TreeHead(size, EMPTY_ROOT).tree_size == size
+    assert MAX_TREE_SIZE == 9_223_372_036_854_775_807
 
 
 @pytest.mark.parametrize("size", [-1, MAX_TREE_SIZE + 1])
@@ -92,6 +93,10 @@ def test_no_tree_has_fewer_than_no_leaves_or_too_many(size: int) -> None:
 def test_a_tree_head_with_a_short_root_is_rejected() -> None:
     with pytest.raises(ValueError, match="32 bytes, this has 31"):
         TreeHead(1, Hash(bytes(31)))
+
+
+def test_a_tree_with_leaves_has_any_root() -> None:
+    assert TreeHead(1, LEAVES[0]).root_hash == LEAVES[0]
 
 
 def test_an_empty_tree_with_another_root_is_rejected() -> None:
