@@ -9,11 +9,11 @@ tags, no merge keys.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from appliance.config.yaml_scalars import Scalar, parse_plain_scalar
 from appliance.errors import ConfigError
+from appliance.value import value
 
 if TYPE_CHECKING:
     from yaml.events import Event, ScalarEvent
@@ -22,7 +22,7 @@ MAX_CHARACTERS: Final = 256 * 1024
 MAX_DEPTH: Final = 12  # of nested mappings and lists; the schema needs 6
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Sequence:
     """A list of a file."""
 
@@ -30,7 +30,7 @@ class Sequence:
     line: int  # from 1
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Mapping:
     """A mapping of a file, in its order."""
 

@@ -7,10 +7,10 @@ YAML has no single answer: `no` is a boolean to one reader and a country to the 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from appliance.errors import ConfigError
+from appliance.value import value
 
 ScalarValue: TypeAlias = str | int | float | bool | None
 
@@ -40,7 +40,7 @@ _OTHER_NUMBERS: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Scalar:
     """One value of a file, and where it stands."""
 

@@ -1,0 +1,209 @@
+"""The configuration of a site: what was set, and everything else at its default."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+from typing import TypeVar
+
+from appliance.config.durations import parse_duration
+from appliance.config.keys import Item, JsonValue
+from appliance.config.reading import Reader, node_of
+from appliance.config.schema import BACKENDS, ROLES, SETTINGS, Role, default_of, nearest
+from appliance.errors import ConfigError
+
+_Typed = TypeVar("_Typed", bool, int, float, str)
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One item of rekorSync.backends."""
+
+    id: str
+    origin: str
+    base_url: str | None  # no slash at its end
+    read_url: str | None  # no slash at its end; None: derived from base_url
+    public_key_path: str | None  # None: the store holds a copy already
+    api_version: int  # 1 or 2
+    enabled: bool
+    mirror_of: str | None  # id of another backend
+    policy_file: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """One item of alerts.sinks: what its type does not use is None or empty."""
+
+    type: str  # webhook, command, file, syslog or smtp
+    url: str | None  # webhook; smtp: the server, None for localhost
+    argv: tuple[str, ...]  # command
+    path: str | None  # file
+    address: str | None  # syslog: /dev/log or host:port; smtp: the person
+    secret_file: str | None
+    timeout_seconds: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeTriggers:
+    """rekor.edgeBundles.triggers: any of them makes an edge bundle due."""
+
+    cvss_threshold: float | None  # and reachable; None: never
+    policy_gate: str | None
+    manual_escalation: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """The settings of a site. Make one with restore, apply_file or set_one: they verify."""
+
+    role: Role
+    stored: Mapping[str, JsonValue]  # by dotted name, what was set; the rest has its default
+
+    @property
+    def effective(self) -> dict[str, JsonValue]:
+        """Every setting by its dotted name, in the order of the schema."""
+        return {name: self.value(name) for name in SETTINGS}
+
+    def value(self, name: str) -> JsonValue:
+        """Return one setting as it is stored: durations as text, sizes in bytes, off as None."""
+        return self.stored[name] if name in self.stored else default_of(name, self.role)
+
+    def flag(self, name: str) -> bool:
+        """Return a setting that is true or false."""
+        return _required(name, self.value(name), bool)
+
+    def count(self, name: str) -> int:
+        """Return a whole number, or a size in bytes."""
+        return _required(name, self.value(name), int)
+
+    def optional_count(self, name: str) -> int | None:
+        """Return a whole number or a size in bytes, None if it is off."""
+        return None if self.value(name) is None else self.count(name)
+
+    def number(self, name: str) -> float:
+        """Return a decimal number."""
+        return _required(name, self.value(name), float)
+
+    def optional_number(self, name: str) -> float | None:
+        """Return a decimal number, None if it is off."""
+        return None if self.value(name) is None else self.number(name)
+
+    def text(self, name: str) -> str:
+        """Return a text that always has a value."""
+        return _required(name, self.value(name), str)
+
+    def optional_text(self, name: str) -> str | None:
+        """Return a text, None if there is none."""
+        return None if self.value(name) is None else self.text(name)
+
+    def duration(self, name: str) -> Fraction:
+        """Return a duration in exact seconds."""
+        return parse_duration(self.text(name))
+
+    def seconds(self, name: str) -> int:
+        """Return a duration in whole seconds, rounded up: our clock counts no finer."""
+        return ceil(self.duration(name))
+
+    def optional_seconds(self, name: str) -> int | None:
+        """Return a duration in whole seconds, rounded up, None if it is off."""
+        return None if self.value(name) is None else self.seconds(name)
+
+    @property
+    def backends(self) -> tuple[Backend, ...]:
+        """The logs and where they are reached."""
+        return tuple(_backend(item) for item in self.items(BACKENDS))
+
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        """Where alerts go."""
+        return tuple(_sink(item) for item in self.items("alerts.sinks"))
+
+    @property
+    def mirror_origins(self) -> tuple[str, ...]:
+        """The origins whose checkpoints are compared with the primary's."""
+        return _texts(self.value("divergenceDetection.mirrorOrigins"))
+
+    @property
+    def edge_triggers(self) -> EdgeTriggers:
+        """What makes a submission worth its edge bundle; a later trigger of a kind wins."""
+        found: Item = {}
+        for item in self.items("rekor.edgeBundles.triggers"):
+            found.update(item)
+        cvss = found.get("cvssThreshold")
+        return EdgeTriggers(
+            None if cvss is None else _required("cvssThreshold", cvss, float),
+            _optional(found, "policyGate"),
+            found.get("manualEscalation") is True,
+        )
+
+    def items(self, name: str) -> list[Item]:
+        """Return a setting that is a list of mappings."""
+        value = self.value(name)
+        if not isinstance(value, list):
+            raise TypeError(f"{name} is not a list")
+        return [item for item in value if isinstance(item, dict)]
+
+
+def restore(role: str, stored: Mapping[str, JsonValue]) -> Configuration:
+    """Make a configuration of what the store holds.
+
+    Raises ConfigError (reason unknown-key) for a setting this program does not know, and
+    as reading does for a value it would not accept today.
+    """
+    known_role = next((one for one in ROLES if one == role), None)
+    if known_role is None:
+        raise ConfigError(f"site role: expected {' or '.join(ROLES)}, got {role!r}")
+    reader = Reader("the store", home="")
+    for name, value in stored.items():
+        if name not in SETTINGS:
+            raise ConfigError(
+                f"the store: unknown key {name}, {nearest(name, SETTINGS)}",
+                reason="unknown-key",
+                next_step="another version of attestor wrote it: use that one",
+            )
+        reader.values[name] = reader.setting(name, node_of(value))
+    return Configuration(known_role, reader.values)
+
+
+def _required(name: str, value: JsonValue, kind: type[_Typed]) -> _Typed:
+    # bool is an int to Python, but not to us.
+    if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
+        raise TypeError(f"{name} is not of type {kind.__name__}")
+    return value
+
+
+def _optional(item: Item, name: str) -> str | None:
+    value = item.get(name)
+    return None if value is None else _required(name, value, str)
+
+
+def _texts(value: JsonValue) -> tuple[str, ...]:
+    return tuple(str(text) for text in value) if isinstance(value, list) else ()
+
+
+def _backend(item: Item) -> Backend:
+    return Backend(
+        _required("id", item["id"], str),
+        _required("origin", item["origin"], str),
+        _optional(item, "baseUrl"),
+        _optional(item, "readUrl"),
+        _optional(item, "publicKeyPath"),
+        _required("apiVersion", item["apiVersion"], int),
+        _required("enabled", item["enabled"], bool),
+        _optional(item, "mirrorOf"),
+        _optional(item, "policyFile"),
+    )
+
+
+def _sink(item: Item) -> Sink:
+    return Sink(
+        _required("type", item["type"], str),
+        _optional(item, "url"),
+        _texts(item.get("argv")),
+        _optional(item, "path"),
+        _optional(item, "address"),
+        _optional(item, "secretFile"),
+        parse_duration(_optional(item, "timeout") or "10s"),
+    )

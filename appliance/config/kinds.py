@@ -1,0 +1,185 @@
+"""What a setting may be: each kind reads one scalar into its one JSON-able form.
+
+Durations are kept in their canonical spelling (`5m`), sizes as bytes, URLs without the
+slash at their end. Every `read` raises ConfigError saying what was expected and what came.
+"""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Final, Protocol
+
+from appliance.config.durations import EXPECTED as EXPECTED_DURATION
+from appliance.config.durations import format_duration, parse_duration
+from appliance.config.sizes import EXPECTED as EXPECTED_SIZE
+from appliance.config.sizes import parse_size
+from appliance.config.yaml_scalars import ScalarValue
+from appliance.errors import ConfigError
+from appliance.value import value
+
+MAX_COUNT: Final = 10**9
+_URL: Final = re.compile(
+    r"([a-z]+)://([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
+    r"(?::([1-9][0-9]{0,4}))?((?:/[A-Za-z0-9._~%!$&'()*+,;=:@-]*)*)"
+)
+
+
+class Kind(Protocol):
+    """A kind of value."""
+
+    @property
+    def expected(self) -> str:
+        """What to say when something else came: 'a whole number from 1 to 64'."""
+
+    def read(self, value: ScalarValue) -> ScalarValue:
+        """Return the value in its one form; raises ConfigError if it is not of this kind."""
+
+
+@value
+class Flag:
+    """true or false."""
+
+    expected: str = "true or false"
+
+    def read(self, value: ScalarValue) -> bool:
+        if not isinstance(value, bool):
+            raise unexpected(self, value)
+        return value
+
+
+@value
+class Count:
+    """A whole number within bounds."""
+
+    low: int = 0
+    high: int = MAX_COUNT
+
+    @property
+    def expected(self) -> str:
+        return f"a whole number from {self.low} to {self.high}"
+
+    def read(self, value: ScalarValue) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise unexpected(self, value)
+        if not self.low <= value <= self.high:
+            raise unexpected(self, value)
+        return value
+
+
+@value
+class Number:
+    """A number, whole or decimal, within bounds."""
+
+    low: float
+    high: float
+
+    @property
+    def expected(self) -> str:
+        return f"a number from {self.low:g} to {self.high:g}"
+
+    def read(self, value: ScalarValue) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise unexpected(self, value)
+        if not self.low <= value <= self.high:
+            raise unexpected(self, value)
+        return float(value)
+
+
+@value
+class Text:
+    """One line of printable text in a certain form."""
+
+    expected: str
+    pattern: str
+
+    def read(self, value: ScalarValue) -> str:
+        if not isinstance(value, str):
+            raise unexpected(self, value, "quote it if it is text")
+        if not value.isprintable() or not re.fullmatch(self.pattern, value):
+            raise unexpected(self, value)
+        return value
+
+
+@value
+class Word:
+    """One of a few words or numbers."""
+
+    choices: tuple[str | int, ...]
+
+    @property
+    def expected(self) -> str:
+        return " or ".join(str(choice) for choice in self.choices)
+
+    def read(self, value: ScalarValue) -> str | int:
+        # Compared by type as well: True is not 1 here.
+        for choice in self.choices:
+            if type(choice) is type(value) and choice == value:
+                return choice
+        raise unexpected(self, value)
+
+
+@value
+class Duration:
+    """A duration, kept as its canonical text."""
+
+    low: Fraction = Fraction(0)  # seconds
+    expected: str = EXPECTED_DURATION
+
+    def read(self, value: ScalarValue) -> str:
+        if isinstance(value, bool) or value is None:
+            raise unexpected(self, value)
+        seconds = parse_duration(str(value))  # a number here has no unit, and says so
+        if seconds < self.low:
+            raise ConfigError(
+                f"expected {format_duration(self.low)} or more, got {value}", reason="bad-duration"
+            )
+        return format_duration(seconds)
+
+
+@value
+class Size:
+    """A number of bytes."""
+
+    expected: str = EXPECTED_SIZE
+
+    def read(self, value: ScalarValue) -> int:
+        if isinstance(value, bool | float) or value is None:
+            raise unexpected(self, value)
+        return parse_size(str(value))
+
+
+@value
+class Url:
+    """An absolute URL without user, query and fragment; kept without the slash at its end."""
+
+    schemes: tuple[str, ...] = ("https", "http")
+
+    @property
+    def expected(self) -> str:
+        return f"a URL such as {self.schemes[0]}://host.example/path"
+
+    def read(self, value: ScalarValue) -> str:
+        if not isinstance(value, str):
+            raise unexpected(self, value)
+        if re.match(r"[A-Za-z0-9+.-]*://[^/]*@", value):
+            raise ConfigError(
+                "a URL here holds no user name or password",
+                reason="bad-value",
+                next_step="remove the part before the @",
+            )
+        found = _URL.fullmatch(value)
+        if not found or found[1] not in self.schemes or int(found[3] or 1) > 65_535:
+            raise unexpected(self, value)
+        scheme, host, port, path = found.groups()
+        return f"{scheme}://{host.lower()}{f':{port}' if port else ''}{path.rstrip('/')}"
+
+
+def unexpected(kind: Kind, value: ScalarValue, next_step: str = "") -> ConfigError:
+    """Make the error for a value that is not of this kind."""
+    got = "nothing" if value is None else repr(value)[:80]
+    if isinstance(value, bool):
+        got = str(value).lower()
+    return ConfigError(
+        f"expected {kind.expected}, got {got}", reason="bad-value", next_step=next_step
+    )

@@ -1,0 +1,101 @@
+"""Settings of alerts, of verification and of the air gap."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Final
+
+from appliance.config.keys import NAME, PATH, Item, ItemList, Key, Setting, TextList
+from appliance.config.kinds import Count, Duration, Flag, Size, Text, Url, Word
+from appliance.errors import ConfigError
+
+_TARGETS: Final = {  # the one field that says where a sink delivers
+    "webhook": "url",
+    "command": "argv",
+    "file": "path",
+    "syslog": "address",
+    "smtp": "address",
+}
+_EXTRAS: Final = {"webhook": {"secretFile"}, "smtp": {"url", "secretFile"}}
+_FORMS: Final = {  # what the shared fields hold, by type
+    ("webhook", "url"): ("an http or https URL", r"https?://.*"),
+    ("smtp", "url"): ("the mail server, smtp://host:port or smtps://host:port", r"smtps?://.*"),
+    ("smtp", "address"): ("a mail address", r"[^\s@]+@[^\s@]+"),
+    ("syslog", "address"): ("/dev/log or host:port", r"/\S+|[^\s:]+:[1-9][0-9]{0,4}"),
+}
+
+
+def _verify_sink(item: Item) -> None:
+    """Raise ConfigError unless a sink has what its type delivers to, and nothing foreign."""
+    kind = item.get("type")
+    if not isinstance(kind, str):
+        raise _bad_sink(f"a sink needs a type: {', '.join(_TARGETS)}")
+    target = _TARGETS[kind]
+    if item.get(target) is None:
+        raise _bad_sink(f"a {kind} sink needs {target}")
+    allowed = {"type", "timeout", target} | _EXTRAS.get(kind, set())
+    foreign = [name for name, value in item.items() if value is not None and name not in allowed]
+    if foreign:
+        raise _bad_sink(
+            f"a {kind} sink has no {foreign[0]}", f"it has {', '.join(sorted(allowed))}"
+        )
+    for (of_type, name), (expected, pattern) in _FORMS.items():
+        value = item.get(name)
+        if of_type == kind and isinstance(value, str) and not re.fullmatch(pattern, value):
+            raise _bad_sink(f"{name} of a {kind} sink: expected {expected}, got {value!r}")
+
+
+def _bad_sink(message: str, next_step: str = "") -> ConfigError:
+    return ConfigError(message, reason="bad-sink", next_step=next_step)
+
+
+SINKS: Final = ItemList(
+    fields={
+        "type": Key(Word(tuple(_TARGETS)), None, "how alerts are delivered"),
+        "url": Key(Url(("https", "http", "smtp", "smtps")), None, "of a webhook", "null"),
+        "argv": TextList(
+            Text("an argument", ".{0,4096}"), "program and arguments", "[/bin/x]", not_empty=True
+        ),
+        "path": Key(PATH, None, "of a JSON Lines file", "null"),
+        "address": Key(Text("an address", ".{1,255}"), None, "of syslog or a person", "null"),
+        "secretFile": Key(PATH, None, "holds the HMAC key or the password", "null"),
+        "timeout": Key(Duration(Fraction(1, 10)), "10s", "for one delivery"),
+    },
+    comment="Where alerts go. The list in a file replaces the one before.",
+    example=(
+        "- type: webhook\n"
+        "  url: https://alerts.example.org/attestor\n"
+        "  secretFile: /etc/attestor/webhook.secret\n"
+        "- type: file\n"
+        "  path: /var/log/attestor-alerts.jsonl\n"
+    ),
+    verify=_verify_sink,
+)
+
+_STREAM: Final = Text("a name without spaces, 128 characters at most", r"[!-~]{1,128}")
+
+OPERATION_KEYS: Final[dict[str, Setting]] = {
+    "alerts.enabled": Key(Flag(), True, "Deliver alerts; they are recorded in any case."),
+    "alerts.defaultTenant": Key(NAME, "system", "Tenant named in alerts about logs."),
+    "alerts.alertOnHighSeverity": Key(Flag(), True, "Deliver critical alerts."),
+    "alerts.alertOnWarning": Key(Flag(), True, "Deliver warnings."),
+    "alerts.alertOnInfo": Key(Flag(), False, "Deliver notices."),
+    "alerts.stream": Key(_STREAM, "attestor.alerts", "Stream named in alerts."),
+    "alerts.sinks": SINKS,
+    "verify.maxTrustRootAge.warn": Key(
+        Duration(), "14d", "Warn when the trusted root is older.", "off", "14d"
+    ),
+    "verify.maxTrustRootAge.fail": Key(
+        Duration(), None, "Refuse (8) when the trusted root is older.", "off", "90d"
+    ),
+    "verify.maxCheckpointAge": Key(
+        Duration(), None, "Refuse (8) when our newest checkpoint is older.", "off", "30d"
+    ),
+    "verify.requireMirror": Key(Flag(), False, "Every entry must be in the tree we mirror."),
+    "transfer.volumeSize": Key(
+        Size(), None, "Split exports into volumes of at most this size.", "off", "3900M"
+    ),
+    "transfer.overlap": Key(Count(1, 1000), 3, "Start a delta this many exports back."),
+    "transfer.threshold": Key(Count(1, 100), 1, "Known exporters that must have signed."),
+}

@@ -1,0 +1,39 @@
+"""The two settings that name files, and may name this home's own only (SPEC.md section 3)."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from appliance.errors import ConfigError
+
+OWN_FILES: Final = {
+    "checkpointStore.connectionString": "attestor.db",
+    "tileCache.basePath": "blobs",
+}
+_DATABASE_SERVER: Final = re.compile(r"(?i)postgres(?:ql)?(?:\+\w+)?://|(?:^|;)\s*[a-z ]+=")
+
+
+def own_file(name: str, path: str, home: str) -> str:
+    """Return the file's name within the home, if `path` is it: absolute or as it is in the home.
+
+    It is kept without the home, so that a copied home is its own. Raises ConfigError
+    (reason foreign-path, or postgresql for what looks like a database server).
+    """
+    own = OWN_FILES[name]
+    if path.rstrip("/") in (own, f"{home.rstrip('/')}/{own}"):
+        return own
+    if name == "checkpointStore.connectionString" and _DATABASE_SERVER.search(path):
+        # Not quoted: it may hold a password.
+        raise ConfigError(
+            "this names a database server, and the store is one SQLite file: there is no"
+            " PostgreSQL behind this appliance, so that one copied file carries all it knows",
+            reason="postgresql",
+            next_step=f"remove the key, or write {own}",
+        )
+    raise ConfigError(
+        f"expected {own}, this home's own, got {path[:80]!r}: database and blobs belong to each"
+        " other and move together, so neither may lie elsewhere",
+        reason="foreign-path",
+        next_step=f"remove the key, and choose another home with --home (now {home or 'unset'})",
+    )

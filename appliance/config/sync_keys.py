@@ -1,0 +1,87 @@
+"""Settings of the mirror: where it comes from, where it lies, when it is too old."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Final
+
+from appliance.config.keys import NAME, ORIGIN, PATH, ItemList, Key, Setting, TextList
+from appliance.config.kinds import Count, Duration, Flag, Number, Size, Text, Url, Word
+
+AT_LEAST_A_SECOND: Final = Duration(Fraction(1))
+
+BACKENDS: Final = ItemList(
+    fields={
+        "id": Key(NAME, None, "your name for it"),
+        "origin": Key(ORIGIN, None, "the log's identity", "null"),
+        "baseUrl": Key(Url(), None, "the log's API; not needed on an isolated site", "null"),
+        "readUrl": Key(Url(), None, "where tiles are read, if not below baseUrl", "null"),
+        "publicKeyPath": Key(PATH, None, "PEM or DER; copied into the store", "null"),
+        "apiVersion": Key(Word((1, 2)), 2, "Rekor v1 or v2"),
+        "enabled": Key(Flag(), True, "whether sync visits it"),
+        "mirrorOf": Key(NAME, None, "id of the backend whose log this one copies", "null"),
+        "policyFile": Key(PATH, None, "a C2SP tlog-policy to require", "null"),
+    },
+    comment="The logs, and where they are reached. An id that is here already is changed.",
+    example=(
+        "- id: primary\n"
+        "  origin: log.example.org\n"
+        "  baseUrl: https://log.example.org\n"
+        "  publicKeyPath: /etc/attestor/log.pem\n"
+        "  apiVersion: 2\n"
+    ),
+    identity="id",
+)
+
+SYNC_KEYS: Final[dict[str, Setting]] = {
+    "rekorSync.enabled": Key(Flag(), True, "Whether `sync` does anything."),
+    "rekorSync.syncInterval": Key(AT_LEAST_A_SECOND, "5m", "Pause between cycles of --watch."),
+    "rekorSync.initialDelay": Key(Duration(), "30s", "Pause before the first cycle of --watch."),
+    "rekorSync.enableTileSync": Key(Flag(), True, "Fetch hash tiles: proofs need them."),
+    "rekorSync.enableEntrySync": Key(Flag(), False, "Fetch entries too: search needs them."),
+    "rekorSync.maxTilesPerSync": Key(Count(1), 100, "Most new tiles of a log in one cycle."),
+    "rekorSync.backends": BACKENDS,
+    "http.connections": Key(Count(1, 256), 16, "Most requests at a time to one server."),
+    "http.maxRequestsPerSecond": Key(
+        Number(0.001, 100_000), None, "Most requests in a second.", "off", "10"
+    ),
+    "http.contact": Key(
+        Text("printable ASCII, 200 characters at most", "[!-~](?:[ -~]{0,198}[!-~])?"),
+        None,
+        "Whom a log's operator can reach, sent in User-Agent.",
+        "null",
+        "ops@example.org",
+    ),
+    "http.proxy": Key(Url(), None, "HTTP proxy.", "null", "http://proxy.example.org:3128"),
+    "checkpointStore.connectionString": Key(
+        PATH, "attestor.db", "This home's own file; nothing else is accepted."
+    ),
+    "checkpointStore.schema": Key(
+        Text("a name", ".{1,64}"), None, "Accepted and ignored: one file, one schema.", "null", "x"
+    ),
+    "checkpointStore.autoInitializeSchema": Key(
+        Flag(), True, "Bring an older schema up to date when writing."
+    ),
+    "tileCache.basePath": Key(PATH, "blobs", "This home's own directory; nothing else is."),
+    "tileCache.maxCacheSizeBytes": Key(Size(), 0, "Where `tiles prune` stops; 0 is no limit."),
+    "tileCache.autoPruneAfter": Key(
+        AT_LEAST_A_SECOND, None, "Prune tiles this old, never at the cost of proofs.", "off", "720h"
+    ),
+    "divergenceDetection.enabled": Key(Flag(), True, "Raise alerts for what logs do."),
+    "divergenceDetection.staleCheckpointThreshold": Key(
+        AT_LEAST_A_SECOND, "1h", "Alert when the newest checkpoint is older."
+    ),
+    "divergenceDetection.staleTreeSizeThreshold": Key(
+        AT_LEAST_A_SECOND, "2h", "Alert when a log has not grown for longer."
+    ),
+    "divergenceDetection.degradedCheckpointAgeThreshold": Key(
+        AT_LEAST_A_SECOND, "30m", "Health is DEGRADED beyond this age."
+    ),
+    "divergenceDetection.unhealthyCheckpointAgeThreshold": Key(
+        AT_LEAST_A_SECOND, "2h", "Health is UNHEALTHY beyond this age."
+    ),
+    "divergenceDetection.enableCrossLogChecks": Key(Flag(), True, "Compare mirrors with logs."),
+    "divergenceDetection.mirrorOrigins": TextList(
+        ORIGIN, "Origins whose checkpoints are compared with the primary's.", "[mirror.example.org]"
+    ),
+}
