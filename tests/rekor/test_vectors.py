@@ -23,7 +23,7 @@ N_LOG_ENTRIES = 15
 def vector(request: pytest.FixtureRequest) -> dict[str, Any]:
     entries: list[dict[str, Any]] = vectors()["log_entries"]
     assert len(entries) == N_LOG_ENTRIES
-    return entries[request.param]
+    return entries[int(request.param)]
 
 
 def test_a_real_log_entry_parses_and_formats_back(vector: dict[str, Any]) -> None:
