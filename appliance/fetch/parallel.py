@@ -23,7 +23,8 @@ def fetch_all(
 
     At most `ahead` of them are being fetched or waiting to be yielded. The first that
     raises ends it with that error. However it ends, by an error, by Ctrl-C or because the
-    caller closes it: the event that `fetch` gets is set, and no thread is left behind.
+    caller closes it: the event that `fetch` gets is set, and no thread is left behind. That
+    takes about a quarter of a second, or as long as a thread may take to connect.
     """
     stopped = threading.Event()
     done: SimpleQueue[Future[bytes]] = SimpleQueue()

@@ -152,7 +152,7 @@ def test_a_drip_is_cut_by_the_clock(
     client = open_client(request_seconds=0.4, attempts=1)
     before = time.monotonic()
     assert failure(client, server.on("/slow", reply), 5000).reason == "timeout"
-    assert 0.4 <= time.monotonic() - before < 1.0
+    assert 0.4 <= time.monotonic() - before < 3.0
 
 
 def test_a_server_that_never_accepts_is_cut_by_the_clock(open_client: OpenClient) -> None:
@@ -171,7 +171,7 @@ def test_a_server_that_reads_nothing_of_a_post_is_cut_by_the_clock(
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
         client.post(url, bytes(16 << 20), 10, content_type="a/b", seconds=0.4)
     assert caught.value.reason == "timeout"
-    assert time.monotonic() - before < 1.5
+    assert time.monotonic() - before < 3.0
 
 
 def test_the_run_ends_whatever_its_requests_may_take(
@@ -195,7 +195,7 @@ def test_a_request_nobody_wants_any_more_ends_soon(
     with pytest.raises(RemoteError) as caught:
         client.get(server.on("/slow", stall()), 4, stopped=stopped)
     assert caught.value.reason == "stopped"
-    assert time.monotonic() - before < 1.0
+    assert time.monotonic() - before < 3.0
 
 
 # Bytes.
