@@ -1,0 +1,636 @@
+"""Everything that must verify, one thing varied at a time."""
+
+from __future__ import annotations
+
+import base64
+import copy
+import hashlib
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
+
+from appliance.errors import IncompleteError, RefusedError, SignatureError
+from appliance.rekor.canonical_json import canonical_json
+from appliance.sigstore.digests import ArtifactDigests
+from appliance.sigstore.identity import CertificateIdentity, ManagedKey
+from appliance.sigstore.sigstore_bundle import parse_sigstore_bundle
+from appliance.sigstore.trusted_root import parse_trusted_root, pinned_log_key
+from appliance.sigstore.validity import Window
+from appliance.sigstore.verdict import Outcome, Verification
+from appliance.sigstore.verification import judge_bundle, verify_bundle
+from appliance.tlog.checkpoint import Checkpoint, SignedCheckpoint, parse_checkpoint
+from appliance.tlog.cosignature import cosign, cosigner_key
+from appliance.tlog.note import SigningKey, parse_note
+from appliance.tlog.note_keys import rekor_v1_key
+from appliance.tlog.tlog_policy import parse_tlog_policy
+from tests.pki.authorities import (
+    IDENTITY,
+    ISSUER,
+    NOON,
+    CtLog,
+    LeafPlan,
+    TimestampAuthority,
+    certificate_der,
+    new_authority,
+    new_timestamp_authority,
+    other_name,
+    spki,
+)
+from tests.pki.bundles import (
+    ARTIFACT,
+    CHAIN_TYPE,
+    EXPECTED,
+    V1_TYPE,
+    Instance,
+    digests,
+    dsse_v1,
+    dsse_v2,
+    intoto,
+    managed,
+    statement,
+    verify,
+)
+from tests.pki.logs import V1_ORIGIN, V2Log
+
+Json = dict[str, Any]
+MADE = Instance()
+ROOT = MADE.root()
+
+
+def root_of(instance: Instance = MADE) -> Json:
+    return copy.deepcopy(instance.root())
+
+
+def base64_of(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def stamps_of(bundle: Json) -> list[Json]:
+    data = bundle["verificationMaterial"]["timestampVerificationData"]
+    return data["rfc3161Timestamps"]  # type: ignore[no-any-return]
+
+
+def entry_of(bundle: Json) -> Json:
+    return bundle["verificationMaterial"]["tlogEntries"][0]  # type: ignore[no-any-return]
+
+
+# ---- keys and algorithms
+
+KEYS: dict[str, tuple[Any, str]] = {
+    "P-256": (ec.generate_private_key(ec.SECP256R1()), "sha256"),
+    "P-384": (ec.generate_private_key(ec.SECP384R1()), "sha384"),
+    "P-521": (ec.generate_private_key(ec.SECP521R1()), "sha512"),
+    "RSA-2048": (rsa.generate_private_key(65537, 2048), "sha256"),
+}
+
+
+@pytest.mark.parametrize("name", list(KEYS))
+@pytest.mark.parametrize("is_managed", [False, True])
+def test_a_key_signs_its_natural_digest(name: str, is_managed: bool) -> None:
+    key, algorithm = KEYS[name]
+    signed = MADE.sign_artifact(key, algorithm=algorithm, managed=is_managed)
+    expected = managed(signed) if is_managed else EXPECTED
+    verify(MADE.v2_bundle(signed), ROOT, expected)
+    verify(MADE.v1_bundle(signed), ROOT, expected)
+    signed = MADE.sign_statement(key=key, algorithm=algorithm, managed=is_managed)
+    verify(MADE.v2_bundle(signed), ROOT, expected)
+    verify(MADE.v1_bundle(signed), ROOT, expected)
+
+
+def test_a_p384_key_may_have_signed_sha256_in_a_v1_log() -> None:
+    key, _ = KEYS["P-384"]
+    verify(MADE.v1_bundle(MADE.sign_artifact(key, algorithm="sha256")), ROOT)
+    verify(MADE.v1_bundle(MADE.sign_statement(key=key, algorithm="sha256")), ROOT)
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha384"])
+def test_without_a_message_digest_both_hashes_are_tried(algorithm: str) -> None:
+    key, _ = KEYS["P-384"]
+    bundle = MADE.v1_bundle(MADE.sign_artifact(key, algorithm=algorithm))
+    del bundle["messageSignature"]["messageDigest"]
+    verify(bundle, ROOT)
+    given = ArtifactDigests({"sha256": hashlib.sha256(ARTIFACT).digest()})
+    if algorithm == "sha256":
+        verify(bundle, ROOT, artifact=given)
+    else:
+        with pytest.raises(IncompleteError, match="we hold only sha256"):
+            verify(bundle, ROOT, artifact=given)
+
+
+def test_a_sha256_alone_cannot_serve_a_sha384_signature() -> None:
+    key, _ = KEYS["P-384"]
+    bundle = MADE.v2_bundle(MADE.sign_artifact(key, algorithm="sha384"))
+    given = ArtifactDigests({"sha256": hashlib.sha256(ARTIFACT).digest()})
+    with pytest.raises(IncompleteError) as caught:
+        verify(bundle, ROOT, artifact=given)
+    assert caught.value.reason == "digest-algorithm"
+    assert "give the file itself" in caught.value.next_step
+
+
+@pytest.mark.parametrize("details", ["PKIX_ED25519", "PKIX_ED25519_PH"])
+def test_an_ed25519_key_signs_envelopes(details: str) -> None:
+    signed = MADE.sign_statement(key=ed25519.Ed25519PrivateKey.generate())
+    entry = MADE.v1_log.add(canonical_json(dsse_v1(signed)))
+    verify(MADE.bundle(signed, entry, media_type=V1_TYPE, stamps=[]), ROOT)
+    body = dsse_v2(signed)
+    body["spec"]["dsseV002"]["signatures"][0]["verifier"]["keyDetails"] = details
+    verify(MADE.bundle(signed, MADE.v2_log.add(canonical_json(body))), ROOT)
+
+
+# ---- entries and statements
+
+
+@pytest.mark.parametrize("body", [dsse_v1, intoto])
+def test_an_envelope_in_a_v1_log(body: Any) -> None:
+    signed = MADE.sign_statement()
+    entry = MADE.v1_log.add(canonical_json(body(signed)))
+    verdict = verify(MADE.bundle(signed, entry, media_type=CHAIN_TYPE), ROOT)
+    assert [one.source for one in verdict.signing_times] == ["signed-entry-timestamp", "rfc3161"]
+    assert verdict.predicate_type == "https://example.com/predicate"
+
+
+def test_an_envelope_as_v2_logs_took_it_until_2026() -> None:
+    signed = MADE.sign_statement()
+    verdict = verify(MADE.bundle(signed, MADE.v2_log.add(canonical_json(dsse_v2(signed)))), ROOT)
+    assert verdict.checks[-1].text == "dsse 0.0.2"
+
+
+@pytest.mark.parametrize("kind", ["v1", "v0.1"])
+@pytest.mark.parametrize("algorithms", [["sha256"], ["sha384"], ["sha512"], ["sha256", "sha512"]])
+def test_a_statement_names_its_subject_by_any_digest(kind: str, algorithms: list[str]) -> None:
+    content = statement(ARTIFACT, *algorithms, kind=f"https://in-toto.io/Statement/{kind}")
+    content["subject"][0]["digest"]["gitCommit"] = "00"
+    content["subject"].insert(0, {"name": "other", "digest": {"sha256": "00" * 32}})
+    verify(MADE.v2_bundle(MADE.sign_statement(content)), ROOT)
+
+
+def test_a_promise_alone_suffices_for_an_attestation() -> None:
+    bundle = MADE.v1_bundle(MADE.sign_statement())
+    entry_of(bundle)["inclusionProof"] = None
+    verdict = verify(bundle, ROOT)
+    assert verdict.log is not None
+    assert (verdict.log.entry_index, verdict.log.checkpoint, verdict.log.origin) == (None, None, "")
+    assert verdict.json["log"]["treeSize"] is None
+
+
+def test_a_v01_proof_without_checkpoint_is_ignored() -> None:
+    bundle = MADE.v1_bundle()
+    proof = entry_of(bundle)["inclusionProof"]
+    del proof["checkpoint"]
+    proof["hashes"] = []
+    verify(bundle, ROOT)
+
+
+def test_v03_and_v02_bundles_of_a_v1_log_need_no_promise_if_they_are_stamped() -> None:
+    signed = MADE.sign_artifact()
+    bundle = MADE.v1_bundle(signed, media_type=CHAIN_TYPE)
+    del entry_of(bundle)["inclusionPromise"]
+    stamp = base64_of(MADE.timestamp_authority.stamp(signed.signature))
+    bundle["verificationMaterial"]["timestampVerificationData"] = {
+        "rfc3161Timestamps": [{"signedTimestamp": stamp}]
+    }
+    verdict = verify(bundle, ROOT)
+    assert [one.source for one in verdict.signing_times] == ["rfc3161"]
+
+
+def test_a_chain_after_the_leaf_is_not_used() -> None:
+    bundle = MADE.v1_bundle()
+    chain = bundle["verificationMaterial"]["x509CertificateChain"]["certificates"]
+    chain.append({"rawBytes": base64_of(b"not a certificate")})
+    verify(bundle, ROOT)
+
+
+def test_unknown_fields_line_breaks_and_plain_integers_are_read() -> None:
+    bundle = MADE.v2_bundle()
+    bundle["future"] = {"anything": [1.5, None]}
+    message = bundle["messageSignature"]
+    message["signature"] = message["signature"][:20] + "\n" + message["signature"][20:] + "\r\n"
+    entry = entry_of(bundle)
+    entry["logIndex"] = int(entry["logIndex"])
+    entry["inclusionPromise"] = None
+    verify(bundle, ROOT)
+
+
+# ---- certificates
+
+NAMES = {
+    "e-mail": (x509.RFC822Name(IDENTITY), IDENTITY),
+    "URI": (
+        x509.UniformResourceIdentifier("https://ci.example/w@refs/heads/main"),
+        "https://ci.example/w@refs/heads/main",
+    ),
+    "other name": (other_name("foo!oidc.local"), "foo!oidc.local"),
+    "long other name": (other_name("\N{GREEK SMALL LETTER PI}" * 100), "\u03c0" * 100),
+}
+
+
+@pytest.mark.parametrize("kind", list(NAMES))
+def test_an_identity_of_any_kind(kind: str) -> None:
+    name, identity = NAMES[kind]
+    other = x509.DNSName("ignored.example")
+    bundle = MADE.v2_bundle(MADE.sign_artifact(plan=LeafPlan(names=[other, name])))
+    verdict = verify(bundle, ROOT, CertificateIdentity(identity, ISSUER))
+    assert verdict.signer is not None
+    assert (verdict.signer.identity, verdict.signer.issuer) == (identity, ISSUER)
+
+
+@pytest.mark.parametrize("issuers", [{"issuer_v1": None}, {"issuer_v2": None}])
+def test_either_issuer_extension_suffices(issuers: dict[str, None]) -> None:
+    verify(MADE.v2_bundle(MADE.sign_artifact(plan=LeafPlan().but(**issuers))), ROOT)
+
+
+def test_regular_expressions_match_from_end_to_end() -> None:
+    expected = CertificateIdentity(
+        identity_regexp=r".*@example\.com", issuer_regexp="https://issuer[.]example"
+    )
+    verify(MADE.v2_bundle(), ROOT, expected)
+
+
+def test_claims_are_conditions_and_are_reported() -> None:
+    plan = LeafPlan(claims={"20": "push", "22": "public"})
+    expected = CertificateIdentity(IDENTITY, ISSUER, claims={"build-trigger": "push"})
+    verdict = verify(MADE.v2_bundle(MADE.sign_artifact(plan=plan)), ROOT, expected)
+    assert verdict.signer is not None
+    assert verdict.signer.claims == {
+        "build-trigger": "push",
+        "source-repository-visibility": "public",
+    }
+
+
+def test_an_intermediate_may_be_the_anchor() -> None:
+    root = root_of()
+    root["certificateAuthorities"][0]["certChain"]["certificates"].pop()
+    verify(MADE.v2_bundle(), root)
+
+
+def test_an_issuer_for_web_servers_only_is_not_held_to_it() -> None:
+    instance = Instance()
+    instance.authority = new_authority(
+        "with usage", instance.root_authority, usage=ExtendedKeyUsageOID.CODE_SIGNING
+    )
+    verify(instance.v2_bundle(), instance.root())
+
+
+def test_authorities_of_the_past_and_present_stand_side_by_side() -> None:
+    root, past = root_of(), Instance().root()
+    root["certificateAuthorities"].insert(0, past["certificateAuthorities"][0])
+    root["timestampAuthorities"].insert(0, past["timestampAuthorities"][0])
+    ended = copy.deepcopy(root["tlogs"][1])
+    ended["publicKey"]["validFor"]["end"] = "2025-06-01T00:00:00Z"
+    root["tlogs"].insert(0, ended)
+    ended = copy.deepcopy(root["ctlogs"][0])
+    ended["publicKey"]["validFor"]["end"] = "2025-06-01T00:00:00Z"
+    root["ctlogs"].insert(0, ended)
+    verify(MADE.v2_bundle(), root)
+    verify(MADE.v1_bundle(), root)
+
+
+@pytest.mark.parametrize("side", ["start", "end"])
+def test_windows_are_closed_at_both_ends(side: str) -> None:
+    at_noon, stamped = "2026-01-01T12:00:00.000Z", "2026-01-01T13:01:00+01:00"
+    root = root_of()
+    root["tlogs"][1]["publicKey"]["validFor"][side] = at_noon
+    root["ctlogs"][0]["publicKey"]["validFor"][side] = at_noon
+    root["certificateAuthorities"][0]["validFor"][side] = at_noon
+    verify(MADE.v1_bundle(), root)
+    root["certificateAuthorities"][0]["validFor"][side] = stamped
+    root["timestampAuthorities"][0]["validFor"][side] = stamped
+    verify(MADE.v2_bundle(), root)
+
+
+@pytest.mark.parametrize("seconds", [0, 600])
+def test_a_certificate_is_valid_at_both_its_ends(seconds: int) -> None:
+    verify(MADE.v1_bundle(time=NOON + timedelta(seconds=seconds)), ROOT)
+
+
+# ---- certificate timestamps
+
+
+def test_one_valid_certificate_timestamp_suffices() -> None:
+    plan = LeafPlan(sct_times=[NOON - timedelta(days=400), NOON])
+    verify(MADE.v2_bundle(MADE.sign_artifact(plan=plan)), ROOT)
+
+
+@pytest.mark.parametrize("kind", ["extensions", "RSA", "PKCS1"])
+def test_certificate_timestamps_of_other_kinds_of_log(kind: str) -> None:
+    rsa_key = KEYS["RSA-2048"][0]
+    instance = Instance(ct_log=CtLog(extensions=b"\x00\x00\x05index"))
+    if kind != "extensions":
+        instance.ct_log = CtLog(key=rsa_key)
+    root = instance.root()
+    key = root["ctlogs"][0]["publicKey"]
+    if kind == "RSA":
+        key["keyDetails"] = "PKIX_RSA_PKCS1V15_2048_SHA256"
+    if kind == "PKCS1":
+        pkcs1 = rsa_key.public_key().public_bytes(Encoding.DER, PublicFormat.PKCS1)
+        key.update(rawBytes=base64_of(pkcs1), keyDetails="PKCS1_RSA_PKCS1V5")
+    verify(instance.v2_bundle(), root)
+
+
+def test_a_ct_log_with_a_key_that_signs_no_timestamps_is_a_no() -> None:
+    instance = Instance(ct_log=CtLog(key=ed25519.Ed25519PrivateKey.generate()))
+    root = instance.root()
+    root["ctlogs"][0]["publicKey"]["keyDetails"] = "PKIX_ED25519"
+    with pytest.raises(SignatureError) as caught:
+        verify(instance.v2_bundle(), root)
+    assert caught.value.reason == "bad-sct"
+
+
+def test_a_precertificate_signer_is_not_the_issuer_the_log_hashed() -> None:
+    instance = Instance()
+    signer = new_authority(
+        "precertificate signer",
+        instance.authority,
+        usage=ObjectIdentifier("1.3.6.1.4.1.11129.2.4.4"),
+    )
+    issuer, instance.authority = instance.authority, signer
+    root = instance.root()
+    chain = [signer.certificate, issuer.certificate, instance.root_authority.certificate]
+    root["certificateAuthorities"][0]["certChain"]["certificates"] = [
+        {"rawBytes": base64_of(certificate_der(one))} for one in chain
+    ]
+    # Our CT log hashed the signer itself; the rule names the signer's issuer.
+    with pytest.raises(SignatureError) as caught:
+        verify(instance.v2_bundle(), root)
+    assert caught.value.reason == "bad-sct"
+    # Where the signer is the anchor there is nobody else.
+    root["certificateAuthorities"][0]["certChain"]["certificates"] = [
+        {"rawBytes": base64_of(certificate_der(signer.certificate))}
+    ]
+    verify(instance.v2_bundle(), root)
+
+
+# ---- stamps
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha384", "sha512"])
+@pytest.mark.parametrize("is_embedded", [False, True])
+def test_a_stamp_by_any_hash_with_and_without_its_certificate(
+    algorithm: str, is_embedded: bool
+) -> None:
+    signed = MADE.sign_artifact()
+    authority = MADE.timestamp_authority
+    embedded = list(authority.chain) if is_embedded else []
+    stamp = authority.stamp(signed.signature, algorithm=algorithm, embedded=embedded)
+    bundle = MADE.v2_bundle(signed)
+    stamps_of(bundle)[:] = [{"signedTimestamp": base64_of(stamp)}]
+    verify(bundle, ROOT)
+
+
+def test_a_stamp_that_proves_nothing_is_noted_if_another_time_is_proven() -> None:
+    signed = MADE.sign_artifact()
+    bundle = MADE.v2_bundle(signed)
+    foreign = new_timestamp_authority().stamp(signed.signature)
+    stamps_of(bundle).insert(0, {"signedTimestamp": base64_of(foreign)})
+    stamps_of(bundle).append({"signedTimestamp": base64_of(b"not a stamp")})
+    verdict = verify(bundle, ROOT)
+    noted = [one for one in verdict.checks if one.outcome is Outcome.NOTED]
+    assert [one.reason for one in noted if one.code == "timestamp"] == [
+        "unknown-timestamp-authority",
+        "bad-stamp-form",
+    ]
+    assert len(verdict.signing_times) == 1
+
+
+def test_a_timestamp_authority_may_be_one_certificate() -> None:
+    own = new_authority(
+        "alone",
+        is_authority=False,
+        key_cert_sign=False,
+        usage=ExtendedKeyUsageOID.TIME_STAMPING,
+    )
+    instance = Instance(timestamp_authority=TimestampAuthority(own, (own.certificate,)))
+    verify(instance.v2_bundle(), instance.root())
+
+
+def test_a_certificate_that_only_looks_like_the_authoritys_is_refused() -> None:
+    authority = MADE.timestamp_authority
+    real = authority.leaf.certificate
+    twin = (
+        x509.CertificateBuilder()
+        .subject_name(real.subject)
+        .issuer_name(real.issuer)
+        .serial_number(real.serial_number)
+        .public_key(KEYS["P-256"][0].public_key())
+        .not_valid_before(real.not_valid_before_utc)
+        .not_valid_after(real.not_valid_after_utc)
+        .sign(KEYS["P-256"][0], SHA256())
+    )
+    signed = MADE.sign_artifact()
+    bundle = MADE.v2_bundle(signed)
+    for embedded in ([twin], [twin, real]):
+        stamp = authority.stamp(signed.signature, embedded=embedded)
+        stamps_of(bundle)[:] = [{"signedTimestamp": base64_of(stamp)}]
+        with pytest.raises(SignatureError, match="only looks like") as caught:
+            verify(bundle, ROOT)
+        assert caught.value.reason == "bad-stamp"
+
+
+# ---- logs
+
+
+@pytest.mark.parametrize(
+    ("base_url", "origin"),
+    [
+        ("https://log.example", "log.example"),
+        ("https://log.example/", "log.example"),
+        ("log.example", "log.example"),
+        ("http://log.example:3000/", "log.example"),
+        ("http://log.example:3000", "log.example:3000"),
+        ("https://log.example/a/shard", "log.example/a/shard"),
+    ],
+)
+def test_the_origin_of_a_v2_log_is_its_address(base_url: str, origin: str) -> None:
+    instance = Instance(v2_log=V2Log(origin=origin))
+    root = instance.root()
+    root["tlogs"][0]["baseUrl"] = base_url
+    verdict = verify(instance.v2_bundle(), root)
+    assert verdict.log is not None
+    assert verdict.log.origin == origin
+
+
+@pytest.mark.parametrize("length", [4, 32])
+def test_a_checkpoint_key_id_stands_for_the_log_id(length: int) -> None:
+    root = root_of()
+    full = base64.b64decode(root["tlogs"][0]["logId"]["keyId"])
+    root["tlogs"][0]["checkpointKeyId"] = {"keyId": base64_of(full[:length])}
+    root["tlogs"][0]["operator"] = "operator.example"
+    verify(MADE.v2_bundle(), root)
+
+
+def test_the_name_on_a_v1_checkpoint_is_not_compared() -> None:
+    bundle = MADE.v1_bundle()
+    proof = entry_of(bundle)["inclusionProof"]
+    text = parse_note(proof["checkpoint"]["envelope"].encode()).text
+    proof["checkpoint"]["envelope"] = MADE.v1_log.note(text, "rekor-server-5d4f")
+    verdict = verify(bundle, ROOT)
+    assert verdict.log is not None
+    assert verdict.log.origin == V1_ORIGIN
+    assert verdict.log.log_index != verdict.log.entry_index
+
+
+def test_other_lines_on_a_checkpoint_are_ignored_in_any_order() -> None:
+    bundle = MADE.v2_bundle()
+    checkpoint = entry_of(bundle)["inclusionProof"]["checkpoint"]
+    text, _, line = checkpoint["envelope"].rpartition("\n\n")
+    stranger = SigningKey("witness.example", b"\x01" * 32).sign("something else\n").line
+    namesake = SigningKey(MADE.v2_log.origin, b"\x02" * 32).sign("something else\n").line
+    checkpoint["envelope"] = f"{text}\n\n{stranger}{namesake}{line}"
+    verify(bundle, ROOT)
+
+
+def test_a_pinned_key_serves_a_site_without_a_trusted_root() -> None:
+    signed = MADE.sign_artifact(managed=True)
+    bundle = parse_sigstore_bundle(json.dumps(MADE.v2_bundle(signed)).encode())
+    pinned = pinned_log_key(MADE.v2_log.key.verifier)
+    verdict = verify_bundle(bundle, digests(), managed(signed), None, [pinned])
+    assert verdict.trust_root_digest == ""
+    assert verdict.log is not None
+    assert verdict.log.log == MADE.v2_log.origin
+    refused = judge_bundle(bundle, digests(), managed(signed), None)
+    assert refused.error is not None
+    assert refused.error.reason == "no-log-key"
+    assert isinstance(refused.error, IncompleteError)
+
+
+def test_a_pinned_v1_key_serves_as_well() -> None:
+    signed = MADE.sign_artifact(managed=True)
+    bundle = parse_sigstore_bundle(json.dumps(MADE.v1_bundle(signed)).encode())
+    pinned = pinned_log_key(rekor_v1_key("rekor.example", spki(MADE.v1_log.key)))
+    assert verify_bundle(bundle, digests(), managed(signed), None, [pinned]).signing_times
+    ended = pinned_log_key(
+        rekor_v1_key("rekor.example", spki(MADE.v1_log.key)), Window(None, NOON - timedelta(1))
+    )
+    refused = judge_bundle(bundle, digests(), managed(signed), None, [ended])
+    assert refused.error is not None
+    assert refused.error.reason == "log-key-window"
+
+
+def test_a_certificate_needs_a_trusted_root() -> None:
+    bundle = parse_sigstore_bundle(json.dumps(MADE.v1_bundle()).encode())
+    pinned = pinned_log_key(rekor_v1_key("rekor.example", spki(MADE.v1_log.key)))
+    verdict = judge_bundle(bundle, digests(), EXPECTED, None, [pinned])
+    assert verdict.error is not None
+    assert verdict.error.reason == "no-trusted-root"
+    assert verdict.fault == "the bundle, or our trusted root"
+
+
+def test_a_managed_key_needs_no_time_and_its_hint_binds_the_envelope() -> None:
+    signed = MADE.sign_statement(managed=True)
+    bundle = MADE.v2_bundle(signed)
+    hint = bundle["verificationMaterial"]["publicKey"]["hint"]
+    bundle["dsseEnvelope"]["signatures"][0]["keyid"] = hint
+    del bundle["verificationMaterial"]["timestampVerificationData"]
+    verdict = verify(bundle, ROOT, managed(signed))
+    assert verdict.signing_times == ()
+    assert verdict.signer is not None
+    assert verdict.signer.kind == "key"
+
+
+def test_a_managed_keys_window_holds_every_time() -> None:
+    signed = MADE.sign_artifact(managed=True)
+    expected = ManagedKey(spki(signed.key), Window(NOON, NOON + timedelta(minutes=1)))
+    verify(MADE.v2_bundle(signed), ROOT, expected)
+
+
+# ---- witnesses
+
+
+def cosigned(bundle: Json, *witnesses: SigningKey) -> Json:
+    """Add the cosignatures of witnesses to a bundle's checkpoint."""
+    envelope = entry_of(bundle)["inclusionProof"]["checkpoint"]
+    raw = envelope["envelope"].encode()
+    checkpoint: Checkpoint = parse_checkpoint(parse_note(raw).text)
+    signed = SignedCheckpoint(checkpoint, raw, ())
+    for witness in witnesses:
+        envelope["envelope"] += cosign(signed, witness, 1767268800).line
+    return bundle
+
+
+WITNESS = SigningKey("witness.example", b"\x03" * 32)
+
+
+def judge_under(bundle: Json, policy: str) -> Verification:
+    return judge_bundle(
+        parse_sigstore_bundle(json.dumps(bundle).encode()),
+        digests(),
+        EXPECTED,
+        parse_trusted_root(json.dumps(ROOT).encode()),
+        policy=parse_tlog_policy(policy.encode()),
+    )
+
+
+def test_a_policy_wants_its_log_and_its_quorum() -> None:
+    vkey = cosigner_key(WITNESS).vkey
+    wanted = f"log {MADE.v2_log.key.verifier.vkey}\nwitness w {vkey}\nquorum w\n"
+    verdict = judge_under(cosigned(MADE.v2_bundle(), WITNESS), wanted)
+    assert verdict.verified, verdict.error
+    assert [one.key.name for one in verdict.cosigners] == ["witness.example"]
+    assert verdict.json["cosigners"] == [{"name": "witness.example", "time": 1767268800}]
+    alone = judge_under(MADE.v2_bundle(), wanted)
+    assert isinstance(alone.error, RefusedError)
+    assert alone.error.reason == "quorum"
+    other = judge_under(MADE.v1_bundle(), wanted)
+    assert other.error is not None
+    assert other.error.reason == "log-not-in-policy"
+    promise = MADE.v1_bundle(MADE.sign_statement())
+    del entry_of(promise)["inclusionProof"]
+    only = judge_under(promise, wanted)
+    assert only.error is not None
+    assert only.error.reason == "promise-only"
+
+
+def test_a_policy_without_logs_or_quorum_asks_nothing() -> None:
+    assert judge_under(MADE.v2_bundle(), "quorum none\n").verified
+
+
+# ---- the verdict
+
+
+def test_a_verdict_names_every_check_and_is_json() -> None:
+    verdict = verify(MADE.v2_bundle(MADE.sign_statement()), ROOT)
+    assert [one.code for one in verdict.checks] == [
+        "expected-signer",
+        "log-entry",
+        "timestamp",
+        "signing-time",
+        "certificate",
+        "certificate-path",
+        "certificate-transparency",
+        "identity",
+        "checkpoint-and-inclusion",
+        "signature",
+        "subject",
+        "entry-binding",
+    ]
+    shown = json.loads(json.dumps(verdict.json))
+    assert shown["verified"] is True
+    assert (shown["reason"], shown["fault"]) == ("", "")
+    assert shown["signer"]["identity"] == IDENTITY
+
+
+def test_a_failed_verdict_says_what_and_whose_fault() -> None:
+    bundle = parse_sigstore_bundle(json.dumps(MADE.v2_bundle()).encode())
+    root = parse_trusted_root(json.dumps(ROOT).encode())
+    verdict = judge_bundle(bundle, digests(), CertificateIdentity("x", ISSUER), root)
+    assert verdict.checks[-1].outcome is Outcome.FAILED
+    assert (verdict.checks[-1].code, verdict.checks[-1].reason) == ("identity", "identity")
+    assert verdict.fault == "signed by somebody else than expected"
+    assert verdict.json["signer"] is None
+    assert verdict.json["message"].startswith("signed by 'signer@example.com', expected 'x'")
+
+
+def test_a_bundle_with_nothing_at_all_fails_before_any_log() -> None:
+    bundle = MADE.v2_bundle()
+    bundle["verificationMaterial"]["tlogEntries"] = []
+    parsed = parse_sigstore_bundle(json.dumps(bundle).encode())
+    verdict = judge_bundle(parsed, digests(), EXPECTED, None)
+    assert verdict.json["log"] is None
+    assert isinstance(verdict.error, RefusedError)
