@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from appliance.cli.app import App, pass_app
 from appliance.cli.output import common_options, envelope, error_line, is_quiet
+from appliance.value import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -48,7 +48,7 @@ def serve(app: App, bind: str, name: str | None) -> NoReturn:
     from appliance.store.mirror import Mirror
     from appliance.store.private_logs import require_private_log
 
-    app = replace(app, lock_wait=max(app.lock_wait, LOCK_WAIT_SECONDS))
+    app = replaced(app, lock_wait=max(app.lock_wait, LOCK_WAIT_SECONDS))
     host, port = _address(bind)
     with app.writing() as store:
         private = require_private_log(store, name)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
+
+from appliance.value import frozen
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 JSON_TYPE: Final = "application/json"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """One HTTP response."""
 
@@ -24,7 +25,7 @@ class Answer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ErrorCode:
     """How a failure is called in HTTP and in gRPC."""
 

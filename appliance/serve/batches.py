@@ -12,17 +12,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Final
 
 from appliance.errors import StoreError
 from appliance.jobs.sequence import MAX_BATCH, Placed, Sequenced
+from appliance.value import frozen
 
 DEFAULT_AGE_SECONDS: Final = 0.005  # from the first body of a batch until it closes
 MAX_WAITING: Final = 4096  # bodies; the threads of the server are far fewer
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Published:
     """One body, logged and covered by a published checkpoint."""
 
@@ -30,7 +30,7 @@ class Published:
     batch: Sequenced
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Waiting:
     body: bytes
     answer: Future[Published]

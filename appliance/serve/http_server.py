@@ -1,8 +1,8 @@
 """The HTTP server around a WSGI application: bounded in everything (THREATS.md T22, R19).
 
-waitress frames requests strictly: one Content-Length of digits alone, no unknown
-transfer coding. Idle and slow clients cost it a socket, never a thread. Added here: a
-deadline for a request that drips in, errors in Rekor's form, and a loop that a signal ends.
+Requests are framed strictly by waitress and by channel.py. Idle and slow clients cost a
+socket, never a thread. Added here: a deadline for requests that drip in, and a loop that
+a signal ends.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ import contextlib
 import logging
 import resource
 import threading
-import time
 from typing import TYPE_CHECKING, Any, Final
 
 from appliance.errors import ConfigError
-from appliance.serve.answers import ErrorCode, error_answer
+from appliance.serve.channel import channel_class
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -103,40 +102,9 @@ def _create(
     if not hasattr(server, "effective_host"):
         server.close()
         raise ValueError("it names several addresses; give one")
-    server.channel_class = _channel_class()
+    server.channel_class = channel_class()
     server.maintenance = lambda now: _close_slow(server, now)
     return server
-
-
-def _channel_class() -> type[Any]:
-    """Make the class of connections (here, because waitress is imported late)."""
-    from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
-    from waitress.task import ErrorTask  # type: ignore[import-untyped]
-
-    class JsonErrorTask(ErrorTask):  # type: ignore[misc] # waitress has no types
-        def execute(self) -> None:
-            error = self.request.error
-            code = {413: 3, 431: 3, 501: 12, 500: 13}.get(error.code, 3)
-            message = "http: request body too large" if error.code == 413 else error.body
-            # Rekor answers 400 to what is too large, and its clients know no other.
-            status = 400 if error.code == 413 else error.code
-            answer = error_answer(ErrorCode(status, code), message)
-            self.status = f"{status} {error.reason if status == error.code else 'Bad Request'}"
-            self.response_headers.append(("Content-Type", answer.content_type))
-            self.set_close_on_finish()
-            self.content_length = len(answer.body)
-            self.write(answer.body)
-
-    class Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
-        error_task_class = JsonErrorTask
-        request_began_at = 0.0  # Unix seconds, as waitress counts
-
-        def received(self, data: bytes) -> bool:
-            if self.request is None:
-                self.request_began_at = time.time()
-            return bool(super().received(data))
-
-    return Channel
 
 
 def _close_slow(server: Any, now: float) -> None:

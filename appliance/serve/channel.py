@@ -1,0 +1,78 @@
+"""One connection of the HTTP server: what is changed in waitress's (WIRE.md 5.5).
+
+Errors have Rekor's form, a request has a time at which it began, the end of a request is
+said in one way only, and a body that is too large is read to its end, because a client
+that is still sending sees no answer.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+from appliance.serve.answers import ErrorCode, error_answer
+
+MAX_DISCARDED_BYTES: Final = 64 * 1024 * 1024  # of a body that is too large
+_GRPC_CODES: Final = {500: 13, 501: 12}  # all else is the client's fault
+
+
+def channel_class() -> type[Any]:
+    """Make the class of connections; a function, because waitress is imported late."""
+    from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
+    from waitress.parser import HTTPRequestParser, ParsingError  # type: ignore[import-untyped]
+    from waitress.task import ErrorTask  # type: ignore[import-untyped]
+    from waitress.utilities import RequestEntityTooLarge  # type: ignore[import-untyped]
+
+    class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
+        """Reads a body that is too large to its end, and keeps none of it."""
+
+        content_length: int
+        discard = 0  # bytes of body still to come
+
+        def parse_header(self, header_plus: bytes) -> None:
+            super().parse_header(header_plus)
+            # Of two ways to say where a request ends, a proxy before us may believe the other.
+            if self.chunked and "CONTENT_LENGTH" in self.headers:
+                raise ParsingError("Content-Length beside Transfer-Encoding")
+            if "TRANSFER_ENCODING" in self.headers:
+                raise ParsingError("Transfer-Encoding in HTTP/1.0")
+            if self.adj.max_request_body_size <= self.content_length <= MAX_DISCARDED_BYTES:
+                self.discard, self.content_length = self.content_length, 0
+
+        def received(self, data: bytes) -> int:
+            if not self.discard:
+                return int(super().received(data))
+            taken = min(self.discard, len(data))
+            self.discard -= taken
+            if not self.discard:
+                self.error = RequestEntityTooLarge("too large")
+                self.completed = True
+            return taken
+
+    class JsonErrorTask(ErrorTask):  # type: ignore[misc] # waitress has no types
+        def execute(self) -> None:
+            error = self.request.error
+            code = _GRPC_CODES.get(error.code, 3)
+            message = "http: request body too large" if error.code == 413 else error.body
+            # Rekor answers 400 to what is too large, and its clients know no other.
+            status = 400 if error.code == 413 else error.code
+            answer = error_answer(ErrorCode(status, code), message)
+            self.status = f"{status} {error.reason if status == error.code else 'Bad Request'}"
+            self.response_headers.append(("Content-Type", answer.content_type))
+            self.set_close_on_finish()
+            self.content_length = len(answer.body)
+            self.write(answer.body)
+
+    class Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
+        parser_class = Parser
+        error_task_class = JsonErrorTask
+        request_began_at = 0.0  # Unix seconds, as waitress counts
+
+        def received(self, data: bytes) -> bool:
+            before = self.request
+            received = bool(super().received(data))
+            if self.request is not before:
+                self.request_began_at = time.time()
+            return received
+
+    return Channel
