@@ -7,11 +7,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from appliance.value import frozen
 
 if TYPE_CHECKING:
     from appliance.store.database import Store
@@ -21,7 +22,7 @@ def _now() -> int:
     return int(time.time())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class App:
     """The home and the world around it. Jobs get time and randomness from here, as values."""
 

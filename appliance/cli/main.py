@@ -6,7 +6,6 @@ import importlib
 import os
 import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NoReturn
@@ -17,6 +16,7 @@ from appliance import __version__
 from appliance.cli import exit_codes
 from appliance.cli.app import App, default_home
 from appliance.cli.output import envelope
+from appliance.value import replaced
 
 COMMANDS: Final[dict[str, str]] = {}  # filled below, one line a command
 
@@ -79,12 +79,12 @@ def cli(
         ctx.color = False
     app = ctx.obj if isinstance(ctx.obj, App) else App(home or default_home())
     if home is not None:
-        app = replace(app, home=home)
+        app = replaced(app, home=home)
     if lock_wait is not None:
         from appliance.cli.settings import seconds_option
 
-        app = replace(app, lock_wait=seconds_option(lock_wait, "--lock-wait", None))
-    ctx.obj = replace(app, allow_network_fs=app.allow_network_fs or allow_network_fs)
+        app = replaced(app, lock_wait=seconds_option(lock_wait, "--lock-wait", None))
+    ctx.obj = replaced(app, allow_network_fs=app.allow_network_fs or allow_network_fs)
 
 
 def run(arguments: list[str], app: App | None = None) -> int:

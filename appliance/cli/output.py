@@ -9,20 +9,20 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
 import click
 
 from appliance.cli.exit_codes import EXIT_CODES, exit_code, worst
 from appliance.errors import ApplianceError, VerificationError
+from appliance.value import frozen
 
 SCHEMA: Final = 1
 _QUIET: Final = "attestor.quiet"
 _VERBOSE: Final = "attestor.verbose"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Result:
     """What a command found: the same facts for machines and for people."""
 

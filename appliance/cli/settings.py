@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 if TYPE_CHECKING:
     from appliance.fetch.http import HttpSettings
     from appliance.store.database import Store
+
+
+# The schema's own defaults of what is read here; a test compares them. Importing the whole
+# schema would cost a verify a tenth of its time.
+DEFAULTS: Final[Mapping[str, Any]] = {
+    "rekorSync.syncInterval": "5m",
+    "rekorSync.initialDelay": "30s",
+    "rekorSync.enableTileSync": True,
+    "rekorSync.enableEntrySync": False,
+    "rekorSync.maxTilesPerSync": 100,
+    "http.connections": 16,
+    "http.maxRequestsPerSecond": None,
+    "http.contact": None,
+    "http.proxy": None,
+    "transfer.overlap": 3,
+    "transfer.threshold": 1,
+    "verify.requireMirror": False,
+    "verify.maxCheckpointAge": None,
+    "verify.maxTrustRootAge.warn": "14d",
+    "verify.maxTrustRootAge.fail": None,
+}
 
 
 class Settings:
@@ -86,12 +107,7 @@ class Settings:
         )
 
     def _value(self, key: str) -> Any:
-        if key in self._stored:
-            return self._stored[key]
-        from appliance.config.operation_keys import OPERATION_KEYS
-        from appliance.config.sync_keys import SYNC_KEYS
-
-        return (SYNC_KEYS | OPERATION_KEYS)[key].default
+        return self._stored.get(key, DEFAULTS[key])
 
     def _seconds(self, key: str) -> float | None:
         from appliance.config.durations import parse_duration

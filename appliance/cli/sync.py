@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,6 +10,7 @@ import click
 from appliance.cli.app import App, pass_app
 from appliance.cli.output import Result, common_options, note, utc
 from appliance.cli.progress import progress_bar
+from appliance.value import frozen
 
 if TYPE_CHECKING:
     from appliance.cli.settings import Settings
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from appliance.store.logs import Backend
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Outcome:
     backend: str
     report: AbsorbReport | None
@@ -96,9 +96,9 @@ def _wanted(settings: Settings, *, full: bool, full_tiles: bool) -> Wanted:
 
 
 def _with(wanted: Wanted, **changes: Any) -> Wanted:
-    from dataclasses import replace
+    from appliance.value import replaced
 
-    return replace(wanted, **changes)
+    return replaced(wanted, **changes)
 
 
 def _run(

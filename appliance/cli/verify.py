@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import click
 from appliance.cli.app import App, pass_app
 from appliance.cli.output import Result, common_options, stream_json_lines
 from appliance.cli.verdict_text import verdict_data, verdict_text
+from appliance.value import frozen
 
 if TYPE_CHECKING:
     from appliance.cli.settings import Settings
@@ -31,7 +31,7 @@ MAX_LIST_BYTES = 64 * 1024 * 1024
 BUNDLE_SUFFIXES = (".sigstore.json", ".sigstore", ".bundle")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Site:
     """What is the same for every artifact of a run."""
 

@@ -12,6 +12,7 @@ from appliance.config.durations import parse_duration
 from appliance.config.keys import Item, JsonValue
 from appliance.config.reading import Reader, node_of
 from appliance.config.schema import BACKENDS, ROLES, SETTINGS, Role, default_of, nearest
+from appliance.config.sync_keys import BACKENDS as BACKEND_FIELDS
 from appliance.errors import ConfigError
 
 _Typed = TypeVar("_Typed", bool, int, float, str)
@@ -163,7 +164,10 @@ def restore(role: str, stored: Mapping[str, JsonValue]) -> Configuration:
                 reason="unknown-key",
                 next_step="another version of attestor wrote it: use that one",
             )
-        reader.values[name] = reader.setting(name, node_of(value))
+        value = reader.setting(name, node_of(value))
+        if name == BACKENDS and isinstance(value, list):
+            value = [BACKEND_FIELDS.complete(item) for item in value if isinstance(item, dict)]
+        reader.values[name] = value
     return Configuration(known_role, reader.values)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypeAlias
 
 from appliance.config.kinds import Kind, Text
-from appliance.value import field, value
+from appliance.value import field, frozen
 
 JsonValue: TypeAlias = "str | int | float | bool | list[JsonValue] | dict[str, JsonValue] | None"
 Item: TypeAlias = dict[str, JsonValue]
@@ -19,7 +19,7 @@ ORIGIN: Final = Text("the origin of a log, the first line of its checkpoints", r
 PATH: Final = Text("a path", r"\S(?:.{0,1022}\S)?")
 
 
-@value
+@frozen
 class Key:
     """A setting with one value."""
 
@@ -30,7 +30,7 @@ class Key:
     example: str = ""  # shown where the default is no value
 
 
-@value
+@frozen
 class TextList:
     """A setting that is a list of texts."""
 
@@ -49,7 +49,7 @@ def _accept(item: Item) -> None:
     """Accept any item: its fields were good one by one."""
 
 
-@value
+@frozen
 class ItemList:
     """A setting that is a list of mappings."""
 
@@ -59,6 +59,10 @@ class ItemList:
     default: JsonValue = field(default_factory=list[JsonValue])
     verify: Callable[[Item], None] = _accept  # raises ConfigError about a whole item
     identity: str = ""  # the field by which items are told apart and upserted
+
+    def complete(self, item: Item) -> Item:
+        """Return the item with every field it has, those not named at their default."""
+        return {name: item.get(name, key.default) for name, key in self.fields.items()}
 
 
 Setting: TypeAlias = Key | TextList | ItemList

@@ -16,7 +16,7 @@ from appliance.config.sizes import EXPECTED as EXPECTED_SIZE
 from appliance.config.sizes import parse_size
 from appliance.config.yaml_scalars import ScalarValue
 from appliance.errors import ConfigError
-from appliance.value import value
+from appliance.value import frozen
 
 MAX_COUNT: Final = 10**9
 _URL: Final = re.compile(
@@ -36,7 +36,7 @@ class Kind(Protocol):
         """Return the value in its one form; raises ConfigError if it is not of this kind."""
 
 
-@value
+@frozen
 class Flag:
     """true or false."""
 
@@ -48,7 +48,7 @@ class Flag:
         return value
 
 
-@value
+@frozen
 class Count:
     """A whole number within bounds."""
 
@@ -67,7 +67,7 @@ class Count:
         return value
 
 
-@value
+@frozen
 class Number:
     """A number, whole or decimal, within bounds."""
 
@@ -86,7 +86,7 @@ class Number:
         return float(value)
 
 
-@value
+@frozen
 class Text:
     """One line of printable text in a certain form."""
 
@@ -101,7 +101,7 @@ class Text:
         return value
 
 
-@value
+@frozen
 class Word:
     """One of a few words or numbers."""
 
@@ -119,7 +119,7 @@ class Word:
         raise unexpected(self, value)
 
 
-@value
+@frozen
 class Duration:
     """A duration, kept as its canonical text."""
 
@@ -137,7 +137,7 @@ class Duration:
         return format_duration(seconds)
 
 
-@value
+@frozen
 class Size:
     """A number of bytes."""
 
@@ -149,7 +149,7 @@ class Size:
         return parse_size(str(value))
 
 
-@value
+@frozen
 class Url:
     """An absolute URL without user, query and fragment; kept without the slash at its end."""
 

@@ -11,7 +11,9 @@ OWN_FILES: Final = {
     "checkpointStore.connectionString": "attestor.db",
     "tileCache.basePath": "blobs",
 }
-_DATABASE_SERVER: Final = re.compile(r"(?i)postgres(?:ql)?(?:\+\w+)?://|(?:^|;)\s*[a-z ]+=")
+_DATABASE_SERVER: Final = re.compile(
+    r"(?i)postgres|(?:^|[;\s])(?:host|server|port|database|dbname|user(?:name| id)?|password)\s*="
+)
 
 
 def own_file(name: str, path: str, home: str) -> str:

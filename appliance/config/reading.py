@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from appliance.config.keys import Item, ItemList, JsonValue, Key, Setting, TextList
 from appliance.config.own_files import OWN_FILES, own_file
-from appliance.config.schema import ALIASES, SETTINGS, keys_below, nearest
+from appliance.config.schema import ALIASES, IGNORED, SETTINGS, keys_below, nearest
 from appliance.config.strict_yaml import Mapping, Node, Sequence, located
 from appliance.config.yaml_scalars import Scalar
 from appliance.errors import ConfigError
@@ -20,6 +20,7 @@ class Reader:
     home: str  # path of the home, for the settings that may name its files
     values: dict[str, JsonValue] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)  # by dotted name; a backend's by [id]
+    warnings: list[str] = field(default_factory=list)
 
     def section(self, prefix: str, node: Node) -> None:
         """Read a section and those in it; one without any key is as good as none.
@@ -51,6 +52,10 @@ class Reader:
                 "alias-conflict",
                 f"keep {name} only",
             )
+        if written_as != name:
+            self.warnings.append(f"{self.place(line)}: {written_as} is an old name of {name}")
+        if name == IGNORED:
+            self.warnings.append(f"{self.place(line)}: {name} is ignored: one file has one schema")
         self.values[name] = value
         self.lines[name] = line
 

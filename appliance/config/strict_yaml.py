@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from appliance.config.yaml_scalars import Scalar, parse_plain_scalar
 from appliance.errors import ConfigError
-from appliance.value import value
+from appliance.value import frozen
 
 if TYPE_CHECKING:
     from yaml.events import Event, ScalarEvent
@@ -22,7 +22,7 @@ MAX_CHARACTERS: Final = 256 * 1024
 MAX_DEPTH: Final = 12  # of nested mappings and lists; the schema needs 6
 
 
-@value
+@frozen
 class Sequence:
     """A list of a file."""
 
@@ -30,7 +30,7 @@ class Sequence:
     line: int  # from 1
 
 
-@value
+@frozen
 class Mapping:
     """A mapping of a file, in its order."""
 

@@ -10,7 +10,7 @@ import re
 from typing import Final, TypeAlias
 
 from appliance.errors import ConfigError
-from appliance.value import value
+from appliance.value import frozen
 
 ScalarValue: TypeAlias = str | int | float | bool | None
 
@@ -40,7 +40,7 @@ _OTHER_NUMBERS: Final = re.compile(
 )
 
 
-@value
+@frozen
 class Scalar:
     """One value of a file, and where it stands."""
 

@@ -11,7 +11,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ from appliance.errors import ConfigError, RemoteError
 from appliance.fetch.exchange import Exchange
 from appliance.fetch.pacing import MAX_PAUSE_SECONDS, RunPace, backoff_seconds
 from appliance.fetch.response import Response, read_response, status_error
+from appliance.value import frozen
 
 MAX_CONNECTIONS: Final = 32
 RUN_SECONDS: Final = 3600.0
@@ -29,7 +29,7 @@ WORTH_ANOTHER_TRY: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HttpSettings:
     """The `http` section of the configuration (SPEC.md section 10), and limits it has not."""
 

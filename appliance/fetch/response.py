@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
 from re import fullmatch
 from typing import TYPE_CHECKING, Final
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from appliance.errors import LimitError, MalformedError, RemoteError
 from appliance.fetch.exchange import Exchange
 from appliance.fetch.pacing import retry_after_seconds
+from appliance.value import frozen
 
 if TYPE_CHECKING:
     import requests
@@ -21,7 +21,7 @@ MAX_ERROR_BYTES: Final = 64 * 1024  # of an error's body, which is only ever quo
 GZIP: Final = 16 + zlib.MAX_WBITS  # a gzip header and trailer, nothing else
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ResponseFacts:
     """Who answered what. Kept with an incident, so that it can be told from a mix-up."""
 
@@ -41,7 +41,7 @@ class ResponseFacts:
         return joined
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Response:
     """A whole response within its limits. Of an error only the body's beginning."""
 

@@ -6,7 +6,6 @@ it answered is not believed here; the queue verifies it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from re import fullmatch
 from typing import Final
 
@@ -15,6 +14,7 @@ from appliance.fetch.http import HttpClient, url_prefix
 from appliance.fetch.response import Response, ResponseFacts, status_error
 from appliance.rekor.transparency_log_entry import MAX_ANSWER_BYTES
 from appliance.tlog.strict_json import parse_json
+from appliance.value import frozen
 
 WRITE_PATH: Final = "api/v2/log/entries"
 SUBMIT_SECONDS: Final = 60.0  # a log answers once a checkpoint covers the entry: 11 s and more
@@ -22,7 +22,7 @@ MAX_ERROR_JSON_BYTES: Final = 64 * 1024
 _DUPLICATE: Final = "an equivalent entry already exists in the transparency log with index "
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Logged:
     """The log took the entry and says where it is."""
 
@@ -30,7 +30,7 @@ class Logged:
     facts: ResponseFacts
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Duplicate:
     """The log had the entry already. There is no proof: build one from its tiles."""
 

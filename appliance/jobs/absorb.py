@@ -8,7 +8,6 @@ what we accepted, keep evidence or accept, and only then store more under the ac
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -30,11 +29,12 @@ from appliance.tlog.merkle import Hash, TreeHead
 from appliance.tlog.proof import verify_consistency
 from appliance.tlog.tile import EntryBundle, Tile
 from appliance.tlog.tile_tree import TileTree
+from appliance.value import frozen
 
 BATCH_TILES: Final = 512  # made durable together; an interrupted run loses at most these
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Wanted:
     """How much of the tree to bring."""
 
@@ -45,7 +45,7 @@ class Wanted:
     has: Callable[[Tile | EntryBundle], bool] = lambda _: True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AbsorbReport:
     """What one absorption did."""
 
@@ -199,7 +199,7 @@ def _divergence(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Filled:
     tiles: int
     entry_bundles: int

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from appliance.errors import ApplianceError, IncompleteError, StoreError
@@ -32,6 +31,7 @@ from appliance.tlog.tile import (
     top_level,
 )
 from appliance.tlog.tile_tree import TileTree
+from appliance.value import frozen
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -42,7 +42,7 @@ MAX_NAMED: Final = 100  # damaged tiles that one report names
 Progress = Callable[[int], None]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AuditReport:
     """What was rebuilt."""
 

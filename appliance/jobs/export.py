@@ -7,7 +7,6 @@ Digests come from rows, so nothing is read twice; every blob is re-hashed on its
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -34,6 +33,7 @@ from appliance.tlog.tile import (
     new_tiles,
 )
 from appliance.tlog.tile_tree import TileTree
+from appliance.value import frozen
 from bundles.manifest import (
     Contains,
     CreatedBy,
@@ -54,7 +54,7 @@ from bundles.writer import Member, totals_of, write_bundle
 WRAPS: Final = {".gz": Wrap.GZIP, ".zst": Wrap.ZSTD}  # by the end of the file name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Selection:
     """What to export of each log."""
 
@@ -65,7 +65,7 @@ class Selection:
     purpose: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExportReport:
     """The transfer bundle that was written."""
 
@@ -124,7 +124,7 @@ def export(
     return ExportReport(path, bundle_id, written.sha256.hex(), written.n_bytes, manifest)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Part:
     described: LogPart
     head: AcceptedCheckpoint

@@ -8,7 +8,6 @@ with a transfer bundle for a source.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.errors import (
@@ -33,12 +32,13 @@ from appliance.store.transfers import (
 )
 from appliance.tlog.note import open_note, parse_note
 from appliance.tlog.note_keys import VerifierKey
+from appliance.value import frozen
 from bundles.header import Header
 from bundles.manifest import LogPart, Manifest
 from bundles.reader import StagedInfo, stage
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IngestedLog:
     """What a transfer bundle did for one log."""
 
@@ -48,7 +48,7 @@ class IngestedLog:
     need: int  # tiles and entry bundles it has that we lacked
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class IngestReport:
     """What one import did."""
 
@@ -62,7 +62,7 @@ class IngestReport:
     skipped: tuple[str, ...]  # origins that this site has not configured
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rules:
     """What this site demands of a transfer bundle."""
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from appliance.errors import ConfigError, DivergenceError
@@ -35,6 +34,7 @@ from appliance.tlog.merkle import EMPTY_ROOT, TreeHead
 from appliance.tlog.note import SigningKey, sign_note
 from appliance.tlog.tile import WIDTH, EntryBundle, edge_tiles
 from appliance.tlog.tile_tree import TileTree
+from appliance.value import frozen
 
 RESTORED: Final = "restored-store"
 COPIED: Final = "copied-home"
@@ -52,7 +52,7 @@ class Standing(enum.Enum):
     SIGNED = "signed"  # one batch more was signed, and is still to be published
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Placed:
     """Where one body of a batch stands in the log."""
 
@@ -60,7 +60,7 @@ class Placed:
     duplicate: bool  # it, or its like in the same batch, was logged before
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Position:
     """Where the log stands: signed and published alike."""
 
@@ -69,7 +69,7 @@ class _Position:
     checkpoint: SignedCheckpoint
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sequenced:
     """What one batch did. Everything in it is durable."""
 

@@ -7,7 +7,6 @@ of a contradiction is a second, best-effort step of the caller's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from appliance.errors import ApplianceError, DivergenceError, IncompleteError, RefusedError
 from appliance.policy.own_view import Coverage, OwnView, compare
@@ -22,9 +21,10 @@ from appliance.store.database import Store
 from appliance.store.logs import all_logs, find_log
 from appliance.store.mirror import Mirror
 from appliance.tlog.tile_tree import TileTree
+from appliance.value import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Demands:
     """What this site demands beyond a valid signature."""
 
@@ -33,7 +33,7 @@ class Demands:
     now: int = 0  # Unix seconds
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """Everything there is to say about one artifact and one Sigstore bundle."""
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from appliance.tlog.merkle import Hash, TreeHead
+from appliance.value import frozen
 
 
 class Coverage(enum.Enum):
@@ -25,7 +25,7 @@ class Coverage(enum.Enum):
     CONTRADICTION = "contradiction"  # both signed, and they cannot both be true
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OwnView:
     """What our mirror says about one entry."""
 

@@ -7,9 +7,9 @@ that contradicts itself is another; bad tiles never get this far, they fail auth
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 
 from appliance.tlog.merkle import Hash, TreeHead
+from appliance.value import frozen
 
 
 class Relation(enum.Enum):
@@ -29,7 +29,7 @@ class Rule(enum.Enum):
     ROLLBACK = "TreeSizeRollback"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Contradiction:
     """Two signed heads of one log that cannot both be true."""
 

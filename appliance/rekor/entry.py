@@ -7,7 +7,6 @@ early 2025 wrote hashedRekordV0_0_2), is opaque: the log holds many, and all are
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from appliance.errors import MalformedError
@@ -24,11 +23,12 @@ from appliance.rekor.verifier_material import (
 )
 from appliance.tlog.strict_base64 import decode_base64
 from appliance.tlog.strict_json import parse_json
+from appliance.value import frozen
 
 MAX_SIGNATURES: Final = 32  # in one entry; the v2 server takes 10
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Digest:
     """A digest and what made it."""
 
@@ -42,7 +42,7 @@ class Digest:
         return f"{self.algorithm}:{self.value.hex()}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EntrySignature:
     """One signature of an entry, with what it verifies under."""
 
@@ -50,7 +50,7 @@ class EntrySignature:
     verifier: VerifierMaterial
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HashedRekord:
     """hashedrekord 0.0.1 or 0.0.2: somebody signed a digest."""
 
@@ -60,7 +60,7 @@ class HashedRekord:
     signatures: tuple[EntrySignature, ...]  # exactly one
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dsse:
     """dsse 0.0.1 or 0.0.2, or intoto 0.0.2: somebody signed a DSSE envelope.
 
@@ -73,7 +73,7 @@ class Dsse:
     signatures: tuple[EntrySignature, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OpaqueEntry:
     """An entry of a kind this code does not read."""
 

@@ -14,18 +14,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any, Final
 
 from appliance.errors import LimitError, MalformedError
 from appliance.tlog.strict_base64 import decode_base64
+from appliance.value import frozen
 
 MAX_INT64: Final = 2**63 - 1
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 _LINE_BREAKS: Final = str.maketrans("", "", "\r\n")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Message:
     """One JSON object and where it stands."""
 

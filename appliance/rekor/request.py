@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from appliance.errors import MalformedError, SignatureError
@@ -28,6 +27,7 @@ from appliance.rekor.signing_algorithms import (
 from appliance.rekor.verifier_material import VerifierMaterial
 from appliance.tlog.note_keys import load_spki
 from appliance.tlog.strict_json import parse_json
+from appliance.value import frozen
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
@@ -37,7 +37,7 @@ _REQUEST: Final = "hashedRekordRequestV002"
 _DSSE_REQUEST: Final = "dsseRequestV002"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HashedRekordRequest:
     """One request. Nothing is verified until verify_request says so."""
 

@@ -6,16 +6,16 @@ because logs hold such entries, but `cryptography` cannot verify it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from appliance.errors import MalformedError, RefusedError, SignatureError
+from appliance.value import frozen
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SigningAlgorithm:
     """One row of the table."""
 

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from dataclasses import dataclass
 from typing import Any, Final
 
 from appliance.errors import MalformedError
 from appliance.rekor.protojson import Message, top_message
 from appliance.tlog.merkle import Hash, as_hash
 from appliance.tlog.strict_json import parse_json
+from appliance.value import frozen
 
 MAX_PROOF_HASHES: Final = 64
 MAX_ANSWER_BYTES: Final = 10 * 1024 * 1024
 LOG_ID_BYTES: Final = 32
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InclusionProof:
     """A Merkle proof as it came, with the checkpoint it leads to."""
 
@@ -32,7 +32,7 @@ class InclusionProof:
     checkpoint: str  # signed note; empty in old bundles
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TransparencyLogEntry:
     """A log entry and the evidence for it."""
 

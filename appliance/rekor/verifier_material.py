@@ -6,17 +6,17 @@ and "the entry's key" compare as bytes. Nothing is verified and no certificate i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from appliance.errors import MalformedError
 from appliance.rekor.protojson import Message
 from appliance.tlog.strict_base64 import decode_base64
+from appliance.value import frozen
 
 _PEM_LABELS: Final = {"CERTIFICATE": True, "PUBLIC KEY": False}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VerifierMaterial:
     """What an entry's signature verifies under."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
 
 from appliance.sigstore.digests import ArtifactDigests
@@ -11,11 +10,12 @@ from appliance.sigstore.sigstore_bundle import SigstoreBundle
 from appliance.sigstore.trusted_root import LogKey, TrustedRoot
 from appliance.sigstore.verdict import Findings
 from appliance.tlog.tlog_policy import TlogPolicy
+from appliance.value import field, frozen
 
 NO_ROOT: Final = TrustedRoot("", (), (), (), ())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Case:
     """One bundle, one artifact, what is expected and what is trusted."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from appliance.errors import IncompleteError, VerificationError
@@ -16,11 +15,12 @@ from appliance.rekor.entry import Digest
 from appliance.rekor.signing_algorithms import DIGEST_BYTES
 from appliance.sigstore.dsse import DsseEnvelope, parse_statement
 from appliance.sigstore.sigstore_bundle import SigstoreBundle
+from appliance.value import frozen
 
 _ARGUMENT: Final = re.compile(r"sha256:([0-9a-fA-F]{64})")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ArtifactDigests:
     """Raw digests of one artifact, by algorithm: sha256, sha384, sha512."""
 

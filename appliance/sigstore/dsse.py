@@ -7,13 +7,13 @@ names its subjects by digest; which of them the artifact is, match_subject decid
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from appliance.errors import DigestError, IncompleteError, MalformedError
 from appliance.rekor.protojson import Message, top_message
 from appliance.rekor.signing_algorithms import DIGEST_BYTES
 from appliance.tlog.strict_json import parse_json
+from appliance.value import frozen
 
 IN_TOTO_TYPE: Final = "application/vnd.in-toto+json"
 MAX_SUBJECTS: Final = 1024
@@ -23,7 +23,7 @@ _STATEMENT_TYPES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DsseEnvelope:
     """An envelope with its one signature, not yet verified."""
 
@@ -39,7 +39,7 @@ class DsseEnvelope:
         return b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(self.payload), self.payload)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Subject:
     """One thing a statement is about."""
 
@@ -47,7 +47,7 @@ class Subject:
     digests: Mapping[str, str]  # sha256, sha384, sha512 only; hex as written
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Statement:
     """An in-toto statement. What it says about its subjects is not judged here."""
 

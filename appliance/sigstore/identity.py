@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from appliance.errors import ConfigError, MalformedError, SignatureError
 from appliance.sigstore.certificates import extensions_of
 from appliance.sigstore.validity import ALWAYS, Window
+from appliance.value import field, frozen
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate, GeneralName
@@ -43,7 +43,7 @@ CLAIMS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CertificateIdentity:
     """Whose certificate the operator expects.
 
@@ -68,7 +68,7 @@ class CertificateIdentity:
                 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ManagedKey:
     """The key the operator expects, with the window in which it signs, if it has one."""
 
@@ -79,7 +79,7 @@ class ManagedKey:
 ExpectedSigner = CertificateIdentity | ManagedKey
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CertificateNames:
     """What a certificate says about its holder. Verified only once its path is."""
 

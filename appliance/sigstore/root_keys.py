@@ -6,12 +6,12 @@ spoil the others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from appliance.errors import MalformedError, RefusedError
 from appliance.tlog.note_keys import load_public_key_file, load_spki
+from appliance.value import frozen
 
 # keyDetails: which key it must be. RSA of any length may stand under the two old names.
 _EXPECTED: Final = {
@@ -28,7 +28,7 @@ _EXPECTED: Final = {
 PINNED: Final = ""  # keyDetails of a key the operator pinned: any kind, already loaded once
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RootKey:
     """One key of a root, not yet decoded."""
 

@@ -8,7 +8,6 @@ the bundle. Extensions of a timestamp (static CT logs have them) are signed, too
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
@@ -18,6 +17,7 @@ from appliance.sigstore.certificates import extensions_of
 from appliance.sigstore.trusted_root import LogKey
 from appliance.sigstore.validity import format_time
 from appliance.tlog.note_keys import load_spki
+from appliance.value import frozen
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -30,7 +30,7 @@ _START: Final = b"\x00\x00"  # version 1, signature of a certificate timestamp
 _PRECERTIFICATE: Final = b"\x00\x01"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VerifiedSct:
     """A promise that verified."""
 

@@ -7,7 +7,6 @@ SHA-256. A message digest in the bundle is a hint among those two, and must be r
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from appliance.errors import (
@@ -26,12 +25,13 @@ from appliance.rekor.signing_algorithms import (
 from appliance.sigstore.digests import ArtifactDigests
 from appliance.sigstore.dsse import DsseEnvelope
 from appliance.sigstore.sigstore_bundle import MessageSignature
+from appliance.value import frozen
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signer:
     """Whose signature it has to be."""
 

@@ -6,7 +6,6 @@ ignored (newer clients write them), repeated keys are not (strict_json).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from appliance.errors import MalformedError
@@ -16,6 +15,7 @@ from appliance.rekor.signing_algorithms import PROTOBUF_DIGESTS
 from appliance.rekor.transparency_log_entry import TransparencyLogEntry, read_log_entry
 from appliance.sigstore.dsse import DsseEnvelope, read_envelope
 from appliance.tlog.strict_json import MAX_JSON_BYTES, parse_json
+from appliance.value import frozen
 
 MAX_BUNDLE_BYTES: Final = MAX_JSON_BYTES
 MAX_STAMPS: Final = 32
@@ -28,7 +28,7 @@ _VERSIONS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MessageSignature:
     """A signature over an artifact."""
 
@@ -36,7 +36,7 @@ class MessageSignature:
     digest: Digest | None  # unauthenticated: says which algorithm, and must equal ours
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SigstoreBundle:
     """A bundle that parsed. Everything in it is the sender's word."""
 

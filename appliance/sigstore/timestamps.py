@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from itertools import pairwise
@@ -25,6 +24,7 @@ from appliance.sigstore.certificates import (
 )
 from appliance.sigstore.trusted_root import Authority
 from appliance.sigstore.validity import format_time
+from appliance.value import frozen
 
 if TYPE_CHECKING:
     from rfc3161_client import TimeStampResponse
@@ -37,7 +37,7 @@ _HASHES: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VerifiedStamp:
     """A stamp that verified."""
 

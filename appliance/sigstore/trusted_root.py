@@ -6,7 +6,6 @@ its digest goes into every verdict. Instances that ended stay, for what they onc
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from appliance.sigstore.root_keys import PINNED, RootKey
 from appliance.sigstore.validity import ALWAYS, Window, read_window
 from appliance.tlog.note_keys import KEY_ID_BYTES, VerifierKey
 from appliance.tlog.strict_json import parse_json
+from appliance.value import frozen
 
 MAX_ROOT_BYTES: Final = 2 * 1024 * 1024
 MAX_INSTANCES: Final = 256  # of each kind
@@ -29,7 +29,7 @@ _MEDIA_TYPES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LogKey:
     """One instance of a log's key: transparency log or certificate transparency log."""
 
@@ -45,7 +45,7 @@ class LogKey:
         return self.base_url or (self.origins[0] if self.origins else self.log_id.hex())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Authority:
     """One instance of a certificate or timestamp authority."""
 
@@ -57,7 +57,7 @@ class Authority:
         return self.uri or f"authority {sha256(self.chain[0]).hexdigest()[:16]}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TrustedRoot:
     """A root that parsed. Its keys and certificates are still undecoded."""
 

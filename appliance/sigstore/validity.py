@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 from appliance.errors import MalformedError
 from appliance.rekor.protojson import Message
+from appliance.value import frozen
 
 _TIMESTAMP: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})"
@@ -16,7 +16,7 @@ _TIMESTAMP: Final = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Window:
     """When something is trusted; an open side has no limit."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from appliance.sigstore.validity import format_time
 from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.cosignature import Cosignature
 from appliance.tlog.merkle import Hash
+from appliance.value import field, frozen
 
 
 class Outcome(enum.Enum):
@@ -48,7 +48,7 @@ CHECKS: Final[Mapping[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Check:
     """One check that was made."""
 
@@ -58,7 +58,7 @@ class Check:
     reason: str = ""  # of the error, if it failed
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SigningTime:
     """A time before which the signature provably existed."""
 
@@ -67,7 +67,7 @@ class SigningTime:
     authority: str  # whose clock
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SignerFacts:
     """Who signed, as far as it was verified."""
 
@@ -79,7 +79,7 @@ class SignerFacts:
     claims: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LogPosition:
     """Where the log says the entry is; what our own view is compared with."""
 
@@ -97,16 +97,16 @@ class LogPosition:
         return "" if self.checkpoint is None else self.checkpoint.origin
 
 
-@dataclass(slots=True)
 class Findings:
     """What one run establishes, step by step. Becomes a Verification at the end."""
 
-    checks: list[Check] = field(default_factory=list)
-    times: list[SigningTime] = field(default_factory=list)
-    signer: SignerFacts | None = None
-    log: LogPosition | None = None
-    cosigners: tuple[Cosignature, ...] = ()
-    predicate_type: str = ""
+    def __init__(self) -> None:
+        self.checks: list[Check] = []
+        self.times: list[SigningTime] = []
+        self.signer: SignerFacts | None = None
+        self.log: LogPosition | None = None
+        self.cosigners: tuple[Cosignature, ...] = ()
+        self.predicate_type = ""
 
     @contextmanager
     def step(self, code: str) -> Iterator[list[str]]:
@@ -124,7 +124,7 @@ class Findings:
         self.checks.append(Check(code, Outcome.NOTED, text, reason))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verification:
     """The verdict on one bundle and one artifact."""
 

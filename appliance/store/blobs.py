@@ -6,16 +6,34 @@ us stop, no more. A crash can leave a .tmp file, never a half blob that a row na
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from appliance.errors import DigestError, IncompleteError, StoreError
+from appliance.errors import DigestError, IncompleteError
+from appliance.store.failures import file_error
+from appliance.value import frozen
 
 MAX_FSYNCED: Final = 16  # blobs in one put; more are made durable by one syncfs instead
 _TEMPORARY_SUFFIX: Final = ".tmp"
+
+
+@frozen
+class BlobFile:
+    """A file in the blob directory. Nothing here says that its bytes are the right ones."""
+
+    path: Path
+    digest: bytes | None  # that it is named by; None: it is no blob
+    n_bytes: int
+    modified_at: int  # Unix seconds; when the blob was stored, unless the home was copied
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether it is what a run that was killed left behind."""
+        return self.path.name.endswith(_TEMPORARY_SUFFIX)
 
 
 class Blobs:
@@ -41,6 +59,7 @@ class Blobs:
         """
         digests: list[bytes] = []
         paths: list[Path] = []
+        written: list[Path] = []
         try:
             for data in batch:
                 digest = hashlib.sha256(data).digest()
@@ -48,16 +67,18 @@ class Blobs:
                 # One that is there may be empty: renamed, but lost to a power cut since.
                 if not _holds(path, data):
                     _write(path, data)
+                    written.append(path)
                 digests.append(digest)
                 paths.append(path)
             # Sync those that were there too: we may have died before this line last time.
             self._sync(paths)
         except OSError as error:
-            raise StoreError(
-                f"{error.filename or self.root}: {error.strerror}",
-                reason="file",
-                next_step="free space or repair the disk, then run the command again",
-            ) from error
+            # After a failed fsync the cache may hold what the disk does not, and the next
+            # fsync succeed: leave nothing that the next run would take for durable.
+            for path in written:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            raise file_error(self.root, error) from error
         return digests
 
     def get(self, digest: bytes) -> bytes:
@@ -75,7 +96,7 @@ class Blobs:
                 next_step="fetch it again with 'attestor sync' or import a bundle that has it",
             ) from error
         except OSError as error:
-            raise StoreError(f"{path}: {error.strerror}", reason="file") from error
+            raise file_error(path, error) from error
         if (got := hashlib.sha256(data).digest()) != digest:
             raise DigestError(
                 f"blob {digest.hex()} is damaged on disk: its bytes hash to {got.hex()}",
@@ -84,23 +105,40 @@ class Blobs:
             )
         return data
 
-    def size(self, digest: bytes) -> int:
-        """Return how many bytes a blob has; raises IncompleteError if it is absent."""
+    def files(self) -> Iterator[BlobFile]:
+        """Yield every file below the root, whatever it is, in name order.
+
+        Raises StoreError if the directory cannot be read.
+        """
         try:
-            return self.path(digest).stat().st_size
-        except FileNotFoundError as error:
-            raise IncompleteError(
-                f"blob {digest.hex()} is not in the store", reason="blob-missing"
-            ) from error
+            for place in sorted(self.root.iterdir()):
+                inside = sorted(place.iterdir()) if place.is_dir() else [place]
+                for path in inside:
+                    try:
+                        status = path.lstat()
+                    except FileNotFoundError:
+                        continue  # a temporary file of a run that is going on
+                    yield BlobFile(path, _digest(path), status.st_size, int(status.st_mtime))
+        except OSError as error:
+            raise file_error(self.root, error) from error
 
-    def names(self) -> Iterator[Path]:
-        """Yield every file below the root, temporary ones included, in name order."""
-        for directory in sorted(self.root.iterdir()):
-            yield from sorted(directory.iterdir())
+    def file(self, digest: bytes) -> BlobFile | None:
+        """Return what is known of one blob without reading it; None if it is absent."""
+        path = self.path(digest)
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise file_error(path, error) from error
+        return BlobFile(path, digest, status.st_size, int(status.st_mtime))
 
-    def remove(self, path: Path) -> None:
-        """Delete one file that `names` yielded."""
-        path.unlink(missing_ok=True)
+    def remove(self, file: BlobFile) -> None:
+        """Delete one file that `files` yielded; again does nothing."""
+        try:
+            file.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise file_error(file.path, error) from error
 
     def path(self, digest: bytes) -> Path:
         """Where the blob of this digest is or would be."""
@@ -130,13 +168,14 @@ def read_whole(path: str) -> bytes | None:
         return None
 
 
-def blob_digest(path: Path) -> bytes | None:
-    """Return the digest a blob file is named by, or None for a file that is no blob."""
+def _digest(path: Path) -> bytes | None:
+    """Return the digest that a blob file is named by, or None for a file that is no blob."""
     try:
         digest = bytes.fromhex(path.name)
     except ValueError:
         return None
-    return digest if len(digest) == 32 and digest.hex() == path.name else None
+    named = len(digest) == 32 and digest.hex() == path.name == path.parent.name + path.name[2:]
+    return digest if named else None
 
 
 def _holds(path: Path, data: bytes) -> bool:

@@ -6,16 +6,17 @@ or deleted here by a sync.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
+from typing import Final
 
 from appliance.store.database import Store
 from appliance.store.logs import Log
 from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.merkle import Hash, TreeHead
+from appliance.value import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AcceptedCheckpoint:
     """A tree head we accepted, and the first note we have for it."""
 
@@ -26,7 +27,7 @@ class AcceptedCheckpoint:
     detail: str  # URL or file
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Arrival:
     """How a checkpoint came to us."""
 

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from appliance.errors import StoreError
 from appliance.store.blobs import Blobs
+from appliance.store.failures import CORRUPT, RESTORE, database_error, file_error
+from appliance.store.filesystem import refuse_open_home
 from appliance.store.schema import MIGRATION_SET, MIGRATIONS
 
 DATABASE_NAME: Final = "attestor.db"
@@ -80,29 +82,22 @@ def store_errors(home: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise StoreError(
-            f"{home / DATABASE_NAME}: {error}",
-            reason="database",
-            next_step="run 'attestor doctor'; if it is damaged, restore a 'store backup'",
-        ) from error
+        raise database_error(home / DATABASE_NAME, error) from error
     except OSError as error:
-        raise StoreError(f"{error.filename or home}: {error.strerror}", reason="file") from error
+        raise file_error(home, error) from error
 
 
 def open_store(home: Path, *, write: bool) -> Store:
     """Open the store of `home`, for reading only unless `write`.
 
-    Raises StoreError if there is none, it is damaged, or its schema is older than this
-    program's (reason schema-older: open it once for writing) or newer (schema-newer).
+    Raises StoreError if there is none, others could have written to it, it is damaged, or
+    its schema is older than this program's (reason schema-older: run init once) or newer
+    (schema-newer).
     """
-    path = home / DATABASE_NAME
-    if not path.is_file():
-        raise StoreError(
-            f"no store at {path}",
-            reason="no-store",
-            next_step=f"create one with 'attestor --home {home} init --site NAME'",
-        )
-    unclean = _has_hot_journal(path)
+    with store_errors(home):
+        path = require_database(home)
+        refuse_open_home(home)
+        unclean = has_hot_journal(home)
     # A read-only connection cannot roll back what a killed writer left; then open for
     # writing if we may, and promise not to.
     mode = "rw" if write or (unclean and os.access(path, os.W_OK)) else "ro"
@@ -111,11 +106,7 @@ def open_store(home: Path, *, write: bool) -> Store:
         with store_errors(home):
             _set_pragmas(store.connection, write=write)
             if unclean and store.rows("PRAGMA quick_check(1)")[0][0] != "ok":
-                raise StoreError(
-                    f"{path} is damaged",
-                    reason="corrupt",
-                    next_step="restore a backup made with 'attestor store backup'",
-                )
+                raise StoreError(f"{path} is damaged", reason=CORRUPT, next_step=RESTORE)
             _check_schema(store, path)
     except BaseException:
         store.close()
@@ -123,29 +114,53 @@ def open_store(home: Path, *, write: bool) -> Store:
     return store
 
 
-def create_store(home: Path, *, migrate: bool = True) -> Store:
+def require_database(home: Path) -> Path:
+    """Return where the database of `home` is; raises StoreError (no-store) if it is not."""
+    path = home / DATABASE_NAME
+    if not path.is_file():
+        raise StoreError(
+            f"no store at {path}",
+            reason="no-store",
+            next_step=f"create one with 'attestor --home {home} init --site NAME'",
+        )
+    return path
+
+
+def create_home(home: Path) -> None:
+    """Make the directories of a home, so that it can be locked; again does nothing."""
+    with store_errors(home):
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        refuse_open_home(home)
+        (home / "keys").mkdir(mode=0o700, exist_ok=True)
+
+
+def create_store(home: Path) -> Store:
     """Create the store of `home`, or bring an older one up to date, and open it for writing.
 
-    A crash in between leaves a home that the next call completes.
+    A crash in between leaves a home that the next call completes. Raises StoreError as
+    open_store does.
     """
     from sqlite_utils import Database
 
     from appliance.store.schema import migrations
 
+    create_home(home)
     path = home / DATABASE_NAME
     with store_errors(home):
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (home / "keys").mkdir(mode=0o700, exist_ok=True)
         # SQLite would create it world-readable; the journal inherits this mode.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        connection = _connect(path, "rw")
-        _set_pragmas(connection, write=True)
-        store = Store(home, connection)
-        store.blobs.create()
-        if migrate:
-            migrations().apply(Database(connection))
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        _check_schema(store, path)
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
+        store = Store(home, _connect(path, "rw"))
+    try:
+        with store_errors(home):
+            _set_pragmas(store.connection, write=True)
+            _applied(store, path)  # before anything is changed
+            store.blobs.create()
+            migrations().apply(Database(store.connection))
+            store.connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            _check_schema(store, path)
+    except BaseException:
+        store.close()
+        raise
     return store
 
 
@@ -173,27 +188,34 @@ def _set_pragmas(connection: sqlite3.Connection, *, write: bool) -> None:
         connection.execute("PRAGMA query_only = ON")
 
 
-def _has_hot_journal(path: Path) -> bool:
-    journal = path.with_name(path.name + "-journal")
+def has_hot_journal(home: Path) -> bool:
+    """Whether a run was killed inside a transaction that nobody has rolled back yet."""
     try:
-        return journal.stat().st_size > 0
+        return (home / f"{DATABASE_NAME}-journal").stat().st_size > 0
     except OSError:
         return False
 
 
-def _check_schema(store: Store, path: Path) -> None:
-    table = store.row("SELECT 1 FROM sqlite_schema WHERE name = '_sqlite_migrations'")
-    applied = table and store.rows(
-        "SELECT name FROM _sqlite_migrations WHERE migration_set = ?", [MIGRATION_SET]
-    )
-    names = {row["name"] for row in applied or ()}
-    if newer := names - MIGRATIONS.keys():
+def _applied(store: Store, path: Path) -> set[str]:
+    """Return our migrations that were applied; raises StoreError for a schema we cannot use."""
+    names = {row["name"] for row in store.rows("SELECT name FROM sqlite_schema")}
+    applied = set()
+    if "_sqlite_migrations" in names:
+        sql = "SELECT name FROM _sqlite_migrations WHERE migration_set = ?"
+        applied = {row["name"] for row in store.rows(sql, [MIGRATION_SET])}
+    elif names:
+        raise StoreError(f"{path} is another program's database", reason="not-ours")
+    if newer := applied - MIGRATIONS.keys():
         raise StoreError(
             f"{path} was written by a newer attestor (it has {', '.join(sorted(newer))})",
             reason="schema-newer",
             next_step="install the newer version here",
         )
-    if MIGRATIONS.keys() - names:
+    return applied
+
+
+def _check_schema(store: Store, path: Path) -> None:
+    if MIGRATIONS.keys() - _applied(store, path):
         raise StoreError(
             f"{path} has an older schema",
             reason="schema-older",

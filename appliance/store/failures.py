@@ -1,11 +1,56 @@
-"""Which failures of the store pass by themselves, for those who run on: a server, a queue."""
+"""What failures of SQLite and of files mean: words for --json, and which pass by themselves."""
 
 from __future__ import annotations
 
 import errno
 import sqlite3
+from pathlib import Path
+from typing import Final
 
 from appliance.errors import LockedError, StoreError
+
+DISK_FULL: Final = "disk-full"
+READ_ONLY: Final = "read-only"
+CORRUPT: Final = "corrupt"
+RESTORE: Final = "restore a backup made with 'attestor store backup'"
+
+_FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FILE_REASONS: Final = {
+    **dict.fromkeys(_FULL_ERRNOS, DISK_FULL),
+    errno.EROFS: READ_ONLY,
+    errno.EACCES: "permissions",
+    errno.EPERM: "permissions",
+}
+_SQLITE_REASONS: Final = {
+    sqlite3.SQLITE_FULL: DISK_FULL,
+    sqlite3.SQLITE_READONLY: READ_ONLY,
+    sqlite3.SQLITE_CORRUPT: CORRUPT,
+    sqlite3.SQLITE_NOTADB: CORRUPT,
+    sqlite3.SQLITE_BUSY: "busy",
+}
+_NEXT_STEPS: Final = {
+    DISK_FULL: "free space, then run the command again; nothing was lost",
+    READ_ONLY: "run it as the owner of the home, on a filesystem mounted for writing",
+    CORRUPT: RESTORE,
+    "permissions": "run it as the owner of the home",
+    "busy": "another program is writing to the database; run the command again",
+    "database": "run 'attestor doctor'; if it is damaged, restore a 'store backup'",
+}
+
+
+def file_error(path: Path, error: OSError) -> StoreError:
+    """Make the StoreError for a failed file operation; `path` is named if `error` names none."""
+    reason = _FILE_REASONS.get(error.errno or 0, "file")
+    named = error.filename or path
+    return StoreError(
+        f"{named}: {error.strerror}", reason=reason, next_step=_NEXT_STEPS.get(reason, "")
+    )
+
+
+def database_error(path: Path, error: sqlite3.Error) -> StoreError:
+    """Make the StoreError for what SQLite said about the database at `path`."""
+    reason = _SQLITE_REASONS.get(_primary_code(error), "database")
+    return StoreError(f"{path}: {error}", reason=reason, next_step=_NEXT_STEPS[reason])
 
 
 def is_passing(error: Exception) -> bool:
@@ -16,8 +61,12 @@ def is_passing(error: Exception) -> bool:
     """
     cause = error.__cause__
     if isinstance(error, StoreError) and isinstance(cause, sqlite3.Error):
-        primary = getattr(cause, "sqlite_errorcode", 0) & 0xFF
-        return primary in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY)
+        return _primary_code(cause) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY)
     if isinstance(error, StoreError) and isinstance(cause, OSError):
         return cause.errno in (errno.ENOSPC, errno.EDQUOT)
     return isinstance(error, LockedError)
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from appliance.errors import IncompleteError, LimitError, MalformedError, StoreError
+from appliance.store.failures import file_error
 
 HASH_BUFFER_BYTES: Final = 1024 * 1024
 _STAGING: Final = "staging"
@@ -35,7 +36,7 @@ def open_foreign(path: Path) -> Iterator[BinaryIO]:
                 reason="not-a-file",
                 next_step="name the file itself",
             ) from error
-        raise StoreError(f"{path}: {error.strerror}", reason="file") from error
+        raise file_error(path, error) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise MalformedError(f"{path} is not a regular file", reason="not-a-file")
@@ -43,7 +44,7 @@ def open_foreign(path: Path) -> Iterator[BinaryIO]:
         try:
             yield file
         except OSError as error:
-            raise StoreError(f"{path}: {error.strerror}", reason="file") from error
+            raise file_error(path, error) from error
 
 
 def read_foreign(path: Path, max_bytes: int) -> bytes:
@@ -78,12 +79,12 @@ def staging_file(home: Path) -> Iterator[BinaryIO]:
         directory.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(directory, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StoreError(f"{directory}: {error.strerror}", reason="file") from error
+        raise file_error(directory, error) from error
     with os.fdopen(descriptor, "w+b") as file:
         try:
             yield file
         except OSError as error:
-            raise StoreError(f"{directory}: {error.strerror}", reason="file") from error
+            raise file_error(directory, error) from error
 
 
 @contextlib.contextmanager
@@ -112,7 +113,7 @@ def written_whole(path: Path, *, replace: bool = False) -> Iterator[BinaryIO]:
             os.close(descriptor)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise StoreError(f"{path}: {error.strerror}", reason="file") from error
+        raise file_error(path, error) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -1,8 +1,9 @@
-"""What the home stands on: network filesystems cannot hold it (SPEC.md section 3)."""
+"""What the home stands on, and who else may write there (SPEC.md section 3, THREATS.md T14)."""
 
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -39,4 +40,15 @@ def refuse_network_filesystem(home: Path) -> None:
             f"{home} is on a network filesystem ({kind}), where neither locks nor fsync hold",
             reason="network-filesystem",
             next_step="move the home to a local disk, or use --allow-network-fs at your own risk",
+        )
+
+
+def refuse_open_home(home: Path) -> None:
+    """Raise StoreError if others may put another database into `home`, for us to believe."""
+    mode = stat.S_IMODE(home.stat().st_mode)
+    if mode & 0o022:
+        raise StoreError(
+            f"{home} can be written to by others (mode {mode:04o})",
+            reason="permissions",
+            next_step=f"run: chmod go-w {home}; then see that what is in it is yours",
         )

@@ -14,7 +14,6 @@ that a copied home cannot either.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -26,13 +25,14 @@ from appliance.store.key_files import (
     read_last_record,
     swap_last_record,
 )
+from appliance.value import frozen
 
 _FIRST_LINE: Final = "attestor last-signed/1"
 _NONE: Final = "none"
 _MACHINE_ID: Final = Path("/etc/machine-id")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LastSigned:
     """What a private log signed last, and how to finish publishing it."""
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from appliance.errors import ConfigError, IncompleteError
 from appliance.store.database import Store
 from appliance.tlog.note_keys import VerifierKey, log_key, rekor_v1_key
+from appliance.value import frozen
 
 REKOR_V1: Final = 1
 REKOR_V2: Final = 2
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Log:
     """A log we know: an origin and the keys that may sign for it."""
 
@@ -23,9 +23,10 @@ class Log:
     origin: str
     api_version: int  # of Rekor: 1 or 2
     keys: tuple[VerifierKey, ...]
+    policy: bytes | None = None  # whose cosignatures its checkpoints must carry (tlog-policy)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Backend:
     """A place a log is reached at."""
 
@@ -151,8 +152,16 @@ def put_backend(
             reason="backend-exists",
             next_step=f"choose another ID, or 'attestor backend remove {name}' first",
         )
-    if mirror_of is not None and require_backend(store, mirror_of).name == name:
-        raise ConfigError(f"backend {name!r} cannot mirror itself", reason="mirror-of")
+    if mirror_of is not None:
+        primary = require_backend(store, mirror_of)
+        if primary.name == name or primary.log.id != log.id or primary.mirror_of is not None:
+            raise ConfigError(
+                f"backend {name!r} of {log.origin} cannot mirror {mirror_of!r} of"
+                f" {primary.log.origin}",
+                reason="mirror-of",
+                next_step="a mirror serves the same log as the backend it names, which is"
+                " another one and no mirror itself",
+            )
     store.execute(
         "INSERT INTO backend (name, log_id, base_url, read_url, enabled, mirror_of)"
         " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET base_url = excluded.base_url,"
@@ -189,15 +198,31 @@ def remove_backend(store: Store, name: str) -> bool:
     )
     if used:
         return False
-    store.execute("DELETE FROM log_key WHERE log_id = ?", [backend.log.id])
-    store.execute("DELETE FROM log WHERE id = ?", [backend.log.id])
+    for statement in _FORGET:
+        store.execute(statement, [backend.log.id])
     return True
+
+
+def put_policy(store: Store, log: Log, policy: bytes | None) -> None:
+    """Demand cosignatures on the checkpoints of a log, or no longer. In store.atomic()."""
+    store.execute("DELETE FROM log_policy WHERE log_id = ?", [log.id])
+    if policy is not None:
+        store.execute("INSERT INTO log_policy VALUES (?, ?)", [log.id, policy])
 
 
 _BACKENDS: Final = "SELECT backend.*, log.origin FROM backend JOIN log ON log.id = backend.log_id"
 
 
+_FORGET: Final = (
+    "DELETE FROM log_key WHERE log_id = ?",
+    "DELETE FROM log_policy WHERE log_id = ?",
+    "DELETE FROM last_sync WHERE log_id = ?",
+    "DELETE FROM log WHERE id = ?",
+)
+
+
 def _log(store: Store, row: sqlite3.Row) -> Log:
+    policy = store.row("SELECT policy FROM log_policy WHERE log_id = ?", [row["id"]])
     keys = store.rows("SELECT name, spki FROM log_key WHERE log_id = ? ORDER BY spki", [row["id"]])
     version = row["api_version"]
     return Log(
@@ -205,6 +230,7 @@ def _log(store: Store, row: sqlite3.Row) -> Log:
         row["origin"],
         version,
         tuple(verifier_key(version, key["name"], key["spki"]) for key in keys),
+        policy["policy"] if policy else None,
     )
 
 

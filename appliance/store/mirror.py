@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from appliance.errors import IncompleteError
-from appliance.store.checkpoints import Arrival, History
+from appliance.store.checkpoints import SYNCED, Arrival, History
 from appliance.store.database import Store
 from appliance.store.entry_frames import compress_bundle, decompress_bundle
 from appliance.store.logs import Log
+from appliance.store.sync_times import record_sync
 from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.entries import truncate_entry_bundle
 from appliance.tlog.merkle import HASH_BYTES, Hash
@@ -139,8 +140,7 @@ class Mirror:
         # Every blob is durable from here on, so rows may name them.
         with self.store.atomic():
             self._insert_rows(rows)
-            self.history.insert(checkpoint, arrival)
-            self._settle()
+            self._arrive(checkpoint, arrival)
 
     def add(self, tiles: Mapping[Tile, bytes], entry_bundles: Mapping[EntryBundle, bytes]) -> None:
         """Store tiles and entry bundles authenticated under an accepted checkpoint."""
@@ -153,8 +153,7 @@ class Mirror:
     def record_note(self, checkpoint: SignedCheckpoint, arrival: Arrival) -> None:
         """Keep one more note for a tree head proven to be a prefix of the accepted one."""
         with self.store.atomic():
-            self.history.insert(checkpoint, arrival)
-            self._settle()
+            self._arrive(checkpoint, arrival)
 
     def settle(self) -> None:
         """Recompute the mirror checkpoint, after tiles were removed. Inside store.atomic()."""
@@ -183,6 +182,12 @@ class Mirror:
         return True
 
     # --- inside
+
+    def _arrive(self, checkpoint: SignedCheckpoint, arrival: Arrival) -> None:
+        self.history.insert(checkpoint, arrival)
+        if arrival.source in SYNCED:
+            record_sync(self.store, self.log, arrival.seen_at)
+        self._settle()
 
     def _tile_row(self, tile: Tile) -> tuple[int, bytes] | None:
         row = self.store.row(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 
@@ -20,12 +19,13 @@ from appliance.store.logs import Log, require_log
 from appliance.store.mirror import Mirror
 from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.growth import Growth
+from appliance.value import frozen
 
 SIGNED_HERE: Final = "signed here"
 _SELECT: Final = "SELECT p.*, log.origin FROM private_log AS p JOIN log ON log.id = p.log_id"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PrivateLog:
     """A log of our own. Its key and its last-signed record go by its origin."""
 
@@ -34,7 +34,7 @@ class PrivateLog:
     created_at: int  # Unix seconds
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DurableGrowth:
     """New tiles and entry bundles that are on disk, as rows that may now name them."""
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from appliance.store.database import Store
 from appliance.tlog.note_keys import VerifierKey, parse_vkey
+from appliance.value import frozen
 
 EXPORTER = "exporter"
 RECEIPT = "receipt"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TransferredLog:
     """What one transfer bundle carried of one log."""
 
@@ -23,7 +23,7 @@ class TransferredLog:
     new_size: int | None  # and after
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Transfer:
     """One transfer bundle that left or arrived whole."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from hashlib import sha256
 
 from appliance.store.database import Store
+from appliance.value import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoredRoot:
     """One trusted_root.json, byte for byte, and how it came."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from appliance.errors import MalformedError, SignatureError
@@ -18,12 +17,13 @@ from appliance.tlog.merkle import TreeHead, as_hash
 from appliance.tlog.note import open_note
 from appliance.tlog.note_keys import VerifierKey
 from appliance.tlog.strict_base64 import decode_base64
+from appliance.value import frozen
 
 _MAX_SIZE_DIGITS: Final = 19  # of 2^63 - 1
 _FREEZE_START: Final = "Log frozen \N{EM DASH} "
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Checkpoint:
     """The parsed statement. str() gives the note text it was parsed from."""
 
@@ -45,7 +45,7 @@ class Checkpoint:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SignedCheckpoint:
     """A checkpoint that a key of its log signed."""
 

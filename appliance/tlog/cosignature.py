@@ -8,7 +8,6 @@ ML-DSA-44 (type 6) is not implemented here; such lines count as a stranger's.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from appliance.errors import MalformedError
 from appliance.tlog.checkpoint import SignedCheckpoint
@@ -21,9 +20,10 @@ from appliance.tlog.note_keys import (
     ed25519_key,
     parse_vkey,
 )
+from appliance.value import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Cosignature:
     """A verified statement: this was the largest consistent tree the witness had seen."""
 

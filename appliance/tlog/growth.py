@@ -7,7 +7,6 @@ the business of whoever operates the log.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from appliance.errors import ProofError
 from appliance.tlog.compact_range import CompactRange
@@ -16,9 +15,10 @@ from appliance.tlog.merkle import HASH_BYTES, Hash, TreeHead, leaf_hash, perfect
 from appliance.tlog.proof import perfect_nodes
 from appliance.tlog.tile import HEIGHT, WIDTH, EntryBundle, Tile, tile_at
 from appliance.tlog.tile_tree import TileTree
+from appliance.value import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Edge:
     """All that is needed of a tree to append to it. Nothing of it is trusted but the head."""
 
@@ -27,7 +27,7 @@ class Edge:
     entries: tuple[bytes, ...]  # those of its partial entry bundle, if it has one
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Growth:
     """What a tree has after it grew and had not before; wider tiles replace narrower ones."""
 

@@ -6,11 +6,11 @@ Nothing here knows about tiles, proofs or storage.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final, NewType
 
 from appliance.errors import MalformedError
+from appliance.value import frozen
 
 Hash = NewType("Hash", bytes)  # 32 bytes
 
@@ -74,7 +74,7 @@ def as_hash(raw: bytes) -> Hash:
     return Hash(raw)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TreeHead:
     """What a log commits to: how many leaves, and the root over them."""
 

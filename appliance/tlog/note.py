@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from appliance.errors import LimitError, MalformedError, SignatureError
@@ -24,6 +23,7 @@ from appliance.tlog.note_keys import (
     ed25519_key,
 )
 from appliance.tlog.strict_base64 import decode_base64
+from appliance.value import frozen
 
 MAX_NOTE_BYTES: Final = 256 * 1024
 MAX_SIGNATURES: Final = 100
@@ -31,7 +31,7 @@ _SIGNATURE_START: Final = "\N{EM DASH} "
 _SKEY_START: Final = "PRIVATE+KEY+"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NoteSignature:
     """One signature line, not yet verified."""
 
@@ -46,7 +46,7 @@ class NoteSignature:
         return f"{_SIGNATURE_START}{self.name} {encoded}\n"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Note:
     """A note that parsed. Nothing is verified."""
 
@@ -54,7 +54,7 @@ class Note:
     signatures: tuple[NoteSignature, ...]  # in order, repeated ones included
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OpenedNote:
     """A note that at least one known key signed."""
 
@@ -166,7 +166,7 @@ def add_signatures(text: str, signatures: Sequence[NoteSignature]) -> bytes:
     return (text + "\n" + "".join(one.line for one in signatures)).encode()
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen
 class SigningKey:
     """An Ed25519 key that signs notes. Never printed: its repr shows only the name."""
 

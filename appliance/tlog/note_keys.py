@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import enum
 from base64 import b64encode
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from appliance.errors import MalformedError
 from appliance.tlog.strict_base64 import decode_base64
+from appliance.value import frozen
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
@@ -41,7 +41,7 @@ _ORDER_8_Y: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F
 _LOW_ORDER_Y: Final = frozenset({0, 1, _PRIME - 1, _ORDER_8_Y, _PRIME - _ORDER_8_Y})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VerifierKey:
     """A key whose signature lines we believe. Make one with the functions of this module."""
 

@@ -7,13 +7,13 @@ reads only perfect nodes, through the caller's reader. Verifying trusts neither.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from appliance.errors import ProofError
 from appliance.tlog.merkle import HASH_BYTES, Hash, TreeHead, fold_peaks, node_hash
+from appliance.value import frozen
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@frozen(order=True)
 class NodeId:
     """A perfect node: the root over leaves [index << height, (index + 1) << height)."""
 
@@ -188,6 +188,6 @@ def _roots_from_consistency(
 
 
 def _check_hashes(proof: Sequence[Hash]) -> None:
-    for position, value in enumerate(proof):
-        if len(value) != HASH_BYTES:
-            raise ProofError(f"proof hash {position} has {len(value)} bytes, expected 32")
+    for position, one in enumerate(proof):
+        if len(one) != HASH_BYTES:
+            raise ProofError(f"proof hash {position} has {len(one)} bytes, expected 32")

@@ -6,10 +6,10 @@ Coordinates and arithmetic only: what the bytes must hash to is in tile_tree.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from appliance.errors import MalformedError
+from appliance.value import frozen
 
 HEIGHT: Final = 8  # tree levels in a tile
 WIDTH: Final = 1 << HEIGHT  # hashes in a full tile
@@ -17,7 +17,7 @@ MAX_LEVEL: Final = 63
 MAX_INDEX: Final = 2**63 // WIDTH  # the last level 0 tile of the largest tree is below
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@frozen(order=True)
 class Tile:
     """One tile of hashes: where it is and how much of it there is.
 
@@ -52,7 +52,7 @@ class Tile:
         return Tile(self.level, self.index)
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@frozen(order=True)
 class EntryBundle:
     """The entries under one level 0 tile.
 

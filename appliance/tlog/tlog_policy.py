@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Final
 
 from appliance.errors import LimitError, MalformedError
 from appliance.tlog.cosignature import parse_witness_vkey
 from appliance.tlog.note_keys import KeyType, VerifierKey, parse_vkey
+from appliance.value import frozen
 
 MAX_POLICY_BYTES: Final = 64 * 1024
 NO_QUORUM: Final = "none"
@@ -27,7 +27,7 @@ _FORBIDDEN: Final = re.compile(rb"[^\t\n\x20-\x7e\x80-\xff]")
 _THRESHOLD: Final = re.compile(r"[1-9][0-9]{0,4}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PolicyLog:
     """A log whose checkpoints count. Its key's name is its origin."""
 
@@ -35,7 +35,7 @@ class PolicyLog:
     url: str = ""  # what for is the application's affair
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Witness:
     """A witness, under the name the policy gives it."""
 
@@ -44,7 +44,7 @@ class Witness:
     url: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Group:
     """Witnesses that a checkpoint as soon as enough of its members do."""
 
@@ -53,7 +53,7 @@ class Group:
     members: tuple[str, ...]  # names of witnesses and groups
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TlogPolicy:
     """A policy that parsed. Every name in it is defined before it is used."""
 

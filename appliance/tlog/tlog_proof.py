@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from appliance.errors import LimitError, MalformedError
@@ -24,6 +23,7 @@ from appliance.tlog.note import MAX_NOTE_BYTES
 from appliance.tlog.note_keys import VerifierKey
 from appliance.tlog.proof import verify_inclusion
 from appliance.tlog.strict_base64 import decode_base64
+from appliance.value import frozen
 
 MAX_PROOF_HASHES: Final = 63  # the height of the largest tree
 MAX_EXTRA_BYTES: Final = 64 * 1024
@@ -31,7 +31,7 @@ MAX_TLOG_PROOF_BYTES: Final = MAX_NOTE_BYTES + 2 * MAX_EXTRA_BYTES
 _FIRST_LINE: Final = "c2sp.org/tlog-proof@v1"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TlogProof:
     """A proof that parsed. Nothing is verified, and `extra` never can be."""
 

@@ -1,0 +1,132 @@
+"""Start-up is a feature: what is imported, and what one verify costs in a fresh process."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.shared import shared
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = {
+    *("requests", "urllib3", "cryptography", "zstandard", "sqlite_utils", "yaml", "waitress"),
+    *("rfc3161_client", "tuf", "prometheus_client", "jinja2", "sqlite3", "concurrent", "asyncio"),
+}
+IDENTITY = (
+    "https://github.com/sigstore-conformance/extremely-dangerous-public-oidc-beacon/.github/"
+    "workflows/extremely-dangerous-oidc-beacon.yml@refs/heads/main"
+)
+KEYLESS = [
+    *("--certificate-identity", IDENTITY),
+    *("--certificate-oidc-issuer", "https://token.actions.githubusercontent.com"),
+]
+CASES = "corpus/sigstore-conformance/test/assets/bundle-verify"
+MAX_RATIO = 12.0  # of one verify to `python -c pass`, in the same run
+
+
+def environment() -> dict[str, str]:
+    """Our environment, with byte code cached as on any installation."""
+    kept = {name: one for name, one in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return kept | {"PYTHONPATH": str(ROOT)}
+
+
+def run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["sync", "--help"], ["verify", "--help"]])
+def test_only_click_is_imported_before_a_command_runs(arguments: list[str]) -> None:
+    code = (
+        "import sys; from appliance.cli.main import run\n"
+        f"run({arguments!r})\n"
+        "print('IMPORTED', *sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = run([sys.executable, "-c", code])
+    imported = set(done.stdout.rpartition("IMPORTED")[2].split())
+    assert "click" in imported, done.stderr
+    assert imported & HEAVY == set()
+
+
+def test_verify_imports_neither_network_nor_configuration_libraries(tmp_path: Path) -> None:
+    case = shared(f"{CASES}/managed-key-happy-path")
+    code = (
+        "import sys; from appliance.cli.main import run\n"
+        f"code = run({_verify(case, 'key', tmp_path)!r})\n"
+        "print('IMPORTED', code, *sorted({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = run([sys.executable, "-c", code])
+    code_word, *imported = done.stdout.rpartition("IMPORTED")[2].split()
+    assert code_word == "0", done.stderr
+    unwanted = {"requests", "urllib3", "sqlite_utils", "yaml", "waitress", "tuf", "ctypes", "ssl"}
+    assert set(imported) & unwanted == set()
+
+
+@pytest.mark.parametrize(
+    ("case", "kind"),
+    [
+        ("managed-key-happy-path", "key"),
+        ("happy-path-v0.3-new-mediaType", "keyless"),
+        ("rekor2-happy-path", "keyless"),
+    ],
+)
+def test_one_verify_is_at_most_twelve_times_an_empty_python(
+    case: str, kind: str, tmp_path: Path
+) -> None:
+    command = [
+        *(sys.executable, "-m", "appliance.cli.main"),
+        *_verify(shared(f"{CASES}/{case}"), kind, tmp_path),
+    ]
+    warm = run(command)
+    assert warm.returncode == 0, warm.stdout + warm.stderr
+    ours, empty = [], []
+    for _ in range(9):
+        empty.append(_seconds([sys.executable, "-c", "pass"]))
+        ours.append(_seconds(command))
+    ratio = min(statistics.median(ours) / statistics.median(empty), min(ours) / min(empty))
+    assert ratio <= MAX_RATIO, f"{case}: {ratio:.1f}x of python -c pass"
+
+
+def test_a_large_artifact_needs_no_more_memory_than_a_small_one(tmp_path: Path) -> None:
+    case = shared(f"{CASES}/managed-key-happy-path")
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(1024 * 1024 * 1024)  # a hole: reading it is hashing a gibibyte of zeros
+    code = (
+        "import resource, sys; from appliance.cli.main import run\n"
+        "code = run(sys.argv[1:])\n"
+        "print('PEAK', code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    peaks = []
+    for artifact, expected in ((shared(f"{CASES}/a.txt"), "0"), (large, "3")):
+        arguments = _verify(case, "key", tmp_path)
+        arguments[arguments.index("verify") + 1] = str(artifact)
+        done = run([sys.executable, "-c", code, *arguments])
+        code_word, peak = done.stdout.rpartition("PEAK")[2].split()
+        assert code_word == expected, done.stdout + done.stderr
+        peaks.append(int(peak))  # KiB
+    assert peaks[1] - peaks[0] < 4096, peaks
+
+
+def _verify(case: Path, kind: str, directory: Path) -> list[str]:
+    root = case / "trusted_root.json"
+    if not root.exists():
+        root = shared("corpus/root-signing/trusted_root.json")
+    signer = ["--key", str(case / "key.pub")] if kind == "key" else KEYLESS
+    return [
+        *("--home", str(directory / "home"), "verify", str(shared(f"{CASES}/a.txt"))),
+        *("--bundle", str(case / "bundle.sigstore.json"), "--trusted-root", str(root)),
+        *signer,
+    ]
+
+
+def _seconds(command: Sequence[str]) -> float:
+    started = time.perf_counter()
+    subprocess.run(command, capture_output=True, check=True, env=environment())
+    return time.perf_counter() - started
