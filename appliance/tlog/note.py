@@ -77,8 +77,8 @@ def parse_note(raw: bytes) -> Note:
         raise MalformedError(f"note is not UTF-8 at byte {error.start}") from error
     if _holds_control_character(whole):
         raise MalformedError("note holds a control character")
-    text, separator, block = whole.rpartition("\n\n")
-    if not separator or not text or not block.endswith("\n"):
+    text, _, block = whole.rpartition("\n\n")
+    if not text or not block.endswith("\n"):
         raise MalformedError("note is not text, an empty line and signature lines")
     lines = block.removesuffix("\n").split("\n")
     if len(lines) > MAX_SIGNATURES:
