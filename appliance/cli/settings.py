@@ -110,10 +110,12 @@ class Settings:
         return self._stored.get(key, DEFAULTS[key])
 
     def _seconds(self, key: str) -> float | None:
+        text = self._value(key)
+        if text is None:
+            return None
         from appliance.config.durations import parse_duration
 
-        text = self._value(key)
-        return None if text is None else float(parse_duration(text))
+        return float(parse_duration(text))
 
 
 def read_settings_of(store: Store) -> Settings:
@@ -125,11 +127,11 @@ def read_settings_of(store: Store) -> Settings:
 
 def seconds_option(text: str | None, option: str, default: float | None) -> float:
     """Parse a duration given as an option; `default` (None: 0) if it was not given."""
+    if text is None:
+        return default or 0.0
     from appliance.config.durations import parse_duration
     from appliance.errors import ConfigError
 
-    if text is None:
-        return default or 0.0
     try:
         return float(parse_duration(text))
     except ConfigError as error:
