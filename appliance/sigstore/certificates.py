@@ -7,10 +7,11 @@ leaf is never part of a path.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from appliance.errors import MalformedError, SignatureError
 from appliance.sigstore.trusted_root import Authority
@@ -21,16 +22,26 @@ if TYPE_CHECKING:
     from cryptography.x509.extensions import BasicConstraints, Extensions, KeyUsage
     from cryptography.x509.verification import Policy, PolicyBuilder
 
+# What `cryptography` and rfc3161-client raise for DER that is none: a string type they do
+# not know is a KeyError.
+BROKEN_DER: Final = (ValueError, KeyError, TypeError)
+
 
 def load_certificate(der: bytes, what: str) -> Certificate:
     """Load a certificate; raises MalformedError (bad-certificate) if it is none."""
     from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.utils import CryptographyDeprecationWarning
     from cryptography.x509 import load_der_x509_certificate
 
     try:
-        certificate = load_der_x509_certificate(der)
-        certificate.public_key()  # decoded lazily; better here than in the middle of a check
-    except (ValueError, UnsupportedAlgorithm) as error:
+        # What only draws a warning, such as a negative serial number, RFC 5280 forbids.
+        with warnings.catch_warnings(action="error", category=CryptographyDeprecationWarning):
+            certificate = load_der_x509_certificate(der)
+            # Decoded lazily: ask for every part now, where a broken one is expected.
+            certificate.public_key()
+            _ = (certificate.issuer, certificate.subject, certificate.version)
+            _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+    except (*BROKEN_DER, UnsupportedAlgorithm, CryptographyDeprecationWarning) as error:
         raise MalformedError(
             f"{what}: not a certificate: {error}", reason="bad-certificate"
         ) from error
@@ -52,7 +63,7 @@ def extensions_of(certificate: Certificate, what: str) -> Extensions:
 
     try:
         return certificate.extensions
-    except (ValueError, DuplicateExtension, UnsupportedGeneralNameType) as error:
+    except (*BROKEN_DER, DuplicateExtension, UnsupportedGeneralNameType) as error:
         raise MalformedError(
             f"{what}: broken extensions: {error}", reason="bad-certificate"
         ) from error

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from appliance.errors import MalformedError, SignatureError
 from appliance.sigstore.certificates import (
+    BROKEN_DER,
     extensions_of,
     load_certificate,
     load_chain,
@@ -91,8 +92,9 @@ def _decode(raw: bytes) -> TimeStampResponse:
         # Decoded lazily: ask for every part now, where a broken one is expected.
         if response.status == _GRANTED:
             _ = (response.tst_info.gen_time, response.tst_info.message_imprint.message)
-            _ = (response.signed_data.signer_infos, response.signed_data.certificates)
-    except ValueError as error:
+            _ = response.signed_data.certificates
+            _ = [(one.issuer, one.serial_number) for one in response.signed_data.signer_infos]
+    except BROKEN_DER as error:
         raise MalformedError(
             f"timestamp: not an RFC 3161 response: {error}", reason="bad-stamp-form"
         ) from error
