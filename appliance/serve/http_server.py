@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import resource
+import socket
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +27,7 @@ REQUEST_SECONDS: Final = 20  # from the first byte of a request to its last
 MAX_HEADER_BYTES: Final = 32 * 1024
 STOP_SECONDS: Final = 30  # for requests in work when we are told to stop
 _CLEANUP_SECONDS: Final = 2
+_BACKLOG: Final = 1024
 _SPARE_FILES: Final = 128  # for the store, temporary buffers and the like
 _LOOP_SECONDS: Final = 1.0
 
@@ -40,13 +42,16 @@ class HttpServer:
         self._sockets: dict[int, Any] = {}
         self._stopping = threading.Event()
         try:
-            self._server = _create(application, host, port, max_body_bytes, self._sockets)
-        except (OSError, ValueError) as error:
+            # Before waitress, which would leave threads and sockets behind if this fails.
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            listening = socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        except OSError as error:
             raise ConfigError(
                 f"cannot listen on {host}:{port}: {error}",
                 reason="bind",
                 next_step="choose another address with --bind HOST:PORT",
             ) from error
+        self._server = _create(application, listening, max_body_bytes, self._sockets)
         self.host = str(self._server.effective_host)
         self.port = int(self._server.effective_port)
 
@@ -77,7 +82,10 @@ class HttpServer:
 
 
 def _create(
-    application: WSGIApplication, host: str, port: int, max_body_bytes: int, sockets: dict[int, Any]
+    application: WSGIApplication,
+    listening: socket.socket,
+    max_body_bytes: int,
+    sockets: dict[int, Any],
 ) -> Any:
     from waitress.server import create_server  # type: ignore[import-untyped]
 
@@ -86,8 +94,7 @@ def _create(
     server = create_server(
         application,
         map=sockets,
-        host=host,
-        port=port,
+        sockets=[listening],
         threads=THREADS,
         ident=None,
         connection_limit=_connection_limit(),
@@ -99,9 +106,6 @@ def _create(
         log_socket_errors=False,
         clear_untrusted_proxy_headers=True,
     )
-    if not hasattr(server, "effective_host"):
-        server.close()
-        raise ValueError("it names several addresses; give one")
     server.channel_class = channel_class()
     server.maintenance = lambda now: _close_slow(server, now)
     return server
