@@ -96,6 +96,8 @@ def test_an_rsa_id_hashes_name_label_and_spki() -> None:
     assert log_key("testkey", der).log_id == sha256(label + der).digest()
     assert rekor_v1_key("testkey", der).log_id == sha256(der).digest()
     assert log_key("testkey", der).spki == der
+    encoded = b64encode(b"\xff" + der).decode()
+    assert log_key("testkey", der).vkey == f"testkey+adf42d0b+{encoded}"
 
 
 def test_a_rekor_v1_id_hashes_the_spki_whatever_the_key() -> None:
