@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from appliance.config.keys import Item, ItemList, JsonValue, Key, Setting, TextList
 from appliance.config.own_files import OWN_FILES, own_file
-from appliance.config.schema import ALIASES, IGNORED, SETTINGS, keys_below, nearest
+from appliance.config.schema import ALIASES, IGNORED, ROOT, SETTINGS, keys_below, nearest
 from appliance.config.strict_yaml import Mapping, Node, Sequence, located
 from appliance.config.yaml_scalars import Scalar
 from appliance.errors import ConfigError
@@ -30,7 +30,7 @@ class Reader:
         if isinstance(node, Scalar) and node.value is None:
             return
         if not isinstance(node, Mapping):
-            raise self._error(node.line, f"{prefix}: expected keys below it")
+            raise self._error(node.line, f"{prefix or ROOT}: expected keys below it")
         known = keys_below(prefix)
         for key, child in node.entries.items():
             line = node.key_lines[key]
