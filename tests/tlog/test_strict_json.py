@@ -1,128 +1,109 @@
-"""JSON with one reading: what Python lets through, and what is refused before it costs anything."""
+"""JSON with one reading."""
 
 from __future__ import annotations
 
 import json
-import time
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.errors import LimitError, MalformedError
+from appliance.errors import ApplianceError, LimitError, MalformedError
 from appliance.tlog.strict_json import MAX_DEPTH, MAX_VALUES, parse_json
 
-SCALARS = (
+JSON = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers(-(2**70), 2**70)
+    | st.integers()
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(codec="utf-8"))
-)
-VALUES = st.recursive(
-    SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text("ab\u00e9", max_size=3), inner)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
 )
 
 
-@given(VALUES, st.booleans())
-def test_what_was_written_parses(value: object, ascii_only: bool) -> None:
-    raw = json.dumps(value, ensure_ascii=ascii_only).encode()
-    assert parse_json(raw) == value
-    assert parse_json(b" \t\r\n" + raw + b"\n") == value
+@given(JSON, st.booleans())
+def test_what_python_formats_parses_back(value: Any, ascii_only: bool) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_only)
+    assert parse_json(f" \t\r\n{text}\n".encode()) == value
 
 
 @given(
-    st.binary(max_size=200) | st.text('{}[]",:\\ud8-+.eE019 truefalsn', max_size=60).map(str.encode)
+    st.binary(max_size=60)
+    | st.text(alphabet='[]{}":,0159.eE+-\\udDaA tnf', max_size=40).map(str.encode)
 )
-def test_any_bytes_are_json_or_a_typed_error(raw: bytes) -> None:
-    for trailing in (False, True):
-        try:
-            value = parse_json(raw, trailing=trailing)
-        except (MalformedError, LimitError):
-            continue
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()  # it can be written again
+def test_anything_else_is_a_typed_error(raw: bytes) -> None:
+    try:
+        parse_json(raw)
+    except (MalformedError, LimitError) as error:
+        assert error.reason in ("malformed", "limit")
 
 
-BAD_JSON = {
-    "nothing": (b"", "not JSON: Expecting value"),
-    "space": (b" \n", "not JSON: Expecting value"),
-    "a key twice": (b'{"a":1,"b":2,"a":3}', "key 'a' appears twice in one object"),
-    "a later key twice": (b'{"b":1,"a":2,"a":3}', "key 'a' appears twice in one object"),
-    "a key twice inside": (b'[{"k":{"b":1,"b":1}}]', "key 'b' appears twice in one object"),
-    "a key twice in two spellings": (b'{"a":1,"\\u0061":1}', "key 'a' appears twice in one object"),
-    "NaN": (b"[NaN]", "NaN is no JSON value"),
-    "Infinity": (b"Infinity", "Infinity is no JSON value"),
-    "minus Infinity": (b"-Infinity", "-Infinity is no JSON value"),
-    "a float beyond all floats": (b"1e999", "1e999 is no finite number"),
-    "half a surrogate pair": (b'"\\ud800"', "half of a surrogate pair"),
-    "half a surrogate pair in a key": (b'{"\\uDfff":1}', "half of a surrogate pair"),
-    "UTF-16": ('{"a":1}'.encode("utf-16"), "not UTF-8 at byte 0"),
-    "a surrogate in UTF-8": (b'"\xed\xa0\x80"', "not UTF-8 at byte 1"),
-    "a byte order mark": (b"\xef\xbb\xbf{}", "not JSON"),
-    "a no-break space": (b"\xc2\xa0{}", "not JSON"),
-    "two values": (b"{} {}", "not JSON: extra data at character 2"),
-    "a NUL at the end": (b"{}\0", "not JSON: extra data at character 2"),
-    "a trailing comma": (b"[1,]", "not JSON"),
-    "single quotes": (b"{'a':1}", "not JSON"),
-    "a control character": (b'"a\nb"', "not JSON"),
-    "a leading zero": (b"01", "not JSON: extra data"),
-    "a comment": (b"{}//", "not JSON: extra data"),
-    "cut": (b'{"a":', "not JSON"),
-    "an integer of 10,000 digits": (b"9" * 10_000, "not JSON"),
+MALFORMED: dict[str, bytes] = {
+    "nothing": b"",
+    "white space only": b" \n",
+    "a byte order mark": b"\xef\xbb\xbf{}",
+    "UTF-16": "{}".encode("utf-16"),
+    "not UTF-8": b'"\xff"',
+    "a repeated key": b'{"a":1,"b":2,"a":1}',
+    "a repeated key, spelled differently": b'{"a":1,"\\u0061":2}',
+    "a repeated key, nested": b'[{"x":{"a":1,"a":1}}]',
+    "NaN": b"NaN",
+    "infinity": b"[-Infinity]",
+    "a number beyond floats": b"1e999",
+    "half a surrogate pair": b'"\\ud800"',
+    "half a surrogate pair in a key": b'{"\\uD800x":1}',
+    "a control character": b'"\n"',
+    "a comment": b"{} // x",
+    "two values": b"{} {}",
+    "single quotes": b"{'a':1}",
+    "a trailing comma": b"[1,]",
+    "a leading zero": b"01",
+    "a plus": b"+1",
+    "full-width digits": "\uff11".encode(),
+    "an endless number": b"9" * 5000,
+    "another kind of space": "\u00a01".encode(),
 }
 
 
-@pytest.mark.parametrize("name", BAD_JSON)
-def test_what_is_not_json_with_one_reading_is_malformed(name: str) -> None:
-    raw, message = BAD_JSON[name]
-    with pytest.raises(MalformedError) as caught:
-        parse_json(raw, "the request")
-    assert caught.value.message.startswith("the request: ")
-    assert message in caught.value.message
+@pytest.mark.parametrize("name", list(MALFORMED))
+def test_what_has_two_readings_or_none_is_malformed(name: str) -> None:
+    with pytest.raises(MalformedError, match=r"^thing: not "):
+        parse_json(MALFORMED[name], "thing")
 
 
-def test_a_whole_surrogate_pair_is_one_character() -> None:
-    assert parse_json(b'"\\ud83c\\udf32"') == "\U0001f332"
+def test_a_surrogate_pair_and_an_escaped_backslash_are_text() -> None:
+    assert parse_json(b'"\\ud83d\\ude00"') == "\U0001f600"
+    assert parse_json(b'"\\\\ud800"') == "\\ud800"
 
 
-def test_what_follows_may_be_ignored_and_is_then_not_judged() -> None:
-    assert parse_json(b'{"a":1} and "\\ud800"', trailing=True) == {"a": 1}
-    with pytest.raises(MalformedError):
-        parse_json(b"and {}", trailing=True)
+def test_what_follows_the_first_value_may_be_ignored() -> None:
+    assert parse_json(b' {"a":1} garbage', trailing=True) == {"a": 1}
 
 
-def test_more_bytes_than_allowed_are_not_read() -> None:
-    assert parse_json(b'"1234"', max_bytes=6) == "1234"
-    with pytest.raises(LimitError, match="JSON: expected at most 5 bytes, got 6"):
-        parse_json(b'"1234"', max_bytes=5)
+def test_a_repeated_key_is_named() -> None:
+    with pytest.raises(MalformedError, match="'b' appears twice"):
+        parse_json(b'{"a":1,"b":2,"b":3}')
 
 
-@pytest.mark.parametrize(("start", "end"), [(b"[", b"]"), (b'{"k":', b"}")])
-def test_the_deepest_nesting_allowed_parses_and_one_more_does_not(start: bytes, end: bytes) -> None:
-    assert parse_json(start * MAX_DEPTH + b"1" + end * MAX_DEPTH)
-    with pytest.raises(LimitError, match="nested deeper than 64"):
-        parse_json(start * (MAX_DEPTH + 1) + b"1" + end * (MAX_DEPTH + 1))
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'])
+def test_depth_is_bounded_exactly(opening: bytes) -> None:
+    closing = b"]" if opening == b"[" else b"}"
+    parse_json(opening * MAX_DEPTH + b"1" + closing * MAX_DEPTH)
+    for depth in (MAX_DEPTH + 1, 990, 100_000):
+        with pytest.raises(LimitError, match="nested deeper"):
+            parse_json(opening * depth + b"1" + closing * depth)
 
 
-@pytest.mark.parametrize("start", [b"[", b'{"k":', b'[{"k":'])
-def test_a_hundred_thousand_levels_are_refused_at_once(start: bytes) -> None:
-    began = time.perf_counter()
-    with pytest.raises((LimitError, MalformedError)):
-        parse_json(start * 100_000)
-    assert time.perf_counter() - began < 1
+def test_size_and_number_of_values_are_bounded() -> None:
+    with pytest.raises(LimitError, match="at most 5 bytes, got 6"):
+        parse_json(b"[1, 2]", max_bytes=5)
+    with pytest.raises(LimitError, match="values"):
+        parse_json(b"[" + b"1," * MAX_VALUES + b"1]")
 
 
-def test_too_many_values_are_refused_before_they_are_made() -> None:
-    assert len(parse_json(b"[" + b"0," * (MAX_VALUES - 1) + b"0]")) == MAX_VALUES
-    with pytest.raises(LimitError, match="expected at most 250000 values"):
-        parse_json(b"[" + b"0," * MAX_VALUES + b"0]")
-
-
-def test_a_long_key_is_cut_in_the_message() -> None:
-    key = b'"' + b"k" * 10_000 + b'":1'
-    with pytest.raises(MalformedError) as caught:
-        parse_json(b"{" + key + b"," + key + b"}")
-    assert len(caught.value.message) < 200
-    with pytest.raises(MalformedError) as caught:
-        parse_json(b"1" + b"0" * 4000 + b".0")
-    assert len(caught.value.message) < 200
+def test_every_failure_is_ours() -> None:
+    for raw in MALFORMED.values():
+        with pytest.raises(ApplianceError):
+            parse_json(raw)
