@@ -25,6 +25,8 @@ MAX_ENTRY_FILE_BYTES = 16 * 1024 * 1024
 @click.option("--index", "entry_index", type=click.IntRange(0), help="Entry to prove included.")
 @click.option("--from-size", type=click.IntRange(0), help="Prove this older tree a prefix.")
 @click.option("--tree-size", type=click.IntRange(0), help="Under this accepted checkpoint.")
+@click.option("--bundle", type=FILE, help="Prove the entry of this Sigstore bundle.")
+@click.option("--upgrade", type=FILE, help="Write --bundle here, with today's proof.")
 @click.option("--output", type=FILE, help="Write the proof here as well (.tlog-proof).")
 @common_options
 @pass_app
@@ -34,6 +36,8 @@ def prove(
     entry_index: int | None,
     from_size: int | None,
     tree_size: int | None,
+    bundle: Path | None,
+    upgrade: Path | None,
     output: Path | None,
 ) -> Result:
     """Prove an entry included, or an older tree a prefix, from local tiles.
@@ -44,16 +48,26 @@ def prove(
     Example:
         attestor prove --origin log.example --index 1234 --output app.tlog-proof
         attestor prove --origin log.example --from-size 1000
+        attestor prove --origin log.example --bundle app.sigstore.json --upgrade new.sigstore.json
     """
     from appliance.jobs.prove import prove_consistency, prove_inclusion
-    from appliance.store.files import written_whole
+    from appliance.jobs.upgrade import upgrade_bundle
+    from appliance.store.files import read_foreign, written_whole
     from appliance.store.logs import require_log
     from appliance.store.mirror import Mirror
 
-    if (entry_index is None) == (from_size is None):
-        raise click.UsageError("exactly one of --index and --from-size is needed")
+    if sum(one is not None for one in (entry_index, from_size, bundle)) != 1:
+        raise click.UsageError("exactly one of --index, --bundle and --from-size is needed")
+    if upgrade is not None and bundle is None:
+        raise click.UsageError("--upgrade needs --bundle")
     with app.reading() as store:
         mirror = Mirror(store, require_log(store, origin))
+        if bundle is not None:
+            raw = read_foreign(bundle, MAX_ENTRY_FILE_BYTES)
+            upgraded, fresh = upgrade_bundle(mirror, raw)
+            if upgrade is not None:
+                return _upgraded(origin, upgrade, upgraded, fresh.tree_size)
+            entry_index = fresh.entry_index
         if entry_index is None:
             old, new, hashes = prove_consistency(mirror, from_size or 0, tree_size)
             data = {
@@ -79,6 +93,15 @@ def prove(
         "output": str(output) if output else None,
     }
     return Result(data, f"wrote {output}" if output else text.removesuffix("\n"))
+
+
+def _upgraded(origin: str, path: Path, data: bytes, tree_size: int) -> Result:
+    from appliance.store.files import written_whole
+
+    with written_whole(path) as file:
+        file.write(data)
+    found = {"origin": origin, "output": str(path), "treeSize": tree_size}
+    return Result(found, f"wrote {path}, proven in the tree of {tree_size:,}")
 
 
 @click.group()
