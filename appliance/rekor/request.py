@@ -25,6 +25,7 @@ from appliance.rekor.signing_algorithms import (
     verify_digest_signature,
 )
 from appliance.rekor.verifier_material import VerifierMaterial
+from appliance.rekor.x509_certificate import load_certificate
 from appliance.tlog.note_keys import load_spki
 from appliance.tlog.strict_json import parse_json
 from appliance.value import frozen
@@ -156,13 +157,7 @@ def load_material_key(material: VerifierMaterial) -> PublicKeyTypes:
     """Load the public key of a key or certificate; raises MalformedError if there is none."""
     if not material.is_certificate:
         return load_spki(material.der)
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.x509 import load_der_x509_certificate
-
-    try:
-        return load_der_x509_certificate(material.der).public_key()
-    except (ValueError, UnsupportedAlgorithm) as error:
-        raise MalformedError(f"not a certificate (DER): {material.der[:24].hex()}") from error
+    return load_certificate(material.der, "request: x509Certificate").public_key()
 
 
 def _base64(raw: bytes) -> str:

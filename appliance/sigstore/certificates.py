@@ -7,13 +7,13 @@ leaf is never part of a path.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from appliance.errors import MalformedError, SignatureError
+from appliance.rekor.x509_certificate import BROKEN_DER, load_certificate
 from appliance.sigstore.trusted_root import Authority
 from appliance.sigstore.validity import Window, format_time
 
@@ -21,31 +21,6 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate
     from cryptography.x509.extensions import BasicConstraints, Extensions, KeyUsage
     from cryptography.x509.verification import Policy, PolicyBuilder
-
-# What `cryptography` and rfc3161-client raise for DER that is none: a string type they do
-# not know is a KeyError.
-BROKEN_DER: Final = (ValueError, KeyError, TypeError)
-
-
-def load_certificate(der: bytes, what: str) -> Certificate:
-    """Load a certificate; raises MalformedError (bad-certificate) if it is none."""
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.utils import CryptographyDeprecationWarning
-    from cryptography.x509 import load_der_x509_certificate
-
-    try:
-        # What only draws a warning, such as a negative serial number, RFC 5280 forbids.
-        with warnings.catch_warnings(action="error", category=CryptographyDeprecationWarning):
-            certificate = load_der_x509_certificate(der)
-            # Decoded lazily: ask for every part now, where a broken one is expected.
-            certificate.public_key()
-            _ = (certificate.issuer, certificate.subject, certificate.version)
-            _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
-    except (*BROKEN_DER, UnsupportedAlgorithm, CryptographyDeprecationWarning) as error:
-        raise MalformedError(
-            f"{what}: not a certificate: {error}", reason="bad-certificate"
-        ) from error
-    return certificate
 
 
 @lru_cache(maxsize=64)

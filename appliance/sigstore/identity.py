@@ -179,20 +179,22 @@ def _read_identities(names: Iterable[GeneralName]) -> Iterable[str]:
 
 def _utf8_string(der: bytes, what: str) -> str:
     """Decode a DER UTF8String that fills `der` exactly."""
-    header, content = der[:2], der[2:]
-    if len(header) == 2 and header[1] > 0x80:
-        length_bytes = header[1] - 0x80
-        length, content = int.from_bytes(content[:length_bytes]), content[length_bytes:]
-        minimal = length >= 0x80 and length >> (8 * (length_bytes - 1))
-    else:
-        length = header[1] if len(header) == 2 else -1
-        minimal = True
-    if not minimal or header[0] != _UTF8_STRING or length != len(content):
-        raise MalformedError(
-            f"signer's certificate: {what}: not a DER UTF8String: {der[:40].hex()}",
-            reason="bad-certificate",
-        )
-    return _utf8(content, what)
+    for header_bytes in (2, 3, 4, 5):
+        content = der[header_bytes:]
+        if _der_header(len(content)) + content == der:
+            return _utf8(content, what)
+    raise MalformedError(
+        f"signer's certificate: {what}: not a DER UTF8String: {der[:40].hex()}",
+        reason="bad-certificate",
+    )
+
+
+def _der_header(length: int) -> bytes:
+    """Encode tag and length of a UTF8String: DER knows one way."""
+    if length < 0x80:
+        return bytes((_UTF8_STRING, length))
+    encoded = length.to_bytes((length.bit_length() + 7) // 8)
+    return bytes((_UTF8_STRING, 0x80 | len(encoded))) + encoded
 
 
 def _utf8(raw: bytes, what: str) -> str:

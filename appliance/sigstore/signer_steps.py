@@ -7,8 +7,9 @@ from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from appliance.errors import IncompleteError, SignatureError
+from appliance.rekor.x509_certificate import load_certificate
 from appliance.sigstore.case import NO_ROOT, Case
-from appliance.sigstore.certificates import check_leaf, load_certificate, verify_path
+from appliance.sigstore.certificates import check_leaf, verify_path
 from appliance.sigstore.dsse import DsseEnvelope
 from appliance.sigstore.identity import (
     CertificateIdentity,

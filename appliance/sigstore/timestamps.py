@@ -16,10 +16,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 from appliance.errors import MalformedError, SignatureError
+from appliance.rekor.x509_certificate import BROKEN_DER, load_certificate
 from appliance.sigstore.certificates import (
-    BROKEN_DER,
     extensions_of,
-    load_certificate,
     load_chain,
     valid_at,
 )

@@ -207,7 +207,7 @@ def test_a_request_is_checked_as_a_log_checks_it() -> None:
         (
             changed(verifier=VerifierMaterial(key.der, is_certificate=True)),
             MalformedError,
-            "malformed",
+            "bad-certificate",
         ),
         *(
             (changed(verifier=key_with(details)), SignatureError, "key-details")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from appliance.errors import ApplianceError, MalformedError, VerificationError
-from appliance.sigstore.certificates import load_certificate
+from appliance.rekor.x509_certificate import load_certificate
 from appliance.sigstore.digests import ArtifactDigests
 from appliance.sigstore.dsse import DsseEnvelope, parse_statement
 from appliance.sigstore.identity import CertificateIdentity, read_names

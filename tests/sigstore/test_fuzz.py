@@ -14,11 +14,14 @@ import time
 from base64 import b64decode
 from collections.abc import Callable
 from datetime import timedelta
+from hashlib import sha256
 from typing import Any, Final
 
 import pytest
 
 from appliance.errors import ApplianceError, IncompleteError, RefusedError, VerificationError
+from appliance.rekor.entry import HashedRekord, parse_entry
+from appliance.rekor.request import build_request, parse_request, verify_request
 from appliance.sigstore.dsse import DsseEnvelope
 from appliance.sigstore.sigstore_bundle import (
     MessageSignature,
@@ -31,12 +34,20 @@ from appliance.sigstore.verification import judge_bundle
 from appliance.tlog.checkpoint import open_checkpoint
 from appliance.value import replaced
 from tests.pki.authorities import NOON
-from tests.pki.bundles import EXPECTED, Instance, digests
+from tests.pki.bundles import ARTIFACT, EXPECTED, Instance, digests
 
 RUNS: Final = int(os.environ.get("ATTESTOR_FUZZ_RUNS", "20000"))
 SEED: Final = 20260101
 SECONDS_EACH: Final = 1.0
-TARGETS: Final = ("keyless-v2", "keyless-v1", "attestation", "trusted root", "note", "stamp")
+TARGETS: Final = (
+    "keyless-v2",
+    "keyless-v1",
+    "attestation",
+    "trusted root",
+    "note",
+    "stamp",
+    "request",
+)
 TYPED: Final = (VerificationError, RefusedError, IncompleteError)
 
 MADE = Instance()
@@ -151,6 +162,11 @@ class Target:
                 "checkpoint"
             ]["envelope"].encode()
             self.opened = self._open(self.raw)
+        elif which == "request":
+            signed = MADE.sign_artifact()
+            digest = sha256(ARTIFACT).digest()
+            request = build_request(digest, signed.signature, signed.der, is_certificate=True)
+            self.raw = request.json
         elif which == "stamp":
             authority = MADE.timestamp_authority
             self.raw = authority.stamp(b"signature", embedded=list(authority.chain))
@@ -169,6 +185,10 @@ class Target:
             judge_bundle(self.bundle, digests(), EXPECTED, root)
         elif self.which == "note":
             assert self._open(raw) == self.opened
+        elif self.which == "request":
+            request = parse_request(raw)
+            verify_request(request)
+            assert isinstance(parse_entry(request.canonical_body), HashedRekord)
         elif self.which == "stamp":
             stamp = verify_stamp(raw, b"signature", self.root.timestamp_authorities)
             assert stamp.time == NOON + timedelta(minutes=1)

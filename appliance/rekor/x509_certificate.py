@@ -1,0 +1,45 @@
+"""Loading a foreign X.509 certificate: whole, or a typed error.
+
+`cryptography` decodes lazily and raises late, in several ways. A private log has to load
+whatever is posted to it, and a verifier whatever a bundle holds.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Final
+
+from appliance.errors import MalformedError
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+# What `cryptography` and rfc3161-client raise for DER that is none: a string type they do
+# not know is a KeyError.
+BROKEN_DER: Final = (ValueError, KeyError, TypeError)
+
+
+def load_certificate(der: bytes, what: str) -> Certificate:
+    """Load a certificate; raises MalformedError (bad-certificate) if it is none."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.utils import CryptographyDeprecationWarning
+    from cryptography.x509 import InvalidVersion, load_der_x509_certificate
+
+    try:
+        # What only draws a warning, such as a negative serial number, RFC 5280 forbids.
+        with warnings.catch_warnings(action="error", category=CryptographyDeprecationWarning):
+            certificate = load_der_x509_certificate(der)
+            # Decoded lazily: ask for every part now, where a broken one is expected.
+            certificate.public_key()
+            _ = (certificate.issuer, certificate.subject, certificate.version)
+            _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+    except (
+        *BROKEN_DER,
+        UnsupportedAlgorithm,
+        InvalidVersion,
+        CryptographyDeprecationWarning,
+    ) as error:
+        raise MalformedError(
+            f"{what}: not a certificate: {error}", reason="bad-certificate"
+        ) from error
+    return certificate
