@@ -140,6 +140,7 @@ COMMANDS.update(
         "import": "import_:import_",
         "exporters": "exporters:exporters",
         "trust": "trust:trust",
+        "verdicts": "verdicts:verdicts",
         "log": "log:log",
         "key": "key:key",
         "config": "config:config",

@@ -12,6 +12,7 @@ import click
 from appliance.cli.app import App, pass_app
 from appliance.cli.output import Result, common_options, stream_json_lines
 from appliance.cli.verdict_text import verdict_data, verdict_text
+from appliance.cli.verify_inputs import artifacts_and_bundles, digests_of, expected_signer
 from appliance.value import frozen
 
 if TYPE_CHECKING:
@@ -20,15 +21,12 @@ if TYPE_CHECKING:
     from appliance.jobs.verify import Demands, Verdict
     from appliance.sigstore.digests import ArtifactDigests
     from appliance.sigstore.identity import ExpectedSigner
-    from appliance.sigstore.sigstore_bundle import SigstoreBundle
     from appliance.sigstore.trusted_root import LogKey, TrustedRoot
     from appliance.store.database import Store
     from appliance.store.trust import StoredRoot
 
 FILE = click.Path(path_type=Path, dir_okay=False)
-MAX_KEY_BYTES = 64 * 1024
-MAX_LIST_BYTES = 64 * 1024 * 1024
-BUNDLE_SUFFIXES = (".sigstore.json", ".sigstore", ".bundle")
+MAX_BUNDLE_FILE_BYTES = 16 * 1024 * 1024
 
 
 @frozen
@@ -44,6 +42,16 @@ class _Site:
     demands: Demands
 
 
+@frozen
+class _Judged:
+    """One question and its answer."""
+
+    artifact: str
+    digests: ArtifactDigests
+    bundle: bytes
+    verdict: Verdict
+
+
 @click.command()
 @click.argument("artifacts", nargs=-1, metavar="ARTIFACT|sha256:HEX...")
 @click.option("--bundle", "bundles", type=FILE, multiple=True, help="Sigstore bundle, in order.")
@@ -56,6 +64,7 @@ class _Site:
 @click.option("--trusted-root", type=FILE, help="Instead of the one from 'trust import'.")
 @click.option("--require-mirror", is_flag=True, help="No answer unless our mirror covers it.")
 @click.option("--max-age", metavar="DURATION", help="Refuse on an older view of the log.")
+@click.option("--record", is_flag=True, help="Remember the verdicts: 'attestor verdicts'.")
 @click.option("--jsonl", is_flag=True, help="Print one JSON object a line for each artifact.")
 @common_options
 @pass_app
@@ -72,6 +81,7 @@ def verify(
     trusted_root: Path | None,
     require_mirror: bool,
     max_age: str | None,
+    record: bool,
     jsonl: bool,
 ) -> Result:
     """Verify artifacts against their Sigstore bundles and our own copy of the log.
@@ -87,15 +97,16 @@ def verify(
     """
     from appliance.errors import ApplianceError
 
-    expected = _expected(
+    expected = expected_signer(
         certificate_identity,
         certificate_identity_regexp,
         certificate_oidc_issuer,
         certificate_oidc_issuer_regexp,
         key,
     )
-    pairs = _pairs(artifacts, bundles, from_file)
+    pairs = artifacts_and_bundles(artifacts, bundles, from_file)
     errors: list[ApplianceError] = []
+    recorded: list[_Judged] = []
     texts: list[str] = []
     data: list[dict[str, Any]] = []
     warnings: list[str] = []
@@ -104,13 +115,14 @@ def verify(
         for artifact, bundle in pairs:
             failure: ApplianceError | None
             try:
-                verdict = _judge(site, artifact, bundle)
+                judged = _judge(site, artifact, bundle)
             except ApplianceError as error:
                 one: dict[str, Any] = {"artifact": artifact, "bundle": str(bundle), "ok": False}
                 one["reason"], one["message"] = error.reason, error.message
                 text, failure = "", error
             else:
-                age = _root_age(app, site)
+                verdict, age = judged.verdict, _root_age(app, site)
+                recorded.append(judged)
                 one = {"artifact": artifact, "bundle": str(bundle)}
                 one |= verdict_data(verdict, site.stored_root, age)
                 text = verdict_text(artifact, verdict, site.stored_root, age)
@@ -122,60 +134,10 @@ def verify(
                 stream_json_lines(one)
             data.append(one)
             texts.append(text)
+    if record:
+        warnings.extend(_record(app, expected, recorded))
     text = "" if jsonl else "\n".join(filter(None, texts))
     return Result({"artifacts": data}, text, tuple(warnings), tuple(errors))
-
-
-def _expected(
-    identity: str, identity_regexp: str, issuer: str, issuer_regexp: str, key: Path | None
-) -> ExpectedSigner:
-    from appliance.sigstore.identity import CertificateIdentity, ManagedKey
-    from appliance.store.files import read_foreign
-    from appliance.tlog.note_keys import load_public_key_file
-
-    keyless = identity or identity_regexp or issuer or issuer_regexp
-    if key is not None and keyless:
-        raise click.UsageError("--key and --certificate-… exclude each other")
-    if key is not None:
-        return ManagedKey(load_public_key_file(read_foreign(key, MAX_KEY_BYTES)))
-    if not keyless:
-        raise click.UsageError(
-            "who should have signed it? give --key FILE, or --certificate-identity and "
-            "--certificate-oidc-issuer"
-        )
-    return CertificateIdentity(identity, issuer, identity_regexp, issuer_regexp)
-
-
-def _pairs(
-    artifacts: tuple[str, ...], bundles: tuple[Path, ...], from_file: Path | None
-) -> list[tuple[str, Path]]:
-    from appliance.errors import MalformedError
-    from appliance.store.files import read_foreign
-
-    pairs = []
-    if bundles and len(bundles) != len(artifacts):
-        raise click.UsageError(f"{len(artifacts)} artifacts, but {len(bundles)} bundles")
-    for number, artifact in enumerate(artifacts):
-        pairs.append((artifact, bundles[number] if bundles else _beside(artifact)))
-    if from_file is not None:
-        text = read_foreign(from_file, MAX_LIST_BYTES).decode("utf-8", "surrogateescape")
-        for number, line in enumerate(text.split("\n"), 1):
-            artifact, tab, bundle = line.partition("\t")
-            if line and not tab:
-                raise MalformedError(f"{from_file}:{number}: expected ARTIFACT <tab> BUNDLE")
-            if line:
-                pairs.append((artifact, Path(bundle)))
-    if not pairs:
-        raise click.UsageError("name an artifact, or --from-file")
-    return pairs
-
-
-def _beside(artifact: str) -> Path:
-    for suffix in BUNDLE_SUFFIXES:
-        candidate = Path(artifact + suffix)
-        if candidate.is_file():
-            return candidate
-    raise click.UsageError(f"{artifact} has no Sigstore bundle beside it: give --bundle")
 
 
 @contextlib.contextmanager
@@ -220,30 +182,48 @@ def _open_site(
         )
 
 
-def _judge(site: _Site, artifact: str, bundle_path: Path) -> Verdict:
+def _judge(site: _Site, artifact: str, bundle_path: Path) -> _Judged:
     from appliance.jobs.verify import verify_artifact
     from appliance.sigstore.sigstore_bundle import parse_sigstore_bundle
     from appliance.store.files import read_foreign
 
-    bundle = parse_sigstore_bundle(read_foreign(bundle_path, 16 * 1024 * 1024))
-    digests = _digests(artifact, bundle)
-    return verify_artifact(
+    raw = read_foreign(bundle_path, MAX_BUNDLE_FILE_BYTES)
+    bundle = parse_sigstore_bundle(raw)
+    digests = digests_of(artifact, bundle)
+    verdict = verify_artifact(
         site.store, bundle, digests, site.expected, site.root, site.log_keys, site.demands
     )
+    return _Judged(artifact, digests, raw, verdict)
 
 
-def _digests(artifact: str, bundle: SigstoreBundle) -> ArtifactDigests:
-    from appliance.sigstore.digests import (
-        ArtifactDigests,
-        digests_needed,
-        parse_digest_argument,
-    )
-    from appliance.store.files import hash_file
+def _record(app: App, expected: ExpectedSigner, judged: list[_Judged]) -> Iterator[str]:
+    """Remember verdicts; the answers stand whether or not that succeeds."""
+    from appliance.cli.exit_codes import exit_code
+    from appliance.errors import ApplianceError
+    from appliance.jobs.recheck import describe_signer
+    from appliance.store.verdicts import RecordedVerdict, record_verdict
 
-    given = parse_digest_argument(artifact)
-    if given is not None and not Path(artifact).exists():
-        return given
-    return ArtifactDigests(hash_file(Path(artifact), digests_needed(bundle)))
+    try:
+        with app.writing() as store:
+            for one in judged:
+                error = one.verdict.error
+                record_verdict(
+                    store,
+                    RecordedVerdict(
+                        id=0,
+                        at=app.now(),
+                        artifact=one.artifact,
+                        digests=dict(one.digests.by_algorithm),
+                        bundle=one.bundle,
+                        expected=describe_signer(expected),
+                        root_digest=one.verdict.verification.trust_root_digest,
+                        code=exit_code(error) if error else 0,
+                        reason=error.reason if error else "",
+                        coverage=one.verdict.own_view.coverage.value,
+                    ),
+                )
+    except ApplianceError as error:
+        yield f"the verdicts could not be recorded: {error.message}"
 
 
 def _root_age(app: App, site: _Site) -> int | None:

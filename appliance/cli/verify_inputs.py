@@ -1,0 +1,86 @@
+"""What verify is asked about: artifacts, their Sigstore bundles, and who should have signed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from appliance.sigstore.digests import ArtifactDigests
+    from appliance.sigstore.identity import ExpectedSigner
+    from appliance.sigstore.sigstore_bundle import SigstoreBundle
+
+MAX_KEY_BYTES: Final = 64 * 1024
+MAX_LIST_BYTES: Final = 64 * 1024 * 1024
+BUNDLE_SUFFIXES: Final = (".sigstore.json", ".sigstore", ".bundle")
+
+
+def expected_signer(
+    identity: str, identity_regexp: str, issuer: str, issuer_regexp: str, key: Path | None
+) -> ExpectedSigner:
+    """Return who should have signed; raises UsageError unless exactly one way is given."""
+    from appliance.sigstore.identity import CertificateIdentity, ManagedKey
+    from appliance.store.files import read_foreign
+    from appliance.tlog.note_keys import load_public_key_file
+
+    keyless = identity or identity_regexp or issuer or issuer_regexp
+    if key is not None and keyless:
+        raise click.UsageError("--key and --certificate-… exclude each other")
+    if key is not None:
+        return ManagedKey(load_public_key_file(read_foreign(key, MAX_KEY_BYTES)))
+    if not keyless:
+        raise click.UsageError(
+            "who should have signed it? give --key FILE, or --certificate-identity and "
+            "--certificate-oidc-issuer"
+        )
+    return CertificateIdentity(identity, issuer, identity_regexp, issuer_regexp)
+
+
+def artifacts_and_bundles(
+    artifacts: tuple[str, ...], bundles: tuple[Path, ...], from_file: Path | None
+) -> list[tuple[str, Path]]:
+    """Return what to verify; raises UsageError if a bundle is missing, MalformedError for LIST."""
+    from appliance.errors import MalformedError
+    from appliance.store.files import read_foreign
+
+    pairs = []
+    if bundles and len(bundles) != len(artifacts):
+        raise click.UsageError(f"{len(artifacts)} artifacts, but {len(bundles)} bundles")
+    for number, artifact in enumerate(artifacts):
+        pairs.append((artifact, bundles[number] if bundles else _beside(artifact)))
+    if from_file is not None:
+        text = read_foreign(from_file, MAX_LIST_BYTES).decode("utf-8", "surrogateescape")
+        for number, line in enumerate(text.split("\n"), 1):
+            artifact, tab, bundle = line.partition("\t")
+            if line and not tab:
+                raise MalformedError(f"{from_file}:{number}: expected ARTIFACT <tab> BUNDLE")
+            if line:
+                pairs.append((artifact, Path(bundle)))
+    if not pairs:
+        raise click.UsageError("name an artifact, or --from-file")
+    return pairs
+
+
+def _beside(artifact: str) -> Path:
+    for suffix in BUNDLE_SUFFIXES:
+        candidate = Path(artifact + suffix)
+        if candidate.is_file():
+            return candidate
+    raise click.UsageError(f"{artifact} has no Sigstore bundle beside it: give --bundle")
+
+
+def digests_of(artifact: str, bundle: SigstoreBundle) -> ArtifactDigests:
+    """Hash an artifact once with all its bundle needs, or take the digest it was given as."""
+    from appliance.sigstore.digests import (
+        ArtifactDigests,
+        digests_needed,
+        parse_digest_argument,
+    )
+    from appliance.store.files import hash_file
+
+    given = parse_digest_argument(artifact)
+    if given is not None and not Path(artifact).exists():
+        return given
+    return ArtifactDigests(hash_file(Path(artifact), digests_needed(bundle)))

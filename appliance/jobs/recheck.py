@@ -1,0 +1,65 @@
+"""Judge recorded verdicts again: when a new trusted root or an alert arrives."""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from typing import Any
+
+from appliance.errors import ApplianceError, MalformedError
+from appliance.jobs.verify import Demands, Verdict, verify_artifact
+from appliance.sigstore.digests import ArtifactDigests
+from appliance.sigstore.identity import CertificateIdentity, ExpectedSigner, ManagedKey
+from appliance.sigstore.sigstore_bundle import parse_sigstore_bundle
+from appliance.sigstore.trusted_root import LogKey, TrustedRoot
+from appliance.store.database import Store
+from appliance.store.verdicts import RecordedVerdict
+
+
+def describe_signer(expected: ExpectedSigner) -> dict[str, Any]:
+    """Return an expected signer as JSON that read_signer reads."""
+    if isinstance(expected, ManagedKey):
+        return {"key": b64encode(expected.spki).decode()}
+    described = {
+        "identity": expected.identity,
+        "issuer": expected.issuer,
+        "identityRegexp": expected.identity_regexp,
+        "issuerRegexp": expected.issuer_regexp,
+        "claims": dict(expected.claims),
+    }
+    return {name: one for name, one in described.items() if one}
+
+
+def read_signer(described: dict[str, Any]) -> ExpectedSigner:
+    """Read what describe_signer wrote; raises MalformedError."""
+    if "key" in described:
+        return ManagedKey(b64decode(described["key"]))
+    try:
+        return CertificateIdentity(
+            identity=described.get("identity", ""),
+            issuer=described.get("issuer", ""),
+            identity_regexp=described.get("identityRegexp", ""),
+            issuer_regexp=described.get("issuerRegexp", ""),
+            claims=described.get("claims", {}),
+        )
+    except ApplianceError as error:
+        raise MalformedError(f"recorded signer: {error.message}") from error
+
+
+def judge_again(
+    store: Store,
+    recorded: RecordedVerdict,
+    trusted_root: TrustedRoot | None,
+    log_keys: Sequence[LogKey],
+    demands: Demands,
+) -> Verdict:
+    """Judge a recorded question with today's root, keys and mirror."""
+    return verify_artifact(
+        store,
+        parse_sigstore_bundle(recorded.bundle),
+        ArtifactDigests(recorded.digests),
+        read_signer(recorded.expected),
+        trusted_root,
+        log_keys,
+        demands,
+    )
