@@ -102,6 +102,8 @@ def shuffled(raw: bytes, chance: random.Random) -> bytes:
     value = json.loads(raw)
     for _ in range(chance.choice((1, 1, 2))):
         places = nodes(value)
+        if not places:
+            break
         container, key = chance.choice(places)
         kind = chance.randrange(5)
         if kind == 0:
