@@ -104,7 +104,7 @@ class TileTree:
         One read for the edge, then one a level. Raises what `read`, `add_edge` and
         `add` raise, and IncompleteError for a tile that `read` leaves out.
         """
-        if self.head.tree_size and not all(map(self.has, self.edge)):
+        if not all(map(self.has, self.edge)):
             self.add_edge(_read_all(self.edge, read))
         wanted = {one for tile in tiles for one in self.parents(tile) if not self.has(one)}
         for level in sorted({tile.level for tile in wanted}, reverse=True):

@@ -132,13 +132,13 @@ def test_a_damaged_input_is_read_in_its_one_spelling_or_is_a_typed_error(name: s
     parsed = 0
     for _ in range(INPUTS):
         raw = mutated(seeds, chance)
-        began = time.perf_counter()
+        began = time.process_time()
         try:
             assert spell(raw) == raw
             parsed += 1
         except (MalformedError, LimitError) as error:
             assert len(error.message) < 2000
-        assert time.perf_counter() - began < LONGEST_SECONDS, raw[:200]
+        assert time.process_time() - began < LONGEST_SECONDS, raw[:200]
     assert parsed < INPUTS
 
 

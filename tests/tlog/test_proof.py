@@ -126,7 +126,7 @@ def test_all_consistency_proofs_of_small_trees_are_the_rfcs() -> None:
             verify_consistency(head(old_size), new, proof)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_larger_proofs_are_the_rfcs(data: st.DataObject) -> None:
     size = data.draw(st.integers(1, 1500))
