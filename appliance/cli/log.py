@@ -79,6 +79,7 @@ def status(app: App) -> Result:
             described = _describe(store, private)
             try:
                 state = standing(store, private).value
+                state = "frozen" if described["frozen"] else state
             except ApplianceError as error:
                 error.message = f"{private.name}: {error.message}"
                 errors.append(error)
@@ -91,14 +92,16 @@ def status(app: App) -> Result:
 
 @log.command("recover")
 @click.option("--log", "name", metavar="NAME", help="Which log, if there are several.")
-@click.option("--only-copy", is_flag=True, help="Every other copy of this home is gone for ever.")
+@click.option("--only-copy", is_flag=True, help="The old home is gone, and logged nothing since.")
 @common_options
 @pass_app
 def recover(app: App, name: str | None, only_copy: bool) -> Result:
     """Finish what an interrupted run signed, or go on in a home that was moved.
 
     Every command does the former by itself. Two homes that sign for one log make a fork,
-    so after a move say with --only-copy that the old home will never run again.
+    and so does a backup older than what was logged last. So after a move say with
+    --only-copy that the old home will never run again, and logged nothing since this copy
+    was made; if you are not sure, start a new log.
 
     \b
     Example:
@@ -117,6 +120,29 @@ def recover(app: App, name: str | None, only_copy: bool) -> Result:
             sequence.recover(store, private, key, app.now())
         data = _describe(store, private)
     return Result(data, f"{private.name}: {data['treeSize']:,} entries, ready")
+
+
+@log.command("freeze")
+@click.argument("name")
+@common_options
+@pass_app
+def freeze(app: App, name: str) -> Result:
+    """Close the log NAME for ever: no entry is logged after this, reading goes on.
+
+    The last checkpoint is signed once more with a line that says so, for its mirrors.
+
+    \b
+    Example:
+        attestor log freeze build
+    """
+    from appliance.jobs.private_log import freeze_log
+    from appliance.store.private_logs import require_private_log
+
+    with app.writing() as store:
+        private = require_private_log(store, name)
+        frozen = freeze_log(store, private, app.now()).checkpoint.frozen
+        data = _describe(store, private)
+    return Result(data, f"{private.log.origin}: frozen at {data['treeSize']:,} since {frozen}")
 
 
 @log.command("trusted-root")
@@ -179,16 +205,22 @@ def _document(member: str, document: bytes, output: Path | None) -> Result:
 def _describe(store: Store, private: PrivateLog) -> dict[str, Any]:
     from base64 import b64encode
 
-    from appliance.store.checkpoints import History
+    from appliance.serve.reads import newest_note
+    from appliance.store.mirror import Mirror
+    from appliance.tlog.checkpoint import open_checkpoint
 
-    published = History(store, private.log).mirror_checkpoint()
+    mirror = Mirror(store, private.log)
+    published = mirror.history.mirror_checkpoint()
+    note = newest_note(mirror, published.head.tree_size if published else 0)
     key = private.log.keys[0]
+    checkpoint = open_checkpoint(note, private.log.keys, private.log.origin).checkpoint
     return {
         "name": private.name,
         "origin": private.log.origin,
-        "treeSize": published.head.tree_size if published else 0,
-        "rootHash": published.head.root_hash.hex() if published else None,
-        "checkpoint": published.note.decode() if published else None,
+        "treeSize": checkpoint.head.tree_size,
+        "rootHash": checkpoint.head.root_hash.hex(),
+        "checkpoint": note.decode(),
+        "frozen": checkpoint.frozen or None,
         "vkey": key.vkey,
         "logId": b64encode(key.log_id).decode(),
         "created": utc(private.created_at),

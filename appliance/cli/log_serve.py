@@ -38,6 +38,7 @@ def serve(app: App, bind: str, name: str | None) -> NoReturn:
     Example:
         attestor log serve --bind 127.0.0.1:3000
     """
+    from appliance.errors import RefusedError
     from appliance.jobs.sequence import recover, sequence
     from appliance.rekor.request import MAX_REQUEST_BYTES
     from appliance.serve.batches import Batches
@@ -66,6 +67,8 @@ def serve(app: App, bind: str, name: str | None) -> NoReturn:
             yield Mirror(store, private.log)
 
     def on_failure(error: Exception) -> bool:
+        if isinstance(error, RefusedError):
+            return True  # a frozen log is still read
         passing = is_passing(error)
         _complain(error)
         if not passing:

@@ -1,4 +1,4 @@
-"""Create a private log, and take one over after its home was moved.
+"""Create a private log, take one over after its home was moved, freeze it.
 
 Creating can die anywhere and be run again: the record of what was signed comes first, the
 key second, the database last, and nobody hears of the log before.
@@ -7,6 +7,7 @@ key second, the database last, and nobody hears of the log before.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Final
 
 from appliance.errors import ConfigError, DivergenceError
@@ -69,7 +70,7 @@ def create_log(
 
 
 def take_over(store: Store, private: PrivateLog, now: int) -> SignedCheckpoint:
-    """Go on with a log in this home, which the caller says is its only copy.
+    """Go on with a log in this home, which the caller says is its only and newest copy.
 
     The caller holds the lock. Raises DivergenceError if the record is missing or does not
     fit the database: then there is, or was, another copy that signed more.
@@ -84,6 +85,39 @@ def take_over(store: Store, private: PrivateLog, now: int) -> SignedCheckpoint:
         # If we die here, the record is ours; that it fits the database is checked below,
         # and before every batch.
     return recover(store, private, key, now)
+
+
+def freeze_log(store: Store, private: PrivateLog, now: int) -> SignedCheckpoint:
+    """Sign the last checkpoint again, with the line that says there will be no other.
+
+    The caller holds the lock. Nothing is ever logged after it; freezing again does
+    nothing. Raises as `recover` does.
+    """
+    origin = private.log.origin
+    key = load_signing_key(store.home, origin)
+    last_checkpoint = recover(store, private, key, now)
+    if last_checkpoint.checkpoint.frozen:
+        return last_checkpoint
+    last = read_last_signed(store.home, origin)
+    if last is None:
+        raise LookupError("a record that was just read is not there")
+    head = last_checkpoint.head
+    frozen = Checkpoint(origin, head, (freeze_line(now),))
+    note = sign_note(str(frozen), [key])
+    new = LastSigned(last.place, head.tree_size, None, note)
+    swap_last_signed(store.home, origin, expected=last, new=new)
+    # If we die here, it is frozen: whoever runs next publishes the note.
+    return recover(store, private, key, now)
+
+
+def freeze_line(now: int) -> str:
+    """Return the extension line of a log frozen at `now`, Unix seconds, as Rekor's tool writes it.
+
+    >>> freeze_line(1767225600).partition(" ")[2]
+    'frozen — Thu Jan  1 00:00:00 UTC 2026'
+    """
+    at = datetime.fromtimestamp(now, UTC)
+    return f"Log frozen \N{EM DASH} {at:%a %b} {at.day:2} {at:%H:%M:%S} UTC {at.year}"
 
 
 def _check_names(store: Store, name: str, origin: str) -> None:

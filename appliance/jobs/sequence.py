@@ -19,14 +19,20 @@ import enum
 from collections.abc import Sequence
 from typing import Final
 
-from appliance.errors import ConfigError, DivergenceError
-from appliance.store.checkpoints import History
+from appliance.errors import ConfigError, DivergenceError, RefusedError
+from appliance.store.checkpoints import Arrival, History
 from appliance.store.database import Store
 from appliance.store.entry_frames import compress_bundle, decompress_bundle
 from appliance.store.evidence import keep_evidence
 from appliance.store.last_signed import LastSigned, place_of, read_last_signed, swap_last_signed
 from appliance.store.mirror import Mirror
-from appliance.store.private_logs import PrivateLog, logged_index, publish, put_growth
+from appliance.store.private_logs import (
+    SIGNED_HERE,
+    PrivateLog,
+    logged_index,
+    publish,
+    put_growth,
+)
 from appliance.tlog.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint
 from appliance.tlog.entries import format_entry_bundle, parse_entry_bundle
 from appliance.tlog.growth import Edge, Growth, grow
@@ -38,6 +44,7 @@ from appliance.value import frozen
 
 RESTORED: Final = "restored-store"
 COPIED: Final = "copied-home"
+FROZEN: Final = "frozen"
 MAX_BATCH: Final = WIDTH  # entries: a batch is staged as one entry bundle
 _NEVER_AGAIN: Final = (
     "nothing will be signed here again; if another home runs this log, use that one; if not,"
@@ -84,12 +91,18 @@ def sequence(
     """Log `bodies`, at most 256, each once. The caller holds the home's lock.
 
     When this returns, every one is covered by a published checkpoint. Raises
-    DivergenceError (reason restored-store or copied-home) if this store must not sign, and
-    StoreError if the disk is full or fails: then the batch is published whole by the next
-    run, or not at all.
+    DivergenceError (reason restored-store or copied-home) if this store must not sign,
+    RefusedError (reason frozen) if the log is closed, and StoreError if the disk is full
+    or fails: then the batch is published whole by the next run, or not at all.
     """
     mirror = Mirror(store, private.log)
     now_at = _recovered(mirror, private, key, now)
+    if bodies and now_at.checkpoint.checkpoint.frozen:
+        raise RefusedError(
+            f"{private.log.origin} is frozen since {now_at.checkpoint.checkpoint.frozen}",
+            reason=FROZEN,
+            next_step="log to the one that came after it",
+        )
     first = now_at.edge.head.tree_size
     new: dict[bytes, int] = {}
     placed = []
@@ -141,8 +154,9 @@ def _compare(
             f"{origin} was last signed for in another place than {store.home}: this is a copy"
             " or a restored backup, and two homes that sign make a fork",
             reason=COPIED,
-            next_step="go on in the old home; if it is gone for ever, take over with"
-            f" 'attestor log recover --log {private.name} --only-copy'",
+            next_step="go on in the old home; if it is gone for ever and logged nothing since this"
+            f" copy was made: attestor log recover --log {private.name} --only-copy; if it did,"
+            " start a new log under another origin",
         )
     signed = open_checkpoint(last.note, private.log.keys, origin)
     accepted = History(store, private.log).accepted()
@@ -167,6 +181,9 @@ def _recovered(mirror: Mirror, private: PrivateLog, key: SigningKey, now: int) -
     try:
         stands, last, signed, head = _compare(store, private)
         if stands is Standing.PUBLISHED:
+            if signed.checkpoint.frozen:
+                # The same head again, so nothing had to be staged: just its note.
+                mirror.record_note(signed, Arrival("private", SIGNED_HERE, now))
             return _Position(_edge(mirror, head), last, signed)
         # Signed, not published: the staged batch is all that is missing.
         staged = store.blobs.get(last.staged or b"")

@@ -14,7 +14,14 @@ from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Final
 
-from appliance.errors import ApplianceError, LimitError, LockedError, MalformedError, StoreError
+from appliance.errors import (
+    ApplianceError,
+    LimitError,
+    LockedError,
+    MalformedError,
+    RefusedError,
+    StoreError,
+)
 from appliance.jobs.logged_entry import logged_entry
 from appliance.rekor.request import MAX_REQUEST_BYTES, parse_request, verify_request
 from appliance.serve.answers import (
@@ -44,6 +51,7 @@ _INVALID_TYPE: Final = "invalid type, must be hashedrekord"
 _INVALID_REQUEST: Final = "invalid hashedrekord request"
 _TOO_LARGE: Final = "http: request body too large"
 _TRY_AGAIN: Final = "the log cannot be used now; try again"
+_FROZEN: Final = b"This log has been frozen, please switch to the latest log.\n"
 _NOT_INTEGRATED: Final = "failed to integrate entry"
 
 
@@ -109,6 +117,8 @@ class PrivateLogService:
     def _log(self, body: bytes) -> Answer:
         try:
             published = self._batches.log(body, ANSWER_SECONDS)
+        except RefusedError:
+            return Answer(405, _FROZEN, "text/plain; charset=utf-8")
         except (StoreError, LockedError):
             return error_answer(UNAVAILABLE, _TRY_AGAIN)  # what is wrong is the operator's to know
         except (ApplianceError, TimeoutError):

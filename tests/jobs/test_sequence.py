@@ -16,17 +16,19 @@ from appliance.errors import (
     ConfigError,
     DivergenceError,
     IncompleteError,
+    RefusedError,
     StoreError,
     VerificationError,
 )
 from appliance.jobs.logged_entry import logged_entry
-from appliance.jobs.private_log import create_log, take_over
+from appliance.jobs.private_log import create_log, freeze_log, take_over
 from appliance.jobs.sequence import Placed, Standing, recover, standing
 from appliance.rekor.request import parse_request, verify_request
 from appliance.store.database import create_store
 from appliance.store.failures import is_passing
 from appliance.store.key_files import create_signing_key, load_signing_key
 from appliance.store.last_signed import parse_last_signed, read_last_signed, staged_blobs
+from appliance.store.mirror import Mirror
 from appliance.store.private_logs import require_private_log
 from tests.jobs.faults import Faults, PowerCutError, injected
 from tests.jobs.private_homes import (
@@ -466,3 +468,50 @@ def test_names_that_cannot_be_had(home: Path, name: str, origin: str, reason: st
         f"{ORIGIN}.key",
         f"{ORIGIN}.last",
     ]
+
+
+# Freezing a log.
+
+
+def test_a_frozen_log_signs_the_published_vector_and_nothing_after_it(home: Path) -> None:
+    vector = vectors()["private_log_first_entry"]
+    seed = bytes.fromhex("6b99f145931665e2ff6e99805e1560bf077cb4ae5b5d933795cc15046dd4ba1c")
+    make_home(home, origin=vector["origin"], seed=seed)
+    log_bodies(home, [vector["canonical_body"].encode()])
+    for _ in range(2):
+        with writing(home) as store:
+            private = require_private_log(store, None)
+            frozen = freeze_log(store, private, 1767225600)
+            assert Mirror(store, private.log).history.notes(1)[1:] == [frozen.note]
+        assert frozen.note.decode() == vector["checkpoint_size_1_frozen"]
+        assert frozen.checkpoint.frozen == "Thu Jan  1 00:00:00 UTC 2026"
+    for bodies in ([b"one more"], [vector["canonical_body"].encode()]):
+        with pytest.raises(RefusedError) as refused:
+            log_bodies(home, bodies)
+        assert refused.value.reason == "frozen"
+    assert check_home(home) == (vector["canonical_body"].encode(),)
+
+
+@pytest.mark.parametrize("n_entries", [0, 3])
+def test_freezing_can_be_cut_anywhere_and_run_again(n_entries: int) -> None:
+    with home_in_memory() as home:
+        make_home(home)
+        with injected(Faults()) as counted, writing(home) as store:
+            freeze_log(store, require_private_log(store, None), NOW)
+        total = len(counted.calls)
+    for fail_at in range(1, total + 1):
+        for after in (False, True):
+            with home_in_memory() as home:
+                make_home(home)
+                log_bodies(home, OLD[:n_entries])
+                with (
+                    pytest.raises(PowerCutError),
+                    injected(Faults(fail_at, after=after)),
+                    writing(home) as store,
+                ):
+                    freeze_log(store, require_private_log(store, None), NOW)
+                with writing(home) as store:
+                    private = require_private_log(store, None)
+                    frozen = freeze_log(store, private, NOW)
+                    assert frozen.note in Mirror(store, private.log).history.notes(n_entries)
+                assert check_home(home) == tuple(OLD[:n_entries])

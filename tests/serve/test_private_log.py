@@ -16,13 +16,15 @@ from appliance.fetch.http import HttpClient, HttpSettings
 from appliance.fetch.rekor_v2 import RekorV2Log
 from appliance.jobs.absorb import Wanted
 from appliance.jobs.audit import audit
+from appliance.jobs.private_log import freeze_log
 from appliance.jobs.sync import sync
 from appliance.store.database import create_store
 from appliance.store.lock import writer_lock
 from appliance.store.logs import add_log, put_backend, require_backend
 from appliance.store.mirror import Mirror
+from appliance.store.private_logs import require_private_log
 from appliance.tlog.note import SigningKey
-from tests.jobs.private_homes import NOW, ORIGIN, SEED, check_home, log_bodies, make_home
+from tests.jobs.private_homes import NOW, ORIGIN, SEED, check_home, log_bodies, make_home, writing
 from tests.serve.running_log import ENTRIES, RunningLog, running_log, verified_index
 from tests.serve.signed_requests import signed_request
 from tests.shared import vectors
@@ -222,3 +224,21 @@ def test_a_signal_ends_it_cleanly(tmp_path: Path, number: signal.Signals, code: 
     assert log.post(signed_request(b"before the end"))[0] == 201
     assert log.stop(number) == (code, "")
     assert len(check_home(tmp_path / "home")) == 1
+
+
+def test_a_log_frozen_while_it_is_served_is_read_on(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    make_home(home)
+    with running_log(home) as log:
+        assert log.post(signed_request(b"the last"))[0] == 201
+        with writing(home) as store:
+            note = freeze_log(store, require_private_log(store, None), NOW).note
+        for _ in range(2):
+            status, headers, said = log.ask("POST", ENTRIES, signed_request(b"too late"))
+            assert status == 405
+            assert headers["Content-Type"] == "text/plain; charset=utf-8"
+            assert said == b"This log has been frozen, please switch to the latest log.\n"
+        assert log.ask("GET", "/api/v2/checkpoint")[2] == note
+        assert log.ask("GET", "/healthz")[0] == 200
+    with running_log(home) as log:
+        assert log.ask("POST", ENTRIES, signed_request(b"too late"))[0] == 405
