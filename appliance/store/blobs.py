@@ -148,7 +148,7 @@ class Blobs:
     def _sync(self, paths: list[Path]) -> None:
         if not paths:
             return
-        if len(paths) > MAX_FSYNCED and _sync_filesystem(self.root):
+        if len(paths) > MAX_FSYNCED and sync_filesystem(self.root):
             return
         for path in paths:
             descriptor = os.open(path, os.O_RDONLY)
@@ -205,7 +205,7 @@ def _sync_directory(directory: Path) -> None:
         os.close(descriptor)
 
 
-def _sync_filesystem(directory: Path) -> bool:
+def sync_filesystem(directory: Path) -> bool:
     """Flush the filesystem of `directory`; False where the C library cannot."""
     import ctypes
 

@@ -15,6 +15,8 @@ from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.merkle import Hash, TreeHead
 from appliance.value import frozen
 
+SYNCED: Final = frozenset({"direct", "mirror", "import"})  # sources that bring us up to date
+
 
 @frozen
 class AcceptedCheckpoint:

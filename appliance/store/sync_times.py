@@ -20,8 +20,7 @@ _NEWEST: Final = (
 def record_sync(store: Store, log: Log, at: int) -> None:
     """Record that a checkpoint of a log arrived; a clock set back records nothing older."""
     store.execute(
-        "INSERT INTO last_sync VALUES (?, ?)"
-        " ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
+        "INSERT INTO last_sync VALUES (?, ?) ON CONFLICT DO UPDATE SET at = max(at, excluded.at)",
         [log.id, at],
     )
 

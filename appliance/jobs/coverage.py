@@ -1,0 +1,66 @@
+"""How much of each log is stored here, and since when (tiles stats, sync-status)."""
+
+from __future__ import annotations
+
+from itertools import chain
+
+from appliance.policy.coverage import Coverage
+from appliance.store.mirror import Mirror
+from appliance.store.tile_cache import (
+    CacheTotals,
+    cache_totals,
+    cached_entry_bundles,
+    cached_tiles,
+    covered_entry_bundles,
+    covered_tiles,
+)
+from appliance.tlog.tile import WIDTH
+from appliance.value import frozen
+
+
+@frozen
+class TileStats:
+    """What is stored of one log."""
+
+    totals: CacheTotals
+    tiles: Coverage | None  # None: nothing was ever accepted
+    entries: Coverage | None
+    oldest: int | None  # Unix seconds; None: nothing is stored
+    newest: int | None
+
+
+def coverage_of(mirror: Mirror) -> Coverage | None:
+    """Compare the level 0 tiles that are here with those of the accepted checkpoint."""
+    accepted = mirror.history.accepted()
+    if accepted is None:
+        return None
+    size = accepted.head.tree_size
+    return Coverage(size, covered_tiles(mirror.store, mirror.log, size), _expected(size))
+
+
+def entry_coverage_of(mirror: Mirror) -> Coverage | None:
+    """Compare the entry bundles that are here with those of the accepted checkpoint."""
+    accepted = mirror.history.accepted()
+    if accepted is None:
+        return None
+    size = accepted.head.tree_size
+    return Coverage(size, covered_entry_bundles(mirror.store, mirror.log, size), _expected(size))
+
+
+def tile_stats(mirror: Mirror) -> TileStats:
+    """Count what is stored of a log, and look when each blob of it was stored."""
+    store, log = mirror.store, mirror.log
+    oldest = newest = None
+    for cached in chain(cached_tiles(store, log), cached_entry_bundles(store, log)):
+        file = store.blobs.file(cached.digest)
+        if file is not None:
+            stored_at = file.modified_at
+            oldest = stored_at if oldest is None else min(oldest, stored_at)
+            newest = stored_at if newest is None else max(newest, stored_at)
+    return TileStats(
+        cache_totals(store, log), coverage_of(mirror), entry_coverage_of(mirror), oldest, newest
+    )
+
+
+def _expected(tree_size: int) -> int:
+    return -(-tree_size // WIDTH)

@@ -1,0 +1,40 @@
+"""Which blobs something names: what a sweep must keep and a check must find."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from appliance.store.database import Store
+from appliance.store.last_signed import staged_blobs
+from appliance.store.logs import all_logs
+from appliance.store.tile_cache import cached_entry_bundles, cached_tiles
+from appliance.value import frozen
+
+
+@frozen
+class NamedBlob:
+    """A blob that must be here, and what for."""
+
+    digest: bytes
+    name: str  # for people: path and origin
+    n_bytes: int | None  # None: not recorded
+
+
+def named_blobs(store: Store) -> Iterator[NamedBlob]:
+    """Yield what every row, and every record of a private log, names. Streams.
+
+    Raises MalformedError for a last-signed record that is none.
+    """
+    for log in all_logs(store):
+        for find in (cached_tiles, cached_entry_bundles):
+            for cached in find(store, log):
+                name = f"{cached.place.path} of {log.origin}"
+                yield NamedBlob(cached.digest, name, cached.n_bytes)
+    for digest in sorted(staged_blobs(store.home)):
+        yield NamedBlob(digest, "batch that a private log signed last", None)
+
+
+def referenced_digests(store: Store) -> set[bytes]:
+    """Return the digest of every blob that something names; raises as named_blobs does."""
+    rows = store.rows("SELECT digest FROM tile UNION SELECT digest FROM entry_bundle")
+    return {row["digest"] for row in rows} | staged_blobs(store.home)
