@@ -19,7 +19,7 @@ from appliance.sigstore.validity import Window, format_time
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
-    from cryptography.x509.extensions import BasicConstraints, Extensions, KeyUsage
+    from cryptography.x509.extensions import Extensions, KeyUsage
     from cryptography.x509.verification import Policy, PolicyBuilder
 
 
@@ -135,7 +135,7 @@ def _path_to(leaf: Certificate, authority: Authority, time: datetime) -> tuple[C
 def _path_policy() -> PolicyBuilder:
     """Build RFC 5280 rules without those for web servers.
 
-    Authorities must be authorities and may sign certificates; what a signer's certificate
+    Authorities must say that they are (then `cryptography` holds them to it) and may sign certificates; what a signer's certificate
     must be, check_leaf says.
     """
     from cryptography import x509
@@ -143,17 +143,12 @@ def _path_policy() -> PolicyBuilder:
 
     authorities = (
         ExtensionPolicy.permit_all()
-        .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, _check_authority)
+        .require_present(x509.BasicConstraints, Criticality.AGNOSTIC, None)
         .may_be_present(x509.KeyUsage, Criticality.AGNOSTIC, _check_signs_certificates)
     )
     return PolicyBuilder().extension_policies(
         ca_policy=authorities, ee_policy=ExtensionPolicy.permit_all()
     )
-
-
-def _check_authority(_: Policy, __: Certificate, constraints: BasicConstraints) -> None:
-    if not constraints.ca:
-        raise ValueError("an issuer is no certificate authority")
 
 
 def _check_signs_certificates(_: Policy, __: Certificate, usage: KeyUsage | None) -> None:
