@@ -135,8 +135,8 @@ def _path_to(leaf: Certificate, authority: Authority, time: datetime) -> tuple[C
 def _path_policy() -> PolicyBuilder:
     """Build RFC 5280 rules without those for web servers.
 
-    Authorities must say that they are (then `cryptography` holds them to it) and may sign certificates; what a signer's certificate
-    must be, check_leaf says.
+    An authority has to say whether it is one (`cryptography` then holds it to that) and may
+    sign certificates; what a signer's certificate has to be, check_leaf says.
     """
     from cryptography import x509
     from cryptography.x509.verification import Criticality, ExtensionPolicy, PolicyBuilder

@@ -107,7 +107,7 @@ def shuffled(raw: bytes, chance: random.Random) -> bytes:
         container, key = chance.choice(places)
         kind = chance.randrange(5)
         if kind == 0:
-            container[key] = chance.choice(STRANGE)
+            container[key] = copy.deepcopy(chance.choice(STRANGE))
         elif kind == 1:
             del container[key]
         elif kind == 2:
