@@ -119,6 +119,30 @@ def test_16_levels_are_not_too_deep() -> None:
     load_json(b"[" * 16 + b"]" * 16 + b"\n", "f")
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"9223372036854775807\n",
+        b"-9223372036854775807\n",
+        b'"' + b"a" * 1024 + b'"\n',
+        b"[" + b"0," * (MAX_VALUES - 1) + b"0]\n",
+    ],
+)
+def test_the_most_that_is_allowed(data: bytes) -> None:
+    assert format_json(load_json(data, "f")) == data
+
+
+def test_a_field_may_be_as_large_as_an_integer_gets() -> None:
+    assert Fields({"a": MAX_INTEGER}, "f").integer("a") == MAX_INTEGER
+    with pytest.raises(FormatError):
+        Fields({"a": MAX_INTEGER + 1}, "f").integer("a")
+
+
+def test_a_key_that_stands_twice_is_named() -> None:
+    with pytest.raises(FormatError, match="the key 'a' stands twice in one object"):
+        load_json(b'{"a":1,"b":2,"a":3}\n', "f")
+
+
 def test_the_message_says_where_the_spelling_differs() -> None:
     with pytest.raises(FormatError, match=r"at byte 5 expected b'1}\\n', got b' 1}\\n'"):
         load_json(b'{"a": 1}\n', "f")

@@ -171,6 +171,13 @@ def test_a_bad_frame_is_refused(name: str) -> None:
     assert caught.value.reason in reason.split("|"), caught.value
 
 
+@pytest.mark.parametrize("name", ["block over 128 KiB", "run over 128 KiB"])
+def test_a_large_block_is_refused_before_it_is_read(name: str) -> None:
+    """The library would refuse it as well, but only with all of it in memory."""
+    with pytest.raises(FormatError, match=r"a block of [0-9]+ bytes before byte 9, at most"):
+        inflated(BAD[name][0])
+
+
 def test_gzip_blocks_that_hold_nothing_are_refused() -> None:
     maker = zlib.compressobj(9, zlib.DEFLATED, 31)
     data = maker.compress(GOOD[:600]) + maker.flush(zlib.Z_SYNC_FLUSH)

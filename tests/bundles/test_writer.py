@@ -114,6 +114,7 @@ def test_the_signed_note_must_be_of_our_text() -> None:
 
 def test_the_signed_note_must_fit() -> None:
     assert "a note of 65537 bytes" in refused(members(FILES), note=bytes(64 * 1024 + 1))
+    assert "not a signed note" in refused(members(FILES), note=bytes(64 * 1024))
 
 
 def test_a_bundle_of_nothing_is_not_written() -> None:
