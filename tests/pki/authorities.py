@@ -92,6 +92,9 @@ def new_authority(
         .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
         .add_extension(_key_usage(signature=not is_authority, cert_sign=key_cert_sign), True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False
+        )
     )
     if usage is not None:
         builder = builder.add_extension(
@@ -195,6 +198,9 @@ def issue(plan: LeafPlan, key: SigningKey, authority: Issuer, ct_log: CtLog) -> 
         .not_valid_before(plan.start)
         .not_valid_after(plan.end)
         .add_extension(_key_usage(signature=plan.digital_signature, cert_sign=False), True)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.key.public_key()), False
+        )
     )
     if plan.usages:
         builder = builder.add_extension(x509.ExtendedKeyUsage(plan.usages), critical=False)

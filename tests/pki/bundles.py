@@ -346,6 +346,7 @@ class Instance:
 def _authority_json(uri: str, chain: Any) -> dict[str, Any]:
     certificates = [{"rawBytes": base64(certificate_der(one))} for one in chain]
     return {
+        "subject": {"organization": "example", "commonName": uri},
         "uri": uri,
         "certChain": {"certificates": certificates},
         "validFor": {"start": START},
