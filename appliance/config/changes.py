@@ -161,5 +161,6 @@ def _diff_backends(old: Configuration, new: Configuration) -> Iterator[Change]:
             yield Change(place, was, now)
             continue
         for field, value in now.items():
-            if was[field] != value:
+            # A path says nothing about the key: whether that is new, the store knows.
+            if was[field] != value and field != "publicKeyPath":
                 yield Change(f"{place}.{field}", was[field], value)

@@ -54,7 +54,7 @@ class Reader:
             )
         if written_as != name:
             self.warnings.append(f"{self.place(line)}: {written_as} is an old name of {name}")
-        if name == IGNORED:
+        if name == IGNORED and value is not None:
             self.warnings.append(f"{self.place(line)}: {name} is ignored: one file has one schema")
         self.values[name] = value
         self.lines[name] = line
