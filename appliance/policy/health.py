@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import enum
-from typing import Final
 
 from appliance.value import frozen
-
-_MINUTE: Final = 60
-_HOUR: Final = 3600
-_DAY: Final = 86_400
 
 
 class Health(enum.Enum):
@@ -28,13 +23,6 @@ class AgeLimits:
 
     degraded: float
     unhealthy: float
-
-
-# An isolated site hears of a log when somebody carries it in.
-DEFAULT_LIMITS: Final = {
-    "connected": AgeLimits(30 * _MINUTE, 2 * _HOUR),
-    "isolated": AgeLimits(14 * _DAY, 30 * _DAY),
-}
 
 
 def health(

@@ -44,12 +44,26 @@ class Blobs:
 
     def create(self) -> None:
         """Make the root and its 256 directories; doing it again does nothing."""
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (self.root.parent, self.root):
+            directory.mkdir(mode=0o700, exist_ok=True)
         if not (self.root / "ff").is_dir():
             for number in range(256):
                 (self.root / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
             _sync_directory(self.root)
             _sync_directory(self.root.parent)
+
+    def verify_writable(self) -> None:
+        """Raise StoreError unless a blob could be written now. Leaves nothing behind."""
+        try:
+            flags = os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC
+            descriptor = os.open(self.root, flags, 0o600)
+            try:
+                os.write(descriptor, b"\0")
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise file_error(self.root, error) from error
 
     def put(self, batch: Iterable[bytes]) -> list[bytes]:
         """Store each item and return their digests, 32 bytes each, in order.

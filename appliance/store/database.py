@@ -55,8 +55,11 @@ class Store:
             self.connection.executemany(sql, rows)
 
     @contextlib.contextmanager
-    def atomic(self) -> Iterator[None]:
-        """Do everything inside or nothing of it. Durable when this returns."""
+    def atomic(self, *, dry_run: bool = False) -> Iterator[None]:
+        """Do everything inside or nothing of it. Durable when this returns.
+
+        With `dry_run` it is nothing of it, after all was tried.
+        """
         with store_errors(self.home):
             self.connection.execute("BEGIN IMMEDIATE")
         try:
@@ -66,7 +69,7 @@ class Store:
             raise
         with store_errors(self.home):
             try:
-                self.connection.execute("COMMIT")
+                self.connection.execute("ROLLBACK" if dry_run else "COMMIT")
             except sqlite3.Error:
                 self.connection.rollback()
                 raise

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 from pathlib import Path
 from typing import Final
 
 from appliance.errors import StoreError
+from appliance.store.failures import file_error
+from appliance.value import frozen
 
+# Without modes of their own: everybody's files, whatever the key says.
+_MODELESS: Final = frozenset({"vfat", "msdos", "exfat", "fuseblk", "ntfs", "ntfs3"})
 _NETWORK: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ncpfs", "ceph"})
 
 
@@ -32,10 +37,20 @@ def filesystem_type(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) 
     return found
 
 
+def is_network(kind: str) -> bool:
+    """Whether a filesystem of this type is on another machine."""
+    return kind in _NETWORK
+
+
+def keeps_modes(kind: str) -> bool:
+    """Whether a filesystem of this type keeps who may read a file."""
+    return kind not in _MODELESS
+
+
 def refuse_network_filesystem(home: Path) -> None:
     """Raise StoreError if `home` is on a filesystem where locks and fsync do not hold."""
     kind = filesystem_type(home)
-    if kind in _NETWORK:
+    if is_network(kind):
         raise StoreError(
             f"{home} is on a network filesystem ({kind}), where neither locks nor fsync hold",
             reason="network-filesystem",
@@ -52,3 +67,49 @@ def refuse_open_home(home: Path) -> None:
             reason="permissions",
             next_step=f"run: chmod go-w {home}; then see that what is in it is yours",
         )
+
+
+@frozen
+class Room:
+    """What a filesystem has left for us."""
+
+    free_bytes: int
+    free_files: int | None  # inodes; None: as many as there are bytes for
+
+
+def room_at(path: Path) -> Room:
+    """Return the room on the filesystem of `path`; raises StoreError if it cannot be asked."""
+    try:
+        found = os.statvfs(path)
+    except OSError as error:
+        raise file_error(path, error) from error
+    return Room(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None)
+
+
+@frozen
+class Access:
+    """Who may do what with a file."""
+
+    mode: int  # permission bits
+    is_ours: bool  # owned by whom we run as
+
+    @property
+    def others_write(self) -> bool:
+        """Whether somebody but the owner can change it."""
+        return bool(self.mode & 0o022)
+
+    @property
+    def others_read(self) -> bool:
+        """Whether somebody but the owner can read it."""
+        return bool(self.mode & 0o055)
+
+
+def access_of(path: Path) -> Access | None:
+    """Return who may do what with `path`; None if it is not there."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise file_error(path, error) from error
+    return Access(stat.S_IMODE(status.st_mode), status.st_uid == os.geteuid())
