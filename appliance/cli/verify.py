@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from appliance.store.trust import StoredRoot
 
 FILE = click.Path(path_type=Path, dir_okay=False)
-MAX_BUNDLE_FILE_BYTES = 16 * 1024 * 1024
 
 
 @frozen
@@ -184,14 +183,14 @@ def _open_site(
 
 def _judge(site: _Site, artifact: str, bundle_path: Path) -> _Judged:
     from appliance.jobs.verify import verify_artifact
-    from appliance.sigstore.sigstore_bundle import parse_sigstore_bundle
+    from appliance.sigstore.attestation_files import MAX_FILE_BYTES, parse_attestation_file
     from appliance.store.files import read_foreign
 
-    raw = read_foreign(bundle_path, MAX_BUNDLE_FILE_BYTES)
-    bundle = parse_sigstore_bundle(raw)
-    digests = digests_of(artifact, bundle)
+    raw = read_foreign(bundle_path, MAX_FILE_BYTES)
+    bundles = parse_attestation_file(raw)
+    digests = digests_of(artifact, bundles)
     verdict = verify_artifact(
-        site.store, bundle, digests, site.expected, site.root, site.log_keys, site.demands
+        site.store, bundles, digests, site.expected, site.root, site.log_keys, site.demands
     )
     return _Judged(artifact, digests, raw, verdict)
 

@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, Final
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from appliance.sigstore.digests import ArtifactDigests
     from appliance.sigstore.identity import ExpectedSigner
     from appliance.sigstore.sigstore_bundle import SigstoreBundle
 
 MAX_KEY_BYTES: Final = 64 * 1024
 MAX_LIST_BYTES: Final = 64 * 1024 * 1024
-BUNDLE_SUFFIXES: Final = (".sigstore.json", ".sigstore", ".bundle")
+BUNDLE_SUFFIXES: Final = (
+    ".sigstore.json",
+    ".sigstore",
+    ".bundle",
+    ".publish.attestation",
+    ".jsonl",
+)
 
 
 def expected_signer(
@@ -71,8 +79,8 @@ def _beside(artifact: str) -> Path:
     raise click.UsageError(f"{artifact} has no Sigstore bundle beside it: give --bundle")
 
 
-def digests_of(artifact: str, bundle: SigstoreBundle) -> ArtifactDigests:
-    """Hash an artifact once with all its bundle needs, or take the digest it was given as."""
+def digests_of(artifact: str, bundles: Sequence[SigstoreBundle]) -> ArtifactDigests:
+    """Hash an artifact once with all its bundles need, or take the digest it was given as."""
     from appliance.sigstore.digests import (
         ArtifactDigests,
         digests_needed,
@@ -83,4 +91,5 @@ def digests_of(artifact: str, bundle: SigstoreBundle) -> ArtifactDigests:
     given = parse_digest_argument(artifact)
     if given is not None and not Path(artifact).exists():
         return given
-    return ArtifactDigests(hash_file(Path(artifact), digests_needed(bundle)))
+    needed = frozenset().union(*map(digests_needed, bundles))
+    return ArtifactDigests(hash_file(Path(artifact), needed))

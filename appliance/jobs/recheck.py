@@ -8,9 +8,9 @@ from typing import Any
 
 from appliance.errors import ApplianceError, MalformedError
 from appliance.jobs.verify import Demands, Verdict, verify_artifact
+from appliance.sigstore.attestation_files import parse_attestation_file
 from appliance.sigstore.digests import ArtifactDigests
 from appliance.sigstore.identity import CertificateIdentity, ExpectedSigner, ManagedKey
-from appliance.sigstore.sigstore_bundle import parse_sigstore_bundle
 from appliance.sigstore.trusted_root import LogKey, TrustedRoot
 from appliance.store.database import Store
 from appliance.store.verdicts import RecordedVerdict
@@ -56,7 +56,7 @@ def judge_again(
     """Judge a recorded question with today's root, keys and mirror."""
     return verify_artifact(
         store,
-        parse_sigstore_bundle(recorded.bundle),
+        parse_attestation_file(recorded.bundle),
         ArtifactDigests(recorded.digests),
         read_signer(recorded.expected),
         trusted_root,

@@ -50,6 +50,29 @@ def pinned_keys(store: Store) -> tuple[LogKey, ...]:
 
 def verify_artifact(
     store: Store | None,
+    bundles: Sequence[SigstoreBundle],
+    artifact: ArtifactDigests,
+    expected: ExpectedSigner,
+    trusted_root: TrustedRoot | None,
+    log_keys: Sequence[LogKey],
+    demands: Demands,
+) -> Verdict:
+    """Judge an artifact by the Sigstore bundles that came in one file; a no is a value.
+
+    One that satisfies everything suffices: registries put attestations by several signers
+    into one file. If none does, the answer is about the one that got furthest.
+    """
+    verdicts = []
+    for bundle in bundles:
+        verdict = _verify_one(store, bundle, artifact, expected, trusted_root, log_keys, demands)
+        if verdict.error is None or isinstance(verdict.error, DivergenceError):
+            return verdict  # a log that contradicts itself outweighs any good signature
+        verdicts.append(verdict)
+    return max(verdicts, key=lambda one: len(one.verification.checks))
+
+
+def _verify_one(
+    store: Store | None,
     bundle: SigstoreBundle,
     artifact: ArtifactDigests,
     expected: ExpectedSigner,
@@ -57,7 +80,6 @@ def verify_artifact(
     log_keys: Sequence[LogKey],
     demands: Demands,
 ) -> Verdict:
-    """Judge one Sigstore bundle; a no is a value, with its reason in `error`."""
     found = judge_bundle(bundle, artifact, expected, trusted_root, log_keys)
     if found.error is not None or found.log is None:
         nothing = OwnView(Coverage.NO_CHECKPOINT, "not looked at: it did not verify")
