@@ -118,9 +118,9 @@ def served_log(demo: Demo) -> Iterator[str]:
     """Serve the private log on a free loopback port; yields its URL."""
     command = [
         *(str(ATTESTOR), "--home", str(demo.directory / "log")),
-        *("log", "serve", "demo", "--bind", "127.0.0.1:0", "--json"),
+        *("log", "serve", "--bind", "127.0.0.1:0", "--json"),
     ]
-    print("    log$ attestor log serve demo --bind 127.0.0.1:0 &", flush=True)
+    print("    log$ attestor log serve --bind 127.0.0.1:0 &", flush=True)
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
@@ -141,7 +141,7 @@ def private_log_demo(demo: Demo) -> None:
     demo.run("log", "init", "--site", "demo-log")
     demo.run("log", "log", "create", "demo", "--origin", ORIGIN)
     log_key = demo.directory / "log.pem"
-    log_key.write_text(demo.run("log", "key", "show", "demo", "--pem"))
+    log_key.write_text(demo.run("log", "key", "show", ORIGIN, "--pem"))
 
     demo.step("A release engineer signs 3 artifacts with an openssl-made key and logs them.")
     signer = make_signer(demo)
@@ -207,8 +207,8 @@ def private_log_demo(demo: Demo) -> None:
 def log_artifact(demo: Demo, signer: Path, number: int) -> None:
     artifact, signature = sign(demo, f"app-{number}.bin", f"release {number}\n".encode())
     demo.run(
-        *("log", "log", "add", "demo", "--artifact", artifact, "--signature", signature),
-        *("--key", signer, "--output", demo.directory / f"{artifact.name}.sigstore.json"),
+        *("log", "log", "add", "--artifact", artifact, "--signature", signature),
+        *("--key", signer, "--bundle", demo.directory / f"{artifact.name}.sigstore.json"),
     )
 
 

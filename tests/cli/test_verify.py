@@ -135,7 +135,7 @@ def test_a_log_with_an_unknown_key_cannot_be_decided(site: Site) -> None:
 
 def test_an_old_view_of_the_log_is_refused_on_demand(site: Site) -> None:
     site.sync()
-    arguments = ["verify", site.artifact, "--key", site.key, "--max-age", "1h"]
+    arguments: list[str | Path] = ["verify", site.artifact, "--key", site.key, "--max-age", "1h"]
     assert site.run(*arguments, now=NOW + 3600)[0] == 0
     code, _, err = site.run(*arguments, now=NOW + 3601)
     assert code == 8 and "3601 s old" in err
@@ -160,7 +160,7 @@ def test_a_digest_can_stand_for_the_artifact(site: Site) -> None:
 
     site.sync()
     digest = f"sha256:{sha256(ARTIFACT).hexdigest()}"
-    command = ["verify", digest, "--key", site.key, "--bundle", site.bundle]
+    command: list[str | Path] = ["verify", digest, "--key", site.key, "--bundle", site.bundle]
     assert site.run(*command)[0] == 0
     command[1] = f"sha256:{sha256(b'other').hexdigest()}"
     assert site.run(*command)[0] == 3
