@@ -201,6 +201,15 @@ def test_every_field_of_the_sample_is_mandatory(key: str) -> None:
         parse_manifest(changed(key, to=MISSING))
 
 
+def test_a_base_may_be_the_head_and_a_bundle_may_be_as_full_as_can_be() -> None:
+    """Nothing new in a log is no error: its checkpoint may have been cosigned since."""
+    (log,) = MANIFEST.logs
+    manifest = replace(
+        MANIFEST, logs=(replace(log, base=log.head),), totals=Totals(MAX_MEMBERS, MAX_INTEGER)
+    )
+    assert parse_manifest(format_manifest(manifest)) == manifest
+
+
 def test_a_later_schema_is_told_apart_whatever_else_it_has() -> None:
     with pytest.raises(FormatError, match="schema 2 is not known here, expected 1") as caught:
         parse_manifest(b'{"future":[],"schema":2}\n')
