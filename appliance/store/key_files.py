@@ -27,8 +27,8 @@ _MAX_LAST_BYTES: Final = 1024 * 1024
 def create_signing_key(home: Path, name: str, seed: bytes) -> SigningKey:
     """Create the key `name` from 32 random bytes; durable when this returns.
 
-    Raises ConfigError for a name that is no file name or taken, StoreError if it cannot
-    be written.
+    Raises ConfigError for a name that is no file name or taken, or a filesystem that keeps
+    nothing private (reason key-permissions), StoreError if it cannot be written.
     """
     path = _path(home, name, _KEY_SUFFIX)
     if len(seed) != SEED_BYTES:
@@ -47,10 +47,15 @@ def create_signing_key(home: Path, name: str, seed: bytes) -> SigningKey:
         raise StoreError(f"{path}: {error.strerror}", reason="file") from error
     try:
         with os.fdopen(descriptor, "wb") as file:
+            # FAT gives every file to everybody, whatever mode was asked for.
+            _refuse_shared(path, os.fstat(descriptor))
             file.write(f"{key.skey}\n".encode())
             file.flush()
             os.fsync(file.fileno())
         _sync_directory(path.parent)
+    except ConfigError:
+        path.unlink()
+        raise
     except OSError as error:
         path.unlink(missing_ok=True)  # half a key is worse than none
         raise StoreError(f"{path}: {error.strerror}", reason="file") from error
@@ -150,24 +155,37 @@ def _read_private(path: Path, max_bytes: int) -> bytes | None:
                 next_step="put the file there",
             ) from error
         raise StoreError(f"{path}: {error.strerror}", reason="file") from error
+    try:
+        _refuse_shared(path, os.fstat(descriptor))
+    except ConfigError:
+        os.close(descriptor)
+        raise
     with os.fdopen(descriptor, "rb") as file:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077:
-            raise ConfigError(
-                f"{path} is open to others (mode {stat.S_IMODE(status.st_mode):04o})",
-                reason="key-permissions",
-                next_step=f"run: chmod 600 {path}; if others used this host, make a new key",
-            )
-        if status.st_uid != os.geteuid():
-            raise ConfigError(
-                f"{path} belongs to user {status.st_uid}, not to us ({os.geteuid()})",
-                reason="key-permissions",
-                next_step=f"run as that user, or: chown {os.geteuid()} {path}",
-            )
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise MalformedError(f"{path} is larger than {max_bytes} bytes")
     return data
+
+
+def _refuse_shared(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise ConfigError(
+            f"{path} is not a regular file",
+            reason="key-permissions",
+            next_step="put the file there",
+        )
+    if status.st_mode & 0o077:
+        raise ConfigError(
+            f"{path} is open to others (mode {stat.S_IMODE(status.st_mode):04o})",
+            reason="key-permissions",
+            next_step=f"run: chmod 600 {path}; if others used this host, make a new key",
+        )
+    if status.st_uid != os.geteuid():
+        raise ConfigError(
+            f"{path} belongs to user {status.st_uid}, not to us ({os.geteuid()})",
+            reason="key-permissions",
+            next_step=f"run as that user, or: chown {os.geteuid()} {path}",
+        )
 
 
 def _sync_directory(directory: Path) -> None:
