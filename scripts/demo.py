@@ -124,7 +124,7 @@ def served_log(demo: Demo) -> Iterator[str]:
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
-        yield json.loads(server.stdout.readline())["url"]
+        yield json.loads(server.stdout.readline())["data"]["url"]
     finally:
         server.terminate()
         server.wait(START_SECONDS)
@@ -171,7 +171,7 @@ def private_log_demo(demo: Demo) -> None:
         demo.run("inside", "exporters", "add", exporter)
 
         demo.step(
-            "Inside, no network: import the stick, then verify the artifact against our own copy of the log."
+            "Inside, no network: import the stick; verify an artifact against our own copy of it."
         )
         demo.run("inside", "import", first, offline=True)
         verify(demo, signer, 1)
