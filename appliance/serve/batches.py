@@ -19,6 +19,7 @@ from appliance.jobs.sequence import MAX_BATCH, Placed, Sequenced
 from appliance.value import frozen
 
 DEFAULT_AGE_SECONDS: Final = 0.005  # from the first body of a batch until it closes
+PUSHBACK: Final = "pushback"
 MAX_WAITING: Final = 4096  # bodies; the threads of the server are far fewer
 
 
@@ -49,7 +50,7 @@ class Batches:
         self._sequence = sequence
         self._on_failure = on_failure  # hears why; whether the next batch may be tried
         self._age_seconds = age_seconds
-        self._queue: queue.Queue[_Waiting | None] = queue.Queue(MAX_WAITING)
+        self._queue: queue.Queue[_Waiting | None] = queue.Queue()
         self._gate = threading.Lock()  # guards _closed against a body slipping in behind it
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="sequencer")
@@ -62,17 +63,17 @@ class Batches:
     def log(self, body: bytes, timeout: float) -> Published:
         """Wait until `body` is published.
 
-        Raises what sequencing raised, StoreError (reason closing) if nothing is logged any
-        more, TimeoutError after `timeout` seconds: then it may still be logged.
+        Raises what sequencing raised, StoreError if too many wait (reason pushback) or
+        nothing is logged any more (closing), TimeoutError after `timeout` seconds: then it
+        may still be logged.
         """
         waiting = _Waiting(body, Future())
         with self._gate:
             if self._closed:
                 raise StoreError("this log takes no more entries", reason="closing")
-            try:
-                self._queue.put_nowait(waiting)
-            except queue.Full as error:
-                raise StoreError("too many entries are waiting", reason="pushback") from error
+            if self._queue.qsize() >= MAX_WAITING:
+                raise StoreError("too many entries are waiting", reason=PUSHBACK)
+            self._queue.put(waiting)
         return waiting.answer.result(timeout)
 
     def close(self) -> None:
@@ -117,11 +118,11 @@ class Batches:
                 raise StoreError("this log takes no more entries", reason="closing")
             done = self._sequence([waiting.body for waiting in batch])
         except Exception as error:  # noqa: BLE001 whatever it is, those who wait must hear of it
-            for waiting in batch:
-                waiting.answer.set_exception(error)
             if self.failure is None and not self._on_failure(error):
                 self.failure = error
                 self._shut()
+            for waiting in batch:
+                waiting.answer.set_exception(error)
             return
         for waiting, placed in zip(batch, done.placed, strict=True):
             waiting.answer.set_result(Published(placed, done))

@@ -35,7 +35,7 @@ from appliance.serve.answers import (
     error_answer,
     respond,
 )
-from appliance.serve.batches import Batches
+from appliance.serve.batches import PUSHBACK, Batches
 from appliance.serve.reads import answer_read, is_read_path
 from appliance.store.mirror import Mirror
 from appliance.tlog.entries import MAX_ENTRY_BYTES
@@ -51,6 +51,7 @@ _INVALID_TYPE: Final = "invalid type, must be hashedrekord"
 _INVALID_REQUEST: Final = "invalid hashedrekord request"
 _TOO_LARGE: Final = "http: request body too large"
 _TRY_AGAIN: Final = "the log cannot be used now; try again"
+_PUSHBACK: Final = "reached max pushback; retry"
 _FROZEN: Final = b"This log has been frozen, please switch to the latest log.\n"
 _NOT_INTEGRATED: Final = "failed to integrate entry"
 
@@ -119,8 +120,10 @@ class PrivateLogService:
             published = self._batches.log(body, ANSWER_SECONDS)
         except RefusedError:
             return Answer(405, _FROZEN, "text/plain; charset=utf-8")
-        except (StoreError, LockedError):
-            return error_answer(UNAVAILABLE, _TRY_AGAIN)  # what is wrong is the operator's to know
+        except (StoreError, LockedError) as error:
+            # What is wrong is the operator's to know.
+            pushed_back = error.reason == PUSHBACK
+            return error_answer(UNAVAILABLE, _PUSHBACK if pushed_back else _TRY_AGAIN)
         except (ApplianceError, TimeoutError):
             return error_answer(FAILED, _NOT_INTEGRATED)
         index = published.placed.entry_index

@@ -17,6 +17,7 @@ import pytest
 
 from appliance.errors import DivergenceError, LockedError, StoreError
 from appliance.jobs.sequence import MAX_BATCH, Sequenced
+from appliance.serve import batches as batches_module
 from appliance.serve.batches import Batches
 from appliance.serve.private_log import ENTRIES_PATH, HEALTH_PATH, PrivateLogService
 from appliance.store.failures import is_passing
@@ -171,6 +172,18 @@ def test_a_failure_that_does_not_pass_ends_the_logging(
         health, _ = ask(service, "GET", HEALTH_PATH)
         assert (again, health) == expected
     assert batches.failure is (None if passes else failure)
+
+
+def test_more_than_may_wait_are_asked_to_come_back(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches_module, "MAX_WAITING", 0)
+    with batches_of(lambda bodies: log_bodies(home, bodies)) as batches:
+        status, answer = ask(
+            service_of(home, batches), "POST", ENTRIES_PATH, signed_request(b"one too many")
+        )
+    assert status == 503
+    assert answer == {"code": 14, "message": "reached max pushback; retry", "details": []}
 
 
 def test_a_client_that_waits_too_long_is_told_so_and_may_find_it_logged(home: Path) -> None:
