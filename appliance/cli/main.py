@@ -26,6 +26,7 @@ _ALIASES: Final = {
     "backends": "backend",
     "logs": "log",
     "keys": "key",
+    "status": "sync-status",
 }
 
 
@@ -129,7 +130,7 @@ COMMANDS.update(
         "init": "store:init",
         "backend": "backend:backend",
         "sync": "sync:sync",
-        "sync-status": "sync:sync_status",
+        "sync-status": "status:sync_status",
         "verify": "verify:verify",
         "prove": "prove:prove",
         "proof": "prove:proof",

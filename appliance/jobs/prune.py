@@ -108,7 +108,7 @@ def prune(
     return report
 
 
-def clear(store: Store, log: Log) -> PrunedLog:
+def clear(store: Store, log: Log, *, dry_run: bool) -> PrunedLog:
     """Forget every tile and entry bundle of a log, keeping its checkpoints.
 
     The caller holds the home's lock. Raises RefusedError for a private log, whose tiles
@@ -120,13 +120,15 @@ def clear(store: Store, log: Log) -> PrunedLog:
         )
     mirror = Mirror(store, log)
     totals = cache_totals(store, log)
-    cached = [*cached_tiles(store, log), *cached_entry_bundles(store, log)]
-    forget(mirror, [one.place for one in cached])
-    # If we die here, the blobs are unused, and 'store gc' sweeps them.
-    sweep_these(store, [one.digest for one in cached])
-    return PrunedLog(
-        log.origin, totals.tiles, totals.entry_bundles, totals.n_bytes, coverage_of(mirror)
-    )
+    coverage = coverage_of(mirror)
+    if coverage is not None:
+        coverage = replaced(coverage, present=0)
+    if not dry_run:
+        cached = [*cached_tiles(store, log), *cached_entry_bundles(store, log)]
+        forget(mirror, [one.place for one in cached])
+        # If we die here, the blobs are unused, and 'store gc' sweeps them.
+        sweep_these(store, [one.digest for one in cached])
+    return PrunedLog(log.origin, totals.tiles, totals.entry_bundles, totals.n_bytes, coverage)
 
 
 def _choose(mirrors: Sequence[Mirror], limits: Limits, held: int, now: int) -> list[_Candidate]:

@@ -37,3 +37,8 @@ def keep_evidence(
     if row is None:
         raise LookupError("evidence that was just stored is not there")
     return int(row["id"])
+
+
+def is_contradicted(store: Store, log: Log) -> bool:
+    """Whether there is evidence that a log contradicted itself."""
+    return store.row("SELECT 1 FROM evidence WHERE log_id = ? LIMIT 1", [log.id]) is not None

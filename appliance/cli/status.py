@@ -1,0 +1,115 @@
+"""sync-status: how each log stands, as a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.app import App, pass_app
+from appliance.cli.output import Result, common_options, utc
+
+if TYPE_CHECKING:
+    from appliance.jobs.log_status import LogStatus
+    from appliance.policy.coverage import Coverage
+
+_HEADINGS = ("Backend", "Origin", "Tree Size", "Last Sync (UTC)", "Age", "Coverage", "Health")
+_RIGHT = {"Tree Size", "Age", "Coverage"}
+_UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
+
+
+@click.command("sync-status")
+@click.option("--backend", "backends", metavar="ID", multiple=True, help="Only this; repeatable.")
+@common_options
+@pass_app
+def sync_status(app: App, backends: tuple[str, ...]) -> Result:
+    """Show each log's size, when it last answered, its checkpoint's age, coverage and health.
+
+    Age counts from the newest time that vouches for the checkpoint: a witness's, else when
+    its size was first seen. Coverage is of the level 0 tiles of the accepted checkpoint.
+
+    \b
+    Example:
+        attestor sync-status
+    """
+    from appliance.jobs.configure import read_configuration
+    from appliance.jobs.log_status import log_status
+    from appliance.policy.health import AgeLimits
+    from appliance.store.logs import all_backends, require_backend
+
+    with app.reading() as store:
+        configuration = read_configuration(store)
+        limits = AgeLimits(
+            configuration.seconds("divergenceDetection.degradedCheckpointAgeThreshold"),
+            configuration.seconds("divergenceDetection.unhealthyCheckpointAgeThreshold"),
+        )
+        chosen = [require_backend(store, name) for name in backends] or all_backends(store)
+        found = [log_status(store, one, limits, app.now()) for one in chosen]
+    text = _table([_row(one) for one in found]) if found else "no backend yet"
+    return Result({"backends": [_data(one) for one in found]}, text)
+
+
+def coverage_data(coverage: Coverage | None) -> dict[str, Any] | None:
+    """Describe a coverage for machines."""
+    if coverage is None:
+        return None
+    return {
+        "percent": coverage.percent,
+        "treeSize": coverage.tree_size,
+        "present": coverage.present,
+        "expected": coverage.expected,
+    }
+
+
+def age_text(seconds: int) -> str:
+    """Write an age for people, in its two largest units.
+
+    >>> age_text(135), age_text(90_000), age_text(0)
+    ('2m 15s', '1d 1h', '0s')
+    """
+    parts = []
+    for unit, size in _UNITS:
+        amount, seconds = divmod(seconds, size)
+        if amount or parts or unit == "s":
+            parts.append(f"{amount}{unit}")
+    return " ".join(parts[:2])
+
+
+def _row(one: LogStatus) -> tuple[str, ...]:
+    synced = "never" if one.last_sync is None else utc(one.last_sync)
+    return (
+        one.backend.name + ("" if one.backend.enabled else " (disabled)"),
+        one.backend.log.origin,
+        "none" if one.tree_size is None else f"{one.tree_size:,}",
+        synced.replace("T", " ").removesuffix("Z"),
+        "none" if one.age is None else age_text(one.age),
+        "none" if one.coverage is None else f"{one.coverage.percent:.1f}%",
+        one.health.value,
+    )
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    columns = list(zip(_HEADINGS, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    lines = []
+    for row in (_HEADINGS, *rows):
+        cells = [
+            cell.rjust(width) if heading in _RIGHT else cell.ljust(width)
+            for heading, cell, width in zip(_HEADINGS, row, widths, strict=True)
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _data(one: LogStatus) -> dict[str, Any]:
+    return {
+        "backend": one.backend.name,
+        "origin": one.backend.log.origin,
+        "enabled": one.backend.enabled,
+        "treeSize": one.tree_size,
+        "mirrorSize": one.mirror_size,
+        "lastSync": None if one.last_sync is None else utc(one.last_sync),
+        "ageSeconds": one.age,
+        "coverage": coverage_data(one.coverage),
+        "health": one.health.value,
+    }

@@ -1,0 +1,63 @@
+"""How each log stands here: size, age, coverage, health (sync-status, SPEC.md section 6)."""
+
+from __future__ import annotations
+
+from appliance.jobs.coverage import coverage_of
+from appliance.policy.coverage import Coverage
+from appliance.policy.health import AgeLimits, Health, health
+from appliance.policy.quorum import newest_cosignature
+from appliance.store.checkpoints import AcceptedCheckpoint
+from appliance.store.database import Store
+from appliance.store.evidence import is_contradicted
+from appliance.store.logs import Backend, Log
+from appliance.store.mirror import Mirror
+from appliance.store.sync_times import last_sync
+from appliance.tlog.checkpoint import open_checkpoint
+from appliance.tlog.tlog_policy import parse_tlog_policy
+from appliance.value import frozen
+
+
+@frozen
+class LogStatus:
+    """One row of the table. None: there is nothing to say it of."""
+
+    backend: Backend
+    tree_size: int | None  # of the accepted checkpoint
+    mirror_size: int | None  # of the mirror checkpoint
+    last_sync: int | None  # Unix seconds
+    age: int | None  # seconds
+    coverage: Coverage | None
+    health: Health
+
+
+def log_status(store: Store, backend: Backend, limits: AgeLimits, now: int) -> LogStatus:
+    """Say how the log of a backend stands at `now`; raises only what reading the store raises."""
+    mirror = Mirror(store, backend.log)
+    accepted = mirror.history.accepted()
+    mirrored = mirror.history.mirror_checkpoint()
+    age, is_frozen = None, False
+    if accepted is not None:
+        signed_at, is_frozen = _signed(mirror, accepted)
+        age = max(now - signed_at, 0)
+    return LogStatus(
+        backend,
+        accepted.head.tree_size if accepted else None,
+        mirrored.head.tree_size if mirrored else None,
+        last_sync(store, backend.log),
+        age,
+        coverage_of(mirror),
+        health(age, limits, is_frozen=is_frozen, contradicted=is_contradicted(store, backend.log)),
+    )
+
+
+def _signed(mirror: Mirror, accepted: AcceptedCheckpoint) -> tuple[int, bool]:
+    """Return the newest time that vouches for a checkpoint, and whether the log is frozen."""
+    log: Log = mirror.log
+    policy = None if log.policy is None else parse_tlog_policy(log.policy)
+    newest, is_frozen = accepted.first_seen_at, False
+    for note in mirror.history.notes(accepted.head.tree_size):
+        signed = open_checkpoint(note, log.keys, log.origin)
+        is_frozen = is_frozen or bool(signed.checkpoint.frozen)
+        if policy is not None:
+            newest = max(newest, newest_cosignature(signed, policy) or 0)
+    return newest, is_frozen
