@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from appliance.cli.settings import Settings
     from appliance.errors import ApplianceError
     from appliance.jobs.absorb import AbsorbReport, Wanted
-    from appliance.store.logs import Backend
 
 
 @frozen
@@ -104,9 +103,9 @@ def _with(wanted: Wanted, **changes: Any) -> Wanted:
 def _run(
     app: App, settings: Settings, names: tuple[str, ...], wanted: Wanted
 ) -> Iterator[_Outcome]:
+    from appliance.cli.sources import open_backend
     from appliance.errors import ApplianceError
     from appliance.fetch.http import HttpClient
-    from appliance.fetch.rekor_v2 import RekorV2Log
     from appliance.jobs.sync import sync as run_sync
     from appliance.store.logs import select_backends
 
@@ -116,7 +115,7 @@ def _run(
     ):
         for backend in select_backends(store, names):
             try:
-                source = RekorV2Log(http, *_urls(backend))
+                source = open_backend(http, backend)
                 with progress_bar(f"sync {backend.name}") as advance:
                     report = run_sync(store, backend, source, wanted, app.now(), advance)
             except ApplianceError as error:
@@ -124,22 +123,6 @@ def _run(
                 yield _Outcome(backend.name, None, error)
             else:
                 yield _Outcome(backend.name, report, None)
-
-
-def _urls(backend: Backend) -> tuple[str, str | None]:
-    from appliance.errors import ConfigError
-
-    if backend.read_url is None and backend.base_url is None:
-        raise ConfigError(
-            "it has no URL: this site gets its checkpoints from transfer bundles",
-            reason="no-url",
-            next_step=f"'attestor import FILE', or: attestor backend disable {backend.name}",
-        )
-    if backend.log.api_version != 2:
-        raise ConfigError(
-            "it is a Rekor v1 log; this version mirrors v2 logs only", reason="api-version"
-        )
-    return backend.base_url or "", backend.read_url
 
 
 def _result(outcomes: Iterator[_Outcome]) -> Result:

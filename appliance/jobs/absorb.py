@@ -228,7 +228,7 @@ def _fill(
         for bundle_batch in _batches(covered, left):
             brought = dict(source.entry_bundles(bundle_batch))
             for bundle in bundle_batch:
-                _check_entries(mirror, tree, bundle, brought[bundle])
+                check_entries(mirror, tree, bundle, brought[bundle])
             mirror.add({}, brought)
             tree.trim()
             bundles += len(bundle_batch)
@@ -254,7 +254,7 @@ def _authenticate(
     tree.load(batch, read)
 
 
-def _check_entries(mirror: Mirror, tree: TileTree, bundle: EntryBundle, data: bytes) -> None:
+def check_entries(mirror: Mirror, tree: TileTree, bundle: EntryBundle, data: bytes) -> None:
     """Raise ProofError unless the entries have the leaf hashes of the authenticated tile."""
     tree.load([bundle.tile], mirror.read_tiles)
     if leaf_hashes(parse_entry_bundle(data, bundle)) != tree.tile(bundle.tile):
