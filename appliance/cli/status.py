@@ -67,7 +67,7 @@ def age_text(seconds: int) -> str:
     >>> age_text(135), age_text(90_000), age_text(0)
     ('2m 15s', '1d 1h', '0s')
     """
-    parts = []
+    parts: list[str] = []
     for unit, size in _UNITS:
         amount, seconds = divmod(seconds, size)
         if amount or parts or unit == "s":
