@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,12 +10,14 @@ import click
 from appliance.cli.app import App, pass_app
 from appliance.cli.output import Result, common_options, note, utc
 from appliance.cli.progress import progress_bar
+from appliance.errors import ConfigError
 from appliance.value import frozen
 
 if TYPE_CHECKING:
     from appliance.cli.settings import Settings
     from appliance.errors import ApplianceError
     from appliance.jobs.absorb import AbsorbReport, Wanted
+    from appliance.store.logs import Backend
 
 
 @frozen
@@ -113,7 +115,7 @@ def _run(
         app.writing() as store,
         HttpClient(settings.http, clock=app.monotonic, sleep=app.sleep) as http,
     ):
-        for backend in select_backends(store, names):
+        for backend in _reachable(select_backends(store, names), names):
             try:
                 source = open_backend(http, backend)
                 with progress_bar(f"sync {backend.name}") as advance:
@@ -123,6 +125,18 @@ def _run(
                 yield _Outcome(backend.name, None, error)
             else:
                 yield _Outcome(backend.name, report, None)
+
+
+def _reachable(backends: Sequence[Backend], names: tuple[str, ...]) -> Sequence[Backend]:
+    """Leave out what has no URL, unless it was asked for: bundles bring it, or it is our own."""
+    reachable = [one for one in backends if names or one.read_url or one.base_url]
+    if not reachable:
+        raise ConfigError(
+            "no enabled backend has a URL: this site gets its checkpoints from transfer bundles",
+            reason="no-url",
+            next_step="'attestor import FILE', or add one: attestor backend add ID --url U",
+        )
+    return reachable
 
 
 def _result(outcomes: Iterator[_Outcome]) -> Result:

@@ -9,6 +9,7 @@ import click
 from appliance.cli.app import App, pass_app
 from appliance.cli.output import Result, common_options, utc
 from appliance.cli.status import coverage_data
+from appliance.cli.tiles_repair import tiles_fetch, tiles_verify
 
 if TYPE_CHECKING:
     from appliance.jobs.coverage import TileStats
@@ -125,6 +126,10 @@ def tiles_clear(app: App, name: str, dry_run: bool) -> Result:
     verb = "would remove" if dry_run else "removed"
     data = {"dryRun": dry_run, **_pruned_data(cleared)}
     return Result(data, f"{name}: {verb} {_pruned_text(cleared)}")
+
+
+tiles.add_command(tiles_verify)
+tiles.add_command(tiles_fetch)
 
 
 def _backends(store: Store, names: tuple[str, ...]) -> tuple[Backend, ...]:
