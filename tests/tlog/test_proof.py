@@ -408,6 +408,13 @@ def test_an_inclusion_proof_of_the_wrong_length_is_named() -> None:
     assert caught.value.reason == "proof"
 
 
+@pytest.mark.parametrize(("index", "size"), [(-1, 4), (4, 4), (5, 4), (0, 0), (1, 1)])
+def test_a_leaf_outside_the_tree_is_named_whatever_the_proof(index: int, size: int) -> None:
+    for n_hashes in range(5):
+        with pytest.raises(ProofError, match=f"^a tree of {size} leaves has no leaf {index}$"):
+            root_from_inclusion(index, size, leaf(0), (leaf(0),) * n_hashes)
+
+
 def test_a_wrong_root_is_named_with_the_one_expected() -> None:
     root = root_from_inclusion(2, 7, leaf(5), inclusion(2, 7))
     with pytest.raises(ProofError) as caught:
