@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from appliance.errors import MalformedError, SignatureError
@@ -124,12 +125,47 @@ def _path_to(leaf: Certificate, authority: Authority, time: datetime) -> tuple[C
     *intermediates, anchor = chain = load_chain(authority)
     if not all(valid_at(one, time) for one in chain):
         raise SignatureError(f"{authority}: a certificate was not valid at {format_time(time)}")
+    upper_part = _unconditional_issuers(authority)
+    if upper_part:
+        intermediates, anchor = [], chain[0]
     verifier = _path_policy().store(Store([anchor])).time(time).build_client_verifier()
     try:
         path = verifier.verify(leaf, intermediates).chain
     except (VerificationError, ValueError) as error:
         raise SignatureError(f"{authority}: {error}") from error
-    return tuple(path)
+    return (*path, *upper_part)
+
+
+@lru_cache(maxsize=64)
+def _unconditional_issuers(authority: Authority) -> tuple[Certificate, ...]:
+    """Return the issuers above the issuing certificate, if they certify it unconditionally.
+
+    That part of a path is the same for every leaf, and the trusted root gives its order. So
+    its signatures are verified once, and a batch is spared them. With conditions (name
+    constraints, a path length that is too short) or a flaw there is none: every path is
+    then validated whole, and the validation says what is wrong.
+    """
+    from cryptography import x509
+    from cryptography.exceptions import InvalidSignature
+
+    chain = load_chain(authority)
+    for position, (certificate, issuer) in enumerate(pairwise(chain), 1):
+        found = {one.value.__class__: one.value for one in extensions_of(issuer, str(authority))}
+        constraints, usage = found.get(x509.BasicConstraints), found.get(x509.KeyUsage)
+        length = None if constraints is None else constraints.path_length
+        if (
+            constraints is None
+            or not constraints.ca
+            or (length is not None and length < position)
+            or (usage is not None and not usage.key_cert_sign)
+            or x509.NameConstraints in found
+        ):
+            return ()
+        try:
+            certificate.verify_directly_issued_by(issuer)
+        except (InvalidSignature, ValueError, TypeError):
+            return ()
+    return chain[1:]
 
 
 def _path_policy() -> PolicyBuilder:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from appliance.errors import IncompleteError, MalformedError, ProofError, SignatureError
@@ -34,6 +35,9 @@ from appliance.tlog.proof import verify_inclusion
 _V1_ORIGIN: Final = re.compile(".* - [0-9]+")
 _SET_KEY_NAME: Final = "rekor"  # a SET names no signer, but a key has to have a name
 V2_KINDS: Final = frozenset({("hashedrekord", "0.0.2"), ("dsse", "0.0.2")})
+# A batch meets the same few logs again and again.
+_v1_key = lru_cache(maxsize=64)(rekor_v1_key)
+_v2_key = lru_cache(maxsize=64)(log_key)
 
 
 def find_log_keys(entry: TransparencyLogEntry, keys: Sequence[LogKey]) -> tuple[LogKey, ...]:
@@ -66,7 +70,7 @@ def verify_promise(entry: TransparencyLogEntry, keys: Sequence[LogKey]) -> Signi
             f"logged at {format_time(time)}, outside the window of {keys[0]}: {keys[0].valid}",
             reason="log-key-window",
         )
-    verifier = rekor_v1_key(_SET_KEY_NAME, covering[0].key.spki)
+    verifier = _v1_key(_SET_KEY_NAME, covering[0].key.spki)
     return SigningTime(
         unix_time(verify_set(entry, verifier)), "signed-entry-timestamp", str(covering[0])
     )
@@ -103,7 +107,7 @@ def _open_log_checkpoint(raw: bytes, keys: Sequence[LogKey]) -> SignedCheckpoint
     checkpoint = parse_checkpoint(note.text)
     if _is_v1(checkpoint):
         verifiers = [
-            rekor_v1_key(line.name, key.key.spki)
+            _v1_key(line.name, key.key.spki)
             for key in keys
             for line in note.signatures
             if line.key_id == key.key_id
@@ -122,7 +126,7 @@ def _v2_keys(origin: str, keys: Sequence[LogKey]) -> list[VerifierKey]:
             f"got {origin[:200]!r}",
             reason="wrong-origin",
         )
-    verifiers = [log_key(origin, key.key.spki) for key in named]
+    verifiers = [_v2_key(origin, key.key.spki) for key in named]
     for key, verifier in zip(named, verifiers, strict=True):
         if verifier.key_id != key.key_id:
             raise MalformedError(

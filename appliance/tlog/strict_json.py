@@ -18,6 +18,7 @@ from appliance.errors import LimitError, MalformedError
 MAX_JSON_BYTES: Final = 8 * 1024 * 1024
 MAX_VALUES: Final = 250_000  # about 100 bytes of memory each
 MAX_DEPTH: Final = 64  # a Sigstore bundle has 8, an in-toto predicate rarely 20
+_CONTAINERS: Final = (dict, list)
 _WHITESPACE: Final = " \t\n\r"
 
 
@@ -54,17 +55,18 @@ def parse_json(
 
 
 def _check_depth(value: Any, what: str) -> None:
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        containers = [one for one in level if isinstance(one, dict | list)]
-        if not containers:
+    level = [value] if type(value) in _CONTAINERS else []
+    for _ in range(MAX_DEPTH):
+        if not level:
             return
         level = [
             child
-            for one in containers
-            for child in (one.values() if isinstance(one, dict) else one)
+            for one in level
+            for child in (one.values() if type(one) is dict else one)
+            if type(child) in _CONTAINERS
         ]
-    raise LimitError(f"{what}: nested deeper than {MAX_DEPTH}")
+    if level:
+        raise LimitError(f"{what}: nested deeper than {MAX_DEPTH}")
 
 
 def _check_surrogates(value: Any, what: str) -> None:

@@ -76,6 +76,8 @@ def new_authority(
     usage: ObjectIdentifier | None = None,
     critical_usage: bool = True,
     more_usages: Sequence[ObjectIdentifier] = (),
+    path_length: int | None = None,
+    constraints: x509.NameConstraints | None = None,
 ) -> Issuer:
     """Make an authority, or with is_authority=False and a usage a stamping certificate."""
     key = new_key()
@@ -89,7 +91,7 @@ def new_authority(
         .serial_number(x509.random_serial_number())
         .not_valid_before(start)
         .not_valid_after(end)
-        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(is_authority, path_length), critical=True)
         .add_extension(_key_usage(signature=not is_authority, cert_sign=key_cert_sign), True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
         .add_extension(
@@ -100,6 +102,8 @@ def new_authority(
         builder = builder.add_extension(
             x509.ExtendedKeyUsage([usage, *more_usages]), critical=critical_usage
         )
+    if constraints is not None:
+        builder = builder.add_extension(constraints, critical=True)
     return Issuer(key, builder.sign(signer, hashes.SHA256()))
 
 

@@ -392,6 +392,43 @@ def an_issuer_that_may_not_sign_certificates() -> Scene:
     return Scene(instance, instance.v2_bundle())
 
 
+def rooted(**changes: Any) -> Scene:
+    """Issue under an anchor that says something special."""
+    instance = Instance(root_authority=new_authority("special root", **changes))
+    return Scene(instance, instance.v2_bundle())
+
+
+@mutation("certificate-path")
+def an_anchor_that_is_no_authority() -> Scene:
+    return rooted(is_authority=False)
+
+
+@mutation("certificate-path")
+def an_anchor_that_may_not_sign_certificates() -> Scene:
+    return rooted(key_cert_sign=False)
+
+
+@mutation("certificate-path")
+def an_anchor_whose_path_length_is_too_short() -> Scene:
+    return rooted(path_length=0)
+
+
+@mutation("certificate-path")
+def an_anchor_that_did_not_issue_its_issuer() -> Scene:
+    scene = keyless_v2()
+    chain = scene.root["certificateAuthorities"][0]["certChain"]["certificates"]
+    chain[1]["rawBytes"] = encode(certificate_der(new_authority("test root").certificate))
+    return scene
+
+
+@mutation("certificate-path")
+def an_anchor_that_excludes_the_name() -> Scene:
+    excluded = x509.NameConstraints(None, [x509.DNSName("ci.example")])
+    instance = Instance(root_authority=new_authority("constrained", constraints=excluded))
+    plan = LeafPlan(names=[x509.RFC822Name(IDENTITY), x509.DNSName("ci.example")])
+    return Scene(instance, instance.v2_bundle(instance.sign_artifact(plan=plan)))
+
+
 @mutation("authority-window")
 def the_authority_ended_before() -> Scene:
     scene = keyless_v2()

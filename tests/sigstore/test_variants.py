@@ -270,6 +270,17 @@ def test_an_intermediate_may_be_the_anchor() -> None:
     verify(MADE.v2_bundle(), root)
 
 
+def test_an_anchor_may_set_conditions_that_are_met() -> None:
+    permitted = x509.NameConstraints([x509.DNSName("ci.example")], None)
+    for root in (
+        new_authority("constrained", constraints=permitted),
+        new_authority("short", path_length=1),
+    ):
+        instance = Instance(root_authority=root)
+        plan = LeafPlan(names=[x509.RFC822Name(IDENTITY), x509.DNSName("ci.example")])
+        verify(instance.v2_bundle(instance.sign_artifact(plan=plan)), instance.root())
+
+
 def test_an_issuer_for_web_servers_only_is_not_held_to_it() -> None:
     instance = Instance()
     instance.authority = new_authority(

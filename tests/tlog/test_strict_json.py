@@ -91,6 +91,9 @@ def test_a_repeated_key_is_named() -> None:
 def test_depth_is_bounded_exactly(opening: bytes) -> None:
     closing = b"]" if opening == b"[" else b"}"
     parse_json(opening * MAX_DEPTH + b"1" + closing * MAX_DEPTH)
+    parse_json(opening * (MAX_DEPTH - 1) + b"[]" + closing * (MAX_DEPTH - 1))
+    with pytest.raises(LimitError, match="nested deeper"):
+        parse_json(opening * MAX_DEPTH + b"{}" + closing * MAX_DEPTH)
     for depth in (MAX_DEPTH + 1, 990, 100_000):
         with pytest.raises(LimitError, match="nested deeper"):
             parse_json(opening * depth + b"1" + closing * depth)
