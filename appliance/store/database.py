@@ -86,6 +86,11 @@ def store_errors(home: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise database_error(home / DATABASE_NAME, error) from error
+    except UnicodeDecodeError as error:  # not from SQLite: its text or message is damaged
+        path = home / DATABASE_NAME
+        raise StoreError(
+            f"{path} is damaged: {error}", reason=CORRUPT, next_step=RESTORE
+        ) from error
     except OSError as error:
         raise file_error(home, error) from error
 

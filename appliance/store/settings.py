@@ -6,8 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any, Final
 
-from appliance.errors import ConfigError
+from appliance.errors import ConfigError, StoreError
 from appliance.store.database import Store
+from appliance.store.failures import CORRUPT, RESTORE
 
 SITE_NAME: Final = "site.name"
 SITE_ROLE: Final = "site.role"  # connected or isolated
@@ -18,7 +19,7 @@ def read_settings(store: Store) -> dict[str, Any]:
     """Return every stored setting by its dotted key; keys not here have their default."""
     rows = store.rows("SELECT key, value FROM setting ORDER BY key")
     return {
-        row["key"]: json.loads(row["value"])
+        row["key"]: _parse(store, row["key"], row["value"])
         for row in rows
         if not row["key"].startswith(_SITE_PREFIX)
     }
@@ -36,7 +37,7 @@ def replace_settings(store: Store, settings: Mapping[str, Any]) -> None:
 def site_fact(store: Store, key: str) -> str | None:
     """Return what init recorded of this site: SITE_NAME or SITE_ROLE."""
     row = store.row("SELECT value FROM setting WHERE key = ?", [key])
-    return None if row is None else str(json.loads(row["value"]))
+    return None if row is None else str(_parse(store, key, row["value"]))
 
 
 def put_site_fact(store: Store, key: str, value: str) -> None:
@@ -57,3 +58,14 @@ def require_site_name(store: Store) -> str:
             next_step="name it: attestor init --site NAME",
         )
     return name
+
+
+def _parse(store: Store, key: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise StoreError(
+            f"{store.home}: setting {key!r} is damaged: {text[:80]!r}",
+            reason=CORRUPT,
+            next_step=RESTORE,
+        ) from error
