@@ -37,7 +37,13 @@ backend.add_command(verify_key)
 @click.option("--public-key", type=FILE, required=True, help="PEM, DER or verifier key.")
 @click.option("--url", help="The log's API; not needed on an isolated site.")
 @click.option("--read-url", help="Where tiles are read.  [default: URL/api/v2]")
-@click.option("--api-version", type=click.Choice(["1", "2"]), default="2", show_default=True)
+@click.option(
+    "--api-version",
+    type=click.Choice(["1", "2"]),
+    default="2",
+    show_default=True,
+    help="Of Rekor: decides the key id.",
+)
 @click.option("--mirror-of", metavar="ID", help="This serves the same log as that backend.")
 @click.option("--policy", type=FILE, help="Witnesses its checkpoints must have (tlog-policy).")
 @click.option("--dry-run", is_flag=True, help="Only say what would be added.")

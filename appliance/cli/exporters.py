@@ -26,7 +26,13 @@ def exporters() -> None:
 
 @exporters.command("add")
 @click.argument("vkey")
-@click.option("--role", type=click.Choice(["exporter", "receipt"]), default="exporter")
+@click.option(
+    "--role",
+    type=click.Choice(["exporter", "receipt"]),
+    default="exporter",
+    show_default=True,
+    help="What its signature counts for.",
+)
 @common_options
 @pass_app
 def exporters_add(app: App, vkey: str, role: str) -> Result:

@@ -23,7 +23,13 @@ LOCK_WAIT_SECONDS = 10.0  # for another writer of this home, before clients are 
 
 
 @click.command("serve")
-@click.option("--bind", metavar="HOST:PORT", default="127.0.0.1:3000", show_default=True)
+@click.option(
+    "--bind",
+    metavar="HOST:PORT",
+    default="127.0.0.1:3000",
+    show_default=True,
+    help="Where to listen; port 0 takes a free one.",
+)
 @click.option("--log", "name", metavar="NAME", help="Which log, if there are several.")
 @common_options
 @pass_app

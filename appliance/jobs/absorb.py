@@ -87,21 +87,18 @@ def absorb(
     relation = relate(accepted.head if accepted else None, candidate.head, prefix_root)
     if isinstance(relation, Contradiction):
         raise _divergence(mirror, accepted, candidate, relation, fetched, arrival)
+    stored = 0
     if relation in (Relation.FIRST, Relation.AHEAD):
         tree.load([], fetched)  # the right edge, if no proof has needed it yet
         # If we die before this commits, the mirror stands where it did.
         mirror.accept(candidate, arrival, fetched.tiles)
         # If we die after it, the next run finds the rest missing and fetches it.
+        stored = len(fetched.tiles)
     else:
         mirror.record_note(candidate, arrival)
-    stored_tiles, stored_bundles, complete = len(fetched.tiles), 0, True
-    if relation is not Relation.BEHIND:
-        if relation is Relation.SAME:
-            fetched.tiles.clear()
-        filled = _fill(mirror, tree, source, wanted, progress)
-        stored_tiles += filled.tiles
-        stored_bundles += filled.entry_bundles
-        complete = filled.complete
+    # What is behind us has nothing that we should take from it.
+    is_behind = relation is Relation.BEHIND
+    filled = _Filled() if is_behind else _fill(mirror, tree, source, wanted, progress)
     now_accepted = mirror.history.accepted()
     now_mirrored = mirror.history.mirror_checkpoint()
     return AbsorbReport(
@@ -111,9 +108,9 @@ def absorb(
         accepted.head.tree_size if accepted else None,
         now_accepted.head.tree_size if now_accepted else 0,
         now_mirrored.head.tree_size if now_mirrored else None,
-        stored_tiles,
-        stored_bundles,
-        complete,
+        stored + filled.tiles,
+        filled.entry_bundles,
+        filled.complete,
     )
 
 
@@ -125,8 +122,9 @@ class _Fetched:
         self.tiles: dict[Tile, bytes] = {}
 
     def __call__(self, wanted: Sequence[Tile]) -> dict[Tile, bytes]:
-        got = dict(self.source.tiles([tile for tile in wanted if tile not in self.tiles]))
-        self.tiles.update(got)
+        self.tiles.update(
+            fetch_tiles(self.source, [one for one in wanted if one not in self.tiles])
+        )
         return {tile: self.tiles[tile] for tile in wanted}
 
 
@@ -201,9 +199,9 @@ def _divergence(
 
 @frozen
 class _Filled:
-    tiles: int
-    entry_bundles: int
-    complete: bool
+    tiles: int = 0
+    entry_bundles: int = 0
+    complete: bool = True
 
 
 def _fill(
@@ -215,7 +213,7 @@ def _fill(
     tiles = bundles = 0
     if wanted.tiles:
         for batch in _batches(filter(wanted.has, mirror.missing_tiles(size)), left):
-            got = dict(source.tiles(batch))
+            got = fetch_tiles(source, batch)
             _authenticate(mirror, tree, batch, got)
             mirror.add(got, {})
             tree.trim()
@@ -227,8 +225,8 @@ def _fill(
         covered = _with_tiles_here(mirror, offered, size)
         for bundle_batch in _batches(covered, left):
             brought = dict(source.entry_bundles(bundle_batch))
-            for bundle in bundle_batch:
-                check_entries(mirror, tree, bundle, brought[bundle])
+            for bundle, data in brought.items():
+                check_entries(mirror, tree, bundle, data)
             mirror.add({}, brought)
             tree.trim()
             bundles += len(bundle_batch)
@@ -237,6 +235,17 @@ def _fill(
         wanted.entries and any(True for _ in mirror.missing_entry_bundles(size))
     )
     return _Filled(tiles, bundles, complete)
+
+
+def fetch_tiles(source: LogSource, wanted: Sequence[Tile]) -> dict[Tile, bytes]:
+    """Fetch exactly the wanted tiles: one more would be stored without being authenticated."""
+    got = dict(source.tiles(wanted))
+    if got.keys() != set(wanted):
+        raise MalformedError(
+            f"{source.description}: asked for {len(wanted)} tiles, {len(got)} others came",
+            reason="source",
+        )
+    return got
 
 
 def _authenticate(
@@ -248,9 +257,6 @@ def _authenticate(
         ours = mirror.read_tiles([tile for tile in wanted if tile not in got])
         return ours | {tile: got[tile] for tile in wanted if tile in got}
 
-    for tile in batch:
-        if tile not in got:
-            raise MalformedError(f"{tile.path} did not come from the source", reason="source")
     tree.load(batch, read)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from appliance.errors import ConfigError, IncompleteError, MalformedError
-from appliance.jobs.absorb import check_entries
+from appliance.errors import ConfigError, IncompleteError
+from appliance.jobs.absorb import check_entries, fetch_tiles
 from appliance.store.mirror import Mirror
 from appliance.tlog.log_source import LogSource
 from appliance.tlog.tile import WIDTH, EntryBundle, Tile, tile_at
@@ -44,10 +44,7 @@ def refetch(mirror: Mirror, source: LogSource, indices: Sequence[int]) -> Refetc
     got: dict[Tile, bytes] = {}
 
     def read(tiles: Sequence[Tile]) -> dict[Tile, bytes]:
-        brought = dict(source.tiles(tiles))
-        for tile in tiles:
-            if tile not in brought:
-                raise MalformedError(f"{tile.path} did not come from the source", reason="source")
+        brought = fetch_tiles(source, tiles)
         got.update(brought)
         return brought
 
