@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import signal
@@ -115,6 +116,8 @@ def run(arguments: list[str], app: App | None = None) -> int:
 
 def main() -> NoReturn:
     """Run the program: the entry point of the attestor command."""
+    # A start allocates a lot and frees nothing: collect a tenth as often.
+    gc.set_threshold(10_000, 20, 20)
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGHUP, _terminate)
     sys.exit(run(sys.argv[1:]))
