@@ -231,12 +231,12 @@ def _root_age(app: App, site: _Site) -> int | None:
 
 def _root_warnings(app: App, site: _Site) -> Iterator[str]:
     """Warn about an old trusted root, or refuse to go on with it."""
-    from appliance.config.durations import format_duration
-    from appliance.errors import RefusedError
-
     age = _root_age(app, site)
     if age is None:
         return
+    from appliance.config.durations import format_duration
+    from appliance.errors import RefusedError
+
     limit = site.settings.fail_trust_root_age
     if limit is not None and age > limit:
         raise RefusedError(
