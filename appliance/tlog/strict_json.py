@@ -19,6 +19,7 @@ MAX_JSON_BYTES: Final = 8 * 1024 * 1024
 MAX_VALUES: Final = 250_000  # about 100 bytes of memory each
 MAX_DEPTH: Final = 64  # a Sigstore bundle has 8, an in-toto predicate rarely 20
 _CONTAINERS: Final = (dict, list)
+_STR_OVERHEAD: Final = 128
 _WHITESPACE: Final = " \t\n\r"
 
 
@@ -38,6 +39,9 @@ def parse_json(
         text = raw.decode("utf-8").strip(_WHITESPACE)
     except UnicodeDecodeError as error:
         raise MalformedError(f"{what}: not UTF-8 at byte {error.start}") from error
+    # Python keeps a whole text as wide as its widest character, four bytes for an emoji.
+    if text.__sizeof__() > 2 * max_bytes + _STR_OVERHEAD:
+        raise LimitError(f"{what}: too large for text with characters beyond U+FFFF")
     if text.count(",") + text.count("{") + text.count("[") > MAX_VALUES:
         raise LimitError(f"{what}: expected at most {MAX_VALUES} values")
     try:

@@ -11,6 +11,7 @@ import json
 import os
 import random
 import time
+import tracemalloc
 from base64 import b64decode
 from collections.abc import Callable
 from datetime import timedelta
@@ -39,6 +40,7 @@ from tests.pki.bundles import ARTIFACT, EXPECTED, Instance, digests
 RUNS: Final = int(os.environ.get("ATTESTOR_FUZZ_RUNS", "20000"))
 SEED: Final = 20260101
 SECONDS_EACH: Final = 1.0
+BYTES_EACH: Final = 64 * 1024 * 1024
 TARGETS: Final = (
     "keyless-v2",
     "keyless-v1",
@@ -218,7 +220,7 @@ def test_nothing_but_typed_errors_and_no_wrong_yes(which: str) -> None:
     for run in range(RUNS // len(TARGETS)):
         change = shuffled if has_structure and run % 2 else flipped
         raw = change(target.raw, chance)
-        started = time.monotonic()
+        started = time.process_time()
         try:
             target.accepts(raw)
         except TYPED:
@@ -226,7 +228,7 @@ def test_nothing_but_typed_errors_and_no_wrong_yes(which: str) -> None:
         except BaseException as error:
             error.add_note(f"run {run}, input {raw!r}")
             raise
-        slowest = max(slowest, time.monotonic() - started)
+        slowest = max(slowest, time.process_time() - started)
     assert slowest < SECONDS_EACH
 
 
@@ -242,6 +244,7 @@ BOMBS: Final[dict[str, bytes]] = {
     "a long number": b"1" * 1_000_000,
     "a long fraction": b"0." + b"1" * 1_000_000,
     "a long string": b'"' + b"a" * 8_000_000 + b'"',
+    "one wide character": b'["' + "\U0001f600".encode() + b"a" * 7_900_000 + b'"]',
     "escapes": b'"' + b"\\u0041" * 1_000_000 + b'"',
     "too large": b" " * 9_000_000,
 }
@@ -250,10 +253,22 @@ BOMBS: Final[dict[str, bytes]] = {
 @pytest.mark.parametrize("name", list(BOMBS))
 def test_a_bomb_is_refused_at_once(name: str) -> None:
     for parse in (parse_sigstore_bundle, parse_trusted_root):
-        started = time.monotonic()
+        started = time.process_time()
         with pytest.raises(ApplianceError):
             parse(BOMBS[name])
-        assert time.monotonic() - started < SECONDS_EACH
+        assert time.process_time() - started < SECONDS_EACH
+
+
+@pytest.mark.parametrize("name", list(BOMBS))
+def test_a_bomb_takes_little_memory(name: str) -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(ApplianceError):
+            parse_sigstore_bundle(BOMBS[name])
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < BYTES_EACH
 
 
 def test_a_statement_may_be_a_bomb_as_well() -> None:

@@ -102,6 +102,9 @@ def test_depth_is_bounded_exactly(opening: bytes) -> None:
 def test_size_and_number_of_values_are_bounded() -> None:
     with pytest.raises(LimitError, match="at most 5 bytes, got 6"):
         parse_json(b"[1, 2]", max_bytes=5)
+    assert len(parse_json(b'"' + "\u2014".encode() * 300 + b'"', max_bytes=1000)) == 300
+    with pytest.raises(LimitError, match=r"beyond U\+FFFF"):
+        parse_json(b'"' + "\U0001f600".encode() + b"a" * 990 + b'"', max_bytes=1000)
     with pytest.raises(LimitError, match="values"):
         parse_json(b"[" + b"1," * MAX_VALUES + b"1]")
 
