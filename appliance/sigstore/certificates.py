@@ -45,9 +45,18 @@ def extensions_of(certificate: Certificate, what: str) -> Extensions:
         ) from error
 
 
-def valid_at(certificate: Certificate, time: datetime) -> bool:
-    """Whether `time` is inside the certificate's own window, ends included."""
-    return Window(certificate.not_valid_before_utc, certificate.not_valid_after_utc).contains(time)
+def chain_valid_at(authority: Authority, time: datetime) -> bool:
+    """Whether `time` is inside the window of every certificate of an authority."""
+    return all(window.contains(time) for window in _chain_windows(authority))
+
+
+@lru_cache(maxsize=64)
+def _chain_windows(authority: Authority) -> tuple[Window, ...]:
+    return tuple(map(_own_window, load_chain(authority)))
+
+
+def _own_window(certificate: Certificate) -> Window:
+    return Window(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
 
 def check_leaf(leaf: Certificate) -> None:
@@ -93,7 +102,7 @@ def verify_path(
     authority-window if no authority of the root was, certificate-path if none of those
     that were leads to the leaf.
     """
-    own = Window(leaf.not_valid_before_utc, leaf.not_valid_after_utc)
+    own = _own_window(leaf)
     if not own.contains(time):
         raise SignatureError(
             f"signer's certificate is valid from {own}, "
@@ -123,7 +132,7 @@ def _path_to(leaf: Certificate, authority: Authority, time: datetime) -> tuple[C
     from cryptography.x509.verification import Store, VerificationError
 
     *intermediates, anchor = chain = load_chain(authority)
-    if not all(valid_at(one, time) for one in chain):
+    if not chain_valid_at(authority, time):
         raise SignatureError(f"{authority}: a certificate was not valid at {format_time(time)}")
     upper_part = _unconditional_issuers(authority)
     if upper_part:

@@ -17,11 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from appliance.errors import MalformedError, SignatureError
 from appliance.rekor.x509_certificate import BROKEN_DER, load_certificate
-from appliance.sigstore.certificates import (
-    extensions_of,
-    load_chain,
-    valid_at,
-)
+from appliance.sigstore.certificates import chain_valid_at, extensions_of, load_chain
 from appliance.sigstore.trusted_root import Authority
 from appliance.sigstore.validity import format_time
 from appliance.value import frozen
@@ -66,11 +62,7 @@ def verify_stamp(raw: bytes, signature: bytes, authorities: Sequence[Authority])
             "timestamp by an authority that is not in the trusted root",
             reason="unknown-timestamp-authority",
         )
-    covering = [
-        one
-        for one in known
-        if one.valid.contains(time) and all(valid_at(cert, time) for cert in load_chain(one))
-    ]
+    covering = [one for one in known if one.valid.contains(time) and chain_valid_at(one, time)]
     if not covering:
         raise SignatureError(
             f"timestamp of {format_time(time)} is outside the window of {known[0]}: "
