@@ -47,15 +47,27 @@ class App:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[Store]:
-        """Take the home's lock for the whole run and open the store for writing."""
-        from appliance.store.database import open_store
+        """Take the home's lock for the whole run and open the store for writing.
 
+        An older schema is brought up to date, unless the settings forbid it.
+        """
         with self.locked():
-            store = open_store(self.home, write=True)
+            store = self._open_for_writing()
             try:
                 yield store
             finally:
                 store.close()
+
+    def _open_for_writing(self) -> Store:
+        from appliance.errors import StoreError
+        from appliance.store.database import create_store, migrates_itself, open_store
+
+        try:
+            return open_store(self.home, write=True)
+        except StoreError as error:
+            if error.reason != "schema-older" or not migrates_itself(self.home):
+                raise
+        return create_store(self.home)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -109,10 +109,19 @@ def run(arguments: list[str], app: App | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         return exit_codes.INTERRUPTED
     except BrokenPipeError:
-        # Nobody reads; keep the interpreter from complaining when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exit_codes.BROKEN_PIPE
+        return _nobody_reads()
+    except SystemExit as ending:
+        # click ends like this, with 1, when its own writing fails.
+        if not isinstance(ending.__context__, BrokenPipeError):
+            raise
+        return _nobody_reads()
     return code if isinstance(code, int) else 0
+
+
+def _nobody_reads() -> int:
+    # Keep the interpreter from complaining when it flushes at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return exit_codes.BROKEN_PIPE
 
 
 def main() -> NoReturn:

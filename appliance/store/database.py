@@ -229,3 +229,16 @@ def _check_schema(store: Store, path: Path) -> None:
             reason="schema-older",
             next_step="run 'attestor init' once to bring it up to date; nothing is lost",
         )
+
+
+def migrates_itself(home: Path) -> bool:
+    """Whether a writer may bring an older schema up to date (autoInitializeSchema)."""
+    path = require_database(home)
+    store = Store(home, _connect(path, "ro"))
+    try:
+        row = store.row(
+            "SELECT value FROM setting WHERE key = 'checkpointStore.autoInitializeSchema'"
+        )
+    finally:
+        store.close()
+    return row is None or row["value"] != "false"
