@@ -92,6 +92,7 @@ def cli(
 
 def run(arguments: list[str], app: App | None = None) -> int:
     """Run one command line and return its exit code; prints what there is to print."""
+    stdout, stderr = sys.stdout, sys.stderr
     try:
         code = cli.main(arguments, prog_name="attestor", standalone_mode=False, obj=app)
         # Our own output may still sit in a buffer whose reader went away.
@@ -110,10 +111,11 @@ def run(arguments: list[str], app: App | None = None) -> int:
         return exit_codes.INTERRUPTED
     except BrokenPipeError:
         return _nobody_reads()
-    except SystemExit as ending:
-        # click ends like this, with 1, when its own writing fails.
-        if not isinstance(ending.__context__, BrokenPipeError):
+    except SystemExit:
+        # When its writing fails, click muffles the streams and exits with 1.
+        if sys.stdout is stdout:
             raise
+        sys.stdout, sys.stderr = stdout, stderr
         return _nobody_reads()
     return code if isinstance(code, int) else 0
 
