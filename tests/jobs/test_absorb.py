@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -260,6 +261,24 @@ def test_a_replacement_of_a_partial_tile_keeps_older_sizes_readable(tmp_path: Pa
         mirror.read_tiles([narrow])[narrow] == dict(log.tiles([Tile(0, 1)]))[Tile(0, 1)][: 44 * 32]
     )
     assert mirror.covers(300)
+
+
+class Generous(SimulatedLog):
+    """A source that sends a tile nobody asked for along with the others."""
+
+    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
+        yield from super().tiles(wanted)
+        if wanted:
+            yield Tile(0, 77), bytes(8192)
+
+
+def test_a_tile_that_nobody_asked_for_is_never_stored(tmp_path: Path) -> None:
+    log = Generous()
+    log.grow(600)
+    mirror = make_mirror(tmp_path / "home", log)
+    with pytest.raises(MalformedError):
+        sync_from(mirror, log)
+    assert mirror.store.rows("SELECT * FROM tile") == []
 
 
 def test_every_failure_is_one_of_ours(tmp_path: Path) -> None:
