@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from appliance.cli.app import App, pass_app
 from appliance.cli.output import Result, common_options, utc
+from appliance.cli.trust_update import trust_update
+
+if TYPE_CHECKING:
+    from appliance.store.tuf import TufRepository
 
 MAX_ROOT_BYTES = 2 * 1024 * 1024
 
@@ -22,11 +27,15 @@ def trust() -> None:
     """
 
 
+trust.add_command(trust_update)
+
+
 @trust.command("import")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--dry-run", is_flag=True, help="Only say what would be pinned.")
 @common_options
 @pass_app
-def trust_import(app: App, file: Path) -> Result:
+def trust_import(app: App, file: Path, dry_run: bool) -> Result:
     """Pin the trusted_root.json in FILE. Compare its digest over another channel first.
 
     \b
@@ -39,10 +48,16 @@ def trust_import(app: App, file: Path) -> Result:
 
     raw = read_foreign(file, MAX_ROOT_BYTES)
     root = parse_trusted_root(raw)
-    with app.writing() as store:
+    with app.writing() as store, store.atomic(dry_run=dry_run):
         put_root(store, StoredRoot(raw, str(file), app.now()))
-    data = {"digest": root.digest, "logs": [str(log) for log in root.logs], "source": str(file)}
-    return Result(data, f"trusted root {root.digest} with {len(root.logs)} logs is pinned")
+    data = {
+        "digest": root.digest,
+        "logs": [str(log) for log in root.logs],
+        "source": str(file),
+        "dryRun": dry_run,
+    }
+    verb = "would be pinned" if dry_run else "is pinned"
+    return Result(data, f"trusted root {root.digest} with {len(root.logs)} logs {verb}")
 
 
 @trust.command("show")
@@ -51,6 +66,9 @@ def trust_import(app: App, file: Path) -> Result:
 def trust_show(app: App) -> Result:
     """Say which trusted root counts here: digest, age, how it came, what it lists.
 
+    If a TUF repository vouches for it, also with which metadata, and until when that is
+    fresh. Metadata that ran out since is no fault of an isolated site: the age above counts.
+
     \b
     Example:
         attestor trust show --json
@@ -58,14 +76,17 @@ def trust_show(app: App) -> Result:
     from appliance.errors import IncompleteError
     from appliance.sigstore.trusted_root import parse_trusted_root
     from appliance.store.trust import current_root
+    from appliance.store.tuf import repository_of
 
     with app.reading() as store:
         stored = current_root(store)
+        repository = None if stored is None else repository_of(store, stored.raw)
     if stored is None:
         raise IncompleteError(
             "no trusted root was imported here",
             reason="no-trusted-root",
-            next_step="attestor trust import trusted_root.json",
+            next_step="'attestor trust import trusted_root.json', or on a connected site "
+            "'attestor trust update'",
         )
     root = parse_trusted_root(stored.raw)
     age = app.now() - stored.imported_at
@@ -80,12 +101,48 @@ def trust_show(app: App) -> Result:
         "logs": logs,
         "certificateAuthorities": [str(one) for one in root.certificate_authorities],
         "timestampAuthorities": [str(one) for one in root.timestamp_authorities],
+        "tuf": None if repository is None else _tuf_data(repository, app.now()),
     }
     lines = [
         f"trusted root {root.digest}",
         f"  imported {utc(stored.imported_at)} from {stored.source}",
+        f"  age      {age // 86_400} days",
         *(f"  log      {one['log']} {one['valid']}" for one in logs),
         *(f"  ca       {one} {one.valid}" for one in root.certificate_authorities),
         *(f"  tsa      {one} {one.valid}" for one in root.timestamp_authorities),
+        *([] if repository is None else _tuf_lines(repository, app.now())),
     ]
     return Result(data, "\n".join(lines))
+
+
+def _tuf_data(repository: TufRepository, now: int) -> dict[str, Any]:
+    return {
+        "repository": repository.url,
+        "updatedAt": utc(repository.updated_at),
+        "firstRoot": {
+            "version": repository.roots[0].version,
+            "digest": repository.anchor.hex(),
+        },
+        "metadata": {
+            one.role: {
+                "version": one.version,
+                "expires": utc(one.expires_at),
+                "expired": one.expires_at <= now,
+            }
+            for one in repository.newest
+        },
+        "files": [name for name, _ in repository.files],
+    }
+
+
+def _tuf_lines(repository: TufRepository, now: int) -> list[str]:
+    first = repository.roots[0]
+    return [
+        f"  tuf      {repository.url} vouched for it at {utc(repository.updated_at)}",
+        f"           trusted since root v{first.version}, SHA-256 {repository.anchor.hex()}",
+        *(
+            f"           {one.role} v{one.version}, "
+            f"{'ran out' if one.expires_at <= now else 'fresh until'} {utc(one.expires_at)}"
+            for one in repository.newest
+        ),
+    ]

@@ -13,8 +13,8 @@ class StoredRoot:
     """One trusted_root.json, byte for byte, and how it came."""
 
     raw: bytes
-    source: str  # the file it was imported from
-    imported_at: int  # Unix seconds
+    source: str  # the file it was imported from, or: tuf URL root vN targets vM
+    imported_at: int  # Unix seconds; of the last time it was confirmed, if it came by TUF
 
     @property
     def digest(self) -> str:
@@ -29,10 +29,10 @@ def current_root(store: Store) -> StoredRoot | None:
 
 
 def put_root(store: Store, root: StoredRoot) -> None:
-    """Make this the current trusted root; older ones are kept."""
-    with store.atomic():
-        store.execute("DELETE FROM trusted_root WHERE digest = ?", [sha256(root.raw).digest()])
-        store.execute(
-            "INSERT INTO trusted_root VALUES (?, ?, ?, ?)",
-            [sha256(root.raw).digest(), root.raw, root.source, root.imported_at],
-        )
+    """Make this the current trusted root; older ones are kept. Call it inside store.atomic()."""
+    digest = sha256(root.raw).digest()
+    store.execute("DELETE FROM trusted_root WHERE digest = ?", [digest])
+    store.execute(
+        "INSERT INTO trusted_root VALUES (?, ?, ?, ?)",
+        [digest, root.raw, root.source, root.imported_at],
+    )
