@@ -157,7 +157,9 @@ def load_material_key(material: VerifierMaterial) -> PublicKeyTypes:
     """Load the public key of a key or certificate; raises MalformedError if there is none."""
     if not material.is_certificate:
         return load_spki(material.der)
-    return load_certificate(material.der, "request: x509Certificate").public_key()
+    return load_certificate(
+        material.der, "request: x509Certificate", with_extensions=False
+    ).public_key()
 
 
 def _base64(raw: bytes) -> str:

@@ -19,24 +19,30 @@ if TYPE_CHECKING:
 BROKEN_DER: Final = (ValueError, KeyError, TypeError)
 
 
-def load_certificate(der: bytes, what: str) -> Certificate:
-    """Load a certificate; raises MalformedError (bad-certificate) if it is none."""
+def load_certificate(der: bytes, what: str, *, with_extensions: bool = True) -> Certificate:
+    """Load a certificate; raises MalformedError (bad-certificate) if it is none.
+
+    A log takes keys, and leaves extensions to those who read them.
+    """
+    from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.utils import CryptographyDeprecationWarning
-    from cryptography.x509 import InvalidVersion, load_der_x509_certificate
 
     try:
         # What only draws a warning, such as a negative serial number, RFC 5280 forbids.
         with warnings.catch_warnings(action="error", category=CryptographyDeprecationWarning):
-            certificate = load_der_x509_certificate(der)
+            certificate = x509.load_der_x509_certificate(der)
             # Decoded lazily: ask for every part now, where a broken one is expected.
             certificate.public_key()
             _ = (certificate.issuer, certificate.subject, certificate.version)
             _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+            _ = certificate.extensions if with_extensions else None
     except (
         *BROKEN_DER,
         UnsupportedAlgorithm,
-        InvalidVersion,
+        x509.InvalidVersion,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
         CryptographyDeprecationWarning,
     ) as error:
         raise MalformedError(

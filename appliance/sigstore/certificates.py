@@ -14,13 +14,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from appliance.errors import MalformedError, SignatureError
-from appliance.rekor.x509_certificate import BROKEN_DER, load_certificate
+from appliance.rekor.x509_certificate import load_certificate
 from appliance.sigstore.trusted_root import Authority
 from appliance.sigstore.validity import Window, format_time
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
-    from cryptography.x509.extensions import Extensions, KeyUsage
+    from cryptography.x509.extensions import KeyUsage
     from cryptography.x509.verification import Policy, PolicyBuilder
 
 
@@ -31,18 +31,6 @@ def load_chain(authority: Authority) -> tuple[Certificate, ...]:
         load_certificate(der, f"trusted root, {authority}, certificate {position}")
         for position, der in enumerate(authority.chain)
     )
-
-
-def extensions_of(certificate: Certificate, what: str) -> Extensions:
-    """Decode all extensions; raises MalformedError (bad-certificate) if one is broken."""
-    from cryptography.x509 import DuplicateExtension, UnsupportedGeneralNameType
-
-    try:
-        return certificate.extensions
-    except (*BROKEN_DER, DuplicateExtension, UnsupportedGeneralNameType) as error:
-        raise MalformedError(
-            f"{what}: broken extensions: {error}", reason="bad-certificate"
-        ) from error
 
 
 def chain_valid_at(authority: Authority, time: datetime) -> bool:
@@ -64,14 +52,13 @@ def check_leaf(leaf: Certificate) -> None:
 
     Version 3, no authority, empty subject with a critical subject alternative name, key
     usage digital signature, extended key usage code signing. Raises SignatureError with
-    reason leaf-certificate, MalformedError if an extension is broken.
+    reason leaf-certificate.
     """
     from cryptography import x509
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
-    extensions = extensions_of(leaf, "signer's certificate")
     # Each kind at most once: `cryptography` refuses repeated extensions.
-    found = {one.value.__class__: one for one in extensions}
+    found = {one.value.__class__: one for one in leaf.extensions}
     constraints = found.get(x509.BasicConstraints)
     usage = found.get(x509.KeyUsage)
     extended = found.get(x509.ExtendedKeyUsage)
@@ -119,7 +106,7 @@ def verify_path(
     for authority in covering:
         try:
             return _path_to(leaf, authority, time)
-        except SignatureError as error:
+        except (SignatureError, MalformedError) as error:  # a broken authority spoils only itself
             failures.append(error.message)
     raise SignatureError(
         f"no certificate authority of the trusted root issued the signer's certificate: "
@@ -159,7 +146,7 @@ def _unconditional_issuers(authority: Authority) -> tuple[Certificate, ...]:
 
     chain = load_chain(authority)
     for position, (certificate, issuer) in enumerate(pairwise(chain), 1):
-        found = {one.value.__class__: one.value for one in extensions_of(issuer, str(authority))}
+        found = {one.value.__class__: one.value for one in issuer.extensions}
         constraints, usage = found.get(x509.BasicConstraints), found.get(x509.KeyUsage)
         length = None if constraints is None else constraints.path_length
         if (

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from appliance.errors import ConfigError, MalformedError, SignatureError
-from appliance.sigstore.certificates import extensions_of
 from appliance.sigstore.validity import ALWAYS, Window
 from appliance.value import field, frozen
 
@@ -94,7 +93,7 @@ def read_names(leaf: Certificate) -> CertificateNames:
 
     by_oid: dict[str, bytes] = {}
     identities: tuple[str, ...] = ()
-    for extension in extensions_of(leaf, "signer's certificate"):
+    for extension in leaf.extensions:
         if isinstance(extension.value, x509.SubjectAlternativeName):
             identities = tuple(_read_identities(extension.value))
         elif isinstance(extension.value, x509.UnrecognizedExtension):

@@ -13,7 +13,6 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from appliance.errors import LimitError, SignatureError
-from appliance.sigstore.certificates import extensions_of
 from appliance.sigstore.trusted_root import LogKey
 from appliance.sigstore.validity import format_time
 from appliance.tlog.note_keys import load_spki
@@ -63,7 +62,7 @@ def _embedded_scts(leaf: Certificate) -> list[SignedCertificateTimestamp]:
 
     scts = [
         sct
-        for extension in extensions_of(leaf, "signer's certificate")
+        for extension in leaf.extensions
         if isinstance(extension.value, PrecertificateSignedCertificateTimestamps)
         for sct in extension.value
     ]
@@ -130,7 +129,7 @@ def _is_ct_issuer(certificate: Certificate) -> bool:
 
     return any(
         usage.dotted_string == _CT_ISSUER
-        for extension in extensions_of(certificate, "issuer's certificate")
+        for extension in certificate.extensions
         if isinstance(extension.value, ExtendedKeyUsage)
         for usage in extension.value
     )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from appliance.errors import MalformedError, SignatureError
 from appliance.rekor.x509_certificate import BROKEN_DER, load_certificate
-from appliance.sigstore.certificates import chain_valid_at, extensions_of, load_chain
+from appliance.sigstore.certificates import chain_valid_at, load_chain
 from appliance.sigstore.trusted_root import Authority
 from appliance.sigstore.validity import format_time
 from appliance.value import frozen
@@ -112,7 +112,10 @@ def _check_imprint(response: TimeStampResponse, signature: bytes) -> None:
 
 def _is_signer(response: TimeStampResponse, authority: Authority) -> bool:
     """Whether the one SignerInfo names this authority's stamping certificate."""
-    leaf = load_chain(authority)[0]
+    try:
+        leaf = load_chain(authority)[0]
+    except MalformedError:  # a broken authority spoils only itself
+        return False
     signers = [(one.issuer, one.serial_number) for one in response.signed_data.signer_infos]
     return signers == [(leaf.issuer, leaf.serial_number)]
 
@@ -125,7 +128,7 @@ def _failure(response: TimeStampResponse, signature: bytes, authority: Authority
         return why
     leaf, *rest = load_chain(authority)
     for der in response.signed_data.certificates:
-        embedded = load_certificate(der, "timestamp: embedded certificate")
+        embedded = load_certificate(der, "timestamp: embedded certificate", with_extensions=False)
         same = (embedded.issuer, embedded.serial_number) == (leaf.issuer, leaf.serial_number)
         if same and embedded != leaf:
             return f"{authority}: the embedded certificate only looks like the authority's"
@@ -146,7 +149,7 @@ def _unfit(authority: Authority) -> str:
     from cryptography.exceptions import InvalidSignature
 
     chain = load_chain(authority)
-    found = {one.value.__class__: one for one in extensions_of(chain[0], str(authority))}
+    found = {one.value.__class__: one for one in chain[0].extensions}
     constraints = found.get(x509.BasicConstraints)
     extended = found.get(x509.ExtendedKeyUsage)
     if constraints is not None and constraints.value.ca:

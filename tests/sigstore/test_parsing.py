@@ -25,7 +25,7 @@ from appliance.errors import (
 )
 from appliance.rekor.protojson import Message
 from appliance.rekor.x509_certificate import load_certificate
-from appliance.sigstore.certificates import check_leaf, extensions_of
+from appliance.sigstore.certificates import check_leaf
 from appliance.sigstore.digests import (
     ArtifactDigests,
     digests_needed,
@@ -409,10 +409,24 @@ def test_what_is_no_certificate_is_bad() -> None:
 
 
 def test_broken_extensions_are_bad() -> None:
-    broken = leaf(LeafPlan(names=(), raw_extensions={"2.5.29.17": b"junk"}))
+    raw = certificate_der(leaf(LeafPlan(names=(), raw_extensions={"2.5.29.17": b"junk"})))
     with pytest.raises(MalformedError) as caught:
-        extensions_of(broken, "thing")
+        load_certificate(raw, "thing")
     assert caught.value.reason == "bad-certificate"
+    assert load_certificate(raw, "thing", with_extensions=False)
+
+
+def test_a_broken_authority_spoils_only_itself() -> None:
+    root = MADE.root()
+    for kind in ("certificateAuthorities", "timestampAuthorities"):
+        broken = copy.deepcopy(root[kind][0])
+        broken["certChain"]["certificates"][0]["rawBytes"] = "AAAA"
+        root[kind].insert(0, broken)
+    verify(MADE.v2_bundle(), root)
+    for kind in ("certificateAuthorities", "timestampAuthorities"):
+        del root[kind][1]
+        with pytest.raises(SignatureError):
+            verify(MADE.v2_bundle(), root)
 
 
 def test_an_old_certificate_without_extensions_is_no_signers() -> None:
