@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from appliance.sigstore.trusted_root import LogKey, TrustedRoot
     from appliance.store.database import Store
     from appliance.store.trust import StoredRoot
+    from appliance.tlog.tlog_policy import TlogPolicy
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -62,6 +63,7 @@ class _Judged:
 @click.option("--key", type=FILE, help="Public key of the signer (PEM or DER).")
 @click.option("--trusted-root", type=FILE, help="Instead of the one from 'trust import'.")
 @click.option("--require-mirror", is_flag=True, help="No answer unless our mirror covers it.")
+@click.option("--policy", type=FILE, help="tlog-policy: who must have cosigned the checkpoint.")
 @click.option("--max-age", metavar="DURATION", help="Refuse on an older view of the log.")
 @click.option("--record", is_flag=True, help="Remember the verdicts: 'attestor verdicts'.")
 @click.option("--jsonl", is_flag=True, help="Print one JSON object a line for each artifact.")
@@ -79,6 +81,7 @@ def verify(
     key: Path | None,
     trusted_root: Path | None,
     require_mirror: bool,
+    policy: Path | None,
     max_age: str | None,
     record: bool,
     jsonl: bool,
@@ -109,7 +112,7 @@ def verify(
     texts: list[str] = []
     data: list[dict[str, Any]] = []
     warnings: list[str] = []
-    with _open_site(app, expected, trusted_root, require_mirror, max_age) as site:
+    with _open_site(app, expected, trusted_root, require_mirror, max_age, policy) as site:
         warnings.extend(_root_warnings(app, site))
         for artifact, bundle in pairs:
             failure: ApplianceError | None
@@ -146,6 +149,7 @@ def _open_site(
     trusted_root: Path | None,
     require_mirror: bool,
     max_age: str | None,
+    policy: Path | None,
 ) -> Iterator[_Site]:
     from appliance.cli.settings import Settings, read_settings_of, seconds_option
     from appliance.errors import StoreError
@@ -166,6 +170,7 @@ def _open_site(
         raw = stored.raw if stored else None
         if trusted_root is not None:
             raw = read_foreign(trusted_root, 2 * 1024 * 1024)
+        limit = seconds_option(max_age, "--max-age", settings.max_checkpoint_age)
         yield _Site(
             store,
             settings,
@@ -174,11 +179,21 @@ def _open_site(
             pinned_keys(store) if store else (),
             expected,
             Demands(
-                require_mirror or settings.require_mirror,
-                int(seconds_option(max_age, "--max-age", settings.max_checkpoint_age) or 0) or None,
-                app.now(),
+                require_mirror=require_mirror or settings.require_mirror,
+                max_age=int(limit) if limit else None,
+                policy=_policy(policy),
+                now=app.now(),
             ),
         )
+
+
+def _policy(path: Path | None) -> TlogPolicy | None:
+    if path is None:
+        return None
+    from appliance.store.files import read_foreign
+    from appliance.tlog.tlog_policy import MAX_POLICY_BYTES, parse_tlog_policy
+
+    return parse_tlog_policy(read_foreign(path, MAX_POLICY_BYTES))
 
 
 def _judge(site: _Site, artifact: str, bundle_path: Path) -> _Judged:

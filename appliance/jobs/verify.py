@@ -21,6 +21,7 @@ from appliance.store.database import Store
 from appliance.store.logs import all_logs, find_log
 from appliance.store.mirror import Mirror
 from appliance.tlog.tile_tree import TileTree
+from appliance.tlog.tlog_policy import TlogPolicy
 from appliance.value import frozen
 
 
@@ -30,6 +31,7 @@ class Demands:
 
     require_mirror: bool = False
     max_age: int | None = None  # seconds since our newest checkpoint of the log was first seen
+    policy: TlogPolicy | None = None  # witnesses that must have cosigned the bundle's checkpoint
     now: int = 0  # Unix seconds
 
 
@@ -80,7 +82,7 @@ def _verify_one(
     log_keys: Sequence[LogKey],
     demands: Demands,
 ) -> Verdict:
-    found = judge_bundle(bundle, artifact, expected, trusted_root, log_keys)
+    found = judge_bundle(bundle, artifact, expected, trusted_root, log_keys, demands.policy)
     if found.error is not None or found.log is None:
         nothing = OwnView(Coverage.NO_CHECKPOINT, "not looked at: it did not verify")
         return Verdict(found, nothing, None, found.error)

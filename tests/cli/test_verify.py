@@ -235,3 +235,27 @@ def test_a_malformed_bundle_is_one_clear_line(site: Site, content: bytes) -> Non
     code, _, err = site.run("verify", site.artifact, "--key", site.key)
     assert code == 3
     assert err.startswith("Error: ") and err.count("\n") == 1 and "Traceback" not in err
+
+
+def test_a_policy_demands_witnesses(site: Site, tmp_path: Path) -> None:
+    from appliance.tlog.checkpoint import open_checkpoint
+    from appliance.tlog.cosignature import cosign, cosigner_key
+    from appliance.tlog.note import SigningKey
+
+    witness = SigningKey("witness.example", bytes(range(32)))
+    policy = tmp_path / "policy"
+    policy.write_text(
+        f"log {site.log.key.vkey}\nwitness w {cosigner_key(witness).vkey}\nquorum w\n"
+    )
+    site.sync()
+    code, answer, _ = site.verify("--policy", policy)
+    assert (code, answer["error"]["reason"]) == (8, "quorum")
+    bundle = json.loads(site.bundle.read_bytes())
+    proof = bundle["verificationMaterial"]["tlogEntries"][0]["inclusionProof"]
+    note = proof["checkpoint"]["envelope"]
+    signed = open_checkpoint(note.encode(), [site.log.key], site.log.origin)
+    proof["checkpoint"]["envelope"] = note + cosign(signed, witness, NOW).line
+    site.bundle.write_text(json.dumps(bundle))
+    code, answer, _ = site.verify("--policy", policy)
+    assert code == 0
+    assert answer["data"]["artifacts"][0]["cosigners"][0]["name"] == "witness.example"
