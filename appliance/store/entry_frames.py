@@ -32,6 +32,8 @@ def decompress_bundle(data: bytes) -> bytes:
                 f"an entry bundle has at most {MAX_BUNDLE_BYTES} bytes, "
                 f"this one declares {parameters.content_size}"
             )
+        if parameters.content_size == 0:  # which the library would believe without looking
+            raise MalformedError("an entry bundle is not empty")
         whole = zstandard.ZstdDecompressor().decompress(data, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise MalformedError(f"entry bundle is not one zstd frame: {error}") from error

@@ -104,21 +104,21 @@ def test_no_store_says_how_to_make_one(tmp_path: Path) -> None:
     assert "init --site NAME" in caught.value.next_step
 
 
-def test_dying_while_creating_leaves_what_the_next_call_completes(tmp_path: Path) -> None:
+def test_dying_while_creating_leaves_what_the_next_call_completes(memory: Path) -> None:
     with injected(Faults()) as counted:
-        create_store(tmp_path / "counted").close()
+        create_store(memory / "counted").close()
     commits = len(counted.calls)
     assert commits > 0
     for after in (False, True):
         for fail_at in range(1, commits + 1):
-            home = tmp_path / f"{fail_at}-{after}"
+            home = memory / f"{fail_at}-{after}"
             with injected(Faults(fail_at, after=after)), pytest.raises(PowerCutError):
                 create_store(home)
             create_store(home).close()
             open_store(home, write=False).close()
 
 
-def test_dying_between_two_statements_of_a_migration_leaves_none_of_it(tmp_path: Path) -> None:
+def test_dying_between_two_statements_of_a_migration_leaves_none_of_it(memory: Path) -> None:
     from sqlite_utils import Database
 
     real = Database.execute
@@ -133,11 +133,11 @@ def test_dying_between_two_statements_of_a_migration_leaves_none_of_it(tmp_path:
     fail_at = 0
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Database, "execute", counting)
-        create_store(tmp_path / "counted").close()
+        create_store(memory / "counted").close()
         statements = [number for number, sql in enumerate(counted, 1) if "CREATE" in sql]
         for fail_at in statements[::3]:
             counted.clear()
-            home = tmp_path / str(fail_at)
+            home = memory / str(fail_at)
             with pytest.raises(PowerCutError):
                 create_store(home)
             counted.clear()

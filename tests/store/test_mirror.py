@@ -217,7 +217,7 @@ def test_tiles_are_counted_and_their_blobs_found(mirror: Mirror) -> None:
 
 @pytest.mark.parametrize("after", [False, True])
 def test_a_power_cut_anywhere_in_accept_leaves_the_mirror_before_or_after(
-    tmp_path: Path, log: SimulatedLog, after: bool
+    memory: Path, log: SimulatedLog, after: bool
 ) -> None:
     def grow(home: Path) -> None:
         store = open_store(home, write=True)
@@ -236,12 +236,12 @@ def test_a_power_cut_anywhere_in_accept_leaves_the_mirror_before_or_after(
         )
         store.close()
 
-    prepare(tmp_path / "counted")
+    prepare(memory / "counted")
     with injected(Faults()) as counted:
-        grow(tmp_path / "counted")
+        grow(memory / "counted")
     assert "commit" in counted.calls and "fsync" in counted.calls
     for fail_at in range(1, len(counted.calls) + 1):
-        home = tmp_path / f"home-{fail_at}"
+        home = memory / f"home-{fail_at}"
         prepare(home)
         with injected(Faults(fail_at, after=after)), pytest.raises(PowerCutError):
             grow(home)

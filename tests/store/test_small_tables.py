@@ -1,0 +1,112 @@
+"""Settings, trusted roots, transfers, times: rows that come back as they went in."""
+
+from __future__ import annotations
+
+import pytest
+
+from appliance.errors import ConfigError, StoreError
+from appliance.store.database import Store
+from appliance.store.logs import add_log
+from appliance.store.settings import (
+    SITE_NAME,
+    put_site_fact,
+    read_settings,
+    replace_settings,
+    require_site_name,
+    site_fact,
+)
+from appliance.store.sync_times import last_sync, newest_time, record_sync
+from appliance.store.transfers import (
+    EXPORTER,
+    RECEIPT,
+    Transfer,
+    TransferredLog,
+    add_exporter,
+    exported_sizes,
+    exporter_keys,
+    record_transfer,
+    remove_exporter,
+    was_imported,
+)
+from appliance.store.trust import StoredRoot, current_root, put_root
+from appliance.tlog.note import SigningKey
+
+
+def transfer(number: int, direction: str, at: int, size: int) -> Transfer:
+    log = TransferredLog("log.example", None, size, None, size)
+    digest = bytes([number]) * 32
+    return Transfer(digest.hex(), direction, at, "site", "f.tar", digest, False, (log,))
+
+
+def test_settings_are_replaced_whole_and_leave_the_site_alone(store: Store) -> None:
+    values = {"a.b": 5, "c": [1, {"x": None}], "d": "text", "e": True}
+    with store.atomic():
+        put_site_fact(store, SITE_NAME, "outside.example")
+        replace_settings(store, values)
+    assert read_settings(store) == values
+    with store.atomic():
+        replace_settings(store, {"a.b": 6})
+    assert read_settings(store) == {"a.b": 6}
+    assert require_site_name(store) == "outside.example"
+
+
+def test_a_site_without_a_name_is_told_how_to_get_one(store: Store) -> None:
+    assert site_fact(store, SITE_NAME) is None
+    with pytest.raises(ConfigError) as caught:
+        require_site_name(store)
+    assert caught.value.reason == "no-site"
+
+
+def test_a_setting_that_is_no_json_is_damage(store: Store) -> None:
+    with store.atomic():
+        store.execute("INSERT INTO setting VALUES ('a', '{'), ('site.name', '{')")
+    for read in (lambda: read_settings(store), lambda: site_fact(store, SITE_NAME)):
+        with pytest.raises(StoreError) as caught:
+            read()
+        assert caught.value.reason == "corrupt"
+
+
+def test_the_root_imported_last_counts_and_none_is_forgotten(store: Store) -> None:
+    assert current_root(store) is None
+    roots = [StoredRoot(name.encode(), f"{name}.json", 100) for name in "abc"]
+    for root in (*roots, roots[0]):
+        put_root(store, root)
+    assert current_root(store) == roots[0]
+    assert len(store.rows("SELECT * FROM trusted_root")) == 3
+
+
+def test_transfers_are_recorded_once(store: Store) -> None:
+    for _ in range(2):
+        record_transfer(store, transfer(1, "import", 10, 5))
+    assert was_imported(store, transfer(1, "import", 10, 5).bundle_id)
+    assert not was_imported(store, transfer(2, "import", 10, 5).bundle_id)
+    for number, at, size in ((3, 20, 7), (4, 30, 7), (5, 30, 9)):
+        record_transfer(store, transfer(number, "export", at, size))
+    assert exported_sizes(store, "log.example") == [9, 7, 7]
+    assert exported_sizes(store, "other.example") == []
+    assert not was_imported(store, transfer(3, "export", 20, 7).bundle_id)
+
+
+def test_exporters_have_roles(store: Store) -> None:
+    key = SigningKey("outside.example", bytes(range(32))).verifier
+    for _ in range(2):
+        add_exporter(store, key, [EXPORTER, RECEIPT], 5)
+    assert exporter_keys(store) == exporter_keys(store, RECEIPT) == (key,)
+    assert remove_exporter(store, key)
+    assert not remove_exporter(store, key)
+    assert exporter_keys(store) == ()
+
+
+def test_the_newest_time_is_found_wherever_it_is(store: Store) -> None:
+    assert newest_time(store) is None
+    with store.atomic():
+        log = add_log(store, "log.example", 2, SigningKey("log.example", bytes(32)).verifier.spki)
+    assert last_sync(store, log) is None
+    with store.atomic():
+        record_sync(store, log, 50)
+        record_sync(store, log, 40)
+    assert (last_sync(store, log), newest_time(store)) == (50, 50)
+    put_root(store, StoredRoot(b"x", "x", 60))
+    assert newest_time(store) == 60
+    record_transfer(store, transfer(1, "import", 70, 5))
+    assert newest_time(store) == 70
