@@ -29,6 +29,7 @@ OTHER_CODES: Final[dict[int, str]] = {
 }
 BUG: Final = 1
 USAGE: Final = 2
+STORE: Final = 6  # also for an output that cannot be written
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
 TERMINATED: Final = 143

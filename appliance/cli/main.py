@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import importlib
+import io
 import os
 import signal
 import sys
@@ -17,10 +19,12 @@ import click
 from appliance import __version__
 from appliance.cli import exit_codes
 from appliance.cli.app import App, default_home
-from appliance.cli.output import envelope
+from appliance.cli.output import command_name, envelope
 from appliance.value import replaced
 
 COMMANDS: Final[dict[str, str]] = {}  # filled below, one line a command
+
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 _ALIASES: Final = {
     "checkpoints": "checkpoint",
@@ -48,6 +52,21 @@ class LazyGroup(click.Group):
         command = getattr(importlib.import_module(f"appliance.cli.{module}"), name)
         assert isinstance(command, click.Command)  # noqa: S101 the table above is ours
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that `args` name; say what was meant if it is a near miss."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], [*COMMANDS, *_ALIASES])
+            if not close:
+                raise
+            hint = f"did you mean {' or '.join(close)}?"
+            raise click.UsageError(f"no such command {args[0]!r}; {hint}", ctx) from error
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -98,12 +117,7 @@ def run(arguments: list[str], app: App | None = None) -> int:
         # Our own output may still sit in a buffer whose reader went away.
         sys.stdout.flush()
     except click.UsageError as error:
-        if "--json" in arguments:
-            described = {"reason": "usage", "message": error.format_message(), "next": ""}
-            click.echo(envelope("", code=exit_codes.USAGE, data={}, error=described))
-        else:
-            error.show()
-        return exit_codes.USAGE
+        return _usage(_with_place_of_option(error), as_json="--json" in arguments)
     except click.ClickException as error:
         error.show()
         return exit_codes.USAGE
@@ -111,6 +125,13 @@ def run(arguments: list[str], app: App | None = None) -> int:
         return exit_codes.INTERRUPTED
     except BrokenPipeError:
         return _nobody_reads()
+    except OSError as error:
+        # One that names no file comes from our own output: all others end as StoreError.
+        if error.filename is not None or error.errno not in _NO_ROOM:
+            raise
+        click.echo(f"Error: standard output: {error.strerror}; what was done is done", err=True)
+        _nobody_reads()
+        return exit_codes.STORE
     except SystemExit:
         # When its writing fails, click muffles the streams and exits with 1.
         if sys.stdout is stdout:
@@ -118,6 +139,30 @@ def run(arguments: list[str], app: App | None = None) -> int:
         sys.stdout, sys.stderr = stdout, stderr
         return _nobody_reads()
     return code if isinstance(code, int) else 0
+
+
+def _usage(error: click.UsageError, *, as_json: bool) -> int:
+    if as_json:
+        program = error.ctx.command_path if error.ctx else "attestor"
+        name = command_name(error.ctx) if error.ctx else ""
+        message, see = error.format_message(), f"see '{program} --help'"
+        described = {"reason": "usage", "message": message, "next": see}
+        click.echo(envelope(name, code=exit_codes.USAGE, data={}, error=described))
+    else:
+        error.show()
+    return exit_codes.USAGE
+
+
+def _with_place_of_option(error: click.UsageError) -> click.UsageError:
+    """Say so if the option exists, but stands before the command."""
+    context = error.ctx
+    if not isinstance(error, click.NoSuchOption) or context is None or context.command is cli:
+        return error
+    if error.option_name not in {name for one in cli.params for name in one.opts}:
+        return error
+    program, _, command = context.command_path.partition(" ")
+    right = f"{program} {error.option_name} … {command}"
+    return click.UsageError(f"{error.option_name} stands before the command: {right}", context)
 
 
 def _nobody_reads() -> int:
@@ -132,7 +177,21 @@ def main() -> NoReturn:
     gc.set_threshold(10_000, 20, 20)
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGHUP, _terminate)
+    _prepare_streams()
     _leave(run(sys.argv[1:]))
+
+
+def _prepare_streams() -> None:
+    """Have all streams there, and stdout in UTF-8 whatever the locale: scripts read it.
+
+    A file name that is not UTF-8 comes out as the bytes it is.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started us
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 until we end
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
 def _leave(code: int) -> NoReturn:

@@ -97,12 +97,17 @@ def envelope(
     }
     if error is not None:
         document["error"] = error
-    return json.dumps(document, ensure_ascii=False)
+    return _json_text(document)
 
 
 def stream_json_lines(one: Mapping[str, Any]) -> None:
     """Print one object of a stream, at once."""
-    click.echo(json.dumps(one, ensure_ascii=False))
+    click.echo(_json_text(one))
+
+
+def _json_text(document: Mapping[str, Any]) -> str:
+    # A byte of a file name that is not UTF-8 becomes its escape, as in os.fsdecode.
+    return json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
 
 
 def command_name(context: click.Context) -> str:

@@ -36,18 +36,24 @@ class Store:
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """Run a query and return its rows."""
         with store_errors(self.home):
-            return self.connection.execute(sql, parameters).fetchall()
+            return self._run(sql, parameters).fetchall()
 
     def row(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Row | None:
         """Run a query and return its first row, if any."""
         with store_errors(self.home):
-            found: sqlite3.Row | None = self.connection.execute(sql, parameters).fetchone()
+            found: sqlite3.Row | None = self._run(sql, parameters).fetchone()
         return found
 
     def execute(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run one statement."""
         with store_errors(self.home):
+            return self._run(sql, parameters)
+
+    def _run(self, sql: str, parameters: Sequence[Any]) -> sqlite3.Cursor:
+        try:
             return self.connection.execute(sql, parameters)
+        except UnicodeEncodeError:  # a file's name need not be UTF-8, what SQLite keeps must
+            return self.connection.execute(sql, [_in_utf8(one) for one in parameters])
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run one statement for each row of parameters."""
@@ -77,6 +83,13 @@ class Store:
     def close(self) -> None:
         """Close the connection. Nothing is flushed: whatever committed is durable already."""
         self.connection.close()
+
+
+def _in_utf8(value: Any) -> Any:
+    """Write the bytes of a file name that are no text as escapes."""
+    if not isinstance(value, str):
+        return value
+    return value.encode("utf-8", "backslashreplace").decode()
 
 
 @contextlib.contextmanager

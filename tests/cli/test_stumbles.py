@@ -1,0 +1,96 @@
+"""What a tired person types at two in the morning, and what they are told."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from appliance.cli.main import run
+from tests.cli.homes import Home
+
+ROOT = Path(__file__).resolve().parents[2]
+START = "from appliance.cli.main import main; main()"
+
+
+@pytest.fixture
+def home(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Home:
+    return Home(tmp_path / "home", capsys)
+
+
+def shell(script: str, home: Path, **variables: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a script in which $A is the program, on a home."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "ATTESTOR_HOME": str(home)} | variables
+    program = f"{sys.executable} -c '{START}'"
+    return subprocess.run(
+        ["/bin/sh", "-c", script.replace("$A", program)],
+        capture_output=True,
+        env=environment,
+        cwd=home.parent,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_a_mistyped_command_is_answered_with_the_right_one(home: Home) -> None:
+    code, _, err = home.run("synk")
+    assert code == 2
+    assert "no such command 'synk'; did you mean sync" in err
+    message = home.json("exprot", expect=2)["message"]
+    assert message == "no such command 'exprot'; did you mean export or exporters?"
+
+
+def test_home_after_the_command_is_told_where_it_stands(home: Home) -> None:
+    code, _, err = home.run("tiles", "stats", "--home", "/srv/attestor")
+    assert code == 2
+    assert "--home stands before the command: attestor --home … tiles stats" in err
+
+
+def test_a_usage_error_in_json_names_the_command_and_its_help(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(["key", "show", "--json"]) == 2
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["command"] == "key show"
+    assert answer["error"]["next"] == "see 'attestor key show --help'"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("command", ["config show", "config show --json", "--help"])
+def test_a_full_disk_under_our_output_is_said_in_one_line(home: Home, command: str) -> None:
+    done = shell(f"$A {command} > /dev/full", home.path)
+    assert done.returncode == 6
+    assert done.stderr.startswith(b"Error: standard output: No space left on device")
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_closed_streams_are_no_error(home: Home) -> None:
+    assert shell("$A key list >&- 2>&- <&-", home.path).returncode == 0
+    assert shell("$A sync 2>&-", home.path).returncode == 9
+
+
+def test_a_file_name_need_not_be_utf_8(home: Home) -> None:
+    odd = os.fsdecode(b"caf\xe9.tar")
+    message = home.json("import", odd, expect=5)["message"]
+    assert odd in message  # JSON has the byte as \\udce9
+    for locale in ("C", "en_US.UTF-8", "POSIX"):
+        done = shell(f"$A store backup {odd}-{locale}", home.path, LC_ALL=locale)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(b"Wrote caf\xe9.tar-")
+
+
+def test_an_argument_that_is_not_utf_8_is_looked_up_like_any_other(home: Home) -> None:
+    answer = home.json("prove", "--origin", os.fsdecode(b"caf\xe9"), "--index", "0", expect=5)
+    assert answer["reason"] == "unknown-log"
+
+
+def test_the_store_keeps_a_name_that_is_not_utf_8_with_escapes(home: Home) -> None:
+    name = os.fsdecode(b"caf\xe9.tar")
+    with home.app.writing() as store:
+        store.execute("INSERT INTO setting VALUES (?, 'x')", [name])
+        kept = store.rows("SELECT key FROM setting WHERE key = ?", [name])
+    assert [row["key"] for row in kept] == ["caf\\udce9.tar"]
