@@ -1,7 +1,8 @@
 """Durable content-addressed blobs: blobs/sha256/ab/<64 hex digits> (SPEC.md section 3).
 
 Nobody trusts this directory. Every read is re-hashed; whoever can write to it can make
-us stop, no more. A crash can leave a .tmp file, never a half blob that a row names.
+us stop, no more. A crash can leave one .tmp file, which the next blob overwrites, never
+a half blob that a row names.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from appliance.value import frozen
 
 MAX_FSYNCED: Final = 16  # blobs in one put; more are made durable by one syncfs instead
 _TEMPORARY_SUFFIX: Final = ".tmp"
+# One name for all, since whoever writes holds the home's lock: what a killed run left here,
+# the next one overwrites.
+_INCOMING: Final = f"incoming{_TEMPORARY_SUFFIX}"
 
 
 @frozen
@@ -80,7 +84,7 @@ class Blobs:
                 path = self.path(digest)
                 # One that is there may be empty: renamed, but lost to a power cut since.
                 if not _holds(path, data):
-                    _write(path, data)
+                    _write(self.root / _INCOMING, path, data)
                     written.append(path)
                 digests.append(digest)
                 paths.append(path)
@@ -199,8 +203,7 @@ def _holds(path: Path, data: bytes) -> bool:
         return False
 
 
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f"{path.name}.{os.getpid()}{_TEMPORARY_SUFFIX}")
+def _write(temporary: Path, path: Path, data: bytes) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:

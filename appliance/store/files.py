@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -91,29 +92,41 @@ def staging_file(home: Path) -> Iterator[BinaryIO]:
 def written_whole(path: Path, *, replace: bool = False) -> Iterator[BinaryIO]:
     """Yield a file that takes the name `path` once it is complete and durable.
 
-    Raises StoreError if the disk is full or `path` exists (unless `replace`). If we die in
-    between, at most a file ending in .tmp is left.
+    Raises StoreError if the disk is full or `path` exists (unless `replace`); then nothing
+    is there under that name that was not before. If we die in between, at most a file ending
+    in .tmp is left, until the same is written again.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     if not replace and path.exists():
         raise StoreError(
             f"{path} exists already", reason="file-exists", next_step="choose another name"
         )
     try:
+        _remove_leftovers(path)
         with temporary.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
+        if not replace:
+            temporary = path  # what has to go if the next step fails
         # The bytes are durable; the name is, once the directory is.
         descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise file_error(path, error) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise file_error(path, error) from error
         raise
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what runs that were killed left of `path`; a run that is alive then fails."""
+    temporary = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.tmp")
+    for other in path.parent.iterdir():
+        if temporary.fullmatch(other.name):
+            other.unlink(missing_ok=True)

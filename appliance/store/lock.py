@@ -40,8 +40,10 @@ def writer_lock(
         raise StoreError(f"{home / LOCK_NAME}: {error.strerror}", reason="lock") from error
     try:
         _acquire(descriptor, home, wait_seconds, sleep)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, holder.encode(), 0)
+        with contextlib.suppress(OSError):
+            # A courtesy. On a full disk, who frees space needs the lock, not this.
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, holder.encode(), 0)
         yield
     finally:
         os.close(descriptor)
