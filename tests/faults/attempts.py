@@ -1,0 +1,99 @@
+"""One command, tried in one home again and again, with a fault at one place after the other."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.faults.sites import Sites, command, copied, succeed
+from tests.faults.states import leftovers, state_of, verify_between, verify_home
+from tests.faults.strace import Finished, Place, places
+
+SOAK: Final = bool(os.environ.get("ATTESTOR_SOAK"))  # every place, not every few
+
+
+class Attempts:
+    """A command, the places where it changes files, and what a home is before and after."""
+
+    def __init__(self, start: Path, arguments: Sequence[str | Path], directory: Path) -> None:
+        self.start = start  # the home as it is before
+        self.arguments = arguments
+        self.directory = directory
+        self.home = directory / "home"
+        self.trace = directory / "trace"
+        self.program = ["--home", self.home, *arguments]
+        self.reset()
+        self.places = places(self.program, self.trace)
+        self.before, self.after = state_of(start), state_of(self.home)
+
+    def reset(self) -> None:
+        """Make everything as it was before."""
+        copied(self.start, self.home)
+
+    def verify_what_is_left(self) -> None:
+        """Check that nothing was lost and nothing wrong was added."""
+        # Whoever looks may be the one who rolls back: look at a copy.
+        look = copied(self.home, self.directory / "look")
+        verify_between(state_of(look), self.before, self.after)
+        verify_home(look)
+
+    def recover(self) -> None:
+        """Run it again, as a timer would, and find everything as if nothing had happened."""
+        succeed(self.home, *self.arguments)
+        assert state_of(self.home) == self.after
+        verify_home(self.home)
+        assert leftovers(self.home) == []
+
+    def at_every(self, step: int, run: Callable[[Place], Finished | None]) -> int:
+        """Let `run` try a place, look at what it left, and run the command again.
+
+        At every `step`-th place, or at all if this is a soak; returns at how many. `run`
+        checks how the run ended and returns None if the fault was never met.
+        """
+        wrong = []
+        chosen = self.places[:: 1 if SOAK else step]
+        met = 0
+        for place in chosen:
+            self.reset()
+            try:
+                if run(place) is None:
+                    continue
+                met += 1
+                self.verify_what_is_left()
+                self.recover()
+            except AssertionError as error:
+                wrong.append(f"{place}\n    {error}")
+        assert not wrong, "\n".join(wrong)
+        # Threads may change who imports what first, so that an openat is not met again.
+        assert met >= 0.9 * len(chosen), f"only {met} of {len(chosen)} places were met again"
+        return met
+
+
+class ExportAttempts(Attempts):
+    """An export: the file is there whole, or not at all."""
+
+    def __init__(self, sites: Sites, directory: Path) -> None:
+        self.medium = directory / "medium"
+        self.medium.mkdir()
+        self.stick = self.medium / "stick.tar"
+        self.inside = sites.inside
+        super().__init__(sites.ahead, sites.exporting(self.stick), directory)
+
+    def reset(self) -> None:
+        """Make everything as it was before."""
+        super().reset()
+        for file in self.medium.iterdir():
+            file.unlink()
+
+    def recover(self) -> None:
+        """Run it again; where the file stands already, that is what it says."""
+        if self.stick.exists():
+            far_side = copied(self.inside, self.directory / "far")
+            succeed(far_side, "import", self.stick)
+            code, _, err = command(self.home, self.arguments)
+            assert code == 6 and "exists already" in err, err
+            self.stick.unlink()
+        super().recover()
+        assert list(self.medium.iterdir()) == [self.stick]

@@ -1,0 +1,139 @@
+"""Runs the real program under strace, which counts its system calls and makes one of them fail.
+
+strace counts each system call by itself, so a place in a run is (call, ordinal): the third
+rename, the twelfth pwrite64. Threads are counted apart; a place is one of the first thread.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from appliance.value import frozen
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+# What changes files. openat counts where it creates one.
+CHANGING: Final = (
+    *("write", "pwrite64", "fsync", "fdatasync", "syncfs", "ftruncate", "fallocate"),
+    *("rename", "renameat", "renameat2", "unlink", "unlinkat", "mkdir", "link", "linkat", "openat"),
+)
+SECONDS: Final = 60  # a run that takes longer hangs
+_CALL = re.compile(r"(?P<thread>\d+) +(?P<call>\w+)\((?P<rest>.*)")
+_MAIN: Final = "from appliance.cli.main import main; main()"
+
+
+@frozen
+class Place:
+    """A system call in a run that is the same every time."""
+
+    call: str
+    ordinal: int  # from 1, among the calls of this name by the first thread
+    line: str  # what it was in the run that was traced
+
+    def __str__(self) -> str:
+        return f"{self.call} {self.ordinal}: {self.line}"
+
+
+@frozen
+class Finished:
+    """How a run ended."""
+
+    code: int  # negative: killed by this signal
+    out: str
+    err: str
+    trace: str
+
+    @property
+    def was_injected(self) -> bool:
+        """Whether the run got as far as the fault that was waiting for it."""
+        return "(INJECTED)" in self.trace or self.code == -signal.SIGKILL
+
+
+@functools.cache
+def require_strace() -> None:
+    """Skip the running test, saying why, unless strace may inject faults into our processes."""
+    if shutil.which("strace") is None:
+        pytest.skip("real faults need strace, which is not installed")
+    with Path(sys.executable).open("rb") as interpreter:
+        if interpreter.read(4) != b"\x7fELF":
+            pytest.skip(f"{sys.executable} is a script; strace would count its calls as ours")
+    command = ["strace", "-f", "-o", "/dev/null", "-e", "inject=chdir:error=EIO", "true"]
+    tried = subprocess.run(command, check=False, capture_output=True, text=True)
+    if tried.returncode:
+        pytest.skip(f"strace may not trace here: {tried.stderr.strip()}")
+
+
+def places(arguments: Sequence[str | Path], trace: Path) -> list[Place]:
+    """Run a command to its good end and return every place where it changes files, in order."""
+    finished = run(arguments, trace, f"trace={','.join(CHANGING)}")
+    assert finished.code == 0, finished.err
+    found = []
+    counts: Counter[str] = Counter()
+    first_thread = None
+    for line in finished.trace.splitlines():
+        seen = _CALL.match(line)
+        if seen is None:
+            continue
+        first_thread = first_thread or seen["thread"]
+        if seen["thread"] != first_thread:
+            continue
+        counts[seen["call"]] += 1
+        creates = "O_CREAT" in seen["rest"] or "O_TMPFILE" in seen["rest"]
+        if seen["call"] != "openat" or creates:
+            line = f"{seen['call']}({seen['rest']}"
+            found.append(Place(seen["call"], counts[seen["call"]], line))
+    return found
+
+
+def run_killed(arguments: Sequence[str | Path], place: Place, trace: Path) -> Finished:
+    """Run a command and kill it as it makes this call, which does not happen."""
+    return _run_injected(arguments, place, "signal=KILL", "", trace)
+
+
+def run_failing(
+    arguments: Sequence[str | Path], place: Place, error: str, trace: Path, *, ever_after: bool
+) -> Finished:
+    """Run a command in which this call, or with `ever_after` also all later ones, fails."""
+    return _run_injected(arguments, place, f"error={error}", "+" if ever_after else "", trace)
+
+
+def _run_injected(
+    arguments: Sequence[str | Path], place: Place, fault: str, more: str, trace: Path
+) -> Finished:
+    when = f"when={place.ordinal}{more}"
+    return run(arguments, trace, f"inject={place.call}:{fault}:{when}", f"trace={place.call}")
+
+
+def run(arguments: Sequence[str | Path], trace: Path, *expressions: str) -> Finished:
+    """Run the program under strace with these -e expressions."""
+    options = [word for one in expressions for word in ("-e", one)]
+    command: list[str | Path] = ["strace", "-f", "-o", trace, *options]
+    # -B: a run that writes byte code has other system calls than the next.
+    command += [sys.executable, "-B", "-c", _MAIN, *arguments]
+    done = subprocess.run(
+        command,
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=SECONDS,
+        env=environment(),
+    )
+    return Finished(done.returncode, done.stdout, done.stderr, trace.read_text(errors="replace"))
+
+
+def environment() -> dict[str, str]:
+    """Return ours without what would change where the program writes."""
+    ours = {"ATTESTOR_HOME", "LD_PRELOAD", "PYTHONPATH"}
+    return {name: value for name, value in os.environ.items() if name not in ours}

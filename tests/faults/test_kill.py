@@ -1,0 +1,61 @@
+"""kill -9 as each system call that changes a file is made, and what the next run finds.
+
+R1 of the test plan. All places of an import; of the rest every few, and all of them with
+ATTESTOR_SOAK=1 in the environment.
+"""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.faults.attempts import Attempts, ExportAttempts
+from tests.faults.sites import Sites
+from tests.faults.strace import Finished, Place, require_strace, run_killed
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def _strace() -> None:
+    require_strace()
+
+
+def kill_at_every(attempts: Attempts, step: int) -> int:
+    def run(place: Place) -> Finished | None:
+        finished = run_killed(attempts.program, place, attempts.trace)
+        if not finished.was_injected:
+            assert finished.code == 0, finished.err
+            return None
+        assert finished.code == -signal.SIGKILL
+        return finished
+
+    return attempts.at_every(step, run)
+
+
+def test_a_killed_import_is_completed_by_the_next(sites: Sites, place: Path) -> None:
+    attempts = Attempts(sites.inside, ["import", sites.stick], place)
+    made = {one.call for one in attempts.places}
+    assert made >= {"write", "pwrite64", "fsync", "fdatasync", "ftruncate", "rename", "openat"}
+    assert kill_at_every(attempts, 1) > 90
+
+
+def test_a_killed_import_that_is_flushed_in_one_is_completed_by_the_next(
+    new_sites: Sites, place: Path
+) -> None:
+    attempts = Attempts(new_sites.inside, ["import", new_sites.stick], place)
+    assert "syncfs" in {one.call for one in attempts.places}
+    assert kill_at_every(attempts, 9) > 20
+
+
+def test_a_killed_sync_is_completed_by_the_next(sites: Sites, place: Path) -> None:
+    attempts = Attempts(sites.outside, sites.syncing(), place)
+    assert kill_at_every(attempts, 4) > 15
+
+
+def test_a_killed_export_leaves_a_whole_file_or_none(sites: Sites, place: Path) -> None:
+    attempts = ExportAttempts(sites, place)
+    assert "rename" in {one.call for one in attempts.places}
+    assert kill_at_every(attempts, 2) > 15
