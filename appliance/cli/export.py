@@ -28,6 +28,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--include-tiles/--no-tiles", default=True, help="Hash tiles.  [default: include]")
 @click.option("--include-entries/--no-entries", default=False, help="Entry bundles as well.")
 @click.option("--purpose", default="", help="A line about why, for the far side.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be written.")
 @click.option("--sign", "keys", metavar="KEY", multiple=True, help="Sign with this key as well.")
 @common_options
 @pass_app
@@ -42,6 +43,7 @@ def export(
     include_tiles: bool,
     include_entries: bool,
     purpose: str,
+    dry_run: bool,
     keys: tuple[str, ...],
 ) -> Result:
     """Write a signed transfer bundle for the far side of the gap.
@@ -70,7 +72,7 @@ def export(
         signers = [load_signing_key(app.home, name) for name in dict.fromkeys((site, *keys))]
         if not full and since_size is None and overlap is None:
             overlap = read_settings_of(store).overlap
-        selection = Selection(since_size, overlap, include_tiles, include_entries, purpose)
+        selection = Selection(since_size, overlap, include_tiles, include_entries, purpose, dry_run)
         report = run_export(
             store,
             _logs(store, backends),
@@ -79,6 +81,11 @@ def export(
             lambda text: sign_note(text, signers),
             app.now(),
         )
+    if dry_run:
+        planned = report.manifest.totals
+        head = f"would write {planned.files:,} files, {planned.n_bytes:,} bytes, to {output}"
+        lines = [head, *map(_part_line, report.manifest.logs)]
+        return Result({"dryRun": True, **_manifest_data(report.manifest)}, "\n".join(lines))
     data = {
         "path": str(report.path),
         "bundleId": report.bundle_id,

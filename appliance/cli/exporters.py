@@ -33,9 +33,10 @@ def exporters() -> None:
     show_default=True,
     help="What its signature counts for.",
 )
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
 @pass_app
-def exporters_add(app: App, vkey: str, role: str) -> Result:
+def exporters_add(app: App, vkey: str, role: str, dry_run: bool) -> Result:
     """Believe transfer bundles signed by VKEY (or the file that holds it).
 
     Compare its key id with the far side's over another channel first:
@@ -49,9 +50,10 @@ def exporters_add(app: App, vkey: str, role: str) -> Result:
 
     key = _exporter_key(vkey)
     with app.writing() as store:
-        add_exporter(store, key, [role], app.now())
+        add_exporter(store, key, [role], app.now(), dry_run=dry_run)
     data = {"name": key.name, "keyId": key.key_id.hex(), "vkey": key.vkey, "role": role}
-    return Result(data, f"{key.name} (key id {key.key_id.hex()}) is now believed as {role}")
+    now = "would be" if dry_run else "is now"
+    return Result(data, f"{key.name} (key id {key.key_id.hex()}) {now} believed as {role}")
 
 
 @exporters.command("list")
@@ -80,9 +82,10 @@ def exporters_list(app: App) -> Result:
 
 @exporters.command("remove")
 @click.argument("vkey")
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
 @pass_app
-def exporters_remove(app: App, vkey: str) -> Result:
+def exporters_remove(app: App, vkey: str, dry_run: bool) -> Result:
     """Believe VKEY no longer; what it brought was proven and stays.
 
     \b
@@ -94,14 +97,15 @@ def exporters_remove(app: App, vkey: str) -> Result:
 
     key = _exporter_key(vkey)
     with app.writing() as store:
-        removed = remove_exporter(store, key)
+        removed = remove_exporter(store, key, dry_run=dry_run)
     if not removed:
         raise ConfigError(
             f"{key.name}+{key.key_id.hex()} is no exporter here",
             reason="unknown-exporter",
             next_step="see 'attestor exporters list'",
         )
-    return Result({"removed": key.vkey}, f"{key.name} is no longer believed")
+    now = "would no longer be" if dry_run else "is no longer"
+    return Result({"removed": key.vkey}, f"{key.name} {now} believed")
 
 
 def _exporter_key(text: str) -> VerifierKey:

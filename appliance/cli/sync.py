@@ -16,7 +16,8 @@ from appliance.value import frozen
 if TYPE_CHECKING:
     from appliance.cli.settings import Settings
     from appliance.errors import ApplianceError
-    from appliance.jobs.absorb import AbsorbReport, Wanted
+    from appliance.jobs.absorb import AbsorbReport
+    from appliance.jobs.fill import Wanted
     from appliance.store.logs import Backend
 
 
@@ -34,6 +35,7 @@ class _Outcome:
 @click.option("--full-tiles", is_flag=True, help="Every hash tile, whatever the settings.")
 @click.option("--max-tiles", type=click.IntRange(0), help="At most so many tiles this run.")
 @click.option("--entries/--no-entries", default=None, help="Entry bundles as well.")
+@click.option("--dry-run", is_flag=True, help="Only say what there is; evidence is kept even so.")
 @click.option("--watch", is_flag=True, help="Go on until interrupted.")
 @click.option("--interval", metavar="DURATION", help="Between runs of --watch.")
 @click.option("--initial-delay", metavar="DURATION", help="Before the first run of --watch.")
@@ -47,6 +49,7 @@ def sync(
     full_tiles: bool,
     max_tiles: int | None,
     entries: bool | None,
+    dry_run: bool,
     watch: bool,
     interval: str | None,
     initial_delay: str | None,
@@ -75,8 +78,10 @@ def sync(
         wanted = _with(wanted, limit=max_tiles)
     if entries is not None:
         wanted = _with(wanted, entries=entries)
+    if dry_run and watch:
+        raise click.UsageError("--dry-run and --watch exclude each other")
     if not watch:
-        return _result(_run(app, settings, backends, wanted))
+        return _result(_run(app, settings, backends, None if dry_run else wanted))
     pause = seconds_option(interval, "--interval", settings.sync_interval)
     app.sleep(seconds_option(initial_delay, "--initial-delay", settings.initial_delay))
     while True:
@@ -87,7 +92,7 @@ def sync(
 
 
 def _wanted(settings: Settings, *, full: bool, full_tiles: bool) -> Wanted:
-    from appliance.jobs.absorb import Wanted
+    from appliance.jobs.fill import Wanted
 
     return Wanted(
         tiles=settings.enable_tile_sync or full_tiles,
@@ -103,11 +108,13 @@ def _with(wanted: Wanted, **changes: Any) -> Wanted:
 
 
 def _run(
-    app: App, settings: Settings, names: tuple[str, ...], wanted: Wanted
+    app: App, settings: Settings, names: tuple[str, ...], wanted: Wanted | None
 ) -> Iterator[_Outcome]:
+    """Sync each backend, or only look if nothing is `wanted`; a failing one stops no other."""
     from appliance.cli.sources import open_backend
     from appliance.errors import ApplianceError
     from appliance.fetch.http import HttpClient
+    from appliance.jobs.sync import preview_sync
     from appliance.jobs.sync import sync as run_sync
     from appliance.store.logs import select_backends
 
@@ -118,8 +125,11 @@ def _run(
         for backend in _reachable(select_backends(store, names), names):
             try:
                 source = open_backend(http, backend)
-                with progress_bar(f"sync {backend.name}") as advance:
-                    report = run_sync(store, backend, source, wanted, app.now(), advance)
+                if wanted is None:
+                    report = preview_sync(store, backend, source, app.now())
+                else:
+                    with progress_bar(f"sync {backend.name}") as advance:
+                        report = run_sync(store, backend, source, wanted, app.now(), advance)
             except ApplianceError as error:
                 error.message = f"{backend.name}: {error.message}"
                 yield _Outcome(backend.name, None, error)

@@ -7,42 +7,25 @@ what we accepted, keep evidence or accept, and only then store more under the ac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Final, TypeVar
+from collections.abc import Iterable, Sequence
 
 from appliance.errors import (
     DivergenceError,
     IncompleteError,
-    MalformedError,
-    ProofError,
     RemoteError,
 )
+from appliance.jobs.fill import Filled, Progress, Wanted, fetch_tiles, fill
 from appliance.policy.relate import Contradiction, Relation, relate
 from appliance.store.checkpoints import AcceptedCheckpoint, Arrival
 from appliance.store.evidence import keep_evidence
 from appliance.store.mirror import Mirror
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
-from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
 from appliance.tlog.log_source import LogSource
 from appliance.tlog.merkle import Hash, TreeHead
 from appliance.tlog.proof import verify_consistency
-from appliance.tlog.tile import EntryBundle, Tile
+from appliance.tlog.tile import Tile
 from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
-
-BATCH_TILES: Final = 512  # made durable together; an interrupted run loses at most these
-
-
-@frozen
-class Wanted:
-    """How much of the tree to bring."""
-
-    tiles: bool = True  # hash tiles beyond those that the consistency proof needs
-    entries: bool = False  # entry bundles as well
-    limit: int | None = None  # at most so many tiles and entry bundles; None: all of them
-    # A source that holds only a part says which; what it lacks is left for another.
-    has: Callable[[Tile | EntryBundle], bool] = lambda _: True
 
 
 @frozen
@@ -60,10 +43,6 @@ class AbsorbReport:
     complete: bool  # nothing wanted is missing any more
 
 
-T = TypeVar("T")
-Progress = Callable[[int], None]  # called with how many more tiles are done
-
-
 def absorb(
     mirror: Mirror,
     source: LogSource,
@@ -78,6 +57,46 @@ def absorb(
     MalformedError for bytes that are wrong; RemoteError or IncompleteError for what
     could not be had. Whatever was stored before one of these stays: it is authenticated.
     """
+    offer = _examine(mirror, source, arrival)
+    stored = 0
+    if offer.relation in (Relation.FIRST, Relation.AHEAD):
+        # If we die before this commits, the mirror stands where it did.
+        mirror.accept(offer.candidate, arrival, offer.tiles)
+        # If we die after it, the next run finds the rest missing and fetches it.
+        stored = len(offer.tiles)
+    else:
+        mirror.record_note(offer.candidate, arrival)
+    # What is behind us has nothing that we should take from it.
+    is_behind = offer.relation is Relation.BEHIND
+    filled = Filled() if is_behind else fill(mirror, offer.tree, source, wanted, progress)
+    return _report(mirror, offer, stored + filled.tiles, filled.entry_bundles, filled.complete)
+
+
+def preview(mirror: Mirror, source: LogSource, arrival: Arrival) -> AbsorbReport:
+    """Say what absorb would find and how many tiles it would miss, and store none of it.
+
+    Raises what absorb raises; the evidence of a contradiction is kept even so.
+    """
+    offer = _examine(mirror, source, arrival)
+    missing = 0
+    if offer.relation is not Relation.BEHIND:
+        missing = sum(1 for _ in mirror.missing_tiles(offer.candidate.head.tree_size))
+    return _report(mirror, offer, missing, 0, missing == 0)
+
+
+@frozen
+class _Offer:
+    """A checkpoint that was opened and placed next to ours, and the tiles that took."""
+
+    candidate: SignedCheckpoint
+    relation: Relation
+    tree: TileTree  # under the candidate's head, its right edge authenticated
+    tiles: dict[Tile, bytes]  # authenticated under the candidate, unless it is behind
+    accepted: AcceptedCheckpoint | None  # ours, before
+
+
+def _examine(mirror: Mirror, source: LogSource, arrival: Arrival) -> _Offer:
+    """Open what the source offers and place it; raises DivergenceError, evidence stored."""
     log = mirror.log
     candidate = open_checkpoint(source.checkpoint(), log.keys, log.origin)
     accepted = mirror.history.accepted()
@@ -87,30 +106,26 @@ def absorb(
     relation = relate(accepted.head if accepted else None, candidate.head, prefix_root)
     if isinstance(relation, Contradiction):
         raise _divergence(mirror, accepted, candidate, relation, fetched, arrival)
-    stored = 0
     if relation in (Relation.FIRST, Relation.AHEAD):
         tree.load([], fetched)  # the right edge, if no proof has needed it yet
-        # If we die before this commits, the mirror stands where it did.
-        mirror.accept(candidate, arrival, fetched.tiles)
-        # If we die after it, the next run finds the rest missing and fetches it.
-        stored = len(fetched.tiles)
-    else:
-        mirror.record_note(candidate, arrival)
-    # What is behind us has nothing that we should take from it.
-    is_behind = relation is Relation.BEHIND
-    filled = _Filled() if is_behind else _fill(mirror, tree, source, wanted, progress)
+    return _Offer(candidate, relation, tree, fetched.tiles, accepted)
+
+
+def _report(
+    mirror: Mirror, offer: _Offer, tiles: int, entry_bundles: int, complete: bool
+) -> AbsorbReport:
     now_accepted = mirror.history.accepted()
     now_mirrored = mirror.history.mirror_checkpoint()
     return AbsorbReport(
-        log.origin,
-        relation,
-        candidate.head.tree_size,
-        accepted.head.tree_size if accepted else None,
+        mirror.log.origin,
+        offer.relation,
+        offer.candidate.head.tree_size,
+        offer.accepted.head.tree_size if offer.accepted else None,
         now_accepted.head.tree_size if now_accepted else 0,
         now_mirrored.head.tree_size if now_mirrored else None,
-        stored + filled.tiles,
-        filled.entry_bundles,
-        filled.complete,
+        tiles,
+        entry_bundles,
+        complete,
     )
 
 
@@ -195,96 +210,3 @@ def _divergence(
         " trust nothing newer from this log until it is explained",
         evidence_id=evidence_id,
     )
-
-
-@frozen
-class _Filled:
-    tiles: int = 0
-    entry_bundles: int = 0
-    complete: bool = True
-
-
-def _fill(
-    mirror: Mirror, tree: TileTree, source: LogSource, wanted: Wanted, progress: Progress
-) -> _Filled:
-    """Store what is missing under the accepted head, parents before children."""
-    size = tree.head.tree_size
-    left = wanted.limit
-    tiles = bundles = 0
-    if wanted.tiles:
-        for batch in _batches(filter(wanted.has, mirror.missing_tiles(size)), left):
-            got = fetch_tiles(source, batch)
-            _authenticate(mirror, tree, batch, got)
-            mirror.add(got, {})
-            tree.trim()
-            tiles += len(batch)
-            left = None if left is None else left - len(batch)
-            progress(len(batch))
-    if wanted.entries:
-        offered = filter(wanted.has, mirror.missing_entry_bundles(size))
-        covered = _with_tiles_here(mirror, offered, size)
-        for bundle_batch in _batches(covered, left):
-            brought = dict(source.entry_bundles(bundle_batch))
-            for bundle, data in brought.items():
-                check_entries(mirror, tree, bundle, data)
-            mirror.add({}, brought)
-            tree.trim()
-            bundles += len(bundle_batch)
-            progress(len(bundle_batch))
-    complete = not (wanted.tiles and any(True for _ in mirror.missing_tiles(size))) and not (
-        wanted.entries and any(True for _ in mirror.missing_entry_bundles(size))
-    )
-    return _Filled(tiles, bundles, complete)
-
-
-def fetch_tiles(source: LogSource, wanted: Sequence[Tile]) -> dict[Tile, bytes]:
-    """Fetch exactly the wanted tiles: one more would be stored without being authenticated."""
-    got = dict(source.tiles(wanted))
-    if got.keys() != set(wanted):
-        raise MalformedError(
-            f"{source.description}: asked for {len(wanted)} tiles, {len(got)} others came",
-            reason="source",
-        )
-    return got
-
-
-def _authenticate(
-    mirror: Mirror, tree: TileTree, batch: Sequence[Tile], got: dict[Tile, bytes]
-) -> None:
-    """Authenticate new tiles under the head; their parents are new too, or ours."""
-
-    def read(wanted: Sequence[Tile]) -> dict[Tile, bytes]:
-        ours = mirror.read_tiles([tile for tile in wanted if tile not in got])
-        return ours | {tile: got[tile] for tile in wanted if tile in got}
-
-    tree.load(batch, read)
-
-
-def check_entries(mirror: Mirror, tree: TileTree, bundle: EntryBundle, data: bytes) -> None:
-    """Raise ProofError unless the entries have the leaf hashes of the authenticated tile."""
-    tree.load([bundle.tile], mirror.read_tiles)
-    if leaf_hashes(parse_entry_bundle(data, bundle)) != tree.tile(bundle.tile):
-        raise ProofError(
-            f"{bundle.path}: its entries do not have the leaf hashes of {bundle.tile.path}",
-            reason="entry-bundle",
-        )
-
-
-def _with_tiles_here(
-    mirror: Mirror, bundles: Iterable[EntryBundle], tree_size: int
-) -> Iterator[EntryBundle]:
-    """Yield entry bundles up to the first whose tile is not here yet to check it against."""
-    first_missing = next(
-        (tile.index for tile in mirror.missing_tiles(tree_size) if tile.level == 0), None
-    )
-    for bundle in bundles:
-        if first_missing is not None and bundle.index >= first_missing:
-            return
-        yield bundle
-
-
-def _batches(items: Iterator[T], limit: int | None) -> Iterator[list[T]]:
-    """Cut `items`, at most `limit` of them, into lists of BATCH_TILES."""
-    limited = islice(items, limit)
-    while batch := list(islice(limited, BATCH_TILES)):
-        yield batch

@@ -63,6 +63,7 @@ class Selection:
     tiles: bool = True
     entries: bool = False
     purpose: str = ""
+    dry_run: bool = False  # plan it and write nothing
 
 
 @frozen
@@ -70,9 +71,9 @@ class ExportReport:
     """The transfer bundle that was written."""
 
     path: Path
-    bundle_id: str  # SHA-256 of the manifest, hex
-    sha256: str  # of the file, hex
-    n_bytes: int  # of the file
+    bundle_id: str  # SHA-256 of the manifest, hex; empty: a dry run
+    sha256: str  # of the file, hex; empty: a dry run
+    n_bytes: int  # of the file; 0: a dry run
     manifest: Manifest
 
 
@@ -107,6 +108,8 @@ def export(
         contains=Contains(0, 0, 0, 0),
         custody=Custody("", "", "", ""),
     )
+    if selection.dry_run:
+        return ExportReport(path, "", "", 0, manifest)
     wrap = WRAPS.get(path.suffix, Wrap.PLAIN)
     with written_whole(path) as file:
         written = write_bundle(file, manifest=manifest, members=members, sign=sign, wrap=wrap)

@@ -16,7 +16,8 @@ from appliance.errors import (
     RefusedError,
     SignatureError,
 )
-from appliance.jobs.absorb import AbsorbReport, Progress, Wanted, absorb
+from appliance.jobs.absorb import AbsorbReport, absorb
+from appliance.jobs.fill import Progress, Wanted
 from appliance.jobs.transfer_source import TransferSource
 from appliance.store.checkpoints import Arrival
 from appliance.store.database import Store

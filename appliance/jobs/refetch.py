@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from appliance.errors import ConfigError, IncompleteError
-from appliance.jobs.absorb import check_entries, fetch_tiles
+from appliance.jobs.fill import check_entries, fetch_tiles
 from appliance.store.mirror import Mirror
 from appliance.tlog.log_source import LogSource
 from appliance.tlog.tile import WIDTH, EntryBundle, Tile, tile_at

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from appliance.jobs.absorb import AbsorbReport, Progress, Wanted, absorb
+from appliance.jobs.absorb import AbsorbReport, absorb, preview
+from appliance.jobs.fill import Progress, Wanted
 from appliance.store.checkpoints import Arrival
 from appliance.store.database import Store
 from appliance.store.logs import Backend
@@ -22,6 +23,15 @@ def sync(
 
     Raises what absorb raises.
     """
-    kind = "direct" if backend.mirror_of is None else "mirror"
-    arrival = Arrival(kind, source.description, seen_at=now)
+    arrival = _arrival(backend, source, now)
     return absorb(Mirror(store, backend.log), source, arrival, wanted, progress)
+
+
+def preview_sync(store: Store, backend: Backend, source: LogSource, now: int) -> AbsorbReport:
+    """Say what a sync would find; raises what preview raises."""
+    return preview(Mirror(store, backend.log), source, _arrival(backend, source, now))
+
+
+def _arrival(backend: Backend, source: LogSource, now: int) -> Arrival:
+    kind = "direct" if backend.mirror_of is None else "mirror"
+    return Arrival(kind, source.description, seen_at=now)

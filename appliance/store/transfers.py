@@ -93,17 +93,19 @@ def exporter_keys(store: Store, role: str = EXPORTER) -> tuple[VerifierKey, ...]
     return tuple(parse_vkey(row["vkey"]) for row in rows)
 
 
-def add_exporter(store: Store, key: VerifierKey, roles: Sequence[str], now: int) -> None:
-    """Enrol a key; raises nothing if it is enrolled already."""
-    with store.atomic():
+def add_exporter(
+    store: Store, key: VerifierKey, roles: Sequence[str], now: int, *, dry_run: bool = False
+) -> None:
+    """Enrol a key; one that is enrolled already stays as it is."""
+    with store.atomic(dry_run=dry_run):
         store.execute_many(
             "INSERT INTO exporter VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
             [(key.vkey, role, now) for role in roles],
         )
 
 
-def remove_exporter(store: Store, key: VerifierKey) -> bool:
+def remove_exporter(store: Store, key: VerifierKey, *, dry_run: bool = False) -> bool:
     """Withdraw a key from all roles; whether it had any."""
-    with store.atomic():
+    with store.atomic(dry_run=dry_run):
         removed = store.execute("DELETE FROM exporter WHERE vkey = ?", [key.vkey])
     return removed.rowcount > 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from appliance.jobs.absorb import AbsorbReport, Wanted
+from appliance.jobs.absorb import AbsorbReport
+from appliance.jobs.fill import Wanted
 from appliance.jobs.sync import sync
 from appliance.store.database import Store, create_store
 from appliance.store.logs import Backend, add_log, put_backend, require_backend

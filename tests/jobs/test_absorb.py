@@ -15,8 +15,8 @@ from appliance.errors import (
     RemoteError,
     SignatureError,
 )
-from appliance.jobs.absorb import Wanted
 from appliance.jobs.audit import audit
+from appliance.jobs.fill import Wanted
 from appliance.policy.relate import Relation
 from appliance.tlog.tile import EntryBundle, Tile, new_entry_bundles, tiles_of
 from tests.jobs.mirrors import NOW, make_mirror, stored_state, sync_from

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import ConfigError, IncompleteError, StoreError
-from appliance.jobs.absorb import Wanted
 from appliance.jobs.audit import audit
+from appliance.jobs.fill import Wanted
 from appliance.jobs.refetch import refetch
 from appliance.store.mirror import Mirror
 from tests.jobs.mirrors import make_mirror, sync_from

@@ -15,9 +15,9 @@ from appliance.errors import (
     MalformedError,
     RefusedError,
 )
-from appliance.jobs.absorb import Wanted
 from appliance.jobs.audit import audit
 from appliance.jobs.export import ExportReport, Selection, export
+from appliance.jobs.fill import Wanted
 from appliance.jobs.ingest import IngestReport, Rules, ingest
 from appliance.policy.relate import Relation
 from appliance.store.mirror import Mirror
@@ -297,7 +297,7 @@ def test_an_interrupted_import_is_completed_by_the_next(
 ) -> None:
     gap = make_gap(tmp_path, 1500)
     path = gap.export().path
-    monkeypatch.setattr("appliance.jobs.absorb.BATCH_TILES", 1)
+    monkeypatch.setattr("appliance.jobs.fill.BATCH_TILES", 1)
     real_add = Mirror.add
     for _ in range(4):
         calls = 0

@@ -1,0 +1,134 @@
+"""Store what a mirror lacks under its accepted head: parents before children, batch by batch.
+
+Each tile is authenticated by its parent before it is stored, each entry bundle by its
+tile. A run that dies loses at most one batch; the next finds the rest missing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final, TypeVar
+
+from appliance.errors import MalformedError, ProofError
+from appliance.store.mirror import Mirror
+from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
+from appliance.tlog.log_source import LogSource
+from appliance.tlog.tile import EntryBundle, Tile
+from appliance.tlog.tile_tree import TileTree
+from appliance.value import frozen
+
+BATCH_TILES: Final = 512  # made durable together; an interrupted run loses at most these
+
+
+@frozen
+class Wanted:
+    """How much of the tree to bring."""
+
+    tiles: bool = True  # hash tiles beyond those that the consistency proof needs
+    entries: bool = False  # entry bundles as well
+    limit: int | None = None  # at most so many tiles and entry bundles; None: all of them
+    # A source that holds only a part says which; what it lacks is left for another.
+    has: Callable[[Tile | EntryBundle], bool] = lambda _: True
+
+
+T = TypeVar("T")
+Progress = Callable[[int], None]  # called with how many more tiles are done
+
+
+@frozen
+class Filled:
+    """What was stored, and whether nothing wanted is missing any more."""
+
+    tiles: int = 0
+    entry_bundles: int = 0
+    complete: bool = True
+
+
+def fill(
+    mirror: Mirror, tree: TileTree, source: LogSource, wanted: Wanted, progress: Progress
+) -> Filled:
+    """Store what is missing of `tree`, the accepted one, as far as `wanted` goes.
+
+    Raises ProofError or MalformedError for wrong bytes, and what the source raises.
+    """
+    size = tree.head.tree_size
+    left = wanted.limit
+    tiles = bundles = 0
+    if wanted.tiles:
+        for batch in _batches(filter(wanted.has, mirror.missing_tiles(size)), left):
+            got = fetch_tiles(source, batch)
+            _authenticate(mirror, tree, batch, got)
+            mirror.add(got, {})
+            tree.trim()
+            tiles += len(batch)
+            left = None if left is None else left - len(batch)
+            progress(len(batch))
+    if wanted.entries:
+        offered = filter(wanted.has, mirror.missing_entry_bundles(size))
+        covered = _with_tiles_here(mirror, offered, size)
+        for bundle_batch in _batches(covered, left):
+            brought = dict(source.entry_bundles(bundle_batch))
+            for bundle, data in brought.items():
+                check_entries(mirror, tree, bundle, data)
+            mirror.add({}, brought)
+            tree.trim()
+            bundles += len(bundle_batch)
+            progress(len(bundle_batch))
+    complete = not (wanted.tiles and any(True for _ in mirror.missing_tiles(size))) and not (
+        wanted.entries and any(True for _ in mirror.missing_entry_bundles(size))
+    )
+    return Filled(tiles, bundles, complete)
+
+
+def fetch_tiles(source: LogSource, wanted: Sequence[Tile]) -> dict[Tile, bytes]:
+    """Fetch exactly the wanted tiles: one more would be stored without being authenticated."""
+    got = dict(source.tiles(wanted))
+    if got.keys() != set(wanted):
+        raise MalformedError(
+            f"{source.description}: asked for {len(wanted)} tiles, {len(got)} others came",
+            reason="source",
+        )
+    return got
+
+
+def _authenticate(
+    mirror: Mirror, tree: TileTree, batch: Sequence[Tile], got: dict[Tile, bytes]
+) -> None:
+    """Authenticate new tiles under the head; their parents are new too, or ours."""
+
+    def read(wanted: Sequence[Tile]) -> dict[Tile, bytes]:
+        ours = mirror.read_tiles([tile for tile in wanted if tile not in got])
+        return ours | {tile: got[tile] for tile in wanted if tile in got}
+
+    tree.load(batch, read)
+
+
+def check_entries(mirror: Mirror, tree: TileTree, bundle: EntryBundle, data: bytes) -> None:
+    """Raise ProofError unless the entries have the leaf hashes of the authenticated tile."""
+    tree.load([bundle.tile], mirror.read_tiles)
+    if leaf_hashes(parse_entry_bundle(data, bundle)) != tree.tile(bundle.tile):
+        raise ProofError(
+            f"{bundle.path}: its entries do not have the leaf hashes of {bundle.tile.path}",
+            reason="entry-bundle",
+        )
+
+
+def _with_tiles_here(
+    mirror: Mirror, bundles: Iterable[EntryBundle], tree_size: int
+) -> Iterator[EntryBundle]:
+    """Yield entry bundles up to the first whose tile is not here yet to check it against."""
+    first_missing = next(
+        (tile.index for tile in mirror.missing_tiles(tree_size) if tile.level == 0), None
+    )
+    for bundle in bundles:
+        if first_missing is not None and bundle.index >= first_missing:
+            return
+        yield bundle
+
+
+def _batches(items: Iterator[T], limit: int | None) -> Iterator[list[T]]:
+    """Cut `items`, at most `limit` of them, into lists of BATCH_TILES."""
+    limited = islice(items, limit)
+    while batch := list(islice(limited, BATCH_TILES)):
+        yield batch
