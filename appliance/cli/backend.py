@@ -9,6 +9,7 @@ import click
 
 from appliance.cli.app import App, pass_app
 from appliance.cli.backend_key import key_data, log_id, verify_key
+from appliance.cli.discover import discover
 from appliance.cli.output import Result, common_options
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def backend() -> None:
 
 
 backend.add_command(verify_key)
+backend.add_command(discover)
 
 
 @backend.command("add")

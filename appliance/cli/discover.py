@@ -131,9 +131,11 @@ def _result(root: TrustedRoot, found: Discovery, *, dry_run: bool) -> Result:
 
 
 def _line(one: FoundLog, *, dry_run: bool) -> str:
-    verb = f"would be {one.action}" if dry_run and one.action != "unchanged" else one.action
+    from appliance.jobs.discover import UNCHANGED
+
+    names = ", ".join(one.backends)
+    origin = "" if names == one.origin else f"{one.origin}, "
+    verb = f"would be {one.action}" if dry_run and one.action != UNCHANGED else one.action
     state = "enabled" if one.enabled else "disabled"
     notes = "".join(f"; {note}" for note in one.notes)
-    return (
-        f"{', '.join(one.backends)}: {one.origin}, Rekor v{one.api_version}, {verb}, {state}{notes}"
-    )
+    return f"{names}: {origin}Rekor v{one.api_version}, {verb}, {state}{notes}"

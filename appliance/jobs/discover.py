@@ -29,7 +29,7 @@ from appliance.store.logs import (
     put_backend,
     set_backend_enabled,
 )
-from appliance.value import frozen
+from appliance.value import frozen, replaced
 
 MAX_NAME: Final = 64  # of a backend
 
@@ -77,7 +77,7 @@ def discover(
     for log in named:
         try:
             shard = identify_shard(log, services)
-            Url().read(shard.base_url)
+            shard = replaced(shard, base_url=Url().read(shard.base_url))
         except ApplianceError as error:
             warnings.append(f"{log} is not added: {error.message}")
         else:
