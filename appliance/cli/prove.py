@@ -129,11 +129,10 @@ def proof_verify(app: App, file: Path, entry: Path, policy: Path | None) -> Resu
     Example:
         attestor proof verify app.tlog-proof --entry body.json --policy trust.policy
     """
-    from appliance.errors import RefusedError
     from appliance.store.files import read_foreign
-    from appliance.tlog.cosignature import open_cosignatures
     from appliance.tlog.merkle import leaf_hash
     from appliance.tlog.note import parse_note
+    from appliance.tlog.quorum import verify_quorum
     from appliance.tlog.tlog_policy import MAX_POLICY_BYTES, parse_tlog_policy
     from appliance.tlog.tlog_proof import (
         MAX_TLOG_PROOF_BYTES,
@@ -151,13 +150,7 @@ def proof_verify(app: App, file: Path, entry: Path, policy: Path | None) -> Resu
     else:
         rules = parse_tlog_policy(read_foreign(policy, MAX_POLICY_BYTES))
         checkpoint = verify_tlog_proof(parsed, leaf, rules.log_keys, origin)
-        cosignatures = open_cosignatures(checkpoint, rules.witness_keys)
-        if not rules.quorum_met([one.key for one in cosignatures]):
-            names = ", ".join(one.key.name for one in cosignatures) or "nobody"
-            raise RefusedError(
-                f"{file}: cosigned by {names}, the quorum {rules.quorum!r} is not met",
-                reason="quorum",
-            )
+        cosignatures = verify_quorum(checkpoint, rules)
     head = checkpoint.head
     data = {
         "origin": origin,

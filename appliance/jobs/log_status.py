@@ -5,7 +5,6 @@ from __future__ import annotations
 from appliance.jobs.coverage import coverage_of
 from appliance.policy.coverage import Coverage
 from appliance.policy.health import AgeLimits, Health, health
-from appliance.policy.quorum import newest_cosignature
 from appliance.store.checkpoints import AcceptedCheckpoint
 from appliance.store.database import Store
 from appliance.store.evidence import is_contradicted
@@ -13,6 +12,7 @@ from appliance.store.logs import Backend, Log
 from appliance.store.mirror import Mirror
 from appliance.store.sync_times import last_sync
 from appliance.tlog.checkpoint import open_checkpoint
+from appliance.tlog.quorum import newest_cosignature
 from appliance.tlog.tlog_policy import parse_tlog_policy
 from appliance.value import frozen
 

@@ -131,9 +131,10 @@ def check_identity(names: CertificateNames, expected: CertificateIdentity) -> st
         _matches(one, expected.issuer, expected.issuer_regexp) for one in names.issuers
     ):
         raise SignatureError(
-            f"signer's identity comes from {_list(names.issuers)}, "
+            f"signer's identity comes from {_list(dict.fromkeys(names.issuers))}, "
             f"expected {expected.issuer or expected.issuer_regexp!r}",
             reason="issuer",
+            next_step="if this issuer is the right one, name it; otherwise do not use the artifact",
         )
     for name, value in expected.claims.items():
         if names.claims.get(name) != value:

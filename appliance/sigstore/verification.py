@@ -17,7 +17,6 @@ from appliance.errors import IncompleteError, RefusedError, SignatureError, Veri
 from appliance.rekor.entry import Digest
 from appliance.rekor.transparency_log_entry import InclusionProof, TransparencyLogEntry
 from appliance.sigstore.case import NO_ROOT, Case
-from appliance.sigstore.cosigners import check_policy
 from appliance.sigstore.digests import ArtifactDigests
 from appliance.sigstore.dsse import DsseEnvelope, match_subject, parse_statement
 from appliance.sigstore.entry_binding import check_entry_binding
@@ -41,6 +40,7 @@ from appliance.sigstore.validity import format_time
 from appliance.sigstore.verdict import LogPosition, SigningTime, Verification
 from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.merkle import leaf_hash
+from appliance.tlog.quorum import verify_quorum
 from appliance.tlog.tlog_policy import TlogPolicy
 
 
@@ -177,7 +177,7 @@ def _verify_inclusion(case: Case, entry: TransparencyLogEntry, keys: tuple[LogKe
     found.log = _position(entry, keys, proof.entry_index, signed)
     if case.policy is not None:
         with found.step("cosignatures") as texts:
-            found.cosigners = check_policy(signed, case.policy)
+            found.cosigners = verify_quorum(signed, case.policy)
             texts.append(", ".join(one.key.name for one in found.cosigners) or "none needed")
 
 

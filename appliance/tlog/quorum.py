@@ -1,4 +1,4 @@
-"""Who else saw the log's checkpoint: cosignatures under a tlog-policy (WIRE.md 4.6)."""
+"""Whether enough witnesses vouch for a checkpoint (c2sp.org/tlog-policy, WIRE.md 4.6)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from appliance.tlog.cosignature import Cosignature, open_cosignatures
 from appliance.tlog.tlog_policy import TlogPolicy
 
 
-def check_policy(signed: SignedCheckpoint, policy: TlogPolicy) -> tuple[Cosignature, ...]:
+def verify_quorum(signed: SignedCheckpoint, policy: TlogPolicy) -> tuple[Cosignature, ...]:
     """Return the cosignatures of the policy's witnesses, in the order of the note.
 
     Raises RefusedError: reason log-not-in-policy if the policy names logs but not this
@@ -22,10 +22,20 @@ def check_policy(signed: SignedCheckpoint, policy: TlogPolicy) -> tuple[Cosignat
         )
     cosignatures = open_cosignatures(signed, policy.witness_keys)
     if not policy.quorum_met([one.key for one in cosignatures]):
-        got = ", ".join(one.key.name for one in cosignatures) or "none"
+        got = ", ".join(one.key.name for one in cosignatures) or "nobody"
         raise RefusedError(
-            f"cosignatures on the checkpoint of {signed.origin}: expected the quorum "
-            f"{policy.quorum}, got {got}",
+            f"checkpoint {signed.head.tree_size} of {signed.origin}: cosigned by {got}, "
+            f"which is not the quorum {policy.quorum!r} of the policy",
             reason="quorum",
+            next_step="get a newer proof, once more witnesses have cosigned",
         )
     return cosignatures
+
+
+def newest_cosignature(checkpoint: SignedCheckpoint, policy: TlogPolicy) -> int | None:
+    """Return the newest time at which a witness vouched for a checkpoint, POSIX seconds.
+
+    None if none did. Raises SignatureError if the line of a known witness does not verify.
+    """
+    times = [one.timestamp for one in open_cosignatures(checkpoint, policy.witness_keys)]
+    return max(times, default=None)
