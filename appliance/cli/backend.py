@@ -10,7 +10,7 @@ import click
 from appliance.cli.app import App, pass_app
 from appliance.cli.backend_key import key_data, log_id, verify_key
 from appliance.cli.discover import discover
-from appliance.cli.output import Result, common_options
+from appliance.cli.output import Result, common_options, naming
 
 if TYPE_CHECKING:
     from appliance.store.logs import Backend
@@ -73,14 +73,17 @@ def backend_add(
         attestor backend add public --origin log2025-1.rekor.sigstore.dev \\
             --public-key log.pem --url https://LOG-HOST
     """
-    from appliance.jobs.backends import NewBackend, add_backend
+    from appliance.jobs.backends import NewBackend, add_backend, parse_log_key
     from appliance.store.files import read_foreign
 
+    with naming(public_key):
+        key_file = read_foreign(public_key, MAX_KEY_BYTES)
+        parse_log_key(key_file, origin, int(api_version))
     new = NewBackend(
         name,
         origin,
         int(api_version),
-        read_foreign(public_key, MAX_KEY_BYTES),
+        key_file,
         url,
         read_url,
         mirror_of,
@@ -97,7 +100,8 @@ def backend_add(
     if added.key_is_new and len(added.backend.log.keys) > 1:
         others = [key.key_id.hex() for key in added.backend.log.keys if key != added.key]
         warnings.append(
-            f"{origin} was known already: now either key may sign ({', '.join(others)})"
+            f"{origin} was known already: now either key may sign ({', '.join(others)});"
+            f" if the other was a mistake: attestor backend remove {name}, then add it again"
         )
     return Result(data, "\n".join(lines), tuple(warnings))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from appliance.cli.app import App, pass_app
-from appliance.cli.output import Result, common_options
+from appliance.cli.output import Result, common_options, naming
 
 if TYPE_CHECKING:
     from appliance.rekor.request import HashedRekordRequest
@@ -110,14 +110,15 @@ def _request(
 
     parts = (artifact, signature, key or certificate)
     if request is not None and not any(parts):
-        checked = parse_request(read_foreign(request, MAX_REQUEST_BYTES))
-        verify_request(checked)
+        with naming(request):
+            checked = parse_request(read_foreign(request, MAX_REQUEST_BYTES))
+            verify_request(checked)
     elif artifact and signature and bool(key) != bool(certificate) and request is None:
         der = _certificate_der(certificate) if certificate else _key_der(key)
         digest = _digest(artifact, der, is_certificate=certificate is not None)
-        checked = build_request(
-            digest, _signature(signature), der, is_certificate=certificate is not None
-        )
+        raw = _signature(signature)
+        with naming(f"{signature} over {artifact} by {certificate or key}"):
+            checked = build_request(digest, raw, der, is_certificate=certificate is not None)
     else:
         raise click.UsageError(
             "give REQUEST, or --artifact, --signature and one of --key and --certificate"
@@ -135,7 +136,9 @@ def _key_der(path: Path | None) -> bytes:
     from appliance.store.files import read_foreign
     from appliance.tlog.note_keys import load_public_key_file
 
-    return load_public_key_file(read_foreign(path or Path(), MAX_SMALL_FILE_BYTES))
+    path = path or Path()
+    with naming(path):
+        return load_public_key_file(read_foreign(path, MAX_SMALL_FILE_BYTES))
 
 
 def _certificate_der(path: Path) -> bytes:

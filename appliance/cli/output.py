@@ -6,9 +6,10 @@ stderr everything else; with --json stdout carries exactly one object, also on f
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, NoReturn
 
 import click
@@ -18,6 +19,7 @@ from appliance.errors import ApplianceError, VerificationError
 from appliance.value import frozen
 
 SCHEMA: Final = 1
+_JSON: Final = "attestor.json"
 _QUIET: Final = "attestor.quiet"
 _VERBOSE: Final = "attestor.verbose"
 
@@ -45,6 +47,7 @@ def common_options(command: Callable[..., Result]) -> Callable[..., None]:
     def run(*args: Any, as_json: bool, quiet: bool, verbose: int, **kwargs: Any) -> None:
         context = click.get_current_context()
         context.meta[_QUIET] = quiet or as_json
+        context.meta[_JSON] = as_json
         context.meta[_VERBOSE] = verbose
         try:
             result = command(*args, **kwargs)
@@ -64,6 +67,11 @@ def note(message: str) -> None:
 def is_quiet() -> bool:
     """Whether -q or --json was given."""
     return bool(click.get_current_context().meta.get(_QUIET))
+
+
+def is_json() -> bool:
+    """Whether --json was given."""
+    return bool(click.get_current_context().meta.get(_JSON))
 
 
 def utc(seconds: int) -> str:
@@ -145,8 +153,23 @@ def _describe(error: ApplianceError) -> dict[str, str]:
     return {"reason": error.reason, "message": error.message, "next": error.next_step}
 
 
+@contextlib.contextmanager
+def naming(file: object) -> Iterator[None]:
+    """Put the file's name before whatever is wrong with what it holds."""
+    try:
+        yield
+    except ApplianceError as error:
+        raise as_ours(error, prefix=f"{file}: ") from error
+
+
 def as_ours(error: Exception, prefix: str = "") -> ApplianceError:
-    """Return an error of the table with a prefix to its message, the bundles package's as ours."""
+    """Return an error of the table with a prefix to its message, the bundles package's as ours.
+
+    A message that begins with the same file's name needs no prefix.
+    """
+    name = prefix.removesuffix(": ")
+    if str(error).startswith((f"{name} ", f"{name}: ")):
+        prefix = ""
     if isinstance(error, ApplianceError):
         error.message = prefix + error.message
         return error

@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from appliance.cli.app import App, pass_app
-from appliance.cli.output import Result, common_options, stream_json_lines
+from appliance.cli.output import Result, as_ours, common_options, is_json, naming, stream_json_lines
 from appliance.cli.verdict_text import verdict_data, verdict_text
-from appliance.cli.verify_inputs import artifacts_and_bundles, digests_of, expected_signer
+from appliance.cli.verify_inputs import (
+    artifacts_and_bundles,
+    digests_of,
+    expected_signer,
+    read_bundle,
+)
 from appliance.value import frozen
 
 if TYPE_CHECKING:
@@ -99,6 +104,8 @@ def verify(
     """
     from appliance.errors import ApplianceError
 
+    if jsonl and is_json():
+        raise click.UsageError("--json and --jsonl exclude each other")
     expected = expected_signer(
         certificate_identity,
         certificate_identity_regexp,
@@ -119,19 +126,18 @@ def verify(
             try:
                 judged = _judge(site, artifact, bundle)
             except ApplianceError as error:
-                one: dict[str, Any] = {"artifact": artifact, "bundle": str(bundle), "ok": False}
+                one: dict[str, Any] = _asked(artifact, bundle) | {"ok": False}
                 one["reason"], one["message"] = error.reason, error.message
                 text, failure = "", error
             else:
                 verdict, age = judged.verdict, _root_age(app, site)
                 recorded.append(judged)
-                one = {"artifact": artifact, "bundle": str(bundle)}
+                one = _asked(artifact, bundle)
                 one |= verdict_data(verdict, site.stored_root, age)
                 text = verdict_text(artifact, verdict, site.stored_root, age)
                 failure = verdict.error
             if failure is not None:
-                failure.message = f"{artifact}: {failure.message}"
-                errors.append(failure)
+                errors.append(as_ours(failure, prefix=f"{artifact}: "))
             if jsonl:
                 stream_json_lines(one)
             data.append(one)
@@ -196,13 +202,18 @@ def _policy(path: Path | None) -> TlogPolicy | None:
     return parse_tlog_policy(read_foreign(path, MAX_POLICY_BYTES))
 
 
-def _judge(site: _Site, artifact: str, bundle_path: Path) -> _Judged:
-    from appliance.jobs.verify import verify_artifact
-    from appliance.sigstore.attestation_files import MAX_FILE_BYTES, parse_attestation_file
-    from appliance.store.files import read_foreign
+def _asked(artifact: str, bundle: Path | None) -> dict[str, Any]:
+    # "artifact" becomes the digest, once it is known; "file" stays.
+    return {"artifact": artifact, "file": artifact, "bundle": str(bundle) if bundle else None}
 
-    raw = read_foreign(bundle_path, MAX_FILE_BYTES)
-    bundles = parse_attestation_file(raw)
+
+def _judge(site: _Site, artifact: str, bundle_path: Path | None) -> _Judged:
+    from appliance.jobs.verify import verify_artifact
+    from appliance.sigstore.attestation_files import parse_attestation_file
+
+    raw = read_bundle(artifact, bundle_path)
+    with naming(bundle_path):
+        bundles = parse_attestation_file(raw)
     digests = digests_of(artifact, bundles)
     verdict = verify_artifact(
         site.store, bundles, digests, site.expected, site.root, site.log_keys, site.demands

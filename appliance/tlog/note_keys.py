@@ -196,7 +196,8 @@ def load_spki(spki: bytes) -> PublicKeyTypes:
     try:
         return load_der_public_key(spki)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise MalformedError(f"not a public key (SPKI DER): {spki[:24].hex()}") from error
+        begin = spki[:24].hex() or "nothing"
+        raise MalformedError(f"not a public key (SPKI DER): {begin}") from error
 
 
 def load_public_key_file(data: bytes) -> bytes:
@@ -215,7 +216,12 @@ def load_public_key_file(data: bytes) -> bytes:
         try:
             key = load_pem_public_key(data)
         except (ValueError, UnsupportedAlgorithm) as error:
-            raise MalformedError("not a PEM public key (expected BEGIN PUBLIC KEY)") from error
+            label = data.lstrip()[len("-----") :].split(b"-----")[0][:40].decode("ascii", "replace")
+            got = "a damaged one" if label == "BEGIN PUBLIC KEY" else repr(label)
+            step = "its public half: openssl pkey -in KEY -pubout" if "PRIVATE" in label else ""
+            raise MalformedError(
+                f"not a PEM public key: expected BEGIN PUBLIC KEY, got {got}", next_step=step
+            ) from error
     else:
         key = load_spki(data)
     return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

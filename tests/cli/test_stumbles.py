@@ -94,3 +94,56 @@ def test_the_store_keeps_a_name_that_is_not_utf_8_with_escapes(home: Home) -> No
         store.execute("INSERT INTO setting VALUES (?, 'x')", [name])
         kept = store.rows("SELECT key FROM setting WHERE key = ?", [name])
     assert [row["key"] for row in kept] == ["caf\\udce9.tar"]
+
+
+def test_a_private_key_in_place_of_the_public_one_is_named_with_the_remedy(
+    home: Home, tmp_path: Path
+) -> None:
+    key = tmp_path / "signer.key"
+    key.write_text("-----BEGIN EC PRIVATE KEY-----\nAAAA\n-----END EC PRIVATE KEY-----\n")
+    pinned = ("--origin", "log.example", "--public-key", key)
+    signed = ("--artifact", key, "--signature", key, "--key", key)
+    commands: list[list[str | Path]] = [
+        ["backend", "add", "public", *pinned],
+        ["log", "add", *signed],
+        ["verify", key, "--bundle", key, "--key", key],
+    ]
+    for command in commands:
+        error = home.json(*command, expect=3)
+        assert error["message"].startswith(f"{key}: not a PEM public key: expected BEGIN PUBLIC")
+        assert "openssl pkey" in error["next"]
+
+
+def test_a_missing_file_is_named_once(home: Home) -> None:
+    assert home.json("import", "no.tar", expect=5)["message"] == "no.tar is not there"
+
+
+def test_half_a_digest_and_half_an_identity_are_usage(home: Home) -> None:
+    error = home.json("verify", "sha256:abc", "--key", "k.pem", "--bundle", "b", expect=5)
+    assert error["message"] == "k.pem is not there"
+    identity = ("--certificate-identity", "me@example.org")
+    assert "--certificate-oidc-issuer" in home.json("verify", "x", *identity, expect=2)["message"]
+    issuer = ("--certificate-oidc-issuer", "https://accounts.example.org")
+    error = home.json("verify", "sha256:abc", *identity, *issuer, "--bundle", "b", expect=2)
+    assert error["message"] == "expected sha256: and 64 hex digits, got 'sha256:abc'"
+
+
+def test_one_artifact_without_a_bundle_does_not_hide_the_others(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "app.bin").write_bytes(b"app")
+    (tmp_path / "bad.bin").write_bytes(b"bad")
+    (tmp_path / "bad.bin.sigstore.json").write_bytes(b"\xff")
+    identity = ("--certificate-identity", "me@example.org")
+    issuer = ("--certificate-oidc-issuer", "https://accounts.example.org")
+    names = [tmp_path / name for name in ("app.bin", "bad.bin", "none.bin")]
+    code, out, _ = home.run("verify", *names, *identity, *issuer, "--json")
+    answer = json.loads(out)
+    assert code == 3
+    assert [one["reason"] for one in answer["data"]["artifacts"]] == [
+        *("no-bundle", "malformed", "no-file"),
+    ]
+    assert [one["file"] for one in answer["data"]["artifacts"]] == list(map(str, names))
+    assert f"{tmp_path}/bad.bin.sigstore.json: " in answer["error"]["message"]
+
+
+def test_json_and_jsonl_exclude_each_other(home: Home) -> None:
+    assert "exclude" in home.json("verify", "x", "--jsonl", expect=2)["message"]
