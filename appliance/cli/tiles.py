@@ -110,9 +110,10 @@ def tiles_prune(
 @common_options
 @pass_app
 def tiles_clear(app: App, name: str, dry_run: bool) -> Result:
-    """Remove every tile and entry bundle of a log; its checkpoints stay.
+    """Remove the tiles and entry bundles of a log; its checkpoints and its right edge stay.
 
-    Nothing of it can be proven until a sync or an import has brought them again.
+    Nothing of it can be proven until a sync or an import has brought them again. The right
+    edge, a handful of tiles, is what the next sync starts from.
 
     \b
     Example:

@@ -25,7 +25,7 @@ from appliance.store.tile_cache import (
     cached_tiles,
     forget,
 )
-from appliance.tlog.tile import Tile
+from appliance.tlog.tile import Tile, edge_tiles
 from appliance.value import frozen, replaced
 
 
@@ -109,7 +109,7 @@ def prune(
 
 
 def clear(store: Store, log: Log, *, dry_run: bool) -> PrunedLog:
-    """Forget every tile and entry bundle of a log, keeping its checkpoints.
+    """Forget the tiles and entry bundles of a log, keeping its checkpoints and its right edge.
 
     The caller holds the home's lock. Raises RefusedError for a private log, whose tiles
     nobody else could give back.
@@ -119,16 +119,20 @@ def clear(store: Store, log: Log, *, dry_run: bool) -> PrunedLog:
             f"{log.origin} is a log of this home: its tiles are the log", reason="private-log"
         )
     mirror = Mirror(store, log)
-    totals = cache_totals(store, log)
+    accepted = mirror.history.accepted()
+    edge = edge_tiles(accepted.head.tree_size) if accepted else ()
+    tiles = [one for one in cached_tiles(store, log) if one.place not in edge]
+    bundles = list(cached_entry_bundles(store, log))
+    n_bytes = sum(one.n_bytes for one in (*tiles, *bundles))
     coverage = coverage_of(mirror)
     if coverage is not None:
-        coverage = replaced(coverage, present=0)
+        lost = sum(isinstance(one.place, Tile) and one.place.level == 0 for one in tiles)
+        coverage = replaced(coverage, present=coverage.present - lost)
     if not dry_run:
-        cached = [*cached_tiles(store, log), *cached_entry_bundles(store, log)]
-        forget(mirror, [one.place for one in cached])
+        forget(mirror, [one.place for one in (*tiles, *bundles)])
         # If we die here, the blobs are unused, and 'store gc' sweeps them.
-        sweep_these(store, [one.digest for one in cached])
-    return PrunedLog(log.origin, totals.tiles, totals.entry_bundles, totals.n_bytes, coverage)
+        sweep_these(store, [one.digest for one in (*tiles, *bundles)])
+    return PrunedLog(log.origin, len(tiles), len(bundles), n_bytes, coverage)
 
 
 def _choose(mirrors: Sequence[Mirror], limits: Limits, held: int, now: int) -> list[_Candidate]:
