@@ -10,7 +10,6 @@ import functools
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -30,6 +29,8 @@ CHANGING: Final = (
 )
 SECONDS: Final = 60  # a run that takes longer hangs
 _CALL = re.compile(r"(?P<thread>\d+) +(?P<call>\w+)\((?P<rest>.*)")
+_CREATES = re.compile("O_CREAT|O_TMPFILE")
+_STRUCK = re.compile(r"\(INJECTED\)|= \?$")  # failed, or never returned
 _MAIN: Final = "from appliance.cli.main import main; main()"
 
 
@@ -54,10 +55,14 @@ class Finished:
     err: str
     trace: str
 
-    @property
-    def was_injected(self) -> bool:
-        """Whether the run got as far as the fault that was waiting for it."""
-        return "(INJECTED)" in self.trace or self.code == -signal.SIGKILL
+    def met(self, place: Place) -> bool:
+        """Whether the fault that was waiting at a place struck, and what it was meant for.
+
+        Which openat is which depends on what is imported, and where a module's byte code is
+        out of date there is one more.
+        """
+        struck = [line for line in self.trace.splitlines() if _STRUCK.search(line)]
+        return any(place.call != "openat" or _CREATES.search(line) for line in struck[:1])
 
 
 @functools.cache
@@ -76,7 +81,7 @@ def require_strace() -> None:
 
 def places(arguments: Sequence[str | Path], trace: Path) -> list[Place]:
     """Run a command to its good end and return every place where it changes files, in order."""
-    finished = run(arguments, trace, f"trace={','.join(CHANGING)}")
+    finished = run(arguments, trace, f"trace={','.join(CHANGING)}", options=["--seccomp-bpf"])
     assert finished.code == 0, finished.err
     found = []
     counts: Counter[str] = Counter()
@@ -89,8 +94,7 @@ def places(arguments: Sequence[str | Path], trace: Path) -> list[Place]:
         if seen["thread"] != first_thread:
             continue
         counts[seen["call"]] += 1
-        creates = "O_CREAT" in seen["rest"] or "O_TMPFILE" in seen["rest"]
-        if seen["call"] != "openat" or creates:
+        if seen["call"] != "openat" or _CREATES.search(line):
             line = f"{seen['call']}({seen['rest']}"
             found.append(Place(seen["call"], counts[seen["call"]], line))
     return found
@@ -98,27 +102,26 @@ def places(arguments: Sequence[str | Path], trace: Path) -> list[Place]:
 
 def run_killed(arguments: Sequence[str | Path], place: Place, trace: Path) -> Finished:
     """Run a command and kill it as it makes this call, which does not happen."""
-    return _run_injected(arguments, place, "signal=KILL", "", trace)
+    inject = f"inject={place.call}:signal=KILL:when={place.ordinal}"
+    return run(arguments, trace, inject, f"trace={place.call}")
 
 
 def run_failing(
     arguments: Sequence[str | Path], place: Place, error: str, trace: Path, *, ever_after: bool
 ) -> Finished:
     """Run a command in which this call, or with `ever_after` also all later ones, fails."""
-    return _run_injected(arguments, place, f"error={error}", "+" if ever_after else "", trace)
+    when = f"{place.ordinal}+" if ever_after else f"{place.ordinal}"
+    inject = f"inject={place.call}:error={error}:when={when}"
+    # The filter makes it quick; with it strace delivers no signals.
+    return run(arguments, trace, inject, f"trace={place.call}", options=["--seccomp-bpf"])
 
 
-def _run_injected(
-    arguments: Sequence[str | Path], place: Place, fault: str, more: str, trace: Path
+def run(
+    arguments: Sequence[str | Path], trace: Path, *expressions: str, options: Sequence[str] = ()
 ) -> Finished:
-    when = f"when={place.ordinal}{more}"
-    return run(arguments, trace, f"inject={place.call}:{fault}:{when}", f"trace={place.call}")
-
-
-def run(arguments: Sequence[str | Path], trace: Path, *expressions: str) -> Finished:
     """Run the program under strace with these -e expressions."""
-    options = [word for one in expressions for word in ("-e", one)]
-    command: list[str | Path] = ["strace", "-f", "-o", trace, *options]
+    words = [word for one in expressions for word in ("-e", one)]
+    command: list[str | Path] = ["strace", "-f", "-y", *options, "-o", trace, *words]
     # -B: a run that writes byte code has other system calls than the next.
     command += [sys.executable, "-B", "-c", _MAIN, *arguments]
     done = subprocess.run(

@@ -1,0 +1,76 @@
+"""Each system call that changes a file fails in turn: a full disk, or a broken one.
+
+R2 and R7 of the test plan: one line that says so, code 6, a home that is as before or further
+on, and a next run that needs no operator.
+"""
+
+from __future__ import annotations
+
+from itertools import cycle
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.faults.attempts import SOAK, Attempts, ExportAttempts
+from tests.faults.sites import Sites
+from tests.faults.strace import Finished, Place, require_strace, run_failing
+
+pytestmark = pytest.mark.slow
+
+ERRORS: Final = ("ENOSPC", "EIO") if not SOAK else ("ENOSPC", "EIO", "EDQUOT")
+# Without these nothing can be read any more or said.
+ONCE_ONLY: Final = frozenset({"write", "openat"})
+
+
+@pytest.fixture(autouse=True)
+def _strace() -> None:
+    require_strace()
+
+
+def fail_at_every(attempts: Attempts, step: int) -> int:
+    """Fail each place with one of the errors after the other, once or from then on."""
+    ways = [(error, ever_after) for ever_after in (False, True) for error in ERRORS]
+    met = 0
+    for rounds in range(len(ways) if SOAK else 1):
+        way = cycle(ways[rounds:] + ways[:rounds])
+
+        def run(place: Place, way: cycle[tuple[str, bool]] = way) -> Finished | None:
+            error, ever_after = next(way)
+            finished = run_failing(
+                attempts.program,
+                place,
+                error,
+                attempts.trace,
+                ever_after=ever_after and place.call not in ONCE_ONLY,
+            )
+            if not finished.met(place):
+                return None
+            if finished.code or not attempts.is_courtesy(place):
+                verify_says_so(finished)
+            return finished
+
+        met += attempts.at_every(step, run)
+    return met
+
+
+def verify_says_so(finished: Finished) -> None:
+    """Check that the run said what was wrong, in one line."""
+    assert finished.code == 6, finished
+    assert finished.err.startswith("Error: ") and finished.err.count("\n") == 1, finished.err
+
+
+def test_an_import_says_what_failed_and_the_next_completes_it(sites: Sites, place: Path) -> None:
+    assert fail_at_every(Attempts(sites.inside, ["import", sites.stick], place), 2) > 45
+
+
+def test_an_import_flushed_in_one_says_what_failed(new_sites: Sites, place: Path) -> None:
+    assert fail_at_every(Attempts(new_sites.inside, ["import", new_sites.stick], place), 9) > 20
+
+
+def test_a_sync_says_what_failed_and_the_next_completes_it(sites: Sites, place: Path) -> None:
+    assert fail_at_every(Attempts(sites.outside, sites.syncing(), place), 4) > 15
+
+
+def test_an_export_says_what_failed_and_leaves_no_file(sites: Sites, place: Path) -> None:
+    assert fail_at_every(ExportAttempts(sites, place), 2) > 14
