@@ -146,5 +146,9 @@ def _difference(block: bytes, expected: bytes) -> str:
     return f"{name} field is {_shown(got)}, expected {_shown(wanted)}"
 
 
+_SHOWN: Final = 40  # characters at each end of a field that a message quotes
+
+
 def _shown(field: bytes) -> str:
-    return repr(field.rstrip(b"\0"))
+    text = repr(field.rstrip(b"\0"))
+    return text if len(text) <= 2 * _SHOWN else f"{text[:_SHOWN]}…{text[-_SHOWN:]}"

@@ -115,7 +115,8 @@ def unwrap(source: Source) -> tuple[Wrap, Iterator[bytes]]:
         return Wrap.ZSTD, _worthwhile(source, _zstd_chunks(source, first))
     raise FormatError(
         f"not a transfer bundle: it begins with {first!r}, "
-        "expected a tar file whose first member is header, or one in gzip or zstd"
+        "expected a tar file whose first member is header, or one in gzip or zstd",
+        next_step="look whether it is the right file",
     )
 
 

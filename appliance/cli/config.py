@@ -144,12 +144,11 @@ def config_show(app: App) -> Result:
 @click.option(
     "--role",
     type=click.Choice(["connected", "isolated"]),
-    default="connected",
-    show_default=True,
-    help="Whose defaults to print.",
+    help="Whose defaults to print.  [default: this home's, else connected]",
 )
 @common_options
-def config_example(role: str) -> Result:
+@pass_app
+def config_example(app: App, role: str | None) -> Result:
     """Print a commented file with every setting and its default.
 
     \b
@@ -158,8 +157,19 @@ def config_example(role: str) -> Result:
     """
     from appliance.config.formatting import example_yaml
 
+    role = role or _role(app)
     text = example_yaml("isolated" if role == "isolated" else "connected")
     return Result({"role": role, "yaml": text}, text.removesuffix("\n"))
+
+
+def _role(app: App) -> str:
+    """Return the role of this home, whose defaults are no change to it."""
+    from appliance.errors import StoreError
+
+    try:
+        return _current(app).role
+    except StoreError:  # none yet, or none that we can read
+        return "connected"
 
 
 def _current(app: App) -> Configuration:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from appliance.cli.app import App, pass_app
-from appliance.cli.output import Result, common_options, utc
+from appliance.cli.output import Result, common_options, naming, utc
 
 if TYPE_CHECKING:
     from appliance.store.database import Store
@@ -118,7 +118,7 @@ def inspect(file: Path) -> Result:
     from appliance.tlog.note import parse_note
     from bundles.reader import peek
 
-    with open_foreign(file) as medium:
+    with naming(file), open_foreign(file) as medium:
         claims = peek(medium)
     signers = [one.name for one in parse_note(claims.note).signatures]
     manifest = claims.manifest

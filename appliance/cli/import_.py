@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from appliance.cli.app import App, pass_app
-from appliance.cli.output import Result, common_options
+from appliance.cli.output import Result, as_ours, common_options
 from appliance.cli.progress import progress_bar
 
 if TYPE_CHECKING:
+    from appliance.errors import ApplianceError
     from appliance.jobs.ingest import IngestedLog, IngestReport
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -38,9 +39,7 @@ def import_(app: App, files: tuple[Path, ...], dry_run: bool, insecure_unsigned:
         attestor import --dry-run /media/stick/*.tar
     """
     from appliance.cli.exit_codes import EXIT_CODES
-    from appliance.cli.output import as_ours
     from appliance.cli.settings import read_settings_of
-    from appliance.errors import ApplianceError
     from appliance.jobs.ingest import Rules, ingest
 
     reports: list[tuple[Path, IngestReport]] = []
@@ -52,7 +51,7 @@ def import_(app: App, files: tuple[Path, ...], dry_run: bool, insecure_unsigned:
                 with progress_bar(f"import {file.name}") as advance:
                     reports.append((file, ingest(store, file, rules, app.now(), advance)))
             except tuple(EXIT_CODES) as error:
-                errors.append(as_ours(error, prefix=f"{file}: "))
+                errors.append(_failure(error, file))
     warnings = [
         f"{file.name}: {origin} is not configured here and was skipped"
         for file, report in reports
@@ -65,6 +64,17 @@ def import_(app: App, files: tuple[Path, ...], dry_run: bool, insecure_unsigned:
     text = "\n".join(_import_text(file, report, dry_run) for file, report in reports)
     data = {"dryRun": dry_run, "imports": [_import_data(*one) for one in reports]}
     return Result(data, text, tuple(warnings), tuple(errors))
+
+
+def _failure(error: Exception, file: Path) -> ApplianceError:
+    """Say which file it is, and what helps if damage explains it."""
+    from bundles.errors import BundleError
+
+    ours = as_ours(error, prefix=f"{file}: ")
+    damaged = isinstance(error, BundleError) or ours.reason == "bad-signature"
+    if damaged and not ours.next_step:
+        ours.next_step = "copy the file to the medium again, and compare its SHA-256"
+    return ours
 
 
 def _import_text(file: Path, report: IngestReport, dry_run: bool) -> str:

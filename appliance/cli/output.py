@@ -158,7 +158,7 @@ def naming(file: object) -> Iterator[None]:
     """Put the file's name before whatever is wrong with what it holds."""
     try:
         yield
-    except ApplianceError as error:
+    except tuple(EXIT_CODES) as error:
         raise as_ours(error, prefix=f"{file}: ") from error
 
 

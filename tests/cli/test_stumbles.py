@@ -147,3 +147,29 @@ def test_one_artifact_without_a_bundle_does_not_hide_the_others(home: Home, tmp_
 
 def test_json_and_jsonl_exclude_each_other(home: Home) -> None:
     assert "exclude" in home.json("verify", "x", "--jsonl", expect=2)["message"]
+
+
+def test_a_file_that_is_no_transfer_bundle_is_named(home: Home, tmp_path: Path) -> None:
+    (tmp_path / "app.bin").write_bytes(b"app")
+    for command in ("import", "inspect"):
+        error = home.json(command, tmp_path / "app.bin", expect=3)
+        assert error["message"].startswith(f"{tmp_path}/app.bin: not a transfer bundle")
+        assert error["next"] == "look whether it is the right file"
+
+
+def test_a_damaged_stick_says_what_helps(home: Home, tmp_path: Path) -> None:
+    stick = tmp_path / "stick.tar"
+    stick.write_bytes(b"header" + bytes(148) + b"\1" + bytes(2000))
+    error = home.json("import", stick, expect=3)
+    assert error["next"] == "copy the file to the medium again, and compare its SHA-256"
+    assert len(error["message"]) < 400
+
+
+def test_the_example_of_an_isolated_home_changes_nothing_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside = Home(tmp_path / "inside", capsys, role="isolated")
+    (tmp_path / "site.yaml").write_text(inside.run("config", "example")[1])
+    assert inside.run("config", "apply", tmp_path / "site.yaml") == (0, "no change\n", "")
+    nowhere = Home(tmp_path / "outside", capsys)
+    assert inside.run("config", "example")[1] != nowhere.run("config", "example")[1]
