@@ -69,7 +69,10 @@ def _build(cls: type[T], *, order: bool) -> type[T]:
     body["__slots__"] = names
     body[_FIELDS] = names
     body["__match_args__"] = names
-    body["__init__"] = _initializer(cls.__qualname__, names, defaults, "__post_init__" in body)
+    setters: list[Callable[[Any, Any], None]] = []
+    body["__init__"] = _initializer(
+        cls.__qualname__, names, defaults, setters, "__post_init__" in body
+    )
     key: Callable[[Any], Any] = attrgetter(*names) if names else lambda it: ()
     body.setdefault("__eq__", _equality(key))
     body.setdefault("__hash__", lambda self: hash(key(self)))
@@ -82,22 +85,25 @@ def _build(cls: type[T], *, order: bool) -> type[T]:
         body["__le__"] = lambda self, other: key(self) <= key(other)
         body["__gt__"] = lambda self, other: key(self) > key(other)
         body["__ge__"] = lambda self, other: key(self) >= key(other)
-    return cast("type[T]", type(cls.__name__, cls.__bases__, body))
+    built = type(cls.__name__, cls.__bases__, body)
+    setters.extend(built.__dict__[name].__set__ for name in names)
+    return cast("type[T]", built)
 
 
 def _initializer(
-    class_name: str, names: tuple[str, ...], defaults: dict[str, Any], has_check: bool
+    class_name: str,
+    names: tuple[str, ...],
+    defaults: dict[str, Any],
+    setters: list[Callable[[Any, Any], None]],  # of the slots, which are made later
+    has_check: bool,
 ) -> Callable[..., None]:
-    put = object.__setattr__
     count = len(names)
 
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
-        given = len(args)
-        if given > count:
-            raise TypeError(f"{class_name} takes {count} values, {given} were given")
-        for name, one in zip(names, args, strict=False):
-            put(self, name, one)
-        for name in names[given:]:
+    def complete(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Any]:
+        if len(args) > count:
+            raise TypeError(f"{class_name} takes {count} values, {len(args)} were given")
+        values = list(args)
+        for name in names[len(args) :]:
             if name in kwargs:
                 one = kwargs.pop(name)
             elif name in defaults:
@@ -106,9 +112,15 @@ def _initializer(
                     one = one.make()
             else:
                 raise TypeError(f"{class_name} needs a value for {name}")
-            put(self, name, one)
+            values.append(one)
         if kwargs:
             raise TypeError(f"{class_name} has no {', '.join(kwargs)}, or has it twice")
+        return values
+
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:
+        values = args if len(args) == count and not kwargs else complete(args, kwargs)
+        for put, one in zip(setters, values, strict=True):
+            put(self, one)
         if has_check:
             self.__post_init__()
 

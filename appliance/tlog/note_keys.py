@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from base64 import b64encode
+from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
@@ -188,6 +189,7 @@ def _spki_key(name: str, spki: bytes, *, hash_name: bool) -> VerifierKey:
 _CURVE_PREHASH: Final = {"secp256r1": "sha256", "secp384r1": "sha384", "secp521r1": "sha512"}
 
 
+@lru_cache(maxsize=256)  # a batch of a thousand bundles has a handful of keys
 def load_spki(spki: bytes) -> PublicKeyTypes:
     """Load SubjectPublicKeyInfo DER; raises MalformedError if it is not that."""
     from cryptography.exceptions import UnsupportedAlgorithm
