@@ -71,10 +71,10 @@ def parse_log_key(data: bytes, origin: str, api_version: int) -> bytes:
     Raises MalformedError if it is none, has low order, or is a verifier key of another log
     or of a witness.
     """
-    line = data.removesuffix(b"\n")
-    if not line.isascii() or b"+" not in line or line.lstrip().startswith(b"-----"):
+    line = data.removesuffix(b"\n").decode("ascii", "replace")
+    if "+" not in line or not line.isprintable():  # PEM has several lines, DER is binary
         return load_public_key_file(data)
-    key = parse_vkey(line.decode())
+    key = parse_vkey(line)
     name = key_name(api_version, origin)
     if key.key_type is KeyType.COSIGNATURE:
         raise MalformedError(
