@@ -63,9 +63,9 @@ def trust_update(
     """Follow a TUF repository to its newest trusted_root.json, and let that count.
 
     The first time it is trusted by a root document: for the public-good instance this
-    program knows one by its digest, for any other give --root or --root-digest. From then on
-    by the newest root that was verified, and nothing older is ever taken. The metadata is
-    kept with the root. Whatever fails, nothing is changed.
+    program knows one by its digest, for any other give one, or its digest. From then on by
+    the newest root that was verified, and nothing older is ever taken. The metadata is kept
+    with the root. Whatever fails, nothing is changed.
 
     Only if a repository lost its root keys and begins anew: --start-over.
 

@@ -92,9 +92,10 @@ def fetch_root(http: HttpClient, url: str, digest: bytes, version: int | None = 
         try:
             raw = http.get(f"{url}{number}.root.json", MAX_ROOT_BYTES).body
         except RemoteError as error:
-            if error.reason != "not-found" or number == 1 or version is not None:
-                raise
-            break
+            if error.reason == "not-found" and number > 1 and version is None:
+                break
+            error.next_step = "check the URL, or give a root document with --root FILE"
+            raise
         if sha256(raw).digest() == digest:
             return raw
     which = "any version" if version is None else f"version {version}"
