@@ -28,7 +28,7 @@ SITE = "outside.example"
 class Sites:
     """A connected and an isolated home at one size of a log, which has grown since."""
 
-    def __init__(self, directory: Path, *, before: int, after: int) -> None:
+    def __init__(self, directory: Path, *, before: int) -> None:
         self.directory = directory
         self.log = SimulatedLog()
         self.outside = directory / "outside"  # has `before`
@@ -94,7 +94,7 @@ class Sites:
 @contextlib.contextmanager
 def two_sites(directory: Path, *, before: int, after: int) -> Iterator[Sites]:
     """Yield sites that hold `before` of a log that has grown to `after`."""
-    sites = Sites(directory, before=before, after=after)
+    sites = Sites(directory, before=before)
     sites.set_up()
     try:
         sites.grow(after)
