@@ -24,6 +24,10 @@ def verdict_data(verdict: Verdict, root: StoredRoot | None, root_age: int | None
         "expectedRootHash": view.expected_root.hex() if view.expected_root else None,
         "firstSeenAt": utc(verdict.checkpoint.first_seen_at) if verdict.checkpoint else None,
     }
+    log, ours = verdict.verification.log, verdict.checkpoint
+    if view.expected_root and log and log.checkpoint and ours:
+        notes = {"ours": ours.note.decode(), "theirs": log.checkpoint.note.decode()}
+        data["evidence"] = notes
     data["trustRoot"] = {
         "digest": verdict.verification.trust_root_digest or None,
         "source": root.source if root else None,

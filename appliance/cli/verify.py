@@ -18,13 +18,13 @@ from appliance.cli.verify_inputs import (
     expected_signer,
     read_bundle,
 )
+from appliance.cli.verify_memory import Judged, keep_contradictions, record_verdicts
 from appliance.value import frozen
 
 if TYPE_CHECKING:
     from appliance.cli.settings import Settings
     from appliance.errors import ApplianceError
-    from appliance.jobs.verify import Demands, Verdict
-    from appliance.sigstore.digests import ArtifactDigests
+    from appliance.jobs.verify import Demands
     from appliance.sigstore.identity import ExpectedSigner
     from appliance.sigstore.trusted_root import LogKey, TrustedRoot
     from appliance.store.database import Store
@@ -45,16 +45,6 @@ class _Site:
     log_keys: tuple[LogKey, ...]
     expected: ExpectedSigner
     demands: Demands
-
-
-@frozen
-class _Judged:
-    """One question and its answer."""
-
-    artifact: str
-    digests: ArtifactDigests
-    bundle: bytes
-    verdict: Verdict
 
 
 @click.command()
@@ -115,7 +105,7 @@ def verify(
     )
     pairs = artifacts_and_bundles(artifacts, bundles, from_file)
     errors: list[ApplianceError] = []
-    recorded: list[_Judged] = []
+    recorded: list[Judged] = []
     texts: list[str] = []
     data: list[dict[str, Any]] = []
     warnings: list[str] = []
@@ -142,8 +132,9 @@ def verify(
                 stream_json_lines(one)
             data.append(one)
             texts.append(text)
+    warnings.extend(keep_contradictions(app, recorded))
     if record:
-        warnings.extend(_record(app, expected, recorded))
+        warnings.extend(record_verdicts(app, expected, recorded))
     text = "" if jsonl else "\n".join(filter(None, texts))
     return Result({"artifacts": data}, text, tuple(warnings), tuple(errors))
 
@@ -207,7 +198,7 @@ def _asked(artifact: str, bundle: Path | None) -> dict[str, Any]:
     return {"artifact": artifact, "file": artifact, "bundle": str(bundle) if bundle else None}
 
 
-def _judge(site: _Site, artifact: str, bundle_path: Path | None) -> _Judged:
+def _judge(site: _Site, artifact: str, bundle_path: Path | None) -> Judged:
     from appliance.jobs.verify import verify_artifact
     from appliance.sigstore.attestation_files import parse_attestation_file
 
@@ -218,37 +209,7 @@ def _judge(site: _Site, artifact: str, bundle_path: Path | None) -> _Judged:
     verdict = verify_artifact(
         site.store, bundles, digests, site.expected, site.root, site.log_keys, site.demands
     )
-    return _Judged(artifact, digests, raw, verdict)
-
-
-def _record(app: App, expected: ExpectedSigner, judged: list[_Judged]) -> Iterator[str]:
-    """Remember verdicts; the answers stand whether or not that succeeds."""
-    from appliance.cli.exit_codes import exit_code
-    from appliance.errors import ApplianceError
-    from appliance.jobs.recheck import describe_signer
-    from appliance.store.verdicts import RecordedVerdict, record_verdict
-
-    try:
-        with app.writing() as store:
-            for one in judged:
-                error = one.verdict.error
-                record_verdict(
-                    store,
-                    RecordedVerdict(
-                        id=0,
-                        at=app.now(),
-                        artifact=one.artifact,
-                        digests=dict(one.digests.by_algorithm),
-                        bundle=one.bundle,
-                        expected=describe_signer(expected),
-                        root_digest=one.verdict.verification.trust_root_digest,
-                        code=exit_code(error) if error else 0,
-                        reason=error.reason if error else "",
-                        coverage=one.verdict.own_view.coverage.value,
-                    ),
-                )
-    except ApplianceError as error:
-        yield f"the verdicts could not be recorded: {error.message}"
+    return Judged(artifact, digests, raw, verdict, bundle_path)
 
 
 def _root_age(app: App, site: _Site) -> int | None:

@@ -122,6 +122,14 @@ def test_a_bundle_whose_checkpoint_contradicts_our_tree_is_a_split_view(site: Si
     assert (code, answer["error"]["reason"]) == (4, "split-view")
     view = answer["data"]["artifacts"][0]["ownView"]
     assert view["coverage"] == "contradiction" and view["expectedRootHash"]
+    evidence = answer["data"]["artifacts"][0]["evidence"]
+    rows = site.mirror.store.rows("SELECT rule, ours, theirs FROM evidence")
+    assert [tuple(row) for row in rows] == [
+        ("RootMismatch", evidence["ours"].encode(), evidence["theirs"].encode())
+    ]
+    with App(home=site.directory / "home").locked():  # nothing can be stored; same answer
+        code, answer, _ = site.verify()
+    assert code == 4 and any("could not be stored" in one for one in answer["warnings"])
 
 
 def test_a_log_with_an_unknown_key_cannot_be_decided(site: Site) -> None:

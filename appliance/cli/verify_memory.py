@@ -1,0 +1,74 @@
+"""What verify writes down after it has answered: best effort, the answers stand without it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from appliance.cli.app import App
+from appliance.value import frozen
+
+if TYPE_CHECKING:
+    from appliance.jobs.verify import Verdict
+    from appliance.sigstore.digests import ArtifactDigests
+    from appliance.sigstore.identity import ExpectedSigner
+
+
+@frozen
+class Judged:
+    """One question and its answer."""
+
+    artifact: str
+    digests: ArtifactDigests
+    bundle: bytes
+    verdict: Verdict
+    bundle_path: Path | None  # None: none was there
+
+
+def keep_contradictions(app: App, judged: list[Judged]) -> Iterator[str]:
+    """Keep both notes of every contradiction as evidence; it is in the JSON in any case."""
+    from appliance.errors import ApplianceError
+    from appliance.jobs.contradiction import keep_contradiction
+    from appliance.policy.own_view import Coverage
+
+    found = [one for one in judged if one.verdict.own_view.coverage is Coverage.CONTRADICTION]
+    if not found:
+        return
+    try:
+        with app.writing() as store:
+            for one in found:
+                number = keep_contradiction(store, one.verdict, str(one.bundle_path), app.now())
+                yield f"{one.artifact}: both signed notes are kept as evidence {number}"
+    except ApplianceError as error:
+        yield f"the evidence could not be stored, keep this output: {error.message}"
+
+
+def record_verdicts(app: App, expected: ExpectedSigner, judged: list[Judged]) -> Iterator[str]:
+    """Remember verdicts; the answers stand whether or not that succeeds."""
+    from appliance.cli.exit_codes import exit_code
+    from appliance.errors import ApplianceError
+    from appliance.jobs.recheck import describe_signer
+    from appliance.store.verdicts import RecordedVerdict, record_verdict
+
+    try:
+        with app.writing() as store:
+            for one in judged:
+                error = one.verdict.error
+                record_verdict(
+                    store,
+                    RecordedVerdict(
+                        id=0,
+                        at=app.now(),
+                        artifact=one.artifact,
+                        digests=dict(one.digests.by_algorithm),
+                        bundle=one.bundle,
+                        expected=describe_signer(expected),
+                        root_digest=one.verdict.verification.trust_root_digest,
+                        code=exit_code(error) if error else 0,
+                        reason=error.reason if error else "",
+                        coverage=one.verdict.own_view.coverage.value,
+                    ),
+                )
+    except ApplianceError as error:
+        yield f"the verdicts could not be recorded: {error.message}"
