@@ -351,7 +351,8 @@ def test_killed_while_it_fetches_it_stored_nothing_and_can_be_run_again(
 
 
 def test_discover_adds_what_the_root_names_and_tuf_brings_it(world: World) -> None:
-    assert world.run("backend", "discover", expect=5)["error"]["reason"] == "no-trusted-root"
+    for command in (("backend", "discover"), ("trust", "show")):
+        assert world.run(*command, expect=5)["error"]["reason"] == "no-trusted-root"
     world.first_update()
     world.tuf.files["trusted_root.json"] = NEW_ROOT
     world.tuf.publish()
@@ -373,6 +374,16 @@ def test_discover_adds_what_the_root_names_and_tuf_brings_it(world: World) -> No
         ("log1.example", "https://log1.example", True),
         ("log2.example", "https://log2.example", True),
     ]
+
+
+def test_discover_refuses_a_signing_config_that_is_none(world: World) -> None:
+    broken = json.loads(world.tuf.files["signing_config.v0.2.json"]) | {"rekorTlogUrls": [{}]}
+    world.tuf.files["signing_config.v0.2.json"] = json.dumps(broken).encode()
+    world.tuf.publish()
+    world.first_update()
+    error = world.run("backend", "discover", expect=3)["error"]
+    assert "rekorTlogUrls[0].majorApiVersion" in error["message"]
+    assert world.run("backend", "list")["data"]["backends"] == []
 
 
 def test_discover_takes_files_and_retires_what_ended(world: World, tmp_path: Path) -> None:

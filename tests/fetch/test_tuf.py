@@ -22,7 +22,7 @@ from appliance.errors import (
     VerificationError,
 )
 from appliance.fetch.http import HttpClient
-from appliance.fetch.tuf import Followed, fetch_root, follow
+from appliance.fetch.tuf import BoundedFetcher, Followed, fetch_root, follow
 from tests.fetch.conftest import OpenClient
 from tests.fetch.hostile_server import (
     HostileServer,
@@ -224,13 +224,15 @@ def test_one_signature_of_two_is_not_enough_for_targets(
     assert refused(client, server, repository.read("1.root.json")).reason == "tuf-signature"
 
 
+@pytest.mark.parametrize("key", [0, 1], ids=["hex", "PEM"])
 def test_one_key_under_two_ids_is_one_signer(
-    repository: Repository, server: HostileServer, client: HttpClient
+    repository: Repository, server: HostileServer, client: HttpClient, key: int
 ) -> None:
     """python-tuf counts key ids; whoever edits a root could give one signer two of them."""
-    signer = repository.signers["root"][0]
+    signer = repository.signers["root"][key]
     public = signer.public_key
-    alias = SSlibKey("f" * 64, public.keytype, public.scheme, public.keyval)
+    other_spelling = {"public": public.keyval["public"].rstrip("\n") + "\n\n" * key}
+    alias = SSlibKey("f" * 64, public.keytype, public.scheme, other_spelling)
     root = Metadata[Root].from_bytes(repository.read("1.root.json")).signed
     root.roles["root"].keyids = []
     root.add_key(public, "root")
@@ -317,6 +319,27 @@ def test_a_threshold_of_zero_is_malformed(
     document["signatures"] = []
     error = refused(client, server, json.dumps(document).encode())
     assert (type(error), error.reason) == (MalformedError, "tuf-malformed")
+
+
+def test_a_version_beyond_all_reason_is_malformed(
+    repository: Repository, server: HostileServer, client: HttpClient
+) -> None:
+    repository.versions["timestamp"] = 2**53
+    repository.publish()
+    error = refused(client, server, repository.read("1.root.json"))
+    assert (type(error), error.reason) == (MalformedError, "tuf-malformed")
+    assert "9007199254740993" in error.message
+
+
+def test_python_tuf_gets_nothing_but_by_our_client(
+    repository: Repository, server: HostileServer, client: HttpClient
+) -> None:
+    fetcher = BoundedFetcher(client)
+    url = f"{server.url}timestamp.json"
+    assert b"".join(fetcher.fetch(url)) == repository.read("timestamp.json")
+    assert fetcher.download_bytes(url, 5000) == repository.read("timestamp.json")
+    with pytest.raises(LimitError):
+        fetcher.download_bytes(url, 5)
 
 
 def test_a_root_given_that_is_not_signed_by_itself_is_refused(
@@ -439,3 +462,30 @@ def test_the_shipped_root_is_the_one_sigstore_python_carries() -> None:
     if carried != ROOT_VERSION:
         pytest.skip(f"this sigstore-python carries root version {carried}, not {ROOT_VERSION}")
     assert sha256(raw_root).digest() == ROOT_DIGEST
+
+
+@pytest.mark.parametrize(
+    ("name", "step"), [("2.root.json", 131), ("timestamp.json", 17), ("2.targets.json", 53)]
+)
+def test_a_flipped_byte_is_refused_or_means_nothing(
+    repository: Repository, server: HostileServer, client: HttpClient, name: str, step: int
+) -> None:
+    repository.with_digests = False  # so that signatures alone have to tell
+    first = repository.read("1.root.json")
+    repository.rotate("root")
+    repository.publish()
+    honest = follow(client, server.url, first, {})
+    data = repository.read(name)
+    n_refused = 0
+    for position in range(0, len(data), step):
+        flipped = bytearray(data)
+        flipped[position] ^= 1 << position % 8
+        repository.write(name, bytes(flipped))
+        try:
+            found = follow(client, server.url, first, {})
+        except VerificationError:
+            n_refused += 1
+        else:  # one of three signatures, of which two are enough
+            assert [one.version for one in found.roots] == [1, 2]
+            assert found.files == honest.files
+    assert n_refused > len(data) // step // 4

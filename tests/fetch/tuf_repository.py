@@ -118,7 +118,14 @@ class Repository:
         return MetaFile(version, len(raw), {"sha256": sha256(raw).hexdigest()})
 
     def _new_signers(self, role: str) -> list[CryptoSigner]:
-        return [CryptoSigner.generate_ed25519() for _ in range(3 if role in OFFLINE else 1)]
+        """As the public-good instance: some keys are PEM, others are bare hex."""
+        if role in OFFLINE:
+            return [
+                CryptoSigner.generate_ed25519(),
+                CryptoSigner.generate_ecdsa(),
+                CryptoSigner.generate_ecdsa(),
+            ]
+        return [CryptoSigner.generate_ecdsa()]
 
 
 def signed(payload: Any, signers: list[CryptoSigner]) -> bytes:
