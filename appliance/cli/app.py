@@ -72,13 +72,15 @@ class App:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the home's lock without opening the store."""
+        from appliance.cli.output import utc
         from appliance.store.filesystem import refuse_network_filesystem
         from appliance.store.lock import writer_lock
 
         if not self.allow_network_fs:
             refuse_network_filesystem(self.home)
-        command = " ".join(Path(word).name for word in sys.argv[:2])
-        holder = f"pid {os.getpid()} ({command}) since {self.now()}\n"
+        context = click.get_current_context(silent=True)
+        command = context.command_path if context else Path(sys.argv[0]).name
+        holder = f"pid {os.getpid()} ({command}) since {utc(self.now())}\n"
         with writer_lock(self.home, holder=holder, wait_seconds=self.lock_wait, sleep=self.sleep):
             yield
 

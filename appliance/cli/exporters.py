@@ -113,6 +113,11 @@ def _exporter_key(text: str) -> VerifierKey:
     from appliance.store.files import read_foreign
     from appliance.tlog.note_keys import KeyType, parse_vkey
 
+    if "+" not in text and not Path(text).exists():
+        raise MalformedError(
+            f"{text!r} is neither a verifier key (name+id+key) nor a file",
+            next_step="copy the line that 'attestor key show' or 'attestor exporters list' prints",
+        )
     if "+" not in text or Path(text).is_file():
         text = read_foreign(Path(text), 4096).decode("utf-8", "replace").removesuffix("\n")
     key = parse_vkey(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,8 @@ def add(
     from appliance.store.private_logs import require_private_log
 
     checked = _request(request, artifact, signature, key, certificate)
+    for place in filter(None, (output, bundle)):
+        _require_place(place)
     body = checked.canonical_body
     with app.writing() as store:
         private = require_private_log(store, name)
@@ -130,6 +133,18 @@ def _request(
             reason="entry-too-large",
         )
     return checked
+
+
+def _require_place(file: Path) -> None:
+    """Raise StoreError if a file cannot be made there; afterwards would be too late."""
+    from appliance.errors import StoreError
+
+    if not os.access(file.parent, os.W_OK | os.X_OK):
+        raise StoreError(
+            f"{file} cannot be written: no directory {file.parent} that you may write to",
+            reason="file",
+            next_step="nothing was logged; name another place",
+        )
 
 
 def _key_der(path: Path | None) -> bytes:

@@ -73,7 +73,7 @@ class LazyGroup(click.Group):
 @click.version_option(__version__, prog_name="attestor")
 @click.option(
     "--home",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path, file_okay=False, readable=False),
     envvar="ATTESTOR_HOME",
     show_envvar=True,
     help="Where the store is.  [default: /var/lib/attestor for root, else below XDG_DATA_HOME]",

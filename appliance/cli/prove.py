@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from appliance.cli.app import App, pass_app
-from appliance.cli.output import Result, common_options
+from appliance.cli.output import Result, common_options, naming
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,10 +123,13 @@ def proof() -> None:
 def proof_verify(app: App, file: Path, entry: Path, policy: Path | None) -> Result:
     """Verify that a log holds an entry, by the tlog-proof in FILE.
 
-    The log's key comes from --policy, else from what this home has pinned.
+    The log's key comes from --policy, else from what this home has pinned. The entry's
+    bytes are the canonicalizedBody in its Sigstore bundle or log entry, out of base64.
 
     \b
     Example:
+        jq -r '.verificationMaterial.tlogEntries[0].canonicalizedBody' app.sigstore.json \\
+            | base64 -d > body.json
         attestor proof verify app.tlog-proof --entry body.json --policy trust.policy
     """
     from appliance.store.files import read_foreign
@@ -140,7 +143,8 @@ def proof_verify(app: App, file: Path, entry: Path, policy: Path | None) -> Resu
         verify_tlog_proof,
     )
 
-    parsed = parse_tlog_proof(read_foreign(file, MAX_TLOG_PROOF_BYTES))
+    with naming(file):
+        parsed = parse_tlog_proof(read_foreign(file, MAX_TLOG_PROOF_BYTES))
     leaf = leaf_hash(read_foreign(entry, MAX_ENTRY_FILE_BYTES))
     origin = parse_note(parsed.note).text.partition("\n")[0]
     cosignatures: Sequence[Cosignature] = ()

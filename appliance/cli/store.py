@@ -253,7 +253,8 @@ def _site_result(app: App, site: Site) -> Result:
     data: dict[str, Any] = {"home": str(app.home), "site": site.name, "role": site.role}
     data["vkey"] = site.key.vkey if site.key else None
     data["newKey"] = site.key_is_new
-    lines = [f"{app.home}: site {site.name or 'without a name'}, {site.role}"]
+    unnamed = "without a name (give it one before the first export: init --site NAME)"
+    lines = [f"{app.home}: site {site.name or unnamed}, {site.role}"]
     if site.key:
         lines.append(f"key {site.key.vkey}")
     return Result(data, "\n".join(lines))

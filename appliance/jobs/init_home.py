@@ -50,7 +50,7 @@ def init_home(
                 next_step="a site's name is on what it signed and does not change; use another"
                 " home, or leave out --site",
             )
-        name = name or known
+        name = known if name is None else name
         is_new = name is not None and not has_signing_key(home, name)
         if name is not None and is_new:
             create_signing_key(home, name, random_bytes(SEED_BYTES))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance.errors import LockedError, StoreError
+from appliance.store.failures import file_error
 
 LOCK_NAME: Final = "lock"
 _POLL_SECONDS: Final = 0.1
@@ -37,7 +38,8 @@ def writer_lock(
             next_step=f"create one with 'attestor --home {home} init --site NAME'",
         ) from error
     except OSError as error:
-        raise StoreError(f"{home / LOCK_NAME}: {error.strerror}", reason="lock") from error
+        failed = file_error(home / LOCK_NAME, error)
+        raise StoreError(failed.message, reason="lock", next_step=failed.next_step) from error
     try:
         _acquire(descriptor, home, wait_seconds, sleep)
         with contextlib.suppress(OSError):

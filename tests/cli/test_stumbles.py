@@ -12,6 +12,7 @@ import pytest
 
 from appliance.cli.main import run
 from tests.cli.homes import Home
+from tests.serve.signed_requests import signed_request
 
 ROOT = Path(__file__).resolve().parents[2]
 START = "from appliance.cli.main import main; main()"
@@ -173,3 +174,34 @@ def test_the_example_of_an_isolated_home_changes_nothing_there(
     assert inside.run("config", "apply", tmp_path / "site.yaml") == (0, "no change\n", "")
     nowhere = Home(tmp_path / "outside", capsys)
     assert inside.run("config", "example")[1] != nowhere.run("config", "example")[1]
+
+
+def test_a_name_is_never_empty_and_a_home_without_one_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["--home", str(tmp_path / "new"), "init", "--site", ""]) == 9
+    assert "''" in capsys.readouterr().err
+    assert run(["--home", str(tmp_path / "new"), "init"]) == 0
+    assert "init --site NAME" in capsys.readouterr().out
+
+
+def test_what_is_no_exporter_key_is_not_called_a_missing_file(home: Home) -> None:
+    for command in ("add", "remove"):
+        error = home.json("exporters", command, "outside.example", expect=3)
+        assert "neither a verifier key (name+id+key) nor a file" in error["message"]
+
+
+def test_nothing_is_logged_if_the_answer_has_no_place(home: Home, tmp_path: Path) -> None:
+    home.json("log", "create", "build", "--origin", "log.example")
+    request = tmp_path / "request.json"
+    request.write_bytes(signed_request(b"app"))
+    where = tmp_path / "nowhere" / "entry.json"
+    error = home.json("log", "add", request, "--output", where, expect=6)
+    assert error["next"] == "nothing was logged; name another place"
+    assert home.json("log", "status")["logs"][0]["treeSize"] == 0
+
+
+def test_the_holder_of_the_lock_is_named_by_its_command_and_a_readable_time(home: Home) -> None:
+    with home.app.locked():
+        message = home.json("config", "set", "http.contact", "me", expect=75)["message"]
+    assert "since 2025-10-09T08:53:20Z" in message
