@@ -37,6 +37,8 @@ class RunningLog:
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            # A shell's background job, which these tests may run in, ignores interrupts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         assert self.process.stdout is not None
         ready, _, _ = select.select([self.process.stdout], [], [], START_SECONDS)
