@@ -6,6 +6,7 @@ Digests come from rows, so nothing is read twice; every blob is re-hashed on its
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -121,9 +122,15 @@ def export(
         )
         for one in manifest.logs
     )
-    record_transfer(
-        store, Transfer(bundle_id, "export", now, site, path.name, written.sha256, False, carried)
-    )
+    left = Transfer(bundle_id, "export", now, site, path.name, written.sha256, False, carried)
+    try:
+        record_transfer(store, left)
+    except BaseException:
+        # Whoever is told that it failed runs it again, and the name must be free then. If
+        # the record is there after all, that is one more stick that got lost.
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
     return ExportReport(path, bundle_id, written.sha256.hex(), written.n_bytes, manifest)
 
 

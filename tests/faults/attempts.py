@@ -99,7 +99,7 @@ class ExportAttempts(Attempts):
             file.unlink()
 
     def recover(self) -> None:
-        """Run it again; where the file stands already, that is what it says."""
+        """Run it again; where a killed run had finished the file, that is what it says."""
         if self.stick.exists():
             far_side = copied(self.inside, self.directory / "far")
             succeed(far_side, "import", self.stick)

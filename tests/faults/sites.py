@@ -34,7 +34,7 @@ class Sites:
         self.outside = directory / "outside"  # has `before`
         self.inside = directory / "inside"  # the same
         self.ahead = directory / "ahead"  # outside once it has `after`
-        self.stick = directory / "stick.tar"  # what ahead exports for inside
+        self.stick = directory / "stick.tar"  # what ahead would export for inside
         self.www = directory / "www"
         self.www.mkdir()
         self.server = http.server.ThreadingHTTPServer(
@@ -65,7 +65,9 @@ class Sites:
         self.log.write_static(self.www)
         shutil.copytree(self.outside, self.ahead, symlinks=True)
         succeed(self.ahead, *self.syncing())
-        succeed(self.ahead, *self.exporting(self.stick))
+        # Ahead itself has not exported this yet: that is for tests to try.
+        exporter = copied(self.ahead, self.directory / "exporter")
+        succeed(exporter, *self.exporting(self.stick))
 
     def close(self) -> None:
         """Stop serving."""

@@ -14,6 +14,7 @@ import pytest
 
 from tests.faults.attempts import SOAK, Attempts, ExportAttempts
 from tests.faults.sites import Sites
+from tests.faults.states import state_of
 from tests.faults.strace import Finished, Place, require_strace, run_failing
 
 pytestmark = pytest.mark.slow
@@ -73,4 +74,27 @@ def test_a_sync_says_what_failed_and_the_next_completes_it(sites: Sites, place: 
 
 
 def test_an_export_says_what_failed_and_leaves_no_file(sites: Sites, place: Path) -> None:
-    assert fail_at_every(ExportAttempts(sites, place), 2) > 14
+    attempts = FailedExportAttempts(sites, place)
+    assert fail_at_every(attempts, 2) > 14
+
+
+class FailedExportAttempts(ExportAttempts):
+    """An export that said that it failed: its file must not look as if it had not."""
+
+    def verify_what_is_left(self) -> None:
+        """Check that a file is there only if the home says that it left.
+
+        The other way round it may be: where the last flush of a commit fails, what SQLite
+        calls an error has taken effect. That is one more stick that got lost.
+        """
+        super().verify_what_is_left()
+        recorded = state_of(self.home) == self.after
+        assert list(self.medium.iterdir()) in ([], [self.stick] if recorded else [])
+
+
+@pytest.mark.parametrize("call", ["ftruncate", "pwrite64"])
+def test_who_frees_space_on_a_full_disk_gets_the_lock(sites: Sites, place: Path, call: str) -> None:
+    attempts = Attempts(sites.inside, ["store", "gc"], place)
+    [lock] = [one for one in attempts.places if one.call == call and attempts.is_courtesy(one)]
+    finished = run_failing(attempts.program, lock, "ENOSPC", attempts.trace, ever_after=False)
+    assert finished.met(lock) and finished.code == 0, finished
