@@ -59,6 +59,7 @@ def export(
     from appliance.cli.settings import read_settings_of
     from appliance.jobs.export import Selection
     from appliance.jobs.export import export as run_export
+    from appliance.store.evidence import is_contradicted
     from appliance.store.key_files import load_signing_key
     from appliance.store.settings import require_site_name
     from appliance.tlog.note import sign_note
@@ -81,11 +82,17 @@ def export(
             lambda text: sign_note(text, signers),
             app.now(),
         )
+        warnings = tuple(
+            f"{log.origin} contradicted itself: this carries only what was accepted before"
+            for log in _logs(store, backends)
+            if is_contradicted(store, log)
+        )
     if dry_run:
         planned = report.manifest.totals
         head = f"would write {planned.files:,} files, {planned.n_bytes:,} bytes, to {output}"
         lines = [head, *map(_part_line, report.manifest.logs)]
-        return Result({"dryRun": True, **_manifest_data(report.manifest)}, "\n".join(lines))
+        planned_data = {"dryRun": True, **_manifest_data(report.manifest)}
+        return Result(planned_data, "\n".join(lines), warnings)
     data = {
         "path": str(report.path),
         "bundleId": report.bundle_id,
@@ -101,7 +108,7 @@ def export(
         f"  signed {', '.join(signer.name for signer in signers)}",
         *map(_part_line, report.manifest.logs),
     ]
-    return Result(data, "\n".join(lines))
+    return Result(data, "\n".join(lines), warnings)
 
 
 @click.command()

@@ -43,12 +43,14 @@ def verdict_text(
     found = verdict.verification
     yes = verdict.error is None
     lines = [f"{artifact}: {'VERIFIED' if yes else 'NOT VERIFIED'}"]
-    if not yes:
-        lines += [
+    if verdict.error is not None:
+        failed = [
             f"  failed   {check.code}: {check.text}"
             for check in found.checks
             if check.outcome.value == "failed"
         ]
+        # Sigstore's half passed: then it is ours that says no, or cannot tell.
+        lines += failed or [f"  failed   {verdict.error.reason}: {verdict.error.message}"]
         if found.fault:
             lines.append(f"  look at  {found.fault}")
     if found.signer is not None and found.signer.kind == "certificate":

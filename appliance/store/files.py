@@ -120,6 +120,8 @@ def written_whole(path: Path, *, replace: bool = False) -> Iterator[BinaryIO]:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError):
+            if error.filename == str(temporary):  # nobody asked for a file of that name
+                error.filename = str(path)
             raise file_error(path, error) from error
         raise
 

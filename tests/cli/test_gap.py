@@ -160,6 +160,8 @@ def test_a_log_that_forks_is_code_four_and_nothing_moves(world: World) -> None:
     world.log = honest
     world.publish()
     assert world.run("outside", "sync")["data"]["backends"][0]["acceptedSize"] == 300
+    exported = world.run("outside", "export", "--output", world.directory / "stick.tar")
+    assert "contradicted itself" in exported["warnings"][0]
 
 
 def test_a_damaged_stick_is_code_three_and_an_unknown_exporter_code_eight(

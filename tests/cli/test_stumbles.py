@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from appliance.cli.main import run
+from appliance.errors import StoreError
+from appliance.store.files import written_whole
 from tests.cli.homes import Home
 from tests.serve.signed_requests import signed_request
 
@@ -205,3 +207,10 @@ def test_the_holder_of_the_lock_is_named_by_its_command_and_a_readable_time(home
     with home.app.locked():
         message = home.json("config", "set", "http.contact", "me", expect=75)["message"]
     assert "since 2025-10-09T08:53:20Z" in message
+
+
+def test_an_output_that_cannot_be_written_is_named_as_it_was_given(tmp_path: Path) -> None:
+    path = tmp_path / ("x" * 250)  # with what is put around it too long for a name
+    with pytest.raises(StoreError) as caught, written_whole(path):
+        pass
+    assert caught.value.message == f"{path}: File name too long"
