@@ -47,7 +47,7 @@ backend.add_command(discover)
     help="Of Rekor: decides the key id.",
 )
 @click.option("--mirror-of", metavar="ID", help="This serves the same log as that backend.")
-@click.option("--policy", type=FILE, help="Its witnesses (tlog-policy): they date checkpoints.")
+@click.option("--policy", type=FILE, help="tlog-policy: who must have cosigned its checkpoints.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be added.")
 @common_options
 @pass_app
@@ -97,8 +97,6 @@ def backend_add(
     if added.backend.log.api_version == 2:
         lines.append(f"log id {log_id(added.key)}")
     warnings = []
-    if policy is not None:
-        warnings.append("the policy dates checkpoints; sync and import do not demand its quorum")
     if added.key_is_new and len(added.backend.log.keys) > 1:
         others = [key.key_id.hex() for key in added.backend.log.keys if key != added.key]
         warnings.append(

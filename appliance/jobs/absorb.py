@@ -23,8 +23,10 @@ from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from appliance.tlog.log_source import LogSource
 from appliance.tlog.merkle import Hash, TreeHead
 from appliance.tlog.proof import verify_consistency
+from appliance.tlog.quorum import verify_quorum
 from appliance.tlog.tile import Tile
 from appliance.tlog.tile_tree import TileTree
+from appliance.tlog.tlog_policy import parse_tlog_policy
 from appliance.value import frozen
 
 
@@ -55,7 +57,8 @@ def absorb(
     Can die anywhere and be run again. Raises DivergenceError, evidence stored and head
     unmoved, if the log contradicts what we accepted; SignatureError, ProofError or
     MalformedError for bytes that are wrong; RemoteError or IncompleteError for what
-    could not be had. Whatever was stored before one of these stays: it is authenticated.
+    could not be had; RefusedError if the log's policy wants witnesses that did not cosign.
+    Whatever was stored before one of these stays: it is authenticated.
     """
     offer = _examine(mirror, source, arrival)
     stored = 0
@@ -99,6 +102,8 @@ def _examine(mirror: Mirror, source: LogSource, arrival: Arrival) -> _Offer:
     """Open what the source offers and place it; raises DivergenceError, evidence stored."""
     log = mirror.log
     candidate = open_checkpoint(source.checkpoint(), log.keys, log.origin)
+    if log.policy is not None:
+        verify_quorum(candidate, parse_tlog_policy(log.policy))
     accepted = mirror.history.accepted()
     fetched = _Fetched(source)
     tree = TileTree(candidate.head)

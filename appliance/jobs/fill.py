@@ -55,6 +55,7 @@ def fill(
     size = tree.head.tree_size
     left = wanted.limit
     tiles = bundles = 0
+    _restore_edge(mirror, tree, source, wanted)
     if wanted.tiles:
         for batch in _batches(filter(wanted.has, mirror.missing_tiles(size)), left):
             got = fetch_tiles(source, batch)
@@ -79,6 +80,14 @@ def fill(
         wanted.entries and any(True for _ in mirror.missing_entry_bundles(size))
     )
     return Filled(tiles, bundles, complete)
+
+
+def _restore_edge(mirror: Mirror, tree: TileTree, source: LogSource, wanted: Wanted) -> None:
+    """Bring back a right edge that was lost: nothing can be authenticated without it."""
+    lost = [tile for tile in tree.edge if not mirror.has_tile(tile)]
+    if lost and all(map(wanted.has, tree.edge)):
+        tree.load([], lambda tiles: fetch_tiles(source, tiles))
+        mirror.add({tile: tree.tile(tile) for tile in tree.edge}, {})
 
 
 def fetch_tiles(source: LogSource, wanted: Sequence[Tile]) -> dict[Tile, bytes]:

@@ -34,9 +34,18 @@ def create_signing_key(home: Path, name: str, seed: bytes) -> SigningKey:
     if len(seed) != SEED_BYTES:
         raise ValueError(f"a seed has 32 bytes, this has {len(seed)}")
     key = SigningKey(name, seed)
+    temporary = path.with_name(f"{path.name}.tmp")
     try:
+        temporary.unlink(missing_ok=True)  # of a run that died below
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(path, flags, 0o600)
+        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
+            # FAT gives every file to everybody, whatever mode was asked for.
+            _refuse_shared(temporary, os.fstat(file.fileno()))
+            file.write(f"{key.skey}\n".encode())
+            file.flush()
+            os.fsync(file.fileno())
+        # The name comes last, and never over another: half a key is worse than none.
+        path.hardlink_to(temporary)
     except FileExistsError as error:
         raise ConfigError(
             f"a key named {name!r} exists already ({path})",
@@ -45,19 +54,12 @@ def create_signing_key(home: Path, name: str, seed: bytes) -> SigningKey:
         ) from error
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}", reason="file") from error
+    finally:
+        temporary.unlink(missing_ok=True)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            # FAT gives every file to everybody, whatever mode was asked for.
-            _refuse_shared(path, os.fstat(descriptor))
-            file.write(f"{key.skey}\n".encode())
-            file.flush()
-            os.fsync(file.fileno())
         _sync_directory(path.parent)
-    except ConfigError:
-        path.unlink()
-        raise
     except OSError as error:
-        path.unlink(missing_ok=True)  # half a key is worse than none
+        path.unlink(missing_ok=True)
         raise StoreError(f"{path}: {error.strerror}", reason="file") from error
     return key
 

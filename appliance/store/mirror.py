@@ -67,6 +67,11 @@ class Mirror:
             raise self._missing(bundle.path)
         return (row[1], row[2]) if row[0] == bundle.width else None
 
+    def has_tile(self, tile: Tile) -> bool:
+        """Whether a tile is here, at least this wide."""
+        row = self._tile_row(tile)
+        return row is not None and row[0] >= tile.width
+
     def has_entry_bundle(self, bundle: EntryBundle) -> bool:
         """Whether an entry bundle is here, at least this wide."""
         row = self._bundle_row(bundle)

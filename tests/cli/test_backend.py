@@ -125,8 +125,6 @@ def test_a_policy_is_kept_and_shown(home: MirroredHome, key_file: Path, tmp_path
     policy = tmp_path / "policy"
     policy.write_text("# ours\nquorum none\n")
     assert add(home, key_file, "--policy", policy)["policy"] == "# ours\nquorum none\n"
-    words = ("backend", "add", "public", "--origin", ORIGIN, "--public-key", str(key_file))
-    assert "do not demand its quorum" in home.run(*words, "--policy", policy)[2]
     assert "    quorum none" in home.run("backend", "show", "public")[1]
 
 

@@ -12,12 +12,17 @@ from appliance.errors import (
     DivergenceError,
     MalformedError,
     ProofError,
+    RefusedError,
     RemoteError,
     SignatureError,
 )
 from appliance.jobs.audit import audit
 from appliance.jobs.fill import Wanted
 from appliance.policy.relate import Relation
+from appliance.store.logs import put_policy, require_log
+from appliance.store.mirror import Mirror
+from appliance.tlog.cosignature import cosigner_key
+from appliance.tlog.note import SigningKey
 from appliance.tlog.tile import EntryBundle, Tile, new_entry_bundles, tiles_of
 from tests.jobs.mirrors import NOW, make_mirror, stored_state, sync_from
 from tests.simulator import SimulatedLog
@@ -289,3 +294,29 @@ def test_every_failure_is_one_of_ours(tmp_path: Path) -> None:
         with pytest.raises(ApplianceError):
             sync_from(mirror, log)
         log.tell_the_truth()
+
+
+def test_a_lost_right_edge_is_brought_back_even_by_a_limited_sync(tmp_path: Path) -> None:
+    log = grown(1000)
+    mirror = make_mirror(tmp_path / "home", log)
+    sync_from(mirror, log)
+    with mirror.store.atomic():
+        mirror.store.execute("DELETE FROM tile")
+        mirror.settle()
+    for _ in range(4):
+        sync_from(mirror, log, Wanted(limit=1))
+    assert sync_from(mirror, log).mirror_size == 1000
+    assert audit(mirror, full=True).head == log.head
+
+
+def test_a_checkpoint_without_the_witnesses_of_the_logs_policy_is_refused(tmp_path: Path) -> None:
+    log = grown(10)
+    mirror = make_mirror(tmp_path / "home", log)
+    witness = cosigner_key(SigningKey("witness.example", bytes(range(32))))
+    policy = f"witness w {witness.vkey}\nquorum w\n".encode()
+    with mirror.store.atomic():
+        put_policy(mirror.store, mirror.log, policy)
+    strict = Mirror(mirror.store, require_log(mirror.store, log.origin))
+    with pytest.raises(RefusedError):
+        sync_from(strict, log)
+    assert strict.history.accepted() is None
