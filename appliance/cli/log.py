@@ -124,17 +124,20 @@ def recover(app: App, name: str | None, only_copy: bool) -> Result:
 
 @log.command("freeze")
 @click.argument("name")
+@click.option("--yes", is_flag=True, help="It cannot be undone: say that you mean it.")
 @common_options
 @pass_app
-def freeze(app: App, name: str) -> Result:
+def freeze(app: App, name: str, yes: bool) -> Result:
     """Close the log NAME for ever: no entry is logged after this, reading goes on.
 
     The last checkpoint is signed once more with a line that says so, for its mirrors.
 
     \b
     Example:
-        attestor log freeze build
+        attestor log freeze build --yes
     """
+    if not yes:
+        raise click.UsageError(f"freezing {name} cannot be undone; if you mean it, add --yes")
     from appliance.jobs.private_log import freeze_log
     from appliance.store.private_logs import require_private_log
 

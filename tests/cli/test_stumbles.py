@@ -214,3 +214,12 @@ def test_an_output_that_cannot_be_written_is_named_as_it_was_given(tmp_path: Pat
     with pytest.raises(StoreError) as caught, written_whole(path):
         pass
     assert caught.value.message == f"{path}: File name too long"
+
+
+def test_freezing_a_log_asks_for_a_word(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home = ["--home", str(tmp_path / "home")]
+    assert run([*home, "init", "--site", "a.example"]) == 0
+    assert run([*home, "log", "create", "build", "--origin", "log.example"]) == 0
+    assert run([*home, "log", "freeze", "build"]) == 2
+    assert "cannot be undone" in capsys.readouterr().err
+    assert run([*home, "log", "freeze", "build", "--yes"]) == 0

@@ -14,8 +14,8 @@ import pytest
 
 from appliance.fetch.http import HttpClient, HttpSettings
 from appliance.fetch.rekor_v2 import RekorV2Log
-from appliance.jobs.absorb import Wanted
 from appliance.jobs.audit import audit
+from appliance.jobs.fill import Wanted
 from appliance.jobs.private_log import freeze_log
 from appliance.jobs.sync import sync
 from appliance.store.database import create_store
