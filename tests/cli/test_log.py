@@ -220,11 +220,11 @@ def test_without_a_log_every_command_says_how_to_make_one(site: Site, tmp_path: 
 
 def test_a_frozen_log_says_so_and_takes_no_more(log: Site, tmp_path: Path) -> None:
     log("add", _request_file(tmp_path, b"the last"))
-    frozen = log("freeze", "build")
+    frozen = log("freeze", "build", "--yes")
     assert frozen["frozen"] == "Thu Oct  9 08:53:20 UTC 2025"
     assert "Log frozen" in frozen["checkpoint"]
     assert log("status")["logs"][0]["state"] == "frozen"
-    assert log("freeze", "build")["checkpoint"] == frozen["checkpoint"]
+    assert log("freeze", "build", "--yes")["checkpoint"] == frozen["checkpoint"]
     answer = log("add", _request_file(tmp_path, b"too late"), expect=8)
     assert answer["error"]["reason"] == "frozen"
 
