@@ -36,7 +36,11 @@ def every_command(
 
 def help_of(words: str, command: click.Command) -> str:
     """Return a command's help as 80 columns show it."""
-    context = click.Context(command, info_name=words, max_content_width=HELP_COLUMNS)
+    # The names that the root command gives its subcommands: click remembers the first it sees.
+    names = cli.context_settings["help_option_names"]
+    context = click.Context(
+        command, info_name=words, max_content_width=HELP_COLUMNS, help_option_names=names
+    )
     context.terminal_width = HELP_COLUMNS
     return command.get_help(context)
 
