@@ -162,6 +162,10 @@ def main() -> None:
     sys.path.insert(0, str(ROOT))
     load = Path("/proc/loadavg").read_text().split()[0]
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors, load {load} before\n")
+    if shutil.which("go") and not shutil.which("cosign"):
+        print(
+            "cosign is not on the PATH: go install github.com/sigstore/cosign/v3/cmd/cosign@latest"
+        )
     with tempfile.TemporaryDirectory() as home:
         os.environ["HOME"] = home  # sigstore-python keeps a cache there
         processes()
