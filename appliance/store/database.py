@@ -226,7 +226,7 @@ def _applied(store: Store, path: Path) -> set[str]:
         applied = {row["name"] for row in store.rows(sql, [MIGRATION_SET])}
     elif names:
         raise StoreError(f"{path} is another program's database", reason="not-ours")
-    if newer := applied - MIGRATIONS.keys():
+    if newer := applied.difference(MIGRATIONS):
         raise StoreError(
             f"{path} was written by a newer attestor (it has {', '.join(sorted(newer))})",
             reason="schema-newer",
@@ -236,7 +236,7 @@ def _applied(store: Store, path: Path) -> set[str]:
 
 
 def _check_schema(store: Store, path: Path) -> None:
-    if MIGRATIONS.keys() - _applied(store, path):
+    if set(MIGRATIONS) - _applied(store, path):
         raise StoreError(
             f"{path} has an older schema",
             reason="schema-older",

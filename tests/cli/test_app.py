@@ -16,7 +16,7 @@ from appliance.cli.app import App
 from appliance.cli.main import run
 from appliance.errors import LockedError, StoreError
 from appliance.store.database import create_store, open_store
-from appliance.store.schema import MIGRATIONS
+from appliance.store.schema import MIGRATIONS, migration_sql
 
 ROOT = Path(__file__).resolve().parents[2]
 START = "from appliance.cli.main import main; main()"
@@ -36,12 +36,12 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
 
 def make_older(home: Path) -> None:
     store = create_store(home)
-    newest = list(MIGRATIONS)[-1]
+    newest = MIGRATIONS[-1]
     with store.atomic():
         store.execute("DELETE FROM _sqlite_migrations WHERE name = ?", [newest])
-        for line in MIGRATIONS[newest].split("\n"):
-            if line.startswith("CREATE TABLE "):
-                store.execute(f"DROP TABLE {line.split()[2]}")
+        for line in reversed(migration_sql(newest).split("\n")):
+            if line.startswith(("CREATE TABLE ", "CREATE VIEW ")):
+                store.execute(f"DROP {line.split()[1]} {line.split()[2]}")
     store.close()
 
 
