@@ -33,6 +33,7 @@ _ALIASES: Final = {
     "logs": "log",
     "keys": "key",
     "status": "sync-status",
+    "alert": "alerts",
 }
 
 
@@ -231,6 +232,7 @@ COMMANDS.update(
         "exporters": "exporters:exporters",
         "trust": "trust:trust",
         "verdicts": "verdicts:verdicts",
+        "alerts": "alerts:alerts",
         "log": "log:log",
         "key": "key:key",
         "config": "config:config",

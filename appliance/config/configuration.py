@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -44,6 +45,12 @@ class Sink:
     address: str | None  # syslog: /dev/log or host:port; smtp: the person
     secret_file: str | None
     timeout_seconds: Fraction
+
+    @property
+    def name(self) -> str:
+        """What the outbox calls it: its type and where it delivers to."""
+        target = shlex.join(self.argv) or self.path or self.address or self.url or ""
+        return f"{self.type} {target}"
 
 
 @dataclass(frozen=True, slots=True)

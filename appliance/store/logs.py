@@ -189,10 +189,13 @@ def remove_backend(store: Store, name: str) -> bool:
             f"backend {name!r} is mirrored by {', '.join(mirrors)}", reason="mirror-of"
         )
     store.execute("DELETE FROM backend WHERE name = ?", [name])
+    store.execute("DELETE FROM backend_run WHERE backend = ?", [name])
     used = store.row(
         "SELECT 1 FROM backend WHERE log_id = :log UNION ALL"
         " SELECT 1 FROM checkpoint WHERE log_id = :log UNION ALL"
         " SELECT 1 FROM evidence WHERE log_id = :log UNION ALL"
+        " SELECT 1 FROM alert WHERE log_id = :log UNION ALL"
+        " SELECT 1 FROM seen_checkpoint WHERE log_id = :log UNION ALL"
         " SELECT 1 FROM private_log WHERE log_id = :log LIMIT 1".replace(":log", "?1"),
         [backend.log.id],
     )

@@ -27,6 +27,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "007_tuf",
     "008_journal_and_counters",
     "009_alerts",
+    "010_divergence",
 )
 
 
