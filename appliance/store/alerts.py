@@ -155,10 +155,9 @@ def lasting_alert(store: Store, condition: str) -> Alert | None:
 
 def require_alert(store: Store, which: str) -> Alert:
     """Return an alert by its number or its id; raises IncompleteError if there is none."""
-    is_number = which.isascii() and which.isdecimal() and len(which) < ID_DIGITS
-    where, value = (
-        (" WHERE number = ?", int(which)) if is_number else (" WHERE alert.id = ?", which)
-    )
+    where = " WHERE alert.id = ?"
+    if which.isascii() and which.isdecimal() and len(which) < ID_DIGITS:
+        where = " WHERE CAST(number AS TEXT) = ?"
     row = store.row(_SELECT + where, [which])
     if row is None:
         raise IncompleteError(
