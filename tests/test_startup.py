@@ -68,6 +68,7 @@ def test_verify_imports_neither_network_nor_configuration_libraries(tmp_path: Pa
     assert set(imported) & unwanted == set()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("case", "kind"),
     [
@@ -88,6 +89,7 @@ def test_one_verify_is_at_most_twelve_times_an_empty_python(
     assert min(_ratio(command) for _ in range(3)) <= MAX_RATIO
 
 
+@pytest.mark.alone
 def test_a_large_artifact_needs_no_more_memory_than_a_small_one(tmp_path: Path) -> None:
     case = shared(f"{CASES}/managed-key-happy-path")
     large = tmp_path / "large"

@@ -271,7 +271,8 @@ def test_parts_of_two_states_are_not_one(
     repository.publish()
     repository.write(f"2.{role}.json", repository.read(f"1.{role}.json"))
     error = refused(client, server, repository.read("1.root.json"))
-    assert error.reason == ("tuf-digest" if with_digests else "tuf-rollback")
+    # A DER signature is now and then a byte longer: then it is the announced length that tells.
+    assert error.reason in ({"tuf-digest", "limit"} if with_digests else {"tuf-rollback"})
 
 
 def test_a_root_of_the_wrong_version_is_refused(
