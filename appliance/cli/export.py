@@ -49,7 +49,8 @@ def export(
     """Write a signed transfer bundle for the far side of the gap.
 
     Without --full, --since-size or --overlap it continues from a few exports ago
-    (transfer.overlap), so that lost sticks cost nothing; the first one is complete.
+    (transfer.overlap), so that lost sticks cost nothing; the first one is complete. After a
+    run that was interrupted give the same command again.
 
     \b
     Example:
@@ -98,11 +99,13 @@ def export(
         "bundleId": report.bundle_id,
         "sha256": report.sha256,
         "bytes": report.n_bytes,
+        "already": report.already,
         "signers": [signer.name for signer in signers],
         **_manifest_data(report.manifest),
     }
+    done = "The same is there already:" if report.already else "Wrote"
     lines = [
-        f"Wrote {report.path} ({report.n_bytes:,} bytes)",
+        f"{done} {report.path} ({report.n_bytes:,} bytes)",
         f"  bundle {report.bundle_id}",
         f"  sha256 {report.sha256}",
         f"  signed {', '.join(signer.name for signer in signers)}",

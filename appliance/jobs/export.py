@@ -10,10 +10,11 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from appliance import __version__
 from appliance.errors import ConfigError, IncompleteError
+from appliance.jobs.exported import compare_export, earlier_export
 from appliance.jobs.transfer_source import checkpoint_member, entries_member, tile_member
 from appliance.store.checkpoints import AcceptedCheckpoint
 from appliance.store.database import Store
@@ -50,7 +51,7 @@ from bundles.manifest import (
     log_directory,
 )
 from bundles.wrap import Wrap
-from bundles.writer import Member, totals_of, write_bundle
+from bundles.writer import Member, Written, totals_of, write_bundle
 
 WRAPS: Final = {".gz": Wrap.GZIP, ".zst": Wrap.ZSTD}  # by the end of the file name
 
@@ -76,6 +77,7 @@ class ExportReport:
     sha256: str  # of the file, hex; empty: a dry run
     n_bytes: int  # of the file; 0: a dry run
     manifest: Manifest
+    already: bool = False  # the file was there: a run that was killed had finished it
 
 
 def export(
@@ -88,12 +90,17 @@ def export(
 ) -> ExportReport:
     """Write a transfer bundle of `logs` to `path` and record that it left.
 
-    Raises IncompleteError if a log has nothing to export or lacks a tile, ConfigError if a
-    base is beyond the head, DigestError if a stored blob is damaged, StoreError if the
-    medium is full.
+    Where the very same was written before, by a run that was killed or that nobody heard
+    of, this says so and records it. Raises IncompleteError if a log has nothing to export
+    or lacks a tile, ConfigError if a base is beyond the head, DigestError if a stored blob is damaged, StoreError if the
+    medium is full or `path` is another file.
     """
     site = require_site_name(store)
-    parts = [_plan(Mirror(store, log), selection) for log in logs]
+    earlier = None if selection.dry_run else earlier_export(path)
+    besides = ""
+    if earlier is not None:
+        now, besides = earlier.manifest.created_at, earlier.header.bundle_id
+    parts = [_plan(Mirror(store, log), selection, besides) for log in logs]
     members = [member for part in parts for member in part.members]
     manifest = Manifest(
         created_at=now,
@@ -111,10 +118,18 @@ def export(
     )
     if selection.dry_run:
         return ExportReport(path, "", "", 0, manifest)
-    wrap = WRAPS.get(path.suffix, Wrap.PLAIN)
-    with written_whole(path) as file:
-        written = write_bundle(file, manifest=manifest, members=members, sign=sign, wrap=wrap)
-    # If we die here the stick is good and our record lacks it: the next delta is larger.
+
+    def write(file: BinaryIO) -> Written:
+        wrap = WRAPS.get(path.suffix, Wrap.PLAIN)
+        return write_bundle(file, manifest=manifest, members=members, sign=sign, wrap=wrap)
+
+    written = None if earlier is None else compare_export(path, write)
+    already = written is not None
+    if written is None:
+        with written_whole(path) as file:
+            written = write(file)
+    # If we die here the stick is good and our record lacks it: whoever asks for the same
+    # again gets it recorded; if nobody does, the next delta is larger.
     bundle_id = written.header.bundle_id
     carried = tuple(
         TransferredLog(
@@ -127,11 +142,13 @@ def export(
         record_transfer(store, left)
     except BaseException:
         # Whoever is told that it failed runs it again, and the name must be free then. If
-        # the record is there after all, that is one more stick that got lost.
-        with contextlib.suppress(OSError):
-            path.unlink()
+        # the record is there after all, that is one more stick that got lost. What an
+        # earlier run left is as good as it was.
+        if not already:
+            with contextlib.suppress(OSError):
+                path.unlink()
         raise
-    return ExportReport(path, bundle_id, written.sha256.hex(), written.n_bytes, manifest)
+    return ExportReport(path, bundle_id, written.sha256.hex(), written.n_bytes, manifest, already)
 
 
 @frozen
@@ -141,7 +158,7 @@ class _Part:
     members: tuple[Member, ...]
 
 
-def _plan(mirror: Mirror, selection: Selection) -> _Part:
+def _plan(mirror: Mirror, selection: Selection, besides: str) -> _Part:
     head = mirror.history.mirror_checkpoint() or mirror.history.accepted()
     if head is None:
         raise IncompleteError(
@@ -149,7 +166,7 @@ def _plan(mirror: Mirror, selection: Selection) -> _Part:
             reason="nothing-to-export",
             next_step="run 'attestor sync' first",
         )
-    base_size = _base_size(mirror, selection, head.head.tree_size)
+    base_size = _base_size(mirror, selection, head.head.tree_size, besides)
     directory = log_directory(mirror.log.origin)
     first_leaf = base_size or 0
     bundles = list(new_entry_bundles(first_leaf, head.head.tree_size)) if selection.entries else []
@@ -171,10 +188,10 @@ def _plan(mirror: Mirror, selection: Selection) -> _Part:
     return _Part(described, head, tuple(members))
 
 
-def _base_size(mirror: Mirror, selection: Selection, head_size: int) -> int | None:
+def _base_size(mirror: Mirror, selection: Selection, head_size: int, besides: str) -> int | None:
     base = selection.since_size
     if base is None and selection.overlap is not None:
-        earlier = exported_sizes(mirror.store, mirror.log.origin)
+        earlier = exported_sizes(mirror.store, mirror.log.origin, besides=besides)
         if len(earlier) >= selection.overlap:
             base = min(earlier[selection.overlap - 1], head_size)
     if base is not None and base > head_size:

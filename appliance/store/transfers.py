@@ -77,12 +77,13 @@ def was_imported(store: Store, bundle_id: str) -> bool:
     return row is not None
 
 
-def exported_sizes(store: Store, origin: str) -> list[int]:
-    """List the head sizes of a log's exports, newest first."""
+def exported_sizes(store: Store, origin: str, *, besides: str = "") -> list[int]:
+    """List the head sizes of a log's exports, newest first, but for one transfer bundle."""
     rows = store.rows(
         "SELECT head_size FROM transfer_log JOIN transfer USING (bundle_id, direction)"
-        " WHERE direction = 'export' AND origin = ? ORDER BY at DESC, head_size DESC",
-        [origin],
+        " WHERE direction = 'export' AND origin = ? AND bundle_id <> ?"
+        " ORDER BY at DESC, head_size DESC",
+        [origin, besides],
     )
     return [row["head_size"] for row in rows]
 

@@ -14,6 +14,7 @@ from appliance.errors import (
     IncompleteError,
     MalformedError,
     RefusedError,
+    StoreError,
 )
 from appliance.jobs.audit import audit
 from appliance.jobs.export import ExportReport, Selection, export
@@ -273,6 +274,54 @@ def test_what_is_not_a_file_is_refused_at_once(tmp_path: Path) -> None:
             gap.import_(wrong)
     with pytest.raises(IncompleteError):
         gap.import_(tmp_path / "absent.tar")
+
+
+@pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".tar.zst"])
+def test_the_same_export_asked_for_again_is_there_already(tmp_path: Path, suffix: str) -> None:
+    gap = make_gap(tmp_path, 300)
+    overlap = Selection(overlap=1, entries=True)
+    gap.export(overlap)
+    gap.grow_and_sync(10)
+    first = gap.export(overlap, suffix)
+    held = first.path.read_bytes()
+    for record_is_lost in (False, True):
+        if record_is_lost:
+            with gap.outer.store.atomic():
+                for table in ("transfer_log", "transfer"):
+                    gap.outer.store.execute(
+                        f"DELETE FROM {table} WHERE bundle_id = ?",  # noqa: S608 fixed names
+                        [first.bundle_id],
+                    )
+        gap.count = 1  # the same name, a later second
+        again = gap.export(overlap, suffix)
+        assert (again.already, again.bundle_id, again.sha256) == (
+            True,
+            first.bundle_id,
+            first.sha256,
+        )
+        assert first.path.read_bytes() == held
+        assert len(gap.outer.store.rows("SELECT * FROM transfer")) == 2
+
+
+def test_another_file_of_that_name_stays(tmp_path: Path) -> None:
+    gap = make_gap(tmp_path, 300)
+    path = gap.export().path
+    whole = path.read_bytes()
+    others = [whole[:-1], whole + b"\0", whole[:-3000] + b"!" + whole[-2999:], b"", b"holiday"]
+    for other in others:
+        path.write_bytes(other)
+        gap.count = 0
+        with pytest.raises(StoreError) as caught:
+            gap.export()
+        assert caught.value.reason == "file-exists"
+        assert path.read_bytes() == other
+    path.write_bytes(whole)
+    gap.grow_and_sync(1)
+    for changed in (WHOLE, Selection(), Selection(entries=True, purpose="another")):
+        gap.count = 0
+        with pytest.raises(StoreError):
+            gap.export(changed)
+    assert path.read_bytes() == whole
 
 
 def test_a_base_beyond_the_head_is_a_mistake(tmp_path: Path) -> None:
