@@ -92,8 +92,8 @@ def export(
 
     Where the very same was written before, by a run that was killed or that nobody heard
     of, this says so and records it. Raises IncompleteError if a log has nothing to export
-    or lacks a tile, ConfigError if a base is beyond the head, DigestError if a stored blob is damaged, StoreError if the
-    medium is full or `path` is another file.
+    or lacks a tile, ConfigError if a base is beyond the head, DigestError if a stored blob
+    is damaged, StoreError if the medium is full or `path` is another file.
     """
     site = require_site_name(store)
     earlier = None if selection.dry_run else earlier_export(path)
