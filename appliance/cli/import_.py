@@ -31,7 +31,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 def import_(app: App, files: tuple[Path, ...], dry_run: bool, insecure_unsigned: bool) -> Result:
     """Import transfer bundles: verify every byte, then absorb what each log itself signed.
 
-    Importing one again, or an older one, is harmless.
+    Importing one again, or an older one, is harmless, and puts back what rotted here.
 
     \b
     Example:
@@ -90,11 +90,12 @@ def _ingested_line(log: IngestedLog, dry_run: bool) -> str:
     if dry_run or log.report is None:
         return f"  {log.origin}: holds {old}, would bring {log.need:,} tiles and entry bundles"
     new = "nothing" if log.report.mirror_size is None else f"{log.report.mirror_size:,}"
+    healed = f"; {log.healed:,} damaged here, put back" if log.healed else ""
     if old == new and not log.need:
-        return f"  {log.origin}: no change, {new}"
+        return f"  {log.origin}: no change, {new}{healed}"
     return (
         f"  {log.origin}: {old} -> {new} ({log.report.relation.value}; {log.report.tiles:,} tiles,"
-        f" {log.report.entry_bundles:,} entry bundles new)"
+        f" {log.report.entry_bundles:,} entry bundles new{healed})"
     )
 
 
@@ -115,6 +116,7 @@ def _import_data(file: Path, report: IngestReport) -> dict[str, Any]:
                 "acceptedSize": log.report.accepted_size if log.report else None,
                 "relation": log.report.relation.value if log.report else None,
                 "need": log.need,
+                "healed": log.healed,
                 "change": bool(log.report and (log.need or log.old_size != log.report.mirror_size)),
             }
             for log in report.logs

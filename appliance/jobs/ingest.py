@@ -18,6 +18,7 @@ from appliance.errors import (
 )
 from appliance.jobs.absorb import AbsorbReport, absorb
 from appliance.jobs.fill import Progress, Wanted
+from appliance.jobs.heal import heal
 from appliance.jobs.transfer_source import TransferSource
 from appliance.store.checkpoints import Arrival
 from appliance.store.database import Store
@@ -47,6 +48,7 @@ class IngestedLog:
     old_size: int | None  # mirror checkpoint before; None: none
     report: AbsorbReport | None  # None: a dry run
     need: int  # tiles and entry bundles it has that we lacked
+    healed: int = 0  # that we had, but damaged or gone
 
 
 @frozen
@@ -229,6 +231,8 @@ def _absorb_one(
     need += sum(map(source.has, mirror.missing_entry_bundles(part.head.tree_size)))
     if rules.dry_run:
         return IngestedLog(part.origin, old_size, None, need)
+    healed = heal(mirror, source, *source.offered())
+    # If we die here, the mirror is what it was, with fewer holes in it.
     arrival = Arrival("import", source.description, now, manifest.data_age.newest_checkpoint)
     report = absorb(
         mirror, source, arrival, Wanted(tiles=True, entries=True, has=source.has), progress
@@ -239,4 +243,4 @@ def _absorb_one(
             f"the log's checkpoint {report.tree_size}",
             reason="head-mismatch",
         )
-    return IngestedLog(part.origin, old_size, report, need)
+    return IngestedLog(part.origin, old_size, report, need, healed)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from appliance.errors import IncompleteError
 from appliance.store.entry_frames import decompress_bundle
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
-from appliance.tlog.tile import EntryBundle, Tile
+from appliance.tlog.tile import EntryBundle, Tile, parse_entry_bundle_path, parse_tile_path
 from bundles.manifest import LogPart
 from bundles.reader import TransferBundle
 
@@ -64,6 +64,25 @@ class TransferSource:
         """Yield entry bundles, decompressed under a bound."""
         for bundle in wanted:
             yield bundle, self._entries(bundle)
+
+    def offered(self) -> tuple[list[Tile], list[EntryBundle]]:
+        """List what is here, with the tiles that follow from entry bundles.
+
+        Raises MalformedError if a member below tile/ is neither.
+        """
+        prefix = f"{self._part.directory}/"
+        paths = [
+            path.removeprefix(prefix)
+            for path in self._bundle.members
+            if path.startswith(f"{prefix}tile/")
+        ]
+        bundles = [
+            parse_entry_bundle_path(path.removesuffix(ENTRIES_SUFFIX))
+            for path in paths
+            if path.startswith("tile/entries/")
+        ]
+        tiles = [parse_tile_path(path) for path in paths if not path.startswith("tile/entries/")]
+        return [*tiles, *(bundle.tile for bundle in bundles)], bundles
 
     def has(self, what: Tile | EntryBundle) -> bool:
         """Whether a tile or entry bundle of exactly this width can be had from here."""

@@ -330,6 +330,69 @@ def test_a_base_beyond_the_head_is_a_mistake(tmp_path: Path) -> None:
         gap.export(Selection(since_size=3))
 
 
+@pytest.mark.parametrize("later", [0, 300])
+def test_importing_again_puts_back_what_rotted(tmp_path: Path, later: int) -> None:
+    gap = make_gap(tmp_path, 700)
+    path = gap.export().path
+    gap.import_(path)
+    if later:  # the mirror has gone on; what was full then is the same still
+        gap.grow_and_sync(later)
+        gap.import_(gap.export(Selection(since_size=700, entries=True)).path)
+    before = stored_state(gap.inner.store)
+    rotten = [
+        row["digest"]
+        for table in ("tile", "entry_bundle")
+        for row in gap.inner.store.rows(f"SELECT digest FROM {table} WHERE width = 256")  # noqa: S608 ours
+    ]
+    for number, digest in enumerate(rotten):
+        blob = gap.inner.store.blobs.path(digest)
+        if number % 2:
+            blob.unlink()
+        else:
+            blob.write_bytes(bytes([blob.read_bytes()[0] ^ 1]) + blob.read_bytes()[1:])
+    with pytest.raises(ApplianceError):
+        audit(gap.inner, full=True)
+    report = gap.import_(path)
+    assert report.logs[0].healed == 4  # two tiles and two entry bundles that were full then
+    if later:
+        gap.import_(gap.export(Selection(since_size=700, entries=True)).path)
+    assert stored_state(gap.inner.store) == before
+    assert audit(gap.inner, full=True).head == gap.log.head
+    assert gap.import_(path).logs[0].healed == 0
+
+
+def test_a_rotten_right_edge_is_put_back_too(tmp_path: Path) -> None:
+    gap = make_gap(tmp_path, 700)
+    path = gap.export().path
+    gap.import_(path)
+    for row in gap.inner.store.rows(
+        "SELECT digest FROM tile UNION SELECT digest FROM entry_bundle"
+    ):
+        gap.inner.store.blobs.path(row["digest"]).write_bytes(b"")
+    assert gap.import_(path).logs[0].healed == 7
+    assert audit(gap.inner, full=True).head == gap.log.head
+
+
+def test_an_exporter_cannot_heal_with_other_bytes(tmp_path: Path) -> None:
+    """A signed transfer bundle with another entry where ours is damaged changes nothing."""
+    gap = make_gap(tmp_path, 300)
+    gap.import_(gap.export().path)
+    before = stored_state(gap.inner.store)
+    other = make_gap(tmp_path / "other", 1)
+    other.log = gap.log.fork(at=5)
+    other.outer = make_mirror(tmp_path / "other" / "outer2", other.log)
+    with other.outer.store.atomic():
+        put_site_fact(other.outer.store, SITE_NAME, SITE_KEY.name)
+    sync_from(other.outer, other.log)
+    forged = other.export().path
+    [row] = gap.inner.store.rows("SELECT digest FROM tile WHERE level = 0 AND width = 256")
+    gap.inner.store.blobs.path(row["digest"]).unlink()
+    with pytest.raises(DivergenceError):
+        gap.import_(forged)
+    assert stored_state(gap.inner.store) == before
+    assert not gap.inner.store.blobs.path(row["digest"]).exists()
+
+
 def test_a_damaged_blob_is_not_exported(tmp_path: Path) -> None:
     gap = make_gap(tmp_path, 600)
     blob = next(iter(Mirror(gap.outer.store, gap.outer.log).tile_blobs(0, range(1))))
