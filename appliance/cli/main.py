@@ -230,6 +230,7 @@ COMMANDS.update(
         "inspect": "export:inspect",
         "import": "import_:import_",
         "exporters": "exporters:exporters",
+        "drill": "drill:drill",
         "trust": "trust:trust",
         "verdicts": "verdicts:verdicts",
         "alerts": "alerts:alerts",
