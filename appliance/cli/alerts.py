@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from appliance.cli.alerts_send import alerts_send
 from appliance.cli.app import App, pass_app
 from appliance.cli.output import Result, common_options, utc
 
@@ -120,3 +121,6 @@ def _data(one: Alert) -> dict[str, Any]:
         "ackNote": one.ack_note,
         "payload": one.payload,
     }
+
+
+alerts.add_command(alerts_send)

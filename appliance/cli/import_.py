@@ -10,6 +10,7 @@ import click
 from appliance.cli.app import App, pass_app
 from appliance.cli.output import Result, as_ours, common_options
 from appliance.cli.progress import progress_bar
+from appliance.cli.senders import delivers_alerts
 
 if TYPE_CHECKING:
     from appliance.errors import ApplianceError
@@ -27,6 +28,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     help="Take it from nobody in particular; recorded, and warned about for ever after.",
 )
 @common_options
+@delivers_alerts(local_only=True)
 @pass_app
 def import_(app: App, files: tuple[Path, ...], dry_run: bool, insecure_unsigned: bool) -> Result:
     """Import transfer bundles: verify every byte, then absorb what each log itself signed.

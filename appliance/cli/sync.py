@@ -10,6 +10,7 @@ import click
 from appliance.cli.app import App, pass_app
 from appliance.cli.output import Result, common_options, note, utc
 from appliance.cli.progress import progress_bar
+from appliance.cli.senders import deliver_due, delivers_alerts
 from appliance.errors import ConfigError
 from appliance.value import frozen
 
@@ -40,6 +41,7 @@ class _Outcome:
 @click.option("--interval", metavar="DURATION", help="Between runs of --watch.")
 @click.option("--initial-delay", metavar="DURATION", help="Before the first run of --watch.")
 @common_options
+@delivers_alerts()
 @pass_app
 def sync(
     app: App,
@@ -88,6 +90,8 @@ def sync(
         result = _result(_run(app, settings, backends, wanted))
         for line in filter(None, (result.text, *(error.message for error in result.errors))):
             note(f"{utc(app.now())} {line}")
+        for warning in deliver_due(app):
+            note(f"Warning: {warning}")
         app.sleep(pause)
 
 

@@ -134,15 +134,22 @@ class HttpClient:
             self._pace.pause(pause, stopped)
 
     def post(
-        self, url: str, body: bytes, max_bytes: int, *, content_type: str, seconds: float
+        self,
+        url: str,
+        body: bytes,
+        max_bytes: int,
+        *,
+        content_type: str,
+        seconds: float,
+        headers: Mapping[str, str] | None = None,
     ) -> Response:
         """Return the response to one POST, whatever its status; it is sent once.
 
         Raises RemoteError, LimitError or MalformedError. Then nobody knows whether the
         server acted on it.
         """
-        headers = {"Accept-Encoding": "identity", "Content-Type": content_type}
-        return self._exchange("POST", url, headers, body, max_bytes, seconds, threading.Event())
+        sent = {"Accept-Encoding": "identity", "Content-Type": content_type, **(headers or {})}
+        return self._exchange("POST", url, sent, body, max_bytes, seconds, threading.Event())
 
     def _exchange(
         self,

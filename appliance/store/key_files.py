@@ -144,6 +144,14 @@ def _path(home: Path, name: str, suffix: str) -> Path:
     return home / KEYS_NAME / f"{name}{suffix}"
 
 
+def read_secret(path: Path, max_bytes: int) -> bytes:
+    """Read a secret the operator keeps outside the home; raises ConfigError unless only we can."""
+    data = _read_private(path, max_bytes)
+    if data is None:
+        raise ConfigError(f"{path} is not there", reason="no-secret", next_step="put it there")
+    return data
+
+
 def _read_private(path: Path, max_bytes: int) -> bytes | None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -1,0 +1,30 @@
+"""When to try again what failed: doubling pauses, a ceiling, jitter. Pure (SPEC.md 8)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from appliance.value import frozen
+
+
+@frozen
+class Backoff:
+    """How pauses grow. Seconds."""
+
+    first: float
+    longest: float
+    factor: float = 2.0
+
+    def pause(self, failures: int, draw: float, asked: float | None = None) -> float:
+        """Return the pause after this many failures in a row, from 1.
+
+        `draw`, from 0 to 1, is the jitter: half of the pause is fixed, so that it is never
+        none, and half is drawn, so that many sites do not come back together. `asked` is what
+        the other side wants (Retry-After); nothing shorter is returned.
+        """
+        # Beyond 64 doublings the ceiling has long been reached, and floats overflow.
+        full = min(self.longest, self.first * self.factor ** min(failures - 1, 64))
+        return max(full * (1 + draw) / 2, asked or 0.0)
+
+
+DELIVERY: Final = Backoff(first=30.0, longest=3600.0)

@@ -1,0 +1,98 @@
+"""The outbox: which alert still has to reach which sink, and when to try again (SPEC.md 8).
+
+A delivery is claimed before it is tried and recorded after. If we die in between, the claim
+runs out and it is tried again under the same id, by which the other side knows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from appliance.store.database import Store
+from appliance.value import frozen
+
+MAX_ERROR_CHARACTERS: Final = 500
+
+
+@frozen
+class Delivery:
+    """One alert on its way to one sink."""
+
+    alert_number: int
+    alert_id: str  # 32 hex digits, the idempotency id
+    event_type: str
+    severity: str
+    payload: str  # JSON, exactly what is delivered
+    sink: str  # by name
+    attempts: int  # so far, this one not counted
+    next_at: int  # Unix seconds; not before
+    last_error: str | None
+
+
+def undelivered(store: Store) -> tuple[Delivery, ...]:
+    """List what has not arrived yet, in the order the alerts were raised."""
+    rows = store.rows(
+        "SELECT alert_number, alert.id, event_type, severity, payload, sink, attempts, next_at,"
+        " last_error FROM delivery JOIN alert ON alert.number = alert_number"
+        " WHERE delivered_at IS NULL ORDER BY alert_number, sink"
+    )
+    return tuple(Delivery(*row) for row in rows)
+
+
+def has_due(store: Store, now: int) -> bool:
+    """Whether anything should be tried at `now`."""
+    row = store.row(
+        "SELECT 1 FROM delivery WHERE delivered_at IS NULL AND next_at <= ? LIMIT 1", [now]
+    )
+    return row is not None
+
+
+def claim(
+    store: Store, sinks: Collection[str], now: int, until: int, *, early: bool, limit: int
+) -> tuple[Delivery, ...]:
+    """Take what is due for these sinks, or all there is if `early`; nobody else will, `until`.
+
+    At most `limit` for each sink. One transaction. `now` and `until` are Unix seconds.
+    """
+    taken: list[Delivery] = []
+    with store.atomic():
+        per_sink: dict[str, int] = {}
+        for one in undelivered(store):
+            count = per_sink.get(one.sink, 0)
+            if one.sink in sinks and (early or one.next_at <= now) and count < limit:
+                per_sink[one.sink] = count + 1
+                taken.append(one)
+        store.execute_many(
+            "UPDATE delivery SET attempts = attempts + 1, next_at = ?"
+            " WHERE alert_number = ? AND sink = ?",
+            [(until, one.alert_number, one.sink) for one in taken],
+        )
+    return tuple(taken)
+
+
+def record_delivered(store: Store, one: Delivery, at: int) -> None:
+    """Record that a sink took an alert. Call it inside store.atomic()."""
+    store.execute(
+        "UPDATE delivery SET delivered_at = ?, last_error = NULL"
+        " WHERE alert_number = ? AND sink = ? AND delivered_at IS NULL",
+        [at, one.alert_number, one.sink],
+    )
+
+
+def record_failure(store: Store, one: Delivery, error: str, next_at: int) -> None:
+    """Record why a sink did not take an alert, and when to try again. Inside store.atomic()."""
+    store.execute(
+        "UPDATE delivery SET last_error = ?, next_at = ?"
+        " WHERE alert_number = ? AND sink = ? AND delivered_at IS NULL",
+        [error[:MAX_ERROR_CHARACTERS], next_at, one.alert_number, one.sink],
+    )
+
+
+def release(store: Store, one: Delivery) -> None:
+    """Give back a claim that came to nothing: it was not tried. Inside store.atomic()."""
+    store.execute(
+        "UPDATE delivery SET attempts = ?, next_at = ?"
+        " WHERE alert_number = ? AND sink = ? AND delivered_at IS NULL",
+        [one.attempts, one.next_at, one.alert_number, one.sink],
+    )
