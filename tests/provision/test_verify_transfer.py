@@ -1,0 +1,145 @@
+"""scripts/kit/verify-transfer: the first transfer bundle is checked with none of our code."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from appliance.tlog.note import SigningKey
+from bundles.wrap import Wrap
+from tests.bundles.samples import FILES, KEY, LOG, bundle_of
+from tests.bundles.test_malicious import LISTED, PLAIN
+
+SCRIPT: Final = Path(__file__).parents[2] / "scripts" / "kit" / "verify-transfer"
+TOOLS: Final = ("tar", "sha256sum", "openssl", "base64", "od", "gzip", "zstd")
+VERIFIED, REFUSED, MISUSED = 0, 1, 2
+
+
+@pytest.fixture(autouse=True)
+def _tools() -> None:
+    missing = [tool for tool in TOOLS if not shutil.which(tool)]
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+
+
+def verify(
+    directory: Path, data: bytes, vkey: str = KEY.verifier.vkey, name: str = "stick.tar"
+) -> tuple[int, str, str]:
+    path = directory / name
+    path.write_bytes(data)
+    return verify_file(path, vkey)
+
+
+def verify_file(path: Path, vkey: str = KEY.verifier.vkey) -> tuple[int, str, str]:
+    temporary = path.parent / "tmp"
+    temporary.mkdir(exist_ok=True)
+    done = subprocess.run(
+        [SCRIPT, path, vkey],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin:/usr/local/bin", "TMPDIR": str(temporary)},
+    )
+    assert list(temporary.iterdir()) == []
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("wrap", Wrap)
+def test_what_an_exporter_signed_is_verified(tmp_path: Path, wrap: Wrap) -> None:
+    long_name = {f"{LOG}/tile/entries/x123/x456/x789/x012/345.p/255.zst": b"entries", **FILES}
+    code, out, err = verify(tmp_path, bundle_of(long_name, wrap))
+    assert (code, err) == (VERIFIED, "")
+    assert f"signed by {KEY.name}" in out and "members   5\n" in out
+    assert '"purpose":"daily"' in out
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_malicious_archive_is_refused_or_spells_the_same_members_otherwise(
+    tmp_path: Path, name: str
+) -> None:
+    code, out, err = verify(tmp_path, PLAIN[name])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["stick.tar", "tmp"]
+    if code == VERIFIED:
+        assert name not in MUST_BE_REFUSED
+        command = ["tar", "-xf", str(tmp_path / "stick.tar"), "-C", str(tmp_path / "tmp")]
+        subprocess.run(command, check=True)
+        held = {
+            str(path.relative_to(tmp_path / "tmp")): path.read_bytes()
+            for path in sorted((tmp_path / "tmp").rglob("*"))
+            if path.is_file() and path.parent.name != "tmp"
+        }
+        assert held in (dict(LISTED), FILES, {f"{LOG}/a": b"hello"})
+        return
+    assert (code, out) == (REFUSED, "")
+    assert err.startswith("verify-transfer: NOT VERIFIED: ") and err.count("\n") == 1, err
+
+
+# What tar is known to be led astray by, and what a person would take for a difference.
+MUST_BE_REFUSED: Final = {
+    *("absolute path", "parent directory", "parent directory inside", "listed twice"),
+    *("archived twice", "archived twice, the other content", "a second header", "not listed"),
+    *("listed but left out", "members exchanged", "names exchanged", "contents exchanged"),
+    *("hard link", "symbolic link", "character device", "block device", "directory", "fifo"),
+    *("pax header", "GNU long name", "size one less", "size one more", "mode set-uid", "nothing"),
+    *("trailing garbage", "a member after the trailer", "two archives", "empty SHA256SUMS"),
+    *("two archives, one trailer", "trailer up to a record, as tar writes it", "no trailer"),
+}
+
+
+def test_damage_is_refused_wherever_it_is_but_in_padding(tmp_path: Path) -> None:
+    whole = bundle_of(FILES)
+    positions = [*range(0, len(whole) - 1024, 157), 200, 700, 1500]
+    accepted = []
+    for number, position in enumerate(positions):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << number % 8
+        code, _, _ = verify(tmp_path, bytes(damaged))
+        if code != REFUSED:
+            accepted.append(position)
+    assert [whole[at] for at in accepted] == [0] * len(accepted)
+    assert len(accepted) < len(positions) / 3
+    for cut in (*range(0, len(whole), 1111), len(whole) - 1):
+        assert verify(tmp_path, whole[:cut])[0] == REFUSED, cut
+    for n_bytes in (1, 512, 10_240):
+        assert verify(tmp_path, whole + bytes(n_bytes))[0] == REFUSED, n_bytes
+
+
+def test_another_key_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    other = SigningKey(KEY.name, bytes(32)).verifier
+    code, _, err = verify(tmp_path, bundle_of(FILES), other.vkey)
+    assert code == REFUSED and "another key" in err
+    stranger = SigningKey("site-b.example", bytes(32)).verifier
+    code, _, err = verify(tmp_path, bundle_of(FILES), stranger.vkey)
+    assert code == REFUSED and f"signatures are by: {KEY.name}" in err
+
+
+@pytest.mark.parametrize(
+    ("vkey", "said"),
+    [
+        ("", "NAME+HEX+BASE64"),
+        ("site-a.example", "no base64"),
+        (KEY.verifier.vkey.replace("+1c03b752+", "+1c03b753+"), "has the id"),
+        (KEY.verifier.vkey[:-4], "Ed25519"),
+        ("../../etc/passwd;id+1c03b752+AQ==", "NAME+HEX+BASE64"),
+    ],
+)
+def test_what_is_no_key_is_a_mistake(tmp_path: Path, vkey: str, said: str) -> None:
+    code, out, err = verify(tmp_path, bundle_of(FILES), vkey)
+    assert (code, out) == (MISUSED, "") and said in err
+
+
+def test_what_is_no_file_is_a_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "stick.tar"
+    path.write_bytes(bundle_of(FILES))
+    link = tmp_path / "link.tar"
+    link.symlink_to(path)
+    for wrong in (link, tmp_path, tmp_path / "absent.tar", Path("/dev/zero")):
+        code = subprocess.run(
+            [SCRIPT, wrong, KEY.verifier.vkey], capture_output=True, check=False, timeout=10
+        ).returncode
+        assert code == MISUSED, wrong
