@@ -90,7 +90,7 @@ def backend_add(
         None if policy is None else read_foreign(policy, MAX_KEY_BYTES),
     )
     with app.writing() as store:
-        added = add_backend(store, new, dry_run=dry_run)
+        added = add_backend(store, new, app.now(), dry_run=dry_run)
     data = {**_backend_data(added.backend), "dryRun": dry_run, "newKey": added.key_is_new}
     verb = "would be pinned" if dry_run else "is pinned"
     lines = [f"{name}: {origin}, key id {added.key.key_id.hex()} {verb}"]
@@ -199,10 +199,12 @@ def backend_remove(app: App, name: str, dry_run: bool) -> Result:
     Example:
         attestor backend remove public
     """
+    from appliance.store.journal import append_event
     from appliance.store.logs import remove_backend
 
     with app.writing() as store, store.atomic(dry_run=dry_run):
         log_too = remove_backend(store, name)
+        append_event(store, app.now(), "backend.removed", {"id": name, "logRemoved": log_too})
     verb = "would be removed" if dry_run else "is removed"
     rest = ", and with it its log, of which nothing was stored" if log_too else "; its log stays"
     data = {"backend": name, "dryRun": dry_run, "logRemoved": log_too}
@@ -210,12 +212,14 @@ def backend_remove(app: App, name: str, dry_run: bool) -> Result:
 
 
 def _set_enabled(app: App, name: str, *, enabled: bool, dry_run: bool) -> Result:
+    from appliance.store.journal import append_event
     from appliance.store.logs import set_backend_enabled
 
+    word = "enabled" if enabled else "disabled"
     with app.writing() as store, store.atomic(dry_run=dry_run):
         set_backend_enabled(store, name, enabled=enabled)
+        append_event(store, app.now(), f"backend.{word}", {"id": name})
     verb = "would be" if dry_run else "is"
-    word = "enabled" if enabled else "disabled"
     data = {"backend": name, "enabled": enabled, "dryRun": dry_run}
     return Result(data, f"{name} {verb} {word}")
 

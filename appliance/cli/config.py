@@ -94,7 +94,7 @@ def config_apply(app: App, file: Path, prune: bool, dry_run: bool) -> Result:
         pinned = keys_not_pinned(store, before, keys)
         if not dry_run:
             with store.atomic():
-                write_configuration(store, before, after, keys)
+                write_configuration(store, before, after, keys, app.now())
     return _changes(diff(before, after), warnings, dry_run=dry_run, pinned=pinned)
 
 
@@ -119,7 +119,7 @@ def config_set(app: App, key: str, value: str, dry_run: bool) -> Result:
         after, warnings = set_one(before, key, value, _home(app))
         if not dry_run:
             with store.atomic():
-                write_configuration(store, before, after, {})
+                write_configuration(store, before, after, {}, app.now())
     return _changes(diff(before, after), warnings, dry_run=dry_run)
 
 

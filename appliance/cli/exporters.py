@@ -97,7 +97,7 @@ def exporters_remove(app: App, vkey: str, dry_run: bool) -> Result:
 
     key = _exporter_key(vkey)
     with app.writing() as store:
-        removed = remove_exporter(store, key, dry_run=dry_run)
+        removed = remove_exporter(store, key, app.now(), dry_run=dry_run)
     if not removed:
         raise ConfigError(
             f"{key.name}+{key.key_id.hex()} is no exporter here",

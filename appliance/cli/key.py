@@ -54,6 +54,7 @@ def key_generate(app: App, name: str, key_type: str, dry_run: bool) -> Result:
         attestor key generate witness.example --type witness
     """
     from appliance.errors import ConfigError
+    from appliance.store.journal import append_event
     from appliance.store.key_files import SEED_BYTES, create_signing_key, has_signing_key
     from appliance.store.settings import put_site_fact
 
@@ -68,6 +69,7 @@ def key_generate(app: App, name: str, key_type: str, dry_run: bool) -> Result:
             return Result({"name": name, "type": key_type, "dryRun": True}, f"{name} is free")
         with store.atomic():
             put_site_fact(store, _fact(name), key_type)
+            append_event(store, app.now(), "key.generated", {"name": name, "type": key_type})
             # If we die after this line, the key is there and takes the default type.
             verifier = create_signing_key(app.home, name, app.random_bytes(SEED_BYTES)).verifier
     public = _typed(verifier, key_type)

@@ -234,6 +234,7 @@ COMMANDS.update(
         "trust": "trust:trust",
         "verdicts": "verdicts:verdicts",
         "alerts": "alerts:alerts",
+        "journal": "journal:journal",
         "log": "log:log",
         "key": "key:key",
         "config": "config:config",

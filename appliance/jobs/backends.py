@@ -7,6 +7,7 @@ from appliance.config.kinds import Text, Url
 from appliance.errors import ApplianceError, ConfigError, IncompleteError, MalformedError
 from appliance.store.checkpoints import History
 from appliance.store.database import Store
+from appliance.store.journal import append_event
 from appliance.store.logs import (
     Backend,
     Log,
@@ -89,7 +90,7 @@ def parse_log_key(data: bytes, origin: str, api_version: int) -> bytes:
     return key.spki
 
 
-def add_backend(store: Store, new: NewBackend, *, dry_run: bool) -> AddedBackend:
+def add_backend(store: Store, new: NewBackend, now: int, *, dry_run: bool) -> AddedBackend:
     """Pin the log's key and record where it is reached; again changes what is different.
 
     Raises MalformedError for a key nobody may trust or a policy that is none, ConfigError
@@ -114,7 +115,21 @@ def add_backend(store: Store, new: NewBackend, *, dry_run: bool) -> AddedBackend
         )
         if new.policy is not None:
             put_policy(store, log, new.policy)
-        return AddedBackend(require_backend(store, name), key, not known or key not in known.keys)
+        key_is_new = not known or key not in known.keys
+        append_event(store, now, "backend.added", _told(new, key, key_is_new))
+        return AddedBackend(require_backend(store, name), key, key_is_new)
+
+
+def _told(new: NewBackend, key: VerifierKey, key_is_new: bool) -> dict[str, str | bool | None]:
+    return {
+        "id": new.name,
+        "origin": new.origin,
+        "url": new.base_url,
+        "readUrl": new.read_url,
+        "mirrorOf": new.mirror_of,
+        "keyId": key.key_id.hex(),
+        "newKey": key_is_new,
+    }
 
 
 def examine_key(store: Store, backend: Backend, current: bytes | None, source: str) -> KeyReport:

@@ -10,13 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from appliance.config.changes import ConfigFile
+from appliance.config.changes import ConfigFile, diff
 from appliance.config.configuration import Backend, Configuration, restore
 from appliance.config.keys import Item, JsonValue
 from appliance.config.schema import BACKENDS
 from appliance.errors import ApplianceError, ConfigError
 from appliance.store.database import Store
 from appliance.store.files import read_foreign
+from appliance.store.journal import append_event
 from appliance.store.key_files import key_names, load_signing_key
 from appliance.store.logs import (
     add_log,
@@ -88,7 +89,11 @@ def read_named_keys(file: ConfigFile, directory: Path) -> dict[str, bytes]:
 
 
 def write_configuration(
-    store: Store, before: Configuration, after: Configuration, keys: Mapping[str, bytes]
+    store: Store,
+    before: Configuration,
+    after: Configuration,
+    keys: Mapping[str, bytes],
+    now: int,
 ) -> None:
     """Make `after` the configuration of a home that has `before`. Call it in store.atomic().
 
@@ -96,6 +101,11 @@ def write_configuration(
     Raises ConfigError if a backend would move to another log or a log to another API
     version, MalformedError for a key nobody may trust.
     """
+    pinned = keys_not_pinned(store, before, keys)
+    changes = [{"key": one.key, "old": one.old, "new": one.new} for one in diff(before, after)]
+    if changes or pinned:
+        details = {"changes": changes, "newKeys": list(pinned)}
+        append_event(store, now, "config.changed", details)
     # Primaries come before their mirrors, and go after them.
     kept = sorted(after.backends, key=_is_mirror)
     for backend in kept:

@@ -18,6 +18,7 @@ from appliance.sigstore.signing_config import LogService
 from appliance.sigstore.trusted_root import LogKey
 from appliance.sigstore.validity import Window, format_time, unix_time
 from appliance.store.database import Store
+from appliance.store.journal import append_event
 from appliance.store.log_windows import put_window
 from appliance.store.logs import (
     REKOR_V1,
@@ -95,6 +96,10 @@ def discover(
             for own in by_origin.values()
             for origin in _origins_here(store, own[-1])
         ]
+        for one in found:
+            if one.action != UNCHANGED:
+                details = {"origin": one.origin, "action": one.action, "notes": list(one.notes)}
+                append_event(store, now, "backend.discovered", details)
     return Discovery(tuple(found), tuple(warnings))
 
 

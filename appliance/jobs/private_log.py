@@ -13,6 +13,7 @@ from typing import Final
 from appliance.errors import ConfigError, DivergenceError
 from appliance.jobs.sequence import recover
 from appliance.store.database import Store
+from appliance.store.journal import append_event
 from appliance.store.key_files import create_signing_key, has_signing_key, load_signing_key
 from appliance.store.last_signed import LastSigned, place_of, read_last_signed, swap_last_signed
 from appliance.store.logs import REKOR_V2, add_log, find_log, put_backend
@@ -66,6 +67,8 @@ def create_log(
     with store.atomic():
         log = add_log(store, origin, REKOR_V2, key.verifier.spki)
         put_backend(store, name, log, base_url=None, read_url=None)
+        details = {"name": name, "origin": origin, "vkey": key.verifier.vkey}
+        append_event(store, now, "log.created", details)
         return add_private_log(store, name, log, checkpoint, now)
 
 

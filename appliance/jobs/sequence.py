@@ -24,6 +24,7 @@ from appliance.store.checkpoints import Arrival, History
 from appliance.store.database import Store
 from appliance.store.entry_frames import compress_bundle, decompress_bundle
 from appliance.store.evidence import keep_evidence
+from appliance.store.journal import append_event
 from appliance.store.last_signed import LastSigned, place_of, read_last_signed, swap_last_signed
 from appliance.store.mirror import Mirror
 from appliance.store.private_logs import (
@@ -183,7 +184,7 @@ def _recovered(mirror: Mirror, private: PrivateLog, key: SigningKey, now: int) -
         if stands is Standing.PUBLISHED:
             if signed.checkpoint.frozen:
                 # The same head again, so nothing had to be staged: just its note.
-                mirror.record_note(signed, Arrival("private", SIGNED_HERE, now))
+                _publish_frozen(mirror, private, signed, now)
             return _Position(_edge(mirror, head), last, signed)
         # Signed, not published: the staged batch is all that is missing.
         staged = store.blobs.get(last.staged or b"")
@@ -198,6 +199,17 @@ def _recovered(mirror: Mirror, private: PrivateLog, key: SigningKey, now: int) -
         raise
     _append(mirror, private, last, staged, growth, signed, entries, now)
     return _Position(_edge(mirror, growth.head), last, signed)
+
+
+def _publish_frozen(
+    mirror: Mirror, private: PrivateLog, signed: SignedCheckpoint, now: int
+) -> None:
+    with mirror.store.atomic():
+        if signed.note not in mirror.history.notes(signed.head.tree_size):
+            details = {"name": private.name, "origin": private.log.origin, "since": now}
+            details |= {"treeSize": signed.head.tree_size}
+            append_event(mirror.store, now, "log.frozen", details)
+        mirror.history.insert(signed, Arrival("private", SIGNED_HERE, now))
 
 
 def _append(

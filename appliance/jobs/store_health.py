@@ -9,6 +9,7 @@ from typing import Final
 
 from appliance.errors import ApplianceError, StoreError
 from appliance.jobs.findings import Finding, Outcome, finding, ok, warning
+from appliance.jobs.journal import check_journal
 from appliance.store.database import DATABASE_NAME, Store, has_hot_journal, open_store
 from appliance.store.failures import CORRUPT, DISK_FULL, RESTORE
 from appliance.store.filesystem import access_of, room_at
@@ -33,6 +34,7 @@ def store_findings(home: Path) -> Iterator[Finding]:
     try:
         yield finding("database", partial(_database, store))
         yield finding("schema", partial(_schema, store))
+        yield finding("history", partial(_history, store))
         yield finding("blobs", partial(_blobs, store))
     finally:
         store.close()
@@ -66,6 +68,10 @@ def _schema(store: Store) -> _Said:
             next_step="run 'attestor checkpoint-store init --force'; it keeps every row",
         )
     return ok("is this version's")
+
+
+def _history(store: Store) -> _Said:
+    return ok(f"the journal is whole, {check_journal(store).head.id:,} lines")
 
 
 def _blobs(store: Store) -> _Said:

@@ -2,13 +2,14 @@
 
 Each line is canonical JSON of {id, at, event, details}; its digest covers it and the digest
 before it. Append in the transaction that does what the line tells: then neither is there
-without the other.
+without the other. Where the journal ends is kept beside it, so that a lost end is noticed.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from sqlite3 import Row
 from typing import Any, Final
 
 from appliance.store.database import Store
@@ -35,30 +36,57 @@ class JournalLine:
         return _line(self.id, self.at, self.event, self.details)
 
 
+@frozen
+class JournalHead:
+    """The end of the journal, which speaks for all of it."""
+
+    id: int  # of the last line; 0 if there is none
+    digest: Hash  # of the last line; START if there is none
+
+
 def append_event(store: Store, at: int, event: str, details: Mapping[str, Any]) -> int:
     """Append a line and return its id. Call it inside store.atomic()."""
     last = store.row("SELECT id, digest FROM journal ORDER BY id DESC LIMIT 1")
     number = 1 if last is None else int(last["id"]) + 1
     previous = START if last is None else Hash(last["digest"])
     text = _canonical(details)
+    digest = link(previous, _line(number, at, event, text))
+    store.execute("INSERT INTO journal VALUES (?, ?, ?, ?, ?)", [number, at, event, text, digest])
     store.execute(
-        "INSERT INTO journal VALUES (?, ?, ?, ?, ?)",
-        [number, at, event, text, link(previous, _line(number, at, event, text))],
+        "INSERT INTO journal_head VALUES (1, ?, ?)"
+        " ON CONFLICT DO UPDATE SET id = excluded.id, digest = excluded.digest",
+        [number, digest],
     )
     return number
+
+
+def journal_head(store: Store) -> JournalHead:
+    """Return where the journal ends, as it was recorded with the last line."""
+    row = store.row("SELECT id, digest FROM journal_head")
+    return JournalHead(0, START) if row is None else JournalHead(row["id"], Hash(row["digest"]))
+
+
+def last_lines(store: Store, n: int, event: str | None = None) -> list[JournalLine]:
+    """Return the last `n` lines, of one event only if it is given, in order."""
+    rows = store.rows(
+        "SELECT * FROM journal WHERE event = coalesce(?, event) ORDER BY id DESC LIMIT ?",
+        [event, n],
+    )
+    return [_journal_line(row) for row in reversed(rows)]
 
 
 def journal_lines(store: Store, *, after: int = 0) -> Iterator[JournalLine]:
     """Yield the lines with a higher id than `after`, in order, as they are stored."""
     while True:
         rows = store.rows("SELECT * FROM journal WHERE id > ? ORDER BY id LIMIT ?", [after, _BATCH])
-        for row in rows:
-            yield JournalLine(
-                row["id"], row["at"], row["event"], row["details"], Hash(row["digest"])
-            )
+        yield from map(_journal_line, rows)
         if len(rows) < _BATCH:
             return
         after = rows[-1]["id"]
+
+
+def _journal_line(row: Row) -> JournalLine:
+    return JournalLine(row["id"], row["at"], row["event"], row["details"], Hash(row["digest"]))
 
 
 def _canonical(details: Mapping[str, Any]) -> str:

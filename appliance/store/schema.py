@@ -28,6 +28,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "008_journal_and_counters",
     "009_alerts",
     "010_divergence",
+    "012_journal_head",
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from appliance.store.database import Store
+from appliance.store.journal import append_event
 from appliance.tlog.note_keys import VerifierKey, parse_vkey
 from appliance.value import frozen
 
@@ -99,14 +100,19 @@ def add_exporter(
 ) -> None:
     """Enrol a key; one that is enrolled already stays as it is."""
     with store.atomic(dry_run=dry_run):
-        store.execute_many(
-            "INSERT INTO exporter VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-            [(key.vkey, role, now) for role in roles],
-        )
+        for role in roles:
+            added = store.execute(
+                "INSERT INTO exporter VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                [key.vkey, role, now],
+            )
+            if added.rowcount:
+                append_event(store, now, "exporter.added", {"vkey": key.vkey, "role": role})
 
 
-def remove_exporter(store: Store, key: VerifierKey, *, dry_run: bool = False) -> bool:
+def remove_exporter(store: Store, key: VerifierKey, now: int, *, dry_run: bool = False) -> bool:
     """Withdraw a key from all roles; whether it had any."""
     with store.atomic(dry_run=dry_run):
         removed = store.execute("DELETE FROM exporter WHERE vkey = ?", [key.vkey])
+        if removed.rowcount:
+            append_event(store, now, "exporter.removed", {"vkey": key.vkey})
     return removed.rowcount > 0

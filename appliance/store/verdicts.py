@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from hashlib import sha256
+from sqlite3 import Row
 from typing import Any
 
 from appliance.store.database import Store
+from appliance.store.journal import append_event
 from appliance.value import frozen
 
 
@@ -27,7 +30,10 @@ class RecordedVerdict:
 
 
 def record_verdict(store: Store, verdict: RecordedVerdict) -> int:
-    """Remember a verdict and return its id; the same question again replaces the answer."""
+    """Remember a verdict and return its id; the same question again replaces the answer.
+
+    The journal gets every answer that is not the one that was there before.
+    """
     digests = {name: raw.hex() for name, raw in verdict.digests.items()}
     row = (
         verdict.at,
@@ -41,6 +47,8 @@ def record_verdict(store: Store, verdict: RecordedVerdict) -> int:
         verdict.coverage,
     )
     with store.atomic():
+        if (verdict.code, verdict.reason) != _answer(store, row):
+            append_event(store, verdict.at, "verdict.recorded", _details(verdict))
         store.execute(
             "INSERT INTO verdict (at, artifact, digests, bundle, expected, root_digest, code,"
             " reason, coverage) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -49,13 +57,34 @@ def record_verdict(store: Store, verdict: RecordedVerdict) -> int:
             " coverage = excluded.coverage",
             row,
         )
-    found = store.row(
-        "SELECT id FROM verdict WHERE artifact = ? AND digests = ? AND bundle = ? AND expected = ?",
-        [row[1], row[2], row[3], row[4]],
-    )
+    found = _stored(store, row)
     if found is None:
         raise LookupError("a verdict that was just stored is not there")
     return int(found["id"])
+
+
+def _stored(store: Store, row: tuple[Any, ...]) -> Row | None:
+    return store.row(
+        "SELECT * FROM verdict WHERE artifact = ? AND digests = ? AND bundle = ? AND expected = ?",
+        [row[1], row[2], row[3], row[4]],
+    )
+
+
+def _answer(store: Store, row: tuple[Any, ...]) -> tuple[int, str] | None:
+    found = _stored(store, row)
+    return None if found is None else (found["code"], found["reason"])
+
+
+def _details(verdict: RecordedVerdict) -> dict[str, Any]:
+    return {
+        "artifact": verdict.artifact,
+        "digests": {name: raw.hex() for name, raw in verdict.digests.items()},
+        "bundle": sha256(verdict.bundle).hexdigest(),
+        "code": verdict.code,
+        "reason": verdict.reason,
+        "coverage": verdict.coverage,
+        "trustedRoot": verdict.root_digest,
+    }
 
 
 def recorded_verdicts(store: Store) -> Iterator[RecordedVerdict]:

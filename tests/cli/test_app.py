@@ -40,7 +40,7 @@ def make_older(home: Path) -> None:
     with store.atomic():
         store.execute("DELETE FROM _sqlite_migrations WHERE name = ?", [newest])
         for line in reversed(migration_sql(newest).split("\n")):
-            if line.startswith(("CREATE TABLE ", "CREATE VIEW ")):
+            if line.startswith(("CREATE TABLE ", "CREATE VIEW ", "CREATE TRIGGER ")):
                 store.execute(f"DROP {line.split()[1]} {line.split()[2]}")
     store.close()
 

@@ -216,6 +216,11 @@ def test_verdicts_are_recorded_and_judged_again(site: Site) -> None:
     store.close()
     code, out, err = site.run("verdicts", "recheck")
     assert code == 5 and "verified -> no-log-key" in out and err
+    # The journal has each answer, and no line for one that did not change.
+    _, out, _ = site.run("journal", "list", "--event", "verdict.recorded", "--json")
+    told = [one["details"] for one in json.loads(out)["data"]["lines"]]
+    assert [one["code"] for one in told] == [0, 5]
+    assert told[1]["reason"] == "no-log-key" and told[0]["artifact"] == told[1]["artifact"]
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ SPKI = SIGNER.verifier.spki
 PEM = b"-----BEGIN PUBLIC KEY-----\n" + b64encode(SPKI) + b"\n-----END PUBLIC KEY-----\n"
 LOW_ORDER = SPKI[:12] + bytes(32)
 
+NOW = 1_760_000_000
+
 
 @pytest.fixture
 def store() -> Iterator[Store]:
@@ -43,7 +45,7 @@ def new(**changes: Any) -> NewBackend:
 
 
 def add(store: Store, **changes: Any) -> Backend:
-    return add_backend(store, new(**changes), dry_run=False).backend
+    return add_backend(store, new(**changes), NOW, dry_run=False).backend
 
 
 @pytest.mark.parametrize(
@@ -86,8 +88,8 @@ def test_a_key_of_low_order_is_refused_and_nothing_is_stored(store: Store) -> No
 
 
 def test_a_backend_is_added_once_however_often(store: Store) -> None:
-    first = add_backend(store, new(), dry_run=False)
-    again = add_backend(store, new(), dry_run=False)
+    first = add_backend(store, new(), NOW, dry_run=False)
+    again = add_backend(store, new(), NOW, dry_run=False)
     assert (first.key_is_new, again.key_is_new) == (True, False)
     assert first.backend == again.backend
     assert first.backend.base_url == "https://log.example"  # one spelling
@@ -96,7 +98,7 @@ def test_a_backend_is_added_once_however_often(store: Store) -> None:
 
 
 def test_a_dry_run_adds_nothing(store: Store) -> None:
-    added = add_backend(store, new(), dry_run=True)
+    added = add_backend(store, new(), NOW, dry_run=True)
     assert added.backend.name == "public"
     assert all_logs(store) == ()
 

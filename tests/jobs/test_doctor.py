@@ -52,7 +52,17 @@ def test_a_new_home_is_well(home: Path) -> None:
     assert found["keys"].text == "site.example"
     assert found["site"].text == "site.example, connected"
     assert set(found) == {
-        *("python", "sqlite", "home", "filesystem", "journal", "database", "schema", "blobs"),
+        *(
+            "python",
+            "sqlite",
+            "home",
+            "filesystem",
+            "journal",
+            "database",
+            "schema",
+            "history",
+            "blobs",
+        ),
         *("room", "keys", "site", "clock", "trust-root"),
     }
 

@@ -191,7 +191,7 @@ def test_a_forked_log_is_caught_inside_too(tmp_path: Path) -> None:
 def test_unknown_and_withdrawn_exporters_are_refused(tmp_path: Path) -> None:
     gap = make_gap(tmp_path, 10)
     path = gap.export().path
-    remove_exporter(gap.inner.store, SITE_KEY.verifier)
+    remove_exporter(gap.inner.store, SITE_KEY.verifier, NOW)
     with pytest.raises(RefusedError) as caught:
         gap.import_(path)
     assert caught.value.reason == "unknown-exporter"

@@ -92,8 +92,8 @@ def test_exporters_have_roles(store: Store) -> None:
     for _ in range(2):
         add_exporter(store, key, [EXPORTER, RECEIPT], 5)
     assert exporter_keys(store) == exporter_keys(store, RECEIPT) == (key,)
-    assert remove_exporter(store, key)
-    assert not remove_exporter(store, key)
+    assert remove_exporter(store, key, 6)
+    assert not remove_exporter(store, key, 6)
     assert exporter_keys(store) == ()
 
 
