@@ -58,7 +58,7 @@ def tampered_bundle(sites: DrillSites, checks: Checks) -> None:
         )
     _write(stick, whole)
     [known] = exporter_keys(sites.inside.store)
-    remove_exporter(sites.inside.store, known)
+    remove_exporter(sites.inside.store, known, sites.now)
     checks.refused(
         "import refuses an exporter that was withdrawn",
         *(partial(sites.import_, stick), RefusedError, "unknown-exporter"),

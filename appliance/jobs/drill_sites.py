@@ -114,14 +114,16 @@ class LogHome:
 class Site:
     """One side of the gap, which has pinned the log's key."""
 
-    def __init__(self, home: Path, name: str, role: str, log: LogHome, seed: bytes) -> None:
+    def __init__(
+        self, home: Path, name: str, role: str, log: LogHome, seed: bytes, now: int
+    ) -> None:
         self.key = init_home(home, name, role, lambda _: seed).key
         self.store = open_store(home, write=True)
         pinned = NewBackend(
             *(BACKEND, ORIGIN, 2, f"{log.key.verifier.vkey}\n".encode()),
             *(None, None, None, None),
         )
-        add_backend(self.store, pinned, dry_run=False)
+        add_backend(self.store, pinned, now, dry_run=False)
         self.mirror = Mirror(self.store, require_backend(self.store, BACKEND).log)
 
     @property
@@ -164,7 +166,7 @@ class DrillSites:
         self.log = self.another_log("log")
         self.outside = self.another_outside("outside", self.log)
         seed = random_bytes(SEED_BYTES)
-        self.inside = Site(directory / "inside", INSIDE, ISOLATED, self.log, seed)
+        self.inside = Site(directory / "inside", INSIDE, ISOLATED, self.log, seed, now)
         self._opened.enter_context(closing(self.inside.store))
         exporter = load_signing_key(directory / "outside", OUTSIDE).verifier
         add_exporter(self.inside.store, exporter, [EXPORTER], now)
@@ -181,7 +183,7 @@ class DrillSites:
 
     def another_outside(self, name: str, log: LogHome) -> Site:
         """Make a connected site with the exporter's key, which knows nothing yet."""
-        site = Site(self.directory / name, OUTSIDE, CONNECTED, log, self._seeds[1])
+        site = Site(self.directory / name, OUTSIDE, CONNECTED, log, self._seeds[1], self.now)
         self._opened.enter_context(closing(site.store))
         return site
 
