@@ -237,6 +237,7 @@ COMMANDS.update(
         "journal": "journal:journal",
         "log": "log:log",
         "key": "key:key",
+        "metrics": "metrics:metrics",
         "config": "config:config",
         "checkpoint-store": "store:checkpoint_store",
         "store": "store:store",

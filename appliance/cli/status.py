@@ -12,6 +12,8 @@ from appliance.cli.output import Result, common_options, utc
 if TYPE_CHECKING:
     from appliance.jobs.log_status import LogStatus
     from appliance.policy.coverage import Coverage
+    from appliance.policy.health import AgeLimits
+    from appliance.store.database import Store
 
 _HEADINGS = ("Backend", "Origin", "Tree Size", "Last Sync (UTC)", "Age", "Coverage", "Health")
 _RIGHT = {"Tree Size", "Age", "Coverage"}
@@ -32,21 +34,27 @@ def sync_status(app: App, backends: tuple[str, ...]) -> Result:
     Example:
         attestor sync-status
     """
-    from appliance.jobs.configure import read_configuration
     from appliance.jobs.log_status import log_status
-    from appliance.policy.health import AgeLimits
     from appliance.store.logs import all_backends, require_backend
 
     with app.reading() as store:
-        configuration = read_configuration(store)
-        limits = AgeLimits(
-            configuration.seconds("divergenceDetection.degradedCheckpointAgeThreshold"),
-            configuration.seconds("divergenceDetection.unhealthyCheckpointAgeThreshold"),
-        )
+        limits = age_limits(store)
         chosen = [require_backend(store, name) for name in backends] or all_backends(store)
         found = [log_status(store, one, limits, app.now()) for one in chosen]
     text = _table([_row(one) for one in found]) if found else "no backend yet"
     return Result({"backends": [_data(one) for one in found]}, text)
+
+
+def age_limits(store: Store) -> AgeLimits:
+    """Return the ages beyond which this site's logs are less than healthy."""
+    from appliance.jobs.configure import read_configuration
+    from appliance.policy.health import AgeLimits
+
+    configuration = read_configuration(store)
+    return AgeLimits(
+        configuration.seconds("divergenceDetection.degradedCheckpointAgeThreshold"),
+        configuration.seconds("divergenceDetection.unhealthyCheckpointAgeThreshold"),
+    )
 
 
 def coverage_data(coverage: Coverage | None) -> dict[str, Any] | None:

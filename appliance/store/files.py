@@ -89,8 +89,12 @@ def staging_file(home: Path) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def written_whole(path: Path, *, replace: bool = False) -> Iterator[BinaryIO]:
+def written_whole(
+    path: Path, *, replace: bool = False, mode: int | None = None
+) -> Iterator[BinaryIO]:
     """Yield a file that takes the name `path` once it is complete and durable.
+
+    It gets the permission bits `mode`, or what the umask leaves.
 
     Raises StoreError if the disk is full or `path` exists (unless `replace`); then nothing
     is there under that name that was not before. If we die in between, at most a file ending
@@ -104,6 +108,8 @@ def written_whole(path: Path, *, replace: bool = False) -> Iterator[BinaryIO]:
     try:
         _remove_leftovers(path)
         with temporary.open("xb") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             yield file
             file.flush()
             os.fsync(file.fileno())

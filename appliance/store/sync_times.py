@@ -35,3 +35,9 @@ def newest_time(store: Store) -> int | None:
     """Return the newest time this store remembers, Unix seconds; None: none."""
     row = store.row(_NEWEST)
     return None if row is None else row["at"]
+
+
+def last_import(store: Store) -> int | None:
+    """Return when a transfer bundle was last imported, Unix seconds; None: never."""
+    row = store.row("SELECT max(at) AS at FROM transfer WHERE direction = 'import'")
+    return None if row is None else row["at"]

@@ -1,0 +1,1 @@
+"""What the appliance says of itself: metrics. Reads the store, decides nothing."""

@@ -1,0 +1,196 @@
+"""The metrics there are: names, labels and what they mean (SPEC.md section 9). Names are exact.
+
+Counters and histograms are kept in the store by whoever counts (store/counters.py), under
+these very names; gauges are read off the store's state when somebody asks.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from appliance.value import frozen
+
+
+@frozen
+class Family:
+    """One metric family."""
+
+    name: str  # as exposed; a counter's with _total
+    kind: str  # counter, gauge or histogram
+    labels: tuple[str, ...]
+    help: str
+
+
+_SYNC: Final = "attestor_rekor_sync"
+
+FAMILIES: Final = (
+    Family(
+        f"{_SYNC}_checkpoints_fetched_total",
+        "counter",
+        ("backend",),
+        "Checkpoints fetched from a backend.",
+    ),
+    Family(
+        f"{_SYNC}_checkpoints_stored_total",
+        "counter",
+        ("backend",),
+        "Checkpoints accepted and stored.",
+    ),
+    Family(
+        f"{_SYNC}_tiles_fetched_total",
+        "counter",
+        ("backend",),
+        "Tiles and entry bundles fetched from a backend.",
+    ),
+    Family(
+        f"{_SYNC}_tiles_cached_total",
+        "counter",
+        ("backend",),
+        "Tiles and entry bundles newly stored.",
+    ),
+    Family(
+        f"{_SYNC}_errors_total",
+        "counter",
+        ("backend", "error_type"),
+        "Syncs that failed, by kind of error.",
+    ),
+    Family(
+        f"{_SYNC}_checkpoint_age_seconds",
+        "histogram",
+        ("backend",),
+        "Age of the accepted checkpoint at the end of each sync.",
+    ),
+    Family(f"{_SYNC}_tiles_cached", "gauge", ("backend",), "Hash tiles stored now."),
+    Family(
+        f"{_SYNC}_last_success_seconds",
+        "gauge",
+        ("backend",),
+        "Seconds since the last good sync, when this was written.",
+    ),
+    Family(
+        f"{_SYNC}_last_success_timestamp_seconds",
+        "gauge",
+        ("backend",),
+        "When a sync last succeeded, Unix time; 0: never.",
+    ),
+    Family(
+        f"{_SYNC}_last_attempt_timestamp_seconds",
+        "gauge",
+        ("backend",),
+        "When a sync was last tried, Unix time; 0: never.",
+    ),
+    Family(
+        "attestor_rekor_checkpoint_age_seconds",
+        "gauge",
+        ("backend",),
+        "Age of the accepted checkpoint, when this was written.",
+    ),
+    Family(
+        "attestor_rekor_checkpoint_timestamp_seconds",
+        "gauge",
+        ("backend",),
+        "The newest time that vouches for the accepted checkpoint, Unix time.",
+    ),
+    Family(
+        "attestor_rekor_tree_size", "gauge", ("backend",), "Leaves under the accepted checkpoint."
+    ),
+    Family(
+        "attestor_rekor_health",
+        "gauge",
+        ("backend", "health"),
+        "1 for the health a log is in, 0 for the others.",
+    ),
+    Family(
+        "attestor_rekor_checkpoint_mismatch_total",
+        "counter",
+        ("backend", "origin"),
+        "Checkpoints that contradict an accepted one: another root, or a fork.",
+    ),
+    Family(
+        "attestor_rekor_checkpoint_rollback_detected_total",
+        "counter",
+        ("backend",),
+        "Checkpoints older than the accepted one that are no prefix of its tree.",
+    ),
+    Family(
+        "attestor_rekor_cross_log_divergence_total",
+        "counter",
+        ("primary", "mirror"),
+        "Mirrors whose checkpoint contradicts the log they mirror.",
+    ),
+    Family(
+        "attestor_rekor_anomalies_detected_total",
+        "counter",
+        ("type", "severity"),
+        "Everything that alerts are raised for, each time it is found.",
+    ),
+    Family(
+        "attestor_rekor_submissions_total",
+        "counter",
+        ("tier", "status"),
+        "Submissions, by what became of them.",
+    ),
+    Family(
+        "attestor_rekor_submission_latency_seconds",
+        "histogram",
+        ("tier",),
+        "From the first byte sent to the proof verified.",
+    ),
+    Family("attestor_rekor_queue_depth", "gauge", ("tier",), "Submissions that wait to be sent."),
+    Family(
+        "attestor_rekor_budget_remaining",
+        "gauge",
+        ("tenant",),
+        "Submissions a tenant may still make within the hour.",
+    ),
+    Family(
+        "attestor_rekor_budget_utilization",
+        "gauge",
+        ("tenant",),
+        "Share of a tenant's hourly budget that is used, 0 to 1.",
+    ),
+    Family(
+        "attestor_rekor_submissions_rejected_total",
+        "counter",
+        ("tenant",),
+        "Submissions refused when they were added.",
+    ),
+    Family(
+        "attestor_rekor_submission_errors_total",
+        "counter",
+        ("error_type",),
+        "Attempts to submit that failed, by kind of error.",
+    ),
+    Family(
+        "attestor_rekor_edge_bundle_triggers_total",
+        "counter",
+        ("trigger",),
+        "What made edge bundles due.",
+    ),
+    Family(
+        "attestor_alerts_unacked",
+        "gauge",
+        ("severity",),
+        "Alerts that nobody has acknowledged.",
+    ),
+    Family(
+        "attestor_alert_deliveries_waiting",
+        "gauge",
+        (),
+        "Alerts that have not reached one of their sinks yet.",
+    ),
+    Family(
+        "attestor_trust_root_fetched_timestamp_seconds",
+        "gauge",
+        (),
+        "When the trusted root came or was last confirmed, Unix time.",
+    ),
+    Family(
+        "attestor_bundle_imported_timestamp_seconds",
+        "gauge",
+        (),
+        "When a transfer bundle was last imported, Unix time.",
+    ),
+    Family("attestor_last_exit_code", "gauge", ("command",), "Exit code of a command's last run."),
+    Family("attestor_build_info", "gauge", ("version", "python"), "Which program this is; 1."),
+)

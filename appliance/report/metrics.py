@@ -1,0 +1,194 @@
+"""Metrics as Prometheus text, in the classic format that textfile collectors read.
+
+A custom collector: families come from metric_families.py, in its order, each with HELP and
+TYPE whether it has samples or not. No sample carries a time of its own: one would make
+node_exporter skip the whole file.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from appliance import __version__
+from appliance.policy.health import Health
+from appliance.report.metric_families import FAMILIES, Family
+from appliance.store.alerts import alerts
+from appliance.store.counters import counters
+from appliance.store.database import Store
+from appliance.store.logs import Log
+from appliance.store.mirror import Mirror
+from appliance.store.outbox import undelivered
+from appliance.store.runs import backend_runs, command_runs
+from appliance.store.sync_times import last_import
+from appliance.store.trust import current_root
+from appliance.value import frozen
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
+SEVERITIES: Final = ("critical", "warning", "info")
+ERROR_TYPES: Final = (
+    *("network", "timeout", "http", "signature", "proof", "malformed", "storage", "locked"),
+)
+
+Labels = tuple[str, ...]
+Samples = dict[Labels, float]  # by the values of the family's labels, in their order
+
+
+@frozen
+class LogFacts:
+    """What is known of one backend's log."""
+
+    backend: str
+    log: Log
+    tree_size: int | None  # None: nothing accepted yet
+    age: int | None  # seconds; None: nothing accepted yet
+    health: Health
+
+
+@frozen
+class QueueFacts:
+    """What waits to be submitted, and how much of the budget is left."""
+
+    depth: Mapping[str, int]  # by tier
+    remaining: Mapping[str, int]  # by tenant
+    utilization: Mapping[str, float]  # by tenant, 0 to 1
+
+
+def metrics_text(store: Store, logs: Sequence[LogFacts], queue: QueueFacts, now: int) -> bytes:
+    """Return every metric at `now`, Unix seconds, ready to be scraped or written to a file."""
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    registry = CollectorRegistry()
+    registry.register(_Collector(list(_metrics(store, logs, queue, now))))
+    return generate_latest(registry)
+
+
+class _Collector:
+    """What prometheus-client asks for the metrics."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self.metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        """Return them."""
+        return self.metrics
+
+
+def _metrics(
+    store: Store, logs: Sequence[LogFacts], queue: QueueFacts, now: int
+) -> Iterator[Metric]:
+    from prometheus_client.metrics_core import (
+        CounterMetricFamily,
+        GaugeMetricFamily,
+        HistogramMetricFamily,
+    )
+
+    gauges = _gauges(store, logs, queue, now)
+    stored: dict[str, dict[Labels, dict[str, float]]] = {}  # by name, labels, part
+    for one in counters(store):
+        family, part = _family_of(one.name)
+        if family is not None:
+            bound = one.labels.get("le", "")
+            labels = tuple(one.labels.get(name, "") for name in family.labels)
+            parts = stored.setdefault(family.name, {}).setdefault(labels, {})
+            parts[f"{part}{bound}"] = one.value
+    for family in FAMILIES:
+        names = list(family.labels)
+        found = stored.get(family.name, {})
+        if family.kind == "gauge":
+            gauge = GaugeMetricFamily(family.name, family.help, labels=names)
+            for labels, value in gauges.get(family.name, {}).items():
+                gauge.add_metric(labels, value)
+            yield gauge
+        elif family.kind == "counter":
+            counter = CounterMetricFamily(family.name, family.help, labels=names)
+            # A counter that first appears with 1 has no increase that an alert could see.
+            zero = {labels: {"": 0.0} for labels in _expected(family, logs)}
+            for labels, parts in sorted({**zero, **found}.items()):
+                counter.add_metric(labels, parts[""])
+            yield counter
+        else:
+            histogram = HistogramMetricFamily(family.name, family.help, labels=names)
+            for labels, parts in found.items():
+                histogram.add_metric(labels, _buckets(parts), parts.get("sum", 0.0))
+            yield histogram
+
+
+def _family_of(name: str) -> tuple[Family | None, str]:
+    """Return the family that a stored counter belongs to, and which part of it it is."""
+    for family in FAMILIES:
+        if family.kind == "counter" and name == family.name:
+            return family, ""
+        if family.kind == "histogram" and name.startswith(f"{family.name}_"):
+            return family, name.removeprefix(f"{family.name}_")
+    return None, ""
+
+
+def _buckets(parts: Mapping[str, float]) -> list[tuple[str, float]]:
+    bounds = [part.removeprefix("bucket") for part in parts if part.startswith("bucket")]
+    ascending = sorted(bounds, key=lambda le: math.inf if le == "+Inf" else float(le))
+    return [(le, parts[f"bucket{le}"]) for le in ascending]
+
+
+def _expected(family: Family, logs: Sequence[LogFacts]) -> Iterator[Labels]:
+    """Yield the labels that a counter will have once anything happens."""
+    if family.labels == ("backend",):
+        yield from ((one.backend,) for one in logs)
+    elif family.labels == ("backend", "error_type"):
+        yield from ((one.backend, kind) for one in logs for kind in ERROR_TYPES)
+    elif family.labels == ("backend", "origin"):
+        yield from ((one.backend, one.log.origin) for one in logs)
+    elif family.labels == ("error_type",):
+        yield from ((kind,) for kind in ERROR_TYPES)
+
+
+def _gauges(
+    store: Store, logs: Sequence[LogFacts], queue: QueueFacts, now: int
+) -> dict[str, Samples]:
+    sync = "attestor_rekor_sync"
+    runs = {one.backend: one for one in backend_runs(store)}
+    succeeded = {one.backend: _or_zero(runs, one.backend, "succeeded_at") for one in logs}
+    unseen = [one.severity for one in alerts(store, unacked=True)]
+    root, imported = current_root(store), last_import(store)
+    aged = [(one, one.age) for one in logs if one.age is not None]
+    return {
+        f"{sync}_tiles_cached": {
+            (one.backend,): Mirror(store, one.log).tile_count() for one in logs
+        },
+        f"{sync}_last_success_seconds": {
+            (name,): max(now - at, 0) for name, at in succeeded.items() if at
+        },
+        f"{sync}_last_success_timestamp_seconds": {(name,): at for name, at in succeeded.items()},
+        f"{sync}_last_attempt_timestamp_seconds": {
+            (one.backend,): _or_zero(runs, one.backend, "attempted_at") for one in logs
+        },
+        "attestor_rekor_checkpoint_age_seconds": {(one.backend,): age for one, age in aged},
+        "attestor_rekor_checkpoint_timestamp_seconds": {
+            (one.backend,): now - age for one, age in aged
+        },
+        "attestor_rekor_tree_size": {
+            (one.backend,): one.tree_size for one in logs if one.tree_size is not None
+        },
+        "attestor_rekor_health": {
+            (one.backend, health.value): one.health is health for one in logs for health in Health
+        },
+        "attestor_rekor_queue_depth": {(tier,): n for tier, n in queue.depth.items()},
+        "attestor_rekor_budget_remaining": {(name,): n for name, n in queue.remaining.items()},
+        "attestor_rekor_budget_utilization": {
+            (name,): share for name, share in queue.utilization.items()
+        },
+        "attestor_alerts_unacked": {(one,): unseen.count(one) for one in SEVERITIES},
+        "attestor_alert_deliveries_waiting": {(): len(undelivered(store))},
+        "attestor_trust_root_fetched_timestamp_seconds": {(): root.imported_at} if root else {},
+        "attestor_bundle_imported_timestamp_seconds": {(): imported} if imported else {},
+        "attestor_last_exit_code": {(one.command,): one.exit_code for one in command_runs(store)},
+        "attestor_build_info": {(__version__, platform.python_version()): 1},
+    }
+
+
+def _or_zero(runs: Mapping[str, object], backend: str, name: str) -> int:
+    return int(getattr(runs.get(backend), name, None) or 0)
