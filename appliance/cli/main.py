@@ -231,6 +231,7 @@ COMMANDS.update(
         "import": "import_:import_",
         "exporters": "exporters:exporters",
         "drill": "drill:drill",
+        "custody": "custody:custody",
         "trust": "trust:trust",
         "verdicts": "verdicts:verdicts",
         "alerts": "alerts:alerts",
