@@ -29,7 +29,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "009_alerts",
     "010_divergence",
     "012_journal_head",
-    "011_custody",
+    "013_custody",
 )
 
 
