@@ -1,0 +1,50 @@
+"""The monitoring files that we ship, as their tests read them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+DIRECTORY = ROOT / "scripts" / "monitoring"
+RULES = DIRECTORY / "attestor.rules.yml"
+RULE_TESTS = DIRECTORY / "attestor.rules.test.yml"
+ALERTMANAGER = DIRECTORY / "alertmanager.yml"
+DASHBOARD = DIRECTORY / "attestor-rekor.json"
+
+_VARIABLES = {"$__rate_interval": "5m", "$instance": ".*", "$backend": ".*"}
+
+
+def alert_rules() -> list[dict[str, Any]]:
+    """Return every alert rule."""
+    groups = yaml.safe_load(RULES.read_text())["groups"]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def dashboard() -> Any:
+    """Return the dashboard."""
+    return json.loads(DASHBOARD.read_text())
+
+
+def dashboard_expressions() -> Iterator[tuple[str, str]]:
+    """Yield (panel's title, expression) of the dashboard, as Grafana would send it."""
+    for panel in dashboard()["panels"]:
+        for target in panel.get("targets", []):
+            yield panel["title"], as_sent(target["expr"])
+
+
+def as_sent(expression: str) -> str:
+    """Put values where Grafana's variables are."""
+    for variable, value in _VARIABLES.items():
+        expression = expression.replace(variable, value)
+    return expression
+
+
+def metric_names(expression: str) -> set[str]:
+    """Return the names of Attestor's and node_exporter's metrics in an expression."""
+    return set(re.findall(r"\b(?:attestor|node)_[a-z0-9_]+", expression))

@@ -1,0 +1,117 @@
+"""What we ship for Prometheus, Alertmanager and Grafana, as far as it can be read without them.
+
+tests/interop/test_monitoring.py has it judged by the real programs.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.monitoring import (
+    RULE_TESTS,
+    alert_rules,
+    dashboard,
+    dashboard_expressions,
+    metric_names,
+)
+from tests.shared import SHARED
+
+# What node_exporter says of its own textfile collector.
+NODE_EXPORTER = {"node_textfile_mtime_seconds", "node_textfile_scrape_error"}
+
+
+def metrics_of_specification() -> set[str]:
+    """Return what section 9 of the specification names, its abbreviations written out."""
+    if not (SHARED / "SPEC.md").exists():
+        return set()  # pytest then says that there is nothing to choose from
+    text = (SHARED / "SPEC.md").read_text().partition("\n## 9.")[2].partition("\n## 10.")[0]
+    names = set(re.findall(r"`(attestor_[a-z_]+)", text))
+    names |= {f"attestor_rekor_sync{end}" for end in re.findall(r"`…(_[a-z_]+)", text)}
+    return names - {"attestor_rekor_sync"}  # the prefix itself
+
+
+RULES = [pytest.param(rule, id=rule["alert"]) for rule in alert_rules()]
+PANELS = [pytest.param(*one, id=f"{one[0]} {n}") for n, one in enumerate(dashboard_expressions())]
+
+
+def test_there_is_a_rule_for_everything_the_specification_names() -> None:
+    names = {rule["alert"] for rule in alert_rules()}
+    assert {"RekorSyncStale", "RekorSyncFailing"} <= names
+    of = {
+        rule["alert"]: (" ".join(rule["expr"].split()), rule.get("for")) for rule in alert_rules()
+    }
+    stale, pending = of["RekorSyncStale"]
+    assert stale.startswith("time() - ") and stale.endswith("> 900") and pending == "5m"
+    assert "last_success_timestamp_seconds" in stale
+    assert of["RekorQueueDeep"][0].endswith("> 1000")
+    assert of["RekorSubmissionsRejected"][0].endswith("[1h]) > 100")
+    assert of["RekorBudgetNearlyUsed"][0].endswith("> 0.8")
+    assert "node_textfile_mtime_seconds" in of["AttestorMetricsNotRefreshed"][0]
+    assert of["AttestorMetricsMissing"][0].startswith("absent(")
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_says_how_bad_what_and_where_to_read_on(rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in ("critical", "warning")
+    assert set(rule["annotations"]) == {"summary", "description", "runbook"}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_every_rule_is_shown_to_fire_and_to_be_quiet(rule: dict[str, Any]) -> None:
+    cases = [
+        case
+        for test in yaml.safe_load(RULE_TESTS.read_text())["tests"]
+        for case in test["alert_rule_test"]
+        if case["alertname"] == rule["alert"]
+    ]
+    assert any(case["exp_alerts"] for case in cases), "never shown to fire"
+    assert any(not case["exp_alerts"] for case in cases), "never shown to be quiet"
+
+
+def test_the_dashboard_is_the_one_the_specification_names() -> None:
+    shown = dashboard()
+    assert shown["uid"] == "attestor-rekor"
+    ids = [panel["id"] for panel in shown["panels"]]
+    assert len(set(ids)) == len(ids)
+    for panel in shown["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24, panel["title"]
+        if panel["type"] != "row":
+            assert panel["targets"] and panel["description"], panel["title"]
+            assert panel["datasource"]["uid"] == "${datasource}", panel["title"]
+    variables = {one["name"] for one in shown["templating"]["list"]}
+    used = set(re.findall(r"\$\{?([a-z]+)\b", str(shown["panels"])))
+    assert used == variables
+
+
+def test_no_panel_lies_on_another() -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard()["panels"]:
+        place = panel["gridPos"]
+        cells = {
+            (x, y)
+            for x in range(place["x"], place["x"] + place["w"])
+            for y in range(place["y"], place["y"] + place["h"])
+        }
+        assert not cells & taken, panel["title"]
+        taken |= cells
+
+
+@pytest.mark.parametrize(("title", "expression"), PANELS)
+def test_no_variable_is_left_in_an_expression(title: str, expression: str) -> None:
+    assert "$" not in expression
+    assert metric_names(expression)
+
+
+@pytest.mark.parametrize("name", sorted(metrics_of_specification()))
+def test_the_dashboard_shows_every_metric_of_the_specification(name: str) -> None:
+    shown = {
+        found.removesuffix("_bucket")
+        for _, expression in dashboard_expressions()
+        for found in metric_names(expression)
+    }
+    assert name in shown
