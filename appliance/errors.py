@@ -6,6 +6,7 @@ Exit codes are not here; the command line gives them out in one table.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -91,6 +92,26 @@ class StoreError(ApplianceError):
     """The store is full, corrupt, read-only, or from a newer version."""
 
     default_reason = "store"
+
+
+class CorruptError(StoreError):
+    """Our own tiles do not hash to what was proven: damage here, not an attack.
+
+    `blobs` names what is damaged.
+    """
+
+    default_reason = "corrupt"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: str | None = None,
+        next_step: str = "",
+        blobs: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message, reason=reason, next_step=next_step)
+        self.blobs = tuple(blobs)
 
 
 class RemoteError(ApplianceError):

@@ -35,9 +35,10 @@ bundle and one checkpoint are a request each. 100,000 entries take about half a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from appliance.errors import ApplianceError, RemoteError
 from appliance.tlog.checkpoint import Checkpoint
@@ -224,6 +225,11 @@ class SimulatedLog:
     def description(self) -> str:
         """What messages and evidence call this source."""
         return f"simulated log {self.origin}"
+
+    @property
+    def exchange(self) -> Mapping[str, Any]:
+        """Nothing: there is no network in between."""
+        return {}
 
     def checkpoint(self) -> bytes:
         """Return the published note."""

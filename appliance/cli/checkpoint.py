@@ -109,13 +109,16 @@ def checkpoint_verify(
         attestor checkpoint verify --backend public
         attestor checkpoint verify --origin log2025-1.rekor.sigstore.dev --tree-size 81234
     """
+    from appliance.errors import CorruptError
+    from appliance.jobs.judge import report_damage, reporting_damage
     from appliance.jobs.reprove import recheck_chain, recheck_root
 
     # For writing: a contradiction is kept as evidence before it is reported.
     with app.writing() as store:
         mirror = _mirror(store, backend, origin)
         if tree_size is not None:
-            root = recheck_root(mirror, tree_size, app.now())
+            with reporting_damage(store, mirror.log, app.now()):
+                root = recheck_root(mirror, tree_size, app.now())
             signed = "signed by the log" if root.signed else "a prefix of what the log signed"
             data = {
                 "origin": mirror.log.origin,
@@ -129,6 +132,9 @@ def checkpoint_verify(
             return Result(data, text)
         with progress_bar("checkpoints") as advance:
             chain = recheck_chain(mirror, app.now(), advance)
+        for damage in chain.problems:
+            if isinstance(damage, CorruptError):
+                report_damage(store, mirror.log, damage, app.now())
     return _chain_result(mirror.log, chain)
 
 

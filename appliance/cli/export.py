@@ -60,8 +60,8 @@ def export(
     from appliance.cli.settings import read_settings_of
     from appliance.jobs.export import Selection
     from appliance.jobs.export import export as run_export
-    from appliance.store.evidence import is_contradicted
     from appliance.store.key_files import load_signing_key
+    from appliance.store.quarantine import quarantine_of
     from appliance.store.settings import require_site_name
     from appliance.tlog.note import sign_note
 
@@ -84,9 +84,10 @@ def export(
             app.now(),
         )
         warnings = tuple(
-            f"{log.origin} contradicted itself: this carries only what was accepted before"
+            f"{log.origin} contradicted itself (alert {held.alert_number}): this carries only what"
+            f" was accepted before; beyond {held.last_common_size:,} entries it is in doubt"
             for log in _logs(store, backends)
-            if is_contradicted(store, log)
+            if (held := quarantine_of(store, log))
         )
     if dry_run:
         planned = report.manifest.totals

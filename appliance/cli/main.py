@@ -236,6 +236,8 @@ COMMANDS.update(
         "verdicts": "verdicts:verdicts",
         "alerts": "alerts:alerts",
         "journal": "journal:journal",
+        "quarantine": "quarantine:quarantine",
+        "failover": "quarantine:failover",
         "log": "log:log",
         "key": "key:key",
         "metrics": "metrics:metrics",

@@ -41,8 +41,9 @@ def sync_status(app: App, backends: tuple[str, ...]) -> Result:
         limits = age_limits(store)
         chosen = [require_backend(store, name) for name in backends] or all_backends(store)
         found = [log_status(store, one, limits, app.now()) for one in chosen]
-    text = _table([_row(one) for one in found]) if found else "no backend yet"
-    return Result({"backends": [_data(one) for one in found]}, text)
+    lines = [_table([_row(one) for one in found])] if found else ["no backend yet"]
+    lines += [f"{one.backend.name}: {reason}" for one in found for reason in one.reasons]
+    return Result({"backends": [_data(one) for one in found]}, "\n".join(lines))
 
 
 def age_limits(store: Store) -> AgeLimits:
@@ -120,4 +121,5 @@ def _data(one: LogStatus) -> dict[str, Any]:
         "ageSeconds": one.age,
         "coverage": coverage_data(one.coverage),
         "health": one.health.value,
+        "reasons": list(one.reasons),
     }

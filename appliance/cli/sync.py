@@ -59,7 +59,8 @@ def sync(
     """Fetch each log's checkpoint, prove it consistent, store its tiles.
 
     Can be interrupted and run again at any time. A log that contradicts what it said
-    before ends this with code 4, both signed notes kept, and nothing moved.
+    before ends this with code 4, both signed notes kept, nothing moved, and the log
+    quarantined: until that is lifted, an honest answer is proven but not taken (8).
 
     \b
     Example:
@@ -170,6 +171,7 @@ def _result(outcomes: Iterator[_Outcome]) -> Result:
                     f"{outcome.backend}: a stale replica answered with size {report.tree_size:,},"
                     f" which is a proven prefix of our {report.accepted_size:,}"
                 )
+            warnings += [f"{outcome.backend}: {said}" for said in report.warnings]
             if report.relation is Relation.FIRST:
                 warnings.append(
                     f"{outcome.backend}: first checkpoint of {report.origin}, taken on the word of"

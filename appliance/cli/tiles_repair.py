@@ -18,7 +18,8 @@ from appliance.cli.progress import progress_bar
 def tiles_verify(app: App, names: tuple[str, ...], full: bool, jobs: int) -> Result:
     """Re-hash every blob and rebuild the signed root from them.
 
-    Continues where the last audit ended, unless --full. What is damaged is named.
+    Continues where the last audit ended, unless --full. What is damaged is named, and an
+    alert raised that lasts until all of it was found whole again.
 
     \b
     Example:
@@ -27,6 +28,7 @@ def tiles_verify(app: App, names: tuple[str, ...], full: bool, jobs: int) -> Res
     """
     from appliance.errors import ApplianceError
     from appliance.jobs.audit import audit
+    from appliance.jobs.judge import end_damage, reporting_damage
     from appliance.store.logs import select_backends
     from appliance.store.mirror import Mirror
 
@@ -36,8 +38,13 @@ def tiles_verify(app: App, names: tuple[str, ...], full: bool, jobs: int) -> Res
         logs = {one.log.id: one.log for one in select_backends(store, names)}
         for log in logs.values():
             try:
-                with progress_bar(f"audit {log.origin}") as advance:
+                with (
+                    progress_bar(f"audit {log.origin}") as advance,
+                    reporting_damage(store, log, app.now()),
+                ):
                     report = audit(Mirror(store, log), full=full, jobs=jobs, progress=advance)
+                if report.from_size == 0:
+                    end_damage(store, log, app.now())
             except ApplianceError as error:
                 errors.append(error)
                 data.append({"origin": log.origin, "ok": False, "reason": error.reason})

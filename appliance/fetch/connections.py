@@ -85,12 +85,15 @@ class _Bounded(HTTPConnection):
     """Opens and writes within the time of the exchange."""
 
     response_class = _Response
+    addresses: tuple[str, ...] = ()  # what the resolver said when it was opened
 
     def _new_conn(self) -> socket.socket:
         """Connect to the first address that answers; the resolver keeps time of its own."""
         exchange = current_exchange()
         failure = OSError(f"{self.host} has no address")
-        for *_, address in socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM):
+        found = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
+        self.addresses = tuple(str(address[0]) for *_, address in found)
+        for *_, address in found:
             timeout = min(exchange.seconds_left(), CONNECT_SECONDS)
             try:
                 sock = socket.create_connection((str(address[0]), self.port), timeout)
@@ -101,6 +104,11 @@ class _Bounded(HTTPConnection):
                 sock.setsockopt(*option)
             return sock
         raise failure
+
+    def getresponse(self) -> Any:
+        # A connection that is used again was resolved for an earlier exchange.
+        current_exchange().addresses = self.addresses
+        return super().getresponse()
 
     def send(self, data: Any) -> None:
         view = memoryview(data)

@@ -35,6 +35,7 @@ class Exchange:
     stopped: threading.Event  # set when nobody wants the response any more
     peer: str | None = None  # address and port at the other end; the proxy's, if there is one
     certificate: bytes | None = None  # what it showed, DER; None without TLS
+    addresses: tuple[str, ...] = ()  # that the resolver gave for its connection
     in_body: bool = False  # the status line and headers are complete
     _bytes_left: int = field(default=MAX_HEAD_BYTES)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Final, TypeVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, TypeVar
 
 from appliance.errors import MalformedError, RemoteError
 from appliance.fetch.http import HttpClient, url_prefix
@@ -38,6 +38,11 @@ class RekorV2Log:
     def description(self) -> str:
         """The read prefix."""
         return self._prefix
+
+    @property
+    def exchange(self) -> Mapping[str, Any]:
+        """Who answered the last checkpoint(), with which status, headers and certificate."""
+        return {} if self.checkpoint_facts is None else self.checkpoint_facts.described
 
     def checkpoint(self) -> bytes:
         """Return the newest signed note it offers; `checkpoint_facts` says how it came."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import zlib
+from base64 import b64encode
 from collections.abc import Mapping
 from hashlib import sha256
 from re import fullmatch
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from appliance.errors import LimitError, MalformedError, RemoteError
 from appliance.fetch.exchange import Exchange
@@ -29,7 +30,27 @@ class ResponseFacts:
     status: int
     headers: tuple[tuple[str, str], ...]  # as sent; repeated ones stand together
     peer: str | None  # address and port; the proxy's, if there is one
-    certificate_digest: bytes | None  # SHA-256 of the peer's certificate, DER; None without TLS
+    certificate: bytes | None  # the peer's, DER; None without TLS
+    addresses: tuple[str, ...] = ()  # what the resolver said, in its order
+
+    @property
+    def certificate_digest(self) -> bytes | None:
+        """SHA-256 of the peer's certificate; None without TLS."""
+        return self.certificate and sha256(self.certificate).digest()
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """All of it in JSON's types, for evidence."""
+        certificate = self.certificate
+        return {
+            "url": self.url,
+            "status": self.status,
+            "headers": [list(header) for header in self.headers],
+            "addresses": list(self.addresses),
+            "peer": self.peer,
+            "certificate": certificate and b64encode(certificate).decode(),
+            "certificateSha256": certificate and sha256(certificate).hexdigest(),
+        }
 
     @property
     def lower_headers(self) -> Mapping[str, str]:
@@ -70,7 +91,8 @@ def read_response(
         status=incoming.status_code,
         headers=tuple((k, v.strip(" \t")) for k, v in incoming.raw.headers.iteritems()),
         peer=exchange.peer,
-        certificate_digest=exchange.certificate and sha256(exchange.certificate).digest(),
+        certificate=exchange.certificate,
+        addresses=exchange.addresses,
     )
     length = _declared_length(facts)
     if not 200 <= facts.status < 300:

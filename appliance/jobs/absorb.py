@@ -7,23 +7,30 @@ what we accepted, keep evidence or accept, and only then store more under the ac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Sequence
 
 from appliance.errors import (
-    DivergenceError,
+    ApplianceError,
+    CorruptError,
     IncompleteError,
+    RefusedError,
     RemoteError,
 )
 from appliance.jobs.fill import Filled, Progress, Wanted, fetch_tiles, fill
+from appliance.jobs.frozen_growth import report_growth
+from appliance.jobs.incident import ConsistencyProof, Incident, report_incident
+from appliance.jobs.local_tiles import our_root_at, ours_or_theirs
 from appliance.policy.relate import Contradiction, Relation, relate
 from appliance.store.checkpoints import AcceptedCheckpoint, Arrival
-from appliance.store.evidence import keep_evidence
 from appliance.store.mirror import Mirror
+from appliance.store.quarantine import quarantine_of
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from appliance.tlog.log_source import LogSource
 from appliance.tlog.merkle import Hash, TreeHead
 from appliance.tlog.proof import verify_consistency
 from appliance.tlog.quorum import verify_quorum
+from appliance.tlog.shared_leaves import shared_leaves
 from appliance.tlog.tile import Tile
 from appliance.tlog.tile_tree import TileTree
 from appliance.tlog.tlog_policy import parse_tlog_policy
@@ -43,6 +50,7 @@ class AbsorbReport:
     tiles: int  # newly stored
     entry_bundles: int  # newly stored
     complete: bool  # nothing wanted is missing any more
+    warnings: tuple[str, ...] = ()  # what was found that is no failure
 
 
 def absorb(
@@ -55,12 +63,18 @@ def absorb(
     """Bring `mirror` up to the checkpoint `source` offers, as far as `wanted` goes.
 
     Can die anywhere and be run again. Raises DivergenceError, evidence stored and head
-    unmoved, if the log contradicts what we accepted; SignatureError, ProofError or
-    MalformedError for bytes that are wrong; RemoteError or IncompleteError for what
-    could not be had; RefusedError if the log's policy wants witnesses that did not cosign.
-    Whatever was stored before one of these stays: it is authenticated.
+    unmoved, if the log contradicts what we accepted, or evidence stored and head moved if it
+    grew after it said that it never would; SignatureError, ProofError or MalformedError for
+    bytes that are wrong; RemoteError or IncompleteError for what could not be had;
+    RefusedError if the log's policy wants witnesses that did not cosign, or the log is
+    quarantined; CorruptError if our own tiles are damaged. Whatever was stored before one of
+    these stays: it is authenticated.
     """
     offer = _examine(mirror, source, arrival)
+    broken_word = None
+    if offer.accepted is not None and offer.relation is Relation.AHEAD:
+        # Before the head moves: if we die in between, the next run finds the same again.
+        broken_word = report_growth(mirror, offer.accepted, offer.candidate, arrival)
     stored = 0
     if offer.relation in (Relation.FIRST, Relation.AHEAD):
         # If we die before this commits, the mirror stands where it did.
@@ -69,9 +83,15 @@ def absorb(
         stored = len(offer.tiles)
     else:
         mirror.record_note(offer.candidate, arrival)
+    if broken_word is not None:
+        with contextlib.suppress(ApplianceError):  # what is missing comes with the next run
+            fill(mirror, offer.tree, source, wanted, progress)
+        raise broken_word
     # What is behind us has nothing that we should take from it.
     is_behind = offer.relation is Relation.BEHIND
     filled = Filled() if is_behind else fill(mirror, offer.tree, source, wanted, progress)
+    if offer.damage is not None:
+        raise offer.damage
     return _report(mirror, offer, stored + filled.tiles, filled.entry_bundles, filled.complete)
 
 
@@ -96,24 +116,64 @@ class _Offer:
     tree: TileTree  # under the candidate's head, its right edge authenticated
     tiles: dict[Tile, bytes]  # authenticated under the candidate, unless it is behind
     accepted: AcceptedCheckpoint | None  # ours, before
+    damage: CorruptError | None  # of ours, met on the way; the source's tiles stood in
 
 
 def _examine(mirror: Mirror, source: LogSource, arrival: Arrival) -> _Offer:
     """Open what the source offers and place it; raises DivergenceError, evidence stored."""
     log = mirror.log
     candidate = open_checkpoint(source.checkpoint(), log.keys, log.origin)
+    accepted = mirror.history.accepted()
+    tree, fetched = TileTree(candidate.head), _Fetched(source)
+    prefix = _Prefix(mirror, accepted, tree, fetched)
+    if prefix.damage is not None and prefix.root is None:
+        raise prefix.damage  # it is our own doing that nothing can be said
+    relation = relate(accepted.head if accepted else None, candidate.head, prefix.root)
+    if accepted is not None and isinstance(relation, Contradiction):
+        raise report_incident(
+            mirror,
+            Incident(
+                relation,
+                prefix.counterpart or accepted,
+                candidate,
+                arrival,
+                source.exchange,
+                _proof(relation, accepted.head, tree, prefix),
+                lambda: _shared_leaves(mirror, accepted.head, tree, fetched),
+            ),
+        )
+    if isinstance(relation, Contradiction):
+        raise ValueError("nothing was accepted that could be contradicted")
+    # Only now: a log that contradicts itself does so with witnesses and without.
     if log.policy is not None:
         verify_quorum(candidate, parse_tlog_policy(log.policy))
-    accepted = mirror.history.accepted()
-    fetched = _Fetched(source)
-    tree = TileTree(candidate.head)
-    prefix_root = _prefix_root(mirror, accepted, tree, fetched)
-    relation = relate(accepted.head if accepted else None, candidate.head, prefix_root)
-    if isinstance(relation, Contradiction):
-        raise _divergence(mirror, accepted, candidate, relation, fetched, arrival)
+    _refuse_quarantined(mirror, relation, candidate.head, arrival)
     if relation in (Relation.FIRST, Relation.AHEAD):
         tree.load([], fetched)  # the right edge, if no proof has needed it yet
-    return _Offer(candidate, relation, tree, fetched.tiles, accepted)
+    return _Offer(candidate, relation, tree, fetched.tiles, accepted, prefix.damage)
+
+
+def _refuse_quarantined(
+    mirror: Mirror, relation: Relation, offered: TreeHead, arrival: Arrival
+) -> None:
+    """Say what an honest offer would have been, and take nothing while the log is quarantined."""
+    held = quarantine_of(mirror.store, mirror.log)
+    if held is None:
+        return
+    says = {
+        Relation.AHEAD: "continues what we accepted, which is proven",
+        Relation.SAME: "is what we accepted",
+        Relation.BEHIND: "is a proven prefix of what we accepted",
+        Relation.FIRST: "is the first",
+    }[relation]
+    raise RefusedError(
+        f"{mirror.log.origin} is quarantined beyond {held.last_common_size:,} entries since it"
+        f" contradicted itself (alert {held.alert_number}); the checkpoint of"
+        f" {offered.tree_size:,} that {arrival.detail} offers {says}, and nothing was taken",
+        reason="quarantined",
+        next_step=f"find out which story is true (docs/runbook.md), then: attestor quarantine lift"
+        f" {held.id} --reason TEXT",
+    )
 
 
 def _report(
@@ -148,70 +208,58 @@ class _Fetched:
         return {tile: self.tiles[tile] for tile in wanted}
 
 
-def _prefix_root(
-    mirror: Mirror, accepted: AcceptedCheckpoint | None, tree: TileTree, fetched: _Fetched
-) -> Hash | None:
-    """Return the root of the larger of two trees at the size of the smaller."""
-    if accepted is None or accepted.head.tree_size == tree.head.tree_size:
+class _Prefix:
+    """The root of the larger of two trees at the size of the smaller, and how it was found."""
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        accepted: AcceptedCheckpoint | None,
+        tree: TileTree,
+        fetched: _Fetched,
+    ) -> None:
+        self.root: Hash | None = None  # None: not needed, or it could not be found
+        self.hashes: tuple[Hash, ...] = ()  # the consistency proof; empty: it was not needed
+        self.counterpart: AcceptedCheckpoint | None = None  # one of ours of just that size
+        self.damage: CorruptError | None = None  # of our own tiles
+        if accepted is None or accepted.head.tree_size == tree.head.tree_size:
+            return
+        old_size, new_size = accepted.head.tree_size, tree.head.tree_size
+        if old_size < new_size:
+            self.root = tree.root_at(old_size, fetched)
+            self.hashes = tree.prove_consistency(old_size, fetched)
+            # A second way to the same truth: the proof anybody could check, checked.
+            verify_consistency(TreeHead(old_size, self.root), tree.head, self.hashes)
+        elif known := mirror.history.at(new_size):
+            self.root, self.counterpart = known.head.root_hash, known
+        else:
+            self._look_back(mirror, TileTree(accepted.head), new_size, fetched)
+
+    def _look_back(self, mirror: Mirror, ours: TileTree, new_size: int, fetched: _Fetched) -> None:
+        try:
+            self.root = our_root_at(mirror, ours, new_size)
+        except IncompleteError:
+            pass
+        except CorruptError as damage:
+            self.damage = damage
+        read = ours_or_theirs(mirror, fetched) if self.damage is None else fetched
+        try:
+            self.root = ours.root_at(new_size, read)
+            self.hashes = ours.prove_consistency(new_size, read)
+        except (IncompleteError, RemoteError):
+            return  # whoever offers an older head must be able to show it is one of ours
+
+
+def _proof(
+    contradiction: Contradiction, accepted: TreeHead, theirs: TileTree, prefix: _Prefix
+) -> ConsistencyProof | None:
+    """Return the proof between two sizes, if it is one that proves the contradiction."""
+    if not prefix.hashes or prefix.root is None:
         return None
-    old_size, new_size = accepted.head.tree_size, tree.head.tree_size
-    if old_size < new_size:
-        root = tree.root_at(old_size, fetched)
-        proof = tree.prove_consistency(old_size, fetched)
-        # A second way to the same truth: the proof anybody could check, checked.
-        verify_consistency(TreeHead(old_size, root), tree.head, proof)
-        return root
-    if known := mirror.history.at(new_size):
-        return known.head.root_hash
-    ours = TileTree(accepted.head)
-    try:
-        return ours.root_at(new_size, lambda tiles: _ours_or_theirs(mirror, fetched, tiles))
-    except (IncompleteError, RemoteError):
-        return None  # whoever offers an older head must be able to show it is one of ours
+    old = TreeHead(contradiction.tree_size, prefix.root)
+    new = accepted if accepted.tree_size > theirs.head.tree_size else theirs.head
+    return ConsistencyProof(old, new, prefix.hashes)
 
 
-def _ours_or_theirs(mirror: Mirror, fetched: _Fetched, wanted: Sequence[Tile]) -> dict[Tile, bytes]:
-    try:
-        return mirror.read_tiles(wanted)
-    except IncompleteError:
-        return fetched(wanted)
-
-
-def _divergence(
-    mirror: Mirror,
-    accepted: AcceptedCheckpoint | None,
-    candidate: SignedCheckpoint,
-    contradiction: Contradiction,
-    fetched: _Fetched,
-    arrival: Arrival,
-) -> DivergenceError:
-    """Make the evidence durable and return the error to raise."""
-    if accepted is None:
-        raise ValueError("nothing was accepted that could be contradicted")
-    proof: Iterable[Hash] = ()
-    if candidate.head.tree_size > accepted.head.tree_size:
-        tree = TileTree(candidate.head)
-        proof = tree.prove_consistency(accepted.head.tree_size, fetched)
-    evidence_id = keep_evidence(
-        mirror.store,
-        mirror.log,
-        rule=contradiction.rule.value,
-        ours=accepted.note,
-        theirs=candidate.note,
-        details={
-            "treeSize": contradiction.tree_size,
-            "expectedRootHash": f"sha256:{contradiction.expected_root.hex()}",
-            "actualRootHash": contradiction.actual_root
-            and f"sha256:{contradiction.actual_root.hex()}",
-            "consistencyProof": [one.hex() for one in proof],
-            "source": arrival.detail,
-        },
-        detected_at=arrival.seen_at,
-    )
-    return DivergenceError(
-        f"{mirror.log.origin} contradicts itself: {contradiction} (from {arrival.detail})",
-        reason=contradiction.rule.name.lower().replace("_", "-"),
-        next_step=f"both signed notes are kept as evidence {evidence_id}; the head has not moved;"
-        " trust nothing newer from this log until it is explained",
-        evidence_id=evidence_id,
-    )
+def _shared_leaves(mirror: Mirror, accepted: TreeHead, theirs: TileTree, fetched: _Fetched) -> int:
+    return shared_leaves(TileTree(accepted), theirs, mirror.read_tiles, fetched)

@@ -30,6 +30,7 @@ class Alerting:
     stream: str
     sinks: tuple[str, ...]  # by name
     delivered: frozenset[Severity]  # the others are recorded only
+    cross_log: bool  # divergenceDetection.enableCrossLogChecks
 
     def sinks_for(self, severity: Severity) -> tuple[str, ...]:
         """List the sinks that an alert of this severity goes to."""
@@ -46,6 +47,7 @@ def read_alerting(store: Store) -> Alerting:
         configuration.text("alerts.stream"),
         tuple(sink.name for sink in configuration.sinks),
         frozenset(one for one, key in _SWITCHES.items() if on and configuration.flag(key)),
+        configuration.flag("divergenceDetection.enableCrossLogChecks"),
     )
 
 

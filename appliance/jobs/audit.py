@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final
 
-from appliance.errors import ApplianceError, IncompleteError, StoreError
+from appliance.errors import ApplianceError, CorruptError, IncompleteError
 from appliance.store.blobs import read_whole
 from appliance.store.mirror import Mirror
 from appliance.tlog.checkpoint import open_checkpoint
@@ -58,8 +58,8 @@ def audit(
 ) -> AuditReport:
     """Rebuild the root of the mirror checkpoint from the stored blobs.
 
-    Raises IncompleteError if no accepted checkpoint is covered by tiles, StoreError
-    (reason corrupt) naming what does not hash to what was proven.
+    Raises IncompleteError if no accepted checkpoint is covered by tiles, CorruptError
+    naming what does not hash to what was proven.
     """
     accepted = mirror.history.mirror_checkpoint()
     if accepted is None:
@@ -82,12 +82,12 @@ def audit(
     if not run.damaged and leaves.head != head:
         run.damaged.append(f"root: got {leaves.head.root_hash.hex()}")
     if run.damaged:
-        raise StoreError(
+        raise CorruptError(
             f"{mirror.log.origin}: {len(run.damaged)} stored items do not lead to the proven "
             f"root {head.root_hash.hex()} of size {head.tree_size}: "
             + ", ".join(run.damaged[:MAX_NAMED]),
-            reason="corrupt",
             next_step="repair with 'attestor tiles fetch' or import a transfer bundle again",
+            blobs=run.damaged[:MAX_NAMED],
         )
     mirror.remember_audit(*whole_tiles)
     return AuditReport(mirror.log.origin, head, audited_size, run.tiles, run.entry_bundles)

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
+from appliance.jobs.gossip import report_seen_contradiction
 from appliance.jobs.verify import Verdict
-from appliance.policy.relate import Rule
+from appliance.store.checkpoints import Arrival
 from appliance.store.database import Store
-from appliance.store.evidence import keep_evidence
 from appliance.store.logs import require_log
+from appliance.store.mirror import Mirror
 
 
-def keep_contradiction(store: Store, verdict: Verdict, source: str, now: int) -> int:
-    """Store both signed notes, ours and the Sigstore bundle's, and return the evidence's id.
+def keep_contradiction(store: Store, verdict: Verdict, source: str, now: int) -> int | None:
+    """Store both signed notes, raise the alert, quarantine the log; return the evidence's id.
 
     `source` names the file it was found in. Raises ValueError for a verdict that is no
     contradiction, IncompleteError or StoreError if it cannot be stored.
     """
-    log, ours, view = verdict.verification.log, verdict.checkpoint, verdict.own_view
-    if log is None or log.checkpoint is None or ours is None or view.expected_root is None:
+    log, ours = verdict.verification.log, verdict.checkpoint
+    if log is None or log.checkpoint is None or ours is None:
         raise ValueError("a verdict without a contradiction")
-    theirs = log.checkpoint
-    return keep_evidence(
-        store,
-        require_log(store, log.origin),
-        rule=Rule.ROOT_MISMATCH.value,
-        ours=ours.note,
-        theirs=theirs.note,
-        details={
-            "treeSize": theirs.head.tree_size,
-            "expectedRootHash": f"sha256:{view.expected_root.hex()}",
-            "actualRootHash": f"sha256:{theirs.head.root_hash.hex()}",
-            "source": source,
-        },
-        detected_at=now,
-    )
+    mirror = Mirror(store, require_log(store, log.origin))
+    arrival = Arrival("seen", source, now)
+    return report_seen_contradiction(mirror, ours, log.checkpoint, arrival).evidence_id

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Final, TypeVar
 
 from appliance.errors import MalformedError, ProofError
+from appliance.jobs.local_tiles import load_ours, told_apart
 from appliance.store.mirror import Mirror
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
 from appliance.tlog.log_source import LogSource
@@ -107,15 +108,21 @@ def _authenticate(
     """Authenticate new tiles under the head; their parents are new too, or ours."""
 
     def read(wanted: Sequence[Tile]) -> dict[Tile, bytes]:
-        ours = mirror.read_tiles([tile for tile in wanted if tile not in got])
+        lacking = [tile for tile in wanted if tile not in got]
+        ours = told_apart(mirror, lambda: mirror.read_tiles(lacking))
         return ours | {tile: got[tile] for tile in wanted if tile in got}
 
+    # Ours alone first: what does not authenticate of them is damage here, not a wrong answer.
+    chains = [tree.parents(tile)[:-1] for tile in batch]
+    own = {tile for chain in chains if not set(chain) & got.keys() for tile in chain}
+    if own and not got.keys() & set(tree.edge):
+        load_ours(mirror, tree, own)
     tree.load(batch, read)
 
 
 def check_entries(mirror: Mirror, tree: TileTree, bundle: EntryBundle, data: bytes) -> None:
     """Raise ProofError unless the entries have the leaf hashes of the authenticated tile."""
-    tree.load([bundle.tile], mirror.read_tiles)
+    load_ours(mirror, tree, [bundle.tile])
     if leaf_hashes(parse_entry_bundle(data, bundle)) != tree.tile(bundle.tile):
         raise ProofError(
             f"{bundle.path}: its entries do not have the leaf hashes of {bundle.tile.path}",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from appliance.jobs.coverage import coverage_of
+from appliance.policy.alarms import STALE
 from appliance.policy.coverage import Coverage
-from appliance.policy.health import AgeLimits, Health, health
+from appliance.policy.health import AgeLimits, Health, Lasting, health
+from appliance.store.alerts import lasting_alerts_of
 from appliance.store.checkpoints import AcceptedCheckpoint
 from appliance.store.database import Store
-from appliance.store.evidence import is_contradicted
+from appliance.store.log_windows import window_end
 from appliance.store.logs import Backend, Log
 from appliance.store.mirror import Mirror
+from appliance.store.quarantine import quarantine_of
 from appliance.store.sync_times import last_sync
 from appliance.tlog.checkpoint import open_checkpoint
 from appliance.tlog.quorum import newest_cosignature
@@ -28,6 +31,7 @@ class LogStatus:
     age: int | None  # seconds
     coverage: Coverage | None
     health: Health
+    reasons: tuple[str, ...]  # why it is not HEALTHY
 
 
 def log_status(store: Store, backend: Backend, limits: AgeLimits, now: int) -> LogStatus:
@@ -37,8 +41,21 @@ def log_status(store: Store, backend: Backend, limits: AgeLimits, now: int) -> L
     mirrored = mirror.history.mirror_checkpoint()
     age, is_frozen = None, False
     if accepted is not None:
-        signed_at, is_frozen = _signed(mirror, accepted)
+        signed_at, is_frozen = vouched_at(mirror, accepted)
         age = max(now - signed_at, 0)
+        is_frozen = is_frozen or has_ended(store, backend.log, now)
+    held = quarantine_of(store, backend.log)
+    judged, reasons = health(
+        age,
+        limits,
+        is_frozen=is_frozen,
+        quarantined_beyond=held.last_common_size if held else None,
+        lasting=[
+            Lasting(one.number, one.type, one.severity == "critical")
+            for one in lasting_alerts_of(store, backend.log)
+            if one.severity != "info" and one.event_type != STALE  # age is judged here, as of now
+        ],
+    )
     return LogStatus(
         backend,
         accepted.head.tree_size if accepted else None,
@@ -46,11 +63,18 @@ def log_status(store: Store, backend: Backend, limits: AgeLimits, now: int) -> L
         last_sync(store, backend.log),
         age,
         coverage_of(mirror),
-        health(age, limits, is_frozen=is_frozen, contradicted=is_contradicted(store, backend.log)),
+        judged,
+        reasons,
     )
 
 
-def _signed(mirror: Mirror, accepted: AcceptedCheckpoint) -> tuple[int, bool]:
+def has_ended(store: Store, log: Log, now: int) -> bool:
+    """Whether the window of a log in the trusted root is over."""
+    end = window_end(store, log)
+    return end is not None and now > end
+
+
+def vouched_at(mirror: Mirror, accepted: AcceptedCheckpoint) -> tuple[int, bool]:
     """Return the newest time that vouches for a checkpoint, and whether the log is frozen."""
     log: Log = mirror.log
     policy = None if log.policy is None else parse_tlog_policy(log.policy)

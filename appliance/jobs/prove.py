@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from appliance.errors import IncompleteError
+from appliance.errors import IncompleteError, RefusedError
 from appliance.store.checkpoints import AcceptedCheckpoint
 from appliance.store.mirror import Mirror
+from appliance.store.quarantine import quarantine_of
 from appliance.tlog.checkpoint import open_checkpoint
 from appliance.tlog.merkle import Hash, TreeHead
 from appliance.tlog.tile_tree import TileTree
@@ -15,9 +16,10 @@ def prove_inclusion(mirror: Mirror, entry_index: int, tree_size: int | None = No
     """Prove an entry under the newest checkpoint that local tiles reach, or the one at a size.
 
     Raises IncompleteError if the entry is not covered, the size was never accepted or a
-    tile is missing; DigestError or ProofError if a stored tile is damaged.
+    tile is missing; DigestError or ProofError if a stored tile is damaged; RefusedError
+    (quarantined) for what rests on a size that the log's stories do not share.
     """
-    accepted = _checkpoint(mirror, tree_size)
+    accepted = _undisputed(mirror, _checkpoint(mirror, tree_size), entry_index, tree_size)
     if not 0 <= entry_index < accepted.head.tree_size:
         raise IncompleteError(
             f"{mirror.log.origin} has {accepted.head.tree_size} entries here, "
@@ -29,6 +31,25 @@ def prove_inclusion(mirror: Mirror, entry_index: int, tree_size: int | None = No
     signed = open_checkpoint(accepted.note, mirror.log.keys, mirror.log.origin)
     proof = TileTree(signed.head).prove_inclusion(entry_index, mirror.read_tiles)
     return TlogProof(entry_index, proof, accepted.note)
+
+
+def _undisputed(
+    mirror: Mirror, found: AcceptedCheckpoint, entry_index: int, tree_size: int | None
+) -> AcceptedCheckpoint:
+    """Return a checkpoint that no story of a quarantined log disputes: an older one will do."""
+    held = quarantine_of(mirror.store, mirror.log)
+    if held is None or found.head.tree_size <= held.last_common_size:
+        return found
+    older = [one for one in mirror.history.accepted_sizes() if one <= held.last_common_size]
+    if tree_size is None and older and entry_index < older[-1]:
+        return mirror.history.at(older[-1]) or found
+    raise RefusedError(
+        f"{mirror.log.origin} is quarantined beyond {held.last_common_size:,} entries (alert"
+        f" {held.alert_number}): no proof rests on the tree of {found.head.tree_size:,}",
+        reason="quarantined",
+        next_step=f"see 'attestor alerts show {held.alert_number}'; once it is explained: attestor"
+        f" quarantine lift {held.id} --reason TEXT",
+    )
 
 
 def prove_consistency(

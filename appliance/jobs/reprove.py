@@ -12,14 +12,14 @@ from typing import Final, NoReturn
 
 from appliance.errors import (
     ApplianceError,
-    DivergenceError,
+    CorruptError,
     IncompleteError,
-    StoreError,
     VerificationError,
 )
-from appliance.policy.relate import Rule
-from appliance.store.checkpoints import AcceptedCheckpoint
-from appliance.store.evidence import keep_evidence
+from appliance.jobs.incident import ConsistencyProof, Incident, report_incident
+from appliance.jobs.local_tiles import told_apart
+from appliance.policy.relate import Contradiction, Rule
+from appliance.store.checkpoints import AcceptedCheckpoint, Arrival
 from appliance.store.mirror import Mirror
 from appliance.tlog.checkpoint import open_checkpoint
 from appliance.tlog.compact_range import CompactRange
@@ -180,35 +180,29 @@ def _contradict(
     now: int,
 ) -> NoReturn:
     """Keep both signed notes, then say that the log signed two trees."""
-    evidence_id = keep_evidence(
-        mirror.store,
-        mirror.log,
-        rule=Rule.FORK.value,
-        ours=newest.note,
-        theirs=stored.note,
-        details={
-            "treeSize": stored.head.tree_size,
-            "expectedRootHash": f"sha256:{authentic.hex()}",
-            "actualRootHash": f"sha256:{stored.head.root_hash.hex()}",
-            "source": stored.detail,
-        },
-        detected_at=now,
+    size = stored.head.tree_size
+    hashes = told_apart(
+        mirror, lambda: TileTree(newest.head).prove_consistency(size, mirror.read_tiles)
     )
-    raise DivergenceError(
-        f"the log signed root {stored.head.root_hash.hex()} at size {stored.head.tree_size}, but"
-        f" the tree it signed at {newest.head.tree_size} has {authentic.hex()} there",
-        reason="tree-fork",
-        next_step=f"both signed notes are kept as evidence {evidence_id}",
-        evidence_id=evidence_id,
+    raise report_incident(
+        mirror,
+        Incident(
+            Contradiction(Rule.FORK, size, authentic, stored.head.root_hash),
+            newest,
+            open_checkpoint(stored.note, mirror.log.keys, mirror.log.origin),
+            Arrival("seen", stored.detail, now),
+            {},
+            ConsistencyProof(TreeHead(size, authentic), newest.head, hashes),
+        ),
     )
 
 
-def _damaged(message: str) -> StoreError:
-    return StoreError(
+def _damaged(message: str) -> CorruptError:
+    return CorruptError(
         message,
-        reason="corrupt",
         next_step="this is damage here, not an attack: name it with 'attestor store check"
         " --read-data', repair it with 'attestor tiles fetch' or an import",
+        blobs=[message],
     )
 
 

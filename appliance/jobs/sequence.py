@@ -20,10 +20,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from appliance.errors import ConfigError, DivergenceError, RefusedError
+from appliance.jobs.incident import keep_alarming, keys_described
+from appliance.policy.alarms import Anomaly, rollback_alarm
 from appliance.store.checkpoints import Arrival, History
 from appliance.store.database import Store
 from appliance.store.entry_frames import compress_bundle, decompress_bundle
-from appliance.store.evidence import keep_evidence
 from appliance.store.journal import append_event
 from appliance.store.last_signed import LastSigned, place_of, read_last_signed, swap_last_signed
 from appliance.store.mirror import Mirror
@@ -34,11 +35,16 @@ from appliance.store.private_logs import (
     publish,
     put_growth,
 )
-from appliance.tlog.checkpoint import Checkpoint, SignedCheckpoint, open_checkpoint
+from appliance.tlog.checkpoint import (
+    Checkpoint,
+    SignedCheckpoint,
+    open_checkpoint,
+    parse_checkpoint,
+)
 from appliance.tlog.entries import format_entry_bundle, parse_entry_bundle
 from appliance.tlog.growth import Edge, Growth, grow
 from appliance.tlog.merkle import EMPTY_ROOT, TreeHead
-from appliance.tlog.note import SigningKey, sign_note
+from appliance.tlog.note import SigningKey, parse_note, sign_note
 from appliance.tlog.tile import WIDTH, EntryBundle, edge_tiles
 from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
@@ -274,12 +280,15 @@ def _keep_both_heads(mirror: Mirror, now: int) -> int | None:
     stored = mirror.history.accepted()
     if last is None or stored is None:
         return None
-    return keep_evidence(
-        mirror.store,
-        mirror.log,
-        rule="Rollback",
-        ours=last.note,
-        theirs=stored.note,
-        details={"source": "the database", "treeSize": stored.head.tree_size},
-        detected_at=now,
+    alarm = rollback_alarm(
+        Anomaly.ROLLBACK,
+        origin=mirror.log.origin,
+        previous_size=parse_checkpoint(parse_note(last.note).text).head.tree_size,
+        attempted_size=stored.head.tree_size,
+        backend=mirror.log.origin,
+        description="what this log signed last is not what its database holds: it was restored"
+        " from a backup, or belongs to another home",
     )
+    details = {"source": "the database", "keys": keys_described(mirror.log.keys)}
+    notes = (last.note, stored.note)
+    return keep_alarming(mirror.store, mirror.log, alarm, notes, details, now)[0]

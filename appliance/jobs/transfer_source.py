@@ -6,7 +6,8 @@ that any of it is true. Absorbing it authenticates it like anything from a serve
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from appliance.errors import IncompleteError
 from appliance.store.entry_frames import decompress_bundle
@@ -45,6 +46,11 @@ class TransferSource:
     def description(self) -> str:
         """The file's name and the bundle's id."""
         return self._description
+
+    @property
+    def exchange(self) -> Mapping[str, Any]:
+        """Which transfer bundle it is, and who wrote it."""
+        return {"transferBundle": self._bundle.header.bundle_id, "site": self._bundle.manifest.site}
 
     def checkpoint(self) -> bytes:
         """Return the log's own signed note for the head of the transfer bundle."""

@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from appliance.errors import ApplianceError, DivergenceError, IncompleteError, RefusedError
-from appliance.policy.own_view import Coverage, OwnView, compare
+from appliance.policy.own_view import (
+    Coverage,
+    OwnView,
+    compare,
+    rests_on_common_ground,
+)
 from appliance.sigstore.digests import ArtifactDigests
 from appliance.sigstore.identity import ExpectedSigner
 from appliance.sigstore.sigstore_bundle import SigstoreBundle
@@ -20,6 +25,7 @@ from appliance.store.checkpoints import AcceptedCheckpoint
 from appliance.store.database import Store
 from appliance.store.logs import all_logs, find_log
 from appliance.store.mirror import Mirror
+from appliance.store.quarantine import quarantine_of
 from appliance.tlog.tile_tree import TileTree
 from appliance.tlog.tlog_policy import TlogPolicy
 from appliance.value import frozen
@@ -96,7 +102,25 @@ def _verify_one(
     except ApplianceError as error:  # a damaged tile: our store is at fault, not the bundle
         damaged = OwnView(Coverage.TILES_MISSING, f"our mirror cannot say: {error.message}")
         return Verdict(found, damaged, accepted, error)
-    return Verdict(found, view, accepted, _unmet(view, accepted, demands))
+    unmet = _disputed(mirror, found.log, view) or _unmet(view, accepted, demands)
+    return Verdict(found, view, accepted, unmet)
+
+
+def _disputed(mirror: Mirror | None, log: LogPosition, view: OwnView) -> ApplianceError | None:
+    """Refuse what rests on a size that the stories of a quarantined log do not share."""
+    held = quarantine_of(mirror.store, mirror.log) if mirror else None
+    if mirror is None or held is None or view.coverage is Coverage.CONTRADICTION:
+        return None
+    size = log.checkpoint.head.tree_size if log.checkpoint else None
+    if rests_on_common_ground(view.coverage, log.entry_index, size, held.last_common_size):
+        return None
+    return RefusedError(
+        f"{mirror.log.origin} contradicted itself (alert {held.alert_number}) and is quarantined"
+        f" beyond {held.last_common_size:,} entries, and this rests on more ({view.text})",
+        reason="quarantined",
+        next_step=f"see 'attestor alerts show {held.alert_number}'; once it is explained: attestor"
+        f" quarantine lift {held.id} --reason TEXT",
+    )
 
 
 def _mirror(store: Store, log: LogPosition) -> Mirror | None:

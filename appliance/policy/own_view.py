@@ -73,3 +73,17 @@ def compare(
         "and its checkpoint is a prefix of ours",
         size,
     )
+
+
+def rests_on_common_ground(
+    coverage: Coverage, entry_index: int | None, tree_size: int | None, last_common_size: int
+) -> bool:
+    """Whether an entry and its proof are true in every story that a quarantined log tells.
+
+    `tree_size` is the proof's; None: there is no proof. Either the proof is of a tree that
+    all stories share, or our own tree holds the entry where they still agree.
+    """
+    if tree_size is not None and tree_size <= last_common_size:
+        return True
+    is_ours = coverage is Coverage.COVERED
+    return is_ours and entry_index is not None and entry_index < last_common_size

@@ -37,6 +37,7 @@ class Arrival:
     detail: str  # URL or file
     seen_at: int  # Unix seconds, our clock
     first_seen_at: int | None = None  # Unix seconds, if another site saw it before us
+    backend: str | None = None  # that offered it; None: none did
 
 
 class History:

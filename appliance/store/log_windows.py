@@ -20,3 +20,10 @@ def key_windows(store: Store, log: Log) -> dict[bytes, tuple[int | None, int | N
     """Return the window of each key of a log, by SPKI."""
     rows = store.rows("SELECT * FROM log_key WHERE log_id = ?", [log.id])
     return {row["spki"]: (row["valid_from"], row["valid_until"]) for row in rows}
+
+
+def window_end(store: Store, log: Log) -> int | None:
+    """Return when the last key of a log ends, Unix seconds; None: one does not."""
+    ends = [end for _, end in key_windows(store, log).values()]
+    known = [end for end in ends if end is not None]
+    return max(known) if known and len(known) == len(ends) else None

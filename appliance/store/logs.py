@@ -103,17 +103,23 @@ def all_backends(store: Store) -> tuple[Backend, ...]:
     return tuple(_backend(store, row) for row in store.rows(_BACKENDS + " ORDER BY name"))
 
 
+def find_backend(store: Store, name: str) -> Backend | None:
+    """Return a backend, if there is one of this name."""
+    row = store.row(_BACKENDS + " WHERE name = ?", [name])
+    return _backend(store, row) if row else None
+
+
 def require_backend(store: Store, name: str) -> Backend:
     """Return a backend; raises ConfigError naming those there are."""
-    row = store.row(_BACKENDS + " WHERE name = ?", [name])
-    if row is None:
+    found = find_backend(store, name)
+    if found is None:
         known = ", ".join(one.name for one in all_backends(store)) or "none"
         raise ConfigError(
             f"no backend {name!r} (known: {known})",
             reason="unknown-backend",
             next_step="see 'attestor backend list', or add it with 'attestor backend add'",
         )
-    return _backend(store, row)
+    return found
 
 
 def select_backends(store: Store, names: Sequence[str]) -> tuple[Backend, ...]:
@@ -174,6 +180,16 @@ def set_backend_enabled(store: Store, name: str, *, enabled: bool) -> None:
     """Switch a backend on or off; raises ConfigError if there is none."""
     require_backend(store, name)
     store.execute("UPDATE backend SET enabled = ? WHERE name = ?", [enabled, name])
+
+
+def swap_primary(store: Store, name: str, mirror: str) -> None:
+    """Make `mirror` the enabled primary of a log, and `name` its disabled mirror.
+
+    The other mirrors follow. Call it inside store.atomic().
+    """
+    store.execute("UPDATE backend SET mirror_of = NULL, enabled = 1 WHERE name = ?", [mirror])
+    store.execute("UPDATE backend SET mirror_of = ?1 WHERE mirror_of = ?2", [mirror, name])
+    store.execute("UPDATE backend SET mirror_of = ?, enabled = 0 WHERE name = ?", [mirror, name])
 
 
 def remove_backend(store: Store, name: str) -> bool:

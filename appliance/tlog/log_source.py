@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from appliance.tlog.tile import EntryBundle, Tile
 
@@ -19,6 +19,10 @@ class LogSource(Protocol):
     @property
     def description(self) -> str:
         """Where this is, for messages and evidence: a URL or a file name."""
+
+    @property
+    def exchange(self) -> Mapping[str, Any]:
+        """How the last checkpoint came, for evidence: JSON-able, empty if nothing is known."""
 
     def checkpoint(self) -> bytes:
         """Return the newest signed note it offers."""

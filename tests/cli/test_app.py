@@ -40,8 +40,11 @@ def make_older(home: Path) -> None:
     with store.atomic():
         store.execute("DELETE FROM _sqlite_migrations WHERE name = ?", [newest])
         for line in reversed(migration_sql(newest).split("\n")):
-            if line.startswith(("CREATE TABLE ", "CREATE VIEW ", "CREATE TRIGGER ")):
-                store.execute(f"DROP {line.split()[1]} {line.split()[2]}")
+            made = line.replace("CREATE UNIQUE ", "CREATE ")
+            if made.startswith(
+                ("CREATE TABLE ", "CREATE VIEW ", "CREATE INDEX ", "CREATE TRIGGER ")
+            ):
+                store.execute(f"DROP {made.split()[1]} {made.split()[2]}")
     store.close()
 
 

@@ -159,9 +159,12 @@ def test_a_log_that_forks_is_code_four_and_nothing_moves(world: World) -> None:
         assert answer["error"]["reason"] == "fork" and "evidence 1" in answer["error"]["next"]
     world.log = honest
     world.publish()
-    assert world.run("outside", "sync")["data"]["backends"][0]["acceptedSize"] == 300
     exported = world.run("outside", "export", "--output", world.directory / "stick.tar")
     assert "contradicted itself" in exported["warnings"][0]
+    # An honest answer alone explains nothing: somebody has to.
+    assert world.run("outside", "sync", expect=8)["error"]["reason"] == "quarantined"
+    world.run("outside", "quarantine", "lift", "1", "--reason", "a bad replica, now gone")
+    assert world.run("outside", "sync")["data"]["backends"][0]["acceptedSize"] == 300
 
 
 def test_a_damaged_stick_is_code_three_and_an_unknown_exporter_code_eight(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from appliance.cli.status import age_text
-from appliance.store.evidence import keep_evidence
+from appliance.errors import DivergenceError
 from appliance.store.logs import put_policy
 from appliance.store.tile_cache import forget
 from appliance.tlog.checkpoint import open_checkpoint
@@ -63,6 +63,7 @@ def test_status_of_a_fresh_mirror(home: MirroredHome) -> None:
         "ageSeconds": 135,
         "coverage": {"percent": 100.0, "treeSize": 1500, "present": 6, "expected": 6},
         "health": "HEALTHY",
+        "reasons": [],
     }
 
 
@@ -123,10 +124,9 @@ def test_a_frozen_log_is_frozen_and_a_contradicted_one_quarantined(home: Mirrore
     home.log.freeze()
     home.sync(0, now=NOW - 50 * DAY)
     assert health(home) == "FROZEN"
-    with home.mirror() as mirror:
-        keep_evidence(
-            mirror.store, mirror.log, rule="x", ours=b"a", theirs=b"b", details={}, detected_at=NOW
-        )
+    twin = home.log.fork(at=2)
+    with home.mirror() as mirror, pytest.raises(DivergenceError):
+        sync_from(mirror, twin)
     assert health(home) == "QUARANTINED"
 
 
@@ -271,6 +271,6 @@ def test_verify_tells_missing_from_damaged_from_lying(filled: MirroredHome) -> N
             "UPDATE checkpoint SET root_hash = ? WHERE tree_size = 600",
             [twin.head_at(600).root_hash],
         )
-    assert filled.json(*verify, expect=4)["reason"] == "tree-fork"
+    assert filled.json(*verify, expect=4)["reason"] == "fork"
     [one] = filled.json("sync-status")["backends"]
     assert one["health"] == "QUARANTINED"

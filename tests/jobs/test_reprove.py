@@ -15,7 +15,7 @@ from appliance.errors import (
     StoreError,
 )
 from appliance.jobs.reprove import recheck_chain, recheck_root
-from appliance.store.evidence import is_contradicted
+from appliance.store.evidence import evidence_of
 from appliance.store.mirror import Mirror
 from appliance.store.tile_cache import cached_tiles, forget
 from appliance.tlog.note import SigningKey
@@ -126,7 +126,7 @@ def test_a_rotten_tile_is_damage_here_and_no_evidence(mirror: Mirror) -> None:
     with pytest.raises(StoreError) as caught:
         recheck_root(mirror, 900, NOW)
     assert caught.value.reason == "corrupt"
-    assert not is_contradicted(mirror.store, mirror.log)
+    assert evidence_of(mirror.store, mirror.log) == ()
 
 
 @pytest.mark.parametrize("place", [Tile(0, 1), Tile(1, 0, 3), Tile(0, 3, 132)])
@@ -138,7 +138,7 @@ def test_a_tile_of_another_tree_is_damage_here_and_no_evidence(
     assert report.problems and {one.reason for one in report.problems} == {"corrupt"}
     with pytest.raises(StoreError):
         recheck_root(mirror, 300, NOW)
-    assert not is_contradicted(mirror.store, mirror.log)
+    assert evidence_of(mirror.store, mirror.log) == ()
 
 
 def test_a_log_that_signed_two_trees_is_caught_with_both_notes(

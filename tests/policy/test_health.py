@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from appliance.policy.coverage import Coverage
-from appliance.policy.health import AgeLimits, Health, health
+from appliance.policy.health import AgeLimits, Health, Lasting, health
 
 LIMITS = AgeLimits(degraded=1800, unhealthy=7200)
 
@@ -30,7 +30,29 @@ LIMITS = AgeLimits(degraded=1800, unhealthy=7200)
 def test_each_case_has_its_health(
     age: int | None, is_frozen: bool, contradicted: bool, expected: Health
 ) -> None:
-    assert health(age, LIMITS, is_frozen=is_frozen, contradicted=contradicted) is expected
+    beyond = 7 if contradicted else None
+    found, reasons = health(age, LIMITS, is_frozen=is_frozen, quarantined_beyond=beyond)
+    assert found is expected
+    assert bool(reasons) == (found not in (Health.HEALTHY, Health.FROZEN))
+
+
+@pytest.mark.parametrize(
+    ("is_critical", "is_frozen", "expected"),
+    [
+        (False, False, Health.DEGRADED),
+        (True, False, Health.UNHEALTHY),
+        (True, True, Health.UNHEALTHY),
+        (False, True, Health.FROZEN),
+    ],
+)
+def test_an_alert_that_lasts_makes_it_worse_and_is_named(
+    is_critical: bool, is_frozen: bool, expected: Health
+) -> None:
+    lasting = [Lasting(3, "StaleReplica", is_critical)]
+    assert health(0, LIMITS, is_frozen=is_frozen, lasting=lasting) == (
+        expected,
+        ("alert 3: StaleReplica",),
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from appliance.errors import ConfigError, IncompleteError, MalformedError
 from appliance.store.checkpoints import Arrival
 from appliance.store.database import Store
-from appliance.store.evidence import is_contradicted, keep_evidence
+from appliance.store.evidence import evidence_of, put_evidence, require_evidence
 from appliance.store.logs import (
     Log,
     add_log,
@@ -163,16 +163,27 @@ def test_what_a_log_said_is_never_forgotten(store: Store) -> None:
 
 def test_evidence_is_kept_once_and_contradicts_its_log(store: Store) -> None:
     log, other = pin(store), pin(store, "other.example")
-    ids = [
-        keep_evidence(
-            store, log, rule="TreeFork", ours=b"a", theirs=b"b", details={"n": 1}, detected_at=at
-        )
-        for at in (5, 6)
-    ]
-    assert ids[0] == ids[1]
-    assert [row["detected_at"] for row in store.rows("SELECT * FROM evidence")] == [5]
-    assert is_contradicted(store, log)
-    assert not is_contradicted(store, other)
+    kept = []
+    for at in (5, 6):
+        with store.atomic():
+            kept.append(
+                put_evidence(
+                    store,
+                    log,
+                    rule="TreeFork",
+                    ours=b"a",
+                    theirs=b"b",
+                    details={"n": at},
+                    detected_at=at,
+                )
+            )
+    (first, first_is_new), (again, again_is_new) = kept
+    assert (first, first_is_new, again_is_new) == (again, True, False)
+    assert [(one.detected_at, one.details) for one in evidence_of(store, log)] == [(5, {"n": 5})]
+    assert evidence_of(store, other) == ()
+    assert require_evidence(store, first).origin == log.origin
+    with pytest.raises(IncompleteError):
+        require_evidence(store, first + 1)
     put(store, "a", log)
     with store.atomic():
         assert not remove_backend(store, "a")

@@ -28,3 +28,6 @@ CREATE TABLE command_run (
     exit_code INTEGER NOT NULL,
     ended_at  INTEGER NOT NULL        -- Unix seconds
 ) STRICT, WITHOUT ROWID;
+
+-- A log is quarantined once, from the smallest size that any of its stories begins to differ at.
+CREATE UNIQUE INDEX quarantine_holds ON quarantine (log_id) WHERE lifted_at IS NULL;
