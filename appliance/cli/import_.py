@@ -63,6 +63,10 @@ def import_(app: App, files: tuple[Path, ...], dry_run: bool, insecure_unsigned:
         warnings.append("nobody's signature was checked (--insecure-unsigned); this is recorded")
     for file, report in reports:
         warnings.extend(_coverage_warnings(file, report))
+        for log in report.logs:
+            said = log.report.warnings if log.report else ()
+            warnings.extend(f"{file.name}: {log.origin}: {one}" for one in said)
+        errors.extend(_failure(error, file) for error in report.errors)
     text = "\n".join(_import_text(file, report, dry_run) for file, report in reports)
     data = {"dryRun": dry_run, "imports": [_import_data(*one) for one in reports]}
     return Result(data, text, tuple(warnings), tuple(errors))

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from appliance.errors import (
+    ApplianceError,
+    DivergenceError,
     IncompleteError,
     MalformedError,
     RefusedError,
@@ -18,7 +20,9 @@ from appliance.errors import (
 )
 from appliance.jobs.absorb import AbsorbReport, absorb
 from appliance.jobs.fill import Progress, Wanted
+from appliance.jobs.follow_up import follow_up
 from appliance.jobs.heal import heal
+from appliance.jobs.judge import reporting_damage
 from appliance.jobs.transfer_source import TransferSource
 from appliance.store.checkpoints import Arrival
 from appliance.store.database import Store
@@ -34,7 +38,7 @@ from appliance.store.transfers import (
 )
 from appliance.tlog.note import open_note, parse_note
 from appliance.tlog.note_keys import VerifierKey
-from appliance.value import frozen
+from appliance.value import frozen, replaced
 from bundles.header import Header
 from bundles.manifest import LogPart, Manifest
 from bundles.reader import StagedInfo, stage
@@ -63,6 +67,7 @@ class IngestReport:
     total: int  # members
     logs: tuple[IngestedLog, ...]
     skipped: tuple[str, ...]  # origins that this site has not configured
+    errors: tuple[ApplianceError, ...] = ()  # of logs that contradict themselves or are refused
 
 
 @frozen
@@ -160,10 +165,21 @@ def _absorb_all(
             reason="unknown-log",
             next_step="pin its key: attestor backend add ID --origin O --public-key FILE",
         )
-    logs = []
+    logs: list[IngestedLog] = []
+    absorbed: list[LogPart] = []
+    errors: list[ApplianceError] = []
     for part, log in known:
         source = TransferSource(bundle, part, f"{path.name} ({bundle_id[:12]})")
-        logs.append(_absorb_one(Mirror(store, log), part, source, manifest, rules, now, progress))
+        mirror = Mirror(store, log)
+        try:
+            with reporting_damage(store, log, now):
+                logs.append(_absorb_one(mirror, part, source, manifest, rules, now, progress))
+        except (DivergenceError, RefusedError) as error:  # of this log: the others go on
+            errors.append(error)
+        else:
+            absorbed.append(part)
+    if errors and not logs:
+        raise errors[0]
     if not rules.dry_run:
         carried = tuple(
             TransferredLog(
@@ -173,7 +189,7 @@ def _absorb_all(
                 one.old_size,
                 one.report.mirror_size if one.report else None,
             )
-            for (part, _), one in zip(known, logs, strict=True)
+            for part, one in zip(absorbed, logs, strict=True)
         )
         # If we die before this, running the import again does nothing but record it.
         record_transfer(
@@ -198,6 +214,7 @@ def _absorb_all(
         manifest.totals.files,
         tuple(logs),
         tuple(skipped),
+        tuple(errors),
     )
 
 
@@ -243,4 +260,5 @@ def _absorb_one(
             f"the log's checkpoint {report.tree_size}",
             reason="head-mismatch",
         )
+    report = replaced(report, warnings=follow_up(mirror, "import", now))
     return IngestedLog(part.origin, old_size, report, need, healed)

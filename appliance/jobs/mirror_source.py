@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from appliance.errors import IncompleteError
 from appliance.store.mirror import Mirror
@@ -20,6 +21,11 @@ class MirrorSource:
     def description(self) -> str:
         """The home's directory."""
         return str(self._mirror.store.home)
+
+    @property
+    def exchange(self) -> Mapping[str, Any]:
+        """Nothing: there is no network in between."""
+        return {}
 
     def checkpoint(self) -> bytes:
         """Return the note of the checkpoint it offers."""

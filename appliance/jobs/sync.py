@@ -10,9 +10,8 @@ from contextlib import suppress
 
 from appliance.errors import ApplianceError
 from appliance.jobs.absorb import AbsorbReport, absorb, preview
-from appliance.jobs.cross_check import cross_check
 from appliance.jobs.fill import Progress, Wanted
-from appliance.jobs.gossip import compare_waiting
+from appliance.jobs.follow_up import follow_up
 from appliance.jobs.judge import judge_answer, judge_log, reporting_damage
 from appliance.jobs.sync_counts import CountedSource, count_sync, record_answer
 from appliance.policy.relate import Relation
@@ -82,11 +81,9 @@ def _sync(
     mirror = Mirror(store, backend.log)
     report = absorb(mirror, source, _arrival(backend, source, now), wanted, progress)
     record_answer(store, backend, now, behind=report.relation is Relation.BEHIND)
-    compare_waiting(mirror, now)
-    warnings = list(cross_check(store, backend.log, now))
+    warnings = list(follow_up(mirror, backend.name, now))
     if (run := backend_run(store, backend.name)) is not None:
         warnings += judge_answer(store, backend, run, report.tree_size, now)
-    warnings += judge_log(store, backend.log, backend.name, now)
     return replaced(report, warnings=tuple(warnings))
 
 
