@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from appliance.report.metric_families import FAMILIES
 from tests.monitoring import (
     RULE_TESTS,
     alert_rules,
@@ -105,6 +106,31 @@ def test_no_panel_lies_on_another() -> None:
 def test_no_variable_is_left_in_an_expression(title: str, expression: str) -> None:
     assert "$" not in expression
     assert metric_names(expression)
+
+
+def exposed() -> set[str]:
+    """Return every name that `attestor metrics` can expose a sample under."""
+    parts = {"histogram": ("_bucket", "_sum", "_count")}
+    return {one.name + part for one in FAMILIES for part in parts.get(one.kind, ("",))}
+
+
+def test_rules_and_dashboard_name_only_what_is_exposed() -> None:
+    expressions = [rule["expr"] for rule in alert_rules()]
+    expressions += [expression for _, expression in dashboard_expressions()]
+    named = set().union(*map(metric_names, expressions))
+    assert named - NODE_EXPORTER <= exposed()
+
+
+def test_rules_and_dashboard_name_only_labels_that_are_there() -> None:
+    known = {label for family in FAMILIES for label in family.labels}
+    known |= {"le", "instance", "file"}  # a histogram's, Prometheus' own, node_exporter's
+    expressions = [rule["expr"] for rule in alert_rules()]
+    expressions += [expression for _, expression in dashboard_expressions()]
+    for expression in expressions:
+        grouped = re.findall(r"(?:by|without) \(([^)]*)\)", expression)
+        named = {word for words in grouped for word in words.split(", ")}
+        named |= set(re.findall(r"[{,]([a-z_]+)=", expression))
+        assert named <= known, expression
 
 
 @pytest.mark.parametrize("name", sorted(metrics_of_specification()))

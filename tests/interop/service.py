@@ -17,9 +17,12 @@ ATTEMPTS = 3  # a port that was free may be taken by the time the server wants i
 
 @contextmanager
 def service(
-    command: Callable[[Sequence[int]], Sequence[str | Path]], ports: int, log_file: Path
+    command: Callable[[Sequence[int]], Sequence[str | Path]],
+    ports: int,
+    log_file: Path,
+    health_path: str = "/healthz",
 ) -> Iterator[str]:
-    """Run `command(free ports)`, which has to answer /healthz at the first of them.
+    """Run `command(free ports)`, which has to answer `health_path` at the first of them.
 
     Yields its URL; ends the process, by force if need be, when the block ends.
     """
@@ -28,7 +31,7 @@ def service(
         with log_file.open("wb") as log:
             process = subprocess.Popen(command(free), stdout=log, stderr=log)
         try:
-            if _answers(process, free[0]):
+            if _answers(process, free[0], health_path):
                 yield f"http://127.0.0.1:{free[0]}"
                 return
         finally:
@@ -38,13 +41,13 @@ def service(
             raise AssertionError(f"{command(free)[0]} did not start; it said:\n{said}")
 
 
-def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
+def _answers(process: subprocess.Popen[bytes], port: int, health_path: str) -> bool:
     """Wait until the server is healthy; False if it ends or takes too long."""
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         connection = HTTPConnection("127.0.0.1", port, timeout=1)
         try:
-            connection.request("GET", "/healthz")
+            connection.request("GET", health_path)
             if connection.getresponse().status == 200:
                 return True
         except (OSError, HTTPException):
