@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
+from struct import Struct
 from typing import Final, NewType
 
 from appliance.errors import MalformedError
@@ -21,6 +22,9 @@ MAX_TREE_SIZE: Final = 2**63 - 1  # leaves; what SQLite, Go and protobuf agree o
 # Copying a seeded state is the fastest way to hash 65 bytes in pure Python (PERFORMANCE.md 1).
 _LEAF: Final = sha256(b"\x00")
 _NODE: Final = sha256(b"\x01")
+
+# Cuts a level of a tile into pairs of siblings in one call: a fifth of the time of slicing.
+_PAIRS: Final = {2 * HASH_BYTES << k: Struct(f"{2 * HASH_BYTES}s" * (1 << k)) for k in range(8)}
 
 
 def leaf_hash(entry: bytes) -> Hash:
@@ -46,15 +50,25 @@ def perfect_root(hashes: bytes) -> Hash:
     count = n_bytes // HASH_BYTES
     if n_bytes % HASH_BYTES or not count or count & (count - 1):
         raise ValueError(f"{n_bytes} bytes are not a perfect subtree of hashes")
+    copy = _NODE.copy
     while n_bytes > HASH_BYTES:
         level = []
-        for start in range(0, n_bytes, 2 * HASH_BYTES):
-            state = _NODE.copy()
-            state.update(hashes[start : start + 2 * HASH_BYTES])
+        for pair in _pairs(hashes):
+            state = copy()
+            state.update(pair)
             level.append(state.digest())
         hashes = b"".join(level)
-        n_bytes = len(hashes)
+        n_bytes >>= 1
     return Hash(hashes)
+
+
+def _pairs(hashes: bytes) -> Sequence[bytes]:
+    """Cut hashes into pairs of siblings; there are more than one tile's only in tests."""
+    if known := _PAIRS.get(len(hashes)):
+        return known.unpack(hashes)
+    return [
+        hashes[start : start + 2 * HASH_BYTES] for start in range(0, len(hashes), 2 * HASH_BYTES)
+    ]
 
 
 def fold_peaks(peaks: Sequence[Hash]) -> Hash:

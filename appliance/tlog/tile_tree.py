@@ -20,7 +20,7 @@ from appliance.tlog.proof import (
     perfect_nodes,
     range_root,
 )
-from appliance.tlog.tile import HEIGHT, WIDTH, Tile, edge_tiles, tile_at
+from appliance.tlog.tile import HEIGHT, WIDTH, Tile, edge_tiles, full_tile_count, tile_at
 
 ReadTiles = Callable[[Sequence[Tile]], Mapping[Tile, bytes]]
 
@@ -93,10 +93,13 @@ class TileTree:
     def parents(self, tile: Tile) -> tuple[Tile, ...]:
         """List the tiles that authenticate `tile`, topmost first, `tile` itself last."""
         chain = [tile]
-        while chain[-1].is_full:  # what a full tile hashes to is always in a tile above
-            above = chain[-1]
-            chain.append(tile_at(above.level + 1, above.index // WIDTH, self.head.tree_size))
+        while chain[-1].is_full:
+            chain.append(self._above(chain[-1]))
         return tuple(reversed(chain))
+
+    def _above(self, tile: Tile) -> Tile:
+        """Return the tile that holds what a full tile hashes to; there always is one."""
+        return tile_at(tile.level + 1, tile.index // WIDTH, self.head.tree_size)
 
     def load(self, tiles: Iterable[Tile], read: ReadTiles) -> None:
         """Read and authenticate `tiles` and all that their authentication needs.
@@ -106,11 +109,22 @@ class TileTree:
         """
         if not all(map(self.has, self.edge)):
             self.add_edge(_read_all(self.edge, read))
-        wanted = {one for tile in tiles for one in self.parents(tile) if not self.has(one)}
+        wanted: set[Tile] = set()
+        for tile in tiles:
+            self._want(tile, wanted)
         for level in sorted({tile.level for tile in wanted}, reverse=True):
             row = sorted(tile for tile in wanted if tile.level == level)
             for tile, data in _read_all(row, read).items():
                 self.add(tile, data)
+
+    def _want(self, tile: Tile, wanted: set[Tile]) -> None:
+        """Add `tile` and those above it, up to one that is authenticated or wanted already."""
+        self._verify_inside(tile)
+        while tile not in wanted and not self.has(tile):
+            wanted.add(tile)
+            if not tile.is_full:
+                return
+            tile = self._above(tile)
 
     def node_tile(self, node: NodeId) -> Tile:
         """Return the tile that holds the hashes a perfect node is made of.
@@ -132,10 +146,17 @@ class TileTree:
         first = NodeId(node.height % HEIGHT, node.index)
         return perfect_root(_node_bytes(self._tiles[tile.level, tile.index], tile, first))
 
+    def _verify_inside(self, tile: Tile) -> None:
+        if tile.is_full and tile.index >= full_tile_count(tile.level, self.head.tree_size):
+            raise ValueError(f"a tree of {self.head.tree_size} leaves has no {tile.path}")
+
     def _parent_hash(self, tile: Tile) -> Hash:
         if not tile.is_full:
             raise ValueError(f"{tile.path} belongs to the edge")
-        return self.node(NodeId(HEIGHT * (tile.level + 1), tile.index))
+        self._verify_inside(tile)
+        index, place = divmod(tile.index, WIDTH)
+        start = place * HASH_BYTES
+        return Hash(self._tiles[tile.level + 1, index][start : start + HASH_BYTES])
 
     def prove_inclusion(self, entry_index: int, read: ReadTiles) -> tuple[Hash, ...]:
         """Build the inclusion proof of an entry; raises what load raises."""
