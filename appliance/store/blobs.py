@@ -23,6 +23,7 @@ _TEMPORARY_SUFFIX: Final = ".tmp"
 # One name for all, since whoever writes holds the home's lock: what a killed run left here,
 # the next one overwrites.
 _INCOMING: Final = f"incoming{_TEMPORARY_SUFFIX}"
+_READ_BYTES: Final = 64 * 1024  # at once: a tile and, mostly, a packed entry bundle
 
 
 @frozen
@@ -76,15 +77,16 @@ class Blobs:
         does no harm. Raises StoreError if the disk is full or fails.
         """
         digests: list[bytes] = []
-        paths: list[Path] = []
-        written: list[Path] = []
+        paths: list[str] = []
+        written: list[str] = []
+        incoming = f"{self.root}/{_INCOMING}"
         try:
             for data in batch:
                 digest = hashlib.sha256(data).digest()
-                path = self.path(digest)
+                path = self._place(digest)
                 # One that is there may be empty: renamed, but lost to a power cut since.
                 if not _holds(path, data):
-                    _write(self.root / _INCOMING, path, data)
+                    _write(incoming, path, data)
                     written.append(path)
                 digests.append(digest)
                 paths.append(path)
@@ -95,7 +97,7 @@ class Blobs:
             # fsync succeed: leave nothing that the next run would take for durable.
             for path in written:
                 with contextlib.suppress(OSError):
-                    path.unlink()
+                    Path(path).unlink()
             raise file_error(self.root, error) from error
         return digests
 
@@ -104,9 +106,9 @@ class Blobs:
 
         Raises IncompleteError if it is absent, DigestError if it is damaged.
         """
-        path = self.path(digest)
+        path = self._place(digest)
         try:
-            data = path.read_bytes()
+            data = _read(path)
         except FileNotFoundError as error:
             raise IncompleteError(
                 f"blob {digest.hex()} is not in the store",
@@ -114,7 +116,7 @@ class Blobs:
                 next_step="fetch it again with 'attestor sync' or import a bundle that has it",
             ) from error
         except OSError as error:
-            raise file_error(path, error) from error
+            raise file_error(Path(path), error) from error
         if (got := hashlib.sha256(data).digest()) != digest:
             raise DigestError(
                 f"blob {digest.hex()} is damaged on disk: its bytes hash to {got.hex()}",
@@ -160,10 +162,14 @@ class Blobs:
 
     def path(self, digest: bytes) -> Path:
         """Where the blob of this digest is or would be."""
-        name = digest.hex()
-        return self.root / name[:2] / name
+        return Path(self._place(digest))
 
-    def _sync(self, paths: list[Path]) -> None:
+    def _place(self, digest: bytes) -> str:
+        # Text: taking a path apart into its pieces costs more than the file it names.
+        name = digest.hex()
+        return f"{self.root}/{name[:2]}/{name}"
+
+    def _sync(self, paths: list[str]) -> None:
         if not paths:
             return
         if len(paths) > MAX_FSYNCED and sync_filesystem(self.root):
@@ -174,14 +180,14 @@ class Blobs:
                 os.fsync(descriptor)
             finally:
                 os.close(descriptor)
-        for directory in {path.parent for path in paths}:
+        for directory in {Path(path).parent for path in paths}:
             _sync_directory(directory)
 
 
 def read_whole(path: str) -> bytes | None:
     """Read a blob's file in a worker process; None if it cannot be read. Not checked."""
     try:
-        return Path(path).read_bytes()
+        return _read(path)
     except OSError:
         return None
 
@@ -196,21 +202,38 @@ def _digest(path: Path) -> bytes | None:
     return digest if named else None
 
 
-def _holds(path: Path, data: bytes) -> bool:
+def _holds(path: str, data: bytes) -> bool:
     try:
-        return path.read_bytes() == data
+        return _read(path) == data
     except FileNotFoundError:
         return False
 
 
-def _write(temporary: Path, path: Path, data: bytes) -> None:
+def _read(path: str) -> bytes:
+    """Read a file to its end, with as few calls as it takes."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = piece = os.read(descriptor, _READ_BYTES)
+        while piece:  # a file's end is where nothing comes any more
+            piece = os.read(descriptor, _READ_BYTES)
+            data += piece
+        return data
+    finally:
+        os.close(descriptor)
+
+
+def _write(temporary: str, path: str, data: bytes) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        temporary.rename(path)
+        try:
+            left = memoryview(data)
+            while left:  # a full disk may take the beginning first, and refuse the rest
+                left = left[os.write(descriptor, left) :]
+        finally:
+            os.close(descriptor)
+        os.rename(temporary, path)  # noqa: PTH104 once for every blob of a large import
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        Path(temporary).unlink(missing_ok=True)
         raise
 
 

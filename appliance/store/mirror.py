@@ -173,6 +173,10 @@ class Mirror:
             first = full_tile_count(level, above)
             hashes = tree_size >> (8 * level)
             full, width = divmod(hashes, WIDTH)
+            # Tiles come left to right, so the last one tells of most gaps without counting:
+            # a large import asks after each batch.
+            if full > first and not self.has_tile(Tile(level, full - 1)):
+                return False
             row = self.store.row(
                 "SELECT count(*) AS n FROM tile WHERE log_id = ? AND level = ?"
                 " AND tile_index >= ? AND tile_index < ? AND width = 256",
