@@ -15,11 +15,20 @@ import click
 from appliance.value import frozen
 
 if TYPE_CHECKING:
+    from appliance.policy.budget import Moment
     from appliance.store.database import Store
 
 
 def _now() -> int:
     return int(time.time())
+
+
+def _uptime() -> tuple[str, int]:
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return "", 0
+    return boot, int(time.clock_gettime(time.CLOCK_BOOTTIME))
 
 
 @frozen
@@ -30,6 +39,7 @@ class App:
     now: Callable[[], int] = _now  # Unix seconds
     monotonic: Callable[[], float] = time.monotonic  # seconds, for deadlines
     sleep: Callable[[float], None] = time.sleep
+    uptime: Callable[[], tuple[str, int]] = _uptime  # which boot; seconds since it
     random_bytes: Callable[[int], bytes] = os.urandom
     lock_wait: float = 0.0  # seconds to wait for another writer
     allow_network_fs: bool = False
@@ -57,6 +67,25 @@ class App:
                 yield store
             finally:
                 store.close()
+
+    @contextlib.contextmanager
+    def queueing(self) -> Iterator[Store]:
+        """Open the store for single transactions on the queue's tables, without the lock.
+
+        SQLite keeps them apart from every other writer's. So a build can queue something
+        while a sync runs or a log is served from the same home.
+        """
+        store = self._open_for_writing()
+        try:
+            yield store
+        finally:
+            store.close()
+
+    def moment(self) -> Moment:
+        """Return what the machine's clocks say, for the budget."""
+        from appliance.policy.budget import Moment
+
+        return Moment(self.now(), *self.uptime())
 
     def _open_for_writing(self) -> Store:
         from appliance.errors import StoreError

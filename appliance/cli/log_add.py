@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from appliance.rekor.request import HashedRekordRequest
 
 FILE = click.Path(path_type=Path, dir_okay=False)
-MAX_SMALL_FILE_BYTES = 1024 * 1024  # keys, certificates, signatures
-READ_BYTES = 1024 * 1024
 
 
 @click.command("add")
@@ -101,6 +99,7 @@ def _request(
     key: Path | None,
     certificate: Path | None,
 ) -> HashedRekordRequest:
+    from appliance.cli.signed_inputs import read_digest, read_signature, read_verifier
     from appliance.errors import MalformedError
     from appliance.rekor.request import (
         MAX_REQUEST_BYTES,
@@ -117,11 +116,13 @@ def _request(
             checked = parse_request(read_foreign(request, MAX_REQUEST_BYTES))
             verify_request(checked)
     elif artifact and signature and bool(key) != bool(certificate) and request is None:
-        der = _certificate_der(certificate) if certificate else _key_der(key)
-        digest = _digest(artifact, der, is_certificate=certificate is not None)
-        raw = _signature(signature)
+        verifier = read_verifier(key, certificate)
+        digest = read_digest(artifact, verifier).value
+        raw = read_signature(signature)
         with naming(f"{signature} over {artifact} by {certificate or key}"):
-            checked = build_request(digest, raw, der, is_certificate=certificate is not None)
+            checked = build_request(
+                digest, raw, verifier.der, is_certificate=verifier.is_certificate
+            )
     else:
         raise click.UsageError(
             "give REQUEST, or --artifact, --signature and one of --key and --certificate"
@@ -145,58 +146,3 @@ def _require_place(file: Path) -> None:
             reason="file",
             next_step="nothing was logged; name another place",
         )
-
-
-def _key_der(path: Path | None) -> bytes:
-    from appliance.store.files import read_foreign
-    from appliance.tlog.note_keys import load_public_key_file
-
-    path = path or Path()
-    with naming(path):
-        return load_public_key_file(read_foreign(path, MAX_SMALL_FILE_BYTES))
-
-
-def _certificate_der(path: Path) -> bytes:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
-
-    from appliance.errors import MalformedError
-    from appliance.store.files import read_foreign
-
-    data = read_foreign(path, MAX_SMALL_FILE_BYTES)
-    if not data.lstrip().startswith(b"-----BEGIN"):
-        return data
-    try:
-        return x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER)
-    except ValueError as error:
-        raise MalformedError(f"{path}: not a PEM certificate") from error
-
-
-def _signature(path: Path) -> bytes:
-    """Read a signature as cosign writes it, one line of base64, or as openssl does, raw."""
-    from appliance.errors import MalformedError
-    from appliance.store.files import read_foreign
-    from appliance.tlog.strict_base64 import decode_base64
-
-    raw = read_foreign(path, MAX_SMALL_FILE_BYTES)
-    try:
-        return decode_base64(raw.decode("ascii").strip(), "signature")
-    except (MalformedError, UnicodeDecodeError):
-        return raw
-
-
-def _digest(path: Path, der: bytes, *, is_certificate: bool) -> bytes:
-    """Hash an artifact with the algorithm its signer's key goes with."""
-    import hashlib
-
-    from appliance.rekor.request import load_material_key
-    from appliance.rekor.signing_algorithms import natural_algorithm
-    from appliance.rekor.verifier_material import VerifierMaterial
-    from appliance.store.files import open_foreign
-
-    key = load_material_key(VerifierMaterial(der, is_certificate))
-    state = hashlib.new(natural_algorithm(key).digest)
-    with open_foreign(path) as file:
-        while data := file.read(READ_BYTES):
-            state.update(data)
-    return state.digest()

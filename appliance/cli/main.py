@@ -34,6 +34,8 @@ _ALIASES: Final = {
     "keys": "key",
     "status": "sync-status",
     "alert": "alerts",
+    "tenants": "tenant",
+    "budgets": "budget",
 }
 
 
@@ -238,6 +240,9 @@ COMMANDS.update(
         "journal": "journal:journal",
         "quarantine": "quarantine:quarantine",
         "failover": "quarantine:failover",
+        "queue": "queue:queue",
+        "budget": "budget:budget",
+        "tenant": "tenant:tenant",
         "log": "log:log",
         "key": "key:key",
         "metrics": "metrics:metrics",

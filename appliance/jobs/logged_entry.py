@@ -6,20 +6,16 @@ Sigstore bundle that clients verify offline.
 
 from __future__ import annotations
 
-import json
-from base64 import b64encode
 from collections.abc import Sequence
-from hashlib import sha256
-from typing import Any, Final
+from typing import Final
 
 from appliance.jobs.prove import prove_inclusion
+from appliance.rekor.entry import Digest
 from appliance.rekor.request import HashedRekordRequest
-from appliance.rekor.signing_algorithms import BY_KEY_DETAILS, PROTOBUF_NAMES
-from appliance.rekor.transparency_log_entry import (
-    InclusionProof,
-    TransparencyLogEntry,
-    format_log_entry,
-)
+from appliance.rekor.signing_algorithms import BY_KEY_DETAILS
+from appliance.rekor.transparency_log_entry import InclusionProof, TransparencyLogEntry
+from appliance.sigstore.bundle_making import finish_bundle, unfinished_bundle
+from appliance.sigstore.sigstore_bundle import MessageSignature
 from appliance.store.mirror import Mirror
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from appliance.tlog.entries import parse_entry_bundle
@@ -28,7 +24,6 @@ from appliance.tlog.tile import WIDTH, EntryBundle
 
 KIND: Final = "hashedrekord"
 VERSION: Final = "0.0.2"
-_BUNDLE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 
 
 def logged_entry(
@@ -61,23 +56,6 @@ def sigstore_bundle(entry: TransparencyLogEntry, request: HashedRekordRequest) -
 
     It holds no timestamp; a certificate's short life must be proven by one (RFC 3161).
     """
-    verifier = request.verifier
-    material: dict[str, Any] = {"tlogEntries": [format_log_entry(entry)]}
-    if verifier.is_certificate:
-        material["certificate"] = {"rawBytes": _base64(verifier.der)}
-    else:
-        material["publicKey"] = {"hint": _base64(sha256(verifier.der).digest())}
-    digest = {
-        "algorithm": PROTOBUF_NAMES[BY_KEY_DETAILS[verifier.key_details].digest],
-        "digest": _base64(request.digest),
-    }
-    bundle = {
-        "mediaType": _BUNDLE_TYPE,
-        "verificationMaterial": material,
-        "messageSignature": {"messageDigest": digest, "signature": _base64(request.signature)},
-    }
-    return json.dumps(bundle, separators=(",", ":")).encode("ascii")
-
-
-def _base64(raw: bytes) -> str:
-    return b64encode(raw).decode("ascii")
+    algorithm = BY_KEY_DETAILS[request.verifier.key_details].digest
+    content = MessageSignature(request.signature, Digest(algorithm, request.digest))
+    return finish_bundle(unfinished_bundle(content, request.verifier), entry)

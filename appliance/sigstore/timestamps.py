@@ -48,13 +48,7 @@ def verify_stamp(raw: bytes, signature: bytes, authorities: Sequence[Authority])
     stamp-of-something-else, unknown-timestamp-authority, timestamp-authority-window or
     bad-stamp.
     """
-    response = _decode(raw)
-    if response.status != _GRANTED:
-        raise SignatureError(
-            f"timestamp: status {response.status}, expected {_GRANTED} (granted)",
-            reason="stamp-not-granted",
-        )
-    _check_imprint(response, signature)
+    response = _open_stamp(raw, signature)
     time = response.tst_info.gen_time
     known = [one for one in authorities if _is_signer(response, one)]
     if not known:
@@ -73,6 +67,26 @@ def verify_stamp(raw: bytes, signature: bytes, authorities: Sequence[Authority])
     if "" not in failures:
         raise SignatureError(f"timestamp: {'; '.join(failures)}", reason="bad-stamp")
     return VerifiedStamp(time, covering[failures.index("")])
+
+
+def check_stamp(raw: bytes, signature: bytes) -> datetime:
+    """Check that a stamp is one over these bytes, by whomever; return the time it says.
+
+    Raises MalformedError (bad-stamp-form), or SignatureError with reason stamp-not-granted
+    or stamp-of-something-else.
+    """
+    return _open_stamp(raw, signature).tst_info.gen_time
+
+
+def _open_stamp(raw: bytes, signature: bytes) -> TimeStampResponse:
+    response = _decode(raw)
+    if response.status != _GRANTED:
+        raise SignatureError(
+            f"timestamp: status {response.status}, expected {_GRANTED} (granted)",
+            reason="stamp-not-granted",
+        )
+    _check_imprint(response, signature)
+    return response
 
 
 def _decode(raw: bytes) -> TimeStampResponse:

@@ -30,6 +30,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "010_divergence",
     "012_journal_head",
     "013_custody",
+    "011_queue",
 )
 
 

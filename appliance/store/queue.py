@@ -1,0 +1,195 @@
+"""The submission queue: what is to be logged, and what became of it (SPEC.md section 11).
+
+    queued ─> sending ─> logged | postponed | refused | cancelled | exported ─> proven-inside
+
+The exact bytes of a request are stored before anybody sends them, and never change. An
+item leaves a final state only by an operator's word (retry, of what was refused or
+cancelled). Each change names the states it may start from, in its own statement.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Final
+
+from appliance.errors import IncompleteError, RefusedError
+from appliance.store.database import Store
+from appliance.value import frozen
+
+QUEUED: Final = "queued"
+SENDING: Final = "sending"
+POSTPONED: Final = "postponed"
+EXPORTED: Final = "exported"
+LOGGED: Final = "logged"
+REFUSED: Final = "refused"
+CANCELLED: Final = "cancelled"
+PROVEN_INSIDE: Final = "proven-inside"
+
+WAITING: Final = (QUEUED, POSTPONED)  # to be sent
+HELD: Final = (QUEUED, SENDING, POSTPONED)  # what fills the queue
+FINAL: Final = (LOGGED, REFUSED, CANCELLED, PROVEN_INSIDE)
+STATES: Final = (QUEUED, SENDING, POSTPONED, EXPORTED, *FINAL)
+MIN_ID_DIGITS: Final = 6
+
+
+@frozen
+class NewItem:
+    """What is put into the queue; everything in it is verified."""
+
+    tenant: str
+    tier: str  # graph or edge
+    edge_trigger: str | None  # cvss, policy-gate or escalation; None for graph
+    priority: int  # higher first
+    kind: str  # of the request: hashedrekord or dsse
+    api_version: int  # of the Rekor it is made for
+    request: bytes  # byte for byte what is posted
+    unfinished: bytes | None = None  # Sigstore bundle that lacks the log entry
+    stamp: bytes | None = None  # RFC 3161 response
+    site: str | None = None  # it came from there
+    site_id: str | None = None  # its id there
+
+    @property
+    def id(self) -> str:
+        """What makes adding the same thing twice the same thing."""
+        return item_id(self.tenant, self.request)
+
+
+@frozen
+class QueueItem:
+    """One item of the queue, as it is stored."""
+
+    number: int  # order of arrival
+    id: str  # 64 hex digits
+    what: NewItem
+    state: str
+    created_at: int  # Unix seconds
+    changed_at: int
+    next_at: int  # not sent before
+    attempts: int
+    reason: str  # why it is not logged, one word; empty: nothing went wrong
+    message: str
+
+
+def item_id(tenant: str, request: bytes) -> str:
+    """Return the id of a request of a tenant, 64 hex digits."""
+    return sha256(tenant.encode() + b"\n" + request).hexdigest()
+
+
+def insert_item(store: Store, new: NewItem, now: int) -> QueueItem:
+    """Put an item at the queue's end. Call it inside store.atomic()."""
+    store.execute(
+        "INSERT INTO queue_item (id, tenant, tier, edge_trigger, priority, kind, api_version,"
+        " request, unfinished, stamp, site, site_id, state, created_at, changed_at, next_at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?)",
+        [
+            *(new.id, new.tenant, new.tier, new.edge_trigger, new.priority, new.kind),
+            *(new.api_version, new.request, new.unfinished, new.stamp, new.site, new.site_id),
+            *(now, now, now),
+        ],
+    )
+    return require_item(store, new.id)
+
+
+def find_item(store: Store, id_: str) -> QueueItem | None:
+    """Return the item with this whole id, if there is one."""
+    row = store.row("SELECT * FROM queue_item WHERE id = ?", [id_])
+    return None if row is None else _item(row)
+
+
+def require_item(store: Store, text: str) -> QueueItem:
+    """Return the item whose id begins with `text`.
+
+    Raises IncompleteError if there is none or more than one, or `text` is too short.
+    """
+    rows = store.rows(
+        "SELECT * FROM queue_item WHERE substr(id, 1, ?) = ? LIMIT 2", [len(text), text]
+    )
+    if len(rows) == 1 and len(text) >= MIN_ID_DIGITS:
+        return _item(rows[0])
+    raise IncompleteError(
+        f"no item {text[:80]!r} in the queue"
+        if not rows
+        else f"item {text!r}: give at least {MIN_ID_DIGITS} digits, and as many as make it one",
+        reason="unknown-item" if not rows else "ambiguous-item",
+        next_step="see 'attestor queue list --all'",
+    )
+
+
+def list_items(
+    store: Store, states: Sequence[str], *, tenant: str | None = None, limit: int = -1
+) -> list[QueueItem]:
+    """List items in any of these states, in the order of arrival."""
+    marks = ", ".join("?" for _ in states)
+    rows = store.rows(
+        f"SELECT * FROM queue_item WHERE state IN ({marks})"  # noqa: S608 marks
+        " AND (? IS NULL OR tenant = ?) ORDER BY number LIMIT ?",
+        [*states, tenant, tenant, limit],
+    )
+    return [_item(row) for row in rows]
+
+
+def count_states(store: Store) -> dict[tuple[str, str], int]:
+    """Count the items by state and tier."""
+    rows = store.rows("SELECT state, tier, count(*) AS n FROM queue_item GROUP BY state, tier")
+    return {(row["state"], row["tier"]): row["n"] for row in rows}
+
+
+def held_count(store: Store) -> int:
+    """Count what fills the queue."""
+    row = store.row(
+        "SELECT count(*) AS n FROM queue_item WHERE state IN ('queued', 'sending', 'postponed')"
+    )
+    return 0 if row is None else int(row["n"])
+
+
+def waiting_count(store: Store, tenant: str, tier: str) -> int:
+    """Count what a tenant has still to be sent of one tier."""
+    row = store.row(
+        "SELECT count(*) AS n FROM queue_item WHERE state IN ('queued', 'sending', 'postponed')"
+        " AND tenant = ? AND tier = ?",
+        [tenant, tier],
+    )
+    return 0 if row is None else int(row["n"])
+
+
+def ahead_count(store: Store, item: QueueItem) -> int:
+    """Count the items that its tenant will have sent before this one."""
+    row = store.row(
+        "SELECT count(*) AS n FROM queue_item WHERE state IN ('queued', 'sending', 'postponed')"
+        " AND tenant = ? AND tier = ? AND (priority > ? OR (priority = ? AND number < ?))",
+        [item.what.tenant, item.what.tier, item.what.priority, item.what.priority, item.number],
+    )
+    return 0 if row is None else int(row["n"])
+
+
+def move_item(
+    store: Store, item: QueueItem, state: str, *, allowed: Sequence[str], now: int
+) -> None:
+    """Change an item's state; raises RefusedError unless it is in one of `allowed`."""
+    marks = ", ".join("?" for _ in allowed)
+    moved = store.execute(
+        "UPDATE queue_item SET state = ?, changed_at = ?, next_at = ?"  # noqa: S608 marks
+        f" WHERE number = ? AND state IN ({marks})",
+        [state, now, now, item.number, *allowed],
+    )
+    if moved.rowcount == 0:
+        present = require_item(store, item.id).state
+        raise RefusedError(
+            f"item {item.id[:12]} is {present}, expected {' or '.join(allowed)}",
+            reason="wrong-state",
+            next_step=f"see 'attestor queue show {item.id[:12]}'",
+        )
+
+
+def _item(row: sqlite3.Row) -> QueueItem:
+    what = NewItem(
+        *(row["tenant"], row["tier"], row["edge_trigger"], row["priority"], row["kind"]),
+        *(row["api_version"], row["request"], row["unfinished"], row["stamp"]),
+        *(row["site"], row["site_id"]),
+    )
+    return QueueItem(
+        *(row["number"], row["id"], what, row["state"], row["created_at"], row["changed_at"]),
+        *(row["next_at"], row["attempts"], row["reason"], row["message"]),
+    )

@@ -1,0 +1,92 @@
+"""Who may put something into the queue."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from appliance.errors import ConfigError, RefusedError
+from appliance.store.database import Store
+from appliance.value import frozen
+
+SYSTEM: Final = "system"  # who speaks if nobody is named
+SITE_PREFIX: Final = "site:"  # what came from a site in a transfer bundle is that site's
+NAME_PATTERN: Final = "[a-z0-9][a-z0-9._:-]{0,99}"
+
+
+@frozen
+class Tenant:
+    """One of those who share the log's budget."""
+
+    name: str
+    created_at: int  # Unix seconds
+    enabled: bool
+    waiting: int  # items that are not in a final state
+
+
+def all_tenants(store: Store) -> tuple[Tenant, ...]:
+    """List every tenant, by name."""
+    rows = store.rows(
+        "SELECT name, created_at, enabled, (SELECT count(*) FROM queue_item WHERE tenant = name"
+        " AND state IN ('queued', 'sending', 'postponed', 'exported')) AS waiting"
+        " FROM tenant ORDER BY name"
+    )
+    return tuple(
+        Tenant(row["name"], row["created_at"], bool(row["enabled"]), row["waiting"]) for row in rows
+    )
+
+
+def require_tenant(store: Store, name: str) -> None:
+    """Raise RefusedError, naming those there are, unless this tenant may add to the queue."""
+    row = store.row("SELECT enabled FROM tenant WHERE name = ?", [name])
+    if row is None:
+        known = ", ".join(one["name"] for one in store.rows("SELECT name FROM tenant"))
+        raise RefusedError(
+            f"no tenant {name!r} here (known: {known}); nothing was stored",
+            reason="unknown-tenant",
+            next_step=f"add it: attestor tenant add {name}",
+        )
+    if not row["enabled"]:
+        raise RefusedError(
+            f"tenant {name!r} is disabled; nothing was stored",
+            reason="tenant-disabled",
+            next_step=f"attestor tenant enable {name}",
+        )
+
+
+def put_tenant(store: Store, name: str, now: int) -> bool:
+    """Add a tenant; whether it is new. Call it inside store.atomic()."""
+    added = store.execute(
+        "INSERT INTO tenant (name, created_at) VALUES (?, ?) ON CONFLICT DO NOTHING", [name, now]
+    )
+    return added.rowcount > 0
+
+
+def set_tenant_enabled(store: Store, name: str, *, enabled: bool) -> None:
+    """Take new items of a tenant, or no longer; raises ConfigError if there is none."""
+    changed = store.execute("UPDATE tenant SET enabled = ? WHERE name = ?", [enabled, name])
+    if changed.rowcount == 0:
+        raise _unknown(name)
+
+
+def remove_tenant(store: Store, name: str) -> None:
+    """Forget a tenant that never queued anything.
+
+    Raises ConfigError if there is none, RefusedError if it has items: their history names it.
+    """
+    if store.row("SELECT 1 FROM tenant WHERE name = ?", [name]) is None:
+        raise _unknown(name)
+    if name == SYSTEM or store.row("SELECT 1 FROM queue_item WHERE tenant = ?", [name]):
+        raise RefusedError(
+            f"tenant {name!r} has items in the queue or its history, which are never forgotten"
+            if name != SYSTEM
+            else f"tenant {name!r} is the appliance itself",
+            reason="tenant-in-use",
+            next_step=f"attestor tenant disable {name}",
+        )
+    store.execute("DELETE FROM tenant WHERE name = ?", [name])
+
+
+def _unknown(name: str) -> ConfigError:
+    return ConfigError(
+        f"no tenant {name!r}", reason="unknown-tenant", next_step="see 'attestor tenant list'"
+    )

@@ -1,0 +1,1 @@
+"""The submission queue, its budgets and what it sends."""
