@@ -54,9 +54,21 @@ def budget_show(app: App, tenant: str | None) -> Result:
 
 
 @budget.command("check")
-@click.option("--tenant", metavar="NAME", default="system", show_default=True)
-@click.option("--count", type=click.IntRange(1, 100_000), default=1, show_default=True)
-@click.option("--tier", type=click.Choice(["graph", "edge"]), default="graph", show_default=True)
+@click.option("--tenant", metavar="NAME", default="system", show_default=True, help="Whose.")
+@click.option(
+    "--count",
+    type=click.IntRange(1, 100_000),
+    default=1,
+    show_default=True,
+    help="How many submissions.",
+)
+@click.option(
+    "--tier",
+    type=click.Choice(["graph", "edge"]),
+    default="graph",
+    show_default=True,
+    help="Which budget they count in.",
+)
 @common_options
 @pass_app
 def budget_check(app: App, tenant: str, count: int, tier: str) -> Result:

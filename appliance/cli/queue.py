@@ -37,7 +37,7 @@ queue.add_command(queue_add)
 @click.option("--tenant", metavar="NAME", help="Only this tenant's.")
 @click.option("--state", "states", metavar="STATE", multiple=True, help="Only these; repeatable.")
 @click.option("--all", "everything", is_flag=True, help="Also what is done.")
-@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True)
+@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="At most.")
 @common_options
 @pass_app
 def queue_list(
