@@ -1,4 +1,4 @@
-"""export and inspect: transfer bundles for the far side of the gap."""
+"""export: transfer bundles for the far side of the gap."""
 
 from __future__ import annotations
 
@@ -8,25 +8,30 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from appliance.cli.app import App, pass_app
-from appliance.cli.output import Result, common_options, naming, utc
+from appliance.cli.inspect import manifest_data, part_line
+from appliance.cli.output import Result, common_options
 
 if TYPE_CHECKING:
+    from appliance.jobs.export import ExportedFile
     from appliance.store.database import Store
     from appliance.store.logs import Log
-    from bundles.manifest import LogPart, Manifest
 
-FILE = click.Path(path_type=Path, dir_okay=False)
+PLACE = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option("--output", type=FILE, required=True, help="Where to write; .tar, .tar.gz, .tar.zst.")
+@click.option(
+    "--output", type=PLACE, required=True, help="A .tar, .tar.gz or .tar.zst file, or a directory."
+)
 @click.option("--backend", "backends", metavar="ID", multiple=True, help="Its log; repeatable.")
+@click.option("--origin", "origins", metavar="ORIGIN", multiple=True, help="A log; repeatable.")
 @click.option("--all", "everything", is_flag=True, help="Every log this home holds.  [default]")
 @click.option("--full", is_flag=True, help="Complete, for a site that holds nothing.")
 @click.option("--since-size", type=click.IntRange(0), help="Continue from this tree size.")
 @click.option("--overlap", type=click.IntRange(1), help="Continue from the K-th last export.")
 @click.option("--include-tiles/--no-tiles", default=True, help="Hash tiles.  [default: include]")
 @click.option("--include-entries/--no-entries", default=False, help="Entry bundles as well.")
+@click.option("--volume-size", metavar="SIZE", help="Split into files of at most this: 3900M.")
 @click.option("--purpose", default="", help="A line about why, for the far side.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be written.")
 @click.option("--sign", "keys", metavar="KEY", multiple=True, help="Sign with this key as well.")
@@ -36,12 +41,14 @@ def export(
     app: App,
     output: Path,
     backends: tuple[str, ...],
+    origins: tuple[str, ...],
     everything: bool,
     full: bool,
     since_size: int | None,
     overlap: int | None,
     include_tiles: bool,
     include_entries: bool,
+    volume_size: str | None,
     purpose: str,
     dry_run: bool,
     keys: tuple[str, ...],
@@ -50,12 +57,14 @@ def export(
 
     Without --full, --since-size or --overlap it continues from a few exports ago
     (transfer.overlap), so that lost sticks cost nothing; the first one is complete. After a
-    run that was interrupted give the same command again.
+    run that was interrupted give the same command again. Volumes (--volume-size, else
+    transfer.volumeSize) can be imported in any order, and each by itself.
 
     \b
     Example:
         attestor export --output /media/stick/outside-1.tar
         attestor export --since-size 81234 --include-entries --output delta.tar.zst
+        attestor export --volume-size 3900M --output /media/stick
     """
     from appliance.cli.settings import read_settings_of
     from appliance.jobs.export import Selection
@@ -67,17 +76,25 @@ def export(
 
     if sum((full, since_size is not None, overlap is not None)) > 1:
         raise click.UsageError("--full, --since-size and --overlap exclude each other")
-    if everything and backends:
-        raise click.UsageError("--all and --backend exclude each other")
+    if everything and (backends or origins):
+        raise click.UsageError("--all, and --backend or --origin, exclude each other")
     with app.writing() as store:
         site = require_site_name(store)
         signers = [load_signing_key(app.home, name) for name in dict.fromkeys((site, *keys))]
         if not full and since_size is None and overlap is None:
             overlap = read_settings_of(store).overlap
-        selection = Selection(since_size, overlap, include_tiles, include_entries, purpose, dry_run)
+        selection = Selection(
+            since_size,
+            overlap,
+            include_tiles,
+            include_entries,
+            purpose,
+            dry_run,
+            volume_bytes=_volume_bytes(volume_size, store),
+        )
         report = run_export(
             store,
-            _logs(store, backends),
+            _logs(store, backends, origins),
             selection,
             output,
             lambda text: sign_note(text, signers),
@@ -86,80 +103,63 @@ def export(
         warnings = tuple(
             f"{log.origin} contradicted itself (alert {held.alert_number}): this carries only what"
             f" was accepted before; beyond {held.last_common_size:,} entries it is in doubt"
-            for log in _logs(store, backends)
+            for log in _logs(store, backends, origins)
             if (held := quarantine_of(store, log))
         )
-    if dry_run:
-        planned = report.manifest.totals
-        head = f"would write {planned.files:,} files, {planned.n_bytes:,} bytes, to {output}"
-        lines = [head, *map(_part_line, report.manifest.logs)]
-        planned_data = {"dryRun": True, **_manifest_data(report.manifest)}
-        return Result(planned_data, "\n".join(lines), warnings)
+    files = [_file_data(one) for one in report.volumes]
+    first = files[0] if len(files) == 1 else {}
     data = {
-        "path": str(report.path),
-        "bundleId": report.bundle_id,
-        "sha256": report.sha256,
-        "bytes": report.n_bytes,
+        "dryRun": dry_run,
         "already": report.already,
         "signers": [signer.name for signer in signers],
-        **_manifest_data(report.manifest),
+        "volumes": files,
+        **first,
+        **manifest_data(report.manifest),
     }
-    done = "The same is there already:" if report.already else "Wrote"
-    lines = [
-        f"{done} {report.path} ({report.n_bytes:,} bytes)",
-        f"  bundle {report.bundle_id}",
-        f"  sha256 {report.sha256}",
-        f"  signed {', '.join(signer.name for signer in signers)}",
-        *map(_part_line, report.manifest.logs),
-    ]
-    return Result(data, "\n".join(lines), warnings)
+    lines = [line for one in report.volumes for line in _file_lines(one, dry_run)]
+    return Result(data, "\n".join(lines), (*report.warnings, *warnings))
 
 
-@click.command()
-@click.argument("file", type=FILE)
-@common_options
-def inspect(file: Path) -> Result:
-    """Say what FILE claims to be. Needs no key and verifies nothing.
-
-    \b
-    Example:
-        attestor inspect /media/stick/outside-1.tar
-    """
-    from appliance.store.files import open_foreign
-    from appliance.tlog.note import parse_note
-    from bundles.reader import peek
-
-    with naming(file), open_foreign(file) as medium:
-        claims = peek(medium)
-    signers = [one.name for one in parse_note(claims.note).signatures]
-    manifest = claims.manifest
-    data = {
-        "verified": False,
-        "bundleId": claims.header.bundle_id,
-        "claimedSigners": signers,
-        **_manifest_data(manifest),
+def _file_data(one: ExportedFile) -> dict[str, Any]:
+    return {
+        "path": str(one.path),
+        "bundleId": one.bundle_id,
+        "sha256": one.sha256,
+        "bytes": one.n_bytes,
+        "volume": [one.manifest.volume.number, one.manifest.volume.of],
     }
-    lines = [
-        f"{file}: a transfer bundle, NOT VERIFIED",
-        f"  bundle  {claims.header.bundle_id}",
-        f"  from    {manifest.site}, written {utc(manifest.created_at)} "
-        f"by {manifest.created_by.tool} {manifest.created_by.version}",
-        f"  signed  {', '.join(signers)} (says the file)",
-        f"  files   {manifest.totals.files:,} ({manifest.totals.n_bytes:,} bytes)",
-        *map(_part_line, manifest.logs),
+
+
+def _file_lines(one: ExportedFile, dry_run: bool) -> list[str]:
+    parts = map(part_line, one.manifest.logs)
+    if dry_run:
+        totals = one.manifest.totals
+        size = f"{totals.files:,} files, {totals.n_bytes:,} bytes"
+        return [f"would write {size}, to {one.path}", *parts]
+    done = "The same is there already:" if one.already else "Wrote"
+    return [
+        f"{done} {one.path} ({one.n_bytes:,} bytes)",
+        f"  bundle {one.bundle_id}",
+        f"  sha256 {one.sha256}",
+        *parts,
     ]
-    if manifest.purpose:
-        lines.insert(2, f"  purpose {manifest.purpose}")
-    return Result(data, "\n".join(lines))
 
 
-def _logs(store: Store, backends: tuple[str, ...]) -> list[Log]:
+def _volume_bytes(text: str | None, store: Store) -> int | None:
+    from appliance.cli.settings import read_settings_of
+    from appliance.config.sizes import parse_size
+
+    return read_settings_of(store).volume_bytes if text is None else parse_size(text)
+
+
+def _logs(store: Store, backends: tuple[str, ...], origins: tuple[str, ...]) -> list[Log]:
     from appliance.errors import IncompleteError
-    from appliance.store.logs import all_logs, require_backend
+    from appliance.store.logs import all_logs, require_backend, require_log
     from appliance.store.mirror import Mirror
 
-    if backends:
+    if backends or origins:
         logs = [require_backend(store, name).log for name in backends]
+        logs += [require_log(store, origin) for origin in origins]
         return list({log.id: log for log in logs}.values())
     held = [log for log in all_logs(store) if Mirror(store, log).history.accepted()]
     if not held:
@@ -169,29 +169,3 @@ def _logs(store: Store, backends: tuple[str, ...]) -> list[Log]:
             next_step="run 'attestor sync' first",
         )
     return held
-
-
-def _manifest_data(manifest: Manifest) -> dict[str, Any]:
-    return {
-        "site": manifest.site,
-        "createdAt": utc(manifest.created_at),
-        "purpose": manifest.purpose,
-        "files": manifest.totals.files,
-        "logs": [
-            {
-                "origin": part.origin,
-                "baseSize": part.base.tree_size if part.base else None,
-                "headSize": part.head.tree_size,
-                "headRootHash": part.head.root_hash.hex(),
-                "tiles": part.tiles.count,
-                "entries": [part.entries.start, part.entries.stop] if part.entries else None,
-            }
-            for part in manifest.logs
-        ],
-    }
-
-
-def _part_line(part: LogPart) -> str:
-    base = f"from {part.base.tree_size:,} " if part.base else ""
-    entries = f", entries {part.entries.start:,}..{part.entries.stop:,}" if part.entries else ""
-    return f"  {part.origin}: {base}to {part.head.tree_size:,}, {part.tiles.count:,} tiles{entries}"

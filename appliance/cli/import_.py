@@ -114,6 +114,8 @@ def _import_data(file: Path, report: IngestReport) -> dict[str, Any]:
         "already": report.already,
         "total": report.total,
         "skipped": list(report.skipped),
+        "volume": [report.manifest.volume.number, report.manifest.volume.of],
+        "volumesToCome": list(report.to_come),
         "logs": [
             {
                 "origin": log.origin,
@@ -123,6 +125,7 @@ def _import_data(file: Path, report: IngestReport) -> dict[str, Any]:
                 "relation": log.report.relation.value if log.report else None,
                 "need": log.need,
                 "healed": log.healed,
+                "fill": log.fill,
                 "change": bool(log.report and (log.need or log.old_size != log.report.mirror_size)),
             }
             for log in report.logs
@@ -131,13 +134,17 @@ def _import_data(file: Path, report: IngestReport) -> dict[str, Any]:
 
 
 def _coverage_warnings(file: Path, report: IngestReport) -> list[str]:
-    """Name the gap, and the command that fills it, where tiles between sizes are missing."""
-    found = []
-    for log in report.logs:
-        if log.report and log.report.mirror_size != log.report.accepted_size:
-            since = f"--since-size {log.report.mirror_size}" if log.report.mirror_size else "--full"
-            found.append(
-                f"{file.name}: {log.origin} is proven up to {log.report.accepted_size:,} but not"
-                f" every tile is here; the far side fills the gap with: attestor export {since}"
-            )
-    return found
+    """Name what is still to come, or the gap and the command that fills it."""
+    if report.to_come:
+        volume = report.manifest.volume
+        missing = ", ".join(map(str, report.to_come))
+        return [
+            f"{file.name} is volume {volume.number} of {volume.of}; still to come: {missing}."
+            " If one is lost, export again"
+        ]
+    return [
+        f"{file.name}: {log.origin} is proven up to {log.report.accepted_size:,} but not every"
+        f" tile is here; the far side fills the gap with: {log.fill}"
+        for log in report.logs
+        if log.report and log.fill
+    ]

@@ -229,7 +229,7 @@ COMMANDS.update(
         "tiles": "tiles:tiles",
         "checkpoint": "checkpoint:checkpoint",
         "export": "export:export",
-        "inspect": "export:inspect",
+        "inspect": "inspect:inspect",
         "import": "import_:import_",
         "exporters": "exporters:exporters",
         "drill": "drill:drill",

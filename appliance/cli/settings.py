@@ -24,6 +24,7 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "http.maxRequestsPerSecond": None,
     "http.contact": None,
     "http.proxy": None,
+    "transfer.volumeSize": None,
     "transfer.overlap": 3,
     "transfer.threshold": 1,
     "verify.requireMirror": False,
@@ -63,6 +64,12 @@ class Settings:
     def max_tiles_per_sync(self) -> int:
         """New tiles of one log in one run."""
         return int(self._value("rekorSync.maxTilesPerSync"))
+
+    @property
+    def volume_bytes(self) -> int | None:
+        """Of a file of an export, at most; None: as large as it gets."""
+        n_bytes: int | None = self._value("transfer.volumeSize")
+        return n_bytes
 
     @property
     def overlap(self) -> int:

@@ -31,10 +31,10 @@ from appliance.tlog.merkle import Hash, TreeHead
 from appliance.tlog.proof import verify_consistency
 from appliance.tlog.quorum import verify_quorum
 from appliance.tlog.shared_leaves import shared_leaves
-from appliance.tlog.tile import Tile
+from appliance.tlog.tile import EntryBundle, Tile
 from appliance.tlog.tile_tree import TileTree
 from appliance.tlog.tlog_policy import parse_tlog_policy
-from appliance.value import frozen
+from appliance.value import frozen, replaced
 
 
 @frozen
@@ -87,9 +87,13 @@ def absorb(
         with contextlib.suppress(ApplianceError):  # what is missing comes with the next run
             fill(mirror, offer.tree, source, wanted, progress)
         raise broken_word
-    # What is behind us has nothing that we should take from it.
-    is_behind = offer.relation is Relation.BEHIND
-    filled = Filled() if is_behind else fill(mirror, offer.tree, source, wanted, progress)
+    if offer.relation is not Relation.BEHIND:
+        filled = fill(mirror, offer.tree, source, wanted, progress)
+    elif wanted.from_older and offer.accepted is not None:
+        tree = TileTree(offer.accepted.head)
+        filled = fill(mirror, tree, source, _below(mirror, tree, wanted), progress)
+    else:
+        filled = Filled()
     if offer.damage is not None:
         raise offer.damage
     return _report(mirror, offer, stored + filled.tiles, filled.entry_bundles, filled.complete)
@@ -105,6 +109,17 @@ def preview(mirror: Mirror, source: LogSource, arrival: Arrival) -> AbsorbReport
     if offer.relation is not Relation.BEHIND:
         missing = sum(1 for _ in mirror.missing_tiles(offer.candidate.head.tree_size))
     return _report(mirror, offer, missing, 0, missing == 0)
+
+
+def _below(mirror: Mirror, tree: TileTree, wanted: Wanted) -> Wanted:
+    """Want of an older head only what can be authenticated under ours: full tiles, mostly."""
+
+    def has(item: Tile | EntryBundle) -> bool:
+        tile = item.tile if isinstance(item, EntryBundle) else item
+        *above, _ = tree.parents(tile)
+        return wanted.has(item) and all(mirror.has_tile(one) or wanted.has(one) for one in above)
+
+    return replaced(wanted, has=has)
 
 
 @frozen

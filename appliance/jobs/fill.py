@@ -6,7 +6,7 @@ tile. A run that dies loses at most one batch; the next finds the rest missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -31,6 +31,7 @@ class Wanted:
     limit: int | None = None  # at most so many tiles and entry bundles; None: all of them
     # A source that holds only a part says which; what it lacks is left for another.
     has: Callable[[Tile | EntryBundle], bool] = lambda _: True
+    from_older: bool = False  # a source behind us may fill what we lack; else it is left alone
 
 
 T = TypeVar("T")
@@ -68,7 +69,7 @@ def fill(
             progress(len(batch))
     if wanted.entries:
         offered = filter(wanted.has, mirror.missing_entry_bundles(size))
-        covered = _with_tiles_here(mirror, offered, size)
+        covered = (bundle for bundle in offered if mirror.has_tile(bundle.tile))
         for bundle_batch in _batches(covered, left):
             brought = dict(source.entry_bundles(bundle_batch))
             for bundle, data in brought.items():
@@ -128,19 +129,6 @@ def check_entries(mirror: Mirror, tree: TileTree, bundle: EntryBundle, data: byt
             f"{bundle.path}: its entries do not have the leaf hashes of {bundle.tile.path}",
             reason="entry-bundle",
         )
-
-
-def _with_tiles_here(
-    mirror: Mirror, bundles: Iterable[EntryBundle], tree_size: int
-) -> Iterator[EntryBundle]:
-    """Yield entry bundles up to the first whose tile is not here yet to check it against."""
-    first_missing = next(
-        (tile.index for tile in mirror.missing_tiles(tree_size) if tile.level == 0), None
-    )
-    for bundle in bundles:
-        if first_missing is not None and bundle.index >= first_missing:
-            return
-        yield bundle
 
 
 def _batches(items: Iterator[T], limit: int | None) -> Iterator[list[T]]:

@@ -21,9 +21,10 @@ from appliance.errors import (
 from appliance.jobs.absorb import AbsorbReport, absorb
 from appliance.jobs.fill import Progress, Wanted
 from appliance.jobs.follow_up import follow_up
+from appliance.jobs.gaps import fill_command
 from appliance.jobs.heal import heal
 from appliance.jobs.judge import reporting_damage
-from appliance.jobs.transfer_source import TransferSource
+from appliance.jobs.transfer_source import NOT_IN_BUNDLE, TransferSource
 from appliance.store.checkpoints import Arrival
 from appliance.store.database import Store
 from appliance.store.files import open_foreign, staging_file
@@ -33,6 +34,7 @@ from appliance.store.transfers import (
     Transfer,
     TransferredLog,
     exporter_keys,
+    imported_volumes,
     record_transfer,
     was_imported,
 )
@@ -53,6 +55,7 @@ class IngestedLog:
     report: AbsorbReport | None  # None: a dry run
     need: int  # tiles and entry bundles it has that we lacked
     healed: int = 0  # that we had, but damaged or gone
+    fill: str = ""  # the command that fills what is missing up to the accepted head; empty: nothing
 
 
 @frozen
@@ -68,6 +71,7 @@ class IngestReport:
     logs: tuple[IngestedLog, ...]
     skipped: tuple[str, ...]  # origins that this site has not configured
     errors: tuple[ApplianceError, ...] = ()  # of logs that contradict themselves or are refused
+    to_come: tuple[int, ...] = ()  # volumes of its set that were not imported yet
 
 
 @frozen
@@ -203,6 +207,8 @@ def _absorb_all(
                 staged.sha256,
                 rules.unsigned,
                 carried,
+                manifest.volume.set_name,
+                (manifest.volume.number, manifest.volume.of),
             ),
         )
     return IngestReport(
@@ -215,7 +221,13 @@ def _absorb_all(
         tuple(logs),
         tuple(skipped),
         tuple(errors),
+        () if rules.dry_run else _to_come(store, manifest),
     )
+
+
+def _to_come(store: Store, manifest: Manifest) -> tuple[int, ...]:
+    here = imported_volumes(store, manifest.volume.set_name)
+    return tuple(sorted(set(range(1, manifest.volume.of + 1)) - here))
 
 
 def _require_base(mirror: Mirror, part: LogPart) -> None:
@@ -224,12 +236,13 @@ def _require_base(mirror: Mirror, part: LogPart) -> None:
         return
     held = mirror.history.accepted()
     size = held.head.tree_size if held else 0
+    # An accepted head is enough: the rest is found missing, and named, afterwards.
     if size < part.base.tree_size:
-        since = f"--since-size {size}" if size else "--full"
+        command = fill_command(part.origin, covered_size(mirror), entries=bool(part.entries))
         raise IncompleteError(
             f"it continues {part.origin} from size {part.base.tree_size}, this site holds {size}",
             reason="missing-base",
-            next_step=f"on the other side run: attestor export {since} --output FILE",
+            next_step=f"on the other side run: {command}",
         )
 
 
@@ -242,8 +255,7 @@ def _absorb_one(
     now: int,
     progress: Progress,
 ) -> IngestedLog:
-    before = mirror.history.mirror_checkpoint()
-    old_size = before.head.tree_size if before else None
+    old_size = covered_size(mirror)
     need = sum(map(source.has, mirror.missing_tiles(part.head.tree_size)))
     need += sum(map(source.has, mirror.missing_entry_bundles(part.head.tree_size)))
     if rules.dry_run:
@@ -251,9 +263,14 @@ def _absorb_one(
     healed = heal(mirror, source, *source.offered())
     # If we die here, the mirror is what it was, with fewer holes in it.
     arrival = Arrival("import", source.description, now, manifest.data_age.newest_checkpoint)
-    report = absorb(
-        mirror, source, arrival, Wanted(tiles=True, entries=True, has=source.has), progress
-    )
+    try:
+        wanted = Wanted(tiles=True, entries=True, has=source.has, from_older=True)
+        report = absorb(mirror, source, arrival, wanted, progress)
+    except IncompleteError as error:
+        if error.reason == NOT_IN_BUNDLE:
+            command = fill_command(part.origin, old_size, entries=bool(part.entries))
+            error.next_step = f"on the other side run: {command}"
+        raise
     if report.tree_size != part.head.tree_size:
         raise MalformedError(
             f"{part.origin}: the manifest says size {part.head.tree_size}, "
@@ -261,4 +278,12 @@ def _absorb_one(
             reason="head-mismatch",
         )
     report = replaced(report, warnings=follow_up(mirror, "import", now))
-    return IngestedLog(part.origin, old_size, report, need, healed)
+    is_whole = report.mirror_size == report.accepted_size
+    command = fill_command(part.origin, report.mirror_size, entries=bool(part.entries))
+    return IngestedLog(part.origin, old_size, report, need, healed, "" if is_whole else command)
+
+
+def covered_size(mirror: Mirror) -> int | None:
+    """Return the size up to which every tile is here; None: none."""
+    covered = mirror.history.mirror_checkpoint()
+    return covered.head.tree_size if covered else None

@@ -17,6 +17,7 @@ from bundles.manifest import LogPart
 from bundles.reader import TransferBundle
 
 ENTRIES_SUFFIX = ".zst"
+NOT_IN_BUNDLE = "not-in-bundle"  # a reason
 
 
 def checkpoint_member(part_directory: str) -> str:
@@ -107,7 +108,7 @@ class TransferSource:
         if member not in self._bundle.members:
             raise IncompleteError(
                 f"{self._description} has no {member} for {self._part.origin}",
-                reason="not-in-bundle",
+                reason=NOT_IN_BUNDLE,
                 next_step="export again with --full, or --since-size of what this site holds",
             )
         return self._bundle.read(member)

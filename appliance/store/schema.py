@@ -31,6 +31,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "012_journal_head",
     "013_custody",
     "011_queue",
+    "014_gap",
 )
 
 

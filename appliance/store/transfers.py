@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from appliance.store.database import Store
 from appliance.store.journal import append_event
@@ -36,13 +36,21 @@ class Transfer:
     tar_digest: bytes  # SHA-256 of the file
     unsigned: bool
     logs: tuple[TransferredLog, ...]
+    volume_set: str = ""  # the same for all volumes of one export
+    volume: tuple[int, int] = (1, 1)  # number and of how many
+    complete: bool = True  # every tile from base to head: a later delta may build on it
 
 
-def record_transfer(store: Store, transfer: Transfer) -> None:
-    """Remember a transfer bundle; the second time changes nothing. One transaction."""
+def record_transfer(
+    store: Store, transfer: Transfer, also: Callable[[], None] = lambda: None
+) -> bool:
+    """Remember a transfer bundle, in the journal as well; whether it is new.
+
+    The second time changes nothing. `also` writes what belongs to it, in the same transaction.
+    """
     with store.atomic():
-        store.execute(
-            "INSERT INTO transfer VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        inserted = store.execute(
+            "INSERT INTO transfer VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             [
                 transfer.bundle_id,
                 transfer.direction,
@@ -51,8 +59,13 @@ def record_transfer(store: Store, transfer: Transfer) -> None:
                 transfer.file_name,
                 transfer.tar_digest,
                 transfer.unsigned,
+                transfer.volume_set,
+                *transfer.volume,
+                transfer.complete,
             ],
         )
+        if not inserted.rowcount:
+            return False
         store.execute_many(
             "INSERT INTO transfer_log VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             [
@@ -68,6 +81,30 @@ def record_transfer(store: Store, transfer: Transfer) -> None:
                 for log in transfer.logs
             ],
         )
+        append_event(store, transfer.at, f"transfer.{transfer.direction}ed", _told(transfer))
+        also()
+    return True
+
+
+def _told(transfer: Transfer) -> dict[str, object]:
+    return {
+        "bundleId": transfer.bundle_id,
+        "site": transfer.site,
+        "file": transfer.file_name,
+        "sha256": transfer.tar_digest.hex(),
+        "unsigned": transfer.unsigned,
+        "volume": list(transfer.volume),
+        "logs": [
+            {
+                "origin": log.origin,
+                "base": log.base_size,
+                "head": log.head_size,
+                "old": log.old_size,
+                "new": log.new_size,
+            }
+            for log in transfer.logs
+        ],
+    }
 
 
 def was_imported(store: Store, bundle_id: str) -> bool:
@@ -78,15 +115,33 @@ def was_imported(store: Store, bundle_id: str) -> bool:
     return row is not None
 
 
-def exported_sizes(store: Store, origin: str, *, besides: str = "") -> list[int]:
-    """List the head sizes of a log's exports, newest first, but for one transfer bundle."""
+def imported_volumes(store: Store, volume_set: str) -> set[int]:
+    """Return the numbers of the volumes of a set that were imported."""
     rows = store.rows(
-        "SELECT head_size FROM transfer_log JOIN transfer USING (bundle_id, direction)"
-        " WHERE direction = 'export' AND origin = ? AND bundle_id <> ?"
-        " ORDER BY at DESC, head_size DESC",
-        [origin, besides],
+        "SELECT volume_number FROM transfer WHERE direction = 'import' AND volume_set = ?",
+        [volume_set],
     )
-    return [row["head_size"] for row in rows]
+    return {row["volume_number"] for row in rows}
+
+
+@frozen
+class Exported:
+    """What one export, in however many volumes, carried of a log."""
+
+    base_size: int | None  # None: complete from the first leaf
+    head_size: int
+
+
+def exports_of(store: Store, origin: str, *, besides: str = "") -> list[Exported]:
+    """List a log's exports that deltas may build on, newest first, but for one volume set."""
+    rows = store.rows(
+        "SELECT DISTINCT at, base_size, head_size, iif(volume_set = '', bundle_id, volume_set)"
+        " FROM transfer_log JOIN transfer USING (bundle_id, direction)"
+        " WHERE direction = 'export' AND complete AND origin = ? AND volume_set <> ?"
+        " ORDER BY at DESC, head_size DESC",
+        [origin, besides or "-"],
+    )
+    return [Exported(row["base_size"], row["head_size"]) for row in rows]
 
 
 def exporter_keys(store: Store, role: str = EXPORTER) -> tuple[VerifierKey, ...]:

@@ -136,12 +136,17 @@ def test_a_delta_and_a_lost_one(world: World, tmp_path: Path) -> None:
         world.publish()
         world.run("outside", "sync")
         world.run(
-            "outside", "export", "--since-size", str(size - 100), "--output", tmp_path / str(size)
+            "outside",
+            "export",
+            "--since-size",
+            str(size - 100),
+            "--output",
+            tmp_path / f"{size}.tar",
         )
-    missing = world.run("inside", "import", tmp_path / "500", expect=5)
+    missing = world.run("inside", "import", tmp_path / "500.tar", expect=5)
     assert missing["error"]["reason"] == "missing-base"
     assert "--since-size 300" in missing["error"]["next"]
-    answer = world.run("inside", "import", tmp_path / "400", tmp_path / "500")
+    answer = world.run("inside", "import", tmp_path / "400.tar", tmp_path / "500.tar")
     assert [one["logs"][0]["newSize"] for one in answer["data"]["imports"]] == [400, 500]
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from appliance.errors import ConfigError, StoreError
 from appliance.store.database import Store
+from appliance.store.journal import journal_lines
 from appliance.store.logs import add_log
 from appliance.store.settings import (
     SITE_NAME,
@@ -22,8 +23,8 @@ from appliance.store.transfers import (
     Transfer,
     TransferredLog,
     add_exporter,
-    exported_sizes,
     exporter_keys,
+    exports_of,
     record_transfer,
     remove_exporter,
     was_imported,
@@ -76,14 +77,16 @@ def test_the_root_imported_last_counts_and_none_is_forgotten(store: Store) -> No
 
 
 def test_transfers_are_recorded_once(store: Store) -> None:
-    for _ in range(2):
-        record_transfer(store, transfer(1, "import", 10, 5))
+    assert record_transfer(store, transfer(1, "import", 10, 5))
+    assert not record_transfer(store, transfer(1, "import", 10, 5))
     assert was_imported(store, transfer(1, "import", 10, 5).bundle_id)
     assert not was_imported(store, transfer(2, "import", 10, 5).bundle_id)
     for number, at, size in ((3, 20, 7), (4, 30, 7), (5, 30, 9)):
         record_transfer(store, transfer(number, "export", at, size))
-    assert exported_sizes(store, "log.example") == [9, 7, 7]
-    assert exported_sizes(store, "other.example") == []
+    assert [one.head_size for one in exports_of(store, "log.example")] == [9, 7, 7]
+    assert exports_of(store, "other.example") == []
+    events = [line.event for line in journal_lines(store)]
+    assert events == ["transfer.imported", *["transfer.exported"] * 3]
     assert not was_imported(store, transfer(3, "export", 20, 7).bundle_id)
 
 

@@ -1,0 +1,81 @@
+"""inspect: what a transfer bundle claims to be, without a key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.output import Result, common_options, naming, utc
+
+if TYPE_CHECKING:
+    from bundles.manifest import LogPart, Manifest
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command()
+@click.argument("file", type=FILE)
+@common_options
+def inspect(file: Path) -> Result:
+    """Say what FILE claims to be. Needs no key and verifies nothing.
+
+    \b
+    Example:
+        attestor inspect /media/stick/outside-1.tar
+    """
+    from appliance.store.files import open_foreign
+    from appliance.tlog.note import parse_note
+    from bundles.reader import peek
+
+    with naming(file), open_foreign(file) as medium:
+        claims = peek(medium)
+    signers = [one.name for one in parse_note(claims.note).signatures]
+    manifest = claims.manifest
+    data = {
+        "verified": False,
+        "bundleId": claims.header.bundle_id,
+        "claimedSigners": signers,
+        **manifest_data(manifest),
+    }
+    lines = [
+        f"{file}: a transfer bundle, NOT VERIFIED",
+        f"  bundle  {claims.header.bundle_id}",
+        f"  from    {manifest.site}, written {utc(manifest.created_at)} "
+        f"by {manifest.created_by.tool} {manifest.created_by.version}",
+        f"  signed  {', '.join(signers)} (says the file)",
+        f"  files   {manifest.totals.files:,} ({manifest.totals.n_bytes:,} bytes)",
+        *map(part_line, manifest.logs),
+    ]
+    if manifest.purpose:
+        lines.insert(2, f"  purpose {manifest.purpose}")
+    return Result(data, "\n".join(lines))
+
+
+def manifest_data(manifest: Manifest) -> dict[str, Any]:
+    """Describe what a manifest says for machines."""
+    return {
+        "site": manifest.site,
+        "createdAt": utc(manifest.created_at),
+        "purpose": manifest.purpose,
+        "files": manifest.totals.files,
+        "logs": [
+            {
+                "origin": part.origin,
+                "baseSize": part.base.tree_size if part.base else None,
+                "headSize": part.head.tree_size,
+                "headRootHash": part.head.root_hash.hex(),
+                "tiles": part.tiles.count,
+                "entries": [part.entries.start, part.entries.stop] if part.entries else None,
+            }
+            for part in manifest.logs
+        ],
+    }
+
+
+def part_line(part: LogPart) -> str:
+    """Describe what a transfer bundle brings of one log, for people."""
+    base = f"from {part.base.tree_size:,} " if part.base else ""
+    entries = f", entries {part.entries.start:,}..{part.entries.stop:,}" if part.entries else ""
+    return f"  {part.origin}: {base}to {part.head.tree_size:,}, {part.tiles.count:,} tiles{entries}"

@@ -1,0 +1,86 @@
+"""What the files of an export are called, so that FAT and people can tell them apart.
+
+Which wrapping a file has follows from its name. In a directory it is
+`<site>-<yyyymmddThhmmssz>-<base>-<head>.tar`; volumes have `.v01of03` before the ending.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from appliance.errors import ConfigError, StoreError
+from appliance.jobs.exported import earlier_export
+from bundles.manifest import LogPart
+from bundles.wrap import Wrap
+
+WRAPS: Final = {".tar": Wrap.PLAIN, ".tar.gz": Wrap.GZIP, ".tar.zst": Wrap.ZSTD}
+_OUTSIDE_FAT: Final = re.compile(r"[^a-z0-9._-]+")
+_VOLUME: Final = re.compile(r"\.v[0-9]{2,4}of[0-9]{2,4}")
+
+
+def ending(path: Path) -> str:
+    """Return .tar, .tar.gz or .tar.zst; raises ConfigError for another name."""
+    for known in sorted(WRAPS, key=len, reverse=True):
+        if path.name.endswith(known) and path.name != known:
+            return known
+    raise ConfigError(
+        f"{path}: a transfer bundle is a {', '.join(WRAPS)} file, by the end of its name",
+        reason="file-name",
+        next_step=f"name it {path.with_suffix('.tar').name or 'stick.tar'}, or give the directory",
+    )
+
+
+def default_name(site: str, logs: Sequence[LogPart], now: int) -> str:
+    """Return a name for a file in a directory, of characters that every FAT takes."""
+    when = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dt%H%M%Sz")
+    bases = [log.base.tree_size if log.base else 0 for log in logs]
+    heads = [log.head.tree_size for log in logs]
+    return f"{fat_safe(site)[:60]}-{when}-{min(bases)}-{max(heads)}.tar"
+
+
+def fat_safe(text: str) -> str:
+    """Replace what FAT, or the name of a volume set, cannot hold."""
+    return _OUTSIDE_FAT.sub("-", text.lower()).strip("-.") or "site"
+
+
+def volume_path(path: Path, number: int, of: int) -> Path:
+    """Return where one volume of the export `path` goes."""
+    if of == 1:
+        return path
+    end = ending(path)
+    digits = max(2, len(str(of)))
+    return path.with_name(f"{path.name.removesuffix(end)}.v{number:0{digits}}of{of:0{digits}}{end}")
+
+
+def siblings(path: Path) -> list[Path]:
+    """List the files beside `path` that are it, or volumes of it."""
+    end = ending(path)
+    stem = path.name.removesuffix(end)
+    try:
+        names = sorted(path.parent.iterdir())
+    except OSError:
+        return []  # what is wrong with it is said when the file is written
+    return [
+        one
+        for one in names
+        if one.name.startswith(stem)
+        and one.name.endswith(end)
+        and (one == path or _VOLUME.fullmatch(one.name[len(stem) : -len(end)]))
+    ]
+
+
+def refuse_other_sets(path: Path, set_name: str) -> None:
+    """Raise StoreError if volumes of another set have the names that this one needs."""
+    for one in siblings(path):
+        found = earlier_export(one)
+        if found is None or found.manifest.volume.set_name != set_name:
+            other = f"volume set {found.manifest.volume.set_name}" if found else "no volume of ours"
+            raise StoreError(
+                f"{one} exists already, and is {other}",
+                reason="file-exists",
+                next_step="choose another name, or another directory",
+            )

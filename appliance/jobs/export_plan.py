@@ -1,0 +1,168 @@
+"""Plan an export: what of one log has to leave, as members of the format.
+
+Digests come from rows, so nothing is read twice. Of everything beyond the tiles that prove
+the head it is known which tiles above it authenticate it, for volumes that stand alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from functools import cache
+from hashlib import sha256
+
+from appliance.errors import IncompleteError
+from appliance.jobs.export_base import BaseChoice, choose_base, mirror_root
+from appliance.jobs.transfer_source import checkpoint_member, entries_member, tile_member
+from appliance.store.checkpoints import AcceptedCheckpoint
+from appliance.store.entry_frames import compress_bundle
+from appliance.store.mirror import Mirror
+from appliance.tlog.merkle import HASH_BYTES, TreeHead
+from appliance.tlog.proof import NodeId, consistency_plan, inclusion_plan, perfect_nodes
+from appliance.tlog.tile import WIDTH, EntryBundle, Tile, edge_tiles, new_entry_bundles, new_tiles
+from appliance.tlog.tile_tree import TileTree
+from appliance.value import frozen
+from bundles.manifest import TreeHeadRef, log_directory
+from bundles.writer import Member
+
+Item = Tile | EntryBundle
+
+
+@frozen
+class PlannedLog:
+    """What leaves of one log."""
+
+    origin: str
+    vkeys: tuple[str, ...]
+    base: TreeHeadRef | None
+    head: AcceptedCheckpoint
+    checkpoint: Member
+    proof: frozenset[Tile]  # prove the head from the base
+    items: tuple[Item, ...]  # what else: tiles top down, then entry bundles
+    member: Callable[[Item], Member]
+    above: Callable[[Item], tuple[Tile, ...]]  # the tiles that authenticate it
+    warnings: tuple[str, ...] = ()
+
+
+@frozen
+class ProvenEntry:
+    """An entry that somebody on the far side has a Sigstore bundle of."""
+
+    origin: str
+    entry_index: int
+    tree_size: int  # of the checkpoint in that bundle; 0: it has none
+
+
+@frozen
+class Contents:
+    """What to take of each log."""
+
+    tiles: bool = True  # hash tiles beyond those that prove the head
+    entries: bool = False  # entry bundles as well
+    proven: tuple[ProvenEntry, ...] | None = None  # only what proves these; None: all
+
+
+def plan_log(mirror: Mirror, choice: BaseChoice, contents: Contents, besides: str) -> PlannedLog:
+    """Plan what leaves of one log, up to the head its mirror covers.
+
+    `besides` is a volume set that is made again. Raises IncompleteError if there is nothing
+    to export, ConfigError if the base is beyond the head.
+    """
+    head = require_head(mirror)
+    base = choose_base(mirror, head, choice, besides)
+    start, stop = base.tree_size or 0, head.head.tree_size
+    directory = log_directory(mirror.log.origin)
+    tree = TileTree(head.head)
+    proof = set(proof_tiles(base.tree_size, head.head))
+    tiles: Iterable[Tile] = new_tiles(start, stop) if contents.tiles else ()
+    bundles = list(new_entry_bundles(start, stop)) if contents.entries else []
+    if contents.proven is not None:
+        wanted = [one for one in contents.proven if one.origin == mirror.log.origin]
+        bundles = _bundles_of(wanted, stop) if contents.entries else []
+        tiles = _proving(tree, wanted)
+    implied = {bundle.tile for bundle in bundles}
+    items = [tile for tile in tiles if tile not in proof and tile not in implied]
+    return PlannedLog(
+        origin=mirror.log.origin,
+        vkeys=tuple(key.vkey for key in mirror.log.keys),
+        base=TreeHeadRef(start, mirror_root(mirror, head, start)) if start else None,
+        head=head,
+        checkpoint=in_memory(checkpoint_member(directory), head.note),
+        proof=frozenset(proof),
+        items=(*top_down(items), *bundles),
+        member=cache(lambda item: _member(mirror, directory, item)),
+        above=lambda item: tree.parents(item.tile if isinstance(item, EntryBundle) else item),
+        warnings=base.warnings,
+    )
+
+
+def require_head(mirror: Mirror) -> AcceptedCheckpoint:
+    """Return the head that is exported; raises IncompleteError if there is none."""
+    head = mirror.history.mirror_checkpoint() or mirror.history.accepted()
+    if head is None:
+        raise IncompleteError(
+            f"nothing of {mirror.log.origin} is here to export",
+            reason="nothing-to-export",
+            next_step="run 'attestor sync' first",
+        )
+    return head
+
+
+def top_down(tiles: Iterable[Tile]) -> list[Tile]:
+    """Order tiles so that each comes after those that authenticate it."""
+    return sorted(tiles, key=lambda tile: (-tile.level, tile.index))
+
+
+def proof_tiles(base_size: int | None, head: TreeHead) -> Collection[Tile]:
+    """Return the tiles that let the far side prove the head from the base."""
+    wanted = set(edge_tiles(head.tree_size))
+    tree = TileTree(head)
+    if base_size is not None:
+        for leaves in (range(base_size), *consistency_plan(base_size, head.tree_size)):
+            for node in perfect_nodes(leaves):
+                wanted.update(tree.parents(tree.node_tile(node)))
+    return wanted
+
+
+def in_memory(path: str, data: bytes) -> Member:
+    """Describe a member that is small and here already."""
+    return Member(path, len(data), sha256(data).digest(), lambda: data)
+
+
+def _bundles_of(wanted: Iterable[ProvenEntry], tree_size: int) -> list[EntryBundle]:
+    return [
+        EntryBundle(index, min(WIDTH, tree_size - index * WIDTH))
+        for index in sorted({one.entry_index // WIDTH for one in wanted})
+    ]
+
+
+def _proving(tree: TileTree, wanted: Iterable[ProvenEntry]) -> set[Tile]:
+    """Return the tiles that prove entries, and the tree heads they were proven under before."""
+    tiles: set[Tile] = set()
+    for one in wanted:
+        nodes = [NodeId(0, one.entry_index)]
+        if one.tree_size <= tree.head.tree_size:
+            nodes += perfect_nodes(range(one.tree_size))
+        for leaves in inclusion_plan(one.entry_index, tree.head.tree_size):
+            nodes += perfect_nodes(leaves)
+        for node in nodes:
+            tiles.update(tree.parents(tree.node_tile(node)))
+    return tiles
+
+
+def _member(mirror: Mirror, directory: str, item: Item) -> Member:
+    """Describe what is stored; what is stored wider than the exported tree is cut now."""
+    if isinstance(item, EntryBundle):
+        path = entries_member(directory, item)
+        packed = mirror.entry_bundle_blob(item)
+        if packed is None:
+            return in_memory(path, compress_bundle(mirror.read_entry_bundle(item)))
+        return Member(path, packed[1], packed[0], _reader(mirror, packed[0]))
+    path = tile_member(directory, item)
+    stored = mirror.tile_digest(item)
+    if stored is None:
+        return in_memory(path, mirror.read_tiles([item])[item])
+    return Member(path, item.width * HASH_BYTES, stored, _reader(mirror, stored))
+
+
+def _reader(mirror: Mirror, digest: bytes) -> Callable[[], bytes]:
+    return lambda: mirror.store.blobs.get(digest)
