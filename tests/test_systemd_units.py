@@ -1,0 +1,198 @@
+"""The units are what systemd takes without a word, and are as shut as they say."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from configparser import RawConfigParser
+from pathlib import Path
+
+import pytest
+
+from tests.interop.rekor_server import static_file_server
+from tests.simulator import SimulatedLog
+
+ROOT = Path(__file__).resolve().parent.parent
+UNITS = sorted((ROOT / "scripts" / "systemd").glob("attestor-*.*"))
+SERVICES = [unit for unit in UNITS if unit.suffix == ".service"]
+SYSTEM_UNITS = Path("/usr/lib/systemd/system")
+MOST_EXPOSED = 1.5  # of systemd-analyze's 0 to 10
+SECONDS = 60
+PR_SET_MDWE = 65  # of Linux 6.3; an older kernel says no and the test shows less
+
+named = pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
+named_service = pytest.mark.parametrize("unit", SERVICES, ids=lambda path: path.name)
+
+
+def parsed(unit: Path) -> RawConfigParser:
+    parser = RawConfigParser(strict=False, comment_prefixes=("#",), delimiters=("=",))
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.read_string(unit.read_text())
+    return parser
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root directory in which our units are installed beside the system's own."""
+    if shutil.which("systemd-analyze") is None or not SYSTEM_UNITS.is_dir():
+        pytest.skip("there is no systemd-analyze here: it comes with Debian's package systemd")
+    root = tmp_path_factory.mktemp("root")
+    shutil.copytree(SYSTEM_UNITS, root / SYSTEM_UNITS.relative_to("/"), symlinks=True)
+    ours = root / "etc" / "systemd" / "system"
+    ours.mkdir(parents=True)
+    for unit in UNITS:
+        shutil.copy(unit, ours)
+    program = root / "usr" / "bin" / "attestor"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    return root
+
+
+def analyze(root: Path, *arguments: str) -> str:
+    """Return all that systemd-analyze has to say."""
+    done = subprocess.run(
+        ["systemd-analyze", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=SECONDS,
+        env={"PATH": "/usr/bin:/bin", "SYSTEMD_UNIT_PATH": f"{root}/etc/systemd/system:"},
+    )
+    return done.stdout
+
+
+@named
+def test_systemd_takes_a_unit_without_a_word(unit: Path, installed: Path) -> None:
+    # Its exit code is 0 even for keys it does not know.
+    assert analyze(installed, "verify", f"--root={installed}", "--man=no", unit.name) == ""
+
+
+@named
+def test_systemd_would_have_said_something(unit: Path, installed: Path) -> None:
+    wrong = installed / "etc" / "systemd" / "system" / f"wrong-{unit.name}"
+    wrong.write_text(unit.read_text() + "\n[Unit]\nDescripton=misspelt\n")
+    said = analyze(installed, "verify", f"--root={installed}", "--man=no", wrong.name)
+    assert "Unknown key" in said
+
+
+@named_service
+def test_a_service_is_hardly_exposed(unit: Path, installed: Path) -> None:
+    said = analyze(
+        *(installed, "security", "--offline=yes", "--no-pager", f"--root={installed}", unit.name)
+    )
+    exposure = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)
+    assert exposure is not None, said
+    assert float(exposure[1]) <= MOST_EXPOSED, said
+
+
+@named_service
+def test_a_service_runs_once_for_its_timer_and_says_what_it_has_to_say_to_the_journal(
+    unit: Path,
+) -> None:
+    assert unit.with_suffix(".timer") in UNITS
+    service = parsed(unit)["Service"]
+    assert service["Type"] == "oneshot"
+    assert service["User"] == service["StateDirectory"] == "attestor"
+    assert "StandardOutput" not in service and "StandardError" not in service
+    assert service["SuccessExitStatus"] == "75"
+    assert "TimeoutStartSec" in service, "a oneshot service may run for ever otherwise"
+
+
+def test_all_services_are_shut_in_the_same_way() -> None:
+    own = {"PrivateNetwork", "IPAddressDeny", "RestrictAddressFamilies"}
+    own |= {"ExecStart", "ExecStopPost", "TimeoutStartSec"}
+    shut = [{k: v for k, v in parsed(one)["Service"].items() if k not in own} for one in SERVICES]
+    assert all(one == shut[0] for one in shut)
+
+
+def test_metrics_are_written_after_a_sync_that_failed_too() -> None:
+    # The second ExecStart= of a oneshot service does not run when the first one failed.
+    service = parsed(ROOT / "scripts" / "systemd" / "attestor-sync.service")["Service"]
+    assert "metrics" not in service["ExecStart"]
+    assert "metrics" in service["ExecStopPost"] and "--textfile" in service["ExecStopPost"]
+
+
+def test_what_needs_no_network_has_none() -> None:
+    service = parsed(ROOT / "scripts" / "systemd" / "attestor-verify.service")["Service"]
+    assert service["PrivateNetwork"] == "yes"
+
+
+@pytest.mark.parametrize(
+    "unit", [unit for unit in UNITS if unit.suffix == ".timer"], ids=lambda path: path.name
+)
+def test_a_timer_catches_up_and_does_not_hit_a_log_with_all_others_at_once(unit: Path) -> None:
+    timer = parsed(unit)
+    assert timer["Timer"]["Persistent"] == "true"
+    assert "RandomizedDelaySec" in timer["Timer"]
+    assert timer["Install"]["WantedBy"] == "timers.target"
+    assert unit.with_suffix(".service") in UNITS
+
+
+def system_calls(group: str) -> set[str]:
+    """Return the names of a group of system calls, those of the groups in it included."""
+    found: set[str] = set()
+    for line in analyze(ROOT, "syscall-filter", "--no-pager", group).split("\n")[1:]:
+        word = line.strip()
+        if word.startswith("@"):
+            found |= system_calls(word)
+        elif word and not word.startswith("#"):
+            found.add(word)
+    return found
+
+
+def allowed_by(unit: Path) -> set[str]:
+    """Return the system calls that a service may make."""
+    allowed: set[str] = set()
+    for words in re.findall(r"(?m)^SystemCallFilter=(.*)$", unit.read_text()):
+        named = set().union(*map(system_calls, words.removeprefix("~").split()))
+        allowed = allowed - named if words.startswith("~") else allowed | named
+    return allowed | system_calls("@default")
+
+
+def test_the_limits_leave_room_for_the_work(installed: Path, tmp_path: Path) -> None:
+    if shutil.which("strace") is None:
+        pytest.skip("there is no strace here, which lists the system calls of a run")
+    log = SimulatedLog()
+    log.grow(300)
+    log.write_static(tmp_path / "log")
+    (tmp_path / "log.der").write_bytes(log.key.spki)
+    # As MemoryDenyWriteExecute= does: whatever wants to write code into memory fails.
+    shut = (
+        f"import ctypes, os, sys; ctypes.CDLL(None).prctl({PR_SET_MDWE}, 1, 0, 0, 0);"
+        "os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    command = [
+        *(sys.executable, "-c", shut, shutil.which("strace") or "", "-f", "-qq", "-A"),
+        *("-o", str(tmp_path / "trace"), sys.executable, "-m", "appliance.cli.main"),
+        *("--home", str(tmp_path / "home")),
+    ]
+    with static_file_server(tmp_path / "log") as url:
+        where = ["--url", url, "--read-url", url, "--public-key", str(tmp_path / "log.der")]
+        for arguments in (
+            ["init", "--site", "unit.example"],
+            ["backend", "add", "public", "--origin", log.origin, *where],
+            ["sync", "--entries", "--quiet"],
+            ["metrics", "--textfile", str(tmp_path / "attestor.prom")],
+            ["alerts", "send"],
+            ["tiles", "verify", "--full", "--jobs", "2"],
+        ):
+            done = subprocess.run(
+                [*command, *arguments],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=SECONDS,
+                cwd=ROOT,
+            )
+            assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+    made = set(re.findall(r"(?m)^\d+ +(\w+)\(", (tmp_path / "trace").read_text()))
+    assert {"fsync", "connect", "flock"} <= made
+    # SQLite gives its files to their owner, and only where it runs as root.
+    as_root = {"fchown"} if os.geteuid() == 0 else set()
+    for unit in SERVICES:
+        assert made - as_root <= allowed_by(unit), unit.name
