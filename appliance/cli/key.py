@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from appliance.tlog.note_keys import VerifierKey
 
 DEFAULT_TYPE: Final = "bundle"
-TYPES: Final = (DEFAULT_TYPE, "log", "mirror", "witness", "publisher")
+_PUBLISHER: Final = "publisher"  # signs entries of a log, not notes
+TYPES: Final = (DEFAULT_TYPE, "log", "mirror", "witness", _PUBLISHER)
 _COSIGNERS: Final = ("mirror", "witness")  # they sign checkpoints with a time
 
 
@@ -44,7 +45,7 @@ def key() -> None:
 @common_options
 @pass_app
 def key_generate(app: App, name: str, key_type: str, dry_run: bool) -> Result:
-    """Make the Ed25519 key NAME and print its verifier key.
+    """Make the key NAME and print its verifier key: Ed25519, of a publisher P-256.
 
     The private half stays in keys/ of this home. Back it up with the store; a lost key
     cannot be made again.
@@ -55,11 +56,11 @@ def key_generate(app: App, name: str, key_type: str, dry_run: bool) -> Result:
     """
     from appliance.errors import ConfigError
     from appliance.store.journal import append_event
-    from appliance.store.key_files import SEED_BYTES, create_signing_key, has_signing_key
+    from appliance.store.key_files import has_publisher_key, has_signing_key
     from appliance.store.settings import put_site_fact
 
     with app.reading() if dry_run else app.writing() as store:
-        if has_signing_key(app.home, name):
+        if has_signing_key(app.home, name) or has_publisher_key(app.home, name):
             raise ConfigError(
                 f"a key named {name!r} exists already",
                 reason="key-exists",
@@ -71,9 +72,21 @@ def key_generate(app: App, name: str, key_type: str, dry_run: bool) -> Result:
             put_site_fact(store, _fact(name), key_type)
             append_event(store, app.now(), "key.generated", {"name": name, "type": key_type})
             # If we die after this line, the key is there and takes the default type.
-            verifier = create_signing_key(app.home, name, app.random_bytes(SEED_BYTES)).verifier
+            verifier = _create(app, name, key_type)
     public = _typed(verifier, key_type)
     return Result({**_described(public, key_type), "dryRun": False}, public.vkey)
+
+
+def _create(app: App, name: str, key_type: str) -> VerifierKey:
+    from appliance.store import key_files
+
+    if key_type == _PUBLISHER:
+        from appliance.tlog.publisher_key import SECRET_BYTES
+
+        secret = app.random_bytes(SECRET_BYTES)
+        return key_files.create_publisher_key(app.home, name, secret).verifier
+    seed = app.random_bytes(key_files.SEED_BYTES)
+    return key_files.create_signing_key(app.home, name, seed).verifier
 
 
 @key.command("list")
@@ -87,12 +100,12 @@ def key_list(app: App) -> Result:
         attestor key list --json
     """
     from appliance.errors import ApplianceError
-    from appliance.store.key_files import key_names
+    from appliance.store.key_files import key_names, publisher_key_names
 
     found: list[dict[str, Any]] = []
     failures: list[ApplianceError] = []
     with app.reading() as store:
-        for name in key_names(app.home):
+        for name in sorted({*key_names(app.home), *publisher_key_names(app.home)}):
             try:
                 public, key_type = _load(app, store, name)
             except ApplianceError as error:
@@ -125,10 +138,16 @@ def key_show(app: App, name: str, pem: bool) -> Result:
 
 
 def _load(app: App, store: Store, name: str) -> tuple[VerifierKey, str]:
-    from appliance.store.key_files import load_signing_key
+    from appliance.store.key_files import (
+        has_publisher_key,
+        load_publisher_key,
+        load_signing_key,
+    )
     from appliance.store.private_logs import all_private_logs
     from appliance.store.settings import site_fact
 
+    if has_publisher_key(app.home, name):
+        return load_publisher_key(app.home, name).verifier, _PUBLISHER
     verifier = load_signing_key(app.home, name).verifier
     # init and `log create` make keys too, and record no type: it follows from the name.
     is_log = any(one.log.origin == name for one in all_private_logs(store))

@@ -18,7 +18,12 @@ from appliance.errors import ApplianceError, ConfigError
 from appliance.store.database import Store
 from appliance.store.files import read_foreign
 from appliance.store.journal import append_event
-from appliance.store.key_files import key_names, load_signing_key
+from appliance.store.key_files import (
+    key_names,
+    load_publisher_key,
+    load_signing_key,
+    publisher_key_names,
+)
 from appliance.store.logs import (
     add_log,
     all_backends,
@@ -135,10 +140,12 @@ def keys_not_pinned(
 
 def verify_private_keys(home: Path) -> tuple[str, ...]:
     """Load every private key of a home; returns their names. Raises as load_signing_key does."""
-    names = key_names(home)
+    names, publishers = key_names(home), publisher_key_names(home)
     for name in names:
         load_signing_key(home, name)
-    return names
+    for name in publishers:
+        load_publisher_key(home, name)
+    return names + publishers
 
 
 def _put(store: Store, backend: Backend, spki: bytes | None) -> None:

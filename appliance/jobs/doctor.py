@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Final
 
 from appliance.errors import ApplianceError, ConfigError, IncompleteError, RefusedError, StoreError
-from appliance.jobs.configure import read_configuration
+from appliance.jobs.configure import read_configuration, verify_private_keys
 from appliance.jobs.findings import Finding, Outcome, finding, ok, warning
 from appliance.jobs.store_health import store_findings
 from appliance.store.database import Store, open_store
 from appliance.store.filesystem import access_of, filesystem_type, is_network, keeps_modes
 from appliance.store.integrity import sqlite_version
-from appliance.store.key_files import KEYS_NAME, has_signing_key, key_names, load_signing_key
+from appliance.store.key_files import KEYS_NAME, has_signing_key
 from appliance.store.settings import SITE_NAME, SITE_ROLE, site_fact
 from appliance.store.sync_times import newest_time
 from appliance.store.trust import current_root
@@ -122,9 +122,7 @@ def _keys(patient: Patient) -> _Said:
         )
     if not access.is_ours:
         return Outcome.SKIPPED, f"{directory} belongs to another user"
-    names = key_names(patient.home)
-    for name in names:
-        load_signing_key(patient.home, name)
+    names = verify_private_keys(patient.home)
     return ok(", ".join(names) or "none yet")
 
 

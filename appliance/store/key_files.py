@@ -1,7 +1,8 @@
 """Private keys below the home's keys/ directory: 0600, never exported, never printed.
 
-One Ed25519 key a file, as its PRIVATE+KEY line (WIRE.md 1.3). Beside a private log's key
-lies NAME.last, what it signed last (DESIGN.md invariant 7).
+One key a file: Ed25519 as its PRIVATE+KEY line (WIRE.md 1.3) in NAME.key, a publisher's in
+NAME.pem. Beside a private log's key lies NAME.last, what it signed last (DESIGN.md
+invariant 7).
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from typing import Final
 
 from appliance.errors import ConfigError, IncompleteError, MalformedError, StoreError
 from appliance.tlog.note import SigningKey, parse_signing_key
+from appliance.tlog.publisher_key import PublisherKey, make_publisher_key, parse_publisher_key
 
 KEYS_NAME: Final = "keys"
 SEED_BYTES: Final = 32
 _KEY_SUFFIX: Final = ".key"
 _LAST_SUFFIX: Final = ".last"
+_PUBLISHER_SUFFIX: Final = ".pem"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MAX_KEY_BYTES: Final = 4096
 _MAX_LAST_BYTES: Final = 1024 * 1024
@@ -34,6 +37,18 @@ def create_signing_key(home: Path, name: str, seed: bytes) -> SigningKey:
     if len(seed) != SEED_BYTES:
         raise ValueError(f"a seed has 32 bytes, this has {len(seed)}")
     key = SigningKey(name, seed)
+    _create_private(path, name, f"{key.skey}\n".encode())
+    return key
+
+
+def create_publisher_key(home: Path, name: str, secret: bytes) -> PublisherKey:
+    """Create a publisher's key from 48 random bytes; raises as create_signing_key does."""
+    key = make_publisher_key(name, secret)
+    _create_private(_path(home, name, _PUBLISHER_SUFFIX), name, key.pem)
+    return key
+
+
+def _create_private(path: Path, name: str, content: bytes) -> None:
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         temporary.unlink(missing_ok=True)  # of a run that died below
@@ -41,7 +56,7 @@ def create_signing_key(home: Path, name: str, seed: bytes) -> SigningKey:
         with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
             # FAT gives every file to everybody, whatever mode was asked for.
             _refuse_shared(temporary, os.fstat(file.fileno()))
-            file.write(f"{key.skey}\n".encode())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         # The name comes last, and never over another: half a key is worse than none.
@@ -61,7 +76,6 @@ def create_signing_key(home: Path, name: str, seed: bytes) -> SigningKey:
     except OSError as error:
         path.unlink(missing_ok=True)
         raise StoreError(f"{path}: {error.strerror}", reason="file") from error
-    return key
 
 
 def load_signing_key(home: Path, name: str) -> SigningKey:
@@ -84,20 +98,49 @@ def load_signing_key(home: Path, name: str) -> SigningKey:
     return key
 
 
+def load_publisher_key(home: Path, name: str) -> PublisherKey:
+    """Load a publisher's key; raises as load_signing_key does."""
+    path = _path(home, name, _PUBLISHER_SUFFIX)
+    pem = _read_private(path, _MAX_KEY_BYTES)
+    if pem is None:
+        raise IncompleteError(
+            f"no publisher key {name!r} in {path.parent}",
+            reason="no-key",
+            next_step=f"make one: attestor key generate {name} --type publisher",
+        )
+    try:
+        return parse_publisher_key(name, pem)
+    except MalformedError as error:
+        error.message = f"{path}: {error.message}"
+        raise
+
+
 def has_signing_key(home: Path, name: str) -> bool:
     """Whether a key of this name is there, readable or not."""
     return os.path.lexists(_path(home, name, _KEY_SUFFIX))
 
 
+def has_publisher_key(home: Path, name: str) -> bool:
+    """Whether a publisher's key of this name is there, readable or not."""
+    return os.path.lexists(_path(home, name, _PUBLISHER_SUFFIX))
+
+
 def key_names(home: Path) -> tuple[str, ...]:
-    """List the keys of a home, by name."""
+    """List the keys that sign notes, by name."""
+    return _names(home, _KEY_SUFFIX)
+
+
+def publisher_key_names(home: Path) -> tuple[str, ...]:
+    """List the keys that sign what is published, by name."""
+    return _names(home, _PUBLISHER_SUFFIX)
+
+
+def _names(home: Path, suffix: str) -> tuple[str, ...]:
     try:
         files = sorted((home / KEYS_NAME).iterdir())
     except OSError as error:
         raise StoreError(f"{home / KEYS_NAME}: {error.strerror}", reason="file") from error
-    return tuple(
-        path.name.removesuffix(_KEY_SUFFIX) for path in files if path.name.endswith(_KEY_SUFFIX)
-    )
+    return tuple(path.name.removesuffix(suffix) for path in files if path.name.endswith(suffix))
 
 
 def last_record_names(home: Path) -> tuple[str, ...]:

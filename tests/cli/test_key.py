@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import stat
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from appliance.store.key_files import load_publisher_key
 from appliance.tlog.note import SigningKey
 from appliance.tlog.note_keys import KeyType, parse_vkey
 from tests.cli.homes import Home
@@ -38,13 +42,38 @@ def test_cosigners_have_cosignature_keys(home: Home, key_type: str) -> None:
 
 
 def test_the_pem_is_the_same_key(home: Home) -> None:
-    home.run("key", "generate", "p", "--type", "publisher")
+    home.run("key", "generate", "p")
     code, pem, _ = home.run("key", "show", "p", "--pem")
     loaded = load_pem_public_key(pem.encode())
     assert code == 0
     assert isinstance(loaded, Ed25519PublicKey)
     assert loaded.public_bytes_raw() == SigningKey("p", SEED).verifier.key
     assert home.json("key", "show", "p")["pem"] == pem
+
+
+def test_a_publishers_key_is_p256_which_every_log_takes(home: Home) -> None:
+    generated = home.json("key", "generate", "p", "--type", "publisher")
+    assert (generated["type"], parse_vkey(generated["vkey"]).key_type) == (
+        "publisher",
+        KeyType.ECDSA,
+    )
+    file = home.path / "keys" / "p.pem"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    key = load_publisher_key(home.path, "p")
+    assert "PRIVATE" not in repr(key) and key.pem == file.read_bytes()
+    public = load_pem_public_key(home.json("key", "show", "p")["pem"].encode())
+    assert isinstance(public, ec.EllipticCurvePublicKey)
+    digest = sha256(b"a digest").digest()
+    public.verify(key.sign_digest(digest), digest, ec.ECDSA(utils.Prehashed(hashes.SHA256())))
+    assert [one["name"] for one in home.json("key", "list")["keys"]] == ["p", "site.example"]
+    # One name, one key: whatever its type.
+    for key_type in ("publisher", "bundle"):
+        error = home.json("key", "generate", "p", "--type", key_type, expect=9)
+        assert error["reason"] == "key-exists"
+    file.write_bytes(file.read_bytes()[:-40])
+    assert "not an unencrypted private key" in home.json("doctor", expect=3)["message"]
+    file.chmod(0o644)
+    assert home.json("key", "show", "p", expect=9)["reason"] == "key-permissions"
 
 
 def test_list_names_every_key_and_its_type(home: Home) -> None:
