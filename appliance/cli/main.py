@@ -36,6 +36,7 @@ _ALIASES: Final = {
     "alert": "alerts",
     "tenants": "tenant",
     "budgets": "budget",
+    "entry": "entries",
 }
 
 
@@ -227,6 +228,7 @@ COMMANDS.update(
         "prove": "prove:prove",
         "proof": "prove:proof",
         "tiles": "tiles:tiles",
+        "entries": "entries:entries",
         "checkpoint": "checkpoint:checkpoint",
         "export": "export:export",
         "inspect": "inspect:inspect",

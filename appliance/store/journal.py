@@ -75,10 +75,18 @@ def last_lines(store: Store, n: int, event: str | None = None) -> list[JournalLi
     return [_journal_line(row) for row in reversed(rows)]
 
 
-def journal_lines(store: Store, *, after: int = 0) -> Iterator[JournalLine]:
-    """Yield the lines with a higher id than `after`, in order, as they are stored."""
+def journal_lines(
+    store: Store, *, after: int = 0, event: str | None = None
+) -> Iterator[JournalLine]:
+    """Yield the lines with a higher id than `after`, in order, as they are stored.
+
+    With `event` only those that tell of it.
+    """
     while True:
-        rows = store.rows("SELECT * FROM journal WHERE id > ? ORDER BY id LIMIT ?", [after, _BATCH])
+        rows = store.rows(
+            "SELECT * FROM journal WHERE id > ? AND event = coalesce(?, event) ORDER BY id LIMIT ?",
+            [after, event, _BATCH],
+        )
         yield from map(_journal_line, rows)
         if len(rows) < _BATCH:
             return
