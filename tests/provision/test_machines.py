@@ -110,7 +110,7 @@ def test_a_damaged_kit_installs_nothing(
     _, airgapped = machines
     script = (
         "cd /tmp && rm -rf kit && mkdir kit && tar -xf /media/stick/*.tar -C kit && cd kit/*/"
-        " && printf x >> wheels/click-*.whl"
+        " && for wheel in wheels/click-[0-9]*.whl; do printf x >> $wheel; done"
         " && ./install.sh --prefix /opt/other --bin /opt/other/bin"
     )
     stick = tmp_path / "stick"
