@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from appliance.cli.alerts_export import alerts_export
 from appliance.cli.alerts_send import alerts_send
 from appliance.cli.app import App, pass_app
 from appliance.cli.output import Result, common_options, utc
@@ -124,3 +125,4 @@ def _data(one: Alert) -> dict[str, Any]:
 
 
 alerts.add_command(alerts_send)
+alerts.add_command(alerts_export)
