@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from appliance.cli.app import App, pass_app
+from appliance.cli.checkpoint_add import checkpoint_add, checkpoint_prune
 from appliance.cli.output import Result, common_options, utc
 from appliance.cli.progress import progress_bar
 
@@ -136,6 +137,10 @@ def checkpoint_verify(
             if isinstance(damage, CorruptError):
                 report_damage(store, mirror.log, damage, app.now())
     return _chain_result(mirror.log, chain)
+
+
+checkpoint.add_command(checkpoint_add)
+checkpoint.add_command(checkpoint_prune)
 
 
 def _chain_result(log: Log, chain: ChainReport) -> Result:

@@ -53,9 +53,23 @@ def common_options(command: Callable[..., Result]) -> Callable[..., None]:
             result = command(*args, **kwargs)
         except tuple(EXIT_CODES) as error:  # anything else is a bug: let it show
             result = Result({}, errors=(as_ours(error),))
+        _record(context, result)
         _finish(context, result, as_json=as_json, quiet=quiet)
 
     return run
+
+
+def _record(context: click.Context, result: Result) -> None:
+    from appliance.cli.run_record import record_run
+
+    if context.obj is not None:
+        code = worst(exit_code(error) for error in result.errors)
+        # By its own names, whichever alias was typed.
+        names, at = [], context
+        while at.parent is not None:
+            names.append(at.command.name or "")
+            at = at.parent
+        record_run(context.obj, " ".join(reversed(names)), code, result.errors)
 
 
 def note(message: str) -> None:

@@ -85,10 +85,14 @@ def sync(
         raise click.UsageError("--dry-run and --watch exclude each other")
     if not watch:
         return _result(_run(app, settings, backends, None if dry_run else wanted))
+    from appliance.cli.exit_codes import exit_code, worst
+    from appliance.cli.run_record import record_run
+
     pause = seconds_option(interval, "--interval", settings.sync_interval)
     app.sleep(seconds_option(initial_delay, "--initial-delay", settings.initial_delay))
     while True:
         result = _result(_run(app, settings, backends, wanted))
+        record_run(app, "sync", worst(map(exit_code, result.errors)), result.errors)
         for line in filter(None, (result.text, *(error.message for error in result.errors))):
             note(f"{utc(app.now())} {line}")
         for warning in deliver_due(app):

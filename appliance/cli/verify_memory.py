@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from appliance.jobs.verify import Verdict
     from appliance.sigstore.digests import ArtifactDigests
     from appliance.sigstore.identity import ExpectedSigner
+    from appliance.store.database import Store
 
 
 @frozen
@@ -70,5 +72,19 @@ def record_verdicts(app: App, expected: ExpectedSigner, judged: list[Judged]) ->
                         coverage=one.verdict.own_view.coverage.value,
                     ),
                 )
+                _hear(store, one, app.now())
     except ApplianceError as error:
         yield f"the verdicts could not be recorded: {error.message}"
+
+
+def _hear(store: Store, judged: Judged, now: int) -> None:
+    """Take the log's checkpoint in a Sigstore bundle for what it is: one shown to others."""
+    from appliance.errors import ApplianceError
+    from appliance.jobs.gossip import compare_note
+
+    log = judged.verdict.verification.log
+    if log is None or log.checkpoint is None:
+        return
+    # A log that is not mirrored here; or a contradiction, which the verdict has said already.
+    with contextlib.suppress(ApplianceError):
+        compare_note(store, log.checkpoint.note, str(judged.bundle_path), now)

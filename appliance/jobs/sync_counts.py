@@ -85,13 +85,7 @@ def count_sync(
             observe(store, f"{PREFIX}_checkpoint_age_seconds", label, age, AGE_BUCKETS)
         if error is not None:
             record_failure(store, backend.name, now)
-            _count_error(store, backend.name, error)
-
-
-def count_error(store: Store, backend: str, error: ApplianceError) -> None:
-    """Count a sync that did not get as far as asking its backend."""
-    with store.atomic():
-        _count_error(store, backend, error)
+            count_error(store, backend.name, error)
 
 
 def record_answer(store: Store, backend: Backend, now: int, *, behind: bool) -> None:
@@ -104,7 +98,8 @@ def record_answer(store: Store, backend: Backend, now: int, *, behind: bool) -> 
             count(store, ANOMALIES, labels)
 
 
-def _count_error(store: Store, backend: str, error: ApplianceError) -> None:
+def count_error(store: Store, backend: str, error: ApplianceError) -> None:
+    """Count why a sync failed, unless that is no error but an answer. Inside store.atomic()."""
     kind = error_type(error)
     if kind is not None:
         count(store, f"{PREFIX}_errors_total", {"backend": backend, "error_type": kind})

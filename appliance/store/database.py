@@ -108,7 +108,7 @@ def store_errors(home: Path) -> Iterator[None]:
         raise file_error(home, error) from error
 
 
-def open_store(home: Path, *, write: bool) -> Store:
+def open_store(home: Path, *, write: bool, busy_seconds: float = BUSY_TIMEOUT_SECONDS) -> Store:
     """Open the store of `home`, for reading only unless `write`.
 
     Raises StoreError if there is none, others could have written to it, it is damaged, or
@@ -122,7 +122,7 @@ def open_store(home: Path, *, write: bool) -> Store:
     # A read-only connection cannot roll back what a killed writer left; then open for
     # writing if we may, and promise not to.
     mode = "rw" if write or (unclean and os.access(path, os.W_OK)) else "ro"
-    store = Store(home, _connect(path, mode))
+    store = Store(home, _connect(path, mode, busy_seconds))
     try:
         with store_errors(home):
             _set_pragmas(store.connection, write=write)
@@ -185,13 +185,13 @@ def create_store(home: Path) -> Store:
     return store
 
 
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
+def _connect(
+    path: Path, mode: str, busy_seconds: float = BUSY_TIMEOUT_SECONDS
+) -> sqlite3.Connection:
     # as_uri quotes what must be quoted in a file: URI
     uri = f"{path.resolve().as_uri()}?mode={mode}"
     with store_errors(path.parent):
-        connection = sqlite3.connect(
-            uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_SECONDS
-        )
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=busy_seconds)
     connection.row_factory = sqlite3.Row
     return connection
 
