@@ -111,15 +111,16 @@ def queue_show(app: App, id_: str) -> Result:
 @common_options
 @pass_app
 def queue_retry(app: App, ids: tuple[str, ...], dry_run: bool) -> Result:
-    """Queue items again that were refused, cancelled or postponed: the same bytes.
+    """Queue items again that were refused, cancelled, postponed or exported: the same bytes.
 
     \b
     Example:
         attestor queue retry 3f2a91
     """
-    from appliance.store.queue import CANCELLED, POSTPONED, QUEUED, REFUSED
+    from appliance.store.queue import CANCELLED, EXPORTED, POSTPONED, QUEUED, REFUSED
 
-    return _move(app, ids, QUEUED, (REFUSED, CANCELLED, POSTPONED), dry_run=dry_run)
+    allowed = (REFUSED, CANCELLED, POSTPONED, EXPORTED)
+    return _move(app, ids, QUEUED, allowed, dry_run=dry_run)
 
 
 @queue.command("cancel")

@@ -164,15 +164,46 @@ def ahead_count(store: Store, item: QueueItem) -> int:
     return 0 if row is None else int(row["n"])
 
 
+def find_site_item(store: Store, site: str, site_id: str) -> QueueItem | None:
+    """Return the item that a site calls by this id, if it is here."""
+    row = store.row("SELECT * FROM queue_item WHERE site = ? AND site_id = ?", [site, site_id])
+    return None if row is None else _item(row)
+
+
+def items_to_return(store: Store, site: str | None) -> list[QueueItem]:
+    """List other sites' items, or one's, whose end they have not been told."""
+    rows = store.rows(
+        "SELECT * FROM queue_item WHERE site IS NOT NULL AND (? IS NULL OR site = ?)"
+        " AND state IN ('logged', 'refused') AND returned_at IS NULL ORDER BY number",
+        [site, site],
+    )
+    return [_item(row) for row in rows]
+
+
+def set_returned(store: Store, numbers: Sequence[int], now: int | None) -> None:
+    """Say that their site was told the end of these items; None: tell it again."""
+    store.execute_many(
+        "UPDATE queue_item SET returned_at = ? WHERE number = ?",
+        [(now, number) for number in numbers],
+    )
+
+
 def move_item(
-    store: Store, item: QueueItem, state: str, *, allowed: Sequence[str], now: int
+    store: Store,
+    item: QueueItem,
+    state: str,
+    *,
+    allowed: Sequence[str],
+    now: int,
+    reason: str = "",
+    message: str = "",
 ) -> None:
     """Change an item's state; raises RefusedError unless it is in one of `allowed`."""
     marks = ", ".join("?" for _ in allowed)
     moved = store.execute(
-        "UPDATE queue_item SET state = ?, changed_at = ?, next_at = ?"  # noqa: S608 marks
+        "UPDATE queue_item SET state = ?, changed_at = ?, next_at = ?, reason = ?, message = ?"  # noqa: S608 marks
         f" WHERE number = ? AND state IN ({marks})",
-        [state, now, now, item.number, *allowed],
+        [state, now, now, reason, message, item.number, *allowed],
     )
     if moved.rowcount == 0:
         present = require_item(store, item.id).state

@@ -32,6 +32,7 @@ CREATE TABLE queue_item (
     attempts    INTEGER NOT NULL DEFAULT 0,
     reason      TEXT NOT NULL DEFAULT '',  -- why it is not logged, one word
     message     TEXT NOT NULL DEFAULT '',  -- and in a sentence
+    returned_at INTEGER,              -- Unix seconds, when its site was told the end; NULL: not yet
     CHECK ((edge_trigger IS NULL) = (tier = 'graph')),
     CHECK ((site IS NULL) = (site_id IS NULL))
 ) STRICT;
@@ -57,8 +58,7 @@ CREATE TABLE queue_receipt (
     log_id      INTEGER NOT NULL REFERENCES log (id),
     log_index   INTEGER NOT NULL CHECK (log_index >= 0),  -- v1: over all shards
     entry       BLOB NOT NULL,        -- TransparencyLogEntry, JSON
-    verified_at INTEGER NOT NULL,     -- Unix seconds
-    sent_back_at INTEGER              -- Unix seconds, last export to the site; NULL: never
+    verified_at INTEGER NOT NULL      -- Unix seconds
 ) STRICT;
 
 -- What counts against a budget, in budget time (policy/budget.py): written before the first
