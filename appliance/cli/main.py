@@ -117,8 +117,17 @@ def cli(
 def run(arguments: list[str], app: App | None = None) -> int:
     """Run one command line and return its exit code; prints what there is to print."""
     stdout, stderr = sys.stdout, sys.stderr
+
+    def main() -> object:
+        return cli.main(arguments, prog_name="attestor", standalone_mode=False, obj=app)
+
     try:
-        code = cli.main(arguments, prog_name="attestor", standalone_mode=False, obj=app)
+        if _named_command(arguments) == "check":
+            from appliance.cli.check import run_as_plugin
+
+            code = run_as_plugin(main, as_json="--json" in arguments)
+        else:
+            code = main()
         # Our own output may still sit in a buffer whose reader went away.
         sys.stdout.flush()
     except click.UsageError as error:
@@ -144,6 +153,15 @@ def run(arguments: list[str], app: App | None = None) -> int:
         sys.stdout, sys.stderr = stdout, stderr
         return _nobody_reads()
     return code if isinstance(code, int) else 0
+
+
+def _named_command(arguments: list[str]) -> str | None:
+    """Return the first word that is a command's and no value of an option that stands before."""
+    with_value = {name for one in cli.params if not getattr(one, "is_flag", 0) for name in one.opts}
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        if word in COMMANDS and before not in with_value:
+            return word
+    return None
 
 
 def _usage(error: click.UsageError, *, as_json: bool) -> int:
@@ -224,6 +242,7 @@ COMMANDS.update(
         "backend": "backend:backend",
         "sync": "sync:sync",
         "sync-status": "status:sync_status",
+        "check": "check:check",
         "verify": "verify:verify",
         "prove": "prove:prove",
         "proof": "prove:proof",

@@ -32,6 +32,7 @@ class Result:
     text: str = ""  # for people, without the last newline; empty prints nothing
     warnings: tuple[str, ...] = ()
     errors: tuple[ApplianceError, ...] = ()  # failures among several outcomes; the worst wins
+    code: int | None = None  # of check alone, which has its own; else the errors decide
 
 
 def common_options(command: Callable[..., Result]) -> Callable[..., None]:
@@ -138,8 +139,11 @@ def command_name(context: click.Context) -> str:
 
 
 def _finish(context: click.Context, result: Result, *, as_json: bool, quiet: bool) -> NoReturn:
-    code = worst(exit_code(error) for error in result.errors)
-    leading = next((one for one in result.errors if exit_code(one) == code), None)
+    code = result.code
+    if code is None:
+        code = worst(exit_code(error) for error in result.errors)
+    leads = [one for one in result.errors if result.code is not None or exit_code(one) == code]
+    leading = leads[0] if leads else None
     if as_json:
         described = None if leading is None else _describe(leading)
         name = command_name(context)

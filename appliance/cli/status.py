@@ -43,7 +43,7 @@ def sync_status(app: App, backends: tuple[str, ...]) -> Result:
         found = [log_status(store, one, limits, app.now()) for one in chosen]
     lines = [_table([_row(one) for one in found])] if found else ["no backend yet"]
     lines += [f"{one.backend.name}: {reason}" for one in found for reason in one.reasons]
-    return Result({"backends": [_data(one) for one in found]}, "\n".join(lines))
+    return Result({"backends": [status_data(one) for one in found]}, "\n".join(lines))
 
 
 def age_limits(store: Store) -> AgeLimits:
@@ -110,7 +110,8 @@ def _table(rows: list[tuple[str, ...]]) -> str:
     return "\n".join(lines)
 
 
-def _data(one: LogStatus) -> dict[str, Any]:
+def status_data(one: LogStatus) -> dict[str, Any]:
+    """Describe how a log stands for machines."""
     return {
         "backend": one.backend.name,
         "origin": one.backend.log.origin,
