@@ -12,13 +12,18 @@ from appliance.jobs.backup import backup
 from appliance.jobs.configure import read_configuration
 from appliance.jobs.drill_checks import Checks
 from appliance.jobs.drill_sites import BACKEND, DrillSites, LogHome, Release, Site, artifact
+from appliance.jobs.lift import lift
 from appliance.jobs.log_status import LogStatus, log_status
 from appliance.policy.health import AgeLimits, Health
 from appliance.policy.relate import Relation
 from appliance.store.database import DATABASE_NAME
 from appliance.store.logs import require_backend
+from appliance.store.quarantine import quarantine_of
 
 DAY: Final = 86_400  # seconds
+DIVERGED: Final = "rekor.checkpoint.divergence"
+ROLLED_BACK: Final = "rekor.checkpoint.rollback"
+STALE: Final = "rekor.checkpoint.stale"
 
 
 def fork(sites: DrillSites, checks: Checks) -> None:
@@ -39,6 +44,7 @@ def fork(sites: DrillSites, checks: Checks) -> None:
             *(DivergenceError, "fork"),
         )
     _carried_inside(sites, checks, other_face, "fork")
+    _quarantined(sites, checks, 200, DIVERGED, releases)
     for release, tree in ((forged[0], "its own size"), (larger[0], "a larger size")):
         verdict = sites.verify(release)
         checks.expect(
@@ -46,8 +52,7 @@ def fork(sites: DrillSites, checks: Checks) -> None:
             verdict.error is not None,
             verdict.own_view.text,
         )
-    verdict = sites.verify(releases[0])
-    checks.expect("what was proven before stays good", verdict.error is None, verdict.own_view.text)
+    _explained(sites, checks)
 
 
 def rollback(sites: DrillSites, checks: Checks) -> None:
@@ -67,8 +72,7 @@ def rollback(sites: DrillSites, checks: Checks) -> None:
             *(DivergenceError, "rollback"),
         )
     _carried_inside(sites, checks, shorter, "rollback")
-    verdict = sites.verify(releases[0])
-    checks.expect("what was proven before stays good", verdict.error is None, verdict.own_view.text)
+    _quarantined(sites, checks, 100, ROLLED_BACK, releases)
     saved = sites.directory / "monday.db"
     backup(sites.log.store, saved, nullcontext, with_blobs=False, with_keys=False)
     for _ in range(2):  # one batch would be rolled forward: that was signed, and is the same
@@ -101,10 +105,12 @@ def stale(sites: DrillSites, checks: Checks) -> None:
     checks.same(
         "outside says so", *(Health.UNHEALTHY.value, _status(sites, sites.outside).health.value)
     )
+    checks.same("outside alerts", STALE, sites.outside.alarms())
     sites.import_(sites.export("again.tar", since_size=1))
     status = _inside(sites)
     checks.same("a stick of today with an old checkpoint refreshes nothing", 40, _days(status))
     checks.same("inside says so", Health.UNHEALTHY.value, status.health.value)
+    checks.same("inside alerts", STALE, sites.inside.alarms())
     month = sites.verify(release, max_age=30 * DAY)
     checks.expect(
         "verify refuses where at most 30 days are allowed",
@@ -120,6 +126,8 @@ def stale(sites: DrillSites, checks: Checks) -> None:
     checks.same(
         "one new checkpoint makes it healthy", Health.HEALTHY.value, _inside(sites).health.value
     )
+    for site, where in ((sites.outside, "outside"), (sites.inside, "inside")):
+        checks.same(f"{where}, the alert ends", "none", site.alarms())
     fresh = sites.verify(newer, max_age=DAY)
     checks.expect("and verify says yes again", fresh.error is None, fresh.error or "yes")
 
@@ -156,6 +164,38 @@ def _carried_inside(sites: DrillSites, checks: Checks, log: LogHome, reason: str
             "import refuses it under a trusted exporter's signature",
             *(partial(sites.import_, stick), DivergenceError, reason),
         )
+
+
+def _quarantined(
+    sites: DrillSites, checks: Checks, common: int, event: str, releases: list[Release]
+) -> None:
+    """Expect both sites to believe no more than what both stories share, and to say so."""
+    for site, where in ((sites.outside, "outside"), (sites.inside, "inside")):
+        checks.same(f"{where} alerts", event, site.alarms())
+        held = quarantine_of(site.store, site.mirror.log)
+        size = held.last_common_size if held else None
+        checks.same(f"{where}, the log is quarantined beyond size", common, size)
+    sound, doubted = sites.verify(releases[0]), sites.verify(releases[250])
+    checks.expect(
+        "what rests on the common past stays good", sound.error is None, sound.own_view.text
+    )
+    reason = doubted.error.reason if doubted.error else "yes"
+    checks.same("what rests on more is refused", "quarantined", reason)
+
+
+def _explained(sites: DrillSites, checks: Checks) -> None:
+    """Lift both quarantines, as an operator does who found out; the honest log goes on."""
+    for site in (sites.outside, sites.inside):
+        held = quarantine_of(site.store, site.mirror.log)
+        if held is not None:
+            lift(site.store, held.id, "a drill", sites.now, dry_run=False)
+    [release] = sites.grow(1)
+    sites.sync()
+    sites.import_(sites.export("explained.tar", since_size=300))
+    verdict = sites.verify(release)
+    checks.expect(
+        "once it is explained the honest log goes on", verdict.error is None, verdict.own_view.text
+    )
 
 
 @contextmanager

@@ -33,6 +33,7 @@ from appliance.rekor.verifier_material import VerifierMaterial
 from appliance.sigstore.attestation_files import parse_attestation_file
 from appliance.sigstore.digests import ArtifactDigests
 from appliance.sigstore.identity import ManagedKey
+from appliance.store.alerts import alerts
 from appliance.store.database import open_store
 from appliance.store.key_files import SEED_BYTES, load_signing_key
 from appliance.store.logs import require_backend
@@ -142,6 +143,11 @@ class Site:
     def evidence(self) -> int:
         """Count the pieces of evidence that are kept."""
         return self._count("evidence")
+
+    def alarms(self) -> str:
+        """Name the kinds of alerts that last."""
+        kinds = {one.event_type for one in alerts(self.store, lasting=True)}
+        return ", ".join(sorted(kinds)) or "none"
 
     def transfers(self) -> int:
         """Count the transfer bundles that left or arrived whole."""
