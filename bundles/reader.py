@@ -180,11 +180,9 @@ def _members(
     for path, digest in digests.items():
         size = _next_member(cursor, path, min(left, MAX_MEMBER_BYTES))
         member = MemberRef(cursor.position, size, digest)
-        actual = hashlib.sha256()
-        for piece in cursor.pieces(size, path):
-            actual.update(piece)
+        actual = _digest_of_next(cursor, size, path)
         cursor.take_zeros(padding_bytes(size), path)
-        _verify_digest(path, actual.digest(), digest)
+        _verify_digest(path, actual, digest)
         left -= size
         yield path, member
     if left:
@@ -192,6 +190,15 @@ def _members(
             f"the members have {left} bytes less than the {totals.n_bytes} of the manifest",
             reason="totals",
         )
+
+
+def _digest_of_next(cursor: Cursor, size: int, path: str) -> bytes:
+    if size <= CHUNK_BYTES:  # a tile: in one go
+        return hashlib.sha256(cursor.take(size, path)).digest()
+    actual = hashlib.sha256()
+    for piece in cursor.pieces(size, path):
+        actual.update(piece)
+    return actual.digest()
 
 
 def _whole_member(cursor: Cursor, path: str, max_bytes: int) -> bytes:

@@ -36,10 +36,18 @@ class Cursor:
 
     def take(self, n_bytes: int, what: str) -> bytes:
         """Return the next `n_bytes`. Raises FormatError as `pieces` does."""
+        stop = self._used + n_bytes
+        if stop <= len(self._chunk):  # as nearly always: no need to gather pieces
+            data = self._chunk[self._used : stop]
+            self._used = stop
+            self.position += n_bytes
+            return data
         return b"".join(self.pieces(n_bytes, what))
 
     def take_zeros(self, n_bytes: int, what: str) -> None:
         """Pass over `n_bytes` zero bytes. Raises FormatError if they are not zero."""
+        if not n_bytes:
+            return
         start = self.position
         if self.take(n_bytes, what).strip(b"\0"):
             raise FormatError(f"{what}: expected {n_bytes} zero bytes at byte {start}, got others")

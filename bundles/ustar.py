@@ -8,6 +8,7 @@ pax and GNU extensions, checksums and stray bytes all fall to one comparison.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
@@ -31,7 +32,6 @@ _TYPE_TO_DEVICE: Final = (
     + bytes(64)  # uname, gname
     + b"0000000\x000000000\0"  # devmajor, devminor
 )
-_FIXED_SUM: Final = sum(_MODE_UID_GID) + sum(_MTIME) + 8 * ord(" ") + sum(_TYPE_TO_DEVICE)
 _FIELDS: Final = (  # name, first byte; each ends where the next begins
     ("name", 0),
     ("mode", 100),
@@ -81,19 +81,23 @@ def format_member_header(path: str, size: int) -> bytes:
         raise FormatError(
             f"{path}: a member of {size} bytes, at most {MAX_MEMBER_BYTES} allowed", reason="limit"
         )
-    prefix, name = (field.encode() for field in _split(path))
-    digits = b"%011o" % size
-    checksum = _FIXED_SUM + sum(name) + sum(digits) + sum(prefix)
-    return b"%b%b%b\0%b%06o\0 %b%b%b" % (
-        name.ljust(100, b"\0"),
-        _MODE_UID_GID,
-        digits,
-        _MTIME,
-        checksum,
-        _TYPE_TO_DEVICE,
-        prefix.ljust(155, b"\0"),
-        bytes(12),
+    prefix, name = _split(path)
+    before_checksum, after_checksum, fixed_sum = _around(prefix, size)
+    field = name.encode()
+    return b"%b%b%06o\0 %b" % (
+        field.ljust(100, b"\0"),
+        before_checksum,
+        fixed_sum + sum(field),
+        after_checksum,
     )
+
+
+@lru_cache(maxsize=64)  # the tiles of one log have one prefix and one size
+def _around(prefix: str, size: int) -> tuple[bytes, bytes, int]:
+    """Return what stands before and after the checksum, but for the name, and its sum."""
+    before = b"%b%011o\0%b" % (_MODE_UID_GID, size, _MTIME)
+    after = _TYPE_TO_DEVICE + prefix.encode().ljust(155, b"\0") + bytes(12)
+    return before, after, sum(before) + 8 * ord(" ") + sum(after)
 
 
 def parse_member_header(block: bytes, position: int) -> tuple[str, int]:
