@@ -260,7 +260,8 @@ def _absorb_one(
     need += sum(map(source.has, mirror.missing_entry_bundles(part.head.tree_size)))
     if rules.dry_run:
         return IngestedLog(part.origin, old_size, None, need)
-    healed = heal(mirror, source, *source.offered())
+    # A site that holds nothing yet has nothing that could have rotted.
+    healed = heal(mirror, source, *source.offered()) if mirror.tile_count() else 0
     # If we die here, the mirror is what it was, with fewer holes in it.
     arrival = Arrival("import", source.description, now, manifest.data_age.newest_checkpoint)
     try:

@@ -41,6 +41,7 @@ class TransferSource:
     def __init__(self, bundle: TransferBundle, part: LogPart, description: str) -> None:
         self._bundle = bundle
         self._part = part
+        self._directory = part.directory  # hashed once: it is asked for with every tile
         self._description = description
 
     @property
@@ -55,14 +56,14 @@ class TransferSource:
 
     def checkpoint(self) -> bytes:
         """Return the log's own signed note for the head of the transfer bundle."""
-        return self._read(checkpoint_member(self._part.directory))
+        return self._read(checkpoint_member(self._directory))
 
     def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
         """Yield tiles; a level 0 tile left out for its entry bundle is computed from it."""
         for tile in wanted:
-            member = tile_member(self._part.directory, tile)
-            bundle = EntryBundle(tile.index, tile.width)
-            if tile.level == 0 and member not in self._bundle.members and self.has(bundle):
+            member = tile_member(self._directory, tile)
+            if member not in self._bundle.members and self.has(tile):
+                bundle = EntryBundle(tile.index, tile.width)
                 yield tile, leaf_hashes(parse_entry_bundle(self._entries(bundle), bundle))
             else:
                 yield tile, self._read(member)
@@ -77,7 +78,7 @@ class TransferSource:
 
         Raises MalformedError if a member below tile/ is neither.
         """
-        prefix = f"{self._part.directory}/"
+        prefix = f"{self._directory}/"
         paths = [
             path.removeprefix(prefix)
             for path in self._bundle.members
@@ -94,15 +95,14 @@ class TransferSource:
     def has(self, what: Tile | EntryBundle) -> bool:
         """Whether a tile or entry bundle of exactly this width can be had from here."""
         members = self._bundle.members
-        directory = self._part.directory
         if isinstance(what, EntryBundle):
-            return entries_member(directory, what) in members
-        if tile_member(directory, what) in members:
+            return entries_member(self._directory, what) in members
+        if tile_member(self._directory, what) in members:
             return True
         return what.level == 0 and self.has(EntryBundle(what.index, what.width))
 
     def _entries(self, bundle: EntryBundle) -> bytes:
-        return decompress_bundle(self._read(entries_member(self._part.directory, bundle)))
+        return decompress_bundle(self._read(entries_member(self._directory, bundle)))
 
     def _read(self, member: str) -> bytes:
         if member not in self._bundle.members:
