@@ -15,7 +15,7 @@ from appliance.jobs.local_tiles import load_ours, told_apart
 from appliance.store.mirror import Mirror
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
 from appliance.tlog.log_source import LogSource
-from appliance.tlog.tile import EntryBundle, Tile
+from appliance.tlog.tile import WIDTH, EntryBundle, Tile
 from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
 
@@ -114,7 +114,8 @@ def _authenticate(
         return ours | {tile: got[tile] for tile in wanted if tile in got}
 
     # Ours alone first: what does not authenticate of them is damage here, not a wrong answer.
-    chains = [tree.parents(tile)[:-1] for tile in batch]
+    siblings = {(tile.level, tile.index // WIDTH): tile for tile in batch}  # have one chain
+    chains = [tree.parents(tile)[:-1] for tile in siblings.values()]
     own = {tile for chain in chains if not set(chain) & got.keys() for tile in chain}
     if own and not got.keys() & set(tree.edge):
         load_ours(mirror, tree, own)
