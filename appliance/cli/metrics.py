@@ -48,7 +48,7 @@ def metrics(app: App, textfile: Path | None) -> Result:
         )
     with app.reading() as store:
         now = app.now()
-        text = metrics_text(store, _logs(store, now), _queue(store, now), now)
+        text = metrics_text(store, _logs(store, now), _queue(app, store), now)
     if textfile is None:
         return Result({"text": text.decode()}, text.decode().rstrip("\n"))
     with written_whole(textfile, replace=True, mode=_MODE) as file:
@@ -70,7 +70,10 @@ def _logs(store: Store, now: int) -> list[LogFacts]:
     ]
 
 
-def _queue(store: Store, now: int) -> QueueFacts:
+def _queue(app: App, store: Store) -> QueueFacts:
+    from appliance.jobs.queue_settings import read_queue_settings
+    from appliance.jobs.quota import queue_figures
     from appliance.report.metrics import QueueFacts
 
-    return QueueFacts({}, {}, {})
+    found = queue_figures(store, read_queue_settings(store).limits, app.moment())
+    return QueueFacts(found.depth, found.remaining, found.utilization)

@@ -64,12 +64,14 @@ def deliver_due(app: App, *, local_only: bool = False) -> Iterator[str]:
         with app.reading() as store:
             if not has_due(store, app.now()):
                 return
+    except ApplianceError:
+        return  # there is no store, or it is broken: the command itself has said so
+    try:
         for one in deliver_alerts(app, early=False, local_only=local_only):
             if one.error is not None:
                 yield f"an alert waits for {one.delivery.sink}: {one.error}"
     except ApplianceError as error:
-        if error.reason != "no-store":
-            yield f"alerts wait to be delivered: {error.message}"
+        yield f"alerts wait to be delivered: {error.message}"
 
 
 def deliver_alerts(app: App, *, early: bool, local_only: bool = False) -> tuple[Sent, ...]:

@@ -30,6 +30,7 @@ class Judged:
 
 def keep_contradictions(app: App, judged: list[Judged]) -> Iterator[str]:
     """Keep both notes of every contradiction as evidence; it is in the JSON in any case."""
+    from appliance.cli.senders import deliver_due
     from appliance.errors import ApplianceError
     from appliance.jobs.contradiction import keep_contradiction
     from appliance.policy.own_view import Coverage
@@ -44,6 +45,8 @@ def keep_contradictions(app: App, judged: list[Judged]) -> Iterator[str]:
                 yield f"{one.artifact}: both signed notes are kept as evidence {number}"
     except ApplianceError as error:
         yield f"the evidence could not be stored, keep this output: {error.message}"
+    # To programs and files only: there is no way from a verify to the network.
+    yield from deliver_due(app, local_only=True)
 
 
 def record_verdicts(app: App, expected: ExpectedSigner, judged: list[Judged]) -> Iterator[str]:

@@ -141,13 +141,13 @@ FAMILIES: Final = (
         "attestor_rekor_budget_remaining",
         "gauge",
         ("tenant",),
-        "Submissions a tenant may still make within the hour.",
+        "Submissions of tier graph that a tenant may make now.",
     ),
     Family(
         "attestor_rekor_budget_utilization",
         "gauge",
         ("tenant",),
-        "Share of a tenant's hourly budget that is used, 0 to 1.",
+        "How full the fullest budget window of a tenant is, 0 to 1.",
     ),
     Family(
         "attestor_rekor_submissions_rejected_total",

@@ -129,3 +129,12 @@ def test_a_textfile_that_nobody_would_read_is_refused(home: MirroredHome, tmp_pa
     assert (code, "ends in .prom" in err) == (2, True)
     code, _, err = home.run("metrics", "--textfile", tmp_path / "none" / "attestor.prom")
     assert code == 6 and "none" in err
+
+
+def test_the_queue_and_the_budget_are_there_before_anything_waits(home: MirroredHome) -> None:
+    found = scrape(home)
+    assert found[key("attestor_rekor_queue_depth", tier="graph")] == 0
+    assert found[key("attestor_rekor_queue_depth", tier="edge")] == 0
+    # 34 in ten minutes is the tighter window of an untouched budget.
+    assert found[key("attestor_rekor_budget_remaining", tenant="system")] == 34
+    assert found[key("attestor_rekor_budget_utilization", tenant="system")] == 0
