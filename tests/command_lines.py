@@ -11,7 +11,8 @@ import click
 from appliance.cli.main import cli
 
 _SUBSTITUTED = re.compile(r"\$\([^)]*\)|\$\w+|\$\{\w+\}")
-_INLINE = re.compile(r"`(attestor [^`]*)`")
+_INLINE = re.compile(r"`(attestor\s[^`]*)`")
+_FENCE = re.compile(r"(?m)^\s*```.*$")
 _ELLIPSIS = {"…", "..."}  # something was left out here
 
 
@@ -34,17 +35,14 @@ def commands_in_markdown(text: str) -> Iterator[list[str]]:
 
     What a sentence mentions in backquotes need not be complete: it ends with an ellipsis.
     """
-    fenced = False
-    for line in text.replace("\\\n", " ").split("\n"):
-        stripped = line.strip()
-        if stripped.startswith("```"):
-            fenced = not fenced
-        elif stripped.startswith("attestor ") and (fenced or line.startswith("   ")):
-            yield from commands_in(stripped)
-        elif not fenced:
-            # Prose may break a line within backquotes; the commands that matter do not.
-            for inline in _INLINE.findall(line):
-                yield from ([*words, "…"] for words in commands_in(inline))
+    # Prose and fenced code take turns.
+    for number, part in enumerate(_FENCE.split(text.replace("\\\n", " "))):
+        fenced = number % 2 == 1
+        for line in part.split("\n"):
+            if line.strip().startswith("attestor ") and (fenced or line.startswith("   ")):
+                yield from commands_in(line)
+        for inline in [] if fenced else _INLINE.findall(part):
+            yield from ([*words, "…"] for words in commands_in(" ".join(inline.split())))
 
 
 def verify_command_line(words: list[str]) -> None:

@@ -95,8 +95,8 @@ def test_a_line_that_cannot_run_is_noticed(line: str) -> None:
 
 
 def test_lines_are_found_wherever_documents_have_them() -> None:
-    text = "See `attestor sync -v`.\n\n    attestor doctor\n\n```sh\nX=1; attestor sync\n```\n"
-    assert list(commands_in_markdown(text)) == [["sync", "-v", "…"], ["doctor"]]
+    text = "See `attestor\nsync -v`.\n\n    attestor doctor\n\n```sh\nX=1; attestor sync\n```\n"
+    assert list(commands_in_markdown(text)) == [["doctor"], ["sync", "-v", "…"]]
     assert list(commands_in("A=1; attestor sync -q; attestor doctor | head")) == [
         ["sync", "-q"],
         ["doctor"],

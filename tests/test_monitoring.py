@@ -13,6 +13,7 @@ import yaml
 
 from appliance.report.metric_families import FAMILIES
 from tests.monitoring import (
+    ROOT,
     RULE_TESTS,
     alert_rules,
     dashboard,
@@ -39,9 +40,12 @@ RULES = [pytest.param(rule, id=rule["alert"]) for rule in alert_rules()]
 PANELS = [pytest.param(*one, id=f"{one[0]} {n}") for n, one in enumerate(dashboard_expressions())]
 
 
+def names_of_rules() -> set[str]:
+    return {rule["alert"] for rule in alert_rules()}
+
+
 def test_there_is_a_rule_for_everything_the_specification_names() -> None:
-    names = {rule["alert"] for rule in alert_rules()}
-    assert {"RekorSyncStale", "RekorSyncFailing"} <= names
+    assert {"RekorSyncStale", "RekorSyncFailing"} <= names_of_rules()
     of = {
         rule["alert"]: (" ".join(rule["expr"].split()), rule.get("for")) for rule in alert_rules()
     }
@@ -59,6 +63,20 @@ def test_there_is_a_rule_for_everything_the_specification_names() -> None:
 def test_every_rule_says_how_bad_what_and_where_to_read_on(rule: dict[str, Any]) -> None:
     assert rule["labels"]["severity"] in ("critical", "warning")
     assert set(rule["annotations"]) == {"summary", "description", "runbook"}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_where_to_read_on_is_a_section_of_the_runbook(rule: dict[str, Any]) -> None:
+    path, _, anchor = rule["annotations"]["runbook"].partition("#")
+    headings = re.findall(r"(?m)^## (.*)$", (ROOT / path).read_text())
+    assert anchor in {re.sub(r"[^a-z0-9 -]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+def test_the_runbook_names_every_rule() -> None:
+    text = (ROOT / "docs" / "runbook.md").read_text()
+    general = {"RekorAnomalyCritical", "RekorAnomalyWarning", "AttestorCommandFailing"}
+    general |= {"AttestorCriticalUnacknowledged"}
+    assert [one for one in names_of_rules() - general if one not in text] == []
 
 
 @pytest.mark.parametrize("rule", RULES)
