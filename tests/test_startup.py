@@ -7,12 +7,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.shared import shared
+from tests.simulator import SimulatedLog
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {
@@ -29,6 +31,7 @@ KEYLESS = [
 ]
 CASES = "corpus/sigstore-conformance/test/assets/bundle-verify"
 MAX_RATIO = 12.0  # of one verify to `python -c pass`, in the same run
+MAX_SYNC_RATIO = 25.0  # of one sync with nothing new, over HTTP
 
 
 def environment() -> dict[str, str]:
@@ -136,3 +139,48 @@ def _seconds(command: Sequence[str]) -> float:
     started = time.perf_counter()
     subprocess.run(command, capture_output=True, check=True, env=environment())
     return time.perf_counter() - started
+
+
+@pytest.mark.alone
+def test_a_sync_with_nothing_new_is_at_most_twenty_five_times_an_empty_python(
+    tmp_path: Path,
+) -> None:
+    log = SimulatedLog()
+    log.grow(700)
+    log.write_static(tmp_path / "log")
+    (tmp_path / "log.der").write_bytes(log.key.spki)
+    start = [sys.executable, "-c", "from appliance.cli.main import main; main()"]
+    attestor = [*start, "--home", str(tmp_path / "home")]
+    with file_server(tmp_path / "log") as url:
+        assert run([*attestor, "init", "--site", "startup.example"]).returncode == 0
+        where = ["--url", url, "--read-url", url, "--public-key", str(tmp_path / "log.der")]
+        added = run([*attestor, "backend", "add", "public", "--origin", log.origin, *where])
+        assert added.returncode == 0, added.stderr
+        first = run([*attestor, "sync"])
+        assert (first.returncode, "first, accepted 700" in first.stdout) == (0, True), first.stderr
+        again = run([*attestor, "sync"])
+        assert again.stdout.startswith("public: same, accepted 700"), again.stderr
+        ratio = min(_ratio([*attestor, "sync"]) for _ in range(3))
+        assert ratio <= MAX_SYNC_RATIO, ratio
+
+
+@contextmanager
+def file_server(directory: Path) -> Iterator[str]:
+    """Serve files on loopback from a process of its own; yields the URL."""
+    code = (
+        "import functools, http.server as h, sys\n"
+        "class Quiet(h.SimpleHTTPRequestHandler):\n"
+        "    protocol_version = 'HTTP/1.1'\n"
+        "    def log_message(self, *args): pass\n"
+        "handler = functools.partial(Quiet, directory=sys.argv[1])\n"
+        "server = h.ThreadingHTTPServer(('127.0.0.1', 0), handler)\n"
+        "print(server.server_address[1], flush=True)\n"
+        "server.serve_forever()\n"
+    )
+    command = [sys.executable, "-c", code, str(directory)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            yield f"http://127.0.0.1:{int(server.stdout.readline())}"
+        finally:
+            server.kill()
