@@ -41,6 +41,7 @@ class Place:
     call: str
     ordinal: int  # from 1, among the calls of this name by the first thread
     line: str  # what it was in the run that was traced
+    is_afterwards: bool = False  # the home's lock was let go of: what was to be done is done
 
     def __str__(self) -> str:
         return f"{self.call} {self.ordinal}: {self.line}"
@@ -81,11 +82,13 @@ def require_strace() -> None:
 
 def places(arguments: Sequence[str | Path], trace: Path) -> list[Place]:
     """Run a command to its good end and return every place where it changes files, in order."""
-    finished = run(arguments, trace, f"trace={','.join(CHANGING)}", options=["--seccomp-bpf"])
+    traced = f"trace={','.join((*CHANGING, 'close'))}"
+    finished = run(arguments, trace, traced, options=["--seccomp-bpf"])
     assert finished.code == 0, finished.err
     found = []
     counts: Counter[str] = Counter()
     first_thread = None
+    is_afterwards = False
     for line in finished.trace.splitlines():
         seen = _CALL.match(line)
         if seen is None:
@@ -93,10 +96,14 @@ def places(arguments: Sequence[str | Path], trace: Path) -> list[Place]:
         first_thread = first_thread or seen["thread"]
         if seen["thread"] != first_thread:
             continue
+        if "/lock>" in line:
+            is_afterwards = seen["call"] == "close"
+        if seen["call"] == "close":
+            continue
         counts[seen["call"]] += 1
         if seen["call"] != "openat" or _CREATES.search(line):
             line = f"{seen['call']}({seen['rest']}"
-            found.append(Place(seen["call"], counts[seen["call"]], line))
+            found.append(Place(seen["call"], counts[seen["call"]], line, is_afterwards))
     return found
 
 

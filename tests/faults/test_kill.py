@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.attempts import Attempts, ExportAttempts
-from tests.faults.sites import Sites
+from tests.faults.attempts import COMPRESSED, IN_VOLUMES, Attempts, ExportAttempts
+from tests.faults.sites import Sites, copied, succeed
 from tests.faults.strace import Finished, Place, require_strace, run_killed
 
 pytestmark = pytest.mark.slow
@@ -58,3 +58,27 @@ def test_a_killed_export_leaves_a_whole_file_or_none(sites: Sites, place: Path) 
     attempts = ExportAttempts(sites, place)
     assert "rename" in {one.call for one in attempts.places}
     assert kill_at_every(attempts, 2) > 15
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_a_killed_compressed_export_leaves_a_whole_file_or_none(
+    sites: Sites, place: Path, name: str
+) -> None:
+    assert kill_at_every(ExportAttempts(sites, place, name), 6) > 4
+
+
+def test_a_killed_export_in_volumes_leaves_whole_ones_that_the_next_completes(
+    new_sites: Sites, place: Path
+) -> None:
+    attempts = ExportAttempts(new_sites, place, "stick.tar", *IN_VOLUMES)
+    assert len(attempts.sticks) > 1
+    assert kill_at_every(attempts, 12) > 6
+
+
+@pytest.mark.parametrize("name", COMPRESSED)
+def test_a_killed_import_of_a_compressed_stick_is_completed_by_the_next(
+    sites: Sites, place: Path, name: str
+) -> None:
+    stick = place / name
+    succeed(copied(sites.ahead, place / "exporter"), *sites.exporting(stick))
+    assert kill_at_every(Attempts(sites.inside, ["import", stick], place), 12) > 6
