@@ -1,4 +1,4 @@
-"""A real Prometheus and a real node_exporter fire our alert, all the way from a home's store.
+"""A real Prometheus and a real node_exporter fire our alerts, all the way from a home's store.
 
 sync -> store -> attestor metrics --textfile -> node_exporter -> Prometheus, on loopback.
 """
@@ -91,7 +91,7 @@ def wait_until(url: str, name: str, *, fires: bool) -> dict[str, dict[str, Any]]
     return found
 
 
-def test_a_sync_that_stopped_an_hour_ago_is_told_of_until_it_goes_on(
+def test_a_sync_that_stopped_and_a_log_that_lies_are_told_of(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("prometheus", "prometheus-node-exporter"):
@@ -99,23 +99,20 @@ def test_a_sync_that_stopped_an_hour_ago_is_told_of_until_it_goes_on(
     log = SimulatedLog()
     log.grow(300)
     log.write_static(tmp_path / "log")
+    (tmp_path / "log.der").write_bytes(log.key.spki)
     textfiles = tmp_path / "textfiles"
     textfiles.mkdir()
-    key = tmp_path / "log.der"
-    key.write_bytes(log.key.spki)
+    textfile = textfiles / "attestor.prom"
     site = Site(tmp_path / "home")
     with static_file_server(tmp_path / "log") as log_url:
         site.run("init", "--site", "watched.example")
         site.run(
-            *("backend", "add", "public", "--origin", log.origin, "--public-key", key),
-            *("--url", log_url, "--read-url", log_url),
+            *("backend", "add", "public", "--origin", log.origin),
+            *("--public-key", tmp_path / "log.der", "--url", log_url, "--read-url", log_url),
         )
         past = App(home=site.home, now=lambda: int(time.time()) - AN_HOUR)
         assert run(["sync", "--json"], past) == 0, capsys.readouterr().out
-        site.run("metrics", "--textfile", textfiles / "attestor.prom")
-        written = (textfiles / "attestor.prom").read_text()
-        checked = ask("promtool", "check", "metrics", stdin=written)
-        assert (checked.returncode, checked.stdout) == (0, "")
+        written(site, textfile)
         with watched(tmp_path, textfiles) as url:
             stale = wait_until(url, "RekorSyncStale", fires=True)["RekorSyncStale"]
             assert stale["labels"]["backend"] == "public"
@@ -125,6 +122,22 @@ def test_a_sync_that_stopped_an_hour_ago_is_told_of_until_it_goes_on(
 
             # The same way back: somebody sees to it.
             site.run("sync")
-            site.run("metrics", "--textfile", textfiles / "attestor.prom")
+            written(site, textfile)
             left = wait_until(url, "RekorSyncStale", fires=False)
-            assert set(left) & {"AttestorMetricsUnreadable", "AttestorMetricsMissing"} == set()
+            assert left == {}
+
+            # And then the log shows another tree.
+            log.fork(at=120).write_static(tmp_path / "log")
+            site.run("sync", expect=4)
+            written(site, textfile)
+            wait_until(url, "RekorAnomalyCritical", fires=True)
+            lie = wait_until(url, "RekorCheckpointMismatch", fires=True)["RekorCheckpointMismatch"]
+            assert lie["labels"]["origin"] == log.origin
+            assert lie["labels"]["severity"] == "critical"
+
+
+def written(site: Site, textfile: Path) -> None:
+    """Write the metrics, and have promtool look at them."""
+    site.run("metrics", "--textfile", textfile)
+    checked = ask("promtool", "check", "metrics", stdin=textfile.read_text())
+    assert (checked.returncode, checked.stdout) == (0, "")
