@@ -27,10 +27,13 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     is_flag=True,
     help="Take it from nobody in particular; recorded, and warned about for ever after.",
 )
+@click.option("--jobs", type=click.IntRange(1, 64), default=1, help="Processes that hash.")
 @common_options
 @delivers_alerts(local_only=True)
 @pass_app
-def import_(app: App, files: tuple[Path, ...], dry_run: bool, insecure_unsigned: bool) -> Result:
+def import_(
+    app: App, files: tuple[Path, ...], dry_run: bool, insecure_unsigned: bool, jobs: int
+) -> Result:
     """Import transfer bundles: verify every byte, then absorb what each log itself signed.
 
     Importing one again, or an older one, is harmless, and puts back what rotted here.
@@ -39,6 +42,7 @@ def import_(app: App, files: tuple[Path, ...], dry_run: bool, insecure_unsigned:
     Example:
         attestor import /media/stick/outside-1.tar
         attestor import --dry-run /media/stick/*.tar
+        attestor import --jobs 2 /media/stick/whole-log.tar
     """
     from appliance.cli.exit_codes import EXIT_CODES
     from appliance.cli.settings import read_settings_of
@@ -47,7 +51,7 @@ def import_(app: App, files: tuple[Path, ...], dry_run: bool, insecure_unsigned:
     reports: list[tuple[Path, IngestReport]] = []
     errors: list[ApplianceError] = []
     with app.writing() as store:
-        rules = Rules(read_settings_of(store).threshold, insecure_unsigned, dry_run)
+        rules = Rules(read_settings_of(store).threshold, insecure_unsigned, dry_run, jobs)
         for file in files:
             try:
                 with progress_bar(f"import {file.name}") as advance:

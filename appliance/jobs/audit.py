@@ -8,18 +8,17 @@ kept, so that only what came after it is read again, unless a full audit is aske
 
 from __future__ import annotations
 
-import hashlib
-from collections import deque
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from appliance.errors import ApplianceError, CorruptError, IncompleteError
-from appliance.store.blobs import read_whole
+from appliance.jobs.tile_roots import blob_roots
+from appliance.jobs.workers import Workers
 from appliance.store.mirror import Mirror
 from appliance.tlog.checkpoint import open_checkpoint
 from appliance.tlog.compact_range import CompactRange
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
-from appliance.tlog.merkle import HASH_BYTES, Hash, TreeHead, perfect_root
+from appliance.tlog.merkle import HASH_BYTES, Hash, TreeHead
 from appliance.tlog.proof import NodeId
 from appliance.tlog.tile import (
     HEIGHT,
@@ -32,9 +31,6 @@ from appliance.tlog.tile import (
 )
 from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
 
 CHUNK_TILES: Final = 512  # hashed by one process at a time
 MAX_NAMED: Final = 100  # damaged tiles that one report names
@@ -177,39 +173,13 @@ class _Audit:
                 return None
         return self.tree.node(node)
 
-    def _roots(self, first: int, stop: int) -> Iterator[bytes | None]:
+    def _roots(self, first: int, stop: int) -> Iterator[Hash | None]:
         """Yield the root of each full level 0 tile in order; None for a damaged blob."""
         chunks = (
             range(start, min(start + CHUNK_TILES, stop))
             for start in range(first, stop, CHUNK_TILES)
         )
         named = (self.mirror.tile_blobs(0, chunk) for chunk in chunks)
-        if self.jobs == 1:
-            for chunk in named:
-                yield from tile_roots(chunk)
-            return
-        from concurrent.futures import ProcessPoolExecutor
-        from multiprocessing import get_context
-
-        # Fresh processes: a fork would share our database connection.
-        with ProcessPoolExecutor(self.jobs, mp_context=get_context("spawn")) as pool:
-            pending: deque[Future[list[bytes | None]]] = deque()
-            for chunk in named:
-                pending.append(pool.submit(tile_roots, chunk))
-                if len(pending) > 2 * self.jobs:  # enough to keep everybody busy, no more
-                    yield from pending.popleft().result()
-            while pending:
-                yield from pending.popleft().result()
-
-
-def tile_roots(blobs: list[tuple[str, bytes] | None]) -> list[bytes | None]:
-    """Read, re-hash and fold full tiles, each (path, digest); None for what is damaged."""
-    roots: list[bytes | None] = []
-    for blob in blobs:
-        root = None
-        if blob is not None:
-            data = read_whole(blob[0])
-            if data is not None and hashlib.sha256(data).digest() == blob[1]:
-                root = perfect_root(data) if len(data) == WIDTH * HASH_BYTES else None
-        roots.append(root)
-    return roots
+        with Workers(self.jobs) as workers:
+            for _, roots in workers.map(blob_roots, named):
+                yield from roots

@@ -6,7 +6,7 @@ tile. A run that dies loses at most one batch; the next finds the rest missing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -15,11 +15,20 @@ from appliance.jobs.local_tiles import load_ours, told_apart
 from appliance.store.mirror import Mirror
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
 from appliance.tlog.log_source import LogSource
+from appliance.tlog.merkle import Hash
 from appliance.tlog.tile import WIDTH, EntryBundle, Tile
 from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
 
 BATCH_TILES: Final = 512  # made durable together; an interrupted run loses at most these
+
+
+T = TypeVar("T")
+Progress = Callable[[int], None]  # called with how many more tiles are done
+
+# Adds to each batch of tiles the roots of those that other processes could hash, of the very
+# bytes that the source gives for them.
+AddRoots = Callable[[Iterable[list[Tile]]], Iterator[tuple[list[Tile], Mapping[Tile, Hash]]]]
 
 
 @frozen
@@ -32,10 +41,7 @@ class Wanted:
     # A source that holds only a part says which; what it lacks is left for another.
     has: Callable[[Tile | EntryBundle], bool] = lambda _: True
     from_older: bool = False  # a source behind us may fill what we lack; else it is left alone
-
-
-T = TypeVar("T")
-Progress = Callable[[int], None]  # called with how many more tiles are done
+    roots: AddRoots | None = None  # None: we hash the tiles ourselves
 
 
 @frozen
@@ -59,9 +65,11 @@ def fill(
     tiles = bundles = 0
     _restore_edge(mirror, tree, source, wanted)
     if wanted.tiles:
-        for batch in _batches(filter(wanted.has, mirror.missing_tiles(size)), left):
+        batches = _batches(filter(wanted.has, mirror.missing_tiles(size)), left)
+        add_roots = wanted.roots or _no_roots
+        for batch, roots in add_roots(batches):
             got = fetch_tiles(source, batch)
-            _authenticate(mirror, tree, batch, got)
+            _authenticate(mirror, tree, batch, got, roots)
             mirror.add(got, {})
             tree.trim()
             tiles += len(batch)
@@ -104,7 +112,11 @@ def fetch_tiles(source: LogSource, wanted: Sequence[Tile]) -> dict[Tile, bytes]:
 
 
 def _authenticate(
-    mirror: Mirror, tree: TileTree, batch: Sequence[Tile], got: dict[Tile, bytes]
+    mirror: Mirror,
+    tree: TileTree,
+    batch: Sequence[Tile],
+    got: dict[Tile, bytes],
+    roots: Mapping[Tile, Hash],
 ) -> None:
     """Authenticate new tiles under the head; their parents are new too, or ours."""
 
@@ -119,7 +131,7 @@ def _authenticate(
     own = {tile for chain in chains if not set(chain) & got.keys() for tile in chain}
     if own and not got.keys() & set(tree.edge):
         load_ours(mirror, tree, own)
-    tree.load(batch, read)
+    tree.load(batch, read, roots)
 
 
 def check_entries(mirror: Mirror, tree: TileTree, bundle: EntryBundle, data: bytes) -> None:
@@ -130,6 +142,11 @@ def check_entries(mirror: Mirror, tree: TileTree, bundle: EntryBundle, data: byt
             f"{bundle.path}: its entries do not have the leaf hashes of {bundle.tile.path}",
             reason="entry-bundle",
         )
+
+
+def _no_roots(batches: Iterable[list[Tile]]) -> Iterator[tuple[list[Tile], Mapping[Tile, Hash]]]:
+    for batch in batches:
+        yield batch, {}
 
 
 def _batches(items: Iterator[T], limit: int | None) -> Iterator[list[T]]:

@@ -25,6 +25,7 @@ from appliance.jobs.gaps import fill_command
 from appliance.jobs.heal import heal
 from appliance.jobs.judge import reporting_damage
 from appliance.jobs.transfer_source import NOT_IN_BUNDLE, TransferSource
+from appliance.jobs.workers import Workers
 from appliance.store.checkpoints import Arrival
 from appliance.store.database import Store
 from appliance.store.files import open_foreign, staging_file
@@ -81,6 +82,7 @@ class Rules:
     threshold: int = 1  # so many known exporters must have signed
     unsigned: bool = False  # --insecure-unsigned: for emergencies, recorded for ever
     dry_run: bool = False
+    jobs: int = 1  # processes that hash tiles
 
 
 def ingest(
@@ -108,7 +110,8 @@ def ingest(
 
     with open_foreign(path) as medium, staging_file(store.home) as copy:
         staged = stage(medium, copy, open_header, admit)
-        return _absorb_all(store, path, staged, rules, tuple(signers), now, progress)
+        with Workers(rules.jobs, [staged.bundle.descriptor]) as workers:
+            return _absorb_all(store, path, staged, rules, workers, tuple(signers), now, progress)
 
 
 def _open_header(
@@ -147,6 +150,7 @@ def _absorb_all(
     path: Path,
     staged: StagedInfo,
     rules: Rules,
+    workers: Workers,
     signers: tuple[str, ...],
     now: int,
     progress: Progress,
@@ -173,7 +177,7 @@ def _absorb_all(
     absorbed: list[LogPart] = []
     errors: list[ApplianceError] = []
     for part, log in known:
-        source = TransferSource(bundle, part, f"{path.name} ({bundle_id[:12]})")
+        source = TransferSource(bundle, part, f"{path.name} ({bundle_id[:12]})", workers)
         mirror = Mirror(store, log)
         try:
             with reporting_damage(store, log, now):
@@ -265,7 +269,9 @@ def _absorb_one(
     # If we die here, the mirror is what it was, with fewer holes in it.
     arrival = Arrival("import", source.description, now, manifest.data_age.newest_checkpoint)
     try:
-        wanted = Wanted(tiles=True, entries=True, has=source.has, from_older=True)
+        wanted = Wanted(
+            tiles=True, entries=True, has=source.has, from_older=True, roots=source.roots
+        )
         report = absorb(mirror, source, arrival, wanted, progress)
     except IncompleteError as error:
         if error.reason == NOT_IN_BUNDLE:

@@ -6,12 +6,18 @@ that any of it is true. Absorbing it authenticates it like anything from a serve
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from appliance.errors import IncompleteError
+from appliance.jobs.fill import AddRoots
+from appliance.jobs.tile_roots import StagedTiles, staged_roots
+from appliance.jobs.workers import Workers
 from appliance.store.entry_frames import decompress_bundle
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
+from appliance.tlog.merkle import Hash
 from appliance.tlog.tile import EntryBundle, Tile, parse_entry_bundle_path, parse_tile_path
 from bundles.manifest import LogPart
 from bundles.reader import TransferBundle
@@ -38,11 +44,18 @@ def entries_member(part_directory: str, bundle: EntryBundle) -> str:
 class TransferSource:
     """Implements LogSource over the members of a checked transfer bundle."""
 
-    def __init__(self, bundle: TransferBundle, part: LogPart, description: str) -> None:
+    def __init__(
+        self,
+        bundle: TransferBundle,
+        part: LogPart,
+        description: str,
+        workers: Workers | None = None,
+    ) -> None:
         self._bundle = bundle
         self._part = part
         self._directory = part.directory  # hashed once: it is asked for with every tile
         self._description = description
+        self._workers = workers
 
     @property
     def description(self) -> str:
@@ -100,6 +113,37 @@ class TransferSource:
         if tile_member(self._directory, what) in members:
             return True
         return what.level == 0 and self.has(EntryBundle(what.index, what.width))
+
+    @property
+    def roots(self) -> AddRoots | None:
+        """What adds roots to batches of tiles, if there are processes for it."""
+        workers = self._workers
+        return partial(self._with_roots, workers) if workers and workers.count > 1 else None
+
+    def _with_roots(
+        self, workers: Workers, batches: Iterable[list[Tile]]
+    ) -> Iterator[tuple[list[Tile], Mapping[Tile, Hash]]]:
+        """Add to each batch what its full tiles hash to, worked out by `workers`.
+
+        Of the bytes with the digests of SHA256SUMS; `tiles` gives no others for them.
+        """
+        asked: deque[list[Tile]] = deque()
+
+        def staged() -> Iterator[StagedTiles]:
+            for batch in batches:
+                asked.append(batch)
+                yield StagedTiles(self._bundle.descriptor, tuple(map(self._place, batch)))
+
+        for _, roots in workers.map(staged_roots, staged()):
+            batch = asked.popleft()
+            yield (
+                batch,
+                {tile: root for tile, root in zip(batch, roots, strict=True) if root is not None},
+            )
+
+    def _place(self, tile: Tile) -> tuple[int, bytes] | None:
+        member = self._bundle.members.get(tile_member(self._directory, tile))
+        return (member.offset, member.sha256) if member and tile.is_full else None
 
     def _entries(self, bundle: EntryBundle) -> bytes:
         return decompress_bundle(self._read(entries_member(self._directory, bundle)))

@@ -24,6 +24,8 @@ from appliance.tlog.tile import HEIGHT, WIDTH, Tile, edge_tiles, full_tile_count
 
 ReadTiles = Callable[[Sequence[Tile]], Mapping[Tile, bytes]]
 
+_NO_ROOTS: Mapping[Tile, Hash] = {}
+
 
 class TileTree:
     """One tree, seen through tiles that nobody trusts until they are authenticated here."""
@@ -59,15 +61,17 @@ class TileTree:
         for tile, tile_data in tiles.items():
             self._tiles[tile.level, tile.index] = tile_data
 
-    def add(self, tile: Tile, data: bytes) -> None:
+    def add(self, tile: Tile, data: bytes, root: Hash | None = None) -> None:
         """Authenticate one full tile against its parent, which must have been added.
 
-        Raises MalformedError for a wrong length and ProofError if it is not the tile that
-        the parent names. A caller's bug: LookupError if the parent is not here, ValueError
-        for a tile that is partial or beyond the tree.
+        `root` is what these very bytes hash to, if another process of ours has worked it
+        out already. Raises MalformedError for a wrong length and ProofError if it is not the
+        tile that the parent names. A caller's bug: LookupError if the parent is not here,
+        ValueError for a tile that is partial or beyond the tree.
         """
         expected = self._parent_hash(tile)
-        root = perfect_root(_sized(tile, data))
+        whole = _sized(tile, data)
+        root = root or perfect_root(whole)
         if root != expected:
             raise ProofError(
                 f"{tile.path}: expected root {expected.hex()}, got {root.hex()}", reason="tile"
@@ -101,11 +105,14 @@ class TileTree:
         """Return the tile that holds what a full tile hashes to; there always is one."""
         return tile_at(tile.level + 1, tile.index // WIDTH, self.head.tree_size)
 
-    def load(self, tiles: Iterable[Tile], read: ReadTiles) -> None:
+    def load(
+        self, tiles: Iterable[Tile], read: ReadTiles, roots: Mapping[Tile, Hash] = _NO_ROOTS
+    ) -> None:
         """Read and authenticate `tiles` and all that their authentication needs.
 
-        One read for the edge, then one a level. Raises what `read`, `add_edge` and
-        `add` raise, and IncompleteError for a tile that `read` leaves out.
+        One read for the edge, then one a level; `roots` are those for `add`. Raises what
+        `read`, `add_edge` and `add` raise, and IncompleteError for a tile that `read` leaves
+        out.
         """
         if not all(map(self.has, self.edge)):
             self.add_edge(_read_all(self.edge, read))
@@ -115,7 +122,7 @@ class TileTree:
         for level in sorted({tile.level for tile in wanted}, reverse=True):
             row = sorted(tile for tile in wanted if tile.level == level)
             for tile, data in _read_all(row, read).items():
-                self.add(tile, data)
+                self.add(tile, data, roots.get(tile))
 
     def _want(self, tile: Tile, wanted: set[Tile]) -> None:
         """Add `tile` and those above it, up to one that is authenticated or wanted already."""

@@ -13,6 +13,7 @@ from appliance.errors import (
     DivergenceError,
     IncompleteError,
     MalformedError,
+    ProofError,
     RefusedError,
     StoreError,
 )
@@ -428,3 +429,32 @@ def test_an_interrupted_import_is_completed_by_the_next(
     gap.import_(path)
     assert gap.inner_size() == 1500
     assert audit(gap.inner, full=True).entry_bundles == 6
+
+
+def test_more_processes_store_the_same(tmp_path: Path) -> None:
+    gap = make_gap(tmp_path, 70_000)
+    path = gap.export(Selection()).path
+    report = gap.import_(path, Rules(jobs=2))
+    assert report.logs[0].need == 273 + 1 + 1 + 1 + 1  # a partial tile at each of three levels
+    one = make_mirror(tmp_path / "one", gap.log)
+    add_exporter(one.store, SITE_KEY.verifier, [EXPORTER], NOW)
+    ingest(one.store, path, Rules(), NOW + 1000)
+    assert stored_state(one.store) == stored_state(gap.inner.store)
+    assert audit(gap.inner, full=True, jobs=2).head == gap.log.head
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_tile_that_an_exporter_made_up_is_not_stored(tmp_path: Path, jobs: int) -> None:
+    gap = make_gap(tmp_path, 1200)
+    made_up = bytes(range(256)) * 32
+    [digest] = gap.outer.store.blobs.put([made_up])
+    with gap.outer.store.atomic():  # the stick is in order: signed, and every digest right
+        gap.outer.store.execute(
+            "UPDATE tile SET digest = ? WHERE level = 0 AND tile_index = 2", [digest]
+        )
+    path = gap.export(Selection()).path
+    with pytest.raises(ProofError) as caught:
+        gap.import_(path, Rules(jobs=jobs))
+    assert "tile/0/002" in caught.value.message
+    assert not gap.inner.store.blobs.path(digest).exists()
+    assert gap.inner_size() is None

@@ -1,0 +1,140 @@
+"""Processes of our own that hash, for --jobs: Python hashes one tile at a time in one process.
+
+A worker has no store, no lock and no network: it is started afresh, inherits its two pipes
+and the files it is given, and ends when its pipe does, so that it cannot outlive us,
+whatever kills us. It imports from where we do and never from the current directory, which
+may be a stick. Not multiprocessing: its processes do both.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any, Final, Self, TypeVar, cast
+
+from appliance.errors import StoreError
+from appliance.value import frozen
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+# Asked of one worker at a time. Both answers have to fit into its pipe (64 KiB), or we
+# could wait for each other: keep them short.
+AHEAD: Final = 2
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@frozen
+class _Worker:
+    process: Popen[bytes]
+    questions: IO[bytes]
+    answers: IO[bytes]
+
+
+class Workers:
+    """So many processes, started when there is something to do, gone when this is closed."""
+
+    def __init__(self, count: int, files: Sequence[int] = ()) -> None:
+        self.count = count
+        self._files = files  # descriptors that they inherit, under the same numbers
+        self._running: list[_Worker] = []
+
+    def map(self, function: Callable[[T], R], chunks: Iterable[T]) -> Iterator[tuple[T, R]]:
+        """Yield each chunk with what `function`, of a module, makes of it, in order.
+
+        Takes only a few chunks more than were yielded. With one process to do it, that is
+        us. Raises StoreError if a worker dies.
+        """
+        if self.count == 1:
+            for chunk in chunks:
+                yield chunk, function(chunk)
+            return
+        self._start()
+        asked: deque[tuple[T, _Worker]] = deque()
+        for number, chunk in enumerate(chunks):
+            worker = self._running[number % self.count]
+            _ask(worker, (function, chunk))
+            asked.append((chunk, worker))
+            if len(asked) == AHEAD * self.count:
+                done, worker = asked.popleft()
+                yield done, _answer(worker)
+        for done, worker in asked:
+            yield done, _answer(worker)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._running:
+            worker.process.kill()  # it has nothing that could be lost
+            worker.process.wait()
+            for pipe in (worker.questions, worker.answers):
+                with suppress(OSError):  # what was not sent is not wanted any more
+                    pipe.close()
+        self._running.clear()
+
+    def _start(self) -> None:
+        from subprocess import PIPE, Popen
+
+        code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve()"
+        command = [sys.executable, "-P", "-c", code]
+        while len(self._running) < self.count:
+            try:
+                process = Popen(  # noqa: S603 ourselves
+                    command, stdin=PIPE, stdout=PIPE, pass_fds=self._files
+                )
+            except OSError as error:
+                raise _unable(f"cannot start a process that hashes: {error.strerror}") from error
+            questions, answers = cast(
+                "tuple[IO[bytes], IO[bytes]]", (process.stdin, process.stdout)
+            )
+            self._running.append(_Worker(process, questions, answers))
+
+
+def serve() -> None:
+    """Be a worker: answer on stdout what is asked on stdin, until that ends."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started us
+    questions, answers = sys.stdin.buffer, sys.stdout.buffer
+    try:
+        while True:
+            function, chunk = pickle.load(questions)  # noqa: S301 our own process wrote it
+            _send(answers, function(chunk))
+    except (EOFError, BrokenPipeError):
+        sys.stdout = None  # it would be flushed into a pipe that is gone
+        return
+
+
+def _ask(worker: _Worker, question: object) -> None:
+    try:
+        _send(worker.questions, question)
+    except BrokenPipeError as error:
+        raise _died(worker) from error
+
+
+def _answer(worker: _Worker) -> Any:
+    try:
+        return pickle.load(worker.answers)  # noqa: S301 our own process wrote it
+    except (EOFError, pickle.UnpicklingError) as error:
+        raise _died(worker) from error
+
+
+def _send(pipe: IO[bytes], what: object) -> None:
+    pipe.write(pickle.dumps(what))
+    pipe.flush()
+
+
+def _died(worker: _Worker) -> StoreError:
+    return _unable(f"a process that hashes ended with {worker.process.wait()}")
+
+
+def _unable(message: str) -> StoreError:
+    return StoreError(
+        message, reason="worker", next_step="run it again without --jobs; nothing is lost"
+    )
