@@ -70,13 +70,13 @@ def run_as_plugin(command: Callable[[], object], *, as_json: bool) -> object:
     """Run the command line of a check; whatever ends it without an answer is UNKNOWN."""
     try:
         return command()
-    except BrokenPipeError:
-        raise  # nobody is there to be told
     except click.ClickException as error:
         return _unknown("usage", error.format_message(), as_json)
     except (KeyboardInterrupt, click.Abort):
         return _unknown("interrupted", "interrupted", as_json)
-    except Exception as error:  # noqa: BLE001 the monitoring system is told, not only stderr
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is None:
+            raise  # our own output cannot be written: nobody can be told
         import traceback
 
         traceback.print_exc()
