@@ -59,7 +59,7 @@ def prove_consistency(
 
     Returns both heads and the proof; raises as prove_inclusion does.
     """
-    head = _checkpoint(mirror, new_size).head
+    head = _undisputed(mirror, _checkpoint(mirror, new_size), old_size - 1, new_size).head
     if not 0 <= old_size <= head.tree_size:
         raise IncompleteError(
             f"{mirror.log.origin} has {head.tree_size} entries here, not {old_size}",
