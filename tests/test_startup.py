@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.interop.rekor_server import static_file_server
 from tests.shared import shared
 from tests.simulator import SimulatedLog
 
@@ -31,7 +30,6 @@ KEYLESS = [
     *("--certificate-oidc-issuer", "https://token.actions.githubusercontent.com"),
 ]
 CASES = "corpus/sigstore-conformance/test/assets/bundle-verify"
-MAX_SYNC_RATIO = 25.0  # of one sync with nothing new over loopback to `python -c pass`
 MAX_RATIO = 12.0  # of one verify to `python -c pass`, in the same run
 MAX_SYNC_RATIO = 25.0  # of one sync with nothing new, over HTTP
 
@@ -114,43 +112,6 @@ def test_a_large_artifact_needs_no_more_memory_than_a_small_one(tmp_path: Path) 
         assert code_word == expected, done.stdout + done.stderr
         peaks.append(int(peak))  # KiB
     assert peaks[1] - peaks[0] < 4096, peaks
-
-
-@pytest.mark.alone
-def test_one_sync_with_nothing_new_is_at_most_25_times_an_empty_python(
-    tmp_path: Path,
-) -> None:
-    log = SimulatedLog()
-    log.grow(1000)
-    log.write_static(tmp_path / "www")
-    (tmp_path / "log.vkey").write_text(log.key.vkey + "\n")
-    with static_file_server(tmp_path / "www") as url:
-        start = "from appliance.cli.main import main; main()"
-        command = [sys.executable, "-c", start, "--home", str(tmp_path / "home")]
-        for arguments in (
-            ["init", "--site", "site.example"],
-            [
-                *("backend", "add", "sim", "--origin", log.origin, "--read-url", url),
-                *("--public-key", str(tmp_path / "log.vkey")),
-            ],
-            ["sync"],
-        ):
-            done = run([*command, *arguments])
-            assert done.returncode == 0, done.stderr
-        ratio = min(_ratio([*command, "sync"]) for _ in range(3))
-        assert ratio <= MAX_SYNC_RATIO, ratio
-
-
-def test_sync_imports_neither_metrics_nor_templates(tmp_path: Path) -> None:
-    code = (
-        "import sys; from appliance.cli.main import run\n"
-        f"run(['--home', {str(tmp_path)!r}, 'init', '--site', 'x', '--json'])\n"
-        f"run(['--home', {str(tmp_path)!r}, 'sync', '--json'])\n"
-        "print('IMPORTED', *sorted({name.partition('.')[0] for name in sys.modules}))"
-    )
-    imported = set(run([sys.executable, "-c", code]).stdout.rpartition("IMPORTED")[2].split())
-    assert imported & {"prometheus_client", "jinja2", "waitress", "tuf"} == set()
-    assert "click" in imported
 
 
 def _verify(case: Path, kind: str, directory: Path) -> list[str]:
