@@ -9,14 +9,17 @@ import click
 
 from appliance.cli.app import App, pass_app
 from appliance.cli.inspect import manifest_data, part_line
-from appliance.cli.output import Result, common_options
+from appliance.cli.output import Result, common_options, naming
 
 if TYPE_CHECKING:
     from appliance.jobs.export import ExportedFile
+    from appliance.jobs.export_plan import ProvenEntry
     from appliance.store.database import Store
     from appliance.store.logs import Log
 
 PLACE = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, dir_okay=False)
+FULL_EVERY = 10  # exports through a diode, one of which is complete
 
 
 @click.command()
@@ -28,9 +31,16 @@ PLACE = click.Path(path_type=Path)
 @click.option("--all", "everything", is_flag=True, help="Every log this home holds.  [default]")
 @click.option("--full", is_flag=True, help="Complete, for a site that holds nothing.")
 @click.option("--since-size", type=click.IntRange(0), help="Continue from this tree size.")
+@click.option("--since-receipt", type=FILE, help="Continue from what this receipt says is there.")
+@click.option("--to", "far_site", metavar="SITE", help="Continue from what this far side holds.")
 @click.option("--overlap", type=click.IntRange(1), help="Continue from the K-th last export.")
 @click.option("--include-tiles/--no-tiles", default=True, help="Hash tiles.  [default: include]")
 @click.option("--include-entries/--no-entries", default=False, help="Entry bundles as well.")
+@click.option(
+    "--for", "sigstore_bundles", type=FILE, multiple=True, help="Only what proves this; repeatable."
+)
+@click.option("--no-ack", is_flag=True, help="Diode: count on no receipt, and be complete often.")
+@click.option("--full-every", type=click.IntRange(1), help="With --no-ack.  [default: 10]")
 @click.option("--volume-size", metavar="SIZE", help="Split into files of at most this: 3900M.")
 @click.option("--purpose", default="", help="A line about why, for the far side.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be written.")
@@ -45,9 +55,14 @@ def export(
     everything: bool,
     full: bool,
     since_size: int | None,
+    since_receipt: Path | None,
+    far_site: str | None,
     overlap: int | None,
     include_tiles: bool,
     include_entries: bool,
+    sigstore_bundles: tuple[Path, ...],
+    no_ack: bool,
+    full_every: int | None,
     volume_size: str | None,
     purpose: str,
     dry_run: bool,
@@ -55,16 +70,18 @@ def export(
 ) -> Result:
     """Write a signed transfer bundle for the far side of the gap.
 
-    Without --full, --since-size or --overlap it continues from a few exports ago
-    (transfer.overlap), so that lost sticks cost nothing; the first one is complete. After a
-    run that was interrupted give the same command again. Volumes (--volume-size, else
-    transfer.volumeSize) can be imported in any order, and each by itself.
+    It continues from what the far side is known to hold, by its receipts and its own
+    transfer bundles; else from a few exports ago (transfer.overlap), so that lost sticks cost
+    nothing; the first one is complete. After a run that was interrupted give the same
+    command again. Volumes (--volume-size, else transfer.volumeSize) can be imported in any
+    order, and each by itself. --for writes a few kilobytes, which prove some entries.
 
     \b
     Example:
         attestor export --output /media/stick/outside-1.tar
         attestor export --since-size 81234 --include-entries --output delta.tar.zst
         attestor export --volume-size 3900M --output /media/stick
+        attestor export --for app.sigstore.json --output app.tar
     """
     from appliance.cli.settings import read_settings_of
     from appliance.jobs.export import Selection
@@ -74,15 +91,26 @@ def export(
     from appliance.store.settings import require_site_name
     from appliance.tlog.note import sign_note
 
-    if sum((full, since_size is not None, overlap is not None)) > 1:
-        raise click.UsageError("--full, --since-size and --overlap exclude each other")
+    starts = (since_size, since_receipt, far_site, overlap)
+    if full + sum(one is not None for one in starts) > 1:
+        raise click.UsageError(
+            "--full, --since-size, --since-receipt, --to and --overlap exclude each other"
+        )
+    if full_every is not None and not no_ack:
+        raise click.UsageError("--full-every needs --no-ack")
+    if no_ack and (full or since_size is not None or since_receipt or far_site):
+        raise click.UsageError("--no-ack goes with --overlap only")
     if everything and (backends or origins):
         raise click.UsageError("--all, and --backend or --origin, exclude each other")
     with app.writing() as store:
         site = require_site_name(store)
         signers = [load_signing_key(app.home, name) for name in dict.fromkeys((site, *keys))]
-        if not full and since_size is None and overlap is None:
+        is_default = not full and all(one is None for one in starts)
+        if is_default or far_site:
             overlap = read_settings_of(store).overlap
+        proven = tuple(one for file in sigstore_bundles for one in _proven(file)) or None
+        if proven is not None and not (backends or origins):
+            origins = tuple(dict.fromkeys(one.origin for one in proven))
         selection = Selection(
             since_size,
             overlap,
@@ -90,6 +118,11 @@ def export(
             include_entries,
             purpose,
             dry_run,
+            since=_since(store, since_receipt, app.now()),
+            far_side=(is_default or far_site is not None) and not no_ack,
+            site=far_site,
+            full_every=(full_every or FULL_EVERY) if no_ack else None,
+            proven=proven,
             volume_bytes=_volume_bytes(volume_size, store),
         )
         report = run_export(
@@ -143,6 +176,29 @@ def _file_lines(one: ExportedFile, dry_run: bool) -> list[str]:
         f"  sha256 {one.sha256}",
         *parts,
     ]
+
+
+def _since(store: Store, receipt: Path | None, now: int) -> dict[str, int]:
+    """Return what a receipt says is there, by origin; it has to be one that would be accepted."""
+    if receipt is None:
+        return {}
+    from appliance.jobs.accept_receipt import accept_receipt
+    from appliance.jobs.receipt_text import MAX_RECEIPT_BYTES
+    from appliance.store.files import read_foreign
+
+    with naming(receipt):
+        note = read_foreign(receipt, MAX_RECEIPT_BYTES)
+        accepted = accept_receipt(store, note, now, dry_run=True)
+    return {origin: head.tree_size if head else 0 for origin, head in accepted.heads.items()}
+
+
+def _proven(file: Path) -> tuple[ProvenEntry, ...]:
+    from appliance.jobs.proven_entries import proven_entries
+    from appliance.sigstore.sigstore_bundle import MAX_BUNDLE_BYTES
+    from appliance.store.files import read_foreign
+
+    with naming(file):
+        return proven_entries(read_foreign(file, MAX_BUNDLE_BYTES))
 
 
 def _volume_bytes(text: str | None, store: Store) -> int | None:

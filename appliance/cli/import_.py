@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from appliance.cli.app import App, pass_app
-from appliance.cli.output import Result, as_ours, common_options
+from appliance.cli.output import Result, as_ours, common_options, utc
 from appliance.cli.progress import progress_bar
 from appliance.cli.senders import delivers_alerts
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from appliance.errors import ApplianceError
-    from appliance.jobs.ingest import IngestedLog, IngestReport
+    from appliance.jobs.ingest import IngestReport
+    from appliance.jobs.ingest_log import IngestedLog
+    from appliance.store.transfers import Transfer
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+MAX_HANDLER = 200  # characters
 
 
 @click.command("import")
@@ -27,37 +32,71 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     is_flag=True,
     help="Take it from nobody in particular; recorded, and warned about for ever after.",
 )
+@click.option(
+    "--receipt-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the receipt goes.  [default: receipts/ in the home]",
+)
+@click.option("--handler", default="", help="Who imports it: stands on the receipt.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, help="Processes that hash.")
 @common_options
 @delivers_alerts(local_only=True)
 @pass_app
 def import_(
-    app: App, files: tuple[Path, ...], dry_run: bool, insecure_unsigned: bool, jobs: int
+    app: App,
+    files: tuple[Path, ...],
+    dry_run: bool,
+    insecure_unsigned: bool,
+    receipt_dir: Path | None,
+    handler: str,
+    jobs: int,
 ) -> Result:
     """Import transfer bundles: verify every byte, then absorb what each log itself signed.
 
-    Importing one again, or an older one, is harmless, and puts back what rotted here.
+    Importing one again, or an older one, is harmless, and puts back what rotted here. The
+    receipt, or its code by phone, lets the other side send only what is new next time.
 
     \b
     Example:
         attestor import /media/stick/outside-1.tar
+        attestor import --receipt-dir /media/stick --handler "A. Courier" /media/stick/*.tar
         attestor import --dry-run /media/stick/*.tar
         attestor import --jobs 2 /media/stick/whole-log.tar
     """
     from appliance.cli.exit_codes import EXIT_CODES
     from appliance.cli.settings import read_settings_of
     from appliance.jobs.ingest import Rules, ingest
+    from appliance.store.settings import SITE_NAME, site_fact
+    from appliance.store.transfers import unsigned_imports
 
+    if not handler.isprintable() or len(handler) > MAX_HANDLER:
+        raise click.UsageError(f"--handler: expected at most {MAX_HANDLER} printable characters")
     reports: list[tuple[Path, IngestReport]] = []
+    receipts: dict[Path, Path | None] = {}
+    failed: dict[Path, ApplianceError] = {}
     errors: list[ApplianceError] = []
     with app.writing() as store:
-        rules = Rules(read_settings_of(store).threshold, insecure_unsigned, dry_run, jobs)
-        for file in files:
-            try:
-                with progress_bar(f"import {file.name}") as advance:
-                    reports.append((file, ingest(store, file, rules, app.now(), advance)))
-            except tuple(EXIT_CODES) as error:
-                errors.append(_failure(error, file))
+        site = site_fact(store, SITE_NAME) or ""
+        sign = _signer(app, site)
+        threshold = read_settings_of(store).threshold
+        rules = Rules(threshold, insecure_unsigned, dry_run, jobs, sign, site, handler)
+        # What another file has to come before is tried again after it: any order will do.
+        waiting = list(files)
+        while waiting:
+            before = len(reports)
+            for file in waiting:
+                try:
+                    with progress_bar(f"import {file.name}") as advance:
+                        reports.append((file, ingest(store, file, rules, app.now(), advance)))
+                    failed.pop(file, None)
+                    if not dry_run:
+                        receipts[file] = _write_receipt(app, reports[-1][1], receipt_dir)
+                except tuple(EXIT_CODES) as error:
+                    failed[file] = _failure(error, file)
+            late = [file for file in waiting if file in failed and _comes_too_early(failed[file])]
+            waiting = late if len(reports) > before and not dry_run else []
+        errors += failed.values()
+        unsigned = unsigned_imports(store)
     warnings = [
         f"{file.name}: {origin} is not configured here and was skipped"
         for file, report in reports
@@ -65,15 +104,72 @@ def import_(
     ]
     if insecure_unsigned:
         warnings.append("nobody's signature was checked (--insecure-unsigned); this is recorded")
+    elif unsigned:
+        warnings.append(unsigned_warning(unsigned))
+    if sign is None and not dry_run:
+        warnings.append(
+            "no receipt: this home has no site key; make one: attestor init --site NAME"
+        )
     for file, report in reports:
+        warnings.extend(f"{file.name}: {one}" for one in report.said)
         warnings.extend(_coverage_warnings(file, report))
         for log in report.logs:
             said = log.report.warnings if log.report else ()
             warnings.extend(f"{file.name}: {log.origin}: {one}" for one in said)
         errors.extend(_failure(error, file) for error in report.errors)
-    text = "\n".join(_import_text(file, report, dry_run) for file, report in reports)
-    data = {"dryRun": dry_run, "imports": [_import_data(*one) for one in reports]}
+    text = "\n".join(
+        _import_text(file, report, dry_run, receipts.get(file)) for file, report in reports
+    )
+    imports = [_import_data(*one, receipts.get(one[0])) for one in reports]
+    data = {"dryRun": dry_run, "imports": imports}
     return Result(data, text, tuple(warnings), tuple(errors))
+
+
+def unsigned_warning(imports: Sequence[Transfer]) -> str:
+    """Say again what was once taken from nobody in particular."""
+    last = imports[-1]
+    return (
+        f"{len(imports)} transfer bundle{'s' if len(imports) > 1 else ''} came in unsigned"
+        f" (--insecure-unsigned), the last at {utc(last.at)} ({last.bundle_id[:12]})"
+    )
+
+
+def _signer(app: App, site: str) -> Callable[[str], bytes] | None:
+    from appliance.store.key_files import has_signing_key, load_signing_key
+    from appliance.tlog.note import sign_note
+
+    if not site or not has_signing_key(app.home, site):
+        return None
+    key = load_signing_key(app.home, site)
+    return lambda text: sign_note(text, [key])
+
+
+def _write_receipt(app: App, report: IngestReport, directory: Path | None) -> Path | None:
+    """Write the receipt; it is in the store already, so importing again writes it again."""
+    from appliance.store.files import create_directory, written_whole
+
+    if report.receipt is None:
+        return None
+    if directory is None:
+        directory = app.home / "receipts"
+        create_directory(directory)
+    path = directory / f"receipt-{report.bundle_id}.note"
+    with written_whole(path, replace=True) as file:
+        file.write(report.receipt)
+    return path
+
+
+def _comes_too_early(error: ApplianceError) -> bool:
+    return error.reason in ("missing-base", "not-in-bundle")
+
+
+def _code(report: IngestReport) -> str | None:
+    from appliance.jobs.receipt_text import parse_receipt
+    from appliance.tlog.note import parse_note
+
+    if report.receipt is None:
+        return None
+    return parse_receipt(parse_note(report.receipt).text).code
 
 
 def _failure(error: Exception, file: Path) -> ApplianceError:
@@ -87,12 +183,15 @@ def _failure(error: Exception, file: Path) -> ApplianceError:
     return ours
 
 
-def _import_text(file: Path, report: IngestReport, dry_run: bool) -> str:
+def _import_text(file: Path, report: IngestReport, dry_run: bool, receipt: Path | None) -> str:
     signers = ", ".join(report.signers) or "nobody (not checked)"
     head = f"{file.name}: from {report.manifest.site}, signed by {signers}"
     if report.already:
         head += ", already have it"
-    return "\n".join([head, *(_ingested_line(log, dry_run) for log in report.logs)])
+    lines = [head, *(_ingested_line(log, dry_run) for log in report.logs)]
+    if receipt is not None:
+        lines += [f"  receipt {receipt}", f"  by phone {_code(report)}"]
+    return "\n".join(lines)
 
 
 def _ingested_line(log: IngestedLog, dry_run: bool) -> str:
@@ -109,7 +208,7 @@ def _ingested_line(log: IngestedLog, dry_run: bool) -> str:
     )
 
 
-def _import_data(file: Path, report: IngestReport) -> dict[str, Any]:
+def _import_data(file: Path, report: IngestReport, receipt: Path | None) -> dict[str, Any]:
     return {
         "file": str(file),
         "bundleId": report.bundle_id,
@@ -119,6 +218,8 @@ def _import_data(file: Path, report: IngestReport) -> dict[str, Any]:
         "total": report.total,
         "skipped": list(report.skipped),
         "volume": [report.manifest.volume.number, report.manifest.volume.of],
+        "receipt": str(receipt) if receipt else None,
+        "receiptCode": _code(report),
         "volumesToCome": list(report.to_come),
         "logs": [
             {

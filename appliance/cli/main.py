@@ -252,6 +252,8 @@ COMMANDS.update(
         "export": "export:export",
         "inspect": "inspect:inspect",
         "import": "import_:import_",
+        "receipt": "receipt:receipt",
+        "countersign": "countersign:countersign",
         "exporters": "exporters:exporters",
         "drill": "drill:drill",
         "custody": "custody:custody",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from appliance import __version__
+from appliance.jobs.besides import travel_besides
 from appliance.jobs.export_base import BaseChoice
 from appliance.jobs.export_names import (
     WRAPS,
@@ -26,14 +27,16 @@ from appliance.jobs.export_names import (
 from appliance.jobs.export_plan import Contents, PlannedLog, ProvenEntry, plan_log
 from appliance.jobs.exported import compare_export, earlier_export
 from appliance.jobs.volumes import Cargo, divide
+from appliance.store.carried import record_carried
 from appliance.store.database import Store
 from appliance.store.files import written_whole
 from appliance.store.logs import Log
 from appliance.store.mirror import Mirror
 from appliance.store.settings import require_site_name
 from appliance.store.transfers import Transfer, TransferredLog, record_transfer
+from appliance.store.trust import current_root
 from appliance.value import field, frozen
-from bundles.manifest import Contains, CreatedBy, Custody, DataAge, Have, Manifest, Volume
+from bundles.manifest import CreatedBy, Custody, DataAge, Have, Manifest, Volume
 from bundles.writer import Written, totals_of, write_bundle
 
 NO_CUSTODY: Final = Custody("", "", "", "")
@@ -144,17 +147,19 @@ def export(
     """
     site = require_site_name(store)
     in_directory = output.is_dir()
-    besides = ""
+    again = ""  # the volume set that is made again, if one is
     if not in_directory and not selection.dry_run:
         earlier = next(filter(None, map(earlier_export, siblings(output))), None)
         if earlier is not None:
-            now, besides = earlier.manifest.created_at, earlier.manifest.volume.set_name
+            now, again = earlier.manifest.created_at, earlier.manifest.volume.set_name
     mirrors = [Mirror(store, log) for log in logs]
-    planned = [plan_log(one, selection.base, selection.contents, besides) for one in mirrors]
-    cargo = divide(planned, (), (), _limit(selection, output, in_directory))
+    planned = [plan_log(one, selection.base, selection.contents, again) for one in mirrors]
+    is_first = all(log.base is None for log in planned)
+    besides = travel_besides(store, logs, complete=is_first, volume_set=again)
+    cargo = divide(planned, besides, _limit(selection, output, in_directory))
     path = output / default_name(site, cargo[0].logs, now) if in_directory else output
     have = tuple(filter(None, map(_have, mirrors)))
-    manifests = _manifests(planned, cargo, have, selection, site, now)
+    manifests = _manifests(store, planned, cargo, have, selection, site, now)
     warnings = tuple(one for log in planned for one in log.warnings)
     paths = [volume_path(path, number, len(cargo)) for number in range(1, len(cargo) + 1)]
     if selection.dry_run:
@@ -180,6 +185,7 @@ def _limit(selection: Selection, output: Path, in_directory: bool) -> int | None
 
 
 def _manifests(
+    store: Store,
     planned: Sequence[PlannedLog],
     cargo: Sequence[Cargo],
     have: tuple[Have, ...],
@@ -190,6 +196,9 @@ def _manifests(
     # Equal exports in one second are one set, and no others.
     content = sha256(repr([(load.logs, selection.purpose) for load in cargo]).encode()).hexdigest()
     set_name = f"{fat_safe(site)[:80]}-{now}-{content[:8]}"
+    root = current_root(store)
+    # The oldest of the heads: a claim of freshness must hold for every log in here.
+    oldest = min((log.head.first_seen_at for log in planned), default=None)
     return [
         Manifest(
             created_at=now,
@@ -199,10 +208,9 @@ def _manifests(
             logs=load.logs,
             volume=Volume(set_name, number, len(cargo)),
             totals=totals_of(load.members),
-            # The oldest of the heads: a claim of freshness must hold for every log in here.
-            data_age=DataAge(min(log.head.first_seen_at for log in planned), None),
+            data_age=DataAge(oldest, root.imported_at if root else None),
             have=have,
-            contains=Contains(0, 0, 0, 0),
+            contains=load.besides.contains,
             custody=selection.custody,
         )
         for number, load in enumerate(cargo, start=1)
@@ -242,7 +250,9 @@ def _write_volume(
         selection.is_complete,
     )
     try:
-        record_transfer(store, left)
+        record_transfer(
+            store, left, lambda: record_carried(store, cargo.besides.carried, left.volume_set)
+        )
     except BaseException:
         # Whoever is told that it failed runs it again, and the name must be free then. If
         # the record is there after all, that is one more stick that got lost. What an

@@ -6,9 +6,10 @@ the head it is known which tiles above it authenticate it, for volumes that stan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from hashlib import sha256
+from typing import Final
 
 from appliance.errors import IncompleteError
 from appliance.jobs.export_base import BaseChoice, choose_base, mirror_root
@@ -16,6 +17,7 @@ from appliance.jobs.transfer_source import checkpoint_member, entries_member, ti
 from appliance.store.checkpoints import AcceptedCheckpoint
 from appliance.store.entry_frames import compress_bundle
 from appliance.store.mirror import Mirror
+from appliance.store.transfers import exported_heads
 from appliance.tlog.merkle import HASH_BYTES, TreeHead
 from appliance.tlog.proof import NodeId, consistency_plan, inclusion_plan, perfect_nodes
 from appliance.tlog.tile import WIDTH, EntryBundle, Tile, edge_tiles, new_entry_bundles, new_tiles
@@ -25,6 +27,7 @@ from bundles.manifest import TreeHeadRef, log_directory
 from bundles.writer import Member
 
 Item = Tile | EntryBundle
+MAX_STANDS: Final = 4  # sizes of earlier exports that every export proves itself from
 
 
 @frozen
@@ -72,7 +75,10 @@ def plan_log(mirror: Mirror, choice: BaseChoice, contents: Contents, besides: st
     start, stop = base.tree_size or 0, head.head.tree_size
     directory = log_directory(mirror.log.origin)
     tree = TileTree(head.head)
-    proof = set(proof_tiles(base.tree_size, head.head))
+    # Where the far side stands between base and head nobody knows: mostly where one of the
+    # last exports brought it.
+    stands = exported_heads(mirror.store, mirror.log.origin, stop, MAX_STANDS)
+    proof = proof_tiles(head.head, {start, *(size for size in stands if size > start)})
     tiles: Iterable[Tile] = new_tiles(start, stop) if contents.tiles else ()
     bundles = list(new_entry_bundles(start, stop)) if contents.entries else []
     if contents.proven is not None:
@@ -112,12 +118,12 @@ def top_down(tiles: Iterable[Tile]) -> list[Tile]:
     return sorted(tiles, key=lambda tile: (-tile.level, tile.index))
 
 
-def proof_tiles(base_size: int | None, head: TreeHead) -> Collection[Tile]:
-    """Return the tiles that let the far side prove the head from the base."""
+def proof_tiles(head: TreeHead, sizes: Iterable[int]) -> set[Tile]:
+    """Return the tiles that let the far side prove the head from trees of these sizes."""
     wanted = set(edge_tiles(head.tree_size))
     tree = TileTree(head)
-    if base_size is not None:
-        for leaves in (range(base_size), *consistency_plan(base_size, head.tree_size)):
+    for size in sizes:
+        for leaves in (range(size), *consistency_plan(size, head.tree_size)):
             for node in perfect_nodes(leaves):
                 wanted.update(tree.parents(tree.node_tile(node)))
     return wanted

@@ -7,56 +7,40 @@ with a transfer bundle for a source.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from appliance.errors import (
     ApplianceError,
     DivergenceError,
     IncompleteError,
-    MalformedError,
     RefusedError,
-    SignatureError,
 )
-from appliance.jobs.absorb import AbsorbReport, absorb
-from appliance.jobs.fill import Progress, Wanted
-from appliance.jobs.follow_up import follow_up
-from appliance.jobs.gaps import fill_command
-from appliance.jobs.heal import heal
+from appliance.jobs.exporter_check import open_header_note
+from appliance.jobs.fill import Progress
+from appliance.jobs.ingest_log import IngestedLog, ingest_log
+from appliance.jobs.issue_receipt import Imported, issue_receipt
 from appliance.jobs.judge import reporting_damage
-from appliance.jobs.transfer_source import NOT_IN_BUNDLE, TransferSource
+from appliance.jobs.transfer_source import TransferSource
+from appliance.jobs.unload import compare_seen, unload
 from appliance.jobs.workers import Workers
-from appliance.store.checkpoints import Arrival
 from appliance.store.database import Store
 from appliance.store.files import open_foreign, staging_file
 from appliance.store.logs import Log, find_log
 from appliance.store.mirror import Mirror
+from appliance.store.receipts import StoredReceipt, our_receipt, put_receipt
 from appliance.store.transfers import (
     Transfer,
     TransferredLog,
-    exporter_keys,
     imported_volumes,
     record_transfer,
     was_imported,
 )
-from appliance.tlog.note import open_note, parse_note
-from appliance.tlog.note_keys import VerifierKey
+from appliance.tlog.note import parse_note
 from appliance.value import frozen, replaced
 from bundles.header import Header
 from bundles.manifest import LogPart, Manifest
 from bundles.reader import StagedInfo, stage
-
-
-@frozen
-class IngestedLog:
-    """What a transfer bundle did for one log."""
-
-    origin: str
-    old_size: int | None  # mirror checkpoint before; None: none
-    report: AbsorbReport | None  # None: a dry run
-    need: int  # tiles and entry bundles it has that we lacked
-    healed: int = 0  # that we had, but damaged or gone
-    fill: str = ""  # the command that fills what is missing up to the accepted head; empty: nothing
 
 
 @frozen
@@ -73,16 +57,21 @@ class IngestReport:
     skipped: tuple[str, ...]  # origins that this site has not configured
     errors: tuple[ApplianceError, ...] = ()  # of logs that contradict themselves or are refused
     to_come: tuple[int, ...] = ()  # volumes of its set that were not imported yet
+    said: tuple[str, ...] = ()  # what else there is to know
+    receipt: bytes | None = None  # signed note; None: nobody was there to sign it
 
 
 @frozen
 class Rules:
-    """What this site demands of a transfer bundle."""
+    """What this site demands of a transfer bundle, and who says what came of it."""
 
     threshold: int = 1  # so many known exporters must have signed
     unsigned: bool = False  # --insecure-unsigned: for emergencies, recorded for ever
     dry_run: bool = False
     jobs: int = 1  # processes that hash tiles
+    sign: Callable[[str], bytes] | None = None  # makes the receipt a signed note; None: none
+    site: str = ""  # our name, on the receipt
+    handler: str = ""  # who imports it, on the receipt
 
 
 def ingest(
@@ -95,15 +84,14 @@ def ingest(
     or a base is missing here, and what absorb raises. Nothing is stored before the last
     byte of it is verified.
     """
-    exporters = exporter_keys(store)
     signers: list[str] = []
 
     def open_header(note: bytes) -> str:
         if rules.unsigned:
             return parse_note(note).text
-        text, names = _open_header(note, exporters, rules.threshold)
-        signers.extend(names)
-        return text
+        signed = open_header_note(store, note, rules.threshold)
+        signers.extend(signed.signers)
+        return signed.text
 
     def admit(_: Header, manifest: Manifest) -> None:
         _within_its_time(manifest, now)
@@ -111,31 +99,8 @@ def ingest(
     with open_foreign(path) as medium, staging_file(store.home) as copy:
         staged = stage(medium, copy, open_header, admit)
         with Workers(rules.jobs, [staged.bundle.descriptor]) as workers:
-            return _absorb_all(store, path, staged, rules, workers, tuple(signers), now, progress)
-
-
-def _open_header(
-    note: bytes, exporters: Sequence[VerifierKey], threshold: int
-) -> tuple[str, list[str]]:
-    try:
-        opened = open_note(note, exporters)
-    except SignatureError as error:
-        if error.reason != "unknown-signer":
-            raise
-        claimed = ", ".join(one.name for one in parse_note(note).signatures)
-        raise RefusedError(
-            f"no exporter that this site knows signed it (it says: {claimed})",
-            reason="unknown-exporter",
-            next_step="check their key over another channel, then: attestor exporters add VKEY",
-        ) from error
-    names = [key.name for key in opened.signers]
-    if len(names) < threshold:
-        raise RefusedError(
-            f"{len(names)} known exporters signed it ({', '.join(names)}), {threshold} must",
-            reason="below-threshold",
-            next_step="have another exporter sign it, or lower transfer.threshold",
-        )
-    return opened.text, names
+            it = _Ingestion(store, path, staged, rules, workers, tuple(signers), now)
+            return it.run(progress)
 
 
 def _within_its_time(manifest: Manifest, now: int) -> None:
@@ -145,152 +110,133 @@ def _within_its_time(manifest: Manifest, now: int) -> None:
         raise RefusedError("it has expired, says its manifest", reason="expired")
 
 
-def _absorb_all(
-    store: Store,
-    path: Path,
-    staged: StagedInfo,
-    rules: Rules,
-    workers: Workers,
-    signers: tuple[str, ...],
-    now: int,
-    progress: Progress,
-) -> IngestReport:
-    bundle, manifest = staged.bundle, staged.bundle.manifest
-    bundle_id = bundle.header.bundle_id
-    already = was_imported(store, bundle_id)
-    known: list[tuple[LogPart, Log]] = []
-    skipped = []
-    for part in manifest.logs:
-        log = find_log(store, part.origin)
-        if log is None:
-            skipped.append(part.origin)
-        else:
-            known.append((part, log))
-            _require_base(Mirror(store, log), part)
-    if not known:
-        raise IncompleteError(
-            f"no log in it is configured here: {', '.join(skipped)}",
-            reason="unknown-log",
-            next_step="pin its key: attestor backend add ID --origin O --public-key FILE",
+@frozen
+class _Ingestion:
+    """One import whose bytes are all checked."""
+
+    store: Store
+    path: Path
+    staged: StagedInfo
+    rules: Rules
+    workers: Workers
+    signers: tuple[str, ...]
+    now: int
+
+    def run(self, progress: Progress) -> IngestReport:
+        """Absorb each log, then what else is in it; record it, and make the receipt."""
+        store, rules, manifest = self.store, self.rules, self.staged.bundle.manifest
+        bundle_id = self.staged.bundle.header.bundle_id
+        already = was_imported(store, bundle_id)
+        known = self._known()
+        logs: list[IngestedLog] = []
+        errors: list[ApplianceError] = []
+        for part, log in known:
+            try:
+                logs.append(self._absorb(part, log, progress))
+            except (DivergenceError, RefusedError, IncompleteError) as error:
+                errors.append(error)  # of this log: the others go on
+        if errors and not logs:
+            raise errors[0]
+        said: tuple[str, ...] = ()
+        if not rules.dry_run:
+            errors += compare_seen(store, self.staged.bundle, [log for _, log in known], self.now)
+            said = unload(store, self.staged.bundle, self.signers, self.now)
+        origins = {log.origin for _, log in known}
+        skipped = tuple(part.origin for part in manifest.logs if part.origin not in origins)
+        report = IngestReport(
+            bundle_id,
+            self.staged.sha256.hex(),
+            manifest,
+            self.signers,
+            already,
+            manifest.totals.files,
+            tuple(logs),
+            skipped,
+            tuple(errors),
+            said=said,
         )
-    logs: list[IngestedLog] = []
-    absorbed: list[LogPart] = []
-    errors: list[ApplianceError] = []
-    for part, log in known:
-        source = TransferSource(bundle, part, f"{path.name} ({bundle_id[:12]})", workers)
-        mirror = Mirror(store, log)
-        try:
-            with reporting_damage(store, log, now):
-                logs.append(_absorb_one(mirror, part, source, manifest, rules, now, progress))
-        except (DivergenceError, RefusedError) as error:  # of this log: the others go on
-            errors.append(error)
-        else:
-            absorbed.append(part)
-    if errors and not logs:
-        raise errors[0]
-    if not rules.dry_run:
-        carried = tuple(
-            TransferredLog(
-                part.origin,
-                part.base.tree_size if part.base else None,
-                part.head.tree_size,
-                one.old_size,
-                one.report.mirror_size if one.report else None,
+        return report if rules.dry_run else self._record(report)
+
+    def _known(self) -> list[tuple[LogPart, Log]]:
+        manifest = self.staged.bundle.manifest
+        found = [(part, find_log(self.store, part.origin)) for part in manifest.logs]
+        known = [(part, log) for part, log in found if log is not None]
+        if not known and manifest.logs:
+            raise IncompleteError(
+                "no log in it is configured here: "
+                + ", ".join(part.origin for part in manifest.logs),
+                reason="unknown-log",
+                next_step="pin its key: attestor backend add ID --origin O --public-key FILE",
             )
-            for part, one in zip(absorbed, logs, strict=True)
-        )
+        return known
+
+    def _absorb(self, part: LogPart, log: Log, progress: Progress) -> IngestedLog:
+        bundle = self.staged.bundle
+        description = f"{self.path.name} ({bundle.header.bundle_id[:12]})"
+        source = TransferSource(bundle, part, description, self.workers)
+        with reporting_damage(self.store, log, self.now):
+            return ingest_log(
+                Mirror(self.store, log),
+                part,
+                source,
+                bundle.manifest,
+                self.now,
+                progress,
+                dry_run=self.rules.dry_run,
+            )
+
+    def _record(self, report: IngestReport) -> IngestReport:
+        store, rules, manifest = self.store, self.rules, report.manifest
+        changed = not report.already or any(one.need or one.old != one.new for one in report.logs)
+        receipt = None if changed else our_receipt(store, report.bundle_id)
+        if receipt is None and rules.sign is not None:
+            imported = Imported(
+                report.bundle_id,
+                report.sha256,
+                manifest,
+                report.logs,
+                report.skipped,
+                tuple(error.message for error in report.errors),
+            )
+            text = issue_receipt(imported, rules.site, rules.handler, rules.unsigned, self.now)
+            receipt = rules.sign(text)
+
+        def keep_receipt() -> None:
+            if receipt is not None:
+                put_receipt(
+                    store, StoredReceipt(report.bundle_id, rules.site, True, self.now, receipt)
+                )
+
         # If we die before this, running the import again does nothing but record it.
-        record_transfer(
-            store,
-            Transfer(
-                bundle_id,
-                "import",
-                now,
-                manifest.site,
-                path.name,
-                staged.sha256,
-                rules.unsigned,
-                carried,
-                manifest.volume.set_name,
-                (manifest.volume.number, manifest.volume.of),
-            ),
+        if not record_transfer(store, self._transfer(report), keep_receipt) and changed:
+            with store.atomic():
+                keep_receipt()
+        here = imported_volumes(store, manifest.volume.set_name)
+        to_come = set(range(1, manifest.volume.of + 1)) - here
+        return replaced(report, to_come=tuple(sorted(to_come)), receipt=receipt)
+
+    def _transfer(self, report: IngestReport) -> Transfer:
+        manifest = report.manifest
+        parts = {part.origin: part for part in manifest.logs}
+        return Transfer(
+            report.bundle_id,
+            "import",
+            self.now,
+            manifest.site,
+            self.path.name,
+            self.staged.sha256,
+            self.rules.unsigned,
+            tuple(_transferred(parts[one.origin], one) for one in report.logs),
+            manifest.volume.set_name,
+            (manifest.volume.number, manifest.volume.of),
         )
-    return IngestReport(
-        bundle_id,
-        staged.sha256.hex(),
-        manifest,
-        signers,
-        already,
-        manifest.totals.files,
-        tuple(logs),
-        tuple(skipped),
-        tuple(errors),
-        () if rules.dry_run else _to_come(store, manifest),
+
+
+def _transferred(part: LogPart, one: IngestedLog) -> TransferredLog:
+    return TransferredLog(
+        part.origin,
+        part.base.tree_size if part.base else None,
+        part.head.tree_size,
+        one.old_size,
+        one.report.mirror_size if one.report else None,
     )
-
-
-def _to_come(store: Store, manifest: Manifest) -> tuple[int, ...]:
-    here = imported_volumes(store, manifest.volume.set_name)
-    return tuple(sorted(set(range(1, manifest.volume.of + 1)) - here))
-
-
-def _require_base(mirror: Mirror, part: LogPart) -> None:
-    """Raise IncompleteError, naming the command that helps, unless we hold the base."""
-    if part.base is None:
-        return
-    held = mirror.history.accepted()
-    size = held.head.tree_size if held else 0
-    # An accepted head is enough: the rest is found missing, and named, afterwards.
-    if size < part.base.tree_size:
-        command = fill_command(part.origin, covered_size(mirror), entries=bool(part.entries))
-        raise IncompleteError(
-            f"it continues {part.origin} from size {part.base.tree_size}, this site holds {size}",
-            reason="missing-base",
-            next_step=f"on the other side run: {command}",
-        )
-
-
-def _absorb_one(
-    mirror: Mirror,
-    part: LogPart,
-    source: TransferSource,
-    manifest: Manifest,
-    rules: Rules,
-    now: int,
-    progress: Progress,
-) -> IngestedLog:
-    old_size = covered_size(mirror)
-    need = sum(map(source.has, mirror.missing_tiles(part.head.tree_size)))
-    need += sum(map(source.has, mirror.missing_entry_bundles(part.head.tree_size)))
-    if rules.dry_run:
-        return IngestedLog(part.origin, old_size, None, need)
-    # A site that holds nothing yet has nothing that could have rotted.
-    healed = heal(mirror, source, *source.offered()) if mirror.tile_count() else 0
-    # If we die here, the mirror is what it was, with fewer holes in it.
-    arrival = Arrival("import", source.description, now, manifest.data_age.newest_checkpoint)
-    try:
-        wanted = Wanted(
-            tiles=True, entries=True, has=source.has, from_older=True, roots=source.roots
-        )
-        report = absorb(mirror, source, arrival, wanted, progress)
-    except IncompleteError as error:
-        if error.reason == NOT_IN_BUNDLE:
-            command = fill_command(part.origin, old_size, entries=bool(part.entries))
-            error.next_step = f"on the other side run: {command}"
-        raise
-    if report.tree_size != part.head.tree_size:
-        raise MalformedError(
-            f"{part.origin}: the manifest says size {part.head.tree_size}, "
-            f"the log's checkpoint {report.tree_size}",
-            reason="head-mismatch",
-        )
-    report = replaced(report, warnings=follow_up(mirror, "import", now))
-    is_whole = report.mirror_size == report.accepted_size
-    command = fill_command(part.origin, report.mirror_size, entries=bool(part.entries))
-    return IngestedLog(part.origin, old_size, report, need, healed, "" if is_whole else command)
-
-
-def covered_size(mirror: Mirror) -> int | None:
-    """Return the size up to which every tile is here; None: none."""
-    covered = mirror.history.mirror_checkpoint()
-    return covered.head.tree_size if covered else None

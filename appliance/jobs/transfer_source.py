@@ -31,6 +31,11 @@ def checkpoint_member(part_directory: str) -> str:
     return f"{part_directory}/checkpoint"
 
 
+def seen_directory(part_directory: str) -> str:
+    """Return where checkpoints of a log stand that were seen elsewhere."""
+    return f"{part_directory}/checkpoints"
+
+
 def tile_member(part_directory: str, tile: Tile) -> str:
     """Return the member that holds a tile."""
     return f"{part_directory}/{tile.path}"

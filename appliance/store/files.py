@@ -69,6 +69,14 @@ def hash_file(path: Path, algorithms: Collection[str]) -> dict[str, bytes]:
     return {name: hasher.digest() for name, hasher in hashers.items()}
 
 
+def create_directory(path: Path) -> None:
+    """Create a directory that only we can read, unless it is there; raises StoreError."""
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise file_error(path, error) from error
+
+
 @contextlib.contextmanager
 def staging_file(home: Path) -> Iterator[BinaryIO]:
     """Yield an empty private file on the store's filesystem; gone when this ends.

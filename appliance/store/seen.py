@@ -50,6 +50,17 @@ def waiting_seen(store: Store, log: Log, up_to: int | None = None) -> tuple[Seen
     )
 
 
+def gossip_notes(store: Store, log: Log, limit: int) -> list[bytes]:
+    """Return notes that were seen elsewhere, compared or not, largest trees first."""
+    rows = store.rows(
+        "SELECT note, tree_size, digest FROM seen_checkpoint WHERE log_id = ?"
+        " UNION SELECT note, tree_size, digest FROM checkpoint_note"
+        " WHERE log_id = ? AND source = 'seen' ORDER BY tree_size DESC, digest LIMIT ?",
+        [log.id, log.id, limit],
+    )
+    return [row["note"] for row in rows]
+
+
 def forget_seen(store: Store, log: Log, note: bytes) -> None:
     """Take out a note that was compared: it is in the history now, or it is evidence."""
     store.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Sequence
 
 from appliance.store.database import Store
@@ -107,6 +108,19 @@ def _told(transfer: Transfer) -> dict[str, object]:
     }
 
 
+def record_countersigned(
+    store: Store, bundle_id: str, tar_digest: bytes, vkey: str, now: int
+) -> None:
+    """Remember that a transfer bundle got one more signature; its file has another digest."""
+    with store.atomic():
+        store.execute(
+            "UPDATE transfer SET tar_digest = ? WHERE bundle_id = ? AND direction = 'export'",
+            [tar_digest, bundle_id],
+        )
+        details = {"bundleId": bundle_id, "sha256": tar_digest.hex(), "vkey": vkey}
+        append_event(store, now, "transfer.countersigned", details)
+
+
 def was_imported(store: Store, bundle_id: str) -> bool:
     """Whether this very transfer bundle was imported to its end before."""
     row = store.row(
@@ -144,6 +158,67 @@ def exports_of(store: Store, origin: str, *, besides: str = "") -> list[Exported
     return [Exported(row["base_size"], row["head_size"]) for row in rows]
 
 
+def find_export(store: Store, bundle_id: str) -> Transfer | None:
+    """Return the export that wrote a transfer bundle, if this home did."""
+    row = store.row(
+        "SELECT * FROM transfer WHERE direction = 'export' AND bundle_id = ?", [bundle_id]
+    )
+    return None if row is None else _transfer(store, row)
+
+
+def newest_exports(store: Store, limit: int) -> list[Transfer]:
+    """Return the transfer bundles that left last, newest first."""
+    rows = store.rows(
+        "SELECT * FROM transfer WHERE direction = 'export' ORDER BY at DESC, bundle_id LIMIT ?",
+        [limit],
+    )
+    return [_transfer(store, row) for row in rows]
+
+
+def unsigned_imports(store: Store) -> list[Transfer]:
+    """Return what was taken from nobody in particular (--insecure-unsigned), oldest first."""
+    rows = store.rows(
+        "SELECT * FROM transfer WHERE direction = 'import' AND unsigned ORDER BY at, bundle_id"
+    )
+    return [_transfer(store, row) for row in rows]
+
+
+def _transfer(store: Store, row: sqlite3.Row) -> Transfer:
+    logs = store.rows(
+        "SELECT * FROM transfer_log WHERE bundle_id = ? AND direction = ? ORDER BY origin",
+        [row["bundle_id"], row["direction"]],
+    )
+    return Transfer(
+        row["bundle_id"],
+        row["direction"],
+        row["at"],
+        row["site"],
+        row["file_name"],
+        row["tar_digest"],
+        bool(row["unsigned"]),
+        tuple(
+            TransferredLog(
+                log["origin"], log["base_size"], log["head_size"], log["old_size"], log["new_size"]
+            )
+            for log in logs
+        ),
+        row["volume_set"],
+        (row["volume_number"], row["volume_of"]),
+        bool(row["complete"]),
+    )
+
+
+def exported_heads(store: Store, origin: str, below: int, limit: int) -> list[int]:
+    """Return the sizes below one that any export of a log brought, newest exports first."""
+    rows = store.rows(
+        "SELECT head_size FROM transfer_log JOIN transfer USING (bundle_id, direction)"
+        " WHERE direction = 'export' AND origin = ? AND head_size < ?"
+        " GROUP BY head_size ORDER BY max(at) DESC, head_size DESC LIMIT ?",
+        [origin, below, limit],
+    )
+    return [row["head_size"] for row in rows]
+
+
 def exporter_keys(store: Store, role: str = EXPORTER) -> tuple[VerifierKey, ...]:
     """Return the keys enrolled for a role."""
     rows = store.rows("SELECT vkey FROM exporter WHERE role = ? ORDER BY vkey", [role])
@@ -155,19 +230,28 @@ def add_exporter(
 ) -> None:
     """Enrol a key; one that is enrolled already stays as it is."""
     with store.atomic(dry_run=dry_run):
-        for role in roles:
-            added = store.execute(
-                "INSERT INTO exporter VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                [key.vkey, role, now],
-            )
-            if added.rowcount:
-                append_event(store, now, "exporter.added", {"vkey": key.vkey, "role": role})
+        enrol(store, key, roles, now)
+
+
+def enrol(store: Store, key: VerifierKey, roles: Sequence[str], now: int) -> None:
+    """Enrol a key as add_exporter does, inside store.atomic()."""
+    for role in roles:
+        added = store.execute(
+            "INSERT INTO exporter VALUES (?, ?, ?) ON CONFLICT DO NOTHING", [key.vkey, role, now]
+        )
+        if added.rowcount:
+            append_event(store, now, "exporter.added", {"vkey": key.vkey, "role": role})
 
 
 def remove_exporter(store: Store, key: VerifierKey, now: int, *, dry_run: bool = False) -> bool:
     """Withdraw a key from all roles; whether it had any."""
     with store.atomic(dry_run=dry_run):
-        removed = store.execute("DELETE FROM exporter WHERE vkey = ?", [key.vkey])
-        if removed.rowcount:
+        removed = drop_exporter(store, key)
+        if removed:
             append_event(store, now, "exporter.removed", {"vkey": key.vkey})
-    return removed.rowcount > 0
+    return removed
+
+
+def drop_exporter(store: Store, key: VerifierKey) -> bool:
+    """Withdraw a key from all roles, inside store.atomic(); whether it had any."""
+    return store.execute("DELETE FROM exporter WHERE vkey = ?", [key.vkey]).rowcount > 0

@@ -97,9 +97,11 @@ def test_a_program_that_does_not_check_signers_fails(
     drills: Drills, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from appliance.jobs import ingest
+    from appliance.jobs.exporter_check import Signed
     from appliance.tlog.note import parse_note
 
-    monkeypatch.setattr(ingest, "_open_header", lambda note, *_: (parse_note(note).text, ["x"]))
+    anybody = lambda _, note, *more: Signed(parse_note(note).text, ("x",))  # noqa: E731 short
+    monkeypatch.setattr(ingest, "open_header_note", anybody)
     failed = drills.failed("tampered-bundle", "stale")
     assert "import refuses an exporter that was withdrawn" in failed["tampered-bundle"]
     assert not failed["stale"]
@@ -108,7 +110,7 @@ def test_a_program_that_does_not_check_signers_fails(
 def test_a_program_that_heals_nothing_fails(
     drills: Drills, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("appliance.jobs.ingest.heal", lambda *_: 0)
+    monkeypatch.setattr("appliance.jobs.ingest_log.heal", lambda *_: 0)
     assert drills.failed("bit-rot")["bit-rot"]
 
 

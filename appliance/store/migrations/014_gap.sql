@@ -25,11 +25,11 @@ CREATE TABLE receipt (
     PRIMARY KEY (bundle_id, site)
 ) STRICT, WITHOUT ROWID;
 
--- Which export carried which of our receipts: three times each, for sticks get lost.
-CREATE TABLE receipt_carried (
-    bundle_id TEXT NOT NULL,          -- that was imported
+-- Which export carried which of our receipts and trusted roots: a few times, for sticks get lost.
+CREATE TABLE carried (
+    what       TEXT NOT NULL,         -- receipt:BUNDLE-ID, trust:SHA-256
     volume_set TEXT NOT NULL,         -- of the export
-    PRIMARY KEY (bundle_id, volume_set)
+    PRIMARY KEY (what, volume_set)
 ) STRICT, WITHOUT ROWID;
 
 -- Keys that count for nothing any more, whoever brings them.

@@ -1,0 +1,204 @@
+"""receipt: what the far side says it imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.app import App, pass_app
+from appliance.cli.output import Result, common_options, naming, utc
+
+if TYPE_CHECKING:
+    from appliance.jobs.accept_receipt import Accepted
+    from appliance.jobs.receipt_text import Receipt
+    from appliance.tlog.merkle import TreeHead
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group()
+def receipt() -> None:
+    """Receipts of imports: the next export continues from what they say.
+
+    \b
+    Example:
+        attestor receipt list
+    """
+
+
+@receipt.command("list")
+@common_options
+@pass_app
+def receipt_list(app: App) -> Result:
+    """List receipts: ours, and those that were accepted.
+
+    \b
+    Example:
+        attestor receipt list --json
+    """
+    from appliance.store.receipts import all_receipts
+
+    with app.reading() as store:
+        found = all_receipts(store)
+    data = [
+        {
+            "bundleId": one.bundle_id,
+            "site": one.site,
+            "ours": one.ours,
+            "at": utc(one.at),
+            "byPhone": not one.note,
+        }
+        for one in found
+    ]
+    lines = [
+        f"{utc(one.at)}  {one.bundle_id}  {'ours' if one.ours else one.site}"
+        + ("" if one.note else " (by phone)")
+        for one in found
+    ]
+    return Result({"receipts": data}, "\n".join(lines) or "none")
+
+
+@receipt.command("show")
+@click.argument("file", type=FILE)
+@common_options
+def receipt_show(file: Path) -> Result:
+    """Say what the receipt FILE claims. Needs no key and verifies nothing.
+
+    \b
+    Example:
+        attestor receipt show receipt-4f1a….note
+    """
+    from appliance.jobs.receipt_text import parse_receipt
+    from appliance.tlog.note import parse_note
+
+    with naming(file):
+        note = parse_note(_read(file))
+        claimed = parse_receipt(note.text)
+    signers = [one.name for one in note.signatures]
+    data = {"verified": False, "claimedSigners": signers, **_data(claimed)}
+    lines = [f"{file}: a receipt, NOT VERIFIED", f"  signed  {', '.join(signers)} (says the file)"]
+    return Result(data, "\n".join([*lines, *_lines(claimed)]))
+
+
+@receipt.command("verify")
+@click.argument("file", type=FILE)
+@common_options
+@pass_app
+def receipt_verify(app: App, file: Path) -> Result:
+    """Check the receipt FILE as accept does, and change nothing.
+
+    A key of that site, enrolled by 'exporters add', must have signed it, and the trees it
+    names must be ours.
+
+    \b
+    Example:
+        attestor receipt verify receipt-4f1a….note
+    """
+    from appliance.jobs.accept_receipt import accept_receipt
+
+    with app.reading() as store, naming(file):
+        accepted = accept_receipt(store, _read(file), app.now(), dry_run=True)
+    return _accepted(accepted, "verified")
+
+
+@receipt.command("accept")
+@click.argument("file", type=FILE, required=False)
+@click.option("--code", help="What was read over the phone instead: XXXX-XXXX-…")
+@click.option("--site", help="With --code: who read it.")
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@common_options
+@pass_app
+def receipt_accept(
+    app: App, file: Path | None, code: str | None, site: str | None, dry_run: bool
+) -> Result:
+    """Remember what the far side imported: exports continue from there.
+
+    A receipt comes back by itself in the far side's next transfer bundle; this is for one
+    that was carried alone, or read over the phone. The code authenticates nobody: make sure
+    who is speaking.
+
+    \b
+    Example:
+        attestor receipt accept receipt-4f1a….note
+        attestor receipt accept --code 7Q2M-90XD-K3TB-AA1Z-8FHE-WS6R --site inside.example
+    """
+    from appliance.jobs.accept_receipt import accept_code, accept_receipt
+    from appliance.jobs.receipt_text import parse_code
+
+    if (file is None) == (code is None):
+        raise click.UsageError("either FILE or --code is needed")
+    if (code is None) != (site is None):
+        raise click.UsageError("--code and --site go together")
+    with app.writing() as store:
+        if file is not None:
+            with naming(file):
+                accepted = accept_receipt(store, _read(file), app.now(), dry_run=dry_run)
+        else:
+            read = parse_code(code or "")
+            accepted = accept_code(store, read, site or "", app.now(), dry_run=dry_run)
+    return _accepted(accepted, "would be accepted" if dry_run else "accepted")
+
+
+def _read(file: Path) -> bytes:
+    from appliance.jobs.receipt_text import MAX_RECEIPT_BYTES
+    from appliance.store.files import read_foreign
+
+    return read_foreign(file, MAX_RECEIPT_BYTES)
+
+
+def _accepted(accepted: Accepted, what: str) -> Result:
+    heads = {origin: _head_data(head) for origin, head in accepted.heads.items()}
+    data: dict[str, Any] = {
+        "bundleId": accepted.bundle_id,
+        "site": accepted.site,
+        "heads": heads,
+    }
+    if accepted.receipt is not None:
+        data |= {"verified": True, **_data(accepted.receipt)}
+    lines = [f"{what}: {accepted.site} imported {accepted.bundle_id}"]
+    lines += [
+        f"  {origin}: holds {head.tree_size:,}" if head else f"  {origin}: holds nothing whole yet"
+        for origin, head in accepted.heads.items()
+    ]
+    return Result(data, "\n".join(lines), accepted.warnings)
+
+
+def _head_data(head: TreeHead | None) -> dict[str, Any] | None:
+    return {"treeSize": head.tree_size, "rootHash": head.root_hash.hex()} if head else None
+
+
+def _data(one: Receipt) -> dict[str, Any]:
+    return {
+        "bundleId": one.bundle_id,
+        "site": one.site,
+        "sha256": one.sha256,
+        "volume": list(one.volume),
+        "clock": utc(one.clock),
+        "handler": one.handler,
+        "unsigned": one.unsigned,
+        "counts": dict(one.counts),
+        "warnings": list(one.warnings),
+        "logs": [
+            {"origin": log.origin, "old": _head_data(log.old), "new": _head_data(log.new)}
+            for log in one.logs
+        ],
+        "code": one.code,
+    }
+
+
+def _lines(one: Receipt) -> list[str]:
+    return [
+        f"  site    {one.site}, at {utc(one.clock)} by its clock",
+        f"  bundle  {one.bundle_id} (volume {one.volume[0]} of {one.volume[1]})",
+        f"  sha256  {one.sha256}",
+        *([f"  handler {one.handler}"] if one.handler else []),
+        *(
+            f"  {log.origin}: {log.old.tree_size if log.old else 'nothing'} ->"
+            f" {log.new.tree_size if log.new else 'nothing'}"
+            for log in one.logs
+        ),
+        *(f"  warning {text}" for text in one.warnings),
+        f"  code    {one.code}",
+    ]

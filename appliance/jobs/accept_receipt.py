@@ -1,0 +1,157 @@
+"""Accept what a far side says it imported: the next delta for it starts there (TRANSFER.md 6).
+
+A receipt is believed about that site alone. Where it names a tree that is not ours, one of
+the two was shown another log: that is refused loudly, and decides no delta.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+
+from appliance.errors import IncompleteError, RefusedError
+from appliance.jobs.export_base import mirror_root
+from appliance.jobs.exporter_check import open_receipt_note
+from appliance.jobs.receipt_text import Receipt, parse_receipt, receipt_code
+from appliance.store.database import Store
+from appliance.store.far_heads import FarHead, far_heads, put_far_head
+from appliance.store.journal import append_event
+from appliance.store.logs import find_log
+from appliance.store.mirror import Mirror
+from appliance.store.receipts import StoredReceipt, put_receipt
+from appliance.store.transfers import Transfer, exports_of, find_export, newest_exports
+from appliance.tlog.merkle import Hash, TreeHead
+from appliance.value import frozen
+
+_MAX_CANDIDATES = 4096  # heads that are tried for one transfer bundle
+_MAX_EXPORTS = 200  # that are tried for a code, newest first
+
+
+@frozen
+class Accepted:
+    """A receipt that was checked."""
+
+    receipt: Receipt | None  # None: a code that was read over the phone
+    bundle_id: str
+    site: str
+    heads: dict[str, TreeHead | None]  # that the site holds now, by origin
+    warnings: tuple[str, ...]
+
+
+def accept_receipt(store: Store, note: bytes, now: int, *, dry_run: bool = False) -> Accepted:
+    """Check a receipt and remember what it says; the second time changes nothing.
+
+    Raises RefusedError unless a key of that site known here signed it, or if it names a
+    tree that is not ours; SignatureError and MalformedError for bytes that are wrong.
+    """
+    signed = open_receipt_note(store, note)
+    receipt = parse_receipt(signed.text)
+    if receipt.site not in signed.signers:
+        raise RefusedError(
+            f"a receipt of {receipt.site}, signed by {', '.join(signed.signers)}",
+            reason="foreign-receipt",
+            next_step="a receipt counts only if the site it speaks for signed it",
+        )
+    heads = {log.origin: log.new for log in receipt.logs}
+    _refuse_other_trees(store, receipt.site, heads)
+    export = find_export(store, receipt.bundle_id)
+    warnings = list(receipt.warnings)
+    if export is None:
+        warnings.append(f"this home wrote no transfer bundle {receipt.bundle_id}")
+    elif export.tar_digest.hex() != receipt.sha256:
+        warnings.append(
+            f"they read a file with SHA-256 {receipt.sha256}, this home wrote"
+            f" {export.tar_digest.hex()}: it was wrapped again or countersigned in between"
+        )
+    if not dry_run:
+        stored = StoredReceipt(receipt.bundle_id, receipt.site, False, now, note)
+        _remember(store, stored, heads, receipt.clock, "receipt", now)
+    return Accepted(receipt, receipt.bundle_id, receipt.site, heads, tuple(warnings))
+
+
+def accept_code(store: Store, code: str, site: str, now: int, *, dry_run: bool = False) -> Accepted:
+    """Find the export whose receipt has this code, among the newest ones, and remember it.
+
+    Tried are the heads that such an import can have led to: those of that and of other
+    exports, none, and what the far side was known to hold. Raises IncompleteError if no
+    export fits.
+    """
+    for export in newest_exports(store, _MAX_EXPORTS):
+        for heads in _candidates(store, export):
+            if receipt_code(export.bundle_id, heads) == code:
+                if not dry_run:
+                    stored = StoredReceipt(export.bundle_id, site, False, now, b"")
+                    _remember(store, stored, heads, now, "code", now)
+                return Accepted(None, export.bundle_id, site, heads, ())
+    raise IncompleteError(
+        f"no export of this home has a receipt with the code {code}",
+        reason="unknown-code",
+        next_step="have it read again; or they imported something else since: then the receipt"
+        " itself is needed",
+    )
+
+
+def _candidates(store: Store, export: Transfer) -> list[dict[str, TreeHead | None]]:
+    options: list[list[tuple[str, TreeHead | None]]] = []
+    for log in export.logs:
+        known = find_log(store, log.origin)
+        if known is None:
+            return []
+        mirror = Mirror(store, known)
+        sizes = {log.head_size, *(one.head_size for one in exports_of(store, log.origin))}
+        heads = [
+            _head(mirror, size) for size in sorted(sizes, key=lambda one: one != log.head_size)
+        ]
+        heads += [TreeHead(far.tree_size, far.root_hash) for far in far_heads(store, log.origin)]
+        options.append([(log.origin, head) for head in [*heads, None]])
+    # Every log ends at its own exported head, mostly: that comes first.
+    found = []
+    for combination in product(*options):
+        found.append(dict(combination))
+        if len(found) == _MAX_CANDIDATES:
+            break
+    return found
+
+
+def _head(mirror: Mirror, tree_size: int) -> TreeHead | None:
+    head = mirror.history.mirror_checkpoint() or mirror.history.accepted()
+    if head is None or not 0 < tree_size <= head.head.tree_size:
+        return None
+    return TreeHead(tree_size, Hash(mirror_root(mirror, head, tree_size)))
+
+
+def _refuse_other_trees(store: Store, site: str, heads: dict[str, TreeHead | None]) -> None:
+    for origin, head in heads.items():
+        log = find_log(store, origin)
+        ours = head and log and _head(Mirror(store, log), head.tree_size)
+        if head and ours and ours != head:
+            raise RefusedError(
+                f"{site} says it holds another tree of {origin} at size {head.tree_size}: root"
+                f" {head.root_hash.hex()}, ours is {ours.root_hash.hex()}",
+                reason="other-tree",
+                next_step="one of you was shown a fork: compare both checkpoints"
+                f" ('attestor checkpoint show --origin {origin}' on both sides)",
+            )
+
+
+def _remember(
+    store: Store,
+    receipt: StoredReceipt,
+    heads: dict[str, TreeHead | None],
+    told_at: int,
+    how: str,
+    now: int,
+) -> None:
+    with store.atomic():
+        put_receipt(store, receipt)
+        for origin, head in heads.items():
+            if head is not None:
+                far = FarHead(
+                    receipt.site, origin, head.tree_size, Hash(head.root_hash), told_at, how
+                )
+                put_far_head(store, far)
+        append_event(
+            store,
+            now,
+            "receipt.accepted",
+            {"bundleId": receipt.bundle_id, "site": receipt.site, "how": how},
+        )

@@ -1,0 +1,95 @@
+"""What an export carries besides logs (TRANSFER.md 1): trust material, receipts, gossip.
+
+Each goes along a few times, for sticks get lost, and then no more: what is small once is
+not small in every delta.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Final
+
+from appliance.jobs.export_plan import in_memory
+from appliance.jobs.transfer_source import seen_directory
+from appliance.store.carried import is_due
+from appliance.store.database import Store
+from appliance.store.logs import Log
+from appliance.store.receipts import carries, receipts_to_carry
+from appliance.store.seen import gossip_notes
+from appliance.store.trust import current_root
+from appliance.store.tuf import repository_of
+from appliance.value import field, frozen
+from bundles.manifest import Contains, log_directory
+from bundles.writer import Member
+
+MAX_SEEN: Final = 16  # checkpoints of one log, newest first
+_CONTAINS_NOTHING: Final = Contains(0, 0, 0, 0)
+
+
+@frozen
+class Besides:
+    """Members of no log, and how they are remembered once they left."""
+
+    before: tuple[Member, ...] = ()  # the logs, in the archive
+    after: tuple[Member, ...] = ()
+    seen: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)  # by origin
+    carried: tuple[str, ...] = ()
+    contains: Contains = _CONTAINS_NOTHING
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """All of them."""
+        return (*self.before, *self.after, *(one for seen in self.seen.values() for one in seen))
+
+
+NOTHING_BESIDES: Final = Besides()
+
+
+def travel_besides(
+    store: Store, logs: Sequence[Log], *, complete: bool, volume_set: str
+) -> Besides:
+    """Return what has to go along with `logs`; complete exports carry trust material always.
+
+    `volume_set` is one that is made again, or empty.
+    """
+    before: list[Member] = []
+    carried: list[str] = []
+    root = current_root(store)
+    if root is not None:
+        what = f"trust:{root.digest}"
+        if complete or is_due(store, what, volume_set):
+            before = _trust_members(store, root.raw)
+            carried.append(what)
+    acks = receipts_to_carry(store, besides=volume_set)
+    carried += map(carries, acks)
+    after = [in_memory(f"acks/{bundle_id}", note) for bundle_id, note in acks.items()]
+    seen = {log.origin: _seen_members(store, log, volume_set) for log in logs}
+    carried += [f"seen:{one.sha256.hex()}" for members in seen.values() for one in members]
+    n_seen = sum(map(len, seen.values()))
+    contains = Contains(0, 0, len(acks), n_seen)
+    return Besides(tuple(before), tuple(after), seen, tuple(carried), contains)
+
+
+def _seen_members(store: Store, log: Log, volume_set: str) -> tuple[Member, ...]:
+    directory = seen_directory(log_directory(log.origin))
+    due = [
+        note
+        for note in gossip_notes(store, log, MAX_SEEN)
+        if is_due(store, f"seen:{sha256(note).hexdigest()}", volume_set)
+    ]
+    return tuple(in_memory(f"{directory}/{number}", note) for number, note in enumerate(due))
+
+
+def _trust_members(store: Store, trusted_root: bytes) -> list[Member]:
+    members = {"trust/trusted_root.json": trusted_root}
+    repository = repository_of(store, trusted_root)
+    if repository is not None:
+        # One directory for each repository, so that two never mix.
+        place = f"trust/tuf/{sha256(repository.url.encode()).hexdigest()[:16]}"
+        members[f"{place}/repository.txt"] = f"{repository.url}\n".encode()
+        for root in repository.roots:
+            members[f"{place}/{root.version}.root.json"] = root.raw
+        for one in repository.newest[1:]:
+            members[f"{place}/{one.role}.json"] = one.raw
+    return [in_memory(path, data) for path, data in sorted(members.items())]

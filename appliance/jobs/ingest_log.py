@@ -1,0 +1,109 @@
+"""Import one log of a transfer bundle, once the bundle itself was checked (TRANSFER.md 3)."""
+
+from __future__ import annotations
+
+from appliance.errors import IncompleteError, MalformedError
+from appliance.jobs.absorb import AbsorbReport, absorb
+from appliance.jobs.fill import Progress, Wanted
+from appliance.jobs.follow_up import follow_up
+from appliance.jobs.gaps import fill_command
+from appliance.jobs.heal import heal
+from appliance.jobs.transfer_source import NOT_IN_BUNDLE, TransferSource
+from appliance.store.checkpoints import Arrival
+from appliance.store.mirror import Mirror
+from appliance.tlog.merkle import TreeHead
+from appliance.value import frozen, replaced
+from bundles.manifest import LogPart, Manifest
+
+
+@frozen
+class IngestedLog:
+    """What a transfer bundle did for one log."""
+
+    origin: str
+    old: TreeHead | None  # mirror checkpoint before; None: none
+    new: TreeHead | None  # and after
+    report: AbsorbReport | None  # None: a dry run
+    need: int  # tiles and entry bundles it has that we lacked
+    healed: int = 0  # that we had, but damaged or gone
+    fill: str = ""  # the command that fills what is missing up to the accepted head; empty: nothing
+
+    @property
+    def old_size(self) -> int | None:
+        """Size of the mirror checkpoint before; None: none."""
+        return _size(self.old)
+
+
+def require_base(mirror: Mirror, part: LogPart) -> None:
+    """Raise IncompleteError, naming the command that helps, unless we hold the base."""
+    if part.base is None:
+        return
+    held = mirror.history.accepted()
+    size = held.head.tree_size if held else 0
+    # An accepted head is enough: the rest is found missing, and named, afterwards.
+    if size < part.base.tree_size:
+        command = fill_command(part.origin, _size(covered(mirror)), entries=bool(part.entries))
+        raise IncompleteError(
+            f"it continues {part.origin} from size {part.base.tree_size}, this site holds {size}",
+            reason="missing-base",
+            next_step=f"on the other side run: {command}",
+        )
+
+
+def ingest_log(
+    mirror: Mirror,
+    part: LogPart,
+    source: TransferSource,
+    manifest: Manifest,
+    now: int,
+    progress: Progress,
+    *,
+    dry_run: bool,
+) -> IngestedLog:
+    """Absorb what a transfer bundle brings of one log.
+
+    Raises IncompleteError, naming the command that helps, if we lack its base, and what
+    absorb raises.
+    """
+    require_base(mirror, part)
+    old = covered(mirror)
+    need = sum(map(source.has, mirror.missing_tiles(part.head.tree_size)))
+    need += sum(map(source.has, mirror.missing_entry_bundles(part.head.tree_size)))
+    if dry_run:
+        return IngestedLog(part.origin, old, old, None, need)
+    # A site that holds nothing yet has nothing that could have rotted.
+    healed = heal(mirror, source, *source.offered()) if mirror.tile_count() else 0
+    # If we die here, the mirror is what it was, with fewer holes in it.
+    arrival = Arrival("import", source.description, now, manifest.data_age.newest_checkpoint)
+    try:
+        wanted = Wanted(
+            tiles=True, entries=True, has=source.has, from_older=True, roots=source.roots
+        )
+        report = absorb(mirror, source, arrival, wanted, progress)
+    except IncompleteError as error:
+        if error.reason == NOT_IN_BUNDLE:
+            command = fill_command(part.origin, _size(old), entries=bool(part.entries))
+            others = "import its other volumes; else " if manifest.volume.of > 1 else ""
+            error.next_step = f"{others}on the other side run: {command}"
+        raise
+    if report.tree_size != part.head.tree_size:
+        raise MalformedError(
+            f"{part.origin}: the manifest says size {part.head.tree_size}, "
+            f"the log's checkpoint {report.tree_size}",
+            reason="head-mismatch",
+        )
+    report = replaced(report, warnings=follow_up(mirror, "import", now))
+    is_whole = report.mirror_size == report.accepted_size
+    command = fill_command(part.origin, report.mirror_size, entries=bool(part.entries))
+    fill = "" if is_whole else command
+    return IngestedLog(part.origin, old, covered(mirror), report, need, healed, fill)
+
+
+def covered(mirror: Mirror) -> TreeHead | None:
+    """Return the head up to which every tile is here; None: none."""
+    found = mirror.history.mirror_checkpoint()
+    return found.head if found else None
+
+
+def _size(head: TreeHead | None) -> int | None:
+    return head.tree_size if head else None

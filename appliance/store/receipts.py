@@ -1,0 +1,56 @@
+"""Receipts of imports: what we issued, what far sides sent, and which exports carried ours."""
+
+from __future__ import annotations
+
+from appliance.store.carried import forget_carried, is_due
+from appliance.store.database import Store
+from appliance.value import frozen
+
+
+@frozen
+class StoredReceipt:
+    """One receipt."""
+
+    bundle_id: str  # of the transfer bundle that was imported, 64 hex digits
+    site: str  # that imported it
+    ours: bool
+    at: int  # Unix seconds, our clock
+    note: bytes  # the signed note; empty: a code was read over the phone
+
+
+def carries(bundle_id: str) -> str:
+    """Name what an export carries that brings our receipt of a transfer bundle."""
+    return f"receipt:{bundle_id}"
+
+
+def put_receipt(store: Store, receipt: StoredReceipt) -> None:
+    """Keep a receipt, in the place of an earlier one of the same import. Inside store.atomic()."""
+    store.execute(
+        "INSERT INTO receipt VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+        " at = excluded.at, note = excluded.note",
+        [receipt.bundle_id, receipt.site, receipt.ours, receipt.at, receipt.note],
+    )
+    if receipt.ours:
+        forget_carried(store, carries(receipt.bundle_id))
+
+
+def our_receipt(store: Store, bundle_id: str) -> bytes | None:
+    """Return the receipt that we issued for a transfer bundle."""
+    row = store.row("SELECT note FROM receipt WHERE ours AND bundle_id = ?", [bundle_id])
+    return None if row is None else bytes(row["note"])
+
+
+def all_receipts(store: Store) -> list[StoredReceipt]:
+    """List every receipt, oldest first."""
+    rows = store.rows("SELECT * FROM receipt ORDER BY at, bundle_id, site")
+    return [
+        StoredReceipt(row["bundle_id"], row["site"], bool(row["ours"]), row["at"], row["note"])
+        for row in rows
+    ]
+
+
+def receipts_to_carry(store: Store, *, besides: str = "") -> dict[str, bytes]:
+    """Return our receipts, by bundle id, that were not carried often enough yet."""
+    rows = store.rows("SELECT bundle_id, note FROM receipt WHERE ours ORDER BY bundle_id")
+    found = {row["bundle_id"]: bytes(row["note"]) for row in rows}
+    return {one: note for one, note in found.items() if is_due(store, carries(one), besides)}

@@ -1,0 +1,166 @@
+"""Receipts and codes: what comes back decides where the next delta starts."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import MalformedError
+from appliance.jobs.receipt_text import parse_code, parse_receipt, receipt_code
+from appliance.store.database import open_store
+from appliance.store.receipts import receipts_to_carry
+from appliance.tlog.merkle import Hash, TreeHead
+from appliance.tlog.note import SigningKey, parse_note, sign_note
+from tests.transfer.sites import INSIDE, OUTSIDE, Sites
+
+
+def carried(sites: Sites, name: str = "stick.tar") -> dict[str, object]:
+    """Export everything new and import it; return what the import said."""
+    sites.json(OUTSIDE, "export", "--output", sites.stick(name))
+    done: dict[str, object] = sites.json(INSIDE, "import", sites.stick(name))["imports"][0]
+    return done
+
+
+def base_of_next(sites: Sites, *options: str) -> int | None:
+    planned = sites.json(OUTSIDE, "export", "--dry-run", *options, "--output", sites.stick("x.tar"))
+    base: int | None = planned["logs"][0]["baseSize"]
+    return base
+
+
+@pytest.mark.parametrize("by_phone", [False, True])
+def test_a_receipt_moves_the_next_delta(sites: Sites, by_phone: bool) -> None:
+    sites.grow(300)
+    done = carried(sites)
+    sites.grow(50)
+    assert base_of_next(sites) is None  # one export so far, and nothing heard
+    if by_phone:
+        code = str(done["receiptCode"]).lower().replace("0", "o").replace("-", " ")
+        sites.json(OUTSIDE, "receipt", "accept", "--code", code, "--site", INSIDE)
+    else:
+        shown = sites.json(OUTSIDE, "receipt", "show", str(done["receipt"]))
+        assert shown["verified"] is False and shown["code"] == done["receiptCode"]
+        assert sites.json(OUTSIDE, "receipt", "verify", str(done["receipt"]))["verified"]
+        assert base_of_next(sites) is None  # verify remembers nothing
+        assert base_of_next(sites, "--since-receipt", str(done["receipt"])) == 300
+        sites.json(OUTSIDE, "receipt", "accept", str(done["receipt"]))
+    assert base_of_next(sites) == 300
+    assert base_of_next(sites, "--to", INSIDE) == 300
+    assert base_of_next(sites, "--full") is None
+    [listed] = sites.json(OUTSIDE, "receipt", "list")["receipts"]
+    assert (listed["site"], listed["byPhone"]) == (INSIDE, by_phone)
+    assert carried(sites, "next.tar")["logs"][0]["newSize"] == 350  # type: ignore[index]
+
+
+def test_receipts_and_what_is_held_come_back_by_themselves_three_times(sites: Sites) -> None:
+    sites.grow(300)
+    carried(sites)
+    with closing(open_store(sites.home(INSIDE), write=False)) as store:
+        assert len(receipts_to_carry(store)) == 1
+    for number in range(4):
+        back = sites.stick(f"back-{number}.tar")
+        sites.json(INSIDE, "export", "--output", back)
+        with closing(open_store(sites.home(INSIDE), write=False)) as store:
+            assert len(receipts_to_carry(store)) == (1 if number < 2 else 0)
+    assert base_of_next(sites) is None
+    sites.json(OUTSIDE, "import", sites.stick("back-0.tar"))
+    assert base_of_next(sites) == 300
+    listed = sites.json(OUTSIDE, "receipt", "list")["receipts"]
+    assert [one["site"] for one in listed if not one["ours"]] == [INSIDE]
+    sites.grow(20)
+    # The receipt went three times; what is held says the same in the fourth.
+    sites.json(OUTSIDE, "import", sites.stick("back-3.tar"))
+    assert base_of_next(sites) == 300
+
+
+def test_a_receipt_counts_only_by_the_site_it_speaks_for(sites: Sites) -> None:
+    sites.grow(300)
+    receipt = str(carried(sites)["receipt"])
+    note = sites.stick("x").with_name("forged.note")
+    text = parse_note(Path(receipt).read_bytes()).text
+    stranger = SigningKey(INSIDE, bytes(range(32)))
+    note.write_bytes(sign_note(text, [stranger]))
+    error = sites.json(OUTSIDE, "receipt", "accept", note, expect=8)
+    assert error["reason"] == "unknown-exporter" and "--role receipt" in error["next"]
+    other = SigningKey("other.example", bytes(range(32)))
+    sites.json(OUTSIDE, "exporters", "add", "--role", "receipt", other.verifier.vkey)
+    note.write_bytes(sign_note(text, [other]))
+    assert sites.json(OUTSIDE, "receipt", "accept", note, expect=8)["reason"] == "foreign-receipt"
+    damaged = bytearray(Path(receipt).read_bytes())
+    damaged[100] ^= 1
+    note.write_bytes(damaged)
+    assert sites.answer(OUTSIDE, "receipt", "accept", note)["exitCode"] in (3, 8)
+    assert sites.json(OUTSIDE, "receipt", "list")["receipts"] == []
+
+
+def test_a_receipt_for_another_tree_is_refused_loudly(sites: Sites) -> None:
+    sites.grow(300)
+    receipt = parse_receipt(parse_note(Path(str(carried(sites)["receipt"])).read_bytes()).text)
+    text = str(receipt).replace(sites.log.head.root_hash.hex(), bytes(32).hex())
+    assert text != str(receipt)
+    key = SigningKey(INSIDE, b"\x02" * 32)
+    note = sites.stick("forged.note")
+    note.write_bytes(sign_note(text, [key]))
+    error = sites.json(OUTSIDE, "receipt", "accept", note, expect=8)
+    assert error["reason"] == "other-tree" and "fork" in error["next"]
+
+
+def test_a_code_is_found_only_if_it_fits(sites: Sites) -> None:
+    sites.grow(300)
+    carried(sites)
+    wrong = "0000-0000-0000-0000-0000-0000"
+    error = sites.json(OUTSIDE, "receipt", "accept", "--code", wrong, "--site", INSIDE, expect=5)
+    assert error["reason"] == "unknown-code"
+    sites.json(OUTSIDE, "receipt", "accept", "--code", "0000-U", "--site", INSIDE, expect=3)
+
+
+def test_codes_commit_to_bundle_and_heads() -> None:
+    head = TreeHead(7, Hash(bytes(32)))
+    codes = {
+        receipt_code(bundle, {"log.example": one})
+        for bundle in ("00" * 32, "11" * 32)
+        for one in (head, TreeHead(8, Hash(bytes(32))), TreeHead(7, Hash(b"\x01" * 32)), None)
+    }
+    assert len(codes) == 8
+    for code in codes:
+        assert parse_code(code) == code
+        assert parse_code(code.replace("-", "").lower()) == code
+    with pytest.raises(MalformedError):
+        parse_code("")
+
+
+def test_importing_again_writes_the_same_receipt_again(sites: Sites) -> None:
+    sites.grow(300)
+    done = carried(sites)
+    path = Path(str(done["receipt"]))
+    first = path.read_bytes()
+    path.unlink()
+    again = sites.json(INSIDE, "import", sites.stick("stick.tar"))["imports"][0]
+    assert again["already"] and path.read_bytes() == first
+    elsewhere = sites.stick("receipts")
+    elsewhere.mkdir()
+    words = ("import", "--receipt-dir", elsewhere, sites.stick("stick.tar"))
+    sites.json(INSIDE, *words)
+    assert [one.read_bytes() for one in elsewhere.iterdir()] == [first]
+
+
+def test_files_given_in_any_order_are_all_imported(sites: Sites) -> None:
+    names = []
+    for size in (100, 200, 300):
+        sites.grow(100)
+        names.append(sites.stick(f"{size}.tar"))
+        start = ("--since-size", str(size - 100)) if size > 100 else ("--full",)
+        sites.json(OUTSIDE, "export", *start, "--output", names[-1])
+    done = sites.json(INSIDE, "import", *reversed(names))
+    assert len(done["imports"]) == 3 and sites.size(INSIDE) == 300
+
+
+def test_a_diode_gets_a_full_one_every_so_often(sites: Sites) -> None:
+    bases = []
+    for number in range(9):
+        sites.grow(10)
+        words = ("export", "--no-ack", "--full-every", "4", "--overlap", "2")
+        done = sites.json(OUTSIDE, *words, "--output", sites.stick(f"{number}.tar"))
+        bases.append(done["logs"][0]["baseSize"])
+    assert bases == [None, None, 10, 20, 30, None, 50, 60, 70]
