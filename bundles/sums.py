@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from itertools import pairwise
 from typing import Final
 
 from bundles.errors import FormatError
@@ -22,7 +21,10 @@ _LINE: Final = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 
 def format_sums(digests: Iterable[tuple[str, bytes]]) -> bytes:
     """Return the SHA256SUMS of members given as (path, digest of 32 bytes), in archive order."""
-    return "".join(f"{digest.hex()}  {path}\n" for path, digest in digests).encode()
+    sums = bytearray()  # not a list of lines: there may be two million
+    for path, digest in digests:
+        sums += f"{digest.hex()}  {path}\n".encode()
+    return bytes(sums)
 
 
 def parse_sums(data: bytes) -> dict[str, bytes]:
@@ -58,7 +60,8 @@ def verify_layout(paths: Iterable[str]) -> None:
     Raises FormatError if one is no member name, comes twice, stands in no known
     directory or before one it must follow, or is also the directory of another.
     """
-    ranks = []
+    highest = 0
+    in_order = True
     files = set()
     directories = set()
     for path in paths:
@@ -70,14 +73,16 @@ def verify_layout(paths: Iterable[str]) -> None:
                 f"{path} has no place in a transfer bundle: expected it below {', '.join(AREAS)}",
                 reason="member-name",
             )
-        ranks.append(AREAS.index(area))
+        rank = AREAS.index(area)
+        in_order = in_order and rank >= highest
+        highest = rank
         if path in files:
             raise FormatError(f"{path} is there twice", reason="member-name")
         files.add(path)
         while parent and parent not in directories:
             directories.add(parent)
             parent = parent.rpartition("/")[0]
-    if any(after < before for before, after in pairwise(ranks)):
+    if not in_order:
         raise FormatError(f"members are not in the order {', '.join(AREAS)}", reason="member-order")
     for path in sorted(files & directories):
         raise FormatError(f"{path} is both a member and a directory", reason="member-name")

@@ -62,6 +62,8 @@ def verify_path(path: str) -> None:
     """
     if not _PATH.fullmatch(path):
         raise FormatError(f"not a member name: {path[:300]!r}", reason="member-name")
+    if len(path) <= MAX_NAME_BYTES:
+        return  # fits, however it is split
     _, name = _split(path)
     if len(name) > MAX_NAME_BYTES:
         raise FormatError(
@@ -71,16 +73,21 @@ def verify_path(path: str) -> None:
         )
 
 
+def verify_size(path: str, size: int) -> None:
+    """Raise FormatError unless a member may have `size` bytes."""
+    if not 0 <= size <= MAX_MEMBER_BYTES:
+        raise FormatError(
+            f"{path}: a member of {size} bytes, at most {MAX_MEMBER_BYTES} allowed", reason="limit"
+        )
+
+
 def format_member_header(path: str, size: int) -> bytes:
     """Return the 512 bytes that announce a member of `size` bytes.
 
     Raises FormatError if no member can have that name or size.
     """
     verify_path(path)
-    if not 0 <= size <= MAX_MEMBER_BYTES:
-        raise FormatError(
-            f"{path}: a member of {size} bytes, at most {MAX_MEMBER_BYTES} allowed", reason="limit"
-        )
+    verify_size(path, size)
     prefix, name = _split(path)
     before_checksum, after_checksum, fixed_sum = _around(prefix, size)
     field = name.encode()

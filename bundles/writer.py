@@ -17,7 +17,14 @@ from bundles.header import HEADER_PATH, MAX_HEADER_BYTES, Header, parse_header, 
 from bundles.manifest import Manifest, Totals
 from bundles.manifest_json import MANIFEST_PATH, format_manifest
 from bundles.sums import format_sums, verify_layout
-from bundles.ustar import SUMS_PATH, TRAILER, format_member_header, padding_bytes
+from bundles.ustar import (
+    BLOCK_BYTES,
+    SUMS_PATH,
+    TRAILER,
+    format_member_header,
+    padding_bytes,
+    verify_size,
+)
 from bundles.wrap import Compressor, Wrap, compressor
 
 
@@ -73,15 +80,14 @@ def write_bundle(
     sums = format_sums((member.path, member.sha256) for member in members)
     header = Header(hashlib.sha256(manifest_data).digest(), hashlib.sha256(sums).digest())
     note = _signed(header, sign)
-    front = b"".join(
-        format_member_header(path, len(data)) + _padded(data)
-        for path, data in ((HEADER_PATH, note), (MANIFEST_PATH, manifest_data), (SUMS_PATH, sums))
-    )
-    n_bytes = len(front) + sum(map(_archived_bytes, members)) + len(TRAILER)
+    front = ((HEADER_PATH, note), (MANIFEST_PATH, manifest_data), (SUMS_PATH, sums))
+    n_bytes = sum(_archived_bytes(path, len(data)) for path, data in front) + len(TRAILER)
+    n_bytes += sum(_archived_bytes(member.path, member.size) for member in members)
     output = _Output(out, compressor(wrap, n_bytes))
-    output.write(front)
+    for path, data in front:
+        output.write_member(path, data)
     for member in members:
-        output.write(format_member_header(member.path, member.size) + _padded(_content(member)))
+        output.write_member(member.path, _content(member))
     output.write(TRAILER)
     return output.finish(header)
 
@@ -111,14 +117,10 @@ def _content(member: Member) -> bytes:
     return data
 
 
-def _padded(data: bytes) -> bytes:
-    return data + bytes(padding_bytes(len(data)))
-
-
-def _archived_bytes(member: Member) -> int:
+def _archived_bytes(path: str, size: int) -> int:
     """How many bytes a member takes up. Raises FormatError if it is too large."""
-    header = format_member_header(member.path, member.size)
-    return len(header) + member.size + padding_bytes(member.size)
+    verify_size(path, size)
+    return BLOCK_BYTES + size + padding_bytes(size)
 
 
 class _Output:
@@ -132,6 +134,12 @@ class _Output:
 
     def write(self, data: bytes) -> None:
         self._emit(self._wrapping.compress(data))
+
+    def write_member(self, path: str, data: bytes) -> None:
+        self.write(format_member_header(path, len(data)))
+        self.write(data)
+        if n_bytes := padding_bytes(len(data)):
+            self.write(bytes(n_bytes))
 
     def finish(self, header: Header) -> Written:
         self._emit(self._wrapping.flush())

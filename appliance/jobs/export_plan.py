@@ -7,7 +7,7 @@ the head it is known which tiles above it authenticate it, for volumes that stan
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Final
 
@@ -28,6 +28,7 @@ from bundles.writer import Member
 
 Item = Tile | EntryBundle
 MAX_STANDS: Final = 4  # sizes of earlier exports that every export proves itself from
+_TILES_AT_ONCE: Final = 1024  # rows of one query
 
 
 @frozen
@@ -95,7 +96,7 @@ def plan_log(mirror: Mirror, choice: BaseChoice, contents: Contents, besides: st
         checkpoint=in_memory(checkpoint_member(directory), head.note),
         proof=frozenset(proof),
         items=(*top_down(items), *bundles),
-        member=cache(lambda item: _member(mirror, directory, item)),
+        member=_Members(mirror, directory).member,
         above=lambda item: tree.parents(item.tile if isinstance(item, EntryBundle) else item),
         warnings=base.warnings,
     )
@@ -155,20 +156,36 @@ def _proving(tree: TileTree, wanted: Iterable[ProvenEntry]) -> set[Tile]:
     return tiles
 
 
-def _member(mirror: Mirror, directory: str, item: Item) -> Member:
-    """Describe what is stored; what is stored wider than the exported tree is cut now."""
-    if isinstance(item, EntryBundle):
-        path = entries_member(directory, item)
-        packed = mirror.entry_bundle_blob(item)
-        if packed is None:
-            return in_memory(path, compress_bundle(mirror.read_entry_bundle(item)))
-        return Member(path, packed[1], packed[0], _reader(mirror, packed[0]))
-    path = tile_member(directory, item)
-    stored = mirror.tile_digest(item)
-    if stored is None:
-        return in_memory(path, mirror.read_tiles([item])[item])
-    return Member(path, item.width * HASH_BYTES, stored, _reader(mirror, stored))
+class _Members:
+    """Describes what is stored of one log as members; finds full tiles many at a time."""
 
+    def __init__(self, mirror: Mirror, directory: str) -> None:
+        self._mirror = mirror
+        self._directory = directory
+        self._read = mirror.store.blobs.get
+        self._full_tiles = lru_cache(maxsize=8)(self._find_full_tiles)
 
-def _reader(mirror: Mirror, digest: bytes) -> Callable[[], bytes]:
-    return lambda: mirror.store.blobs.get(digest)
+    def member(self, item: Item) -> Member:
+        """Describe one item; what is stored wider than the exported tree is cut now."""
+        if isinstance(item, EntryBundle):
+            path = entries_member(self._directory, item)
+            packed = self._mirror.entry_bundle_blob(item)
+            if packed is None:
+                return in_memory(path, compress_bundle(self._mirror.read_entry_bundle(item)))
+            return Member(path, packed[1], packed[0], partial(self._read, packed[0]))
+        path = tile_member(self._directory, item)
+        stored = self._digest(item)
+        if stored is None:
+            return in_memory(path, self._mirror.read_tiles([item])[item])
+        return Member(path, item.width * HASH_BYTES, stored, partial(self._read, stored))
+
+    def _digest(self, tile: Tile) -> bytes | None:
+        if tile.is_full:
+            block, place = divmod(tile.index, _TILES_AT_ONCE)
+            if found := self._full_tiles(tile.level, block)[place]:
+                return found[1]
+        return self._mirror.tile_digest(tile)
+
+    def _find_full_tiles(self, level: int, block: int) -> list[tuple[str, bytes] | None]:
+        first = block * _TILES_AT_ONCE
+        return self._mirror.tile_blobs(level, range(first, first + _TILES_AT_ONCE))
