@@ -22,7 +22,7 @@ from appliance.store.database import Store
 from appliance.store.evidence import put_evidence
 from appliance.store.logs import Log, find_backend
 from appliance.store.mirror import Mirror
-from appliance.store.quarantine import begin_quarantine, quarantine_of, set_last_common_size
+from appliance.store.quarantine import begin_quarantine, quarantine_of, record_shared
 from appliance.store.sync_times import last_sync
 from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.merkle import Hash, TreeHead
@@ -86,10 +86,9 @@ def report_incident(mirror: Mirror, incident: Incident) -> DivergenceError:
         theirs=incident.theirs.head,
     )
     proven = incident.contradiction.actual_root is not None
-    before = quarantine_of(store, log)
     number = None
     with store.atomic():
-        evidence_id, is_new = put_evidence(
+        evidence_id, _ = put_evidence(
             store,
             log,
             rule=incident.contradiction.rule.value,
@@ -102,15 +101,14 @@ def report_incident(mirror: Mirror, incident: Incident) -> DivergenceError:
             number = raise_alarm(
                 store, alarm, now, log=log, evidence_id=evidence_id, alerting=alerting
             )
-            if proven and (is_new or before is None):
-                begin_quarantine(store, log, 0, number, now)
+            if proven:
+                begin_quarantine(store, log, evidence_id, number, now)
         _count(store, log, incident.contradiction.rule, backend, primary)
     # If we die here, everything is told and kept, and nothing of the log is believed any more.
-    if alerting.enabled and proven and incident.shared and (is_new or before is None):
+    if alerting.enabled and proven and incident.shared:
         shared = incident.shared()
-        limit = shared if before is None else min(shared, before.last_common_size)
         with store.atomic():
-            set_last_common_size(store, log, limit)
+            record_shared(store, log, evidence_id, shared)
     return _error(mirror, incident, evidence_id, number)
 
 

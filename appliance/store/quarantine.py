@@ -53,32 +53,44 @@ def require_quarantine(store: Store, quarantine_id: int) -> Quarantine:
     return _quarantine(row)
 
 
-def begin_quarantine(
-    store: Store, log: Log, last_common_size: int, alert_number: int, at: int
-) -> None:
-    """Believe a log up to a size and no further; lowers that of one that holds already.
+def begin_quarantine(store: Store, log: Log, evidence_id: int, alert_number: int, at: int) -> None:
+    """Believe a log no further than its stories in a piece of evidence agree, or any other does.
 
     Call it inside store.atomic().
     """
-    holding = quarantine_of(store, log)
-    if holding is not None:
-        if last_common_size < holding.last_common_size:
-            set_last_common_size(store, log, last_common_size)
-        return
+    if quarantine_of(store, log) is None:
+        store.execute(
+            "INSERT INTO quarantine (log_id, last_common_size, alert_number, since)"
+            " VALUES (?, 0, ?, ?)",
+            [log.id, alert_number, at],
+        )
+        append_event(store, at, "quarantine.begun", {"origin": log.origin, "alert": alert_number})
     store.execute(
-        "INSERT INTO quarantine (log_id, last_common_size, alert_number, since)"
-        " VALUES (?, ?, ?, ?)",
-        [log.id, last_common_size, alert_number, at],
+        "INSERT INTO quarantine_evidence SELECT id, ? FROM quarantine"
+        " WHERE log_id = ? AND lifted_at IS NULL ON CONFLICT DO NOTHING",
+        [evidence_id, log.id],
     )
-    facts = {"origin": log.origin, "lastCommonSize": last_common_size, "alert": alert_number}
-    append_event(store, at, "quarantine.begun", facts)
+    _settle(store, log)
 
 
-def set_last_common_size(store: Store, log: Log, last_common_size: int) -> None:
-    """Say up to which size the stories of a quarantined log agree, once more is known."""
+def record_shared(store: Store, log: Log, evidence_id: int, shared_size: int) -> None:
+    """Record how many leaves the stories in a piece of evidence were seen to share.
+
+    That can only become more, as more tiles are compared. Call it inside store.atomic().
+    """
     store.execute(
-        "UPDATE quarantine SET last_common_size = ? WHERE log_id = ? AND lifted_at IS NULL",
-        [last_common_size, log.id],
+        "UPDATE evidence SET shared_size = max(coalesce(shared_size, 0), ?) WHERE id = ?",
+        [shared_size, evidence_id],
+    )
+    _settle(store, log)
+
+
+def _settle(store: Store, log: Log) -> None:
+    store.execute(
+        "UPDATE quarantine SET last_common_size = (SELECT min(coalesce(shared_size, 0))"
+        " FROM evidence JOIN quarantine_evidence ON evidence_id = evidence.id"
+        " WHERE quarantine_id = quarantine.id) WHERE log_id = ? AND lifted_at IS NULL",
+        [log.id],
     )
 
 

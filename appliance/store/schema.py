@@ -32,6 +32,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "013_custody",
     "011_queue",
     "014_gap",
+    "015_common_ground",
 )
 
 

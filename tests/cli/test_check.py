@@ -11,11 +11,12 @@ import pytest
 from appliance.cli import check as check_module
 from appliance.cli.app import App
 from appliance.cli.main import run
+from appliance.errors import DivergenceError
 from appliance.jobs.alarm import raise_alarm
 from appliance.policy.alarms import Anomaly, rollback_alarm, stale_alarm
-from appliance.store.quarantine import begin_quarantine
 from tests.cli.homes import NOW
 from tests.cli.mirrored import MirroredHome
+from tests.jobs.mirrors import sync_from
 
 MINUTE = 60
 HOUR = 60 * MINUTE
@@ -92,17 +93,8 @@ def test_a_log_that_was_never_synced_is_critical(home: MirroredHome) -> None:
 
 def test_a_quarantined_log_is_critical_however_fresh(home: MirroredHome) -> None:
     home.sync(300)
-    alarm = rollback_alarm(
-        Anomaly.ROLLBACK,
-        origin=home.log.origin,
-        previous_size=300,
-        attempted_size=200,
-        backend="sim",
-        description="smaller and no prefix",
-    )
-    with home.mirror() as mirror, mirror.store.atomic():
-        number = raise_alarm(mirror.store, alarm, NOW, log=mirror.log)
-        begin_quarantine(mirror.store, mirror.log, 200, number, NOW)
+    with home.mirror() as mirror, pytest.raises(DivergenceError):
+        sync_from(mirror, home.log.fork(at=200))
     code, line = checked(home)
     assert code == 2
     assert "sim QUARANTINED: it contradicted itself; believed up to 200 entries" in line

@@ -149,6 +149,45 @@ def test_a_second_earlier_fork_lowers_what_is_believed(world: World) -> None:
     )
 
 
+def test_an_earlier_fork_seen_again_lowers_what_is_believed_once_more(world: World) -> None:
+    world.log.grow(100)
+    world.sync()
+    early, late = world.log.fork(at=30), world.log.fork(at=70)
+    world.serve("primary", early)
+    world.sync(expect=4)
+    world.lift()
+    world.serve("primary", late)
+    world.sync(expect=4)
+    assert world.cli("quarantine", "list")["data"]["quarantines"][0]["lastCommonSize"] == 70
+    world.serve("primary", early)
+    world.sync(expect=4)
+    world.ends(
+        head=100,
+        alerts=["RootHashMismatch critical x1 over", "RootHashMismatch critical x2"],
+        quarantine=30,
+        health="QUARANTINED",
+        evidence=2,
+    )
+
+
+def test_a_fork_whose_tiles_come_late_is_compared_then(world: World) -> None:
+    world.log.grow(1000)
+    world.sync()
+    twin = world.log.fork(at=700)
+    twin.lose(Tile(0, 2))
+    world.serve("primary", twin)
+    world.sync(expect=4)
+    twin.tell_the_truth()
+    world.sync(expect=4)
+    world.ends(
+        head=1000,
+        alerts=["RootHashMismatch critical x2"],
+        quarantine=700,
+        health="QUARANTINED",
+        evidence=1,
+    )
+
+
 def test_a_fork_whose_tiles_are_gone_is_believed_from_what_could_be_compared(
     world: World,
 ) -> None:
