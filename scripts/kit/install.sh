@@ -43,9 +43,10 @@ done
 
 mkdir -p "$prefix" "$bin"
 prefix=$(cd "$prefix" && pwd) bin=$(cd "$bin" && pwd)
-place=$prefix/$version
-if [ ! -f "$place/.complete" ] || ! cmp -s SHA256SUMS "$place/.complete"; then
-    # Either never there, or left by a run that was interrupted, or of another kit.
+# Two kits never share a directory, even of one version.
+place=$prefix/$version-$(sha256sum < SHA256SUMS | cut -c 1-12)
+if [ ! -f "$place/.complete" ]; then
+    # Either never there, or left by a run that was interrupted.
     rm -rf "$place"
     "$python" -m venv --without-pip "$place"
     # pip runs from its own wheel; it takes nothing that has not the hash it must have.
@@ -53,7 +54,7 @@ if [ ! -f "$place/.complete" ] || ! cmp -s SHA256SUMS "$place/.complete"; then
     "$place/bin/python" "$1/pip" --isolated --disable-pip-version-check --no-input \
         --no-cache-dir install --quiet --no-index --find-links wheels --no-deps --require-hashes \
         --requirement requirements.txt
-    cp SHA256SUMS "$place/.complete"
+    touch "$place/.complete"
 fi
 # One rename: the command is the old one or the new one.
 ln -sfn "$place/bin/attestor" "$bin/.attestor.$$"

@@ -87,6 +87,20 @@ class Attempts:
         return met
 
 
+class SyncAttempts(Attempts):
+    """A sync: what it counts, in its last transaction, is no part of mirroring."""
+
+    def is_courtesy(self, place: Place) -> bool:
+        """Whether a run may go on where this fails: statistics as well."""
+        working = [one for one in self.places if not one.is_afterwards]
+        ends = [
+            at
+            for at, one in enumerate(working)
+            if one.call == "ftruncate" and "-journal>" in one.line  # a transaction is over
+        ]
+        return super().is_courtesy(place) or place in working[ends[-2] + 1 :]
+
+
 class ExportAttempts(Attempts):
     """An export: each file is there whole, or not at all."""
 

@@ -12,7 +12,14 @@ from typing import Final
 
 import pytest
 
-from tests.faults.attempts import COMPRESSED, IN_VOLUMES, SOAK, Attempts, ExportAttempts
+from tests.faults.attempts import (
+    COMPRESSED,
+    IN_VOLUMES,
+    SOAK,
+    Attempts,
+    ExportAttempts,
+    SyncAttempts,
+)
 from tests.faults.sites import Sites
 from tests.faults.states import opened
 from tests.faults.strace import Finished, Place, require_strace, run_failing
@@ -70,7 +77,7 @@ def test_an_import_flushed_in_one_says_what_failed(new_sites: Sites, place: Path
 
 
 def test_a_sync_says_what_failed_and_the_next_completes_it(sites: Sites, place: Path) -> None:
-    assert fail_at_every(Attempts(sites.outside, sites.syncing(), place), 4) > 15
+    assert fail_at_every(SyncAttempts(sites.outside, sites.syncing(), place), 4) > 15
 
 
 def test_an_export_says_what_failed_and_leaves_no_file(sites: Sites, place: Path) -> None:

@@ -53,10 +53,17 @@ def offline_commands(release: Release, place: Path) -> list[tuple[Path, list[str
     sites = release.sites
     outside, inside = copied(sites.ahead, place / "outside"), copied(sites.inside, place / "inside")
     stick, proof = place / "stick.tar", place / "app.tlog-proof"
+    volumes = place / "volumes"
+    volumes.mkdir()
+    handed = ["--action", "handed-over", "--who", "a courier", "--medium", "stick-07"]
     pinned = ["--origin", sites.log.origin, "--index", str(release.index)]
     return [
         (outside, sites.exporting(stick)),
+        (outside, ["export", "--full", "--volume-size", "64K", "--output", volumes]),
+        (outside, ["custody", "add", *handed]),
+        (outside, ["custody", "show"]),
         (inside, ["inspect", stick]),
+        (inside, ["import", "--dry-run", stick]),
         (inside, ["import", stick]),
         (inside, ["verify", release.artifact, "--key", release.key, "--require-mirror"]),
         (inside, ["prove", *pinned, "--output", proof]),
@@ -65,6 +72,16 @@ def offline_commands(release: Release, place: Path) -> list[tuple[Path, list[str
         (inside, ["store", "check", "--read-data"]),
         (inside, ["sync-status"]),
         (inside, ["checkpoint", "show", "--origin", sites.log.origin]),
+        (inside, ["checkpoint", "verify", "--backend", "sim"]),
+        (inside, ["entries", "show", *pinned]),
+        (inside, ["exporters", "list"]),
+        (inside, ["alerts", "list"]),
+        (inside, ["quarantine", "list"]),
+        (inside, ["journal", "verify"]),
+        (inside, ["queue", "list"]),
+        (inside, ["metrics"]),
+        (inside, ["doctor"]),
+        (inside, ["drill", "--attack", "none", "--attack", "fork", "--directory", place]),
     ]
 
 

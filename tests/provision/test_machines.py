@@ -125,3 +125,10 @@ def test_a_damaged_kit_installs_nothing(
     said = airgapped.run(stick, "sh", "-c", resigned, expect=1)
     assert "DO NOT MATCH THE HASHES" in said
     airgapped.run(stick, "sh", "-c", "! test -e /opt/other/bin/attestor")
+    # Neither that nor a kill keeps the good kit from being installed by the same command.
+    good = (
+        "cd /tmp && rm -rf kit && mkdir kit && tar -xf /media/stick/*.tar -C kit && cd kit/*/"
+        " && { timeout -s KILL 2 ./install.sh --prefix /opt/other --bin /opt/other/bin; true; }"
+        " && ./install.sh --prefix /opt/other --bin /opt/other/bin && /opt/other/bin/attestor drill"
+    )
+    assert "bit-rot          passed" in airgapped.run(stick, "sh", "-c", good)
