@@ -45,6 +45,8 @@ def make_older(home: Path) -> None:
                 ("CREATE TABLE ", "CREATE VIEW ", "CREATE INDEX ", "CREATE TRIGGER ")
             ):
                 store.execute(f"DROP {made.split()[1]} {made.split()[2]}")
+            elif made.startswith("ALTER TABLE "):  # name ADD COLUMN column …
+                store.execute(f"ALTER TABLE {made.split()[2]} DROP COLUMN {made.split()[5]}")
     store.close()
 
 
