@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,14 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Machine
             pytest.skip(f"no bare Debian can be had here: {done.stderr.strip()[-300:]}")
         made.append(Machine(directory / name, loopback=loopback))
     yield made[0], made[1]
+
+
+def test_the_same_commit_makes_the_same_kit(kit: Path, tmp_path: Path) -> None:
+    command = [ROOT / "scripts" / "offline-kit", tmp_path]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    again = (tmp_path / kit.name).read_bytes()
+    assert again == kit.read_bytes()
+    assert done.stdout.splitlines()[-1] == f"{sha256(again).hexdigest()}  {kit.name}"
 
 
 def carry(image: FatImage, stick: Path, arrived: Path) -> None:
