@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from appliance.cli.app import App, pass_app
+from appliance.cli.custody_options import MAX_TEXT, printable
 from appliance.cli.output import Result, common_options, utc
 
 if TYPE_CHECKING:
     from appliance.errors import ApplianceError
     from appliance.store.custody import CustodyLine
 
-MAX_TEXT: Final = 200  # characters of each thing said
 _BUNDLE_ID: Final = re.compile("[0-9a-f]{64}")
 _ACTION: Final = re.compile("[a-z][a-z-]{0,31}")
 
@@ -66,13 +66,11 @@ def custody_add(
         raise click.UsageError(
             f"--action: expected a word like handed-over, got {action[:MAX_TEXT]!r}"
         )
-    said = {"--who": who, "--medium": medium, "--seal": seal, "--ticket": ticket}
-    for option, text in {**said, "--remark": remark}.items():
-        if len(text) > MAX_TEXT or not (text or option != "--who") or not text.isprintable():
-            raise click.UsageError(
-                f"{option}: expected printable text of at most {MAX_TEXT} characters,"
-                f" got {text[:MAX_TEXT]!r}"
-            )
+    if not who:
+        raise click.UsageError("--who: expected a name, got nothing")
+    texts = {"--who": who, "--medium": medium, "--seal": seal, "--ticket": ticket}
+    for option, text in {**texts, "--remark": remark}.items():
+        printable(option, text)
     facts = CustodyFacts(action, who, _bundle_id(bundle), medium, seal, ticket, remark)
     with app.writing() as store, store.atomic(dry_run=dry_run):
         line = append_custody(store, facts, app.now())

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from appliance.cli.app import App, pass_app
+from appliance.cli.custody_options import Carrier, carrier_options
 from appliance.cli.inspect import manifest_data, part_line
 from appliance.cli.output import Result, common_options, naming
 
@@ -42,9 +43,15 @@ FULL_EVERY = 10  # exports through a diode, one of which is complete
 @click.option("--no-ack", is_flag=True, help="Diode: count on no receipt, and be complete often.")
 @click.option("--full-every", type=click.IntRange(1), help="With --no-ack.  [default: 10]")
 @click.option("--volume-size", metavar="SIZE", help="Split into files of at most this: 3900M.")
+@click.option(
+    "--verify-media/--no-verify-media",
+    default=None,
+    help="Read the file back from its medium.  [default: if it looks like a stick]",
+)
 @click.option("--purpose", default="", help="A line about why, for the far side.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be written.")
 @click.option("--sign", "keys", metavar="KEY", multiple=True, help="Sign with this key as well.")
+@carrier_options
 @common_options
 @pass_app
 def export(
@@ -64,9 +71,11 @@ def export(
     no_ack: bool,
     full_every: int | None,
     volume_size: str | None,
+    verify_media: bool | None,
     purpose: str,
     dry_run: bool,
     keys: tuple[str, ...],
+    carrier: Carrier,
 ) -> Result:
     """Write a signed transfer bundle for the far side of the gap.
 
@@ -90,6 +99,7 @@ def export(
     from appliance.store.quarantine import quarantine_of
     from appliance.store.settings import require_site_name
     from appliance.tlog.note import sign_note
+    from bundles.manifest import Custody
 
     starts = (since_size, since_receipt, far_site, overlap)
     if full + sum(one is not None for one in starts) > 1:
@@ -124,6 +134,8 @@ def export(
             full_every=(full_every or FULL_EVERY) if no_ack else None,
             proven=proven,
             volume_bytes=_volume_bytes(volume_size, store),
+            custody=Custody(carrier.handler, carrier.medium, carrier.seal, carrier.ticket),
+            verify_media=verify_media,
         )
         report = run_export(
             store,
@@ -160,6 +172,7 @@ def _file_data(one: ExportedFile) -> dict[str, Any]:
         "sha256": one.sha256,
         "bytes": one.n_bytes,
         "volume": [one.manifest.volume.number, one.manifest.volume.of],
+        "readBack": one.read_back,
     }
 
 
@@ -175,6 +188,7 @@ def _file_lines(one: ExportedFile, dry_run: bool) -> list[str]:
         f"  bundle {one.bundle_id}",
         f"  sha256 {one.sha256}",
         *parts,
+        *(["  read back from the medium: safe to remove it"] if one.read_back else []),
     ]
 
 

@@ -50,6 +50,11 @@ def inspect(file: Path) -> Result:
     ]
     if manifest.purpose:
         lines.insert(2, f"  purpose {manifest.purpose}")
+    said = manifest.custody
+    if said.handler:
+        facts = {"medium": said.media_id, "seal": said.seal, "ticket": said.ticket}
+        more = "".join(f", {name} {value}" for name, value in facts.items() if value)
+        lines.insert(2, f"  carried {said.handler}{more}")
     return Result(data, "\n".join(lines))
 
 
@@ -60,6 +65,12 @@ def manifest_data(manifest: Manifest) -> dict[str, Any]:
         "createdAt": utc(manifest.created_at),
         "purpose": manifest.purpose,
         "files": manifest.totals.files,
+        "custody": {
+            "handler": manifest.custody.handler,
+            "medium": manifest.custody.media_id,
+            "seal": manifest.custody.seal,
+            "ticket": manifest.custody.ticket,
+        },
         "logs": [
             {
                 "origin": part.origin,

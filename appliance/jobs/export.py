@@ -28,9 +28,11 @@ from appliance.jobs.export_plan import Contents, PlannedLog, ProvenEntry, plan_l
 from appliance.jobs.exported import compare_export, earlier_export
 from appliance.jobs.volumes import Cargo, divide
 from appliance.store.carried import record_carried
+from appliance.store.custody import CustodyFacts, append_custody
 from appliance.store.database import Store
 from appliance.store.files import written_whole
 from appliance.store.logs import Log
+from appliance.store.media import is_removable, read_back
 from appliance.store.mirror import Mirror
 from appliance.store.settings import require_site_name
 from appliance.store.transfers import Transfer, TransferredLog, record_transfer
@@ -60,6 +62,7 @@ class Selection:
     proven: tuple[ProvenEntry, ...] | None = None  # only what proves these; None: all
     custody: Custody = NO_CUSTODY
     volume_bytes: int | None = None  # of a file, at most; None: one file
+    verify_media: bool | None = None  # read it back; None: if it looks like a stick
 
     @property
     def base(self) -> BaseChoice:
@@ -89,6 +92,7 @@ class ExportedFile:
     n_bytes: int  # of the file; 0: a dry run
     manifest: Manifest
     already: bool = False  # the file was there: a run that was killed had finished it
+    read_back: bool = False  # from the medium itself, and it was as written
 
 
 @frozen
@@ -249,10 +253,19 @@ def _write_volume(
         (manifest.volume.number, manifest.volume.of),
         selection.is_complete,
     )
+    verify_media = selection.verify_media
+    if verify_media is None:
+        verify_media = is_removable(path)
+
+    def record_the_rest() -> None:
+        record_carried(store, cargo.besides.carried, left.volume_set)
+        if selection.custody != NO_CUSTODY:
+            append_custody(store, _custody_facts(left, selection.custody), left.at)
+
     try:
-        record_transfer(
-            store, left, lambda: record_carried(store, cargo.besides.carried, left.volume_set)
-        )
+        if verify_media:
+            read_back(path, written.sha256)
+        record_transfer(store, left, record_the_rest)
     except BaseException:
         # Whoever is told that it failed runs it again, and the name must be free then. If
         # the record is there after all, that is one more stick that got lost. What an
@@ -262,8 +275,15 @@ def _write_volume(
                 path.unlink()
         raise
     return ExportedFile(
-        path, left.bundle_id, written.sha256.hex(), written.n_bytes, manifest, already
+        *(path, left.bundle_id, written.sha256.hex(), written.n_bytes, manifest),
+        already=already,
+        read_back=verify_media,
     )
+
+
+def _custody_facts(left: Transfer, said: Custody) -> CustodyFacts:
+    facts = (said.handler, left.bundle_id, said.media_id, said.seal, said.ticket)
+    return CustodyFacts("exported", *facts)
 
 
 def _have(mirror: Mirror) -> Have | None:

@@ -24,6 +24,7 @@ from appliance.jobs.judge import reporting_damage
 from appliance.jobs.transfer_source import TransferSource
 from appliance.jobs.unload import compare_seen, unload
 from appliance.jobs.workers import Workers
+from appliance.store.custody import CustodyFacts, append_custody
 from appliance.store.database import Store
 from appliance.store.files import open_foreign, staging_file
 from appliance.store.logs import Log, find_log
@@ -207,8 +208,15 @@ class _Ingestion:
                     store, StoredReceipt(report.bundle_id, rules.site, True, self.now, receipt)
                 )
 
+        def record_the_rest() -> None:
+            keep_receipt()
+            if rules.handler:
+                said = manifest.custody
+                facts = (rules.handler, report.bundle_id, said.media_id, said.seal, said.ticket)
+                append_custody(store, CustodyFacts("imported", *facts), self.now)
+
         # If we die before this, running the import again does nothing but record it.
-        if not record_transfer(store, self._transfer(report), keep_receipt) and changed:
+        if not record_transfer(store, self._transfer(report), record_the_rest) and changed:
             with store.atomic():
                 keep_receipt()
         here = imported_volumes(store, manifest.volume.set_name)

@@ -75,3 +75,78 @@ def test_bad_lines_are_refused_and_nothing_is_added(
     got, _, err = home.run(*ADD, *words)
     assert (got, expected in err) == (code, True), err
     assert home.json("custody", "show") == {"lines": [], "head": None}
+
+
+def test_a_stick_has_its_custody_on_both_sides(
+    home: MirroredHome, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from appliance.store.logs import add_log, put_backend
+    from tests.cli.homes import Home
+
+    home.sync(20)
+    stick = tmp_path / "a.tar"
+    said = ("--handler", "A. Courier", "--medium", "stick-07", "--seal", "4711", "--ticket", "T1")
+    written = home.json("export", "--output", stick, *said)
+    (left,) = home.json("custody", "show")["lines"]
+    assert (left["action"], left["who"], left["bundleId"]) == (
+        "exported",
+        "A. Courier",
+        written["bundleId"],
+    )
+    _, seen, _ = home.run("inspect", stick)
+    assert "  carried A. Courier, medium stick-07, seal 4711, ticket T1\n" in seen
+    inside = Home(tmp_path / "inside", capsys, "isolated")
+    with home.mirror() as mirror:
+        origin, spki = mirror.log.origin, home.log.key.spki
+    from appliance.store.database import open_store
+
+    store = open_store(inside.path, write=True)
+    with store.atomic():
+        put_backend(store, "sim", add_log(store, origin, 2, spki), base_url=None, read_url=None)
+    store.close()
+    vkey = home.json("key", "show", "site.example")["vkey"]
+    inside.json("exporters", "add", vkey)
+    for _ in range(2):
+        inside.json("import", stick, "--handler", "B. Inside")
+    (came,) = inside.json("custody", "show")["lines"]
+    assert {name: came[name] for name in ("action", "who", "medium", "seal", "ticket")} == {
+        "action": "imported",
+        "who": "B. Inside",
+        "medium": "stick-07",
+        "seal": "4711",
+        "ticket": "T1",
+    }
+
+
+def test_an_export_that_reads_back_other_bytes_is_no_export(
+    home: MirroredHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.sync(20)
+    stick = tmp_path / "a.tar"
+    (volume,) = home.json("export", "--verify-media", "--output", stick)["volumes"]
+    assert volume["readBack"] is True
+    (volume,) = home.json("export", "--output", tmp_path / "b.tar")["volumes"]
+    assert volume["readBack"] is False
+
+    from appliance.store import media
+
+    class Losing:  # a stick of fake capacity gives back zeros
+        def update(self, data: bytes) -> None:
+            pass
+
+        def digest(self) -> bytes:
+            return bytes(32)
+
+        def hexdigest(self) -> str:
+            return bytes(32).hex()
+
+    monkeypatch.setattr(media, "sha256", Losing)
+    error = home.json("export", "--verify-media", "--output", tmp_path / "c.tar", expect=6)
+    assert error["reason"] == "medium"
+    assert not (tmp_path / "c.tar").exists()
+
+
+def test_who_names_a_seal_says_who_answers_for_it(home: MirroredHome, tmp_path: Path) -> None:
+    code, _, err = home.run("export", "--output", tmp_path / "a.tar", "--seal", "4711")
+    assert (code, "--handler" in err) == (2, True)
+    assert not (tmp_path / "a.tar").exists()
