@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from appliance.cli.app import App
 from appliance.cli.main import run
 from appliance.errors import ApplianceError
-from appliance.store.counters import counters
 from appliance.store.database import Store, open_store
 from appliance.store.evidence import evidence_of
 from appliance.store.logs import require_log
@@ -81,6 +81,7 @@ class World:
         self.server = server
         self.capsys = capsys
         self.now = NOW
+        self.sync_code: int | None = None  # of the last one
         self.log = SimulatedLog()
         server.logs.clear()
         self.cli("init", "--site", "site.example")
@@ -118,6 +119,7 @@ class World:
     def sync(self, *arguments: str, expect: int = 0, after: int = 5 * MINUTE) -> dict[str, Any]:
         """Sync some time after the last command."""
         self.now += after
+        self.sync_code = expect
         return self.cli("sync", *arguments, expect=expect)
 
     def set(self, key: str, value: str) -> None:
@@ -147,7 +149,8 @@ class World:
         """Check everything a scenario leaves behind.
 
         `alerts` are "type severity xcount", with " over" at the end if it does not last.
-        `counts` are by metric and label values: "attestor_…_total primary log.example".
+        `counts` are by metric, without attestor_rekor_, and the values of its labels by name:
+        "checkpoint_mismatch_total primary log.example".
         """
         statuses = self.cli("sync-status")["data"]["backends"]
         status = next(one for one in statuses if one["origin"] == origin)
@@ -160,12 +163,6 @@ class World:
         store = self.store()
         try:
             kept = evidence_of(store, require_log(store, origin))
-            counted = {
-                " ".join(
-                    (one.name.removeprefix("attestor_rekor_"), *one.labels.values())
-                ): one.value
-                for one in counters(store)
-            }
             accepted = self.cli("checkpoint", "list", "--origins", origin)["data"]["checkpoints"]
         finally:
             store.close()
@@ -176,11 +173,28 @@ class World:
             [] if quarantine is None else [quarantine]
         )
         assert len(kept) == evidence, kept
+        counted = self.metrics()
         for name, value in (counts or {}).items():
             assert counted.get(name, 0) == value, (name, counted)
+        if self.sync_code is not None:
+            assert counted["attestor_last_exit_code sync"] == self.sync_code
         # Whatever happened: what we accepted is one chain, and is what the honest log signed.
         for one in accepted:
             assert one["rootHash"] == self.honest(origin).head_at(one["treeSize"]).root_hash.hex()
+
+    def metrics(self) -> dict[str, float]:
+        """Return what a Prometheus would see, by short name and label values."""
+        text = self.cli("metrics")["data"]["text"]
+        return {
+            " ".join(
+                (
+                    sample.name.removeprefix("attestor_rekor_"),
+                    *dict(sorted(sample.labels.items())).values(),
+                )
+            ): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
 
     def honest(self, origin: str) -> SimulatedLog:
         """Return the log whose story this home is to believe."""
