@@ -126,9 +126,11 @@ class RemoteError(ApplianceError):
         reason: str | None = None,
         next_step: str = "",
         retry_after: float | None = None,  # seconds the server asked us to wait
+        nothing_sent: bool = False,  # there was no connection: the server cannot have acted
     ) -> None:
         super().__init__(message, reason=reason, next_step=next_step)
         self.retry_after = retry_after
+        self.nothing_sent = nothing_sent
 
 
 class RefusedError(ApplianceError):

@@ -81,6 +81,14 @@ class App:
         finally:
             store.close()
 
+    @contextlib.contextmanager
+    def draining(self) -> Iterator[Store]:
+        """Take the lock of those who send the queue, and open the store as queueing does."""
+        from appliance.store.lock import DRAIN_LOCK_NAME
+
+        with self.locked(DRAIN_LOCK_NAME), self.queueing() as store:
+            yield store
+
     def moment(self) -> Moment:
         """Return what the machine's clocks say, for the budget."""
         from appliance.policy.budget import Moment
@@ -99,8 +107,8 @@ class App:
         return create_store(self.home)
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the home's lock without opening the store."""
+    def locked(self, name: str = "lock") -> Iterator[None]:
+        """Hold the home's lock, or another of its locks, without opening the store."""
         from appliance.cli.output import utc
         from appliance.store.filesystem import refuse_network_filesystem
         from appliance.store.lock import writer_lock
@@ -110,7 +118,13 @@ class App:
         context = click.get_current_context(silent=True)
         command = context.command_path if context else Path(sys.argv[0]).name
         holder = f"pid {os.getpid()} ({command}) since {utc(self.now())}\n"
-        with writer_lock(self.home, holder=holder, wait_seconds=self.lock_wait, sleep=self.sleep):
+        with writer_lock(
+            self.home,
+            holder=holder,
+            wait_seconds=self.lock_wait,
+            sleep=self.sleep,
+            name=name,
+        ):
             yield
 
 

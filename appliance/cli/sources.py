@@ -9,6 +9,7 @@ from appliance.errors import ConfigError
 if TYPE_CHECKING:
     from appliance.fetch.http import HttpClient
     from appliance.fetch.rekor_v2 import RekorV2Log
+    from appliance.jobs.submit import Server
     from appliance.store.logs import Backend
 
 
@@ -27,3 +28,22 @@ def open_backend(http: HttpClient, backend: Backend) -> RekorV2Log:
             "it is a Rekor v1 log; this version mirrors v2 logs only", reason="api-version"
         )
     return RekorV2Log(http, backend.base_url or "", backend.read_url)
+
+
+def open_server(http: HttpClient, backend: Backend) -> Server:
+    """Return where entries of a backend's log are written; raises ConfigError without a URL."""
+    from appliance.fetch.log_writers import RekorV1Writer, RekorV2Writer
+    from appliance.fetch.rekor_v2 import RekorV2Log
+    from appliance.jobs.submit import Server
+    from appliance.store.logs import REKOR_V1
+
+    if backend.base_url is None:
+        raise ConfigError(
+            f"backend {backend.name} has no base URL to write to",
+            reason="no-url",
+            next_step=f"give it one: attestor backend add {backend.name} --url URL ...",
+        )
+    if backend.log.api_version == REKOR_V1:
+        return Server(backend.log, RekorV1Writer(http, backend.base_url), None)
+    source = RekorV2Log(http, backend.base_url, backend.read_url)
+    return Server(backend.log, RekorV2Writer(http, backend.base_url), source)

@@ -90,6 +90,7 @@ class _Bounded(HTTPConnection):
     def _new_conn(self) -> socket.socket:
         """Connect to the first address that answers; the resolver keeps time of its own."""
         exchange = current_exchange()
+        exchange.connecting = True
         failure = OSError(f"{self.host} has no address")
         found = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
         self.addresses = tuple(str(address[0]) for *_, address in found)
@@ -102,6 +103,7 @@ class _Bounded(HTTPConnection):
                 continue
             for option in self.socket_options or ():
                 sock.setsockopt(*option)
+            exchange.connecting = False
             return sock
         raise failure
 

@@ -36,6 +36,7 @@ class Exchange:
     peer: str | None = None  # address and port at the other end; the proxy's, if there is one
     certificate: bytes | None = None  # what it showed, DER; None without TLS
     addresses: tuple[str, ...] = ()  # that the resolver gave for its connection
+    connecting: bool = False  # nothing of the request can have left
     in_body: bool = False  # the status line and headers are complete
     _bytes_left: int = field(default=MAX_HEAD_BYTES)
 

@@ -193,7 +193,10 @@ class HttpClient:
         except FAILURES as failure:
             reason, text = explain_failure(failure, in_body=exchange.in_body)
             raise RemoteError(
-                f"{url}: {text}", reason=reason, next_step="check the URL and the network"
+                f"{url}: {text}",
+                reason=reason,
+                next_step="check the URL and the network",
+                nothing_sent=exchange.connecting,
             ) from failure
 
 

@@ -59,7 +59,7 @@ def submit(http: HttpClient, base_url: str, request: bytes) -> Logged | Duplicat
     if response.status == 409:
         return Duplicate(_duplicate_index(response), response.facts)
     if 400 <= response.status < 500 and response.status not in (408, 425, 429, 499):
-        raise _refusal(response)
+        raise refusal(response)
     raise status_error(response)
 
 
@@ -78,7 +78,8 @@ def _duplicate_index(response: Response) -> int:
     return int(text)
 
 
-def _refusal(response: Response) -> RefusedError:
+def refusal(response: Response) -> RefusedError:
+    """Say what a 4xx means that will be the same the next time; reasons as submit has them."""
     status, url = response.status, response.facts.url
     if status == 405:
         return RefusedError(

@@ -20,6 +20,8 @@ from typing import Final
 
 from appliance.value import frozen
 
+Turn = tuple[str, str]  # tenant, tier
+
 GRAPH: Final = "graph"
 EDGE: Final = "edge"
 TIERS: Final = (GRAPH, EDGE)
@@ -134,10 +136,10 @@ def utilization(counts_at: Sequence[int], windows: Sequence[Window], now: int) -
     )
 
 
-def next_tenant(used_by: Mapping[str, int], last_turn: Mapping[str, int]) -> str:
-    """Choose whose turn it is among tenants that have something to send and a free slot.
+def next_turn(used_by: Mapping[Turn, int], last_turn: Mapping[Turn, int]) -> Turn:
+    """Choose whose turn it is among those that have something to send and a free slot.
 
-    It is the one that used least in its present window; among equals the one whose last
-    turn is longest ago, so they alternate; among those that had none, by name.
+    It is the tenant (and tier) that used least of its present window; among equals the one
+    whose last turn is longest ago, so they alternate; among those that had none, by name.
     """
-    return min(used_by, key=lambda name: (used_by[name], last_turn.get(name, -1), name))
+    return min(used_by, key=lambda who: (used_by[who], last_turn.get(who, -1), who))

@@ -17,20 +17,26 @@ from appliance.errors import LockedError, StoreError
 from appliance.store.failures import file_error
 
 LOCK_NAME: Final = "lock"
+DRAIN_LOCK_NAME: Final = "drain.lock"  # held by whoever sends the queue, beside other writers
 _POLL_SECONDS: Final = 0.1
 
 
 @contextlib.contextmanager
 def writer_lock(
-    home: Path, *, holder: str, wait_seconds: float, sleep: Callable[[float], None]
+    home: Path,
+    *,
+    holder: str,
+    wait_seconds: float,
+    sleep: Callable[[float], None],
+    name: str = LOCK_NAME,
 ) -> Iterator[None]:
-    """Hold the home's lock; `holder` is written into it for whoever finds it taken.
+    """Hold a lock of the home, by its name; `holder` is written into it for who finds it taken.
 
     Raises LockedError, naming the holder, if another run still has it after
     `wait_seconds`, and StoreError if the home is not there or cannot be locked.
     """
     try:
-        descriptor = os.open(home / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(home / name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except FileNotFoundError as error:
         raise StoreError(
             f"no store at {home}",
@@ -38,10 +44,10 @@ def writer_lock(
             next_step=f"create one with 'attestor --home {home} init --site NAME'",
         ) from error
     except OSError as error:
-        failed = file_error(home / LOCK_NAME, error)
+        failed = file_error(home / name, error)
         raise StoreError(failed.message, reason="lock", next_step=failed.next_step) from error
     try:
-        _acquire(descriptor, home, wait_seconds, sleep)
+        _acquire(descriptor, home / name, wait_seconds, sleep)
         with contextlib.suppress(OSError):
             # A courtesy. On a full disk, who frees space needs the lock, not this.
             os.ftruncate(descriptor, 0)
@@ -52,7 +58,7 @@ def writer_lock(
 
 
 def _acquire(
-    descriptor: int, home: Path, wait_seconds: float, sleep: Callable[[float], None]
+    descriptor: int, path: Path, wait_seconds: float, sleep: Callable[[float], None]
 ) -> None:
     waited = 0.0
     while True:
@@ -62,13 +68,13 @@ def _acquire(
             if waited >= wait_seconds:
                 holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
                 raise LockedError(
-                    f"another run holds {home / LOCK_NAME}: {holder or 'unknown'}",
+                    f"another run holds {path}: {holder or 'unknown'}",
                     next_step="wait for it, or use --lock-wait 5m",
                 ) from error
             sleep(_POLL_SECONDS)
             waited += _POLL_SECONDS
         except OSError as error:
             # A filesystem that cannot lock cannot hold a store; never go on unlocked.
-            raise StoreError(f"{home / LOCK_NAME}: {error.strerror}", reason="lock") from error
+            raise StoreError(f"{path}: {error.strerror}", reason="lock") from error
         else:
             return

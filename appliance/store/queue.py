@@ -32,6 +32,7 @@ HELD: Final = (QUEUED, SENDING, POSTPONED)  # what fills the queue
 FINAL: Final = (LOGGED, REFUSED, CANCELLED, PROVEN_INSIDE)
 STATES: Final = (QUEUED, SENDING, POSTPONED, EXPORTED, *FINAL)
 MIN_ID_DIGITS: Final = 6
+MAX_PAUSE_SECONDS: Final = 2 * 86_400  # nothing is postponed for longer
 
 
 @frozen
@@ -128,6 +129,35 @@ def list_items(
         [*states, tenant, tenant, limit],
     )
     return [_item(row) for row in rows]
+
+
+def due_items(
+    store: Store, tenant: str, tier: str, api_version: int, now: int, limit: int
+) -> list[QueueItem]:
+    """List what a tenant may have sent now, in its order: priority, then arrival.
+
+    What is postponed for longer than any pause lasts is due as well: a clock was set back.
+    """
+    found: list[QueueItem] = []
+    for state in WAITING:  # one after the other: so the index gives the order
+        rows = store.rows(
+            "SELECT * FROM queue_item WHERE state = ? AND tenant = ? AND tier = ?"
+            " AND api_version = ? AND (next_at <= ? OR next_at > ?)"
+            " ORDER BY priority DESC, number LIMIT ?",
+            [state, tenant, tier, api_version, now, now + MAX_PAUSE_SECONDS, limit],
+        )
+        found += map(_item, rows)
+    return sorted(found, key=lambda one: (-one.what.priority, one.number))[:limit]
+
+
+def other_version_count(store: Store, api_version: int) -> int:
+    """Count what waits for a log of another API version."""
+    row = store.row(
+        "SELECT count(*) AS n FROM queue_item WHERE state IN ('queued', 'postponed')"
+        " AND api_version <> ?",
+        [api_version],
+    )
+    return 0 if row is None else int(row["n"])
 
 
 def count_states(store: Store) -> dict[tuple[str, str], int]:

@@ -17,7 +17,7 @@ from appliance.policy.budget import (
     Window,
     free_slots,
     next_slot,
-    next_tenant,
+    next_turn,
     slot_times,
     start_clock,
     utilization,
@@ -51,15 +51,16 @@ def test_a_slot_comes_back_one_second_after_its_window() -> None:
 
 
 def test_the_turn_is_whose_window_is_emptiest_and_then_alternates() -> None:
-    assert next_tenant({"a": 3, "b": 2}, {}) == "b"
-    turns: dict[str, int] = {}
+    a, b, c = ("a", GRAPH), ("b", GRAPH), ("c", GRAPH)
+    assert next_turn({a: 3, b: 2}, {}) == b
+    turns: dict[tuple[str, str], int] = {}
     order = []
-    counted = {"a": 0, "b": 0, "c": 0}
+    counted = {a: 0, b: 0, c: 0}
     for turn in range(9):
-        name = next_tenant(counted, turns)
-        order.append(name)
-        counted[name] += 1
-        turns[name] = turn
+        who = next_turn(counted, turns)
+        order.append(who[0])
+        counted[who] += 1
+        turns[who] = turn
     assert order == ["a", "b", "c"] * 3
 
 
