@@ -34,11 +34,6 @@ class ResponseFacts:
     addresses: tuple[str, ...] = ()  # what the resolver said, in its order
 
     @property
-    def certificate_digest(self) -> bytes | None:
-        """SHA-256 of the peer's certificate; None without TLS."""
-        return self.certificate and sha256(self.certificate).digest()
-
-    @property
     def described(self) -> dict[str, Any]:
         """All of it in JSON's types, for evidence."""
         certificate = self.certificate

@@ -26,6 +26,25 @@ from appliance.store.logs import require_log
 from tests.simulator import SimulatedLog
 
 NOW = 1_760_000_000
+ENVELOPE = ("id", "eventType", "severity", "detectedAt", "tenant", "stream")
+FIELDS = {  # SPEC.md section 8, exactly
+    "rekor.checkpoint.divergence": (
+        *("origin", "treeSize", "expectedRootHash", "actualRootHash", "backend"),
+        *("description", "recommendedAction"),
+    ),
+    "rekor.checkpoint.rollback": (
+        *("origin", "previousTreeSize", "attemptedTreeSize", "backend", "description"),
+    ),
+    "rekor.checkpoint.cross_log_divergence": (
+        *("primaryOrigin", "mirrorOrigin", "treeSize", "primaryRootHash", "mirrorRootHash"),
+        "description",
+    ),
+    "rekor.checkpoint.stale": (
+        *("origin", "treeSize", "ageSeconds", "thresholdSeconds", "backend", "description"),
+    ),
+    "rekor.shard.grew": ("origin", "frozenTreeSize", "treeSize", "backend", "description"),
+    "attestor.store.corrupt": ("origin", "blobs", "description"),
+}
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
 
@@ -159,6 +178,10 @@ class World:
             f"{one['type']} {one['severity']} x{one['count']}" + " over" * bool(one["endedAt"])
             for one in listed
         ]
+        for one in listed:
+            said = one["payload"]
+            assert tuple(said) == ENVELOPE + FIELDS[said["eventType"]]
+            assert (said["id"], said["severity"]) == (one["id"], one["severity"])
         held = self.cli("quarantine", "list")["data"]["quarantines"]
         store = self.store()
         try:

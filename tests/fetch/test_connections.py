@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import socket
 import ssl
 import threading
 import time
+from base64 import b64decode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -92,7 +94,13 @@ def test_tls_shows_whose_certificate_it_was(
         for _ in range(2):
             response = client.get(url, 4)
             assert response.body == b"note"
-            assert response.facts.certificate_digest == sha256(certificate.der).digest()
+            assert response.facts.certificate == certificate.der
+            # Evidence has all of it, also for a connection that was open already.
+            described = json.loads(json.dumps(response.facts.described))
+            assert b64decode(described["certificate"]) == certificate.der
+            assert described["certificateSha256"] == sha256(certificate.der).hexdigest()
+            assert "127.0.0.1" in described["addresses"]
+            assert (described["url"], described["status"]) == (url, 200)
         assert server.n_connections == 1
         client.close()
 
@@ -217,7 +225,7 @@ def test_tls_goes_through_the_proxy_untouched(
         client = open_client(proxy=server.url, ca_file=certificate.file)
         response = client.get(log.on("/note", ok(b"note")), 4)
         assert response.body == b"note"
-        assert response.facts.certificate_digest == sha256(certificate.der).digest()
+        assert response.facts.certificate == certificate.der
         assert [request.method for request in server.requests] == ["CONNECT"]
         client.close()
 

@@ -50,7 +50,7 @@ def test_a_body_comes_with_the_facts_of_its_response(
     response = client.get(url, 4)
     assert (response.status, response.body) == (200, b"note")
     facts = response.facts
-    assert (facts.url, facts.status, facts.certificate_digest) == (url, 200, None)
+    assert (facts.url, facts.status, facts.certificate) == (url, 200, None)
     assert facts.peer == f"127.0.0.1 port {server.port}"
     assert facts.headers == (("Content-Length", "4"), ("ETag", "one"), ("X-A", "1"), ("X-A", "2"))
     assert facts.lower_headers["x-a"] == "1, 2"

@@ -77,11 +77,14 @@ def test_a_checkpoint_comes_with_the_facts_of_its_response(
     server: HostileServer, log: RekorV2Log
 ) -> None:
     assert log.checkpoint_facts is None
+    assert log.exchange == {}
     url = server.on("/checkpoint", ok(b"note", "X-Cache: HIT"))
     assert log.checkpoint() == b"note"
     assert log.checkpoint_facts is not None
     assert log.checkpoint_facts.url == url
     assert log.checkpoint_facts.lower_headers["x-cache"] == "HIT"
+    assert ["X-Cache", "HIT"] in log.exchange["headers"]
+    assert log.exchange["certificate"] is None
 
 
 def test_a_checkpoint_has_the_size_of_a_note(server: HostileServer, log: RekorV2Log) -> None:
