@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from appliance.jobs.audit import audit
 from appliance.jobs.check_store import check_store
-from appliance.jobs.drill_checks import Check, Checks
+from appliance.jobs.drill_checks import REFUSALS, Check, Checks
 from appliance.jobs.drill_log_attacks import fork, rollback, stale
 from appliance.jobs.drill_media_attacks import (
     MAX_STICK_BYTES,
@@ -23,7 +24,7 @@ from appliance.jobs.drill_media_attacks import (
     tampered_bundle,
 )
 from appliance.jobs.drill_sites import DrillSites, RandomBytes, Release
-from appliance.jobs.ingest import Rules, ingest
+from appliance.jobs.ingest import IngestReport, Rules, ingest
 from appliance.store.files import read_foreign
 from appliance.value import frozen
 from bundles.reader import peek
@@ -90,9 +91,12 @@ def round_trip(sites: DrillSites, checks: Checks) -> None:
     other = Release(b"something else\n", releases[0].sigstore_bundle)
     refused = sites.verify(other).error
     checks.expect("another artifact is not", refused is not None, refused or "yes")
+    _receipt_comes_back(sites, checks, arrived)
     newer = sites.grow(20)
     sites.sync()
-    delta = sites.export("delta.tar", since_size=300)
+    delta = sites.export("delta.tar")
+    base = peek(io.BytesIO(read_foreign(delta, MAX_STICK_BYTES))).manifest.logs[0].base
+    checks.same("the delta starts where it says", 300, base.tree_size if base else None)
     n_bytes = len(read_foreign(delta, MAX_STICK_BYTES))
     checks.expect(
         "a delta is smaller", n_bytes < len(whole) / 2, f"{n_bytes:,} of {len(whole):,} bytes"
@@ -104,6 +108,14 @@ def round_trip(sites: DrillSites, checks: Checks) -> None:
     checks.same("the tiles inside lead to the signed root", sites.inside.head, audited.head)
     damaged = check_store(sites.inside.store, read_data=True).damaged
     checks.same("damaged blobs inside", 0, len(damaged))
+
+
+def _receipt_comes_back(sites: DrillSites, checks: Checks, arrived: IngestReport) -> None:
+    receipt = arrived.receipt or b""
+    forged = receipt.replace(b"300", b"299", 1)
+    checks.refused("an altered receipt is refused", partial(sites.accept, forged), REFUSALS)
+    accepted = sites.accept(receipt)
+    checks.same("the receipt is of what left", arrived.bundle_id, accepted.bundle_id)
 
 
 def _verified(sites: DrillSites, checks: Checks, release: Release, what: str) -> None:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from appliance.jobs.absorb import AbsorbReport
+from appliance.jobs.accept_receipt import Accepted, accept_receipt
 from appliance.jobs.backends import NewBackend, add_backend
 from appliance.jobs.export import Selection, export
 from appliance.jobs.fill import Wanted
@@ -39,7 +40,7 @@ from appliance.store.key_files import SEED_BYTES, load_signing_key
 from appliance.store.logs import require_backend
 from appliance.store.mirror import Mirror
 from appliance.store.private_logs import require_private_log
-from appliance.store.transfers import EXPORTER, add_exporter
+from appliance.store.transfers import EXPORTER, RECEIPT, add_exporter
 from appliance.tlog.merkle import TreeHead
 from appliance.tlog.note import sign_note
 from appliance.value import frozen
@@ -176,6 +177,8 @@ class DrillSites:
         self._opened.enter_context(closing(self.inside.store))
         exporter = load_signing_key(directory / "outside", OUTSIDE).verifier
         add_exporter(self.inside.store, exporter, [EXPORTER], now)
+        receiver = load_signing_key(directory / "inside", INSIDE).verifier
+        add_exporter(self.outside.store, receiver, [RECEIPT], now)
 
     def close(self) -> None:
         """Close every store."""
@@ -220,15 +223,21 @@ class DrillSites:
         self.now += 1  # two exports are never of one second
         store = (site or self.outside).store
         key = load_signing_key(store.home, OUTSIDE)
-        selection = Selection(since_size=since_size, entries=True)
+        selection = Selection(since_size, far_side=since_size is None, entries=True)
         log = require_backend(store, BACKEND).log
         path = self.directory / name
         export(store, [log], selection, path, lambda text: sign_note(text, [key]), self.now)
         return path
 
+    def accept(self, receipt: bytes) -> Accepted:
+        """Take a receipt on the connected site, as `attestor receipt accept` does."""
+        return accept_receipt(self.outside.store, receipt, self.now)
+
     def import_(self, path: Path) -> IngestReport:
         """Import a transfer bundle on the isolated site, as `attestor import` does."""
-        return ingest(self.inside.store, path, Rules(), self.now)
+        key = load_signing_key(self.inside.store.home, INSIDE)
+        rules = Rules(sign=lambda text: sign_note(text, [key]), site=INSIDE)
+        return ingest(self.inside.store, path, rules, self.now)
 
     def verify(self, release: Release, *, max_age: int | None = None) -> Verdict:
         """Judge a release on the isolated site, as `attestor verify --require-mirror` does."""

@@ -99,7 +99,14 @@ def test_two_days_in_the_lab(machines: tuple[Machine, Machine], kit: Path, tmp_p
     assert "bit-rot          passed" in first
     assert "nothing -> 1" in first and "all that came is verified, with no network" in first
 
-    online.run(stick, "/opt/provision/with-stick", "/opt/provision/online")
+    # The receipt goes back the same way, and the line that makes it believed by hand.
+    reply = {"ATTESTOR_REPLY": first.strip().splitlines()[-1]}
+    assert reply["ATTESTOR_REPLY"].startswith("inside.lab.example+")
+    carry(image, arrived, stick)
+    again = online.run(
+        stick, "/opt/provision/with-stick", "/opt/provision/online", environment=reply
+    )
+    assert "accepted" in again and "from 1 to 2" in again
     carry(image, stick, arrived)
     second = airgapped.run(arrived, *words, environment=sheet)
     assert "1 -> 2" in second and "all that came is verified" in second
