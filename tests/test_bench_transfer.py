@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def test_a_small_bench_prints_every_ratio_and_keeps_only_its_log(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "scripts" / "bench_transfer.py"), str(tmp_path)]
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [*command, "--tiles", "300", "--rounds", "1"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -38,6 +38,11 @@ FULL_EVERY = 10  # exports through a diode, one of which is complete
 @click.option("--include-tiles/--no-tiles", default=True, help="Hash tiles.  [default: include]")
 @click.option("--include-entries/--no-entries", default=False, help="Entry bundles as well.")
 @click.option(
+    "--include-pending/--no-pending",
+    default=None,
+    help="What is queued here, to be logged over there.  [default: on an isolated site]",
+)
+@click.option(
     "--for", "sigstore_bundles", type=FILE, multiple=True, help="Only what proves this; repeatable."
 )
 @click.option("--no-ack", is_flag=True, help="Diode: count on no receipt, and be complete often.")
@@ -67,6 +72,7 @@ def export(
     overlap: int | None,
     include_tiles: bool,
     include_entries: bool,
+    include_pending: bool | None,
     sigstore_bundles: tuple[Path, ...],
     no_ack: bool,
     full_every: int | None,
@@ -97,7 +103,7 @@ def export(
     from appliance.jobs.export import export as run_export
     from appliance.store.key_files import load_signing_key
     from appliance.store.quarantine import quarantine_of
-    from appliance.store.settings import require_site_name
+    from appliance.store.settings import SITE_ROLE, require_site_name, site_fact
     from appliance.tlog.note import sign_note
     from bundles.manifest import Custody
 
@@ -118,6 +124,8 @@ def export(
         is_default = not full and all(one is None for one in starts)
         if is_default or far_site:
             overlap = read_settings_of(store).overlap
+        if include_pending is None:
+            include_pending = site_fact(store, SITE_ROLE) == "isolated"
         proven = tuple(one for file in sigstore_bundles for one in _proven(file)) or None
         if proven is not None and not (backends or origins):
             origins = tuple(dict.fromkeys(one.origin for one in proven))
@@ -133,13 +141,14 @@ def export(
             site=far_site,
             full_every=(full_every or FULL_EVERY) if no_ack else None,
             proven=proven,
+            pending=include_pending,
             volume_bytes=_volume_bytes(volume_size, store),
             custody=Custody(carrier.handler, carrier.medium, carrier.seal, carrier.ticket),
             verify_media=verify_media,
         )
         report = run_export(
             store,
-            _logs(store, backends, origins),
+            _logs(store, backends, origins, may_be_none=include_pending),
             selection,
             output,
             lambda text: sign_note(text, signers),
@@ -148,7 +157,7 @@ def export(
         warnings = tuple(
             f"{log.origin} contradicted itself (alert {held.alert_number}): this carries only what"
             f" was accepted before; beyond {held.last_common_size:,} entries it is in doubt"
-            for log in _logs(store, backends, origins)
+            for log in _logs(store, backends, origins, may_be_none=include_pending)
             if (held := quarantine_of(store, log))
         )
     files = [_file_data(one) for one in report.volumes]
@@ -222,7 +231,9 @@ def _volume_bytes(text: str | None, store: Store) -> int | None:
     return read_settings_of(store).volume_bytes if text is None else parse_size(text)
 
 
-def _logs(store: Store, backends: tuple[str, ...], origins: tuple[str, ...]) -> list[Log]:
+def _logs(
+    store: Store, backends: tuple[str, ...], origins: tuple[str, ...], *, may_be_none: bool
+) -> list[Log]:
     from appliance.errors import IncompleteError
     from appliance.store.logs import all_logs, require_backend, require_log
     from appliance.store.mirror import Mirror
@@ -232,7 +243,7 @@ def _logs(store: Store, backends: tuple[str, ...], origins: tuple[str, ...]) -> 
         logs += [require_log(store, origin) for origin in origins]
         return list({log.id: log for log in logs}.values())
     held = [log for log in all_logs(store) if Mirror(store, log).history.accepted()]
-    if not held:
+    if not held and not may_be_none:
         raise IncompleteError(
             "nothing is here to export",
             reason="nothing-to-export",

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from appliance.cli.app import App, pass_app
-from appliance.cli.output import Result, as_ours, common_options, utc
+from appliance.cli.output import Result, as_ours, common_options
 from appliance.cli.progress import progress_bar
 from appliance.cli.senders import delivers_alerts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from appliance.errors import ApplianceError
     from appliance.jobs.ingest import IngestReport
     from appliance.jobs.ingest_log import IngestedLog
-    from appliance.store.transfers import Transfer
+    from appliance.jobs.round_trip import Absorbed
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 MAX_HANDLER = 200  # characters
@@ -67,7 +67,7 @@ def import_(
     from appliance.cli.settings import read_settings_of
     from appliance.jobs.ingest import Rules, ingest
     from appliance.store.settings import SITE_NAME, site_fact
-    from appliance.store.transfers import unsigned_imports
+    from appliance.store.unsigned import unsigned_imports
 
     if not handler.isprintable() or len(handler) > MAX_HANDLER:
         raise click.UsageError(f"--handler: expected at most {MAX_HANDLER} printable characters")
@@ -105,13 +105,14 @@ def import_(
     if insecure_unsigned:
         warnings.append("nobody's signature was checked (--insecure-unsigned); this is recorded")
     elif unsigned:
-        warnings.append(unsigned_warning(unsigned))
+        warnings.append(str(unsigned))
     if sign is None and not dry_run:
         warnings.append(
             "no receipt: this home has no site key; make one: attestor init --site NAME"
         )
     for file, report in reports:
-        warnings.extend(f"{file.name}: {one}" for one in report.said)
+        warnings.extend(f"{file.name}: {one}" for one in report.besides.said)
+        warnings.extend(f"{file.name}: {one}" for one in _rejected(report))
         warnings.extend(_coverage_warnings(file, report))
         for log in report.logs:
             said = log.report.warnings if log.report else ()
@@ -123,15 +124,6 @@ def import_(
     imports = [_import_data(*one, receipts.get(one[0])) for one in reports]
     data = {"dryRun": dry_run, "imports": imports}
     return Result(data, text, tuple(warnings), tuple(errors))
-
-
-def unsigned_warning(imports: Sequence[Transfer]) -> str:
-    """Say again what was once taken from nobody in particular."""
-    last = imports[-1]
-    return (
-        f"{len(imports)} transfer bundle{'s' if len(imports) > 1 else ''} came in unsigned"
-        f" (--insecure-unsigned), the last at {utc(last.at)} ({last.bundle_id[:12]})"
-    )
 
 
 def _signer(app: App, site: str) -> Callable[[str], bytes] | None:
@@ -157,6 +149,30 @@ def _write_receipt(app: App, report: IngestReport, directory: Path | None) -> Pa
     with written_whole(path, replace=True) as file:
         file.write(report.receipt)
     return path
+
+
+def _rejected(report: IngestReport) -> list[str]:
+    """Say which queue items were not taken, and why."""
+    found = (report.besides.pending, report.besides.proofs)
+    return [
+        f"item {one.id[:12]} is not taken: {one.error.message}"
+        for absorbed in found
+        if absorbed
+        for one in absorbed.rejected
+    ]
+
+
+def _absorbed_data(absorbed: Absorbed | None) -> dict[str, Any] | None:
+    if absorbed is None:
+        return None
+    return {
+        "taken": list(absorbed.taken),
+        "known": list(absorbed.known),
+        "rejected": [
+            {"id": one.id, "reason": one.error.reason, "message": one.error.message}
+            for one in absorbed.rejected
+        ],
+    }
 
 
 def _comes_too_early(error: ApplianceError) -> bool:
@@ -189,6 +205,10 @@ def _import_text(file: Path, report: IngestReport, dry_run: bool, receipt: Path 
     if report.already:
         head += ", already have it"
     lines = [head, *(_ingested_line(log, dry_run) for log in report.logs)]
+    for what, absorbed in (("queued", report.besides.pending), ("proven", report.besides.proofs)):
+        if absorbed is not None:
+            known = f", {len(absorbed.known)} known before" if absorbed.known else ""
+            lines.append(f"  {len(absorbed.taken)} items {what}{known}")
     if receipt is not None:
         lines += [f"  receipt {receipt}", f"  by phone {_code(report)}"]
     return "\n".join(lines)
@@ -218,6 +238,8 @@ def _import_data(file: Path, report: IngestReport, receipt: Path | None) -> dict
         "total": report.total,
         "skipped": list(report.skipped),
         "volume": [report.manifest.volume.number, report.manifest.volume.of],
+        "pending": _absorbed_data(report.besides.pending),
+        "proofs": _absorbed_data(report.besides.proofs),
         "receipt": str(receipt) if receipt else None,
         "receiptCode": _code(report),
         "volumesToCome": list(report.to_come),

@@ -36,14 +36,17 @@ def sync_status(app: App, backends: tuple[str, ...]) -> Result:
     """
     from appliance.jobs.log_status import log_status
     from appliance.store.logs import all_backends, require_backend
+    from appliance.store.unsigned import unsigned_imports
 
     with app.reading() as store:
         limits = age_limits(store)
         chosen = [require_backend(store, name) for name in backends] or all_backends(store)
         found = [log_status(store, one, limits, app.now()) for one in chosen]
+        unsigned = unsigned_imports(store)
     lines = [_table([_row(one) for one in found])] if found else ["no backend yet"]
     lines += [f"{one.backend.name}: {reason}" for one in found for reason in one.reasons]
-    return Result({"backends": [status_data(one) for one in found]}, "\n".join(lines))
+    warnings = () if unsigned is None else (str(unsigned),)
+    return Result({"backends": [status_data(one) for one in found]}, "\n".join(lines), warnings)
 
 
 def age_limits(store: Store) -> AgeLimits:

@@ -9,6 +9,7 @@ import click
 
 from appliance.cli.app import App, pass_app
 from appliance.cli.output import Result, common_options, utc
+from appliance.cli.trust_arrived import trust_arrived
 from appliance.cli.trust_update import trust_update
 
 if TYPE_CHECKING:
@@ -28,32 +29,44 @@ def trust() -> None:
 
 
 trust.add_command(trust_update)
+trust.add_command(trust_arrived)
 
 
 @trust.command("import")
-@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.option("--arrived", metavar="DIGEST", help="Or the one that came in a transfer bundle.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be pinned.")
 @common_options
 @pass_app
-def trust_import(app: App, file: Path, dry_run: bool) -> Result:
+def trust_import(app: App, file: Path | None, arrived: str | None, dry_run: bool) -> Result:
     """Pin the trusted_root.json in FILE. Compare its digest over another channel first.
+
+    One that a transfer bundle brought is named by the whole digest you were told over that
+    channel: what arrives is never trusted for having arrived.
 
     \b
     Example:
         attestor trust import trusted_root.json
+        attestor trust import --arrived 7f2b…64 hex digits
     """
+    from appliance.cli.trust_arrived import arrived_root
     from appliance.sigstore.trusted_root import parse_trusted_root
     from appliance.store.files import read_foreign
     from appliance.store.trust import StoredRoot, put_root
 
-    raw = read_foreign(file, MAX_ROOT_BYTES)
+    if file is None and arrived is not None:
+        raw, source = arrived_root(app, arrived)
+    elif file is not None and arrived is None:
+        raw, source = read_foreign(file, MAX_ROOT_BYTES), str(file)
+    else:
+        raise click.UsageError("either FILE or --arrived is needed")
     root = parse_trusted_root(raw)
     with app.writing() as store, store.atomic(dry_run=dry_run):
-        put_root(store, StoredRoot(raw, str(file), app.now()))
+        put_root(store, StoredRoot(raw, source, app.now()))
     data = {
         "digest": root.digest,
         "logs": [str(log) for log in root.logs],
-        "source": str(file),
+        "source": source,
         "dryRun": dry_run,
     }
     verb = "would be pinned" if dry_run else "is pinned"

@@ -93,6 +93,7 @@ def verify(
             --certificate-oidc-issuer https://accounts.example.org --require-mirror
     """
     from appliance.errors import ApplianceError
+    from appliance.store.unsigned import unsigned_imports
 
     if jsonl and is_json():
         raise click.UsageError("--json and --jsonl exclude each other")
@@ -111,6 +112,8 @@ def verify(
     warnings: list[str] = []
     with _open_site(app, expected, trusted_root, require_mirror, max_age, policy) as site:
         warnings.extend(_root_warnings(app, site))
+        if site.store is not None and (unsigned := unsigned_imports(site.store)):
+            warnings.append(str(unsigned))
         for artifact, bundle in pairs:
             failure: ApplianceError | None
             try:

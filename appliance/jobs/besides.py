@@ -11,6 +11,12 @@ from hashlib import sha256
 from typing import Final
 
 from appliance.jobs.export_plan import in_memory
+from appliance.jobs.round_trip import (
+    mark_exported,
+    mark_returned,
+    outbound_pending,
+    outbound_receipts,
+)
 from appliance.jobs.transfer_source import seen_directory
 from appliance.store.carried import is_due
 from appliance.store.database import Store
@@ -24,6 +30,11 @@ from bundles.manifest import Contains, log_directory
 from bundles.writer import Member
 
 MAX_SEEN: Final = 16  # checkpoints of one log, newest first
+TRUST: Final = "trust/"
+ROOT_MEMBER: Final = "trusted_root.json"  # below it
+PENDING: Final = "pending/"
+PROOFS: Final = "receipts/"
+ACKS: Final = "acks/"
 _CONTAINS_NOTHING: Final = Contains(0, 0, 0, 0)
 
 
@@ -35,6 +46,8 @@ class Besides:
     after: tuple[Member, ...] = ()
     seen: Mapping[str, tuple[Member, ...]] = field(default_factory=dict)  # by origin
     carried: tuple[str, ...] = ()
+    pending: tuple[str, ...] = ()  # ids of queue items that have to be logged over there
+    proofs: tuple[str, ...] = ()  # ids, over there, of items that were logged here
     contains: Contains = _CONTAINS_NOTHING
 
     @property
@@ -47,11 +60,12 @@ NOTHING_BESIDES: Final = Besides()
 
 
 def travel_besides(
-    store: Store, logs: Sequence[Log], *, complete: bool, volume_set: str
+    store: Store, logs: Sequence[Log], now: int, *, complete: bool, pending: bool, volume_set: str
 ) -> Besides:
     """Return what has to go along with `logs`; complete exports carry trust material always.
 
-    `volume_set` is one that is made again, or empty.
+    With `pending`, queue items that cannot be logged from here. `volume_set` is one that is
+    made again, or empty.
     """
     before: list[Member] = []
     carried: list[str] = []
@@ -63,12 +77,36 @@ def travel_besides(
             carried.append(what)
     acks = receipts_to_carry(store, besides=volume_set)
     carried += map(carries, acks)
-    after = [in_memory(f"acks/{bundle_id}", note) for bundle_id, note in acks.items()]
+    waiting = outbound_pending(store, now) if pending else {}
+    proofs = outbound_receipts(store, now)
+    after = [
+        *(in_memory(f"{PENDING}{id_}.json", raw) for id_, raw in sorted(waiting.items())),
+        *(in_memory(f"{PROOFS}{id_}.json", raw) for id_, raw in sorted(proofs.items())),
+        *(in_memory(f"{ACKS}{bundle_id}", note) for bundle_id, note in acks.items()),
+    ]
     seen = {log.origin: _seen_members(store, log, volume_set) for log in logs}
     carried += [f"seen:{one.sha256.hex()}" for members in seen.values() for one in members]
     n_seen = sum(map(len, seen.values()))
-    contains = Contains(0, 0, len(acks), n_seen)
-    return Besides(tuple(before), tuple(after), seen, tuple(carried), contains)
+    return Besides(
+        tuple(before),
+        tuple(after),
+        seen,
+        tuple(carried),
+        tuple(waiting),
+        tuple(proofs),
+        Contains(len(waiting), len(proofs), len(acks), n_seen),
+    )
+
+
+def have_left(store: Store, besides: Besides, bundle_id: str, now: int) -> None:
+    """Say of queue items that they left, once the file is durable and recorded.
+
+    If we die before this they leave once more, which the other side notices.
+    """
+    if besides.pending:
+        mark_exported(store, besides.pending, bundle_id, now)
+    if besides.proofs:
+        mark_returned(store, besides.proofs, now)
 
 
 def _seen_members(store: Store, log: Log, volume_set: str) -> tuple[Member, ...]:
@@ -82,11 +120,11 @@ def _seen_members(store: Store, log: Log, volume_set: str) -> tuple[Member, ...]
 
 
 def _trust_members(store: Store, trusted_root: bytes) -> list[Member]:
-    members = {"trust/trusted_root.json": trusted_root}
+    members = {f"{TRUST}{ROOT_MEMBER}": trusted_root}
     repository = repository_of(store, trusted_root)
     if repository is not None:
         # One directory for each repository, so that two never mix.
-        place = f"trust/tuf/{sha256(repository.url.encode()).hexdigest()[:16]}"
+        place = f"{TRUST}tuf/{sha256(repository.url.encode()).hexdigest()[:16]}"
         members[f"{place}/repository.txt"] = f"{repository.url}\n".encode()
         for root in repository.roots:
             members[f"{place}/{root.version}.root.json"] = root.raw

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from appliance import __version__
-from appliance.jobs.besides import travel_besides
+from appliance.errors import IncompleteError
+from appliance.jobs.besides import have_left, travel_besides
 from appliance.jobs.export_base import BaseChoice
 from appliance.jobs.export_names import (
     WRAPS,
@@ -60,6 +61,7 @@ class Selection:
     site: str | None = None  # only that far side; None: whichever holds least
     full_every: int | None = None  # one of so many exports is complete; None: only the first
     proven: tuple[ProvenEntry, ...] | None = None  # only what proves these; None: all
+    pending: bool = False  # queue items as well that cannot be logged from here
     custody: Custody = NO_CUSTODY
     volume_bytes: int | None = None  # of a file, at most; None: one file
     verify_media: bool | None = None  # read it back; None: if it looks like a stick
@@ -159,7 +161,15 @@ def export(
     mirrors = [Mirror(store, log) for log in logs]
     planned = [plan_log(one, selection.base, selection.contents, again) for one in mirrors]
     is_first = all(log.base is None for log in planned)
-    besides = travel_besides(store, logs, complete=is_first, volume_set=again)
+    besides = travel_besides(
+        store, logs, now, complete=is_first, pending=selection.pending, volume_set=again
+    )
+    if not logs and not besides.members:
+        raise IncompleteError(
+            "nothing is here to export",
+            reason="nothing-to-export",
+            next_step="run 'attestor sync' first, or 'attestor queue add'",
+        )
     cargo = divide(planned, besides, _limit(selection, output, in_directory))
     path = output / default_name(site, cargo[0].logs, now) if in_directory else output
     have = tuple(filter(None, map(_have, mirrors)))
@@ -173,13 +183,12 @@ def export(
         )
     if len(cargo) > 1:
         refuse_other_sets(path, manifests[0].volume.set_name)
-    return ExportReport(
-        tuple(
-            _write_volume(store, file, manifest, load, sign, selection)
-            for file, manifest, load in zip(paths, manifests, cargo, strict=True)
-        ),
-        warnings,
+    volumes = tuple(
+        _write_volume(store, file, manifest, load, sign, selection)
+        for file, manifest, load in zip(paths, manifests, cargo, strict=True)
     )
+    have_left(store, besides, volumes[0].bundle_id, now)
+    return ExportReport(volumes, warnings)
 
 
 def _limit(selection: Selection, output: Path, in_directory: bool) -> int | None:

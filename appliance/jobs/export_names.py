@@ -39,7 +39,7 @@ def default_name(site: str, logs: Sequence[LogPart], now: int) -> str:
     when = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dt%H%M%Sz")
     bases = [log.base.tree_size if log.base else 0 for log in logs]
     heads = [log.head.tree_size for log in logs]
-    return f"{fat_safe(site)[:60]}-{when}-{min(bases)}-{max(heads)}.tar"
+    return f"{fat_safe(site)[:60]}-{when}-{min(bases, default=0)}-{max(heads, default=0)}.tar"
 
 
 def fat_safe(text: str) -> str:

@@ -22,7 +22,7 @@ from appliance.jobs.ingest_log import IngestedLog, ingest_log
 from appliance.jobs.issue_receipt import Imported, issue_receipt
 from appliance.jobs.judge import reporting_damage
 from appliance.jobs.transfer_source import TransferSource
-from appliance.jobs.unload import compare_seen, unload
+from appliance.jobs.unload import Unloaded, compare_seen, unload
 from appliance.jobs.workers import Workers
 from appliance.store.custody import CustodyFacts, append_custody
 from appliance.store.database import Store
@@ -58,7 +58,7 @@ class IngestReport:
     skipped: tuple[str, ...]  # origins that this site has not configured
     errors: tuple[ApplianceError, ...] = ()  # of logs that contradict themselves or are refused
     to_come: tuple[int, ...] = ()  # volumes of its set that were not imported yet
-    said: tuple[str, ...] = ()  # what else there is to know
+    besides: Unloaded = Unloaded()  # what was in it besides logs
     receipt: bytes | None = None  # signed note; None: nobody was there to sign it
 
 
@@ -138,10 +138,10 @@ class _Ingestion:
                 errors.append(error)  # of this log: the others go on
         if errors and not logs:
             raise errors[0]
-        said: tuple[str, ...] = ()
+        besides = Unloaded()
         if not rules.dry_run:
             errors += compare_seen(store, self.staged.bundle, [log for _, log in known], self.now)
-            said = unload(store, self.staged.bundle, self.signers, self.now)
+            besides = unload(store, self.staged.bundle, self.signers, self.now)
         origins = {log.origin for _, log in known}
         skipped = tuple(part.origin for part in manifest.logs if part.origin not in origins)
         report = IngestReport(
@@ -154,7 +154,7 @@ class _Ingestion:
             tuple(logs),
             skipped,
             tuple(errors),
-            said=said,
+            besides=besides,
         )
         return report if rules.dry_run else self._record(report)
 

@@ -12,7 +12,9 @@ from collections.abc import Sequence
 
 from appliance.errors import ApplianceError, DivergenceError
 from appliance.jobs.accept_receipt import accept_receipt
+from appliance.jobs.besides import ACKS, PENDING, PROOFS, ROOT_MEMBER, TRUST
 from appliance.jobs.gossip import compare_note
+from appliance.jobs.round_trip import Absorbed, absorb_pending, absorb_receipts
 from appliance.jobs.transfer_source import seen_directory
 from appliance.store.arrived_trust import ArrivedFile, put_arrived
 from appliance.store.database import Store
@@ -20,12 +22,18 @@ from appliance.store.far_heads import FarHead, put_far_head
 from appliance.store.logs import Log
 from appliance.store.trust import current_root
 from appliance.tlog.merkle import Hash
+from appliance.value import frozen
 from bundles.manifest import log_directory
 from bundles.reader import TransferBundle
 
-TRUST: str = "trust/"
-ROOT_MEMBER: str = "trusted_root.json"  # below TRUST
-ACKS: str = "acks/"
+
+@frozen
+class Unloaded:
+    """What was in it besides logs."""
+
+    said: tuple[str, ...] = ()  # for people
+    pending: Absorbed | None = None  # queue items that have to be logged from here
+    proofs: Absorbed | None = None  # what became of ours
 
 
 def compare_seen(
@@ -46,13 +54,15 @@ def compare_seen(
     return wrong
 
 
-def unload(
-    store: Store, bundle: TransferBundle, signers: Sequence[str], now: int
-) -> tuple[str, ...]:
-    """Take in trust material, receipts and what the far side has; return what is to be said."""
+def unload(store: Store, bundle: TransferBundle, signers: Sequence[str], now: int) -> Unloaded:
+    """Take in trust material, receipts, queue items and what the far side has."""
     said = _arrived_trust(store, bundle, now)
-    if bundle.manifest.site not in signers:
-        return said  # nobody speaks for that site
+    # A proof counts under a key pinned here, whoever carried it.
+    proofs = _items(bundle, PROOFS)
+    proven = absorb_receipts(store, proofs, now) if proofs else None
+    site = bundle.manifest.site
+    if site not in signers:
+        return Unloaded(said, None, proven)  # nobody speaks for that site
     for path in _below(bundle, ACKS):
         try:
             accepted = accept_receipt(store, bundle.read(path), now)
@@ -60,20 +70,21 @@ def unload(
             said += (f"{path} is not accepted: {error.message}",)
         else:
             said += accepted.warnings
+    told_at = bundle.manifest.created_at
     with store.atomic():
         for one in bundle.manifest.have:
-            put_far_head(
-                store,
-                FarHead(
-                    bundle.manifest.site,
-                    one.origin,
-                    one.tree_size,
-                    Hash(one.root_hash),
-                    bundle.manifest.created_at,
-                    "have",
-                ),
-            )
-    return said
+            root = Hash(one.root_hash)
+            put_far_head(store, FarHead(site, one.origin, one.tree_size, root, told_at, "have"))
+    pending = _items(bundle, PENDING)
+    return Unloaded(said, absorb_pending(store, pending, site, now) if pending else None, proven)
+
+
+def _items(bundle: TransferBundle, area: str) -> dict[str, bytes]:
+    """Return the members of an area by the id in their name."""
+    return {
+        path.removeprefix(area).removesuffix(".json"): bundle.read(path)
+        for path in _below(bundle, area)
+    }
 
 
 def _arrived_trust(store: Store, bundle: TransferBundle, now: int) -> tuple[str, ...]:

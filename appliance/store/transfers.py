@@ -175,14 +175,6 @@ def newest_exports(store: Store, limit: int) -> list[Transfer]:
     return [_transfer(store, row) for row in rows]
 
 
-def unsigned_imports(store: Store) -> list[Transfer]:
-    """Return what was taken from nobody in particular (--insecure-unsigned), oldest first."""
-    rows = store.rows(
-        "SELECT * FROM transfer WHERE direction = 'import' AND unsigned ORDER BY at, bundle_id"
-    )
-    return [_transfer(store, row) for row in rows]
-
-
 def _transfer(store: Store, row: sqlite3.Row) -> Transfer:
     logs = store.rows(
         "SELECT * FROM transfer_log WHERE bundle_id = ? AND direction = ? ORDER BY origin",

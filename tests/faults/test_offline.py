@@ -56,15 +56,24 @@ def offline_commands(release: Release, place: Path) -> list[tuple[Path, list[str
     volumes = place / "volumes"
     volumes.mkdir()
     handed = ["--action", "handed-over", "--who", "a courier", "--medium", "stick-07"]
+    signed = f"{release.artifact}.sigstore.json"
     pinned = ["--origin", sites.log.origin, "--index", str(release.index)]
     return [
         (outside, sites.exporting(stick)),
+        (outside, ["key", "generate", "second.example"]),
+        (outside, ["countersign", stick, "--key", "second.example"]),
+        (outside, ["export", "--for", signed, "--output", place / "proof.tar"]),
         (outside, ["export", "--full", "--volume-size", "64K", "--output", volumes]),
         (outside, ["custody", "add", *handed]),
         (outside, ["custody", "show"]),
         (inside, ["inspect", stick]),
         (inside, ["import", "--dry-run", stick]),
         (inside, ["import", stick]),
+        (inside, ["receipt", "list"]),
+        (inside, ["trust", "arrived"]),
+        (inside, ["exporters", "list"]),
+        (inside, ["export", "--no-tiles", "--output", place / "back.tar"]),
+        (outside, ["import", place / "back.tar"]),
         (inside, ["verify", release.artifact, "--key", release.key, "--require-mirror"]),
         (inside, ["prove", *pinned, "--output", proof]),
         (inside, ["proof", "verify", proof, "--entry", release.entry]),

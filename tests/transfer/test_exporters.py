@@ -1,0 +1,128 @@
+"""Whose transfer bundles count: thresholds, second signatures, replaced and revoked keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from appliance.store.key_files import create_signing_key
+from appliance.tlog.note import SigningKey, parse_note
+from bundles.reader import peek
+from tests.transfer.sites import INSIDE, OUTSIDE, SECOND, Sites
+
+
+def exported(sites: Sites, name: str = "stick.tar", *options: str) -> Path:
+    sites.json(OUTSIDE, "export", *options, "--output", sites.stick(name))
+    return sites.stick(name)
+
+
+def second_key(sites: Sites) -> str:
+    """Make another key outside, believed inside; return its verifier key."""
+    vkey = create_signing_key(sites.home(OUTSIDE), SECOND, b"\x09" * 32).verifier.vkey
+    sites.json(INSIDE, "exporters", "add", vkey)
+    return vkey
+
+
+def signers(file: Path) -> list[str]:
+    with file.open("rb") as source:
+        return [one.name for one in parse_note(peek(source).note).signatures]
+
+
+def test_a_revoked_key_is_refused_with_the_reason_and_never_comes_back(sites: Sites) -> None:
+    sites.grow(100)
+    stick = exported(sites)
+    vkey = sites.keys[OUTSIDE].vkey
+    sites.json(INSIDE, "exporters", "revoke", vkey, "--reason", "stick was stolen")
+    for words in (("import", stick), ("exporters", "add", vkey)):
+        error = sites.json(INSIDE, *words, expect=8)
+        assert error["reason"] == "revoked-key" and "stick was stolen" in error["message"]
+    assert sites.size(INSIDE) == 0
+    listed = sites.json(INSIDE, "exporters", "list")
+    assert listed["exporters"] == []
+    assert listed["revoked"][0]["reason"] == "stick was stolen"
+    other = second_key(sites)
+    error = sites.json(INSIDE, "exporters", "replace", other, vkey, "--reason", "x", expect=8)
+    assert error["reason"] == "revoked-key"
+    # Another good signature counts, beside one that does not.
+    sites.json(OUTSIDE, "countersign", stick, "--key", SECOND)
+    assert sites.json(INSIDE, "import", stick)["imports"][0]["signers"] == [SECOND]
+
+
+def test_a_dry_run_revokes_nothing(sites: Sites) -> None:
+    sites.grow(100)
+    vkey = sites.keys[OUTSIDE].vkey
+    sites.json(INSIDE, "exporters", "revoke", vkey, "--reason", "x", "--dry-run")
+    sites.json(INSIDE, "import", exported(sites))
+
+
+def test_a_key_is_replaced_in_one_step(sites: Sites) -> None:
+    sites.grow(100)
+    old, new = sites.keys[OUTSIDE].vkey, SigningKey(OUTSIDE, b"\x08" * 32).verifier.vkey
+    done = sites.json(INSIDE, "exporters", "replace", old, new, "--reason", "yearly rotation")
+    assert done["roles"] == ["exporter"]
+    assert sites.json(INSIDE, "import", exported(sites), expect=8)["reason"] == "revoked-key"
+    listed = sites.json(INSIDE, "exporters", "list")["exporters"]
+    assert [one["vkey"] for one in listed] == [new]
+    words = ("exporters", "replace", old, new, "--reason", "again")
+    assert sites.json(INSIDE, *words, expect=9)["reason"] == "unknown-exporter"
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz", "tar.zst"])
+def test_a_second_person_signs_what_the_first_made(sites: Sites, suffix: str) -> None:
+    sites.grow(100)
+    second_key(sites)
+    sites.json(INSIDE, "config", "set", "transfer.threshold", "2")
+    stick = exported(sites, f"stick.{suffix}", "--include-entries")
+    error = sites.json(INSIDE, "import", stick, expect=8)
+    assert error["reason"] == "below-threshold" and "countersign" in error["next"]
+    before = sites.json(OUTSIDE, "inspect", stick)
+    done = sites.json(OUTSIDE, "countersign", stick, "--key", SECOND)
+    assert done["bundleId"] == before["bundleId"] and not done["already"]
+    assert signers(stick) == [OUTSIDE, SECOND]
+    again = sites.json(OUTSIDE, "countersign", stick, "--key", SECOND)
+    assert again["already"] and again["sha256"] == done["sha256"]
+    imported = sites.json(INSIDE, "import", stick)["imports"][0]
+    assert imported["signers"] == [OUTSIDE, SECOND]
+    assert imported["sha256"] == done["sha256"] and sites.size(INSIDE) == 100
+    # The receipt speaks of the file as it was carried, and so does our record.
+    accepted = sites.answer(OUTSIDE, "receipt", "accept", imported["receipt"])
+    assert accepted["warnings"] == []
+
+
+def test_two_keys_can_sign_at_once(sites: Sites) -> None:
+    sites.grow(100)
+    second_key(sites)
+    assert signers(exported(sites, "stick.tar", "--sign", SECOND)) == [OUTSIDE, SECOND]
+
+
+def test_nobody_countersigns_what_is_damaged_or_a_stranger_made(sites: Sites) -> None:
+    sites.grow(100)
+    second_key(sites)
+    stick = exported(sites)
+    whole = stick.read_bytes()
+    for position in (600, len(whole) // 2, len(whole) - 1):
+        stick.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        damaged = stick.read_bytes()
+        sites.json(OUTSIDE, "countersign", stick, "--key", SECOND, expect=3)
+        assert stick.read_bytes() == damaged
+    stick.write_bytes(whole)
+    create_signing_key(sites.home(INSIDE), "third.example", b"\x0a" * 32)
+    sites.json(INSIDE, "exporters", "remove", sites.keys[OUTSIDE].vkey)
+    error = sites.json(INSIDE, "countersign", stick, "--key", "third.example", expect=8)
+    assert error["reason"] == "unknown-exporter"
+    assert stick.read_bytes() == whole
+    assert [one.name for one in stick.parent.glob(".*")] == []
+
+
+def test_what_came_unsigned_is_said_for_ever_after(sites: Sites) -> None:
+    sites.grow(100)
+    stick = exported(sites)
+    sites.json(INSIDE, "exporters", "remove", sites.keys[OUTSIDE].vkey)
+    assert sites.answer(INSIDE, "sync-status")["warnings"] == []
+    done = sites.json(INSIDE, "import", "--insecure-unsigned", stick)["imports"][0]
+    assert sites.json(INSIDE, "receipt", "show", done["receipt"])["unsigned"] is True
+    sites.json(INSIDE, "exporters", "add", sites.keys[OUTSIDE].vkey)
+    for words in (["sync-status"], ["import", stick]):
+        [warning] = sites.answer(INSIDE, *words)["warnings"]
+        assert "unsigned" in warning and done["bundleId"][:12] in warning

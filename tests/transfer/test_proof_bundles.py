@@ -1,0 +1,76 @@
+"""export --for: a few kilobytes, after which the far side proves an entry by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.signed_artifacts import SIGNER_PEM, bundle_of, log_request, sign_request
+from tests.transfer.sites import INSIDE, OUTSIDE, Sites
+
+
+class Release:
+    """An artifact with its Sigstore bundle, logged somewhere in a large log."""
+
+    def __init__(self, sites: Sites, name: str) -> None:
+        self.artifact = sites.stick(name)
+        self.artifact.write_bytes(name.encode())
+        self.key = sites.stick("signer.pem")
+        self.key.write_bytes(SIGNER_PEM)
+        request = sign_request(name.encode())
+        index = log_request(sites.log, request)
+        self.bundle = Path(f"{self.artifact}.sigstore.json")
+        self.bundle.write_bytes(bundle_of(sites.log, request, index))
+
+    @property
+    def verifying(self) -> tuple[str | Path, ...]:
+        """The command that demands our own view of the log."""
+        return ("verify", self.artifact, "--key", self.key, "--require-mirror")
+
+
+@pytest.mark.parametrize("before", [0, 70_000])
+def test_a_few_kilobytes_prove_an_entry(sites: Sites, before: int) -> None:
+    sites.grow(70_000)
+    if before:
+        sites.json(OUTSIDE, "export", "--output", sites.stick("first.tar"))
+        sites.json(INSIDE, "import", sites.stick("first.tar"))
+    sites.grow(1_000)
+    release = Release(sites, "app.bin")
+    sites.grow(1_000)
+    stick = sites.stick("proof.tar")
+    done = sites.json(OUTSIDE, "export", "--for", release.bundle, "--output", stick)
+    assert done["bytes"] < 80 * 1024, done["bytes"]
+    sites.json(INSIDE, *release.verifying, expect=5)
+    answer = sites.answer(INSIDE, "import", stick)
+    assert answer["exitCode"] == 0
+    verdict = sites.json(INSIDE, *release.verifying)
+    assert verdict["artifacts"][0]["ownView"]["coverage"] == "covered"
+    # It is no base of later deltas: they bring everything from the last whole one.
+    sites.grow(10)
+    delta = sites.stick("delta.tar")
+    done = sites.json(OUTSIDE, "export", "--overlap", "1", "--output", delta)
+    assert done["logs"][0]["baseSize"] == (before or None)
+    sites.json(INSIDE, "import", delta)
+    assert sites.head(INSIDE) == sites.log.head
+
+
+def test_with_the_entry_itself_if_that_is_wanted(sites: Sites) -> None:
+    sites.grow(1_000)
+    release = Release(sites, "app.bin")
+    sites.grow(1_000)
+    stick = sites.stick("proof.tar")
+    words = ("export", "--for", release.bundle, "--include-entries", "--output", stick)
+    assert sites.json(OUTSIDE, *words)["logs"][0]["entries"] == [768, 1024]
+    sites.json(INSIDE, "import", stick)
+    sites.json(INSIDE, *release.verifying)
+
+
+def test_what_is_no_sigstore_bundle_is_refused(sites: Sites) -> None:
+    sites.grow(10)
+    wrong = sites.stick("wrong.json")
+    wrong.write_text("{}")
+    for words in (("--for", wrong), ("--for", sites.stick("absent"))):
+        answer = sites.answer(OUTSIDE, "export", *words, "--output", sites.stick("x.tar"))
+        assert answer["exitCode"] in (3, 5) and str(words[1]) in answer["error"]["message"]
+    assert not sites.stick("x.tar").exists()

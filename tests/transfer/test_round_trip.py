@@ -1,0 +1,84 @@
+"""Pending items leave with a transfer bundle, their proofs come back with another one."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+from appliance.store.database import open_store
+from appliance.store.queue import list_items
+from tests.queueing.queues import add
+from tests.queueing.test_round_trip import log_all
+from tests.transfer.sites import INSIDE, OUTSIDE, Sites
+
+
+def states(sites: Sites) -> list[str]:
+    with closing(open_store(sites.home(INSIDE), write=False)) as store:
+        everything = ("queued", "exported", "proven-inside", "refused")
+        return [item.state for item in list_items(store, everything)]
+
+
+def queued(sites: Sites, *contents: bytes) -> None:
+    with closing(open_store(sites.home(INSIDE), write=True)) as store:
+        for content in contents:
+            add(store, content)
+
+
+def logged_outside(sites: Sites) -> None:
+    with closing(open_store(sites.home(OUTSIDE), write=True)) as store:
+        log_all(store, sites.log)
+    sites.grow(0)
+
+
+def test_there_and_back(sites: Sites) -> None:
+    sites.grow(100)
+    queued(sites, b"one", b"two")
+    # Nothing of a log is here yet: what waits goes alone.
+    sites.json(INSIDE, "export", "--output", sites.stick("out.tar"))
+    assert states(sites) == ["exported"] * 2
+    done = sites.json(OUTSIDE, "import", sites.stick("out.tar"))["imports"][0]
+    assert len(done["pending"]["taken"]) == 2 and done["proofs"] is None
+    logged_outside(sites)
+    sites.json(OUTSIDE, "export", "--output", sites.stick("back.tar"))
+    done = sites.json(INSIDE, "import", sites.stick("back.tar"))["imports"][0]
+    assert len(done["proofs"]["taken"]) == 2
+    assert states(sites) == ["proven-inside"] * 2
+    assert sites.head(INSIDE) == sites.log.head
+    again = sites.json(INSIDE, "import", sites.stick("back.tar"))["imports"][0]
+    assert len(again["proofs"]["known"]) == 2
+
+
+def test_lost_sticks_lose_nothing(sites: Sites) -> None:
+    sites.grow(100)
+    queued(sites, b"one")
+    for name in ("lost.tar", "out.tar"):
+        sites.json(INSIDE, "export", "--output", sites.stick(name))
+    sites.json(OUTSIDE, "import", sites.stick("out.tar"))
+    logged_outside(sites)
+    sites.json(OUTSIDE, "export", "--output", sites.stick("lost-back.tar"))
+    sites.json(INSIDE, "export", "--output", sites.stick("again.tar"))  # asks for it again
+    known = sites.json(OUTSIDE, "import", sites.stick("again.tar"))["imports"][0]["pending"]
+    assert len(known["known"]) == 1
+    sites.json(OUTSIDE, "export", "--output", sites.stick("back.tar"))
+    sites.json(INSIDE, "import", sites.stick("back.tar"))
+    assert states(sites) == ["proven-inside"]
+
+
+def test_nobody_speaks_for_a_site_unsigned(sites: Sites) -> None:
+    sites.grow(100)
+    queued(sites, b"one")
+    sites.json(INSIDE, "export", "--output", sites.stick("out.tar"))
+    done = sites.json(OUTSIDE, "import", "--insecure-unsigned", sites.stick("out.tar"))
+    assert done["imports"][0]["pending"] is None
+
+
+def test_pending_items_can_stay(sites: Sites) -> None:
+    queued(sites, b"one")
+    words = ("export", "--no-pending", "--output", sites.stick("out.tar"))
+    assert sites.json(INSIDE, *words, expect=5)["reason"] == "nothing-to-export"
+    assert states(sites) == ["queued"]
+
+
+def test_nothing_at_all_is_nothing_to_export(sites: Sites) -> None:
+    error = sites.json(INSIDE, "export", "--output", sites.stick("out.tar"), expect=5)
+    assert error["reason"] == "nothing-to-export"
+    assert not sites.stick("out.tar").exists()
