@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from appliance import __version__
 from appliance.errors import IncompleteError
 from appliance.jobs.besides import have_left, travel_besides
 from appliance.jobs.export_base import BaseChoice
+from appliance.jobs.export_manifest import describe_volumes
 from appliance.jobs.export_names import (
     WRAPS,
     default_name,
     ending,
-    fat_safe,
     refuse_other_sets,
     siblings,
     volume_path,
 )
-from appliance.jobs.export_plan import Contents, PlannedLog, ProvenEntry, plan_log
+from appliance.jobs.export_plan import Contents, ProvenEntry, plan_log
 from appliance.jobs.exported import compare_export, earlier_export
 from appliance.jobs.volumes import Cargo, divide
 from appliance.store.carried import record_carried
@@ -37,10 +35,9 @@ from appliance.store.media import is_removable, read_back
 from appliance.store.mirror import Mirror
 from appliance.store.settings import require_site_name
 from appliance.store.transfers import Transfer, TransferredLog, record_transfer
-from appliance.store.trust import current_root
 from appliance.value import field, frozen
-from bundles.manifest import CreatedBy, Custody, DataAge, Have, Manifest, Volume
-from bundles.writer import Written, totals_of, write_bundle
+from bundles.manifest import Custody, Manifest
+from bundles.writer import Written, write_bundle
 
 NO_CUSTODY: Final = Custody("", "", "", "")
 _SLACK: Final = 4096  # compression adds at most one byte in so many to random ones
@@ -151,15 +148,15 @@ def export(
     name wrong, DigestError if a stored blob is damaged, StoreError if the medium is full or
     the file is another.
     """
-    site = require_site_name(store)
     in_directory = output.is_dir()
     again = ""  # the volume set that is made again, if one is
     if not in_directory and not selection.dry_run:
         earlier = next(filter(None, map(earlier_export, siblings(output))), None)
         if earlier is not None:
             now, again = earlier.manifest.created_at, earlier.manifest.volume.set_name
-    mirrors = [Mirror(store, log) for log in logs]
-    planned = [plan_log(one, selection.base, selection.contents, again) for one in mirrors]
+    planned = [
+        plan_log(Mirror(store, log), selection.base, selection.contents, again) for log in logs
+    ]
     is_first = all(log.base is None for log in planned)
     besides = travel_besides(
         store, logs, now, complete=is_first, pending=selection.pending, volume_set=again
@@ -171,9 +168,12 @@ def export(
             next_step="run 'attestor sync' first, or 'attestor queue add'",
         )
     cargo = divide(planned, besides, _limit(selection, output, in_directory))
-    path = output / default_name(site, cargo[0].logs, now) if in_directory else output
-    have = tuple(filter(None, map(_have, mirrors)))
-    manifests = _manifests(store, planned, cargo, have, selection, site, now)
+    path = (
+        output / default_name(require_site_name(store), cargo[0].logs, now)
+        if in_directory
+        else output
+    )
+    manifests = describe_volumes(store, planned, cargo, selection.purpose, selection.custody, now)
     warnings = tuple(one for log in planned for one in log.warnings)
     paths = [volume_path(path, number, len(cargo)) for number in range(1, len(cargo) + 1)]
     if selection.dry_run:
@@ -195,39 +195,6 @@ def _limit(selection: Selection, output: Path, in_directory: bool) -> int | None
     is_plain = in_directory or ending(output) == ".tar"
     limit = selection.volume_bytes
     return limit if limit is None or is_plain else limit - limit // _SLACK - 64
-
-
-def _manifests(
-    store: Store,
-    planned: Sequence[PlannedLog],
-    cargo: Sequence[Cargo],
-    have: tuple[Have, ...],
-    selection: Selection,
-    site: str,
-    now: int,
-) -> list[Manifest]:
-    # Equal exports in one second are one set, and no others.
-    content = sha256(repr([(load.logs, selection.purpose) for load in cargo]).encode()).hexdigest()
-    set_name = f"{fat_safe(site)[:80]}-{now}-{content[:8]}"
-    root = current_root(store)
-    # The oldest of the heads: a claim of freshness must hold for every log in here.
-    oldest = min((log.head.first_seen_at for log in planned), default=None)
-    return [
-        Manifest(
-            created_at=now,
-            created_by=CreatedBy("attestor", __version__),
-            site=site,
-            purpose=selection.purpose,
-            logs=load.logs,
-            volume=Volume(set_name, number, len(cargo)),
-            totals=totals_of(load.members),
-            data_age=DataAge(oldest, root.imported_at if root else None),
-            have=have,
-            contains=load.besides.contains,
-            custody=selection.custody,
-        )
-        for number, load in enumerate(cargo, start=1)
-    ]
 
 
 def _write_volume(
@@ -293,11 +260,3 @@ def _write_volume(
 def _custody_facts(left: Transfer, said: Custody) -> CustodyFacts:
     facts = (said.handler, left.bundle_id, said.media_id, said.seal, said.ticket)
     return CustodyFacts("exported", *facts)
-
-
-def _have(mirror: Mirror) -> Have | None:
-    """Say what is proven and whole here; on an accepted head with gaps nothing can be built."""
-    held = mirror.history.mirror_checkpoint()
-    if held is None:
-        return None
-    return Have(mirror.log.origin, held.head.tree_size, held.head.root_hash)
