@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.cli.app import App
 from tests.interop.rekor_server import static_file_server
 from tests.simulator import SimulatedLog
 
@@ -108,6 +109,14 @@ def test_all_services_are_shut_in_the_same_way() -> None:
     own |= {"ExecStart", "ExecStopPost", "TimeoutStartSec"}
     shut = [{k: v for k, v in parsed(one)["Service"].items() if k not in own} for one in SERVICES]
     assert all(one == shut[0] for one in shut)
+
+
+@named_service
+def test_a_service_can_tell_one_boot_from_another(unit: Path) -> None:
+    # The budget does not believe a clock that was set back: it reads the boot's id, and would
+    # go on without it.
+    assert App(home=ROOT).uptime()[0], "this machine does not tell"
+    assert parsed(unit)["Service"].get("ProcSubset", "all") == "all"
 
 
 def test_metrics_are_written_after_a_sync_that_failed_too() -> None:
