@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from appliance.cli.app import App
+from appliance.cli.output import Result
+from appliance.value import replaced
 
 if TYPE_CHECKING:
     from appliance.errors import ApplianceError
@@ -41,6 +43,48 @@ def run_drain(
         limit=limit,
         until_empty=until_empty,
     ).run()
+
+
+def drain_on_connect(app: App, result: Result) -> Result:
+    """After a sync that reached a log, send what waits; the sync's own outcome stays.
+
+    What fails here is a warning. Only a log that contradicts itself is more than that.
+    """
+    from appliance.cli.settings import read_settings_of
+    from appliance.errors import ApplianceError, DivergenceError
+    from appliance.fetch.http import HttpClient
+    from appliance.jobs.queue_settings import find_server, read_queue_settings
+    from appliance.store.queue import held_count
+
+    try:
+        with app.reading() as store:
+            settings = read_queue_settings(store)
+            wanted = settings.enabled and settings.drain_on_connect
+            backend = find_server(store, settings) if wanted and held_count(store) else None
+            http_settings = read_settings_of(store).http
+        if backend is None:
+            return result
+        with (
+            app.draining() as store,
+            HttpClient(http_settings, clock=app.monotonic, sleep=app.sleep) as http,
+        ):
+            report = run_drain(app, store, http, backend, settings)
+        errors = list(report.errors)
+        if report.newest_note is not None:
+            with app.writing() as store:
+                contradiction = compare_newest(store, backend, report, app.now())
+            errors += [contradiction] if contradiction else []
+    except ApplianceError as error:
+        warning = f"the queue was not sent: {error.message}"
+        return replaced(result, warnings=(*result.warnings, warning))
+    serious = [one for one in errors if isinstance(one, DivergenceError)]
+    said = [f"the queue: {one.message}" for one in errors if one not in serious]
+    return Result(
+        {**result.data, "queue": drain_data(report)},
+        "\n".join(filter(None, (result.text, f"queue: {drain_line(report)}"))),
+        (*result.warnings, *said),
+        (*result.errors, *serious),
+    )
 
 
 def compare_newest(

@@ -10,6 +10,7 @@ import click
 from appliance.cli.app import App, pass_app
 from appliance.cli.output import Result, common_options, utc
 from appliance.cli.queue_add import queue_add
+from appliance.cli.queue_bundle import queue_bundle
 from appliance.cli.queue_drain import queue_drain, queue_forecast
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def queue() -> None:
 
 
 queue.add_command(queue_add)
+queue.add_command(queue_bundle)
 queue.add_command(queue_drain)
 queue.add_command(queue_forecast)
 

@@ -84,20 +84,31 @@ def sync(
     if dry_run and watch:
         raise click.UsageError("--dry-run and --watch exclude each other")
     if not watch:
-        return _result(_run(app, settings, backends, None if dry_run else wanted))
+        if dry_run:
+            return _result(_run(app, settings, backends, None))
+        return _synced(app, settings, backends, wanted)
     from appliance.cli.exit_codes import exit_code, worst
     from appliance.cli.run_record import record_run
 
     pause = seconds_option(interval, "--interval", settings.sync_interval)
     app.sleep(seconds_option(initial_delay, "--initial-delay", settings.initial_delay))
     while True:
-        result = _result(_run(app, settings, backends, wanted))
+        result = _synced(app, settings, backends, wanted)
         record_run(app, "sync", worst(map(exit_code, result.errors)), result.errors)
         for line in filter(None, (result.text, *(error.message for error in result.errors))):
             note(f"{utc(app.now())} {line}")
         for warning in deliver_due(app):
             note(f"Warning: {warning}")
         app.sleep(pause)
+
+
+def _synced(app: App, settings: Settings, names: tuple[str, ...], wanted: Wanted) -> Result:
+    """Sync, and if any log was reached, send what the queue has for it."""
+    from appliance.cli.draining import drain_on_connect
+
+    result = _result(_run(app, settings, names, wanted))
+    reached = any(one["ok"] for one in result.data["backends"])
+    return drain_on_connect(app, result) if reached else result
 
 
 def _wanted(settings: Settings, *, full: bool, full_tiles: bool) -> Wanted:

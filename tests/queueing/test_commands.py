@@ -115,3 +115,34 @@ def test_a_log_that_is_down_is_7_and_loses_nothing(home: Home, tmp_path: Path) -
     shown = home.json("queue", "show", added["id"])
     assert (shown["state"], shown["reason"]) == ("postponed", "unreachable")
     assert home.json("budget", "show")["budgets"][0]["free"] == 34
+
+
+def test_a_good_sync_sends_the_queue(home: Home, tmp_path: Path) -> None:
+    home.json("config", "set", "rekor.offline.drainOnConnect", "false")
+    added = home.json("queue", "add", *write_artifact(tmp_path / "in", b"on connect"))
+    assert "queue" not in home.json("sync")
+    home.json("config", "set", "rekor.offline.drainOnConnect", "true")
+    assert home.json("sync")["queue"]["logged"] == 1
+    assert home.json("queue", "show", added["id"])["state"] == "logged"
+    assert "queue" not in home.json("sync")  # nothing waits any more
+    code, out, _ = home.run("checkpoints", "list", "--backend", "server")
+    assert code == 0, out
+
+
+def test_a_queue_that_cannot_be_sent_does_not_fail_the_sync(home: Home, tmp_path: Path) -> None:
+    home.json("queue", "add", *write_artifact(tmp_path / "in", b"not sent"))
+    with home.app.locked(DRAIN_LOCK_NAME):
+        code, _, err = home.run("sync")
+    assert code == 0
+    assert "the queue was not sent: another run holds" in err
+
+
+def test_a_finished_bundle_verifies_with_its_stamp_carried(home: Home, tmp_path: Path) -> None:
+    artifact = write_artifact(tmp_path / "in", b"finished")
+    added = home.json("queue", "add", *artifact)
+    finished = tmp_path / "finished.sigstore.json"
+    command = ["queue", "bundle", added["id"], "--output", str(finished)]
+    assert home.json(*command, expect=5)["reason"] == "not-logged"
+    home.json("queue", "drain")
+    home.json(*command)
+    home.json("verify", artifact[1], "--bundle", finished, "--key", artifact[5])
