@@ -155,7 +155,7 @@ def run(*commands: Sequence[str | Path], cwd: Path) -> Cost:
     for command in commands:
         started = time.perf_counter()
         with (cwd / "output").open("w+") as output:
-            child = subprocess.Popen(  # noqa: S603
+            child = subprocess.Popen(
                 [str(word) for word in command], cwd=cwd, stdout=output, stderr=output
             )
             _, status, usage = os.wait4(child.pid, 0)

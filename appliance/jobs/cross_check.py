@@ -14,8 +14,14 @@ from appliance.jobs.configure import read_configuration
 from appliance.jobs.incident import CROSS_LOG, keep_alarming, keys_described
 from appliance.jobs.judge import let_stand
 from appliance.jobs.local_tiles import our_root_at
-from appliance.policy.alarms import Severity, cross_log_alarm, root_text
-from appliance.policy.divergence import judge_mirror_lag
+from appliance.policy.alarms import (
+    Anomaly,
+    Severity,
+    condition_of,
+    cross_log_alarm,
+    root_text,
+)
+from appliance.policy.divergence import Judgement, judge_mirror_lag
 from appliance.store.checkpoints import AcceptedCheckpoint
 from appliance.store.counters import count
 from appliance.store.database import Store
@@ -75,7 +81,10 @@ def _compare(store: Store, primary: Log, mirror: Log, threshold: int, now: int) 
         lag=max(now - theirs.first_seen_at, 0) if behind else 0,
         threshold=threshold,
     )
-    return let_stand(store, mirror, [judged], now)
+    agree = roots[0] is not None and roots[0] == roots[1]
+    about = (Severity.CRITICAL.value, primary.origin, mirror.origin)
+    over: list[Judgement] = [(condition_of(Anomaly.CROSS_LOG, *about), None)] if agree else []
+    return let_stand(store, mirror, [judged, *over], now)
 
 
 def _root_at(store: Store, log: Log, accepted: AcceptedCheckpoint, size: int) -> Hash | None:

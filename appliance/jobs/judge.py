@@ -13,7 +13,7 @@ from appliance.errors import CorruptError
 from appliance.jobs.alarm import raise_alarm
 from appliance.jobs.configure import read_configuration
 from appliance.jobs.log_status import has_ended, vouched_at
-from appliance.policy.alarms import Anomaly, condition_of, corrupt_alarm
+from appliance.policy.alarms import Anomaly, Severity, condition_of, corrupt_alarm
 from appliance.policy.divergence import (
     Judgement,
     Limits,
@@ -21,9 +21,9 @@ from appliance.policy.divergence import (
     judge_mirror_lag,
     judge_replica,
 )
-from appliance.store.alerts import end_alert
+from appliance.store.alerts import end_alert, lasting_alerts_of
 from appliance.store.database import Store
-from appliance.store.logs import Backend, Log
+from appliance.store.logs import Backend, Log, all_backends
 from appliance.store.mirror import Mirror
 from appliance.store.runs import BackendRun
 
@@ -93,7 +93,27 @@ def judge_answer(
             lag=0 if run.behind_since is None else max(now - run.behind_since, 0),
             threshold=_limits(configuration).checkpoint,
         )
-    return let_stand(store, backend.log, [judged], now)
+    answered = [judged]
+    if run.behind_count == 0:
+        # It offered what nothing could be compared with, and now our head or a newer one.
+        about = (Severity.CRITICAL.value, origin, backend.name)
+        answered.append((condition_of(Anomaly.ROLLBACK, origin, backend.name), None))
+        answered.append((condition_of(Anomaly.CROSS_LOG, *about), None))
+    return let_stand(store, backend.log, answered, now)
+
+
+def end_what_nobody_asks(store: Store, log: Log, now: int) -> None:
+    """End the alerts about lagging backends of a log that are not visited any more."""
+    visited = {one.name for one in all_backends(store) if one.enabled and one.log == log}
+    with store.atomic():
+        for start in (
+            condition_of(Anomaly.STALE_REPLICA, log.origin, ""),
+            condition_of(Anomaly.CROSS_LOG, Severity.WARNING.value, log.origin, ""),
+        ):
+            for alert in lasting_alerts_of(store, log):
+                name = alert.condition.removeprefix(start)
+                if name != alert.condition and name not in visited:
+                    end_alert(store, alert.condition, now)
 
 
 @contextmanager

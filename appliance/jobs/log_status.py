@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from appliance.jobs.coverage import coverage_of
-from appliance.policy.alarms import STALE
+from appliance.policy.alarms import GREW, STALE
 from appliance.policy.coverage import Coverage
 from appliance.policy.health import AgeLimits, Health, Lasting, health
 from appliance.store.alerts import lasting_alerts_of
@@ -53,7 +53,10 @@ def log_status(store: Store, backend: Backend, limits: AgeLimits, now: int) -> L
         lasting=[
             Lasting(one.number, one.type, one.severity == "critical")
             for one in lasting_alerts_of(store, backend.log)
-            if one.severity != "info" and one.event_type != STALE  # age is judged here, as of now
+            if one.severity != "info"
+            and one.event_type != STALE  # age is judged here, as of now
+            # It does not get better by itself; once somebody knows, the log may be well.
+            and not (one.event_type == GREW and one.acked_at is not None)
         ],
     )
     return LogStatus(

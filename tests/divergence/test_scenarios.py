@@ -433,6 +433,19 @@ def test_an_older_head_that_nothing_proves_is_an_alert_without_quarantine(world:
     )
 
 
+def test_an_older_head_that_nothing_proved_is_over_once_ours_is_offered_again(
+    world: World,
+) -> None:
+    world.log.grow(70_000)
+    world.sync("--max-tiles", "0")
+    world.log.roll_back(to=2_999)
+    world.log.lose(Tile(0, 11))
+    world.sync("--max-tiles", "0", expect=4)
+    world.log.resume()
+    world.sync("--max-tiles", "0")
+    world.ends(head=70_000, alerts=["TreeSizeRollback critical x1 over"], evidence=1)
+
+
 def test_an_older_head_without_tiles_here_is_shown_by_whoever_offers_it(world: World) -> None:
     world.log.grow(70_000)
     world.sync("--max-tiles", "0")
@@ -570,6 +583,16 @@ def test_a_disabled_mirror_is_not_asked_whatever_it_would_say(world: World) -> N
     world.cli("backend", "disable", "copy")
     world.sync()
     world.ends(head=400)
+
+
+def test_a_lagging_mirror_that_is_disabled_alarms_nobody_any_more(world: World) -> None:
+    mirrored(world)
+    for _ in range(4):
+        world.log.grow(1)
+        world.sync(after=40 * MINUTE)
+    world.cli("backend", "disable", "copy")
+    world.sync()
+    world.ends(head=404, alerts=["CrossLogDivergence warning x1 over"])
 
 
 def test_after_a_failover_the_mirror_is_the_primary(world: World) -> None:
@@ -741,6 +764,8 @@ def test_a_frozen_log_that_grows_broke_its_word(world: World) -> None:
         evidence=1,
         counts={STORED: 2, anomaly("critical", "FrozenShardGrew"): 1},
     )
+    world.cli("alerts", "ack", "1", "--note", "the operator reopened it")
+    world.ends(head=105, alerts=["FrozenShardGrew critical x1"], evidence=1)
 
 
 @pytest.mark.parametrize("confirmed", [True, False])
