@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -37,6 +38,8 @@ def open_foreign(path: Path) -> Iterator[BinaryIO]:
                 reason="not-a-file",
                 next_step="name the file itself",
             ) from error
+        if error.errno == errno.ENXIO:  # a socket, or a device that nothing is behind
+            raise MalformedError(f"{path} is not a regular file", reason="not-a-file") from error
         raise file_error(path, error) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -84,6 +84,7 @@ def offline_commands(release: Release, place: Path) -> list[tuple[Path, list[str
         (inside, ["checkpoint", "verify", "--backend", "sim"]),
         (inside, ["entries", "show", *pinned]),
         (inside, ["exporters", "list"]),
+        (inside, ["receipt", "list"]),
         (inside, ["alerts", "list"]),
         (inside, ["quarantine", "list"]),
         (inside, ["journal", "verify"]),
