@@ -51,7 +51,7 @@ def verify_command_line(words: list[str]) -> None:
     Where an ellipsis stands, arguments and values may be missing. The mention of a whole group
     is right. Raises click.UsageError if there is no such command or option.
     """
-    complete = not _ELLIPSIS & set(words)
+    complete = not any("…" in word or word in _ELLIPSIS for word in words)
     rest = [word for word in words if word not in _ELLIPSIS]
     if not complete:
         rest.append("X")  # the value of an option that stands last

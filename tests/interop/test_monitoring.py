@@ -42,7 +42,8 @@ def test_every_rule_fires_when_it_must_and_only_then() -> None:
             "RekorSyncStale",
         ),
         (
-            "sum without (error_type) (increase(attestor_rekor_sync_errors_total[30m])) >= 3",
+            "sum without (error_type) (increase(attestor_rekor_sync_errors_total"
+            '{error_type!="locked"}[30m])) >= 3',
             "rate(attestor_rekor_sync_errors_total[5m]) > 0.1",
             "RekorSyncFailing",
         ),
