@@ -12,10 +12,10 @@ from typing import Final, TypeVar
 
 from appliance.errors import MalformedError, ProofError
 from appliance.jobs.local_tiles import load_ours, told_apart
+from appliance.store.blobs import Placed
 from appliance.store.mirror import Mirror
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
 from appliance.tlog.log_source import LogSource
-from appliance.tlog.merkle import Hash
 from appliance.tlog.tile import WIDTH, EntryBundle, Tile
 from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
@@ -26,9 +26,11 @@ BATCH_TILES: Final = 512  # made durable together; an interrupted run loses at m
 T = TypeVar("T")
 Progress = Callable[[int], None]  # called with how many more tiles are done
 
-# Adds to each batch of tiles the roots of those that other processes could hash, of the very
-# bytes that the source gives for them.
-AddRoots = Callable[[Iterable[list[Tile]]], Iterator[tuple[list[Tile], Mapping[Tile, Hash]]]]
+# Has other processes place tiles, each authenticated by a parent that is here: yields each
+# batch with those it placed, which are neither durable nor named by a row yet.
+Place = Callable[
+    [Mirror, TileTree, Iterable[list[Tile]]], Iterator[tuple[list[Tile], Mapping[Tile, Placed]]]
+]
 
 
 @frozen
@@ -41,7 +43,7 @@ class Wanted:
     # A source that holds only a part says which; what it lacks is left for another.
     has: Callable[[Tile | EntryBundle], bool] = lambda _: True
     from_older: bool = False  # a source behind us may fill what we lack; else it is left alone
-    roots: AddRoots | None = None  # None: we hash the tiles ourselves
+    place: Place | None = None  # None: we hash all tiles ourselves
 
 
 @frozen
@@ -66,11 +68,14 @@ def fill(
     _restore_edge(mirror, tree, source, wanted)
     if wanted.tiles:
         batches = _batches(filter(wanted.has, mirror.missing_tiles(size)), left)
-        add_roots = wanted.roots or _no_roots
-        for batch, roots in add_roots(batches):
-            got = fetch_tiles(source, batch)
-            _authenticate(mirror, tree, batch, got, roots)
-            mirror.add(got, {})
+        place = wanted.place or _place_none
+        for batch, placed in place(mirror, tree, batches):
+            if placed:
+                mirror.add({}, {}, placed)
+            if rest := [tile for tile in batch if tile not in placed]:
+                got = fetch_tiles(source, rest)
+                _authenticate(mirror, tree, rest, got)
+                mirror.add(got, {})
             tree.trim()
             tiles += len(batch)
             left = None if left is None else left - len(batch)
@@ -112,11 +117,7 @@ def fetch_tiles(source: LogSource, wanted: Sequence[Tile]) -> dict[Tile, bytes]:
 
 
 def _authenticate(
-    mirror: Mirror,
-    tree: TileTree,
-    batch: Sequence[Tile],
-    got: dict[Tile, bytes],
-    roots: Mapping[Tile, Hash],
+    mirror: Mirror, tree: TileTree, batch: Sequence[Tile], got: dict[Tile, bytes]
 ) -> None:
     """Authenticate new tiles under the head; their parents are new too, or ours."""
 
@@ -131,7 +132,7 @@ def _authenticate(
     own = {tile for chain in chains if not set(chain) & got.keys() for tile in chain}
     if own and not got.keys() & set(tree.edge):
         load_ours(mirror, tree, own)
-    tree.load(batch, read, roots)
+    tree.load(batch, read)
 
 
 def check_entries(mirror: Mirror, tree: TileTree, bundle: EntryBundle, data: bytes) -> None:
@@ -144,7 +145,9 @@ def check_entries(mirror: Mirror, tree: TileTree, bundle: EntryBundle, data: byt
         )
 
 
-def _no_roots(batches: Iterable[list[Tile]]) -> Iterator[tuple[list[Tile], Mapping[Tile, Hash]]]:
+def _place_none(
+    _: Mirror, __: TileTree, batches: Iterable[list[Tile]]
+) -> Iterator[tuple[list[Tile], Mapping[Tile, Placed]]]:
     for batch in batches:
         yield batch, {}
 

@@ -77,7 +77,7 @@ def ingest_log(
     arrival = Arrival("import", source.description, now, manifest.data_age.newest_checkpoint)
     try:
         wanted = Wanted(
-            tiles=True, entries=True, has=source.has, from_older=True, roots=source.roots
+            tiles=True, entries=True, has=source.has, from_older=True, place=source.place
         )
         report = absorb(mirror, source, arrival, wanted, progress)
     except IncompleteError as error:

@@ -12,7 +12,7 @@ from typing import TypeVar
 from appliance.errors import CorruptError, VerificationError
 from appliance.store.mirror import Mirror
 from appliance.tlog.merkle import Hash
-from appliance.tlog.tile import Tile
+from appliance.tlog.tile import WIDTH, Tile
 from appliance.tlog.tile_tree import ReadTiles, TileTree
 
 T = TypeVar("T")
@@ -29,6 +29,15 @@ def our_root_at(mirror: Mirror, tree: TileTree, tree_size: int) -> Hash:
 def load_ours(mirror: Mirror, tree: TileTree, tiles: Iterable[Tile]) -> None:
     """Load tiles of ours into a tree whose head we accepted; raises as our_root_at does."""
     told_apart(mirror, lambda: tree.load(tiles, mirror.read_tiles))
+
+
+def load_parents(mirror: Mirror, tree: TileTree, tiles: Iterable[Tile]) -> None:
+    """Load what authenticates `tiles`, as far as all of it is here; raises as our_root_at does."""
+    full = (tile for tile in tiles if tile.is_full)
+    siblings = {(tile.level, tile.index // WIDTH): tile for tile in full}  # have one chain
+    chains = [tree.parents(tile)[:-1] for tile in siblings.values()]
+    whole = [chain for chain in chains if all(map(mirror.has_tile, chain))]
+    load_ours(mirror, tree, {tile for chain in whole for tile in chain})
 
 
 def told_apart(mirror: Mirror, read: Callable[[], T]) -> T:

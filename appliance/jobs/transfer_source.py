@@ -12,13 +12,16 @@ from functools import partial
 from typing import Any
 
 from appliance.errors import IncompleteError
-from appliance.jobs.fill import AddRoots
-from appliance.jobs.tile_roots import StagedTiles, staged_roots
+from appliance.jobs.fill import Place
+from appliance.jobs.local_tiles import load_parents
+from appliance.jobs.staged_tiles import StagedBatch, StagedTile, place_batch
 from appliance.jobs.workers import Workers
+from appliance.store.blobs import Placed
 from appliance.store.entry_frames import decompress_bundle
+from appliance.store.mirror import Mirror
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
-from appliance.tlog.merkle import Hash
 from appliance.tlog.tile import EntryBundle, Tile, parse_entry_bundle_path, parse_tile_path
+from appliance.tlog.tile_tree import TileTree
 from bundles.manifest import LogPart
 from bundles.reader import TransferBundle
 
@@ -120,35 +123,44 @@ class TransferSource:
         return what.level == 0 and self.has(EntryBundle(what.index, what.width))
 
     @property
-    def roots(self) -> AddRoots | None:
-        """What adds roots to batches of tiles, if there are processes for it."""
+    def place(self) -> Place | None:
+        """What has tiles placed by other processes, if there are any."""
         workers = self._workers
-        return partial(self._with_roots, workers) if workers and workers.count > 1 else None
+        return partial(self._place, workers) if workers and workers.count > 1 else None
 
-    def _with_roots(
-        self, workers: Workers, batches: Iterable[list[Tile]]
-    ) -> Iterator[tuple[list[Tile], Mapping[Tile, Hash]]]:
-        """Add to each batch what its full tiles hash to, worked out by `workers`.
-
-        Of the bytes with the digests of SHA256SUMS; `tiles` gives no others for them.
-        """
+    def _place(
+        self, workers: Workers, mirror: Mirror, tree: TileTree, batches: Iterable[list[Tile]]
+    ) -> Iterator[tuple[list[Tile], Mapping[Tile, Placed]]]:
+        descriptor, root = self._bundle.descriptor, str(mirror.store.blobs.root)
         asked: deque[list[Tile]] = deque()
 
-        def staged() -> Iterator[StagedTiles]:
+        def staged() -> Iterator[StagedBatch]:
             for batch in batches:
                 asked.append(batch)
-                yield StagedTiles(self._bundle.descriptor, tuple(map(self._place, batch)))
+                load_parents(mirror, tree, batch)
+                yield StagedBatch(
+                    descriptor, root, tuple(self._staged(tree, tile) for tile in batch)
+                )
 
-        for _, roots in workers.map(staged_roots, staged()):
+        for _, answers in workers.map(place_batch, staged()):
             batch = asked.popleft()
             yield (
                 batch,
-                {tile: root for tile, root in zip(batch, roots, strict=True) if root is not None},
+                {
+                    tile: placed
+                    for tile, placed in zip(batch, answers, strict=True)
+                    if placed is not None
+                },
             )
 
-    def _place(self, tile: Tile) -> tuple[int, bytes] | None:
+    def _staged(self, tree: TileTree, tile: Tile) -> StagedTile | None:
         member = self._bundle.members.get(tile_member(self._directory, tile))
-        return (member.offset, member.sha256) if member and tile.is_full else None
+        if member is None or not tile.is_full:
+            return None
+        try:
+            return StagedTile(member.offset, member.sha256, tree.expected_root(tile))
+        except LookupError:  # the tile above it is in a batch that is still on its way
+            return None
 
     def _entries(self, bundle: EntryBundle) -> bytes:
         return decompress_bundle(self._read(entries_member(self._directory, bundle)))

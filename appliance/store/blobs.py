@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from appliance.errors import DigestError, IncompleteError
+from appliance.errors import ApplianceError, DigestError, IncompleteError
 from appliance.store.failures import file_error
 from appliance.value import frozen
 
@@ -39,6 +39,14 @@ class BlobFile:
     def is_temporary(self) -> bool:
         """Whether it is what a run that was killed left behind."""
         return self.path.name.endswith(_TEMPORARY_SUFFIX)
+
+
+@frozen
+class Placed:
+    """A blob that a worker process has put in its place, not durable yet."""
+
+    digest: bytes
+    is_new: bool  # it was not there before
 
 
 class Blobs:
@@ -93,13 +101,24 @@ class Blobs:
             # Sync those that were there too: we may have died before this line last time.
             self._sync(paths)
         except OSError as error:
-            # After a failed fsync the cache may hold what the disk does not, and the next
-            # fsync succeed: leave nothing that the next run would take for durable.
-            for path in written:
-                with contextlib.suppress(OSError):
-                    Path(path).unlink()
-            raise file_error(self.root, error) from error
+            raise self._undone(written, error) from error
         return digests
+
+    def make_durable(self, placed: Collection[Placed]) -> None:
+        """Do for blobs that workers have put in place what `put` does at its end."""
+        try:
+            self._sync([self._place(one.digest) for one in placed])
+        except OSError as error:
+            new = [self._place(one.digest) for one in placed if one.is_new]
+            raise self._undone(new, error) from error
+
+    def _undone(self, written: Iterable[str], error: OSError) -> ApplianceError:
+        # After a failed fsync the cache may hold what the disk does not, and the next
+        # fsync succeed: leave nothing that the next run would take for durable.
+        for path in written:
+            with contextlib.suppress(OSError):
+                Path(path).unlink()
+        return file_error(self.root, error)
 
     def get(self, digest: bytes) -> bytes:
         """Return the bytes of one blob, checked against its name.
@@ -190,6 +209,22 @@ def read_whole(path: str) -> bytes | None:
         return _read(path)
     except OSError:
         return None
+
+
+def place(root: str, digest: bytes, data: bytes) -> Placed | None:
+    """Put a blob in its place, in a worker process; None if that fails. Not durable yet.
+
+    Under a name of its own until it is whole: who was killed may have left workers that are
+    not quite gone.
+    """
+    path = f"{root}/{digest.hex()[:2]}/{digest.hex()}"
+    try:
+        if _holds(path, data):
+            return Placed(digest, is_new=False)
+        _write(f"{root}/incoming-{os.getpid()}{_TEMPORARY_SUFFIX}", path, data)
+    except OSError:
+        return None
+    return Placed(digest, is_new=True)
 
 
 def _digest(path: Path) -> bytes | None:

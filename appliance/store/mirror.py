@@ -8,9 +8,10 @@ this module makes durable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from appliance.errors import IncompleteError
+from appliance.store.blobs import Placed
 from appliance.store.checkpoints import SYNCED, Arrival, History
 from appliance.store.database import Store
 from appliance.store.entry_frames import compress_bundle, decompress_bundle
@@ -19,7 +20,15 @@ from appliance.store.sync_times import record_sync
 from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.entries import truncate_entry_bundle
 from appliance.tlog.merkle import HASH_BYTES, Hash
-from appliance.tlog.tile import WIDTH, EntryBundle, Tile, full_tile_count, tile_at, top_level
+from appliance.tlog.tile import (
+    WIDTH,
+    EntryBundle,
+    Tile,
+    full_tile_count,
+    missing_indices,
+    tile_at,
+    top_level,
+)
 
 
 class Mirror:
@@ -111,13 +120,13 @@ class Mirror:
         """Yield the tiles of a tree that are not here wide enough, parents first."""
         for level in reversed(range(top_level(tree_size) + 1) if tree_size else range(0)):
             stored = self._stored("tile", "AND level = ?", [level])
-            for index in _gaps(stored, level, tree_size):
+            for index in missing_indices(stored, level, tree_size):
                 yield tile_at(level, index, tree_size)
 
     def missing_entry_bundles(self, tree_size: int) -> Iterator[EntryBundle]:
         """Yield the entry bundles of a tree that are not here wide enough, left to right."""
         stored = self._stored("entry_bundle", "", [])
-        for index in _gaps(stored, 0, tree_size):
+        for index in missing_indices(stored, 0, tree_size):
             yield EntryBundle(index, min(WIDTH, tree_size - index * WIDTH))
 
     def tile_count(self, level: int | None = None) -> int:
@@ -147,9 +156,17 @@ class Mirror:
             self._insert_rows(rows)
             self._arrive(checkpoint, arrival)
 
-    def add(self, tiles: Mapping[Tile, bytes], entry_bundles: Mapping[EntryBundle, bytes]) -> None:
+    def add(
+        self,
+        tiles: Mapping[Tile, bytes],
+        entry_bundles: Mapping[EntryBundle, bytes],
+        placed: Mapping[Tile, Placed] | None = None,
+    ) -> None:
         """Store tiles and entry bundles authenticated under an accepted checkpoint."""
         rows = self._put_blobs(tiles, entry_bundles)
+        self.store.blobs.make_durable((placed or {}).values())
+        for tile, one in (placed or {}).items():
+            rows[0].append((self.log.id, tile.level, tile.index, tile.width, one.digest))
         # Every blob is durable from here on, so rows may name them.
         with self.store.atomic():
             self._insert_rows(rows)
@@ -281,19 +298,3 @@ class Mirror:
             self.store.execute(
                 "UPDATE log SET mirror_size = ? WHERE id = ?", [sizes[low - 1], self.log.id]
             )
-
-
-def _gaps(stored: Iterable[tuple[int, int]], level: int, tree_size: int) -> Iterator[int]:
-    """Yield the indices at a level that are not stored as wide as the tree has them."""
-    hashes = tree_size >> (8 * level)
-    full, width = divmod(hashes, WIDTH)
-    expected = 0
-    count = full + (1 if width else 0)
-    for index, stored_width in stored:
-        if index >= count:
-            break
-        yield from range(expected, index)
-        if stored_width < (WIDTH if index < full else width):
-            yield index
-        expected = index + 1
-    yield from range(expected, count)

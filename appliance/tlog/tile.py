@@ -5,7 +5,7 @@ Coordinates and arithmetic only: what the bytes must hash to is in tile_tree.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from appliance.errors import MalformedError
@@ -197,3 +197,19 @@ def new_entry_bundles(old_size: int, new_size: int) -> Iterator[EntryBundle]:
     if old_size < new_size:
         for index in range(old_size // WIDTH, -(-new_size // WIDTH)):
             yield EntryBundle(index, min(WIDTH, new_size - index * WIDTH))
+
+
+def missing_indices(stored: Iterable[tuple[int, int]], level: int, tree_size: int) -> Iterator[int]:
+    """Yield the indices at a level that are not stored as wide as the tree has them."""
+    hashes = tree_size >> (8 * level)
+    full, width = divmod(hashes, WIDTH)
+    expected = 0
+    count = full + (1 if width else 0)
+    for index, stored_width in stored:
+        if index >= count:
+            break
+        yield from range(expected, index)
+        if stored_width < (WIDTH if index < full else width):
+            yield index
+        expected = index + 1
+    yield from range(expected, count)

@@ -24,8 +24,6 @@ from appliance.tlog.tile import HEIGHT, WIDTH, Tile, edge_tiles, full_tile_count
 
 ReadTiles = Callable[[Sequence[Tile]], Mapping[Tile, bytes]]
 
-_NO_ROOTS: Mapping[Tile, Hash] = {}
-
 
 class TileTree:
     """One tree, seen through tiles that nobody trusts until they are authenticated here."""
@@ -61,17 +59,15 @@ class TileTree:
         for tile, tile_data in tiles.items():
             self._tiles[tile.level, tile.index] = tile_data
 
-    def add(self, tile: Tile, data: bytes, root: Hash | None = None) -> None:
+    def add(self, tile: Tile, data: bytes) -> None:
         """Authenticate one full tile against its parent, which must have been added.
 
-        `root` is what these very bytes hash to, if another process of ours has worked it
-        out already. Raises MalformedError for a wrong length and ProofError if it is not the
-        tile that the parent names. A caller's bug: LookupError if the parent is not here,
-        ValueError for a tile that is partial or beyond the tree.
+        Raises MalformedError for a wrong length and ProofError if it is not the tile that
+        the parent names. A caller's bug: LookupError if the parent is not here, ValueError
+        for a tile that is partial or beyond the tree.
         """
-        expected = self._parent_hash(tile)
-        whole = _sized(tile, data)
-        root = root or perfect_root(whole)
+        expected = self.expected_root(tile)
+        root = perfect_root(_sized(tile, data))
         if root != expected:
             raise ProofError(
                 f"{tile.path}: expected root {expected.hex()}, got {root.hex()}", reason="tile"
@@ -105,14 +101,11 @@ class TileTree:
         """Return the tile that holds what a full tile hashes to; there always is one."""
         return tile_at(tile.level + 1, tile.index // WIDTH, self.head.tree_size)
 
-    def load(
-        self, tiles: Iterable[Tile], read: ReadTiles, roots: Mapping[Tile, Hash] = _NO_ROOTS
-    ) -> None:
+    def load(self, tiles: Iterable[Tile], read: ReadTiles) -> None:
         """Read and authenticate `tiles` and all that their authentication needs.
 
-        One read for the edge, then one a level; `roots` are those for `add`. Raises what
-        `read`, `add_edge` and `add` raise, and IncompleteError for a tile that `read` leaves
-        out.
+        One read for the edge, then one a level. Raises what `read`, `add_edge` and
+        `add` raise, and IncompleteError for a tile that `read` leaves out.
         """
         if not all(map(self.has, self.edge)):
             self.add_edge(_read_all(self.edge, read))
@@ -122,7 +115,7 @@ class TileTree:
         for level in sorted({tile.level for tile in wanted}, reverse=True):
             row = sorted(tile for tile in wanted if tile.level == level)
             for tile, data in _read_all(row, read).items():
-                self.add(tile, data, roots.get(tile))
+                self.add(tile, data)
 
     def _want(self, tile: Tile, wanted: set[Tile]) -> None:
         """Add `tile` and those above it, up to one that is authenticated or wanted already."""
@@ -157,7 +150,8 @@ class TileTree:
         if tile.is_full and tile.index >= full_tile_count(tile.level, self.head.tree_size):
             raise ValueError(f"a tree of {self.head.tree_size} leaves has no {tile.path}")
 
-    def _parent_hash(self, tile: Tile) -> Hash:
+    def expected_root(self, tile: Tile) -> Hash:
+        """Return what a full tile has to hash to; raises what `add` raises for callers' bugs."""
         if not tile.is_full:
             raise ValueError(f"{tile.path} belongs to the edge")
         self._verify_inside(tile)

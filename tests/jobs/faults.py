@@ -10,7 +10,6 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -44,7 +43,7 @@ class Faults:
 @contextmanager
 def injected(faults: Faults) -> Iterator[Faults]:
     """Route the durable calls of this process through `faults`."""
-    fsync, rename, connect = os.fsync, Path.rename, sqlite3.connect
+    fsync, rename, connect = os.fsync, os.rename, sqlite3.connect
 
     class Connection(sqlite3.Connection):
         def execute(self, sql: str, *args: Any) -> sqlite3.Cursor:
@@ -55,7 +54,8 @@ def injected(faults: Faults) -> Iterator[Faults]:
 
     with (
         patch("os.fsync", lambda descriptor: faults("fsync", fsync, descriptor)),
-        patch.object(Path, "rename", lambda self, to: faults("rename", rename, self, to)),
+        # A path's own rename ends here too.
+        patch("os.rename", lambda old, new: faults("rename", rename, old, new)),
         patch("sqlite3.connect", lambda *a, **k: connect(*a, factory=Connection, **k)),
     ):
         yield faults

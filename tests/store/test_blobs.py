@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 
 from appliance.errors import DigestError, IncompleteError, StoreError
-from appliance.store.blobs import MAX_FSYNCED, Blobs
+from appliance.store.blobs import MAX_FSYNCED, Blobs, Placed, place
 from tests.jobs.faults import Faults, PowerCutError, injected
 
 
@@ -136,6 +136,21 @@ def test_after_a_failed_flush_nothing_is_taken_for_durable(blobs: Blobs) -> None
         blobs.put([b"new", b"old"])
     assert names(blobs) == [old.hex()]
     assert blobs.get(old) == b"old"
+
+
+def test_what_workers_placed_is_taken_back_if_it_cannot_be_flushed(blobs: Blobs) -> None:
+    [old] = blobs.put([b"old"])
+    new = sha256(b"new").digest()
+    placed = [
+        place(str(blobs.root), digest, data) for digest, data in ((old, b"old"), (new, b"new"))
+    ]
+    assert placed == [Placed(old, is_new=False), Placed(new, is_new=True)]
+    with (
+        injected(Faults(1, error=OSError(5, "Input/output error"))),
+        pytest.raises(StoreError, match="Input/output error"),
+    ):
+        blobs.make_durable([one for one in placed if one])
+    assert names(blobs) == [old.hex()]
 
 
 def test_a_full_disk_leaves_no_temporary_file(blobs: Blobs) -> None:
