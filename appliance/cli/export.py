@@ -38,6 +38,11 @@ FULL_EVERY = 10  # exports through a diode, one of which is complete
 @click.option("--include-tiles/--no-tiles", default=True, help="Hash tiles.  [default: include]")
 @click.option("--include-entries/--no-entries", default=False, help="Entry bundles as well.")
 @click.option(
+    "--checkpoints-only-verified",
+    is_flag=True,
+    help="Of checkpoints seen elsewhere, only those proven here.",
+)
+@click.option(
     "--include-pending/--no-pending",
     default=None,
     help="What is queued here, to be logged over there.  [default: on an isolated site]",
@@ -72,6 +77,7 @@ def export(
     overlap: int | None,
     include_tiles: bool,
     include_entries: bool,
+    checkpoints_only_verified: bool,
     include_pending: bool | None,
     sigstore_bundles: tuple[Path, ...],
     no_ack: bool,
@@ -142,6 +148,7 @@ def export(
             full_every=(full_every or FULL_EVERY) if no_ack else None,
             proven=proven,
             pending=include_pending,
+            only_proven_checkpoints=checkpoints_only_verified,
             volume_bytes=_volume_bytes(volume_size, store),
             custody=Custody(carrier.handler, carrier.medium, carrier.seal, carrier.ticket),
             verify_media=verify_media,

@@ -217,7 +217,11 @@ def _import_text(file: Path, report: IngestReport, dry_run: bool, receipt: Path 
 def _ingested_line(log: IngestedLog, dry_run: bool) -> str:
     old = "nothing" if log.old_size is None else f"{log.old_size:,}"
     if dry_run or log.report is None:
-        return f"  {log.origin}: holds {old}, would bring {log.need:,} tiles and entry bundles"
+        have = log.offered - log.need
+        return (
+            f"  {log.origin}: holds {old}; of tiles and entry bundles total {log.offered:,},"
+            f" have {have:,}, need {log.need:,}"
+        )
     new = "nothing" if log.report.mirror_size is None else f"{log.report.mirror_size:,}"
     healed = f"; {log.healed:,} damaged here, put back" if log.healed else ""
     if old == new and not log.need:
@@ -250,6 +254,8 @@ def _import_data(file: Path, report: IngestReport, receipt: Path | None) -> dict
                 "newSize": log.report.mirror_size if log.report else log.old_size,
                 "acceptedSize": log.report.accepted_size if log.report else None,
                 "relation": log.report.relation.value if log.report else None,
+                "total": log.offered,
+                "have": log.offered - log.need,
                 "need": log.need,
                 "healed": log.healed,
                 "fill": log.fill,

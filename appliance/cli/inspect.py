@@ -33,6 +33,7 @@ def inspect(file: Path) -> Result:
         claims = peek(medium)
     signers = [one.name for one in parse_note(claims.note).signatures]
     manifest = claims.manifest
+    volume = manifest.volume
     data = {
         "verified": False,
         "bundleId": claims.header.bundle_id,
@@ -46,8 +47,13 @@ def inspect(file: Path) -> Result:
         f"by {manifest.created_by.tool} {manifest.created_by.version}",
         f"  signed  {', '.join(signers)} (says the file)",
         f"  files   {manifest.totals.files:,} ({manifest.totals.n_bytes:,} bytes)",
+        f"  volume  {volume.number} of {volume.of}, set {volume.set_name}",
         *map(part_line, manifest.logs),
+        *(f"  there   {one.origin} up to {one.tree_size:,}" for one in manifest.have),
     ]
+    besides = {name: count for name, count in _contains(manifest).items() if count}
+    if besides:
+        lines.append("  besides " + ", ".join(f"{n:,} {name}" for name, n in besides.items()))
     if manifest.purpose:
         lines.insert(2, f"  purpose {manifest.purpose}")
     said = manifest.custody
@@ -58,6 +64,17 @@ def inspect(file: Path) -> Result:
     return Result(data, "\n".join(lines))
 
 
+def _contains(manifest: Manifest) -> dict[str, int]:
+    """Count what is in it besides logs, by what it is called for people."""
+    found = manifest.contains
+    return {
+        "pending items": found.pending,
+        "proofs": found.receipts,
+        "receipts of imports": found.acks,
+        "checkpoints seen elsewhere": found.checkpoints_seen,
+    }
+
+
 def manifest_data(manifest: Manifest) -> dict[str, Any]:
     """Describe what a manifest says for machines."""
     return {
@@ -65,6 +82,22 @@ def manifest_data(manifest: Manifest) -> dict[str, Any]:
         "createdAt": utc(manifest.created_at),
         "purpose": manifest.purpose,
         "files": manifest.totals.files,
+        "volume": [manifest.volume.number, manifest.volume.of],
+        "volumeSet": manifest.volume.set_name,
+        "contains": {
+            "pending": manifest.contains.pending,
+            "receipts": manifest.contains.receipts,
+            "acks": manifest.contains.acks,
+            "checkpointsSeen": manifest.contains.checkpoints_seen,
+        },
+        "have": [
+            {
+                "origin": one.origin,
+                "treeSize": one.tree_size,
+                "rootHash": one.root_hash.hex(),
+            }
+            for one in manifest.have
+        ],
         "custody": {
             "handler": manifest.custody.handler,
             "medium": manifest.custody.media_id,

@@ -6,7 +6,9 @@ the two was shown another log: that is refused loudly, and decides no delta.
 
 from __future__ import annotations
 
-from itertools import product
+from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import islice, product
 
 from appliance.errors import IncompleteError, RefusedError
 from appliance.jobs.export_base import mirror_root
@@ -75,8 +77,9 @@ def accept_code(store: Store, code: str, site: str, now: int, *, dry_run: bool =
     exports, none, and what the far side was known to hold. Raises IncompleteError if no
     export fits.
     """
+    options = cache(lambda origin: _possible_heads(store, origin))
     for export in newest_exports(store, _MAX_EXPORTS):
-        for heads in _candidates(store, export):
+        for heads in _candidates(export, options):
             if receipt_code(export.bundle_id, heads) == code:
                 if not dry_run:
                     stored = StoredReceipt(export.bundle_id, site, False, now, b"")
@@ -90,26 +93,28 @@ def accept_code(store: Store, code: str, site: str, now: int, *, dry_run: bool =
     )
 
 
-def _candidates(store: Store, export: Transfer) -> list[dict[str, TreeHead | None]]:
-    options: list[list[tuple[str, TreeHead | None]]] = []
+def _candidates(
+    export: Transfer, possible: Callable[[str], list[TreeHead]]
+) -> Iterator[dict[str, TreeHead | None]]:
+    """Yield what the heads can be after an import; every log's own exported head comes first."""
+    options = []
     for log in export.logs:
-        known = find_log(store, log.origin)
-        if known is None:
-            return []
-        mirror = Mirror(store, known)
-        sizes = {log.head_size, *(one.head_size for one in exports_of(store, log.origin))}
-        heads = [
-            _head(mirror, size) for size in sorted(sizes, key=lambda one: one != log.head_size)
-        ]
-        heads += [TreeHead(far.tree_size, far.root_hash) for far in far_heads(store, log.origin)]
-        options.append([(log.origin, head) for head in [*heads, None]])
-    # Every log ends at its own exported head, mostly: that comes first.
-    found = []
-    for combination in product(*options):
-        found.append(dict(combination))
-        if len(found) == _MAX_CANDIDATES:
-            break
-    return found
+        heads = sorted(possible(log.origin), key=lambda head: head.tree_size != log.head_size)
+        options.append([(log.origin, head) for head in (*heads, None)])
+    for combination in islice(product(*options), _MAX_CANDIDATES):
+        yield dict(combination)
+
+
+def _possible_heads(store: Store, origin: str) -> list[TreeHead]:
+    """Return the heads that a far side can stand at: exports brought it there, or it said so."""
+    known = find_log(store, origin)
+    if known is None:
+        return []
+    mirror = Mirror(store, known)
+    sizes = {one.head_size for one in exports_of(store, origin)[:_MAX_EXPORTS]}
+    heads = [_head(mirror, size) for size in sorted(sizes, reverse=True)]
+    heads += [TreeHead(far.tree_size, far.root_hash) for far in far_heads(store, origin)]
+    return list(dict.fromkeys(filter(None, heads)))
 
 
 def _head(mirror: Mirror, tree_size: int) -> TreeHead | None:

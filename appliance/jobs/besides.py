@@ -59,32 +59,37 @@ class Besides:
 NOTHING_BESIDES: Final = Besides()
 
 
-def travel_besides(
-    store: Store, logs: Sequence[Log], now: int, *, complete: bool, pending: bool, volume_set: str
-) -> Besides:
-    """Return what has to go along with `logs`; complete exports carry trust material always.
+@frozen
+class Invited:
+    """What may go along."""
 
-    With `pending`, queue items that cannot be logged from here. `volume_set` is one that is
-    made again, or empty.
-    """
+    trust: bool = False  # in any case, however often it went before
+    pending: bool = False  # queue items that cannot be logged from here
+    only_proven: bool = False  # of checkpoints seen elsewhere, those that are prefixes of ours
+
+
+def travel_besides(
+    store: Store, logs: Sequence[Log], now: int, invited: Invited, volume_set: str
+) -> Besides:
+    """Return what goes along with `logs`. `volume_set` is one that is made again, or empty."""
     before: list[Member] = []
     carried: list[str] = []
     root = current_root(store)
     if root is not None:
         what = f"trust:{root.digest}"
-        if complete or is_due(store, what, volume_set):
+        if invited.trust or is_due(store, what, volume_set):
             before = _trust_members(store, root.raw)
             carried.append(what)
     acks = receipts_to_carry(store, besides=volume_set)
     carried += map(carries, acks)
-    waiting = outbound_pending(store, now) if pending else {}
+    waiting = outbound_pending(store, now) if invited.pending else {}
     proofs = outbound_receipts(store, now)
     after = [
         *(in_memory(f"{PENDING}{id_}.json", raw) for id_, raw in sorted(waiting.items())),
         *(in_memory(f"{PROOFS}{id_}.json", raw) for id_, raw in sorted(proofs.items())),
         *(in_memory(f"{ACKS}{bundle_id}", note) for bundle_id, note in acks.items()),
     ]
-    seen = {log.origin: _seen_members(store, log, volume_set) for log in logs}
+    seen = {log.origin: _seen_members(store, log, invited, volume_set) for log in logs}
     carried += [f"seen:{one.sha256.hex()}" for members in seen.values() for one in members]
     n_seen = sum(map(len, seen.values()))
     return Besides(
@@ -99,21 +104,18 @@ def travel_besides(
 
 
 def have_left(store: Store, besides: Besides, bundle_id: str, now: int) -> None:
-    """Say of queue items that they left, once the file is durable and recorded.
-
-    If we die before this they leave once more, which the other side notices.
-    """
+    """Say of queue items that they left, once the file is durable and recorded."""
     if besides.pending:
         mark_exported(store, besides.pending, bundle_id, now)
     if besides.proofs:
         mark_returned(store, besides.proofs, now)
 
 
-def _seen_members(store: Store, log: Log, volume_set: str) -> tuple[Member, ...]:
+def _seen_members(store: Store, log: Log, invited: Invited, volume_set: str) -> tuple[Member, ...]:
     directory = seen_directory(log_directory(log.origin))
     due = [
         note
-        for note in gossip_notes(store, log, MAX_SEEN)
+        for note in gossip_notes(store, log, MAX_SEEN, only_proven=invited.only_proven)
         if is_due(store, f"seen:{sha256(note).hexdigest()}", volume_set)
     ]
     return tuple(in_memory(f"{directory}/{number}", note) for number, note in enumerate(due))

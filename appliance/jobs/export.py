@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from appliance.errors import IncompleteError
-from appliance.jobs.besides import have_left, travel_besides
+from appliance.jobs.besides import Invited, have_left, travel_besides
 from appliance.jobs.export_base import BaseChoice
 from appliance.jobs.export_manifest import describe_volumes
 from appliance.jobs.export_names import (
@@ -29,12 +29,12 @@ from appliance.jobs.volumes import Cargo, divide
 from appliance.store.carried import record_carried
 from appliance.store.custody import CustodyFacts, append_custody
 from appliance.store.database import Store
-from appliance.store.files import written_whole
+from appliance.store.files import hash_file, size_of, written_whole
 from appliance.store.logs import Log
 from appliance.store.media import is_removable, read_back
 from appliance.store.mirror import Mirror
 from appliance.store.settings import require_site_name
-from appliance.store.transfers import Transfer, TransferredLog, record_transfer
+from appliance.store.transfers import Transfer, TransferredLog, find_export, record_transfer
 from appliance.value import field, frozen
 from bundles.manifest import Custody, Manifest
 from bundles.writer import Written, write_bundle
@@ -59,6 +59,7 @@ class Selection:
     full_every: int | None = None  # one of so many exports is complete; None: only the first
     proven: tuple[ProvenEntry, ...] | None = None  # only what proves these; None: all
     pending: bool = False  # queue items as well that cannot be logged from here
+    only_proven_checkpoints: bool = False  # of those that were seen elsewhere
     custody: Custody = NO_CUSTODY
     volume_bytes: int | None = None  # of a file, at most; None: one file
     verify_media: bool | None = None  # read it back; None: if it looks like a stick
@@ -158,9 +159,8 @@ def export(
         plan_log(Mirror(store, log), selection.base, selection.contents, again) for log in logs
     ]
     is_first = all(log.base is None for log in planned)
-    besides = travel_besides(
-        store, logs, now, complete=is_first, pending=selection.pending, volume_set=again
-    )
+    invited = Invited(is_first, selection.pending, selection.only_proven_checkpoints)
+    besides = travel_besides(store, logs, now, invited, again)
     if not logs and not besides.members:
         raise IncompleteError(
             "nothing is here to export",
@@ -183,18 +183,36 @@ def export(
         )
     if len(cargo) > 1:
         refuse_other_sets(path, manifests[0].volume.set_name)
-    volumes = tuple(
-        _write_volume(store, file, manifest, load, sign, selection)
-        for file, manifest, load in zip(paths, manifests, cargo, strict=True)
-    )
-    have_left(store, besides, volumes[0].bundle_id, now)
-    return ExportReport(volumes, warnings)
+    volumes = []
+    for file, manifest, load in zip(paths, manifests, cargo, strict=True):
+        recorded = _recorded(store, file, manifest)
+        volumes.append(recorded or _write_volume(store, file, manifest, load, sign, selection))
+        if recorded is None:
+            # If we die before this, what travels besides leaves once more; that is noticed.
+            have_left(store, load.besides, volumes[-1].bundle_id, now)
+    return ExportReport(tuple(volumes), warnings)
 
 
 def _limit(selection: Selection, output: Path, in_directory: bool) -> int | None:
     is_plain = in_directory or ending(output) == ".tar"
     limit = selection.volume_bytes
     return limit if limit is None or is_plain else limit - limit // _SLACK - 64
+
+
+def _recorded(store: Store, path: Path, manifest: Manifest) -> ExportedFile | None:
+    """Return the volume that is there already, of this very set, as it was recorded.
+
+    What travels besides logs may be another by now: it left with that file.
+    """
+    earlier = earlier_export(path)
+    left = find_export(store, earlier.header.bundle_id) if earlier else None
+    if earlier is None or left is None or earlier.manifest.volume != manifest.volume:
+        return None
+    digest = hash_file(path, ["sha256"])["sha256"]
+    if digest != left.tar_digest:
+        return None
+    n_bytes = size_of(path)
+    return ExportedFile(path, left.bundle_id, digest.hex(), n_bytes, earlier.manifest, already=True)
 
 
 def _write_volume(

@@ -29,7 +29,8 @@ def describe_volumes(
     """Return the manifest of each volume; raises ConfigError if this home has no site name."""
     site = require_site_name(store)
     # Equal exports in one second are one set, and no others.
-    content = sha256(repr([(load.logs, purpose) for load in cargo]).encode()).hexdigest()
+    said = repr((purpose, custody, [load.logs for load in cargo]))
+    content = sha256(said.encode("utf-8", "backslashreplace")).hexdigest()
     set_name = f"{fat_safe(site)[:80]}-{now}-{content[:8]}"
     root = current_root(store)
     # The oldest of the heads: a claim of freshness must hold for every log in here.

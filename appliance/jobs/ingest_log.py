@@ -25,6 +25,7 @@ class IngestedLog:
     new: TreeHead | None  # and after
     report: AbsorbReport | None  # None: a dry run
     need: int  # tiles and entry bundles it has that we lacked
+    offered: int  # tiles and entry bundles it has, with those that follow from others
     healed: int = 0  # that we had, but damaged or gone
     fill: str = ""  # the command that fills what is missing up to the accepted head; empty: nothing
 
@@ -69,8 +70,9 @@ def ingest_log(
     old = covered(mirror)
     need = sum(map(source.has, mirror.missing_tiles(part.head.tree_size)))
     need += sum(map(source.has, mirror.missing_entry_bundles(part.head.tree_size)))
+    offered = source.offered_count()
     if dry_run:
-        return IngestedLog(part.origin, old, old, None, need)
+        return IngestedLog(part.origin, old, old, None, need, offered)
     # A site that holds nothing yet has nothing that could have rotted.
     healed = heal(mirror, source, *source.offered()) if mirror.tile_count() else 0
     # If we die here, the mirror is what it was, with fewer holes in it.
@@ -96,7 +98,7 @@ def ingest_log(
     is_whole = report.mirror_size == report.accepted_size
     command = fill_command(part.origin, report.mirror_size, entries=bool(part.entries))
     fill = "" if is_whole else command
-    return IngestedLog(part.origin, old, covered(mirror), report, need, healed, fill)
+    return IngestedLog(part.origin, old, covered(mirror), report, need, offered, healed, fill)
 
 
 def covered(mirror: Mirror) -> TreeHead | None:

@@ -94,6 +94,18 @@ class TransferSource:
         for bundle in wanted:
             yield bundle, self._entries(bundle)
 
+    def offered_count(self) -> int:
+        """Count the tiles and entry bundles here, with the tiles that follow from these."""
+        prefix = f"{self._part.directory}/tile/"
+        paths = [path for path in self._bundle.members if path.startswith(prefix)]
+        entries = f"{prefix}entries/"
+        implied = sum(
+            path.startswith(entries)
+            and f"{prefix}0/{path[len(entries) : -len(ENTRIES_SUFFIX)]}" not in self._bundle.members
+            for path in paths
+        )
+        return len(paths) + implied
+
     def offered(self) -> tuple[list[Tile], list[EntryBundle]]:
         """List what is here, with the tiles that follow from entry bundles.
 

@@ -35,14 +35,15 @@ def far_heads(store: Store, origin: str) -> list[FarHead]:
 
 
 def put_far_head(store: Store, far: FarHead) -> None:
-    """Remember what a far side holds, unless it told so later. Call it inside store.atomic().
+    """Remember what a far side holds, inside store.atomic(); an old word changes nothing.
 
-    A smaller tree that was told later counts: there a home was lost, or begun anew.
+    A smaller tree that was told later counts: there a home was lost, or begun anew. A larger
+    one counts in any case, for that site's clock may be wrong.
     """
     store.execute(
         "INSERT INTO far_head VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
         " tree_size = excluded.tree_size, root_hash = excluded.root_hash,"
         " told_at = excluded.told_at, how = excluded.how"
-        " WHERE (excluded.told_at, excluded.tree_size) >= (told_at, tree_size)",
+        " WHERE excluded.tree_size >= tree_size OR excluded.told_at >= told_at",
         [far.site, far.origin, far.tree_size, far.root_hash, far.told_at, far.how],
     )

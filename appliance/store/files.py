@@ -72,6 +72,14 @@ def hash_file(path: Path, algorithms: Collection[str]) -> dict[str, bytes]:
     return {name: hasher.digest() for name, hasher in hashers.items()}
 
 
+def size_of(path: Path) -> int:
+    """Return how many bytes a file has; raises StoreError if it cannot be asked."""
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise file_error(path, error) from error
+
+
 def create_directory(path: Path) -> None:
     """Create a directory that only we can read, unless it is there; raises StoreError."""
     try:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from appliance.store.carried import forget_carried, is_due
+from typing import Final
+
+from appliance.store.carried import TIMES, forget_carried
 from appliance.store.database import Store
 from appliance.value import frozen
+
+MAX_CARRIED: Final = 100  # receipts in one export, newest first
 
 
 @frozen
@@ -50,7 +54,15 @@ def all_receipts(store: Store) -> list[StoredReceipt]:
 
 
 def receipts_to_carry(store: Store, *, besides: str = "") -> dict[str, bytes]:
-    """Return our receipts, by bundle id, that were not carried often enough yet."""
-    rows = store.rows("SELECT bundle_id, note FROM receipt WHERE ours ORDER BY bundle_id")
-    found = {row["bundle_id"]: bytes(row["note"]) for row in rows}
-    return {one: note for one, note in found.items() if is_due(store, carries(one), besides)}
+    """Return our receipts, by bundle id, that were not carried often enough yet.
+
+    `besides` is a volume set that is made again: what it carried does not count.
+    """
+    rows = store.rows(
+        "SELECT bundle_id, note FROM receipt WHERE ours AND"
+        " (SELECT count(*) FROM carried"
+        "   WHERE what = 'receipt:' || receipt.bundle_id AND volume_set <> ?) < ?"
+        " ORDER BY at DESC, bundle_id LIMIT ?",
+        [besides, TIMES, MAX_CARRIED],
+    )
+    return {row["bundle_id"]: bytes(row["note"]) for row in sorted(rows, key=lambda row: row[0])}

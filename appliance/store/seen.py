@@ -50,13 +50,13 @@ def waiting_seen(store: Store, log: Log, up_to: int | None = None) -> tuple[Seen
     )
 
 
-def gossip_notes(store: Store, log: Log, limit: int) -> list[bytes]:
+def gossip_notes(store: Store, log: Log, limit: int, *, only_proven: bool = False) -> list[bytes]:
     """Return notes that were seen elsewhere, compared or not, largest trees first."""
     rows = store.rows(
-        "SELECT note, tree_size, digest FROM seen_checkpoint WHERE log_id = ?"
+        "SELECT note, tree_size, digest FROM seen_checkpoint WHERE log_id = ? AND NOT ?"
         " UNION SELECT note, tree_size, digest FROM checkpoint_note"
         " WHERE log_id = ? AND source = 'seen' ORDER BY tree_size DESC, digest LIMIT ?",
-        [log.id, log.id, limit],
+        [log.id, only_proven, log.id, limit],
     )
     return [row["note"] for row in rows]
 

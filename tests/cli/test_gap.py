@@ -89,9 +89,13 @@ def test_from_a_served_log_to_a_verdict_behind_the_gap(world: World, tmp_path: P
     assert claimed["verified"] is False and claimed["bundleId"] == exported["bundleId"]
 
     dry = world.run("inside", "import", "--dry-run", stick)["data"]["imports"][0]
-    assert dry["logs"][0]["need"] > 0 and dry["logs"][0]["newSize"] is None
+    planned = dry["logs"][0]
+    assert planned["need"] == planned["total"] == 2 + 1 + 2 and planned["have"] == 0
+    assert planned["newSize"] is None
     imported = world.run("inside", "import", stick)["data"]["imports"][0]
     assert (imported["logs"][0]["newSize"], imported["already"]) == (301, False)
+    dry = world.run("inside", "import", "--dry-run", stick)["data"]["imports"][0]["logs"][0]
+    assert (dry["total"], dry["have"], dry["need"]) == (5, 5, 0)
     again = world.run("inside", "import", stick)["data"]["imports"][0]
     assert again["already"] and again["logs"][0]["change"] is False
 
