@@ -52,7 +52,9 @@ def peer(name: str) -> Path:
 
 @contextmanager
 def rekor_server(
-    directory: Path, private_key: Ed25519PrivateKey | None = None
+    directory: Path,
+    private_key: Ed25519PrivateKey | None = None,
+    checkpoint_interval: str = CHECKPOINT_INTERVAL,
 ) -> Iterator[RekorServer]:
     """Run a new log in `directory`, with a new key unless one is given, until the block ends."""
     program = peer("rekor-server-posix")
@@ -73,7 +75,7 @@ def rekor_server(
     def command(ports: Sequence[int]) -> list[str | Path]:
         return [
             *(program, "serve", f"--hostname={ORIGIN}", f"--storage-dir={storage}"),
-            *(f"--signer-filepath={key_file}", f"--checkpoint-interval={CHECKPOINT_INTERVAL}"),
+            *(f"--signer-filepath={key_file}", f"--checkpoint-interval={checkpoint_interval}"),
             *("--http-address=127.0.0.1", "--grpc-address=127.0.0.1", f"--http-port={ports[0]}"),
             *(f"--grpc-port={ports[1]}", f"--http-metrics-port={ports[2]}"),
         ]

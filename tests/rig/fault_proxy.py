@@ -15,7 +15,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -65,6 +65,7 @@ class FaultProxy:
     seed: int
     faults: Mapping[str, float]
     retry_after: int  # seconds, in 429 and half of the 503s
+    clock: Callable[[], float] = time.time  # Unix seconds
     url: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -102,9 +103,10 @@ def fault_proxy(
     seed: int,
     faults: Mapping[str, float] = FAULTS,
     retry_after: int = 1,
+    clock: Callable[[], float] = time.time,
 ) -> Iterator[FaultProxy]:
     """Run a proxy before `upstream` on a free loopback port until the block ends."""
-    proxy = FaultProxy(upstream, record, seed, faults, retry_after)
+    proxy = FaultProxy(upstream, record, seed, faults, retry_after, clock)
 
     class Handler(_Handler):
         proxied = proxy
@@ -148,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
         if len(request) != length:
             self.close_connection = True
             return  # the client died in the middle of it
-        at = time.time()
+        at = self.proxied.clock()
         fault = self.proxied.draw()
         digest = sha256(request).hexdigest()
         status, headers, body = 0, dict[str, str](), b""
