@@ -261,6 +261,7 @@ COMMANDS.update(
         "verdicts": "verdicts:verdicts",
         "alerts": "alerts:alerts",
         "journal": "journal:journal",
+        "publish": "publish:publish",
         "quarantine": "quarantine:quarantine",
         "failover": "quarantine:failover",
         "queue": "queue:queue",

@@ -97,18 +97,23 @@ def sync(
         record_run(app, "sync", worst(map(exit_code, result.errors)), result.errors)
         for line in filter(None, (result.text, *(error.message for error in result.errors))):
             note(f"{utc(app.now())} {line}")
-        for warning in deliver_due(app):
+        for warning in (*result.warnings, *deliver_due(app)):
             note(f"Warning: {warning}")
         app.sleep(pause)
 
 
 def _synced(app: App, settings: Settings, names: tuple[str, ...], wanted: Wanted) -> Result:
-    """Sync, and if any log was reached, send what the queue has for it."""
+    """Sync, and if any log was reached, send what the queue has for it, and publish what is due."""
     from appliance.cli.draining import drain_on_connect
+    from appliance.cli.publish import publish_if_due
+    from appliance.value import replaced
 
     result = _result(_run(app, settings, names, wanted))
-    reached = any(one["ok"] for one in result.data["backends"])
-    return drain_on_connect(app, result) if reached else result
+    if not any(one["ok"] for one in result.data["backends"]):
+        return result
+    result = drain_on_connect(app, result)
+    # What goes wrong with it is a warning: the sync stands.
+    return replaced(result, warnings=(*result.warnings, *publish_if_due(app)))
 
 
 def _wanted(settings: Settings, *, full: bool, full_tiles: bool) -> Wanted:

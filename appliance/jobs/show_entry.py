@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from typing import Final
 
 from appliance.errors import VerificationError
 from appliance.jobs.prove import prove_inclusion
@@ -11,14 +10,13 @@ from appliance.rekor.entry import Dsse, Entry, HashedRekord, parse_entry
 from appliance.store.database import Store
 from appliance.store.journal import JournalLine, journal_lines
 from appliance.store.mirror import Mirror
+from appliance.store.publications import PUBLISHED
 from appliance.tlog.checkpoint import open_checkpoint
 from appliance.tlog.entries import parse_entry_bundle
 from appliance.tlog.merkle import Hash, TreeHead, leaf_hash
 from appliance.tlog.proof import verify_inclusion
 from appliance.tlog.tile import WIDTH, EntryBundle
 from appliance.value import frozen
-
-PUBLISHED: Final = "transparency.checkpoint"  # the journal's event
 
 
 @frozen

@@ -70,9 +70,14 @@ class Outcome:
 def send_item(server: Server, item: QueueItem) -> Outcome:
     """Send one item and verify what comes back. Raises nothing but bugs."""
     what = item.what
+    return send_request(server, what.kind, what.api_version, what.request)
+
+
+def send_request(server: Server, kind: str, api_version: int, request: bytes) -> Outcome:
+    """Send a request that is stored somewhere, and verify what comes back, as send_item does."""
     try:
-        claim = read_stored_request(what.kind, what.api_version, what.request)
-        answer = server.writer.write(what.request)
+        claim = read_stored_request(kind, api_version, request)
+        answer = server.writer.write(request)
         if isinstance(answer, WrittenBefore):
             entry, duplicate = _from_tiles(server, answer.entry_index), True
         else:

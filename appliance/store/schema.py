@@ -33,6 +33,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "011_queue",
     "014_gap",
     "015_common_ground",
+    "015_publication",
 )
 
 
