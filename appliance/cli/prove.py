@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,6 +13,7 @@ from appliance.cli.output import Result, common_options, naming
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from appliance.rekor.two_step_proof import UpstreamStep
     from appliance.tlog.cosignature import Cosignature
     from appliance.tlog.note_keys import VerifierKey
 
@@ -123,8 +124,10 @@ def proof() -> None:
 def proof_verify(app: App, file: Path, entry: Path, policy: Path | None) -> Result:
     """Verify that a log holds an entry, by the tlog-proof in FILE.
 
-    The log's key comes from --policy, else from what this home has pinned. The entry's
-    bytes are the canonicalizedBody in its Sigstore bundle or log entry, out of base64.
+    A proof in two steps ('attestor queue proof') says as well that another log holds that
+    log's checkpoint; both have to verify. Keys come from --policy, else from what this
+    home has pinned. The entry's bytes are the canonicalizedBody in its Sigstore bundle or
+    log entry, out of base64.
 
     \b
     Example:
@@ -132,6 +135,7 @@ def proof_verify(app: App, file: Path, entry: Path, policy: Path | None) -> Resu
             | base64 -d > body.json
         attestor proof verify app.tlog-proof --entry body.json --policy trust.policy
     """
+    from appliance.rekor.two_step_proof import verify_upstream
     from appliance.store.files import read_foreign
     from appliance.tlog.merkle import leaf_hash
     from appliance.tlog.note import parse_note
@@ -151,12 +155,16 @@ def proof_verify(app: App, file: Path, entry: Path, policy: Path | None) -> Resu
     if policy is None:
         keys = _pinned_keys(app, origin)
         checkpoint = verify_tlog_proof(parsed, leaf, keys, origin)
+        upstream = verify_upstream(parsed, lambda other: _pinned_keys(app, other))
     else:
         rules = parse_tlog_policy(read_foreign(policy, MAX_POLICY_BYTES))
         checkpoint = verify_tlog_proof(parsed, leaf, rules.log_keys, origin)
         cosignatures = verify_quorum(checkpoint, rules)
+        upstream = verify_upstream(parsed, lambda _: rules.log_keys)
+        if upstream is not None:
+            verify_quorum(upstream.checkpoint, rules)
     head = checkpoint.head
-    data = {
+    data: dict[str, Any] = {
         "origin": origin,
         "index": parsed.entry_index,
         "leafHash": leaf.hex(),
@@ -164,7 +172,23 @@ def proof_verify(app: App, file: Path, entry: Path, policy: Path | None) -> Resu
         "rootHash": head.root_hash.hex(),
         "cosigners": [{"name": one.key.name, "timestamp": one.timestamp} for one in cosignatures],
     }
-    return Result(data, f"{origin}: entry {parsed.entry_index} is in the tree of {head.tree_size}")
+    text = f"{origin}: entry {parsed.entry_index} is in the tree of {head.tree_size}"
+    if upstream is not None:
+        data["upstream"] = _upstream_data(upstream)
+        text += (
+            f"\n{upstream.origin}: its entry {upstream.entry.log_index} is the checkpoint of"
+            " that tree"
+        )
+    return Result(data, text)
+
+
+def _upstream_data(step: UpstreamStep) -> dict[str, Any]:
+    return {
+        "origin": step.origin,
+        "index": step.entry.log_index,
+        "treeSize": step.checkpoint.head.tree_size,
+        "rootHash": step.checkpoint.head.root_hash.hex(),
+    }
 
 
 def _pinned_keys(app: App, origin: str) -> tuple[VerifierKey, ...]:

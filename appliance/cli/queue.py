@@ -10,6 +10,7 @@ import click
 from appliance.cli.app import App, pass_app
 from appliance.cli.output import Result, common_options, utc
 from appliance.cli.queue_add import queue_add
+from appliance.cli.queue_aggregate import queue_aggregate, queue_proof
 from appliance.cli.queue_bundle import queue_bundle
 from appliance.cli.queue_drain import queue_drain, queue_forecast
 
@@ -36,6 +37,8 @@ queue.add_command(queue_add)
 queue.add_command(queue_bundle)
 queue.add_command(queue_drain)
 queue.add_command(queue_forecast)
+queue.add_command(queue_aggregate)
+queue.add_command(queue_proof)
 
 
 @queue.command("list")
@@ -57,13 +60,13 @@ def queue_list(
         attestor queue list
         attestor queue list --state refused --json
     """
-    from appliance.store.queue import EXPORTED, HELD, REFUSED, STATES, list_items
+    from appliance.store.queue import AGGREGATED, EXPORTED, HELD, REFUSED, STATES, list_items
 
     if unknown := [one for one in states if one not in STATES]:
         raise click.BadParameter(
             f"{unknown[0]!r} is none of {', '.join(STATES)}", param_hint="--state"
         )
-    wanted = states or (STATES if everything else (*HELD, EXPORTED, REFUSED))
+    wanted = states or (STATES if everything else (*HELD, EXPORTED, AGGREGATED, REFUSED))
     with app.reading() as store:
         items = list_items(store, wanted, tenant=tenant, limit=limit + 1)
     more = len(items) > limit

@@ -27,6 +27,7 @@ def queue_drain(app: App, limit: int | None, until_empty: bool) -> Result:
         attestor queue drain --wait --json
     """
     from appliance.cli.draining import compare_newest, drain_data, drain_line, run_drain
+    from appliance.cli.queue_aggregate import aggregate_if_enabled
     from appliance.cli.settings import read_settings_of
     from appliance.errors import ConfigError, LockedError
     from appliance.fetch.http import HttpClient
@@ -80,7 +81,9 @@ def queue_drain(app: App, limit: int | None, until_empty: bool) -> Result:
     text = drain_line(report)
     if waiting:
         text += f"; {waiting} wait, see 'attestor queue forecast'"
-    return Result(data, text, tuple(warnings), tuple(errors))
+    aggregated, said = aggregate_if_enabled(app)
+    text = "; ".join(filter(None, (text, aggregated)))
+    return Result(data, text, (*warnings, *said), tuple(errors))
 
 
 @click.command("forecast")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Final
 
-from appliance.config.keys import Item, ItemList, Key, Setting
+from appliance.config.keys import NAME, Item, ItemList, Key, Setting
 from appliance.config.kinds import Count, Duration, Flag, Number, Url, Word
 from appliance.errors import ConfigError
 
@@ -64,6 +64,13 @@ SUBMISSION_KEYS: Final[dict[str, Setting]] = {
     "rekor.offline.queueEnabled": Key(Flag(), True, "Keep what cannot be sent now."),
     "rekor.offline.maxQueueSize": Key(Count(1), 10_000, "Beyond it `queue add` answers 8."),
     "rekor.offline.drainOnConnect": Key(Flag(), True, "Send the queue after a good sync."),
+    "rekor.aggregate.enabled": Key(
+        Flag(), False, "When the budget is short, submit one root for many items."
+    ),
+    "rekor.aggregate.minItems": Key(Count(2), 20, "Fewer are not worth a second step."),
+    "rekor.aggregate.log": Key(
+        NAME, None, "Which log of this home they go into, if it has several.", "null", "build"
+    ),
     "publish.rekorUrl": Key(
         Url(),
         None,

@@ -35,6 +35,9 @@ DEFAULTS: Final[Mapping[str, Any]] = {
     "rekor.offline.queueEnabled": True,
     "rekor.offline.maxQueueSize": 10_000,
     "rekor.offline.drainOnConnect": True,
+    "rekor.aggregate.enabled": False,
+    "rekor.aggregate.minItems": 20,
+    "rekor.aggregate.log": None,
 }
 
 
@@ -77,6 +80,9 @@ class QueueSettings:
     queue_enabled: bool
     max_queue_size: int
     drain_on_connect: bool
+    aggregates: bool  # whether drain puts what has no slot under one root
+    min_aggregate: int  # items
+    aggregate_log: str | None  # a log of this home; None: its only one
 
 
 def read_queue_settings(store: Store) -> QueueSettings:
@@ -109,6 +115,9 @@ def read_queue_settings(store: Store) -> QueueSettings:
         queue_enabled=values["rekor.offline.queueEnabled"],
         max_queue_size=values["rekor.offline.maxQueueSize"],
         drain_on_connect=values["rekor.offline.drainOnConnect"],
+        aggregates=values["rekor.aggregate.enabled"],
+        min_aggregate=values["rekor.aggregate.minItems"],
+        aggregate_log=values["rekor.aggregate.log"],
     )
 
 

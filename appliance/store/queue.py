@@ -1,6 +1,7 @@
 """The submission queue: what is to be logged, and what became of it (SPEC.md section 11).
 
     queued ─> sending ─> logged | postponed | refused | cancelled | exported ─> proven-inside
+    queued ─> aggregated ─> logged            once the root that stands for it is logged
 
 The exact bytes of a request are stored before anybody sends them, and never change. An
 item leaves a final state only by an operator's word (retry, of what was refused or
@@ -22,6 +23,7 @@ QUEUED: Final = "queued"
 SENDING: Final = "sending"
 POSTPONED: Final = "postponed"
 EXPORTED: Final = "exported"
+AGGREGATED: Final = "aggregated"
 LOGGED: Final = "logged"
 REFUSED: Final = "refused"
 CANCELLED: Final = "cancelled"
@@ -30,7 +32,7 @@ PROVEN_INSIDE: Final = "proven-inside"
 WAITING: Final = (QUEUED, POSTPONED)  # to be sent
 HELD: Final = (QUEUED, SENDING, POSTPONED)  # what fills the queue
 FINAL: Final = (LOGGED, REFUSED, CANCELLED, PROVEN_INSIDE)
-STATES: Final = (QUEUED, SENDING, POSTPONED, EXPORTED, *FINAL)
+STATES: Final = (QUEUED, SENDING, POSTPONED, EXPORTED, AGGREGATED, *FINAL)
 MIN_ID_DIGITS: Final = 6
 MAX_PAUSE_SECONDS: Final = 2 * 86_400  # nothing is postponed for longer
 
@@ -97,6 +99,11 @@ def find_item(store: Store, id_: str) -> QueueItem | None:
     """Return the item with this whole id, if there is one."""
     row = store.row("SELECT * FROM queue_item WHERE id = ?", [id_])
     return None if row is None else _item(row)
+
+
+def item_by_number(store: Store, number: int) -> QueueItem:
+    """Return the item of a number that a row of ours names."""
+    return _item(store.rows("SELECT * FROM queue_item WHERE number = ?", [number])[0])
 
 
 def require_item(store: Store, text: str) -> QueueItem:

@@ -34,6 +34,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "014_gap",
     "015_common_ground",
     "015_publication",
+    "016_aggregate",
 )
 
 

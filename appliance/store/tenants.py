@@ -27,7 +27,7 @@ def all_tenants(store: Store) -> tuple[Tenant, ...]:
     """List every tenant, by name."""
     rows = store.rows(
         "SELECT name, created_at, enabled, (SELECT count(*) FROM queue_item WHERE tenant = name"
-        " AND state IN ('queued', 'sending', 'postponed', 'exported')) AS waiting"
+        " AND state IN ('queued', 'sending', 'postponed', 'exported', 'aggregated')) AS waiting"
         " FROM tenant ORDER BY name"
     )
     return tuple(

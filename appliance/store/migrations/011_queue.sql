@@ -25,7 +25,7 @@ CREATE TABLE queue_item (
     site        TEXT,                 -- came from there in a transfer bundle; NULL: added here
     site_id     TEXT CHECK (length(site_id) = 64),  -- its id there
     state       TEXT NOT NULL CHECK (state IN ('queued', 'sending', 'postponed', 'exported',
-                    'logged', 'refused', 'cancelled', 'proven-inside')),  -- the last four are final
+                    'aggregated', 'logged', 'refused', 'cancelled', 'proven-inside')),  -- the last four are final
     created_at  INTEGER NOT NULL,     -- Unix seconds
     changed_at  INTEGER NOT NULL,     -- Unix seconds, when it came into this state
     next_at     INTEGER NOT NULL,     -- Unix seconds; not sent before
