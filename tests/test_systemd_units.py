@@ -111,6 +111,22 @@ def test_all_services_are_shut_in_the_same_way() -> None:
     assert all(one == shut[0] for one in shut)
 
 
+def test_the_user_of_the_services_is_made_without_a_shell(tmp_path: Path) -> None:
+    if shutil.which("systemd-sysusers") is None:
+        pytest.skip("there is no systemd-sysusers here: it comes with Debian's package systemd")
+    (tmp_path / "etc").mkdir()
+    file = ROOT / "scripts" / "systemd" / "attestor.sysusers"
+    subprocess.run(
+        ["systemd-sysusers", f"--root={tmp_path}", file],
+        check=True,
+        capture_output=True,
+        timeout=SECONDS,
+    )
+    name, _, _, _, _, home, shell = (tmp_path / "etc" / "passwd").read_text().strip().split(":")
+    assert (name, home) == ("attestor", "/var/lib/attestor")
+    assert shell.endswith("nologin")
+
+
 @named_service
 def test_a_service_can_tell_one_boot_from_another(unit: Path) -> None:
     # The budget does not believe a clock that was set back: it reads the boot's id, and would
