@@ -14,6 +14,7 @@ from appliance.cli.main import run
 from appliance.errors import DivergenceError
 from appliance.jobs.alarm import raise_alarm
 from appliance.policy.alarms import Anomaly, rollback_alarm, stale_alarm
+from appliance.store.logs import put_backend
 from tests.cli.homes import NOW
 from tests.cli.mirrored import MirroredHome
 from tests.jobs.mirrors import sync_from
@@ -144,7 +145,19 @@ def test_a_critical_alert_about_no_log_is_critical_until_somebody_has_seen_it(
     assert checked(home)[0] == 0
 
 
-def test_mirrors_and_what_is_disabled_are_looked_at_only_when_named(home: MirroredHome) -> None:
+def test_mirrors_and_private_logs_are_looked_at_only_when_named(home: MirroredHome) -> None:
+    home.sync(300)
+    home.json("log", "create", "build", "--origin", "build.example")
+    with home.mirror() as mirror, mirror.store.atomic():
+        put_backend(mirror.store, "copy", mirror.log, base_url=None, read_url=None, mirror_of="sim")
+    code, line = checked(home)
+    assert (code, "build" in line, "copy" in line) == (0, False, False)
+    # A private log that nobody writes to stands still, and that is no fault.
+    code, line = checked(home, "--backend", "build", "--backend", "copy")
+    assert ("'build_age'" in line, "'copy_age'" in line) == (True, True)
+
+
+def test_what_is_disabled_is_looked_at_only_when_named(home: MirroredHome) -> None:
     home.sync(300)
     home.json("backend", "disable", "sim")
     code, line = checked(home)
