@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import time
@@ -23,12 +24,17 @@ def _now() -> int:
     return int(time.time())
 
 
-def _uptime() -> tuple[str, int]:
+@functools.cache
+def _boot() -> str:
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
-        return "", 0
-    return boot, int(time.clock_gettime(time.CLOCK_BOOTTIME))
+        return ""
+
+
+def _uptime() -> tuple[str, int]:
+    boot = _boot()
+    return boot, int(time.clock_gettime(time.CLOCK_BOOTTIME)) if boot else 0
 
 
 @frozen

@@ -41,6 +41,7 @@ from appliance.value import frozen
 LONGEST_WAIT_SECONDS: Final = 60.0  # a server that asks for more is left alone in this drain
 POLL_SECONDS: Final = 5.0  # how often --wait looks for what others queued
 SHORT_PAUSE_SECONDS: Final = 0.1
+GATHER_SECONDS: Final = 0.02  # after the first answer, for those that come with it
 LAST_ANSWERS_SECONDS: Final = 5.0  # what is under way may take so long after an interrupt
 LATENCY_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _SUBMISSIONS: Final = "attestor_rekor_submissions_total"
@@ -128,6 +129,9 @@ class Drain:
                 self._flying[executor.submit(self._send, flight.item)] = flight
             if self._flying:
                 wait(self._flying, POLL_SECONDS, FIRST_COMPLETED)
+                # A log answers many at once. Whoever records and sends them together shares
+                # the cost of making things durable, here and over there.
+                wait(self._flying, GATHER_SECONDS)
                 continue
             pause = self._idle_seconds()
             if pause is None:

@@ -17,6 +17,7 @@ from appliance.rekor.request import parse_request, verify_request
 from appliance.store.database import open_store
 from appliance.store.queue import find_item, held_count, require_item
 from tests.cli.homes import NOW, Home
+from tests.pki.bundles import Instance
 from tests.queueing.signed_files import (
     KEY,
     OTHER_KEY,
@@ -186,6 +187,46 @@ def test_what_is_wrong_is_refused_and_nothing_stored(home: Home, tmp_path: Path,
 def test_a_sigstore_bundle_without_its_entry_is_queued(home: Home, tmp_path: Path) -> None:
     options = _bundle_with(sha256(b"one").digest())(tmp_path / "in")
     assert home.json("queue", "add", *options)["new"] is True
+
+
+def _keyless(instance: Instance, file: Path, *, stamped: bool) -> dict[str, object]:
+    document = instance.bundle(instance.sign_artifact(), None, stamps=None if stamped else [])
+    file.write_text(json.dumps(document))
+    return document
+
+
+def test_a_stamp_travels_and_short_lived_certificates_are_warned_about(
+    home: Home, tmp_path: Path
+) -> None:
+    instance, file = Instance(), tmp_path / "keyless.json"
+    document = _keyless(instance, file, stamped=True)
+    code, _, err = home.run("queue", "add", "--sigstore-bundle", file)
+    assert (code, err) == (0, "")
+    [listed] = home.json("queue", "list")["items"]
+    assert listed["timestamped"] is True
+    store = open_store(home.path, write=False)
+    unfinished = require_item(store, listed["id"]).what.unfinished
+    store.close()
+    assert unfinished is not None
+    carried = json.loads(unfinished)["verificationMaterial"]["timestampVerificationData"]
+    material = document["verificationMaterial"]
+    assert isinstance(material, dict)
+    assert carried == material["timestampVerificationData"]
+
+    _keyless(instance, file, stamped=False)
+    code, _, err = home.run("queue", "add", "--sigstore-bundle", file)
+    assert (code, "give the RFC 3161 stamp" in err) == (0, True)
+    code, _, err = home.run("queue", "add", "--sigstore-bundle", file, "--api-version", "1")
+    assert (code, "a Rekor v1 log's own time has to be before that" in err) == (0, True)
+
+
+def test_a_stamp_over_something_else_is_refused(home: Home, tmp_path: Path) -> None:
+    instance, file, stamp = Instance(), tmp_path / "keyless.json", tmp_path / "stamp.tsr"
+    _keyless(instance, file, stamped=False)
+    stamp.write_bytes(instance.timestamp_authority.stamp(b"another signature"))
+    command: list[str | Path] = ["queue", "add", "--sigstore-bundle", file, "--timestamp", stamp]
+    assert home.json(*command, expect=3)["reason"] == "stamp-of-something-else"
+    assert held(home) == 0
 
 
 def test_an_edge_bundle_needs_one_of_its_triggers(home: Home, tmp_path: Path) -> None:
