@@ -63,7 +63,7 @@ def common_options(command: Callable[..., Result]) -> Callable[..., None]:
 def _record(context: click.Context, result: Result) -> None:
     from appliance.cli.run_record import record_run
 
-    if context.obj is not None:
+    if context.obj is not None and not context.params.get("dry_run"):
         code = worst(exit_code(error) for error in result.errors)
         # By its own names, whichever alias was typed.
         names, at = [], context

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 RECORDED: Final = frozenset(
     {
         *("sync", "import", "export", "alerts send", "tiles verify", "checkpoint verify"),
-        *("queue drain", "publish", "trust update", "store backup"),
+        *("queue drain", "publish", "store backup"),
     }
 )
 BUSY_SECONDS: Final = 1.0
