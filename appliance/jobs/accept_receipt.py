@@ -118,10 +118,14 @@ def _possible_heads(store: Store, origin: str) -> list[TreeHead]:
 
 
 def _head(mirror: Mirror, tree_size: int) -> TreeHead | None:
+    """Return our head at a size; None if we do not reach it, or lack the tiles to say."""
     head = mirror.history.mirror_checkpoint() or mirror.history.accepted()
     if head is None or not 0 < tree_size <= head.head.tree_size:
         return None
-    return TreeHead(tree_size, Hash(mirror_root(mirror, head, tree_size)))
+    try:
+        return TreeHead(tree_size, Hash(mirror_root(mirror, head, tree_size)))
+    except IncompleteError:
+        return None
 
 
 def _refuse_other_trees(store: Store, site: str, heads: dict[str, TreeHead | None]) -> None:

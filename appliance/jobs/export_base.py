@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from appliance.errors import ConfigError
+from appliance.errors import ConfigError, IncompleteError
 from appliance.store.checkpoints import AcceptedCheckpoint
 from appliance.store.far_heads import far_heads
 from appliance.store.mirror import Mirror
@@ -66,7 +66,7 @@ def choose_base(
 
 
 def mirror_root(mirror: Mirror, head: AcceptedCheckpoint, tree_size: int) -> bytes:
-    """Return the root of a prefix of the exported tree."""
+    """Return the root of a prefix of the exported tree; raises IncompleteError without tiles."""
     if known := mirror.history.at(tree_size):
         return known.head.root_hash
     return TileTree(head.head).root_at(tree_size, mirror.read_tiles)
@@ -89,7 +89,16 @@ def _held_there(
             continue
         if far.tree_size > head.head.tree_size:
             sizes.append(head.head.tree_size)
-        elif mirror_root(mirror, head, far.tree_size) == far.root_hash:
+            continue
+        try:
+            ours = mirror_root(mirror, head, far.tree_size)
+        except IncompleteError:
+            warnings.append(
+                f"{far.site} holds {mirror.log.origin} up to {far.tree_size}, which cannot be"
+                " compared without the tiles: this does not continue from there"
+            )
+            continue
+        if ours == far.root_hash:
             sizes.append(far.tree_size)
         else:
             warnings.append(

@@ -9,6 +9,7 @@ one is said, and stops no other.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from appliance.errors import ApplianceError, DivergenceError
 from appliance.jobs.accept_receipt import accept_receipt
@@ -16,7 +17,7 @@ from appliance.jobs.besides import ACKS, PENDING, PROOFS, ROOT_MEMBER, TRUST
 from appliance.jobs.gossip import compare_note
 from appliance.jobs.round_trip import Absorbed, absorb_pending, absorb_receipts
 from appliance.jobs.transfer_source import seen_directory
-from appliance.store.arrived_trust import ArrivedFile, put_arrived
+from appliance.store.arrived_trust import ArrivedFile, forget_oldest, put_arrived
 from appliance.store.database import Store
 from appliance.store.far_heads import FarHead, put_far_head
 from appliance.store.logs import Log
@@ -25,6 +26,8 @@ from appliance.tlog.merkle import Hash
 from appliance.value import frozen
 from bundles.manifest import log_directory
 from bundles.reader import TransferBundle
+
+MAX_TRUST_BYTES: Final = 2 * 1024 * 1024  # of one file; Sigstore's root has ten thousand
 
 
 @frozen
@@ -90,10 +93,13 @@ def _items(bundle: TransferBundle, area: str) -> dict[str, bytes]:
 def _arrived_trust(store: Store, bundle: TransferBundle, now: int) -> tuple[str, ...]:
     said: tuple[str, ...] = ()
     ours = current_root(store)
-    files = [
-        ArrivedFile(path.removeprefix(TRUST), bundle.read(path), bundle.header.bundle_id, now)
-        for path in _below(bundle, TRUST)
-    ]
+    files = []
+    for path in _below(bundle, TRUST):
+        if bundle.members[path].size > MAX_TRUST_BYTES:
+            said += (f"{path} is not kept: it is larger than {MAX_TRUST_BYTES:,} bytes",)
+            continue
+        raw = bundle.read(path)
+        files.append(ArrivedFile(path.removeprefix(TRUST), raw, bundle.header.bundle_id, now))
     if not files:
         return said
     with store.atomic():
@@ -104,6 +110,7 @@ def _arrived_trust(store: Store, bundle: TransferBundle, now: int) -> tuple[str,
                     f"a trusted root with SHA-256 {file.digest} came with it and is not trusted;"
                     " see 'attestor trust arrived'",
                 )
+        forget_oldest(store)
     return said
 
 

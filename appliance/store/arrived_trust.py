@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import Final
 
 from appliance.store.database import Store
 from appliance.value import frozen
+
+MAX_FILES: Final = 200
 
 
 @frozen
@@ -36,6 +39,15 @@ def put_arrived(store: Store, file: ArrivedFile) -> bool:
         ],
     )
     return added.rowcount > 0
+
+
+def forget_oldest(store: Store) -> None:
+    """Keep only what arrived last, for exporters can send anything. Inside store.atomic()."""
+    store.execute(
+        "DELETE FROM arrived_trust WHERE (path, digest) NOT IN (SELECT path, digest"
+        " FROM arrived_trust ORDER BY arrived_at DESC, path DESC, digest LIMIT ?)",
+        [MAX_FILES],
+    )
 
 
 def arrived_files(store: Store) -> list[ArrivedFile]:

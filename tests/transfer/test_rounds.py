@@ -19,6 +19,7 @@ from appliance.tlog.tile import edge_tiles, new_entry_bundles, new_tiles
 from tests.transfer.sites import INSIDE, OUTSIDE, Sites
 
 ROUNDS = int(os.environ.get("ATTESTOR_ROUNDS", "200"))
+SEEDS = [int(one) for one in os.environ.get("ATTESTOR_SEEDS", "20261124").split(",")]
 GROWTH = (0, 1, 3, 60, 255, 256, 700, 2000)
 ENTRIES = ("--include-entries", "--no-entries")
 
@@ -125,7 +126,7 @@ class Rounds:
         assert self._import(file) == ""
 
 
-@pytest.mark.parametrize("seed", [20261124])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_only_forward_and_every_gap_is_named_with_the_command_that_fills_it(
     sites: Sites, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
