@@ -60,6 +60,7 @@ def _carry_rows(new: Store, old: Path) -> dict[str, int]:
                 columns = ", ".join(
                     sorted(_columns(new, "main", table) & _columns(new, "old", table))
                 )
+                new.execute(f"DELETE FROM main.{table}")  # noqa: S608 what a migration put there
                 copied = new.execute(
                     f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM old.{table}"  # noqa: S608 names from the schema
                 )
