@@ -89,10 +89,10 @@ def _check(pack: Path, trusted: list[bytes]) -> tuple[int, str]:
 
 if __name__ == "__main__":
     given = [Path(one) for one in sys.argv[1:]]
-    pems = [serialization.load_pem_public_key(one.read_bytes()) for one in given if one.is_file()]
-    form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     where = [one for one in given if one.is_dir()] or [Path(__file__).parent]
-    try:
+    form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    try:  # a key that cannot be read must not mean that any key will do
+        pems = [serialization.load_pem_public_key(p.read_bytes()) for p in given if not p.is_dir()]
         code, said = _check(where[0], [key.public_bytes(*form) for key in pems])
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         code, said = 1, f"{type(error).__name__}: {error}"

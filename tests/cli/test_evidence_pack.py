@@ -104,6 +104,17 @@ def test_a_fork_is_proven_on_a_bare_python(home: MirroredHome, tmp_path: Path) -
     assert code == 1 and "none of the keys signed it" in said
 
 
+def test_a_key_that_cannot_be_read_never_means_that_any_key_will_do(
+    home: MirroredHome, tmp_path: Path
+) -> None:
+    pack = forks(home, tmp_path)
+    junk = tmp_path / "junk.pem"
+    junk.write_text("no key")
+    for named in (junk, tmp_path / "mistyped.pem"):
+        code, said = checked(pack, named)
+        assert code == 1 and said.startswith("NO: "), said
+
+
 def test_a_pack_holds_the_notes_byte_for_byte_and_all_that_was_known(
     home: MirroredHome, tmp_path: Path
 ) -> None:
