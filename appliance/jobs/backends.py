@@ -12,6 +12,7 @@ from appliance.store.logs import (
     Backend,
     Log,
     add_log,
+    all_backends,
     find_log,
     key_name,
     put_backend,
@@ -101,6 +102,7 @@ def add_backend(store: Store, new: NewBackend, now: int, *, dry_run: bool) -> Ad
     spki = parse_log_key(new.key_file, origin, new.api_version)
     key = verifier_key(new.api_version, key_name(new.api_version, origin), spki)
     known = find_log(store, origin)
+    _verify_only_primary(store, name, origin, new.mirror_of)
     if new.policy is not None:
         _verify_policy(new.policy, key)
     with store.atomic(dry_run=dry_run):
@@ -118,6 +120,20 @@ def add_backend(store: Store, new: NewBackend, now: int, *, dry_run: bool) -> Ad
         key_is_new = not known or key not in known.keys
         append_event(store, now, "backend.added", _told(new, key, key_is_new))
         return AddedBackend(require_backend(store, name), key, key_is_new)
+
+
+def _verify_only_primary(store: Store, name: str, origin: str, mirror_of: str | None) -> None:
+    """Refuse what `config apply` and every later `config set` would refuse: a second primary."""
+    if mirror_of is not None:
+        return
+    for other in all_backends(store):
+        if other.log.origin == origin and other.name != name and other.mirror_of is None:
+            raise ConfigError(
+                f"backend {other.name!r} is the primary of {origin} already",
+                reason="duplicate-origin",
+                next_step=f"if {name!r} is a mirror of it: --mirror-of {other.name}; to change"
+                f" {other.name!r}, give that ID",
+            )
 
 
 def _told(new: NewBackend, key: VerifierKey, key_is_new: bool) -> dict[str, str | bool | None]:

@@ -98,6 +98,20 @@ def test_a_second_key_for_a_known_log_is_pointed_out(
     assert "now either key may sign" in err and KEY.key_id.hex() in err
 
 
+def test_a_second_primary_of_one_log_is_refused_before_it_locks_the_settings(
+    home: MirroredHome, key_file: Path
+) -> None:
+    add(home, key_file)
+    twin = ("backend", "add", "twin", "--origin", ORIGIN, "--public-key", key_file)
+    error = home.json(*twin, expect=9)
+    assert error["reason"] == "duplicate-origin"
+    assert "--mirror-of public" in error["next"]
+    assert "twin" not in backends(home)
+    home.json(*twin, "--mirror-of", "public")
+    home.json("config", "set", "alerts.enabled", "true")  # what is here is valid
+    assert home.json(*twin, expect=9)["reason"] == "duplicate-origin"  # nor does a mirror become one
+
+
 def test_what_cannot_be_added_has_its_code(
     home: MirroredHome, key_file: Path, tmp_path: Path
 ) -> None:
