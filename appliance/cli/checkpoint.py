@@ -8,6 +8,7 @@ import click
 
 from appliance.cli.app import App, pass_app
 from appliance.cli.checkpoint_add import checkpoint_add, checkpoint_prune
+from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options, utc
 from appliance.cli.progress import progress_bar
 
@@ -32,7 +33,7 @@ def checkpoint() -> None:
 @checkpoint.command("list")
 @click.option("--backend", "backends", metavar="ID", multiple=True, help="Its log; repeatable.")
 @click.option("--origins", metavar="A,B", help="Logs by origin, separated by commas.")
-@click.option("--last", type=click.IntRange(1), help="Only the newest so many of each log.")
+@click.option("--last", type=Whole(1), help="Only the newest so many of each log.")
 @common_options
 @pass_app
 def checkpoint_list(
@@ -62,7 +63,7 @@ def checkpoint_list(
 @checkpoint.command("show")
 @click.option("--backend", metavar="ID", help="Its log.")
 @click.option("--origin", help="The log, by its origin.")
-@click.option("--tree-size", type=click.IntRange(0), help="Of this size.  [default: the newest]")
+@click.option("--tree-size", type=Whole(0), help="Of this size.  [default: the newest]")
 @common_options
 @pass_app
 def checkpoint_show(
@@ -94,7 +95,7 @@ def checkpoint_show(
 @checkpoint.command("verify")
 @click.option("--backend", metavar="ID", help="Its log.")
 @click.option("--origin", help="The log, by its origin.")
-@click.option("--tree-size", type=click.IntRange(0), help="Recompute the root at this size.")
+@click.option("--tree-size", type=Whole(0), help="Recompute the root at this size.")
 @common_options
 @pass_app
 def checkpoint_verify(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from appliance.cli.app import App, pass_app
+from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options, naming
 
 if TYPE_CHECKING:
@@ -23,9 +24,9 @@ MAX_ENTRY_FILE_BYTES = 16 * 1024 * 1024
 
 @click.command()
 @click.option("--origin", required=True, help="The log's origin.")
-@click.option("--index", "entry_index", type=click.IntRange(0), help="Entry to prove included.")
-@click.option("--from-size", type=click.IntRange(0), help="Prove this older tree a prefix.")
-@click.option("--tree-size", type=click.IntRange(0), help="Under this accepted checkpoint.")
+@click.option("--index", "entry_index", type=Whole(0), help="Entry to prove included.")
+@click.option("--from-size", type=Whole(0), help="Prove this older tree a prefix.")
+@click.option("--tree-size", type=Whole(0), help="Under this accepted checkpoint.")
 @click.option("--bundle", type=FILE, help="Prove the entry of this Sigstore bundle.")
 @click.option("--upgrade", type=FILE, help="Write --bundle here, with today's proof.")
 @click.option("--output", type=FILE, help="Write the proof here as well (.tlog-proof).")

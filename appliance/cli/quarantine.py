@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from appliance.cli.app import App, pass_app
+from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options, utc
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def quarantine_list(app: App, lifted: bool) -> Result:
 
 
 @quarantine.command("lift")
-@click.argument("quarantine_id", metavar="ID", type=click.IntRange(1))
+@click.argument("quarantine_id", metavar="ID", type=Whole(1))
 @click.option("--reason", required=True, help="Why the log is believed again; kept for ever.")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options

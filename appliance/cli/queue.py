@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from appliance.cli.app import App, pass_app
+from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options, utc
 from appliance.cli.queue_add import queue_add
 from appliance.cli.queue_aggregate import queue_aggregate, queue_proof
@@ -45,7 +46,7 @@ queue.add_command(queue_proof)
 @click.option("--tenant", metavar="NAME", help="Only this tenant's.")
 @click.option("--state", "states", metavar="STATE", multiple=True, help="Only these; repeatable.")
 @click.option("--all", "everything", is_flag=True, help="Also what is done.")
-@click.option("--limit", type=click.IntRange(1), default=1000, show_default=True, help="At most.")
+@click.option("--limit", type=Whole(1), default=1000, show_default=True, help="At most.")
 @common_options
 @pass_app
 def queue_list(

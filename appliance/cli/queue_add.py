@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from appliance.cli.app import App, pass_app
+from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options, naming, utc
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     show_default=True,
     help="Which budget it counts in.",
 )
-@click.option("--priority", type=click.IntRange(0), default=0, help="Higher first.  [default: 0]")
+@click.option("--priority", type=Whole(0), default=0, help="Higher first.  [default: 0]")
 @click.option("--cvss", type=click.FloatRange(0, 10), help="Trigger: the score of the finding.")
 @click.option("--reachable", is_flag=True, help="And the finding is reachable.")
 @click.option("--policy-gate", metavar="WORD", help="Trigger: what the gate asks for.")

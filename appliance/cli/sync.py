@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from appliance.jobs.absorb import AbsorbReport
     from appliance.jobs.fill import Wanted
     from appliance.store.logs import Backend
+
+MIN_PAUSE_SECONDS: Final = 1.0  # between runs of --watch: a typo must not hammer a log
 
 
 @frozen
@@ -84,6 +86,8 @@ def sync(
     if dry_run and watch:
         raise click.UsageError("--dry-run and --watch exclude each other")
     if not watch:
+        if interval is not None or initial_delay is not None:
+            raise click.UsageError("--interval and --initial-delay need --watch")
         if dry_run:
             return _result(_run(app, settings, backends, None))
         return _synced(app, settings, backends, wanted)
@@ -91,6 +95,8 @@ def sync(
     from appliance.cli.run_record import record_run
 
     pause = seconds_option(interval, "--interval", settings.sync_interval)
+    if pause < MIN_PAUSE_SECONDS:
+        raise click.BadParameter("expected 1s or more", param_hint="--interval")
     app.sleep(seconds_option(initial_delay, "--initial-delay", settings.initial_delay))
     while True:
         result = _synced(app, settings, backends, wanted)

@@ -223,3 +223,26 @@ def test_freezing_a_log_asks_for_a_word(tmp_path: Path, capsys: pytest.CaptureFi
     assert run([*home, "log", "freeze", "build"]) == 2
     assert "cannot be undone" in capsys.readouterr().err
     assert run([*home, "log", "freeze", "build", "--yes"]) == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("quarantine", "lift", "HUGE", "--reason", "x"),
+        ("checkpoint", "show", "--origin", "log.example", "--tree-size", "HUGE"),
+        ("prove", "--origin", "log.example", "--index", "1", "--tree-size", "HUGE"),
+        ("queue", "list", "--limit", "HUGE"),
+        ("queue", "add", "--dsse", "x", "--key", "x", "--priority", "HUGE"),
+    ],
+)
+def test_a_number_that_no_store_can_hold_is_a_usage_error(home: Home, words: list[str]) -> None:
+    code, _, err = home.run(*(one.replace("HUGE", str(2**63)) for one in words))
+    assert code == 2
+    assert "is too large; at most 9223372036854775807" in err
+
+
+def test_a_watch_without_a_pause_is_refused_and_a_pause_without_a_watch(home: Home) -> None:
+    code, _, err = home.run("sync", "--watch", "--initial-delay", "0s", "--interval", "0s")
+    assert code == 2 and "--interval: expected 1s or more" in err
+    code, _, err = home.run("sync", "--interval", "5m")
+    assert code == 2 and "--interval and --initial-delay need --watch" in err
