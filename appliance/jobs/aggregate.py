@@ -44,6 +44,7 @@ from appliance.store.aggregates import (
 )
 from appliance.store.attempts import put_receipt, receipt_of
 from appliance.store.database import Store
+from appliance.store.journal import append_event
 from appliance.store.logs import Log, all_logs, require_log
 from appliance.store.mirror import Mirror
 from appliance.store.private_logs import PrivateLog
@@ -127,6 +128,8 @@ def aggregate(store: Store, items: Sequence[QueueItem], signers: Signers, now: i
                 move_item(store, one, AGGREGATED, allowed=WAITING, now=now, reason="aggregated")
             head = done.checkpoint.head
             add_aggregate(store, signers.private.log.id, head.tree_size, note, root, members, now)
+            details = {"items": len(batch), "root": root.id, "treeSize": head.tree_size}
+            append_event(store, now, "queue.aggregated", details)
         roots += 1
     return Aggregated(len(items), roots)
 

@@ -35,6 +35,8 @@ def test_one_root_is_logged_for_all_that_has_no_slot(
     one = next(one for one in home.items() if one["state"] == "aggregated")
     error = home.json(*("queue", "proof", one["id"], "--output", tmp_path / "early"), expect=5)
     assert error["reason"] == "root-not-logged"
+    (told,) = home.json("journal", "list", "--event", "queue.aggregated")["lines"]
+    assert told["details"]["items"] == ITEMS - BUDGET and told["details"]["root"] == root["id"]
     # The root is an item like any other, of a tenant of its own; it takes one slot.
     home.wait(60)
     home.json("queue", "drain")
