@@ -41,7 +41,7 @@ SYNC_KEYS: Final[dict[str, Setting]] = {
     "rekorSync.enableEntrySync": Key(Flag(), False, "Fetch entries too: search needs them."),
     "rekorSync.maxTilesPerSync": Key(Count(1), 100, "Most new tiles of a log in one cycle."),
     "rekorSync.backends": BACKENDS,
-    "http.connections": Key(Count(1, 256), 16, "Most requests at a time to one server."),
+    "http.connections": Key(Count(1, 32), 16, "Most requests at a time to one server."),
     "http.maxRequestsPerSecond": Key(
         Number(0.001, 100_000), None, "Most requests in a second.", "off", "10"
     ),

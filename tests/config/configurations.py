@@ -87,6 +87,7 @@ attestor:
       triggers: [{cvssThreshold: 7}, {manualEscalation: false}]
     retry: {maxAttempts: 9, initialDelay: 1s, maxDelay: 1h, backoffMultiplier: 1}
     offline: {queueEnabled: false, maxQueueSize: 5, drainOnConnect: false}
+    aggregate: {enabled: true, minItems: 2, log: build}
   publish: {rekorUrl: "https://LOG.example.org/", everyEvents: 1, everySeconds: 60}
   verify:
     maxTrustRootAge: {warn: off, fail: "off"}

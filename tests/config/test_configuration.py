@@ -62,6 +62,9 @@ SPEC_DEFAULTS: dict[str, JsonValue] = {  # SPEC.md section 10, in its order
     "rekor.offline.queueEnabled": True,
     "rekor.offline.maxQueueSize": 10_000,
     "rekor.offline.drainOnConnect": True,
+    "rekor.aggregate.enabled": False,  # ours: SPEC.md names no key for it
+    "rekor.aggregate.minItems": 20,
+    "rekor.aggregate.log": None,
     "publish.rekorUrl": None,
     "publish.everyEvents": 100,
     "publish.everySeconds": 300,

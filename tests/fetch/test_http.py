@@ -14,8 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance import __version__
+from appliance.config.keys import Key
+from appliance.config.schema import SETTINGS
 from appliance.errors import ApplianceError, ConfigError, LimitError, MalformedError, RemoteError
-from appliance.fetch.http import HttpClient, HttpSettings, url_prefix
+from appliance.fetch.http import MAX_CONNECTIONS, HttpClient, HttpSettings, url_prefix
 from tests.fetch.conftest import OpenClient
 from tests.fetch.hostile_server import (
     HostileServer,
@@ -38,6 +40,19 @@ def failure(client: HttpClient, url: str, max_bytes: int = 1000) -> RemoteError:
         client.get(url, max_bytes)
     assert url in caught.value.message
     return caught.value
+
+
+def test_the_configuration_takes_as_many_connections_as_the_client() -> None:
+    setting = SETTINGS["http.connections"]
+    assert isinstance(setting, Key)
+    kind = setting.kind
+    assert kind.read(MAX_CONNECTIONS) == MAX_CONNECTIONS
+    HttpSettings(connections=MAX_CONNECTIONS)
+    for too_many in (0, MAX_CONNECTIONS + 1):
+        with pytest.raises(ConfigError):
+            kind.read(too_many)
+        with pytest.raises(ConfigError):
+            HttpSettings(connections=too_many)
 
 
 # What a good server gets and gives.
