@@ -146,3 +146,11 @@ def test_a_finished_bundle_verifies_with_its_stamp_carried(home: Home, tmp_path:
     home.json("queue", "drain")
     home.json(*command)
     home.json("verify", artifact[1], "--bundle", finished, "--key", artifact[5])
+
+
+def test_a_new_schema_carries_the_queue_over(home: Home, tmp_path: Path) -> None:
+    added = home.json("queue", "add", *write_artifact(tmp_path / "in", b"carried over"))
+    home.json("tenant", "disable", "system")
+    home.json("checkpoint-store", "init", "--force")
+    assert home.json("queue", "show", added["id"])["state"] == "queued"
+    assert [one["enabled"] for one in home.json("tenant", "list")["tenants"]] == [False]

@@ -16,7 +16,7 @@ from appliance.rekor.log_writer import Written
 from appliance.rekor.transparency_log_entry import parse_log_entry
 from appliance.store.attempts import attempts_of, begin_attempts, receipt_of
 from appliance.store.counters import counters
-from appliance.store.database import Store
+from appliance.store.database import Store, open_store
 from appliance.store.queue import list_items, require_item
 from appliance.store.settings import read_settings, replace_settings
 from appliance.store.tenants import put_tenant
@@ -227,6 +227,23 @@ def test_what_was_under_way_when_a_drain_died_goes_out_again_unchanged(
     assert server.posted == [item.what.request]
     assert [one.outcome for one in attempts_of(store, item)] == ["interrupted", "duplicate"]
     assert spent(store) == 1  # the first one still counts: nobody knows when it was taken
+
+
+def test_before_a_byte_leaves_it_is_durable_that_it_may(
+    store: Store, server: SimulatedServer
+) -> None:
+    """Whoever dies at any moment after this leaves the item `sending` and its slot spent."""
+    item = add(store, b"one")
+    seen = []
+
+    def look(request: bytes) -> None:
+        other = open_store(store.home, write=False)
+        seen.append((state(other, item), spent(other), len(attempts_of(other, item))))
+        other.close()
+
+    server.trouble = look
+    drain(store, server)
+    assert seen == [("sending", 1, 1)]
 
 
 def test_higher_priorities_go_first_and_tenants_take_turns(
