@@ -109,7 +109,9 @@ def test_a_second_primary_of_one_log_is_refused_before_it_locks_the_settings(
     assert "twin" not in backends(home)
     home.json(*twin, "--mirror-of", "public")
     home.json("config", "set", "alerts.enabled", "true")  # what is here is valid
-    assert home.json(*twin, expect=9)["reason"] == "duplicate-origin"  # nor does a mirror become one
+    assert (
+        home.json(*twin, expect=9)["reason"] == "duplicate-origin"
+    )  # nor does a mirror become one
 
 
 def test_what_cannot_be_added_has_its_code(
