@@ -12,6 +12,7 @@ from appliance.store.database import create_store, open_store
 from appliance.store.lock import DRAIN_LOCK_NAME
 from appliance.store.logs import add_log, put_backend
 from appliance.tlog.note_keys import VerifierKey
+from appliance.value import replaced
 from tests.cli.homes import NOW, Home
 from tests.queueing.signed_files import envelope, write_artifact, write_envelope
 from tests.serve.running_log import RunningLog, running_log, verified_index
@@ -36,6 +37,7 @@ def home(
     log: tuple[RunningLog, VerifierKey],
 ) -> Home:
     made = Home(tmp_path / "home", capsys)
+    made.app = replaced(made.app, uptime=lambda: ("boot", 0))  # as still as its clock
     running, key = log
     store = open_store(made.path, write=True)
     with store.atomic():
