@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from appliance.errors import IncompleteError
+from appliance.errors import ConfigError, IncompleteError
 from appliance.jobs.besides import Invited, have_left, travel_besides
 from appliance.jobs.export_base import BaseChoice
 from appliance.jobs.export_manifest import describe_volumes
@@ -155,6 +155,7 @@ def export(
         earlier = next(filter(None, map(earlier_export, siblings(output))), None)
         if earlier is not None:
             now, again = earlier.manifest.created_at, earlier.manifest.volume.set_name
+    _require_logs(logs, selection.proven or ())
     planned = [
         plan_log(Mirror(store, log), selection.base, selection.contents, again) for log in logs
     ]
@@ -191,6 +192,18 @@ def export(
             # If we die before this, what travels besides leaves once more; that is noticed.
             have_left(store, load.besides, volumes[-1].bundle_id, now)
     return ExportReport(tuple(volumes), warnings)
+
+
+def _require_logs(logs: Sequence[Log], proven: Sequence[ProvenEntry]) -> None:
+    """Raise ConfigError if an entry is to be proven of a log that is not exported."""
+    origins = {log.origin for log in logs}
+    for one in proven:
+        if one.origin not in origins:
+            raise ConfigError(
+                f"the Sigstore bundle is about {one.origin[:200]!r}, which is not exported",
+                reason="other-log",
+                next_step="leave out --backend and --origin, or name its log",
+            )
 
 
 def _limit(selection: Selection, output: Path, in_directory: bool) -> int | None:

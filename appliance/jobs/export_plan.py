@@ -69,7 +69,8 @@ def plan_log(mirror: Mirror, choice: BaseChoice, contents: Contents, besides: st
     """Plan what leaves of one log, up to the head its mirror covers.
 
     `besides` is a volume set that is made again. Raises IncompleteError if there is nothing
-    to export, ConfigError if the base is beyond the head.
+    to export, or an entry that is to be proven is not covered; ConfigError if the base is
+    beyond the head.
     """
     head = require_head(mirror)
     base = choose_base(mirror, head, choice, besides)
@@ -84,6 +85,7 @@ def plan_log(mirror: Mirror, choice: BaseChoice, contents: Contents, besides: st
     bundles = list(new_entry_bundles(start, stop)) if contents.entries else []
     if contents.proven is not None:
         wanted = [one for one in contents.proven if one.origin == mirror.log.origin]
+        _require_covered(mirror, wanted, stop)
         bundles = _bundles_of(wanted, stop) if contents.entries else []
         tiles = _proving(tree, wanted)
     implied = {bundle.tile for bundle in bundles}
@@ -133,6 +135,18 @@ def proof_tiles(head: TreeHead, sizes: Iterable[int]) -> set[Tile]:
 def in_memory(path: str, data: bytes) -> Member:
     """Describe a member that is small and here already."""
     return Member(path, len(data), sha256(data).digest(), lambda: data)
+
+
+def _require_covered(mirror: Mirror, wanted: Iterable[ProvenEntry], tree_size: int) -> None:
+    for one in wanted:
+        reaches = max(one.entry_index + 1, one.tree_size)
+        if reaches > tree_size:
+            raise IncompleteError(
+                f"the Sigstore bundle speaks of {mirror.log.origin} at {reaches} entries, the"
+                f" mirror has {tree_size}",
+                reason="not-covered",
+                next_step="run 'attestor sync --full-tiles' first",
+            )
 
 
 def _bundles_of(wanted: Iterable[ProvenEntry], tree_size: int) -> list[EntryBundle]:

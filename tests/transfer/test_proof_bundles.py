@@ -74,3 +74,29 @@ def test_what_is_no_sigstore_bundle_is_refused(sites: Sites) -> None:
         answer = sites.answer(OUTSIDE, "export", *words, "--output", sites.stick("x.tar"))
         assert answer["exitCode"] in (3, 5) and str(words[1]) in answer["error"]["message"]
     assert not sites.stick("x.tar").exists()
+
+
+def test_an_entry_that_is_not_mirrored_yet_is_said_so(sites: Sites) -> None:
+    sites.grow(1_000)
+    release = Release(sites, "app.bin")  # logged, and not synced
+    words = ("export", "--for", release.bundle, "--output", sites.stick("x.tar"))
+    error = sites.json(OUTSIDE, *words, expect=5)
+    assert error["reason"] == "not-covered" and "sync" in error["next"]
+    # Its checkpoint is ahead, even if the entry is not: over there it would not be covered.
+    sites.grow(0)
+    index = sites.log.tree_size - 1
+    sites.log.grow(50)
+    release.bundle.write_bytes(bundle_of(sites.log, sign_request(b"app.bin"), index))
+    assert sites.json(OUTSIDE, *words, expect=5)["reason"] == "not-covered"
+
+
+def test_an_entry_of_another_log_is_a_mistake(sites: Sites) -> None:
+    sites.grow(10)
+    release = Release(sites, "app.bin")
+    sites.grow(0)
+    text = release.bundle.read_text().replace("log.example", "log.else.net")
+    release.bundle.write_text(text)
+    words = ("export", "--for", release.bundle, "--output", sites.stick("x.tar"))
+    assert sites.answer(OUTSIDE, *words)["exitCode"] in (5, 9)
+    pinned = (*words, "--origin", sites.log.origin)
+    assert sites.json(OUTSIDE, *pinned, expect=9)["reason"] == "other-log"

@@ -58,7 +58,7 @@ class Rounds:
         self.count += 1
         entries = self.random.choice(ENTRIES)
         volumes = ["--volume-size", "110K"] if self.random.random() < 0.25 else []
-        start = self.random.choice([[]] * 6 + [["--full"], ["--overlap", "1"], ["--overlap", "1"]])
+        start = self.random.choice([[]] * 4 + [["--full"]] + [["--overlap", "1"]] * 4)
         end = "tar.zst" if not volumes else "tar"
         name = self.sites.stick(f"stick-{self.count}.{end}")
         done = self.sites.json(OUTSIDE, "export", entries, *volumes, *start, "--output", name)
