@@ -56,7 +56,9 @@ def verify_command_line(words: list[str]) -> None:
     if not complete:
         rest.append("X")  # the value of an option that stands last
     command: click.Command = cli
-    context = click.Context(command, info_name="attestor")
+    # With the root command's names of the help option: click keeps the first that it sees.
+    names = cli.context_settings["help_option_names"]
+    context = click.Context(command, info_name="attestor", help_option_names=names)
     while True:
         given, rest, _ = command.make_parser(context).parse_args(rest)
         if not isinstance(command, click.Group):
@@ -66,7 +68,7 @@ def verify_command_line(words: list[str]) -> None:
         name, found, rest = command.resolve_command(context, rest)
         if found is None:
             raise click.UsageError(f"no command {name!r}", context)
-        command, context = found, click.Context(found, context, info_name=name)
+        command, context = found, click.Context(found, context, info_name=name)  # names come along
     _verify_choices(command, given, context)
     if complete:
         _verify_arguments(command, given, len(rest), context)
