@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from appliance.jobs.deliver import Send, Sent
     from appliance.store.outbox import Delivery
 
-MAX_SECRET_BYTES: Final = 4096
 LOCK_SECONDS: Final = 10.0  # for another run to get out of the way of the outbox
 
 
@@ -179,6 +178,7 @@ def _secret(sink: Sink) -> bytes | None:
     """Read the secret of a sink, without a line end; raises ConfigError if others could."""
     if sink.secret_file is None:
         return None
+    from appliance.jobs.sink_findings import MAX_SECRET_BYTES
     from appliance.store.key_files import read_secret
 
     return read_secret(Path(sink.secret_file), MAX_SECRET_BYTES).rstrip(b"\r\n")

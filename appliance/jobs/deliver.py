@@ -108,5 +108,6 @@ def _send_one(delivery: Delivery, sender: Sender, clocks: Clocks) -> Sent:
     except ApplianceError as error:
         asked = error.retry_after if isinstance(error, RemoteError) else None
         pause = DELIVERY.pause(delivery.attempts + 1, clocks.draw(), asked)
-        return Sent(delivery, error.message, clocks.now() + max(int(pause), 1))
+        said = f"{error.message}; {error.next_step}" if error.next_step else error.message
+        return Sent(delivery, said, clocks.now() + max(int(pause), 1))
     return Sent(delivery, None, None)

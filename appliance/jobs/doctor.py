@@ -15,6 +15,7 @@ from typing import Final
 from appliance.errors import ApplianceError, ConfigError, IncompleteError, RefusedError, StoreError
 from appliance.jobs.configure import read_configuration, verify_private_keys
 from appliance.jobs.findings import Finding, Outcome, finding, ok, warning
+from appliance.jobs.sink_findings import sinks_ready
 from appliance.jobs.store_health import store_findings
 from appliance.store.database import Store, open_store
 from appliance.store.filesystem import access_of, filesystem_type, is_network, keeps_modes
@@ -52,13 +53,14 @@ def examine(patient: Patient) -> Iterator[Finding]:
     try:
         store = open_store(patient.home, write=False)
     except ApplianceError:  # which is a finding already
-        for name in ("site", "clock", "trust-root"):
+        for name in ("site", "clock", "trust-root", "sinks"):
             yield Finding(name, Outcome.SKIPPED, "needs the store")
         return
     try:
         yield finding("site", partial(_site, store))
         yield finding("clock", partial(_clock, store, patient.now))
         yield finding("trust-root", partial(_trust_root, store, patient.now))
+        yield finding("sinks", partial(sinks_ready, store))
     finally:
         store.close()
 

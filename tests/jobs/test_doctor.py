@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,7 @@ def test_a_new_home_is_well(home: Path) -> None:
             "history",
             "blobs",
         ),
-        *("room", "keys", "site", "clock", "trust-root"),
+        *("room", "keys", "site", "clock", "trust-root", "sinks"),
     }
 
 
@@ -71,7 +72,7 @@ def test_without_a_home_everything_else_is_still_said(tmp_path: Path) -> None:
     found = findings(tmp_path / "none")
     assert found["home"].error is not None and found["home"].error.reason == "no-store"
     assert found["python"].outcome is Outcome.OK
-    for name in ("site", "clock", "trust-root"):
+    for name in ("site", "clock", "trust-root", "sinks"):
         assert found[name].outcome is Outcome.SKIPPED
 
 
@@ -107,7 +108,7 @@ def test_a_damaged_database_and_a_changed_schema_are_found(home: Path) -> None:
     store = open_store(home, write=True)
     with store.atomic():
         store.execute("DROP VIEW rekor_checkpoints")
-        replace_settings(store, {f"k{number}": "value" * 50 for number in range(200)})
+        replace_settings(store, {f"site.k{number}": "value" * 50 for number in range(200)})
     store.close()
     assert failed(home) == {"schema": "schema-changed"}
     damage_a_page(home)
@@ -149,6 +150,45 @@ def test_an_old_trusted_root_is_found(home: Path, age: int, outcome: Outcome) ->
         replace_settings(store, {"verify.maxTrustRootAge.fail": "90d"})
     store.close()
     assert findings(home)["trust-root"].outcome is outcome
+
+
+def test_a_sink_that_would_miss_the_next_alert_is_found_before_it(
+    home: Path, tmp_path: Path
+) -> None:
+    secret, program = tmp_path / "secret", tmp_path / "page"
+
+    def told(sink: dict[str, Any]) -> Finding:
+        store = open_store(home, write=True)
+        with store.atomic():
+            replace_settings(store, {"alerts.sinks": [sink]})
+        store.close()
+        return findings(home)["sinks"]
+
+    webhook: dict[str, Any] = {
+        "type": "webhook",
+        "url": "https://sink.example",
+        "secretFile": str(secret),
+    }
+    assert reason(told(webhook)) == "no-secret"
+    secret.write_text("s")
+    secret.chmod(0o644)
+    assert reason(told(webhook)) == "key-permissions"
+    secret.chmod(0o600)
+    assert told(webhook).outcome is Outcome.OK
+    command: dict[str, Any] = {"type": "command", "argv": [str(program)]}
+    assert reason(told(command)) == "bad-sink"
+    program.write_text("#!/bin/sh\n")
+    assert reason(told(command)) == "bad-sink"
+    program.chmod(0o755)
+    assert told(command).text == f"command {program}"
+    lines: dict[str, Any] = {"type": "file", "path": str(tmp_path / "none" / "alerts.jsonl")}
+    assert reason(told(lines)) == "bad-sink"
+    assert told(lines | {"path": str(tmp_path / "alerts.jsonl")}).outcome is Outcome.OK
+
+
+def reason(one: Finding) -> str:
+    assert one.error is not None, one.text
+    return one.error.reason
 
 
 @pytest.mark.parametrize(
@@ -196,7 +236,7 @@ def test_a_blob_directory_that_cannot_be_written_is_found(
     (home / "blobs" / "sha256").write_text("not a directory")
     found = findings(home)["blobs"]
     assert found.outcome is Outcome.FAILED
-    assert str(errno.ENOTDIR) not in found.text  # said in words
+    assert f"Errno {errno.ENOTDIR}" not in found.text  # said in words
 
 
 def test_somebody_without_rights_to_the_keys_is_not_told_they_are_wrong() -> None:
