@@ -84,6 +84,7 @@ def report_incident(mirror: Mirror, incident: Incident) -> DivergenceError:
         is_mirror=primary is not None and alerting.cross_log,
         ours=incident.ours.head,
         theirs=incident.theirs.head,
+        found_in=None if known else incident.arrival.detail,
     )
     proven = incident.contradiction.actual_root is not None
     number = None

@@ -43,10 +43,15 @@ def contradiction_alarm(
     is_mirror: bool,
     ours: TreeHead,
     theirs: TreeHead,
+    found_in: str | None = None,
 ) -> Alarm:
-    """Root mismatch, fork and rollback; from a mirror of the log each is cross-log divergence."""
+    """Root mismatch, fork and rollback; from a mirror of the log each is cross-log divergence.
+
+    `found_in` names the file or URL of a note that no backend offered.
+    """
     size, actual = contradiction.tree_size, contradiction.actual_root
-    said = f"{backend} offered {theirs.tree_size} entries, root {theirs.root_hash.hex()}; {{}}"
+    root = theirs.root_hash.hex()
+    said = f"{found_in or backend} offered {theirs.tree_size} entries, root {root}; "
     if is_mirror:
         return cross_log_alarm(
             Severity.CRITICAL,
@@ -56,7 +61,7 @@ def contradiction_alarm(
             tree_size=size,
             primary_root=None if actual is None else contradiction.expected_root,
             mirror_root=actual,
-            description=said.format(str(contradiction)),
+            description=said + str(contradiction),
         )
     if actual is None or contradiction.rule is Rule.ROLLBACK:
         why = (
@@ -70,7 +75,7 @@ def contradiction_alarm(
             previous_size=ours.tree_size,
             attempted_size=theirs.tree_size,
             backend=backend,
-            description=said.format(why),
+            description=said + why,
         )
     return divergence_alarm(
         _ANOMALIES[contradiction.rule],
@@ -79,8 +84,7 @@ def contradiction_alarm(
         expected_root=contradiction.expected_root,
         actual_root=actual,
         backend=backend,
-        description=said.format(f"we hold {ours.tree_size} entries, and they differ: ")
-        + str(contradiction),
+        description=f"{said}we hold {ours.tree_size} entries, and they differ: {contradiction}",
     )
 
 

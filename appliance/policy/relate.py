@@ -24,7 +24,7 @@ class Relation(enum.Enum):
 class Rule(enum.Enum):
     """Which divergence rule a contradiction breaks."""
 
-    ROOT_MISMATCH = "RootMismatch"
+    ROOT_MISMATCH = "RootHashMismatch"
     FORK = "TreeFork"
     ROLLBACK = "TreeSizeRollback"
 

@@ -70,6 +70,8 @@ def test_one_that_contradicts_us_is_code_4_with_alert_and_quarantine(
     bad = note_file(tmp_path, home.log.fork(at=5).checkpoint_at(77))
     assert home.json("checkpoint", "add", bad, good, expect=4)["reason"] == "root-mismatch"
     assert home.json("quarantine", "list")["quarantines"][0]["lastCommonSize"] == 0
+    payload = home.json("alerts", "show", "1")["payload"]
+    assert payload["description"].startswith(f"{bad} offered 77 entries")  # where to look for it
     with home.mirror() as mirror:
         assert mirror.history.accepted_sizes() == [5, 300]  # the other file was heard
 

@@ -125,7 +125,7 @@ def test_a_bundle_whose_checkpoint_contradicts_our_tree_is_a_split_view(site: Si
     evidence = answer["data"]["artifacts"][0]["evidence"]
     rows = site.mirror.store.rows("SELECT rule, ours, theirs FROM evidence")
     assert [tuple(row) for row in rows] == [
-        ("RootMismatch", evidence["ours"].encode(), evidence["theirs"].encode())
+        ("RootHashMismatch", evidence["ours"].encode(), evidence["theirs"].encode())
     ]
     with App(home=site.directory / "home").locked():  # nothing can be stored; same answer
         code, answer, _ = site.verify()
