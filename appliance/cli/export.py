@@ -178,6 +178,8 @@ def export(
         **manifest_data(report.manifest),
     }
     lines = [line for one in report.volumes for line in _file_lines(one, dry_run)]
+    if not dry_run:
+        lines.append(f"  signed {', '.join(signer.name for signer in signers)}")
     return Result(data, "\n".join(lines), (*report.warnings, *warnings))
 
 

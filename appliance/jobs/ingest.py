@@ -188,6 +188,9 @@ class _Ingestion:
 
     def _record(self, report: IngestReport) -> IngestReport:
         store, rules, manifest = self.store, self.rules, report.manifest
+        volume = manifest.volume
+        here = imported_volumes(store, volume.set_name) | {volume.number}
+        to_come = tuple(sorted(set(range(1, volume.of + 1)) - here))
         changed = not report.already or any(one.need or one.old != one.new for one in report.logs)
         receipt = None if changed else our_receipt(store, report.bundle_id)
         if receipt is None and rules.sign is not None:
@@ -198,6 +201,7 @@ class _Ingestion:
                 report.logs,
                 report.skipped,
                 tuple(error.message for error in report.errors),
+                to_come,
             )
             text = issue_receipt(imported, rules.site, rules.handler, rules.unsigned, self.now)
             receipt = rules.sign(text)
@@ -219,9 +223,7 @@ class _Ingestion:
         if not record_transfer(store, self._transfer(report), record_the_rest) and changed:
             with store.atomic():
                 keep_receipt()
-        here = imported_volumes(store, manifest.volume.set_name)
-        to_come = set(range(1, manifest.volume.of + 1)) - here
-        return replaced(report, to_come=tuple(sorted(to_come)), receipt=receipt)
+        return replaced(report, to_come=to_come, receipt=receipt)
 
     def _transfer(self, report: IngestReport) -> Transfer:
         manifest = report.manifest

@@ -20,6 +20,7 @@ class Imported:
     logs: tuple[IngestedLog, ...]
     skipped: tuple[str, ...]  # origins that this site has not configured
     errors: tuple[str, ...]  # of logs that did not go on
+    to_come: tuple[int, ...]  # volumes of its set that were not imported yet
 
 
 def issue_receipt(it: Imported, site: str, handler: str, unsigned: bool, now: int) -> str:
@@ -33,7 +34,10 @@ def issue_receipt(it: Imported, site: str, handler: str, unsigned: bool, now: in
     }
     warnings = [f"{origin} is not configured here" for origin in it.skipped]
     warnings += it.errors
-    warnings += [f"{log.origin} has a gap: {log.fill}" for log in it.logs if log.fill]
+    if it.to_come:
+        warnings.append(f"volumes still to come: {', '.join(map(str, it.to_come))}")
+    else:
+        warnings += [f"{log.origin} has a gap: {log.fill}" for log in it.logs if log.fill]
     warnings += [one for report in reports for one in report.warnings]
     if unsigned:
         warnings.append("nobody's signature was checked (--insecure-unsigned)")

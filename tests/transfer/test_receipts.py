@@ -164,3 +164,16 @@ def test_a_diode_gets_a_full_one_every_so_often(sites: Sites) -> None:
         done = sites.json(OUTSIDE, *words, "--output", sites.stick(f"{number}.tar"))
         bases.append(done["logs"][0]["baseSize"])
     assert bases == [None, None, 10, 20, 30, None, 50, 60, 70]
+
+
+def test_the_receipt_of_a_volume_names_the_others(sites: Sites) -> None:
+    sites.grow(20_000)
+    words = ("export", "--volume-size", "400K", "--output", sites.stick("set.tar"))
+    files = [one["path"] for one in sites.json(OUTSIDE, *words)["volumes"]]
+    said = []
+    for file in files:
+        done = sites.json(INSIDE, "import", file)["imports"][0]
+        shown = sites.json(OUTSIDE, "receipt", "show", done["receipt"])
+        said.append([one for one in shown["warnings"] if not one.startswith("alert")])
+    assert said == [["volumes still to come: 2"], []]
+    assert len(files) == 2
