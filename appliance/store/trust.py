@@ -5,7 +5,6 @@ from __future__ import annotations
 from hashlib import sha256
 
 from appliance.store.database import Store
-from appliance.store.journal import append_event
 from appliance.value import frozen
 
 
@@ -31,6 +30,8 @@ def current_root(store: Store) -> StoredRoot | None:
 
 def put_root(store: Store, root: StoredRoot) -> None:
     """Make this the current trusted root; older ones are kept. Call it inside store.atomic()."""
+    from appliance.store.journal import append_event  # verify reads roots, and writes none
+
     digest = sha256(root.raw).digest()
     before = current_root(store)
     if before is None or before.digest != root.digest:  # not when it is only confirmed
