@@ -19,6 +19,7 @@ from appliance.errors import ConfigError
 from appliance.value import frozen
 
 MAX_COUNT: Final = 10**9
+_USER: Final = re.compile(r"[^\s:]+@")  # a password would follow a colon
 _URL: Final = re.compile(
     r"([a-z]+)://([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
     r"(?::([1-9][0-9]{0,4}))?((?:/[A-Za-z0-9._~%!$&'()*+,;=:@-]*)*)"
@@ -151,9 +152,10 @@ class Size:
 
 @frozen
 class Url:
-    """An absolute URL without user, query and fragment; kept without the slash at its end."""
+    """An absolute URL without password, query and fragment; kept without the slash at its end."""
 
     schemes: tuple[str, ...] = ("https", "http")
+    named: tuple[str, ...] = ()  # the schemes whose URL may name a user
 
     @property
     def expected(self) -> str:
@@ -162,17 +164,26 @@ class Url:
     def read(self, value: ScalarValue) -> str:
         if not isinstance(value, str):
             raise unexpected(self, value)
-        if re.match(r"[A-Za-z0-9+.-]*://[^/]*@", value):
+        scheme, user, rest = _split_user(value)
+        if user and (scheme not in self.named or not _USER.fullmatch(user)):
             raise ConfigError(
                 "a URL here holds no user name or password",
                 reason="bad-value",
                 next_step="remove the part before the @",
             )
-        found = _URL.fullmatch(value)
+        found = _URL.fullmatch(f"{scheme}://{rest}" if user else value)
         if not found or found[1] not in self.schemes or int(found[3] or 1) > 65_535:
             raise unexpected(self, value)
         scheme, host, port, path = found.groups()
-        return f"{scheme}://{host.lower()}{f':{port}' if port else ''}{path.rstrip('/')}"
+        return f"{scheme}://{user}{host.lower()}{f':{port}' if port else ''}{path.rstrip('/')}"
+
+
+def _split_user(url: str) -> tuple[str, str, str]:
+    """Split a URL into its scheme, the part up to and with the last @, and the rest."""
+    scheme, _, after = url.partition("://")
+    authority, slash, path = after.partition("/")
+    user, at, host = authority.rpartition("@")
+    return scheme, user + at, f"{host}{slash}{path}"
 
 
 def unexpected(kind: Kind, value: ScalarValue, next_step: str = "") -> ConfigError:

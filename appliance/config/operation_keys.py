@@ -44,6 +44,10 @@ def _verify_sink(item: Item) -> None:
         value = item.get(name)
         if of_type == kind and isinstance(value, str) and not re.fullmatch(pattern, value):
             raise _bad_sink(f"{name} of a {kind} sink: expected {expected}, got {value!r}")
+    if kind == "smtp" and item.get("secretFile") is not None and "@" not in str(item.get("url")):
+        raise _bad_sink(
+            "a smtp sink with a secretFile needs a user in its url", "write url: smtps://user@host"
+        )
 
 
 def _bad_sink(message: str, next_step: str = "") -> ConfigError:
@@ -53,7 +57,12 @@ def _bad_sink(message: str, next_step: str = "") -> ConfigError:
 SINKS: Final = ItemList(
     fields={
         "type": Key(Word(tuple(_TARGETS)), None, "how alerts are delivered"),
-        "url": Key(Url(("https", "http", "smtp", "smtps")), None, "of a webhook", "null"),
+        "url": Key(
+            Url(("https", "http", "smtp", "smtps"), named=("smtp", "smtps")),
+            None,
+            "of a webhook",
+            "null",
+        ),
         "argv": TextList(
             Text("an argument", ".{0,4096}"), "program and arguments", "[/bin/x]", not_empty=True
         ),
@@ -67,8 +76,16 @@ SINKS: Final = ItemList(
         "- type: webhook\n"
         "  url: https://alerts.example.org/attestor\n"
         "  secretFile: /etc/attestor/webhook.secret\n"
+        "- type: command\n"
+        "  argv: [/usr/local/bin/page-somebody, night-shift]\n"
         "- type: file\n"
         "  path: /var/log/attestor-alerts.jsonl\n"
+        "- type: syslog\n"
+        "  address: /dev/log\n"
+        "- type: smtp\n"
+        "  url: smtps://attestor@mail.example.org\n"
+        "  address: ops@example.org\n"
+        "  secretFile: /etc/attestor/mail.secret\n"
     ),
     verify=_verify_sink,
 )

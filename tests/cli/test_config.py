@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from appliance.config.operation_keys import SINKS
 from appliance.store.database import open_store
 from appliance.store.logs import all_backends, require_log
 from tests.cli.homes import Home
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -238,6 +242,17 @@ def test_the_example_applies_and_changes_nothing(home: Home, tmp_path: Path) -> 
     (tmp_path / "example.yaml").write_text(example)
     assert home.run("config", "apply", tmp_path / "example.yaml") == (0, "no change\n", "")
     assert home.json("config", "example", "--role", "isolated")["yaml"].startswith("# Settings")
+
+
+def test_the_sinks_that_are_shown_as_examples_are_accepted(home: Home, tmp_path: Path) -> None:
+    types = ["webhook", "command", "file", "syslog", "smtp"]
+    documented = (ROOT / "docs" / "alerts.md").read_text().split("```yaml\n")[1].split("```")[0]
+    shown = indent(SINKS.example, "      ")
+    for text in (documented, f"attestor:\n  alerts:\n    sinks:\n{shown}"):
+        (tmp_path / "sinks.yaml").write_text(text)
+        home.json("config", "apply", tmp_path / "sinks.yaml")
+        sinks = home.json("config", "show")["settings"]["alerts.sinks"]
+        assert [one["type"] for one in sinks] == types
 
 
 def test_without_a_store_nothing_but_the_example_works(

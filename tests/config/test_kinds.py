@@ -27,6 +27,7 @@ from appliance.errors import ConfigError
         (Url(), "http://127.0.0.1:3000/a//b/", "http://127.0.0.1:3000/a//b"),
         (Url(), "http://[::1]:65535", "http://[::1]:65535"),
         (Url(("smtp",)), "smtp://mail:25", "smtp://mail:25"),
+        (Url(("smtp",), named=("smtp",)), "smtp://me@x.org@Mail:25", "smtp://me@x.org@mail:25"),
     ],
 )
 def test_good_values(kind: Kind, value: ScalarValue, read: ScalarValue) -> None:
@@ -68,6 +69,12 @@ def test_good_values(kind: Kind, value: ScalarValue, read: ScalarValue) -> None:
         (Size(), None, f"expected {Size().expected}, got nothing"),
         (Url(), 5, "expected a URL such as https://host.example/path, got 5"),
         (Url(), "https://user:pw@host/", "a URL here holds no user name or password"),
+        (
+            Url(("smtp",), named=("smtp",)),
+            "smtp://user:pw@host",
+            "a URL here holds no user name or password",
+        ),
+        (Url(named=("smtp",)), "https://user@host/", "a URL here holds no user name or password"),
     ],
 )
 def test_bad_values(kind: Kind, value: ScalarValue, message: str) -> None:

@@ -165,6 +165,10 @@ SINKS = {
     "foreign list": ("{type: file, path: /a, argv: [x]}", "a file sink has no argv"),
     "webhook by mail": ("{type: webhook, url: smtp://a}", "url of a webhook sink: expected an ht"),
     "mail by web": ("{type: smtp, address: a@b, url: https://a}", "url of a smtp sink: expected"),
+    "mail with a password of nobody": (
+        "{type: smtp, address: a@b, url: smtps://h, secretFile: /s}",
+        "a smtp sink with a secretFile needs a user in its url",
+    ),
     "mail to a host": ("{type: smtp, address: host}", "address of a smtp sink: expected a mail"),
     "syslog nowhere": ("{type: syslog, address: host}", "address of a syslog sink: expected /dev"),
 }
