@@ -66,7 +66,8 @@ def alerts_send(app: App, early: bool, dry_run: bool) -> Result:
 
 
 def _line(one: Delivery) -> str:
-    tried = f", tried {one.attempts} times" if one.attempts else ""
+    times = "once" if one.attempts == 1 else f"{one.attempts:,} times"
+    tried = f", tried {times}" if one.attempts else ""
     why = f": {one.last_error}" if one.last_error else ""
     return f"alert {one.alert_number} waits for {one.sink} until {utc(one.next_at)}{tried}{why}"
 
