@@ -165,14 +165,16 @@ def _named_command(arguments: list[str]) -> str | None:
 
 
 def _usage(error: click.UsageError, *, as_json: bool) -> int:
+    program = error.ctx.command_path if error.ctx else "attestor"
+    message, see = error.format_message(), f"see '{program} --help'"
     if as_json:
-        program = error.ctx.command_path if error.ctx else "attestor"
         name = command_name(error.ctx) if error.ctx else ""
-        message, see = error.format_message(), f"see '{program} --help'"
         described = {"reason": "usage", "message": message, "next": see}
         click.echo(envelope(name, code=exit_codes.USAGE, data={}, error=described))
-    else:
-        error.show()
+    elif isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()  # the help itself
+    else:  # one line like every other error: cron mails it, journals sort by it
+        click.echo(f"Error: {message.removesuffix('.')}; {see}", err=True)
     return exit_codes.USAGE
 
 

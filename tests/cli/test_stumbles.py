@@ -225,6 +225,19 @@ def test_freezing_a_log_asks_for_a_word(tmp_path: Path, capsys: pytest.CaptureFi
     assert run([*home, "log", "freeze", "build", "--yes"]) == 0
 
 
+def test_wrong_usage_is_one_line_that_says_where_to_look(home: Home) -> None:
+    for words, told in (
+        (("snyc",), "no such command 'snyc'; did you mean sync?; see 'attestor --help'"),
+        (("quarantine", "lift", "1"), "Missing option '--reason'; see 'attestor quarantine lift"),
+        (("alerts", "ack"), "Missing argument 'ID...'; see 'attestor alerts ack --help'"),
+        (("check-point",), "see 'attestor --help'"),
+    ):
+        code, out, err = home.run(*words)
+        assert (code, out, err.count("\n")) == (2, "", 1), err
+        assert err.startswith("Error: ") and told in err
+    assert home.run("alerts")[2].startswith("Usage: attestor alerts")  # nothing wrong: help
+
+
 @pytest.mark.parametrize(
     "words",
     [
