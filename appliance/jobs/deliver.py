@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Final
 
-from appliance.errors import ApplianceError, RemoteError
+from appliance.errors import ApplianceError, ConfigError, RemoteError
 from appliance.policy.retry import DELIVERY
 from appliance.store.database import Store
 from appliance.store.outbox import (
@@ -108,6 +108,8 @@ def _send_one(delivery: Delivery, sender: Sender, clocks: Clocks) -> Sent:
     except ApplianceError as error:
         asked = error.retry_after if isinstance(error, RemoteError) else None
         pause = DELIVERY.pause(delivery.attempts + 1, clocks.draw(), asked)
-        said = f"{error.message}; {error.next_step}" if error.next_step else error.message
+        said = error.message
+        if isinstance(error, ConfigError) and error.next_step:  # waiting will not help
+            said = f"{said}; {error.next_step}"
         return Sent(delivery, said, clocks.now() + max(int(pause), 1))
     return Sent(delivery, None, None)
