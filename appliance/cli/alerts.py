@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -77,15 +78,24 @@ def alerts_show(app: App, which: str) -> Result:
 def alerts_ack(app: App, which: tuple[str, ...], ack_note: str | None, dry_run: bool) -> Result:
     """Record that somebody has seen alerts. It ends no condition and lifts no quarantine.
 
+    They wait no longer for sinks that were taken out of the configuration.
+
     \b
     Example:
         attestor alerts ack 3 --note "the log's operator is told, ticket 4711"
     """
+    from appliance.errors import ConfigError
+    from appliance.jobs.configure import read_configuration
     from appliance.store.alerts import ack_alert, require_alert
+    from appliance.store.outbox import give_up_others
 
     with app.writing() as store, store.atomic(dry_run=dry_run):
         found = [require_alert(store, one) for one in which]
         new = [ack_alert(store, one, app.now(), ack_note) for one in found]
+        with contextlib.suppress(ConfigError):  # then nobody knows which sinks there are
+            sinks = [one.name for one in read_configuration(store).sinks]
+            for one in found:
+                give_up_others(store, one.number, sinks)
     verb = "would be acknowledged" if dry_run else "acknowledged"
     lines = [
         f"alert {one.number} {verb if is_new else 'was acknowledged before'}"

@@ -54,7 +54,7 @@ def alerts_send(app: App, early: bool, dry_run: bool) -> Result:
     orphans = sorted({one.sink for one in waiting} - known)
     warnings = tuple(
         f"alerts wait for {sink}, which is no longer configured: add it again, or read them with"
-        " 'attestor alerts list'"
+        " 'attestor alerts list' and acknowledge them: attestor alerts ack ID"
         for sink in orphans
     )
     data = {

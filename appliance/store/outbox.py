@@ -6,6 +6,7 @@ runs out and it is tried again under the same id, by which the other side knows 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from typing import Final
 
@@ -86,6 +87,15 @@ def record_failure(store: Store, one: Delivery, error: str, next_at: int) -> Non
         "UPDATE delivery SET last_error = ?, next_at = ?"
         " WHERE alert_number = ? AND sink = ? AND delivered_at IS NULL",
         [error[:MAX_ERROR_CHARACTERS], next_at, one.alert_number, one.sink],
+    )
+
+
+def give_up_others(store: Store, alert_number: int, sinks: Collection[str]) -> None:
+    """Let an alert that somebody has seen wait for these sinks only. Inside store.atomic()."""
+    store.execute(
+        "DELETE FROM delivery WHERE alert_number = ? AND delivered_at IS NULL"
+        " AND sink NOT IN (SELECT value FROM json_each(?))",
+        [alert_number, json.dumps(list(sinks))],
     )
 
 

@@ -308,6 +308,13 @@ def test_a_sink_that_was_taken_out_of_the_configuration_is_named(site: Site) -> 
     code, out, err = site.run("alerts", "send")
     assert (code, "waits for file /nowhere/alerts.jsonl" in out) == (0, True)
     assert "no longer configured" in err
+    site.configure({"type": "file", "path": "/elsewhere/alerts.jsonl"})
+    site.alarm("other.example")
+    site.json("alerts", "ack", "1", "2", "--dry-run")
+    assert len(site.waiting()) == 2
+    site.json("alerts", "ack", "1", "2")
+    [left] = site.waiting()  # somebody has seen the first; the second has a sink to reach
+    assert left["sink"] == "file /elsewhere/alerts.jsonl"
 
 
 def test_alerts_are_not_delivered_while_another_run_holds_the_lock(
