@@ -63,7 +63,7 @@ class Mirror:
         """Read an entry bundle, decompressed and truncated to what was asked for."""
         row = self._bundle_row(bundle)
         if row is None or row[0] < bundle.width:
-            raise self._missing(bundle.path)
+            raise self._missing(bundle.path, "--entries")
         return truncate_entry_bundle(decompress_bundle(self.store.blobs.get(row[1])), bundle.width)
 
     def entry_bundle_blob(self, bundle: EntryBundle) -> tuple[bytes, int] | None:
@@ -73,7 +73,7 @@ class Mirror:
         """
         row = self._bundle_row(bundle)
         if row is None or row[0] < bundle.width:
-            raise self._missing(bundle.path)
+            raise self._missing(bundle.path, "--entries")
         return (row[1], row[2]) if row[0] == bundle.width else None
 
     def has_tile(self, tile: Tile) -> bool:
@@ -235,11 +235,11 @@ class Mirror:
             raise self._missing(tile.path)
         return self.store.blobs.get(row[1])[: tile.width * HASH_BYTES]
 
-    def _missing(self, path: str) -> IncompleteError:
+    def _missing(self, path: str, option: str = "--full-tiles") -> IncompleteError:
         return IncompleteError(
             f"{path} of {self.log.origin} is not in the mirror",
             reason="tile-missing",
-            next_step="run 'attestor sync --full-tiles', or import a transfer bundle that has it",
+            next_step=f"run 'attestor sync {option}', or import a transfer bundle that has it",
         )
 
     def _stored(self, table: str, where: str, values: list[int]) -> Iterator[tuple[int, int]]:

@@ -114,8 +114,9 @@ def test_what_is_not_here_is_named(mirror: Mirror) -> None:
         mirror.read_tiles([Tile(0, 1)])
     with pytest.raises(IncompleteError, match=r"tile/0/001\.p/45"):
         mirror.tile_digest(Tile(0, 1, 45))
-    with pytest.raises(IncompleteError, match="tile/entries/007"):
+    with pytest.raises(IncompleteError, match="tile/entries/007") as caught:
         mirror.read_entry_bundle(EntryBundle(7))
+    assert "'attestor sync --entries'" in caught.value.next_step
     with pytest.raises(IncompleteError, match="tile/entries/007"):
         mirror.entry_bundle_blob(EntryBundle(7))
     assert not mirror.has_entry_bundle(EntryBundle(1, 45))
