@@ -9,7 +9,7 @@ import click
 
 from appliance.cli.app import App, pass_app
 from appliance.cli.custody_options import Carrier, carrier_options
-from appliance.cli.inspect import manifest_data, part_line
+from appliance.cli.inspect import besides_lines, manifest_data, part_line
 from appliance.cli.output import Result, common_options, naming
 
 if TYPE_CHECKING:
@@ -199,13 +199,14 @@ def _file_lines(one: ExportedFile, dry_run: bool) -> list[str]:
     if dry_run:
         totals = one.manifest.totals
         size = f"{totals.files:,} files, {totals.n_bytes:,} bytes"
-        return [f"would write {size}, to {one.path}", *parts]
+        return [f"would write {size}, to {one.path}", *parts, *besides_lines(one.manifest)]
     done = "The same is there already:" if one.already else "Wrote"
     return [
         f"{done} {one.path} ({one.n_bytes:,} bytes)",
         f"  bundle {one.bundle_id}",
         f"  sha256 {one.sha256}",
         *parts,
+        *besides_lines(one.manifest),
         *(["  read back from the medium: safe to remove it"] if one.read_back else []),
     ]
 

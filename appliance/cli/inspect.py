@@ -49,11 +49,9 @@ def inspect(file: Path) -> Result:
         f"  files   {manifest.totals.files:,} ({manifest.totals.n_bytes:,} bytes)",
         f"  volume  {volume.number} of {volume.of}, set {volume.set_name}",
         *map(part_line, manifest.logs),
-        *(f"  there   {one.origin} up to {one.tree_size:,}" for one in manifest.have),
+        *(f"  holds   {one.origin} up to {one.tree_size:,}" for one in manifest.have),
     ]
-    besides = {name: count for name, count in _contains(manifest).items() if count}
-    if besides:
-        lines.append("  besides " + ", ".join(f"{n:,} {name}" for name, n in besides.items()))
+    lines += besides_lines(manifest)
     if manifest.purpose:
         lines.insert(2, f"  purpose {manifest.purpose}")
     said = manifest.custody
@@ -64,15 +62,17 @@ def inspect(file: Path) -> Result:
     return Result(data, "\n".join(lines))
 
 
-def _contains(manifest: Manifest) -> dict[str, int]:
-    """Count what is in it besides logs, by what it is called for people."""
+def besides_lines(manifest: Manifest) -> list[str]:
+    """Describe what is in it besides logs, for people; nothing if there is nothing."""
     found = manifest.contains
-    return {
+    counts = {
         "pending items": found.pending,
         "proofs": found.receipts,
         "receipts of imports": found.acks,
         "checkpoints seen elsewhere": found.checkpoints_seen,
     }
+    besides = [f"{count:,} {name}" for name, count in counts.items() if count]
+    return [f"  besides {', '.join(besides)}"] if besides else []
 
 
 def manifest_data(manifest: Manifest) -> dict[str, Any]:

@@ -84,6 +84,13 @@ class Sites:
         assert found["exitCode"] == expect, found
         return found["error"] if expect else found["data"]
 
+    def text(self, name: str, *words: str | Path) -> str:
+        """Run a command that succeeds, a second later; return what a person reads."""
+        self.now += 1
+        app = App(home=self.home(name), now=lambda: self.now, random_bytes=lambda n: b"\x07" * n)
+        assert run([*map(str, words)], app) == 0
+        return self.capsys.readouterr().out
+
     def stick(self, name: str) -> Path:
         """Return the place of a file that is carried."""
         return self.directory / name

@@ -9,6 +9,7 @@ from appliance.rekor.client_files import trusted_root
 from appliance.store.database import open_store
 from appliance.store.logs import require_log
 from appliance.store.seen import gossip_notes
+from tests.queueing.signed_files import write_artifact
 from tests.transfer.sites import INSIDE, OUTSIDE, Sites
 
 
@@ -83,3 +84,15 @@ def test_a_fork_that_was_shown_inside_is_found_outside(sites: Sites) -> None:
     assert error["reason"] == "root-mismatch", error
     assert sites.size(OUTSIDE) == 400
     assert sites.json(OUTSIDE, "alerts", "list")["alerts"]
+
+
+def test_an_export_says_what_travels_besides_logs(sites: Sites) -> None:
+    sites.grow(100)
+    sites.json(OUTSIDE, "export", "--output", sites.stick("stick.tar"))
+    sites.json(INSIDE, "import", sites.stick("stick.tar"))
+    options = write_artifact(sites.directory / "in", b"release")
+    sites.json(INSIDE, "queue", "add", *options)
+    for words in (("--dry-run",), ()):
+        said = sites.text(INSIDE, "export", *words, "--output", sites.stick("back.tar"))
+        assert "\n  besides 1 pending items, 1 receipts of imports\n" in said + "\n"
+    assert "\n  besides 1 pending items," in sites.text(INSIDE, "inspect", sites.stick("back.tar"))
