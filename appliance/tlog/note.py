@@ -115,9 +115,9 @@ def open_note(raw: bytes, keys: Sequence[VerifierKey]) -> OpenedNote:
         got = ", ".join(_identity(one.name, one.key_id) for one in note.signatures)
         expected = ", ".join(_identity(key.name, key.key_id) for key in keys) or "no key"
         raise SignatureError(
-            f"nobody we know signed: expected {expected}, got {got}",
+            f"no key that counts here signed it: expected {expected}, got {got}",
             reason="unknown-signer",
-            next_step="compare keys over another channel; if the pinned one is wrong, replace it",
+            next_step="one of them is the wrong key: compare both over another channel",
         )
     return OpenedNote(note.text, tuple(signers), raw)
 

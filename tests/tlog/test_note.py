@@ -245,7 +245,10 @@ def test_nobody_known_is_an_error_that_names_both_sides() -> None:
     with pytest.raises(SignatureError) as caught:
         open_note(signed(TEXT, BOB), [ALICE.verifier])
     alice, bob = ALICE.verifier.key_id.hex(), BOB.verifier.key_id.hex()
-    assert caught.value.message == f"nobody we know signed: expected alice+{alice}, got bob+{bob}"
+    assert (
+        caught.value.message
+        == f"no key that counts here signed it: expected alice+{alice}, got bob+{bob}"
+    )
     assert caught.value.reason == "unknown-signer"
     with pytest.raises(SignatureError, match="expected no key, got"):
         open_note(signed(), [])
@@ -255,14 +258,14 @@ def test_nobody_known_is_an_error_that_names_both_sides() -> None:
 def test_the_same_key_id_under_another_name_is_unknown(other: str) -> None:
     line = ALICE.sign(TEXT)
     raw = add_signatures(TEXT, [NoteSignature(other, line.key_id, line.signature)])
-    with pytest.raises(SignatureError, match="nobody we know signed"):
+    with pytest.raises(SignatureError, match="no key that counts here signed"):
         open_note(raw, [ALICE.verifier])
 
 
 def test_the_same_name_with_another_key_id_is_unknown() -> None:
     line = ALICE.sign(TEXT)
     raw = add_signatures(TEXT, [NoteSignature("alice", bytes(4), line.signature)])
-    with pytest.raises(SignatureError, match="nobody we know signed"):
+    with pytest.raises(SignatureError, match="no key that counts here signed"):
         open_note(raw, [ALICE.verifier])
 
 
