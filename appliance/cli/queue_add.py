@@ -111,7 +111,9 @@ class _Given:
 
     def read(self) -> tuple[Submission, tuple[bytes, ...], str]:
         """Return what was signed, verified; the stamps and the key hint that came with it."""
-        if self._bundle is not None and not (self._dsse or self._signature):
+        if self._bundle is not None:
+            if self._dsse or self._signature or self._certificate:
+                raise click.UsageError("--sigstore-bundle goes with --artifact and --key only")
             return self._read_bundle(self._bundle)
         signer = bool(self._key) != bool(self._certificate)
         if self._dsse is not None and signer and not (self._artifact or self._signature):

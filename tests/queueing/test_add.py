@@ -57,6 +57,16 @@ def test_an_artifact_is_queued_once_with_the_exact_request(home: Home, tmp_path:
     assert request.digest == sha256(b"one").digest()
 
 
+def test_two_inputs_at_once_are_wrong_usage(home: Home, tmp_path: Path) -> None:
+    options = write_artifact(tmp_path / "in", b"one")
+    for word in ("--dsse", "--certificate", "--signature"):
+        both = ["--sigstore-bundle", "app.sigstore.json", word, tmp_path / "other"]
+        error = home.json("queue", "add", *both, expect=2)
+        assert error["message"] == "--sigstore-bundle goes with --artifact and --key only"
+    home.json("queue", "add", *options, "--dsse", tmp_path / "other", expect=2)
+    assert held(home) == 0
+
+
 def test_an_envelope_goes_out_as_its_digest_alone(home: Home, tmp_path: Path) -> None:
     added = home.json("queue", "add", *write_envelope(tmp_path / "in", envelope(b"secret scan")))
     store = open_store(home.path, write=False)
