@@ -155,7 +155,8 @@ def _chain_result(log: Log, chain: ChainReport) -> Result:
                 f"{log.origin}: tiles are missing to prove {len(chain.unproven)} of"
                 f" {chain.checkpoints} checkpoints ({sizes}{', …' * (len(chain.unproven) > 5)})",
                 reason="tile-missing",
-                next_step="run 'attestor sync --full-tiles', or import a transfer bundle that has them",
+                next_step="run 'attestor sync --full-tiles', or import a transfer bundle that has"
+                " them",
             )
         )
     data = {
