@@ -91,8 +91,7 @@ def rekor_server(
 def static_file_server(directory: Path) -> Iterator[str]:
     """Serve the files below `directory` on a free loopback port; yields the URL."""
     handler = partial(_QuietHandler, directory=str(directory))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
+    with _QuietServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, name="static file server")
         thread.start()
         try:
@@ -100,6 +99,13 @@ def static_file_server(directory: Path) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: some tests kill their clients."""
 
 
 class _QuietHandler(SimpleHTTPRequestHandler):
