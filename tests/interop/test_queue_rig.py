@@ -39,7 +39,7 @@ class Size:
 SIZE = (
     Size(items=10_000, kills=50, longest=8.0, deadline=3600.0, window=60, most=1000, connections=32)
     if SOAK
-    else Size(items=600, kills=10, longest=2.0, deadline=300.0, window=10, most=100, connections=16)
+    else Size(items=450, kills=10, longest=2.0, deadline=300.0, window=10, most=150, connections=16)
 )
 
 

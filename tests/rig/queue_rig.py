@@ -35,7 +35,7 @@ from tests.interop.attestor import COMMAND, Site
 from tests.interop.signed_artifact import sign_artifact
 from tests.rig.fault_proxy import FaultProxy, Write
 from tests.rig.independent import leaf_of, verify_entry
-from tests.rig.replay import Limit, over_budget, taken, unexplained_duplicates
+from tests.rig.replay import Limit, fullest_of, over_budget, taken, unexplained_duplicates
 from tests.serve.running_log import RunningLog
 
 TENANTS: Final = ("acme", "bravo", "corge", "delta", "echo")
@@ -85,6 +85,7 @@ class Figures:
     duplicates: int = 0  # of them
     interrupted: int = 0  # attempts
     most_attempts: int = 0  # of one item
+    fullest: dict[str, int] = field(default_factory=dict)  # of any tenant's windows, by limit
 
     def __str__(self) -> str:
         return (
@@ -92,7 +93,7 @@ class Figures:
             f" {self.states}; {self.drains} drains, {self.kills} killed, {self.interrupted}"
             f" attempts interrupted; {self.writes:,} writes ({self.faults}); {self.entries:,}"
             f" entries, {self.duplicates} duplicates, at most {self.most_attempts} attempts of one"
-            " item"
+            f" item; fullest windows: {self.fullest}"
         )
 
 
@@ -230,13 +231,19 @@ def judge(
     tenant_of = {one.digest: one.tenant for one in items}
     strangers = [one for one in writes if one.request not in tenant_of]
     assert not strangers, "something was sent that is no item"
-    assert over_budget(writes, tenant_of, limits) == []
+    over = over_budget(writes, tenant_of, limits)
+    assert not over, over
     copies = Counter(leaves)
     assert set(copies) == {leaf_of(one.request) for one in items}
     held = {one.digest: copies[leaf_of(one.request)] for one in items}
     interrupted = {one.digest: one.interrupted for one in items}
-    assert unexplained_duplicates(writes, held, interrupted) == []
-    return _figures(items, writes, leaves)
+    unexplained = unexplained_duplicates(writes, held, interrupted)
+    assert not unexplained, unexplained[:5]
+    figures = _figures(items, writes, leaves)
+    for limit in limits:
+        held_in = fullest_of(writes, tenant_of, limit.seconds)
+        figures.fullest[f"of {limit.most} in {limit.seconds:g} s"] = held_in
+    return figures
 
 
 def _figures(items: Sequence[Item], writes: Sequence[Write], leaves: Sequence[bytes]) -> Figures:

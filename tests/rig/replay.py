@@ -41,15 +41,24 @@ def over_budget(
     writes: Iterable[Write], tenant_of: Mapping[str, str], limits: Sequence[Limit]
 ) -> list[str]:
     """Say which tenant's windows held more than they may."""
-    times: dict[str, list[float]] = defaultdict(list)
-    for one in taken(writes):
-        times[tenant_of[one.request]].append(one.at)
     return [
         f"{tenant}: {held} in {limit.seconds} s, at most {limit.most} allowed"
-        for tenant, own in sorted(times.items())
+        for tenant, own in _times(writes, tenant_of)
         for limit in limits
         if (held := fullest(own, limit.seconds)) > limit.most
     ]
+
+
+def fullest_of(writes: Iterable[Write], tenant_of: Mapping[str, str], seconds: float) -> int:
+    """Return how many the fullest window of any tenant holds."""
+    return max((fullest(own, seconds) for _, own in _times(writes, tenant_of)), default=0)
+
+
+def _times(writes: Iterable[Write], tenant_of: Mapping[str, str]) -> list[tuple[str, list[float]]]:
+    times: dict[str, list[float]] = defaultdict(list)
+    for one in taken(writes):
+        times[tenant_of[one.request]].append(one.at)
+    return sorted(times.items())
 
 
 def unexplained_duplicates(

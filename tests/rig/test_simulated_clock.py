@@ -13,14 +13,14 @@ from appliance.cli.main import run
 from appliance.store.key_files import load_signing_key
 from tests.jobs.private_homes import ORIGIN, home_in_memory, make_home
 from tests.rig.fault_proxy import FAULTS, fault_proxy
-from tests.rig.queue_rig import TENANTS, QueueHome, Target, judge, served_leaves
-from tests.rig.replay import Limit, fullest, taken
+from tests.rig.queue_rig import QueueHome, Target, judge, served_leaves
+from tests.rig.replay import Limit
 from tests.rig.simulated_clock import START, SimulatedClock
 from tests.serve.running_log import running_log
 
 SOAK = os.environ.get("ATTESTOR_SOAK") == "1"
 ITEMS = 10_000 if SOAK else 750
-DEFAULTS = [Limit(3600, 100), Limit(600, 34)]
+DEFAULTS = [Limit(600, 34), Limit(3600, 100)]
 
 
 def test_the_default_limits_hold_from_the_first_item_to_the_last(
@@ -51,10 +51,8 @@ def test_the_default_limits_hold_from_the_first_item_to_the_last(
                 assert clock.now() - START < 60 * 3600, f"{site.waiting()} wait after 60 hours"
             leaves = served_leaves(server)
         figures = judge(site, proxy, leaves, DEFAULTS, ITEMS)
-        items = site.items()
     figures.drains, figures.seconds = drains, clock.monotonic()
-    # The limits were what it waited for: each tenant's windows were full at least once.
-    of_one = {one.digest for one in items if one.tenant == TENANTS[0]}
-    times = [one.at for one in taken(proxy.writes()) if one.request in of_one]
-    assert fullest(times, 600) >= 30 and fullest(times, 3600) >= 80
+    # The limits were what it waited for: without them all would have been through at once.
+    held_in_ten_minutes, held_in_an_hour = figures.fullest.values()
+    assert held_in_an_hour >= 80 and held_in_ten_minutes >= 30
     print(f"\nsimulated: {figures}")  # noqa: T201 what scripts/soak-queue is for
