@@ -7,7 +7,7 @@ from an answer, wrong usage and a bug of ours included, is 3 (UNKNOWN).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from appliance.store.database import Store
     from appliance.store.logs import Backend
 
+TRIES_BEFORE_WARNING: Final = 3  # of a delivery: a sink that restarts is none of Nagios' business
+
 
 @click.command()
 @click.option("--warning", metavar="DURATION", help="Age of a checkpoint.  [default: as set]")
@@ -39,11 +41,11 @@ if TYPE_CHECKING:
 def check(app: App, warning: str | None, critical: str | None, names: tuple[str, ...]) -> Result:
     """Say in one line how the mirrored logs are, as plugins of Nagios and Icinga do.
 
-    Ends with 0 OK, 1 WARNING (degraded), 2 CRITICAL (unhealthy, quarantined, never synced, or
-    a critical alert that nobody has acknowledged) or 3 UNKNOWN (everything else, wrong usage
-    included). Ages are compared with degradedCheckpointAgeThreshold and
-    unhealthyCheckpointAgeThreshold unless given. Private logs and mirrors of a log that is
-    listed are left out unless named.
+    Ends with 0 OK, 1 WARNING (degraded, or alerts that do not reach a sink), 2 CRITICAL
+    (unhealthy, quarantined, never synced, or a critical alert that nobody has acknowledged)
+    or 3 UNKNOWN (everything else, wrong usage included). Ages are compared with
+    degradedCheckpointAgeThreshold and unhealthyCheckpointAgeThreshold unless given. Private
+    logs and mirrors of a log that is listed are left out unless named.
 
     \b
     Example:
@@ -116,6 +118,7 @@ def _look(
     from appliance.cli.status import status_data
     from appliance.jobs.log_status import log_status
     from appliance.store.alerts import alerts
+    from appliance.store.outbox import undelivered
     from appliance.store.queue import held_count
 
     found = [log_status(store, one, limits, now) for one in _chosen(store, names)]
@@ -127,6 +130,10 @@ def _look(
         plural = "alert is" if unacked == 1 else "alerts are"
         text = f"{unacked} critical {plural} not acknowledged: attestor alerts list --unacked"
         said.append(Said(PluginState.CRITICAL, text))
+    stuck = [one for one in undelivered(store) if one.attempts >= TRIES_BEFORE_WARNING]
+    if stuck:
+        text = f"alerts do not reach {stuck[0].sink}: attestor alerts send --all"
+        said.append(Said(PluginState.WARNING, text))
     depth = held_count(store)
     values = [value for one in found for value in _values(one, limits)]
     values.append(PerformanceValue("queue_depth", depth))

@@ -242,3 +242,25 @@ def test_it_only_reads(home: MirroredHome) -> None:
     checked(home)
     assert (home.path / "attestor.db").read_bytes() == before
     assert not (home.path / "lock").exists()
+
+
+def test_alerts_that_do_not_reach_their_sink_are_a_warning(home: MirroredHome) -> None:
+    home.sync(300)
+    home.json("config", "set", "alerts.sinks", "[{type: command, argv: [/bin/false]}]")
+    found = stale_alarm(
+        Anomaly.STALE_TREE_SIZE,
+        origin=home.log.origin,
+        tree_size=300,
+        age=4000,
+        threshold=3600,
+        backend="sim",
+        description="no growth for an hour",
+    )
+    with home.mirror() as mirror, mirror.store.atomic():
+        raise_alarm(mirror.store, found, NOW, log=mirror.log)
+    for code in (0, 0, 0, 1):
+        assert checked(home)[0] == code
+        home.json("alerts", "send", "--all", expect=7)
+    code, line = checked(home)
+    assert code == 1
+    assert "alerts do not reach command /bin/false: attestor alerts send --all" in line
