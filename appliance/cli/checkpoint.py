@@ -195,7 +195,7 @@ def _mirror(store: Store, backend: str | None, origin: str | None) -> Mirror:
         return Mirror(store, require_log(store, origin))
     if backend is not None and origin is None:
         return Mirror(store, require_backend(store, backend).log)
-    raise click.UsageError("name the log: --backend ID or --origin O")
+    raise click.UsageError("name the log by one of them: --backend ID or --origin O")
 
 
 def _data(log: Log, one: AcceptedCheckpoint) -> dict[str, Any]:

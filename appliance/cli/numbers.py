@@ -14,6 +14,8 @@ class Whole(click.IntRange):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Parse it; what no store can hold is a usage error, not a crash."""
+        if isinstance(value, str) and not value.strip().lstrip("+-").isdecimal():
+            self.fail(f"{value!r} is not a whole number.", param, ctx)
         number = super().convert(value, param, ctx)
         if number > MAX_STORED:
             self.fail(f"{number} is too large; at most {MAX_STORED}.", param, ctx)

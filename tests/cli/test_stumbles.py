@@ -230,6 +230,7 @@ def test_wrong_usage_is_one_line_that_says_where_to_look(home: Home) -> None:
         (("snyc",), "no such command 'snyc'; did you mean sync?; see 'attestor --help'"),
         (("quarantine", "lift", "1"), "Missing option '--reason'; see 'attestor quarantine lift"),
         (("alerts", "ack"), "Missing argument 'ID...'; see 'attestor alerts ack --help'"),
+        (("quarantine", "lift", "abc", "--reason", "x"), "'abc' is not a whole number; see"),
         (("check-point",), "see 'attestor --help'"),
     ):
         code, out, err = home.run(*words)
