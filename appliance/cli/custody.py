@@ -123,13 +123,21 @@ def custody_show(app: App, bundle: str, output: Path | None) -> Result:
 
 def _bundle_id(bundle: str) -> str:
     """Return the id that was given, or of the file that was."""
+    from appliance.errors import IncompleteError
     from appliance.store.files import open_foreign
     from bundles.reader import peek
 
     if not bundle or _BUNDLE_ID.fullmatch(bundle):
         return bundle
-    with open_foreign(Path(bundle)) as medium:
-        return peek(medium).header.bundle_id
+    try:
+        with open_foreign(Path(bundle)) as medium:
+            return peek(medium).header.bundle_id
+    except IncompleteError as error:
+        raise IncompleteError(
+            f"{bundle!r} is neither a bundle id (64 hex digits) nor a file that is there",
+            reason=error.reason,
+            next_step="'attestor custody show --json' has whole ids",
+        ) from error
 
 
 def _line(one: CustodyLine) -> str:

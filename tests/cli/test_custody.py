@@ -146,6 +146,14 @@ def test_an_export_that_reads_back_other_bytes_is_no_export(
     assert not (tmp_path / "c.tar").exists()
 
 
+def test_the_short_id_that_the_list_shows_is_told_where_the_whole_one_is(
+    home: MirroredHome,
+) -> None:
+    error = home.json("custody", "show", "--bundle", "92253daff60a", expect=5)
+    assert "neither a bundle id (64 hex digits) nor a file" in error["message"]
+    assert "custody show --json" in error["next"]
+
+
 def test_who_names_a_seal_says_who_answers_for_it(home: MirroredHome, tmp_path: Path) -> None:
     code, _, err = home.run("export", "--output", tmp_path / "a.tar", "--seal", "4711")
     assert (code, "--handler" in err) == (2, True)
