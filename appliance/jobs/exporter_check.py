@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from appliance.errors import RefusedError, SignatureError
 from appliance.store.database import Store
 from appliance.store.key_files import has_signing_key, load_signing_key
-from appliance.store.revocations import revocations
+from appliance.store.revocations import Revocation, revocations
 from appliance.store.settings import SITE_NAME, site_fact
 from appliance.store.transfers import EXPORTER, RECEIPT, exporter_keys
 from appliance.tlog.note import Note, open_note, parse_note
@@ -32,8 +32,8 @@ def open_header_note(store: Store, note: bytes, threshold: int) -> Signed:
     signed = _open(store, note, exporter_keys(store), "exporter")
     if len(signed.signers) < threshold:
         raise RefusedError(
-            f"{len(signed.signers)} known exporters signed it ({', '.join(signed.signers)}),"
-            f" {threshold} must",
+            f"of the exporters that this site knows {len(signed.signers)} signed it"
+            f" ({', '.join(signed.signers)}), {threshold} must{_and_revoked(store, note)}",
             reason="below-threshold",
             next_step="have another exporter sign it ('attestor countersign' there), or lower"
             " transfer.threshold",
@@ -87,7 +87,16 @@ def _open(store: Store, note: bytes, keys: Sequence[VerifierKey], role: str) -> 
 
 
 def _refuse_revoked_signers(store: Store, note: Note) -> None:
+    for one in _revoked_signers(store, note):
+        refuse_revoked(store, one.key)
+
+
+def _revoked_signers(store: Store, note: Note) -> list[Revocation]:
+    """Return what was revoked of the keys that signed, as the note says itself."""
     claimed = {(one.name, one.key_id) for one in note.signatures}
-    for one in revocations(store):
-        if (one.key.name, one.key.key_id) in claimed:
-            refuse_revoked(store, one.key)
+    return [one for one in revocations(store) if (one.key.name, one.key.key_id) in claimed]
+
+
+def _and_revoked(store: Store, note: bytes) -> str:
+    found = _revoked_signers(store, parse_note(note))
+    return "".join(f"; {one.key.name} does not count, revoked: {one.reason}" for one in found)

@@ -88,6 +88,11 @@ def test_a_second_person_signs_what_the_first_made(sites: Sites, suffix: str) ->
     # The receipt speaks of the file as it was carried, and so does our record.
     accepted = sites.answer(OUTSIDE, "receipt", "accept", imported["receipt"])
     assert accepted["warnings"] == []
+    # A signature that stopped counting is said to be there, and why it does not.
+    vkey = sites.json(OUTSIDE, "key", "show", SECOND)["vkey"]
+    sites.json(INSIDE, "exporters", "revoke", vkey, "--reason", "left us")
+    message = sites.json(INSIDE, "import", stick, expect=8)["message"]
+    assert message.endswith(f"{SECOND} does not count, revoked: left us")
 
 
 def test_two_keys_can_sign_at_once(sites: Sites) -> None:
