@@ -237,8 +237,14 @@ def _proven(file: Path) -> tuple[ProvenEntry, ...]:
 def _volume_bytes(text: str | None, store: Store) -> int | None:
     from appliance.cli.settings import read_settings_of
     from appliance.config.sizes import parse_size
+    from appliance.errors import ConfigError
 
-    return read_settings_of(store).volume_bytes if text is None else parse_size(text)
+    if text is None:
+        return read_settings_of(store).volume_bytes
+    try:
+        return parse_size(text)
+    except ConfigError as error:
+        raise click.UsageError(f"--volume-size: {error.message}; {error.next_step}") from error
 
 
 def _logs(

@@ -142,10 +142,19 @@ def receipt_accept(
 
 
 def _read(file: Path) -> bytes:
-    from appliance.jobs.receipt_text import MAX_RECEIPT_BYTES
+    from appliance.errors import MalformedError
+    from appliance.jobs.receipt_text import MAGIC, MAX_RECEIPT_BYTES
     from appliance.store.files import read_foreign
 
-    return read_foreign(file, MAX_RECEIPT_BYTES)
+    raw = read_foreign(file, MAX_RECEIPT_BYTES)
+    if not raw.startswith(f"{MAGIC}\n".encode()):
+        raise MalformedError(
+            f"not a receipt: it begins with {raw[:16]!r}, expected {MAGIC}",
+            reason="not-a-receipt",
+            next_step="'attestor import' wrote one, receipt-….note; look whether it is the right"
+            " file",
+        )
+    return raw
 
 
 def _accepted(accepted: Accepted, what: str) -> Result:

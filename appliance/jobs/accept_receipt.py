@@ -20,7 +20,15 @@ from appliance.store.journal import append_event
 from appliance.store.logs import find_log
 from appliance.store.mirror import Mirror
 from appliance.store.receipts import StoredReceipt, put_receipt
-from appliance.store.transfers import Transfer, exports_of, find_export, newest_exports
+from appliance.store.transfers import (
+    EXPORTER,
+    RECEIPT,
+    Transfer,
+    exporter_keys,
+    exports_of,
+    find_export,
+    newest_exports,
+)
 from appliance.tlog.merkle import Hash, TreeHead
 from appliance.value import frozen
 
@@ -75,8 +83,19 @@ def accept_code(store: Store, code: str, site: str, now: int, *, dry_run: bool =
 
     Tried are the heads that such an import can have led to: those of that and of other
     exports, none, and what the far side was known to hold. Raises IncompleteError if no
-    export fits.
+    export fits, and RefusedError if no key of that site is known: every later delta starts
+    where the site stands that holds least, and a name mistyped once would stand there for good.
     """
+    known = dict.fromkeys(
+        key.name for role in (RECEIPT, EXPORTER) for key in exporter_keys(store, role)
+    )
+    if site not in known:
+        raise RefusedError(
+            f"no key of {site!r} is known here (known: {', '.join(known) or 'none'})",
+            reason="unknown-site",
+            next_step="look whether the name is right; if it is:"
+            " attestor exporters add VKEY --role receipt",
+        )
     options = cache(lambda origin: _possible_heads(store, origin))
     for export in newest_exports(store, _MAX_EXPORTS):
         for heads in _candidates(export, options):

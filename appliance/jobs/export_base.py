@@ -84,7 +84,14 @@ def _held_there(
 ) -> tuple[int | None, list[str]]:
     """Return the smallest size that a far side holds, with a warning where its tree is not ours."""
     sizes, warnings = [], []
-    for far in far_heads(mirror.store, mirror.log.origin):
+    known = far_heads(mirror.store, mirror.log.origin)
+    if site is not None and site not in {far.site for far in known}:
+        names = ", ".join(far.site for far in known) or "no other site either"
+        warnings.append(
+            f"{site} never said what it holds of {mirror.log.origin} (who did: {names}):"
+            " this starts where it would without --to"
+        )
+    for far in known:
         if site is not None and far.site != site:
             continue
         if far.tree_size > head.head.tree_size:

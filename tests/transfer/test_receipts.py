@@ -115,6 +115,28 @@ def test_a_code_is_found_only_if_it_fits(sites: Sites) -> None:
     sites.json(OUTSIDE, "receipt", "accept", "--code", "0000-U", "--site", INSIDE, expect=3)
 
 
+def test_a_mistyped_site_holds_no_delta_back_for_good(sites: Sites) -> None:
+    sites.grow(300)
+    code = str(carried(sites)["receiptCode"])
+    words = ("receipt", "accept", "--code", code, "--site", "insde.example")
+    error = sites.json(OUTSIDE, *words, expect=8)
+    assert error["reason"] == "unknown-site" and INSIDE in error["message"]
+    assert sites.json(OUTSIDE, "receipt", "list")["receipts"] == []
+    sites.json(OUTSIDE, *words[:-1], INSIDE)
+    to = ("export", "--dry-run", "--output", sites.stick("next.tar"), "--to")
+    [warning] = sites.answer(OUTSIDE, *to, "insde.example")["warnings"]
+    assert f"(who did: {INSIDE})" in warning
+    assert sites.answer(OUTSIDE, *to, INSIDE)["warnings"] == []
+
+
+def test_what_is_no_receipt_is_told_what_one_is(sites: Sites) -> None:
+    other = sites.stick("other.tar")
+    other.write_bytes(b"\xff" * 600)
+    for command in ("accept", "show", "verify"):
+        error = sites.json(OUTSIDE, "receipt", command, other, expect=3)
+        assert error["reason"] == "not-a-receipt" and "receipt-….note" in error["next"]
+
+
 def test_codes_commit_to_bundle_and_heads() -> None:
     head = TreeHead(7, Hash(bytes(32)))
     codes = {
@@ -177,3 +199,10 @@ def test_the_receipt_of_a_volume_names_the_others(sites: Sites) -> None:
         said.append([one for one in shown["warnings"] if not one.startswith("alert")])
     assert said == [["volumes still to come: 2"], []]
     assert len(files) == 2
+
+
+def test_a_size_of_volumes_that_nobody_can_read_is_wrong_usage(sites: Sites) -> None:
+    sites.grow(10)
+    words = ("export", "--output", sites.stick("set.tar"), "--volume-size", "huge")
+    error = sites.json(OUTSIDE, *words, expect=2)
+    assert error["message"].startswith("--volume-size: expected a size such as")
