@@ -392,7 +392,7 @@ def test_any_bytes_are_a_response_or_one_of_our_errors(
 def test_an_encoding_nobody_asked_for_is_refused(
     server: HostileServer, client: HttpClient, encoding: str
 ) -> None:
-    url = server.on("/", ok(gzip.compress(b"tile"), f"Content-Encoding: {encoding}"))
+    url = server.on("/", ok(gzip.compress(b"tile", mtime=0), f"Content-Encoding: {encoding}"))
     with pytest.raises(MalformedError) as caught:
         client.get(url, 1000)
     assert caught.value.reason == "content-encoding"
@@ -404,30 +404,38 @@ def test_identity_is_no_encoding(server: HostileServer, client: HttpClient) -> N
 
 
 def test_gzip_that_was_asked_for_is_decoded(server: HostileServer, client: HttpClient) -> None:
-    body = gzip.compress(b"entries")
+    body = gzip.compress(b"entries", mtime=0)
     url = server.on("/", ok(body, "Content-Encoding: gzip"), ok(b"entries"))
     assert client.get(url, 1000, gzip_allowed=True).body == b"entries"
     assert client.get(url, 1000, gzip_allowed=True).body == b"entries"
 
 
-BOMB = gzip.compress(bytes(64 << 20), compresslevel=9)  # 64 KiB to 64 MiB
+BOMB = gzip.compress(bytes(64 << 20), compresslevel=9, mtime=0)  # 64 KiB to 64 MiB
 
 
 @pytest.mark.parametrize(
     ("body", "encodings", "error"),
     [
-        (gzip.compress(b"x" * 1001), ["gzip"], LimitError),
+        (gzip.compress(b"x" * 1001, mtime=0), ["gzip"], LimitError),
         (BOMB, ["gzip"], LimitError),
-        (gzip.compress(b"entries")[:-1], ["gzip"], MalformedError),
-        (gzip.compress(b"entries")[:12], ["gzip"], MalformedError),
+        (gzip.compress(b"entries", mtime=0)[:-1], ["gzip"], MalformedError),
+        (gzip.compress(b"entries", mtime=0)[:12], ["gzip"], MalformedError),
         (b"", ["gzip"], MalformedError),
-        (gzip.compress(b"entries") + b"\0", ["gzip"], MalformedError),
-        (gzip.compress(b"entries") * 2, ["gzip"], MalformedError),
+        (gzip.compress(b"entries", mtime=0) + b"\0", ["gzip"], MalformedError),
+        (gzip.compress(b"entries", mtime=0) * 2, ["gzip"], MalformedError),
         (b"entries", ["gzip"], MalformedError),
         (zlib.compress(b"entries"), ["gzip"], MalformedError),
-        (gzip.compress(b"entries")[:-8] + bytes(8), ["gzip"], MalformedError),
-        (gzip.compress(gzip.compress(b"entries")), ["gzip, gzip"], MalformedError),
-        (gzip.compress(gzip.compress(b"entries")), ["gzip", "gzip"], MalformedError),
+        (gzip.compress(b"entries", mtime=0)[:-8] + bytes(8), ["gzip"], MalformedError),
+        (
+            gzip.compress(gzip.compress(b"entries", mtime=0), mtime=0),
+            ["gzip, gzip"],
+            MalformedError,
+        ),
+        (
+            gzip.compress(gzip.compress(b"entries", mtime=0), mtime=0),
+            ["gzip", "gzip"],
+            MalformedError,
+        ),
         (b"entries", ["identity", "gzip"], MalformedError),
     ],
 )
