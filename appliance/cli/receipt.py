@@ -104,41 +104,53 @@ def receipt_verify(app: App, file: Path) -> Result:
 
 
 @receipt.command("accept")
-@click.argument("file", type=FILE, required=False)
+@click.argument("files", type=FILE, nargs=-1)
 @click.option("--code", help="What was read over the phone instead: XXXX-XXXX-…")
 @click.option("--site", help="With --code: who read it.")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
 @pass_app
 def receipt_accept(
-    app: App, file: Path | None, code: str | None, site: str | None, dry_run: bool
+    app: App, files: tuple[Path, ...], code: str | None, site: str | None, dry_run: bool
 ) -> Result:
     """Remember what the far side imported: exports continue from there.
 
-    A receipt comes back by itself in the far side's next transfer bundle; this is for one
-    that was carried alone, or read over the phone. The code authenticates nobody: make sure
-    who is speaking.
+    A receipt comes back by itself in the far side's next transfer bundle; this is for those
+    that were carried alone, in any order, or read over the phone. The code authenticates
+    nobody: make sure who is speaking.
 
     \b
     Example:
-        attestor receipt accept receipt-4f1a….note
+        attestor receipt accept /media/stick/receipt-*.note
         attestor receipt accept --code 7Q2M-90XD-K3TB-AA1Z-8FHE-WS6R --site inside.example
     """
+    from appliance.errors import ApplianceError
     from appliance.jobs.accept_receipt import accept_code, accept_receipt
     from appliance.jobs.receipt_text import parse_code
 
-    if (file is None) == (code is None):
-        raise click.UsageError("either FILE or --code is needed")
+    if bool(files) == (code is not None):
+        raise click.UsageError("either FILES or --code is needed")
     if (code is None) != (site is None):
         raise click.UsageError("--code and --site go together")
+    done: list[Accepted] = []
+    errors: list[ApplianceError] = []
     with app.writing() as store:
-        if file is not None:
-            with naming(file):
-                accepted = accept_receipt(store, _read(file), app.now(), dry_run=dry_run)
-        else:
-            read = parse_code(code or "")
-            accepted = accept_code(store, read, site or "", app.now(), dry_run=dry_run)
-    return _accepted(accepted, "would be accepted" if dry_run else "accepted")
+        if code is not None:
+            read = parse_code(code)
+            done.append(accept_code(store, read, site or "", app.now(), dry_run=dry_run))
+        for file in files:
+            try:
+                with naming(file):
+                    done.append(accept_receipt(store, _read(file), app.now(), dry_run=dry_run))
+            except ApplianceError as error:
+                errors.append(error)
+    found = [_accepted(one, "would be accepted" if dry_run else "accepted") for one in done]
+    return Result(
+        {"accepted": [one.data for one in found], **(found[0].data if len(found) == 1 else {})},
+        "\n".join(one.text for one in found),
+        tuple(f"{one.bundle_id[:12]}: {text}" for one in done for text in one.warnings),
+        tuple(errors),
+    )
 
 
 def _read(file: Path) -> bytes:

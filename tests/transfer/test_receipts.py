@@ -129,6 +129,22 @@ def test_a_mistyped_site_holds_no_delta_back_for_good(sites: Sites) -> None:
     assert sites.answer(OUTSIDE, *to, INSIDE)["warnings"] == []
 
 
+def test_all_receipts_on_the_stick_are_accepted_in_any_order(sites: Sites) -> None:
+    done = []
+    for number in range(3):
+        sites.grow(100)
+        done.append(Path(str(carried(sites, f"{number}.tar")["receipt"])))
+    other = sites.stick("other.note")
+    other.write_bytes(b"no receipt")
+    answer = sites.answer(OUTSIDE, "receipt", "accept", done[2], other, done[0], done[1])
+    assert (answer["exitCode"], answer["error"]["reason"]) == (3, "not-a-receipt")
+    accepted = answer["data"]["accepted"]
+    assert [one["heads"][sites.log.origin]["treeSize"] for one in accepted] == [300, 100, 200]
+    sites.grow(1)
+    assert base_of_next(sites) == 300
+    sites.json(OUTSIDE, "receipt", "accept", expect=2)
+
+
 def test_what_is_no_receipt_is_told_what_one_is(sites: Sites) -> None:
     other = sites.stick("other.tar")
     other.write_bytes(b"\xff" * 600)
