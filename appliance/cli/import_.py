@@ -208,7 +208,7 @@ def _import_text(file: Path, report: IngestReport, dry_run: bool, receipt: Path 
     for what, absorbed in (("queued", report.besides.pending), ("proven", report.besides.proofs)):
         if absorbed is not None:
             known = f", {len(absorbed.known)} known before" if absorbed.known else ""
-            lines.append(f"  {len(absorbed.taken)} items {what}{known}")
+            lines.append(f"  items {what}: {len(absorbed.taken)}{known}")
     if receipt is not None:
         lines += [f"  receipt {receipt}", f"  by phone {_code(report)}"]
     return "\n".join(lines)
