@@ -45,11 +45,11 @@ def carrier_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def printable(option: str, text: str) -> str:
+def printable(option: str, text: str, longest: int = MAX_TEXT) -> str:
     """Return what was said; raises UsageError unless it is short and printable."""
-    if len(text) > MAX_TEXT or not text.isprintable():
+    if len(text) > longest or not text.isprintable():
         raise click.UsageError(
-            f"{option}: expected printable text of at most {MAX_TEXT} characters,"
+            f"{option}: expected printable text of at most {longest} characters,"
             f" got {text[:MAX_TEXT]!r}"
         )
     return text

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from appliance.cli.app import App, pass_app
-from appliance.cli.custody_options import Carrier, carrier_options
+from appliance.cli.custody_options import Carrier, carrier_options, printable
 from appliance.cli.inspect import besides_lines, manifest_data, part_line
 from appliance.cli.output import Result, common_options, naming
 
@@ -112,6 +112,7 @@ def export(
     from appliance.store.settings import SITE_ROLE, require_site_name, site_fact
     from appliance.tlog.note import sign_note
     from bundles.manifest import Custody
+    from bundles.strict_json import MAX_TEXT_CHARACTERS
 
     starts = (since_size, since_receipt, far_site, overlap)
     if full + sum(one is not None for one in starts) > 1:
@@ -122,6 +123,7 @@ def export(
         raise click.UsageError("--full-every needs --no-ack")
     if no_ack and (full or since_size is not None or since_receipt or far_site):
         raise click.UsageError("--no-ack goes with --overlap only")
+    printable("--purpose", purpose, MAX_TEXT_CHARACTERS)
     if everything and (backends or origins):
         raise click.UsageError("--all, and --backend or --origin, exclude each other")
     with app.writing() as store:

@@ -27,10 +27,11 @@ def ending(path: Path) -> str:
     for known in sorted(WRAPS, key=len, reverse=True):
         if path.name.endswith(known) and path.name != known:
             return known
+    stem = path.name.partition(".tar.")[0] if ".tar." in path.name else path.stem.lstrip(".")
     raise ConfigError(
         f"{path}: a transfer bundle is a {', '.join(WRAPS)} file, by the end of its name",
         reason="file-name",
-        next_step=f"name it {path.with_suffix('.tar').name or 'stick.tar'}, or give the directory",
+        next_step=f"name it {stem or 'stick'}.tar, or give the directory",
     )
 
 

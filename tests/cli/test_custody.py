@@ -146,6 +146,14 @@ def test_an_export_that_reads_back_other_bytes_is_no_export(
     assert not (tmp_path / "c.tar").exists()
 
 
+def test_a_purpose_that_cannot_travel_is_wrong_usage(home: MirroredHome, tmp_path: Path) -> None:
+    home.sync(20)
+    for purpose in ("two\nlines", "x" * 1025):
+        words = ("export", "--output", tmp_path / "a.tar", "--purpose", purpose)
+        assert home.json(*words, expect=2)["message"].startswith("--purpose: expected printable")
+    assert not (tmp_path / "a.tar").exists()
+
+
 def test_the_short_id_that_the_list_shows_is_told_where_the_whole_one_is(
     home: MirroredHome,
 ) -> None:

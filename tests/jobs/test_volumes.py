@@ -134,6 +134,7 @@ def test_the_ending_of_the_name_is_demanded(tmp_path: Path) -> None:
             gap.export(suffix=suffix)
         assert caught.value.reason == "file-name"
         assert ".tar.zst" in caught.value.message
+        assert f"name it stick-{gap.count}.tar, or" in caught.value.next_step
 
 
 def test_in_a_directory_the_name_says_what_it_is_and_fat_takes_it(tmp_path: Path) -> None:
