@@ -34,7 +34,7 @@ def exporters() -> None:
     type=click.Choice(["exporter", "receipt"]),
     default="exporter",
     show_default=True,
-    help="What its signature counts for.",
+    help="Its transfer bundles and receipts, or its receipts alone.",
 )
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
