@@ -106,6 +106,9 @@ def exporters_list(app: App) -> Result:
 def exporters_remove(app: App, vkey: str, dry_run: bool) -> Result:
     """Believe VKEY no longer; what it brought was proven and stays.
 
+    What the site said it holds goes with its last key, so that a far side that is no more
+    does not hold every later delta back.
+
     \b
     Example:
         attestor exporters remove outside.example+4d3a1b2c+AWx0c2...

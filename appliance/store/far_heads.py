@@ -47,3 +47,8 @@ def put_far_head(store: Store, far: FarHead) -> None:
         " WHERE excluded.tree_size >= tree_size OR excluded.told_at >= told_at",
         [far.site, far.origin, far.tree_size, far.root_hash, far.told_at, far.how],
     )
+
+
+def forget_far_side(store: Store, site: str) -> None:
+    """Forget what a far side holds, of every log, inside store.atomic()."""
+    store.execute("DELETE FROM far_head WHERE site = ?", [site])

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 from appliance.store.database import Store
+from appliance.store.far_heads import forget_far_side
 from appliance.store.journal import append_event
 from appliance.tlog.note_keys import VerifierKey, parse_vkey
 from appliance.value import frozen
@@ -236,11 +237,18 @@ def enrol(store: Store, key: VerifierKey, roles: Sequence[str], now: int) -> Non
 
 
 def remove_exporter(store: Store, key: VerifierKey, now: int, *, dry_run: bool = False) -> bool:
-    """Withdraw a key from all roles; whether it had any."""
+    """Withdraw a key from all roles; whether it had any.
+
+    What a site said it holds goes with its last key: a far side that is no more would hold
+    every later delta back.
+    """
     with store.atomic(dry_run=dry_run):
         removed = drop_exporter(store, key)
         if removed:
             append_event(store, now, "exporter.removed", {"vkey": key.vkey})
+            others = (*exporter_keys(store), *exporter_keys(store, RECEIPT))
+            if all(other.name != key.name for other in others):
+                forget_far_side(store, key.name)
     return removed
 
 

@@ -145,6 +145,19 @@ def test_all_receipts_on_the_stick_are_accepted_in_any_order(sites: Sites) -> No
     sites.json(OUTSIDE, "receipt", "accept", expect=2)
 
 
+def test_a_far_side_that_is_no_more_holds_no_delta_back(sites: Sites) -> None:
+    sites.grow(300)
+    receipt = str(carried(sites)["receipt"])
+    sites.grow(50)
+    vkey = sites.keys[INSIDE].vkey
+    sites.json(OUTSIDE, "exporters", "add", vkey, "--role", "receipt")
+    sites.json(OUTSIDE, "receipt", "accept", receipt)
+    sites.json(OUTSIDE, "exporters", "remove", vkey, "--dry-run")
+    assert base_of_next(sites) == 300
+    sites.json(OUTSIDE, "exporters", "remove", vkey)
+    assert base_of_next(sites) is None  # as before it said anything
+
+
 def test_what_is_no_receipt_is_told_what_one_is(sites: Sites) -> None:
     other = sites.stick("other.tar")
     other.write_bytes(b"\xff" * 600)
