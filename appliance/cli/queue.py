@@ -107,9 +107,10 @@ def queue_show(app: App, id_: str) -> Result:
     }
     if receipt is not None:
         proof = data["entry"]["inclusionProof"]
+        origin = proof["checkpoint"]["envelope"].partition("\n")[0]
         lines.append(
-            f"  proof       entry {data['entry']['logIndex']}, under the checkpoint of size"
-            f" {proof['treeSize']}, verified"
+            f"  proof       entry {data['entry']['logIndex']} of {origin}, under its checkpoint of"
+            f" size {proof['treeSize']}, verified"
         )
     return Result(data, "\n".join(lines))
 

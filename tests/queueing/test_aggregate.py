@@ -54,6 +54,8 @@ def test_one_root_is_logged_for_all_that_has_no_slot(
         assert entry.read_bytes() in logged
         verified = home.json("proof", "verify", proof, "--entry", entry)
         assert (verified["origin"], verified["upstream"]["origin"]) == (OWN, ORIGIN)
+        assert f" of {OWN}, under its checkpoint" in home.run("queue", "show", item["id"])[1]
+    assert f" of {ORIGIN}, under its" in home.run("queue", "show", root["id"])[1]
     # With nothing but the two keys, as somebody else would.
     policy = tmp_path / "trust.policy"
     keys = [home.json("log", "status")["logs"][0]["vkey"], log_key(ORIGIN, upstream[1]).vkey]
