@@ -28,13 +28,13 @@ MIGRATIONS: Final = (  # in the order they are applied
     "008_journal_and_counters",
     "009_alerts",
     "010_divergence",
-    "012_journal_head",
-    "013_custody",
-    "011_queue",
+    "011_journal_head",
+    "012_custody",
+    "013_queue",
     "014_gap",
     "015_common_ground",
-    "015_publication",
-    "016_aggregate",
+    "016_publication",
+    "017_aggregate",
 )
 
 
