@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
@@ -38,9 +40,16 @@ def test_a_file_that_went_away_is_a_store_error(tmp_path: Path) -> None:
         read_back(tmp_path / "none", bytes(32))
 
 
-def test_it_really_asks_the_medium(tmp_path: Path) -> None:
+@pytest.fixture
+def on_disk() -> Iterator[Path]:
+    """A directory that is not in memory, where the system has one."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as made:
+        yield Path(made)
+
+
+def test_it_really_asks_the_medium(on_disk: Path) -> None:
     """After dropping the pages, the kernel has to read them again."""
-    file = tmp_path / "stick.tar"
+    file = on_disk / "stick.tar"
     file.write_bytes(DATA * 8)
     if subprocess.run(["fincore", "--version"], check=False, capture_output=True).returncode:
         pytest.skip("fincore (util-linux) is not here to see what the kernel remembers")
