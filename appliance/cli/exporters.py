@@ -138,6 +138,8 @@ def exporters_remove(app: App, vkey: str, dry_run: bool) -> Result:
 def exporters_revoke(app: App, vkey: str, reason: str, dry_run: bool) -> Result:
     """Refuse VKEY for good, with code 8 and the reason; there is no way back.
 
+    Only `import --insecure-unsigned`, which looks at no signature, still takes what it signed.
+
     \b
     Example:
         attestor exporters revoke outside.example+4d3a1b2c+AWx0c2... --reason "stick was stolen"
