@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from appliance.cli.app import App, pass_app
+from appliance.cli.custody_options import printable
 from appliance.cli.output import Result, as_ours, common_options
 from appliance.cli.progress import progress_bar
 from appliance.cli.senders import delivers_alerts
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from appliance.jobs.round_trip import Absorbed
 
 FILE = click.Path(path_type=Path, dir_okay=False)
-MAX_HANDLER = 200  # characters
 
 
 @click.command("import")
@@ -69,8 +69,7 @@ def import_(
     from appliance.store.settings import SITE_NAME, site_fact
     from appliance.store.unsigned import unsigned_imports
 
-    if not handler.isprintable() or len(handler) > MAX_HANDLER:
-        raise click.UsageError(f"--handler: expected at most {MAX_HANDLER} printable characters")
+    printable("--handler", handler)
     reports: list[tuple[Path, IngestReport]] = []
     receipts: dict[Path, Path | None] = {}
     failed: dict[Path, ApplianceError] = {}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # The schema's own defaults of what is read here; a test compares them. Importing the whole
 # schema would cost a verify a tenth of its time.
 DEFAULTS: Final[Mapping[str, Any]] = {
+    "rekorSync.enabled": True,
     "rekorSync.syncInterval": "5m",
     "rekorSync.initialDelay": "30s",
     "rekorSync.enableTileSync": True,
@@ -39,6 +40,11 @@ class Settings:
 
     def __init__(self, stored: Mapping[str, Any] | None = None) -> None:
         self._stored = stored or {}
+
+    @property
+    def sync_enabled(self) -> bool:
+        """Whether sync does anything."""
+        return bool(self._value("rekorSync.enabled"))
 
     @property
     def sync_interval(self) -> float:

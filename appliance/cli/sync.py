@@ -78,6 +78,11 @@ def sync(
         raise click.UsageError("--full and --max-tiles exclude each other")
     with app.reading() as store:
         settings = read_settings_of(store)
+    if not settings.sync_enabled:
+        off = (
+            "sync is switched off here; to switch it on: attestor config set rekorSync.enabled true"
+        )
+        return Result({"backends": []}, warnings=(off,))
     wanted = _wanted(settings, full=full or full_tiles, full_tiles=full_tiles)
     if max_tiles is not None:
         wanted = _with(wanted, limit=max_tiles)

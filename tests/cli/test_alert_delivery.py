@@ -338,3 +338,16 @@ def test_an_import_delivers_to_files_but_opens_no_connection(site: Site, tmp_pat
         assert server.n_connections == 0
     assert json.loads(file.read_text()) == site.payload()
     assert [one["sink"].partition(" ")[0] for one in site.waiting()] == ["webhook"]
+
+
+def test_a_sync_that_is_switched_off_asks_nobody(site: Site) -> None:
+    with HostileServer() as server:
+        with site.mirror() as mirror, mirror.store.atomic():
+            put_backend(mirror.store, "sim", mirror.log, base_url=None, read_url=server.url)
+        site.json("config", "set", "rekorSync.enabled", "false")
+        code, out, err = site.run("sync")
+        assert (code, out, "config set rekorSync.enabled true" in err) == (0, "", True)
+        assert server.requests == []
+        site.json("config", "set", "rekorSync.enabled", "true")
+        assert site.run("sync")[0] == 7
+        assert server.requests
