@@ -33,6 +33,7 @@ from bundles.wrap import CHUNK_BYTES, Source, Wrap, unwrap
 
 OpenHeader = Callable[[bytes], str]  # a signed note -> its text, once signatures suffice
 Admit = Callable[[Header, Manifest], None]  # raises to refuse a bundle before its members
+Passed = Callable[["MemberRef"], None]  # told of each member that was copied and checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +122,21 @@ def stage(
     destination: BinaryIO,
     open_header: OpenHeader,
     admit: Admit | None = None,
+    passed: Passed | None = None,
 ) -> StagedInfo:
     """Copy a transfer bundle off its medium, unwrapped, and check it in the same pass.
 
     `source` is read once, forward, to its end. `destination` is an empty private
     file open for reading and writing, buffered; it is flushed here, and synced by
     the caller. At most 17 MiB are inflated before manifest.json is authenticated,
-    and what its totals allow after. Raises what `read_bundle` raises; then
-    `destination` holds nothing that may be used.
+    and what its totals allow after. `passed` is told of members while those after
+    them may still be anything. Raises what `read_bundle` raises; then `destination`
+    holds nothing that may be used.
     """
     medium = Source(source)
     wrap, chunks = unwrap(medium)
-    bundle = _read(Cursor(_copied(chunks, destination)), destination, open_header, admit)
+    cursor = Cursor(_copied(chunks, destination))
+    bundle = _read(cursor, destination, open_header, admit, passed)
     destination.flush()
     return StagedInfo(medium.sha256, medium.n_bytes, wrap, bundle)
 
@@ -149,7 +153,11 @@ def peek(file: BinaryIO) -> Claims:
 
 
 def _read(
-    cursor: Cursor, file: BinaryIO, open_header: OpenHeader, admit: Admit | None
+    cursor: Cursor,
+    file: BinaryIO,
+    open_header: OpenHeader,
+    admit: Admit | None,
+    passed: Passed | None = None,
 ) -> TransferBundle:
     note, header, manifest = _front(cursor, open_header)
     if admit is not None:
@@ -157,7 +165,11 @@ def _read(
     max_bytes = min(manifest.totals.files * MAX_LINE_BYTES, MAX_MEMBER_BYTES)
     sums = _whole_member(cursor, SUMS_PATH, max_bytes)
     _verify_digest(SUMS_PATH, hashlib.sha256(sums).digest(), header.sums_sha256)
-    members = dict(_members(cursor, parse_sums(sums), manifest.totals))
+    members = {}
+    for path, member in _members(cursor, parse_sums(sums), manifest.totals):
+        members[path] = member
+        if passed is not None:
+            passed(member)
     cursor.take_zeros(len(TRAILER), "the end of the archive")
     cursor.end()
     return TransferBundle(note, header, manifest, members, file)

@@ -7,12 +7,11 @@ tile. A run that dies loses at most one batch; the next finds the rest missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from typing import Final, TypeVar
 
 from appliance.errors import MalformedError, ProofError
 from appliance.jobs.local_tiles import load_ours, told_apart
-from appliance.store.blobs import Placed
 from appliance.store.mirror import Mirror
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
 from appliance.tlog.log_source import LogSource
@@ -26,10 +25,11 @@ BATCH_TILES: Final = 512  # made durable together; an interrupted run loses at m
 T = TypeVar("T")
 Progress = Callable[[int], None]  # called with how many more tiles are done
 
-# Has other processes place tiles, each authenticated by a parent that is here: yields each
-# batch with those it placed, which are neither durable nor named by a row yet.
+# Has other processes place tiles, each authenticated by a parent that is here: takes batches
+# of one level each, parents first, and yields each with those it placed, which are durable
+# blobs of these digests, and named by no row yet.
 Place = Callable[
-    [Mirror, TileTree, Iterable[list[Tile]]], Iterator[tuple[list[Tile], Mapping[Tile, Placed]]]
+    [Mirror, TileTree, Iterable[list[Tile]]], Iterator[tuple[list[Tile], Mapping[Tile, bytes]]]
 ]
 
 
@@ -67,11 +67,13 @@ def fill(
     tiles = bundles = 0
     _restore_edge(mirror, tree, source, wanted)
     if wanted.tiles:
-        batches = _batches(filter(wanted.has, mirror.missing_tiles(size)), left)
+        offered = islice(filter(wanted.has, mirror.missing_tiles(size)), left)
+        levels = groupby(offered, lambda tile: tile.level)
+        batches = (batch for _, row in levels for batch in _batches(row))
         place = wanted.place or _place_none
         for batch, placed in place(mirror, tree, batches):
             if placed:
-                mirror.add({}, {}, placed)
+                mirror.add_placed(placed)
             if rest := [tile for tile in batch if tile not in placed]:
                 got = fetch_tiles(source, rest)
                 _authenticate(mirror, tree, rest, got)
@@ -81,9 +83,9 @@ def fill(
             left = None if left is None else left - len(batch)
             progress(len(batch))
     if wanted.entries:
-        offered = filter(wanted.has, mirror.missing_entry_bundles(size))
-        covered = (bundle for bundle in offered if mirror.has_tile(bundle.tile))
-        for bundle_batch in _batches(covered, left):
+        brings = filter(wanted.has, mirror.missing_entry_bundles(size))
+        covered = (bundle for bundle in brings if mirror.has_tile(bundle.tile))
+        for bundle_batch in _batches(islice(covered, left)):
             brought = dict(source.entry_bundles(bundle_batch))
             for bundle, data in brought.items():
                 check_entries(mirror, tree, bundle, data)
@@ -147,13 +149,12 @@ def check_entries(mirror: Mirror, tree: TileTree, bundle: EntryBundle, data: byt
 
 def _place_none(
     _: Mirror, __: TileTree, batches: Iterable[list[Tile]]
-) -> Iterator[tuple[list[Tile], Mapping[Tile, Placed]]]:
+) -> Iterator[tuple[list[Tile], Mapping[Tile, bytes]]]:
     for batch in batches:
         yield batch, {}
 
 
-def _batches(items: Iterator[T], limit: int | None) -> Iterator[list[T]]:
-    """Cut `items`, at most `limit` of them, into lists of BATCH_TILES."""
-    limited = islice(items, limit)
-    while batch := list(islice(limited, BATCH_TILES)):
+def _batches(items: Iterator[T]) -> Iterator[list[T]]:
+    """Cut `items` into lists of BATCH_TILES."""
+    while batch := list(islice(items, BATCH_TILES)):
         yield batch

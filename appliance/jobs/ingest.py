@@ -21,6 +21,7 @@ from appliance.jobs.fill import Progress
 from appliance.jobs.ingest_log import IngestedLog, ingest_log
 from appliance.jobs.issue_receipt import Imported, issue_receipt
 from appliance.jobs.judge import reporting_damage
+from appliance.jobs.staged_tiles import StagedTiles
 from appliance.jobs.transfer_source import TransferSource
 from appliance.jobs.unload import Unloaded, compare_seen, unload
 from appliance.jobs.workers import Workers
@@ -97,11 +98,15 @@ def ingest(
     def admit(_: Header, manifest: Manifest) -> None:
         _within_its_time(manifest, now)
 
-    with open_foreign(path) as medium, staging_file(store.home) as copy:
-        staged = stage(medium, copy, open_header, admit)
-        with Workers(rules.jobs, [staged.bundle.descriptor]) as workers:
-            it = _Ingestion(store, path, staged, rules, workers, tuple(signers), now)
-            return it.run(progress)
+    with (
+        open_foreign(path) as medium,
+        staging_file(store.home) as copy,
+        Workers(rules.jobs, [copy.fileno()]) as workers,
+    ):
+        tiles = StagedTiles(copy, workers) if rules.jobs > 1 else None
+        staged = stage(medium, copy, open_header, admit, tiles.passed if tiles else None)
+        it = _Ingestion(store, path, staged, rules, tiles, tuple(signers), now)
+        return it.run(progress)
 
 
 def _within_its_time(manifest: Manifest, now: int) -> None:
@@ -119,7 +124,7 @@ class _Ingestion:
     path: Path
     staged: StagedInfo
     rules: Rules
-    workers: Workers
+    tiles: StagedTiles | None  # what its full tiles are hashed and placed by; None: ourselves
     signers: tuple[str, ...]
     now: int
 
@@ -174,7 +179,7 @@ class _Ingestion:
     def _absorb(self, part: LogPart, log: Log, progress: Progress) -> IngestedLog:
         bundle = self.staged.bundle
         description = f"{self.path.name} ({bundle.header.bundle_id[:12]})"
-        source = TransferSource(bundle, part, description, self.workers)
+        source = TransferSource(bundle, part, description, self.tiles)
         with reporting_damage(self.store, log, self.now):
             return ingest_log(
                 Mirror(self.store, log),

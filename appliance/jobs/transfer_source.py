@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from appliance.errors import IncompleteError
 from appliance.jobs.fill import Place
 from appliance.jobs.local_tiles import load_parents
-from appliance.jobs.staged_tiles import StagedBatch, StagedTile, place_batch
-from appliance.jobs.workers import Workers
-from appliance.store.blobs import Placed
+from appliance.jobs.staged_tiles import StagedTile, StagedTiles
 from appliance.store.entry_frames import decompress_bundle
 from appliance.store.mirror import Mirror
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
@@ -57,13 +56,16 @@ class TransferSource:
         bundle: TransferBundle,
         part: LogPart,
         description: str,
-        workers: Workers | None = None,
+        staged: StagedTiles | None = None,
     ) -> None:
         self._bundle = bundle
         self._part = part
         self._directory = part.directory  # hashed once: it is asked for with every tile
         self._description = description
-        self._workers = workers
+        self._staged = staged
+        # Mostly there are none; then nothing has to be looked for.
+        entries = f"{self._directory}/tile/entries/"
+        self._has_entries = any(path.startswith(entries) for path in bundle.members)
 
     @property
     def description(self) -> str:
@@ -129,50 +131,56 @@ class TransferSource:
         """Whether a tile or entry bundle of exactly this width can be had from here."""
         members = self._bundle.members
         if isinstance(what, EntryBundle):
-            return entries_member(self._directory, what) in members
+            return self._has_entries and entries_member(self._directory, what) in members
         if tile_member(self._directory, what) in members:
             return True
-        return what.level == 0 and self.has(EntryBundle(what.index, what.width))
+        return (
+            self._has_entries and what.level == 0 and self.has(EntryBundle(what.index, what.width))
+        )
 
     @property
     def place(self) -> Place | None:
         """What has tiles placed by other processes, if there are any."""
-        workers = self._workers
-        return partial(self._place, workers) if workers and workers.count > 1 else None
+        return partial(self._place, self._staged) if self._staged else None
 
     def _place(
-        self, workers: Workers, mirror: Mirror, tree: TileTree, batches: Iterable[list[Tile]]
-    ) -> Iterator[tuple[list[Tile], Mapping[Tile, Placed]]]:
-        descriptor, root = self._bundle.descriptor, str(mirror.store.blobs.root)
+        self,
+        staged: StagedTiles,
+        mirror: Mirror,
+        tree: TileTree,
+        batches: Iterable[list[Tile]],
+    ) -> Iterator[tuple[list[Tile], Mapping[Tile, bytes]]]:
+        rest = iter(batches)
+        for batch in rest:
+            if batch[0].level == 0:
+                rest = chain([batch], rest)
+                break
+            yield batch, {}  # few, and the tiles below wait for them
         asked: deque[list[Tile]] = deque()
 
-        def staged() -> Iterator[StagedBatch]:
-            for batch in batches:
+        def right_ones() -> Iterator[list[StagedTile | None]]:
+            for batch in rest:
                 asked.append(batch)
                 load_parents(mirror, tree, batch)
-                yield StagedBatch(
-                    descriptor, root, tuple(self._staged(tree, tile) for tile in batch)
-                )
+                yield [self._right_one(staged, tree, tile) for tile in batch]
 
-        for _, answers in workers.map(place_batch, staged()):
+        for answers in staged.place(str(mirror.store.blobs.root), right_ones()):
             batch = asked.popleft()
-            yield (
-                batch,
-                {
-                    tile: placed
-                    for tile, placed in zip(batch, answers, strict=True)
-                    if placed is not None
-                },
-            )
+            answered = zip(batch, answers, strict=True)
+            yield batch, {tile: placed for tile, placed in answered if placed is not None}
 
-    def _staged(self, tree: TileTree, tile: Tile) -> StagedTile | None:
+    def _right_one(self, staged: StagedTiles, tree: TileTree, tile: Tile) -> StagedTile | None:
+        """Return where a tile stands if it is the one that its parent names."""
         member = self._bundle.members.get(tile_member(self._directory, tile))
         if member is None or not tile.is_full:
             return None
         try:
-            return StagedTile(member.offset, member.sha256, tree.expected_root(tile))
-        except LookupError:  # the tile above it is in a batch that is still on its way
+            expected = tree.expected_root(tile)
+        except LookupError:  # what is above it is neither here nor in this bundle
             return None
+        if staged.root(member.offset) != expected:
+            return None
+        return StagedTile(member.offset, member.sha256)
 
     def _entries(self, bundle: EntryBundle) -> bytes:
         return decompress_bundle(self._read(entries_member(self._directory, bundle)))

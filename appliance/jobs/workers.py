@@ -43,6 +43,8 @@ class Workers:
         self.count = count
         self._files = files  # descriptors that they inherit, under the same numbers
         self._running: list[_Worker] = []
+        self._asked: deque[_Worker] = deque()  # whose answers are still to come, in order
+        self._next = 0  # of those running, who is asked next
 
     def map(self, function: Callable[[T], R], chunks: Iterable[T]) -> Iterator[tuple[T, R]]:
         """Yield each chunk with what `function`, of a module, makes of it, in order.
@@ -54,17 +56,33 @@ class Workers:
             for chunk in chunks:
                 yield chunk, function(chunk)
             return
+        while self._asked:  # by a map that was given up
+            self.answer()
+        asked: deque[T] = deque()
+        for chunk in chunks:
+            self.ask(function, chunk)
+            asked.append(chunk)
+            if self.are_busy:
+                yield asked.popleft(), self.answer()
+        while asked:
+            yield asked.popleft(), self.answer()
+
+    @property
+    def are_busy(self) -> bool:
+        """Whether an answer has to be taken before more is asked."""
+        return len(self._asked) >= AHEAD * self.count
+
+    def ask(self, function: Callable[[T], R], chunk: T) -> None:
+        """Have a worker apply `function`, of a module, while we go on; raises StoreError as map."""
         self._start()
-        asked: deque[tuple[T, _Worker]] = deque()
-        for number, chunk in enumerate(chunks):
-            worker = self._running[number % self.count]
-            _ask(worker, (function, chunk))
-            asked.append((chunk, worker))
-            if len(asked) == AHEAD * self.count:
-                done, worker = asked.popleft()
-                yield done, _answer(worker)
-        for done, worker in asked:
-            yield done, _answer(worker)
+        worker = self._running[self._next]
+        self._next = (self._next + 1) % self.count
+        _ask(worker, (function, chunk))
+        self._asked.append(worker)
+
+    def answer(self) -> Any:
+        """Wait for the answer to what was asked first; raises StoreError as map."""
+        return _answer(self._asked.popleft())
 
     def __enter__(self) -> Self:
         return self

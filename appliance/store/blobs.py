@@ -1,8 +1,8 @@
 """Durable content-addressed blobs: blobs/sha256/ab/<64 hex digits> (SPEC.md section 3).
 
 Nobody trusts this directory. Every read is re-hashed; whoever can write to it can make
-us stop, no more. A crash can leave one .tmp file, which the next blob overwrites, never
-a half blob that a row names.
+us stop, no more. A crash can leave half a blob that no row names yet, which is written anew
+when it is wanted again; nothing takes a file for whole because it is there.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +20,6 @@ from appliance.value import frozen
 
 MAX_FSYNCED: Final = 16  # blobs in one put; more are made durable by one syncfs instead
 _TEMPORARY_SUFFIX: Final = ".tmp"
-# One name for all, since whoever writes holds the home's lock: what a killed run left here,
-# the next one overwrites.
-_INCOMING: Final = f"incoming{_TEMPORARY_SUFFIX}"
 _READ_BYTES: Final = 64 * 1024  # at once: a tile and, mostly, a packed entry bundle
 
 
@@ -39,14 +36,6 @@ class BlobFile:
     def is_temporary(self) -> bool:
         """Whether it is what a run that was killed left behind."""
         return self.path.name.endswith(_TEMPORARY_SUFFIX)
-
-
-@frozen
-class Placed:
-    """A blob that a worker process has put in its place, not durable yet."""
-
-    digest: bytes
-    is_new: bool  # it was not there before
 
 
 class Blobs:
@@ -85,32 +74,35 @@ class Blobs:
         does no harm. Raises StoreError if the disk is full or fails.
         """
         digests: list[bytes] = []
-        paths: list[str] = []
-        written: list[str] = []
-        incoming = f"{self.root}/{_INCOMING}"
-        try:
+
+        def hashed() -> Iterator[tuple[bytes, bytes]]:
             for data in batch:
-                digest = hashlib.sha256(data).digest()
-                path = self._place(digest)
-                # One that is there may be empty: renamed, but lost to a power cut since.
-                if not _holds(path, data):
-                    _write(incoming, path, data)
-                    written.append(path)
-                digests.append(digest)
-                paths.append(path)
-            # Sync those that were there too: we may have died before this line last time.
-            self._sync(paths)
-        except OSError as error:
-            raise self._undone(written, error) from error
+                digests.append(hashlib.sha256(data).digest())
+                yield digests[-1], data
+
+        self.put_hashed(hashed())
         return digests
 
-    def make_durable(self, placed: Collection[Placed]) -> None:
-        """Do for blobs that workers have put in place what `put` does at its end."""
+    def put_hashed(self, batch: Iterable[tuple[bytes, bytes]]) -> None:
+        """Store as `put` does what the caller has hashed: (digest, data)."""
+        paths: list[str] = []
+        written: list[str] = []
         try:
-            self._sync([self._place(one.digest) for one in placed])
+            # Opened before anything is written: so it is told of a write that fails, even if
+            # another process was told before.
+            root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                for digest, data in batch:
+                    path = self._place(digest)
+                    if _write(path, data):
+                        written.append(path)
+                    paths.append(path)
+                # Sync those that were there too: we may have died before this line last time.
+                self._sync(paths, root)
+            finally:
+                os.close(root)
         except OSError as error:
-            new = [self._place(one.digest) for one in placed if one.is_new]
-            raise self._undone(new, error) from error
+            raise self._undone(written, error) from error
 
     def _undone(self, written: Iterable[str], error: OSError) -> ApplianceError:
         # After a failed fsync the cache may hold what the disk does not, and the next
@@ -188,10 +180,8 @@ class Blobs:
         name = digest.hex()
         return f"{self.root}/{name[:2]}/{name}"
 
-    def _sync(self, paths: list[str]) -> None:
-        if not paths:
-            return
-        if len(paths) > MAX_FSYNCED and sync_filesystem(self.root):
+    def _sync(self, paths: list[str], root: int) -> None:
+        if not paths or (len(paths) > MAX_FSYNCED and _syncfs(root)):
             return
         for path in paths:
             descriptor = os.open(path, os.O_RDONLY)
@@ -211,22 +201,6 @@ def read_whole(path: str) -> bytes | None:
         return None
 
 
-def place(root: str, digest: bytes, data: bytes) -> Placed | None:
-    """Put a blob in its place, in a worker process; None if that fails. Not durable yet.
-
-    Under a name of its own until it is whole: who was killed may have left workers that are
-    not quite gone.
-    """
-    path = f"{root}/{digest.hex()[:2]}/{digest.hex()}"
-    try:
-        if _holds(path, data):
-            return Placed(digest, is_new=False)
-        _write(f"{root}/incoming-{os.getpid()}{_TEMPORARY_SUFFIX}", path, data)
-    except OSError:
-        return None
-    return Placed(digest, is_new=True)
-
-
 def _digest(path: Path) -> bytes | None:
     """Return the digest that a blob file is named by, or None for a file that is no blob."""
     try:
@@ -235,13 +209,6 @@ def _digest(path: Path) -> bytes | None:
         return None
     named = len(digest) == 32 and digest.hex() == path.name == path.parent.name + path.name[2:]
     return digest if named else None
-
-
-def _holds(path: str, data: bytes) -> bool:
-    try:
-        return _read(path) == data
-    except FileNotFoundError:
-        return False
 
 
 def _read(path: str) -> bytes:
@@ -257,8 +224,30 @@ def _read(path: str) -> bytes:
         os.close(descriptor)
 
 
-def _write(temporary: str, path: str, data: bytes) -> None:
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+def _write(path: str, data: bytes) -> bool:
+    """Write one blob unless it is there; return whether it was not. Not durable yet.
+
+    Under its own name at once: that is half the price of renaming it, and a blob's bytes are
+    compared or hashed wherever they are used.
+    """
+    try:
+        _write_file(path, data, os.O_EXCL)
+    except FileExistsError:
+        # Half of it, if a run was killed or the power cut since; all of it, nearly always.
+        if _read(path) == data:
+            return False
+        # Rows may name it, so what replaces it is whole from the first moment. The name is
+        # this process's own: who was killed may have left workers that are not quite gone.
+        temporary = f"{path}.{os.getpid()}{_TEMPORARY_SUFFIX}"
+        _write_file(temporary, data, os.O_TRUNC)
+        os.rename(temporary, path)  # noqa: PTH104 text, as everywhere here
+    return True
+
+
+def _write_file(path: str, data: bytes, flags: int) -> None:
+    descriptor = os.open(
+        path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600
+    )
     try:
         try:
             left = memoryview(data)
@@ -266,9 +255,8 @@ def _write(temporary: str, path: str, data: bytes) -> None:
                 left = left[os.write(descriptor, left) :]
         finally:
             os.close(descriptor)
-        os.rename(temporary, path)  # noqa: PTH104 once for every blob of a large import
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        Path(path).unlink(missing_ok=True)
         raise
 
 
@@ -282,16 +270,20 @@ def _sync_directory(directory: Path) -> None:
 
 def sync_filesystem(directory: Path) -> bool:
     """Flush the filesystem of `directory`; False where the C library cannot."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return _syncfs(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _syncfs(descriptor: int) -> bool:
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "syncfs"):
         return False
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        if libc.syncfs(descriptor):
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), str(directory))
-    finally:
-        os.close(descriptor)
+    if libc.syncfs(descriptor):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
     return True

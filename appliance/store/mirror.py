@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from appliance.errors import IncompleteError
-from appliance.store.blobs import Placed
 from appliance.store.checkpoints import SYNCED, Arrival, History
 from appliance.store.database import Store
 from appliance.store.entry_frames import compress_bundle, decompress_bundle
@@ -29,6 +28,8 @@ from appliance.tlog.tile import (
     tile_at,
     top_level,
 )
+
+_Rows = tuple[list[tuple[object, ...]], list[tuple[object, ...]]]  # of tiles, of entry bundles
 
 
 class Mirror:
@@ -156,21 +157,14 @@ class Mirror:
             self._insert_rows(rows)
             self._arrive(checkpoint, arrival)
 
-    def add(
-        self,
-        tiles: Mapping[Tile, bytes],
-        entry_bundles: Mapping[EntryBundle, bytes],
-        placed: Mapping[Tile, Placed] | None = None,
-    ) -> None:
+    def add(self, tiles: Mapping[Tile, bytes], entry_bundles: Mapping[EntryBundle, bytes]) -> None:
         """Store tiles and entry bundles authenticated under an accepted checkpoint."""
-        rows = self._put_blobs(tiles, entry_bundles)
-        self.store.blobs.make_durable((placed or {}).values())
-        for tile, one in (placed or {}).items():
-            rows[0].append((self.log.id, tile.level, tile.index, tile.width, one.digest))
-        # Every blob is durable from here on, so rows may name them.
-        with self.store.atomic():
-            self._insert_rows(rows)
-            self._settle()
+        self._name(self._put_blobs(tiles, entry_bundles))
+
+    def add_placed(self, digests: Mapping[Tile, bytes]) -> None:
+        """Store tiles, authenticated as for `add`, that are durable blobs of these digests."""
+        ids = ((tile.level, tile.index, tile.width, digest) for tile, digest in digests.items())
+        self._name(([(self.log.id, *one) for one in ids], []))
 
     def record_note(self, checkpoint: SignedCheckpoint, arrival: Arrival) -> None:
         """Keep one more note for a tree head proven to be a prefix of the accepted one."""
@@ -253,7 +247,7 @@ class Mirror:
 
     def _put_blobs(
         self, tiles: Mapping[Tile, bytes], entry_bundles: Mapping[EntryBundle, bytes]
-    ) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
+    ) -> _Rows:
         packed = [compress_bundle(data) for data in entry_bundles.values()]
         digests = self.store.blobs.put([*tiles.values(), *packed])
         bundle_digests = digests[len(tiles) :]
@@ -267,7 +261,13 @@ class Mirror:
         ]
         return tile_rows, bundle_rows
 
-    def _insert_rows(self, rows: tuple[list[tuple[object, ...]], list[tuple[object, ...]]]) -> None:
+    def _name(self, rows: _Rows) -> None:
+        # Every blob is durable by now, so rows may name them.
+        with self.store.atomic():
+            self._insert_rows(rows)
+            self._settle()
+
+    def _insert_rows(self, rows: _Rows) -> None:
         # A narrower tile never replaces a wider one: a slow run must not undo a fast one.
         self.store.execute_many(
             "INSERT INTO tile VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"

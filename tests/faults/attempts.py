@@ -19,15 +19,23 @@ IN_VOLUMES: Final = ("--volume-size", "48K")
 class Attempts:
     """A command, the places where it changes files, and what a home is before and after."""
 
-    def __init__(self, start: Path, arguments: Sequence[str | Path], directory: Path) -> None:
+    def __init__(
+        self,
+        start: Path,
+        arguments: Sequence[str | Path],
+        directory: Path,
+        *,
+        of_workers: bool = False,
+    ) -> None:
         self.start = start  # the home as it is before
         self.arguments = arguments
         self.directory = directory
         self.home = directory / "home"
         self.trace = directory / "trace"
         self.program = ["--home", self.home, *arguments]
+        self.of_workers = of_workers  # places of the processes that hash, instead of ours
         self.reset()
-        self.places = places(self.program, self.trace)
+        self.places = places(self.program, self.trace, of_workers=of_workers)
         self.before, self.after = state_of(start), state_of(self.home)
 
     def reset(self) -> None:

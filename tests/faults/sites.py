@@ -83,6 +83,13 @@ class Sites:
         """Return the command that writes what the inside lacks."""
         return ["export", *self.since, "--include-entries", "--output", path]
 
+    def of_tiles(self, directory: Path) -> Path:
+        """Write a transfer bundle of all hash tiles: what processes that hash have to do with."""
+        stick = directory / "tiles.tar"
+        exporter = copied(self.ahead, directory / "exporter")
+        succeed(exporter, "export", "--full", "--output", stick)
+        return stick
+
     def _init(self, home: Path) -> None:
         init_home(home, SITE, None, lambda n: b"\x01" * n)
         with opened(home, write=True) as store:

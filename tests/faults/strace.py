@@ -1,7 +1,9 @@
 """Runs the real program under strace, which counts its system calls and makes one of them fail.
 
 strace counts each system call by itself, so a place in a run is (call, ordinal): the third
-rename, the twelfth pwrite64. Threads are counted apart; a place is one of the first thread.
+rename, the twelfth pwrite64. Threads are counted apart; a place is one of the first thread. Or
+it is one of the processes that hash: then they alone run under strace, and the fault strikes
+each of them.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -39,7 +42,7 @@ class Place:
     """A system call in a run that is the same every time."""
 
     call: str
-    ordinal: int  # from 1, among the calls of this name by the first thread
+    ordinal: int  # from 1, among the calls of this name by one thread
     line: str  # what it was in the run that was traced
     is_afterwards: bool = False  # the home's lock was let go of: what was to be done is done
 
@@ -80,13 +83,18 @@ def require_strace() -> None:
         pytest.skip(f"strace may not trace here: {tried.stderr.strip()}")
 
 
-def places(arguments: Sequence[str | Path], trace: Path) -> list[Place]:
-    """Run a command to its good end and return every place where it changes files, in order."""
+def places(
+    arguments: Sequence[str | Path], trace: Path, *, of_workers: bool = False
+) -> list[Place]:
+    """Run a command to its good end and return every place where it changes files, in order.
+
+    Those of its first thread, or of the processes that hash, one for what several do.
+    """
     traced = f"trace={','.join((*CHANGING, 'close'))}"
-    finished = run(arguments, trace, traced, options=["--seccomp-bpf"])
+    finished = run(arguments, trace, traced, options=["--seccomp-bpf"], of_workers=of_workers)
     assert finished.code == 0, finished.err
-    found = []
-    counts: Counter[str] = Counter()
+    found: dict[tuple[str, int], Place] = {}
+    counts: Counter[tuple[str, str]] = Counter()
     first_thread = None
     is_afterwards = False
     for line in finished.trace.splitlines():
@@ -94,43 +102,69 @@ def places(arguments: Sequence[str | Path], trace: Path) -> list[Place]:
         if seen is None:
             continue
         first_thread = first_thread or seen["thread"]
-        if seen["thread"] != first_thread:
+        if seen["thread"] != first_thread and not of_workers:
             continue
         if "/lock>" in line:
             is_afterwards = seen["call"] == "close"
         if seen["call"] == "close":
             continue
-        counts[seen["call"]] += 1
+        counts[seen["thread"], seen["call"]] += 1
         if seen["call"] != "openat" or _CREATES.search(line):
             line = f"{seen['call']}({seen['rest']}"
-            found.append(Place(seen["call"], counts[seen["call"]], line, is_afterwards))
-    return found
+            ordinal = counts[seen["thread"], seen["call"]]
+            place = Place(seen["call"], ordinal, line, is_afterwards)
+            found.setdefault((place.call, place.ordinal), place)
+    return list(found.values())
 
 
-def run_killed(arguments: Sequence[str | Path], place: Place, trace: Path) -> Finished:
+def run_killed(
+    arguments: Sequence[str | Path], place: Place, trace: Path, *, of_workers: bool = False
+) -> Finished:
     """Run a command and kill it as it makes this call, which does not happen."""
     inject = f"inject={place.call}:signal=KILL:when={place.ordinal}"
-    return run(arguments, trace, inject, f"trace={place.call}")
+    return run(arguments, trace, inject, f"trace={place.call}", of_workers=of_workers)
 
 
 def run_failing(
-    arguments: Sequence[str | Path], place: Place, error: str, trace: Path, *, ever_after: bool
+    arguments: Sequence[str | Path],
+    place: Place,
+    error: str,
+    trace: Path,
+    *,
+    ever_after: bool,
+    of_workers: bool = False,
 ) -> Finished:
     """Run a command in which this call, or with `ever_after` also all later ones, fails."""
     when = f"{place.ordinal}+" if ever_after else f"{place.ordinal}"
     inject = f"inject={place.call}:error={error}:when={when}"
     # The filter makes it quick; with it strace delivers no signals.
-    return run(arguments, trace, inject, f"trace={place.call}", options=["--seccomp-bpf"])
+    words = (inject, f"trace={place.call}")
+    return run(arguments, trace, *words, options=["--seccomp-bpf"], of_workers=of_workers)
 
 
 def run(
-    arguments: Sequence[str | Path], trace: Path, *expressions: str, options: Sequence[str] = ()
+    arguments: Sequence[str | Path],
+    trace: Path,
+    *expressions: str,
+    options: Sequence[str] = (),
+    of_workers: bool = False,
 ) -> Finished:
-    """Run the program under strace with these -e expressions."""
+    """Run the program, or only its processes that hash, under strace with these -e expressions."""
     words = [word for one in expressions for word in ("-e", one)]
-    command: list[str | Path] = ["strace", "-f", "-y", *options, "-o", trace, *words]
     # -B: a run that writes byte code has other system calls than the next.
-    command += [sys.executable, "-B", "-c", _MAIN, *arguments]
+    python = [sys.executable, "-B"]
+    strace = ["strace", "-f", "-y", *options, *words, "-o"]
+    trace.unlink(missing_ok=True)
+    if of_workers:
+        wrapper = trace.with_name("traced-python")
+        wrapper.write_text(
+            f'#!/bin/sh\nexec {shlex.join(strace)} {trace}.$$ {shlex.join(python)} "$@"'
+        )
+        wrapper.chmod(0o700)
+        command = [*python, "-c", f"import sys; sys.executable = {str(wrapper)!r}; {_MAIN}"]
+    else:
+        command = [*strace, str(trace), *python, "-c", _MAIN]
+    command += map(str, arguments)
     done = subprocess.run(
         command,
         check=False,
@@ -140,7 +174,11 @@ def run(
         timeout=SECONDS,
         env=environment(),
     )
-    return Finished(done.returncode, done.stdout, done.stderr, trace.read_text(errors="replace"))
+    traces = sorted(trace.parent.glob(f"{trace.name}.*")) if of_workers else [trace]
+    text = "".join(one.read_text(errors="replace") for one in traces)
+    for one in traces:
+        one.unlink()
+    return Finished(done.returncode, done.stdout, done.stderr, text)
 
 
 def environment() -> dict[str, str]:

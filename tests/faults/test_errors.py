@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import cycle
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -21,7 +21,7 @@ from tests.faults.attempts import (
     SyncAttempts,
 )
 from tests.faults.sites import Sites
-from tests.faults.states import opened
+from tests.faults.states import opened, state_of, verify_home
 from tests.faults.strace import Finished, Place, require_strace, run_failing
 
 pytestmark = pytest.mark.slow
@@ -51,6 +51,7 @@ def fail_at_every(attempts: Attempts, step: int) -> int:
                 error,
                 attempts.trace,
                 ever_after=ever_after and place.call not in ONCE_ONLY,
+                of_workers=attempts.of_workers,
             )
             if not finished.met(place):
                 return None
@@ -74,6 +75,31 @@ def test_an_import_says_what_failed_and_the_next_completes_it(sites: Sites, plac
 
 def test_an_import_flushed_in_one_says_what_failed(new_sites: Sites, place: Path) -> None:
     assert fail_at_every(Attempts(new_sites.inside, ["import", new_sites.stick], place), 9) > 20
+
+
+def test_an_import_whose_workers_fail_does_their_work_itself(new_sites: Sites, place: Path) -> None:
+    words: list[str | Path] = ["import", "--jobs", "2", new_sites.of_tiles(place)]
+    attempts = WorkerAttempts(new_sites.inside, words, place, of_workers=True)
+    assert "syncfs" in {one.call for one in attempts.places}
+    assert fail_at_every(attempts, 4) > 8
+
+
+class WorkerAttempts(Attempts):
+    """An import whose processes that hash are struck, and nobody else."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        # No disk is full for a pipe.
+        self.places = [one for one in self.places if "<pipe:" not in one.line]
+
+    def is_courtesy(self, place: Place) -> bool:
+        """Whether a run may go on: what a worker could not do is done again by us."""
+        return True
+
+    def verify_what_is_left(self) -> None:
+        """Check that nothing is missing, though something failed."""
+        assert state_of(self.home) == self.after
+        verify_home(self.home)
 
 
 def test_a_sync_says_what_failed_and_the_next_completes_it(sites: Sites, place: Path) -> None:

@@ -24,11 +24,13 @@ def _strace() -> None:
 
 
 def kill_at_every(attempts: Attempts, step: int) -> int:
+    of_workers = attempts.of_workers
+
     def run(place: Place) -> Finished | None:
-        finished = run_killed(attempts.program, place, attempts.trace)
+        finished = run_killed(attempts.program, place, attempts.trace, of_workers=of_workers)
         if not finished.met(place):
             return None
-        assert finished.code == -signal.SIGKILL
+        assert finished.code == (6 if of_workers else -signal.SIGKILL), finished
         return finished
 
     return attempts.at_every(step, run)
@@ -47,6 +49,23 @@ def test_a_killed_import_that_is_flushed_in_one_is_completed_by_the_next(
     attempts = Attempts(new_sites.inside, ["import", new_sites.stick], place)
     assert "syncfs" in {one.call for one in attempts.places}
     assert kill_at_every(attempts, 9) > 20
+
+
+def test_an_import_whose_workers_are_killed_is_completed_by_the_next(
+    new_sites: Sites, place: Path
+) -> None:
+    words: list[str | Path] = ["import", "--jobs", "2", new_sites.of_tiles(place)]
+    attempts = Attempts(new_sites.inside, words, place, of_workers=True)
+    assert {one.call for one in attempts.places} >= {"openat", "write", "syncfs"}
+    assert kill_at_every(attempts, 4) > 8
+
+
+def test_an_import_with_workers_that_is_killed_is_completed_by_the_next(
+    new_sites: Sites, place: Path
+) -> None:
+    words: list[str | Path] = ["import", "--jobs", "2", new_sites.of_tiles(place)]
+    attempts = Attempts(new_sites.inside, words, place)
+    assert kill_at_every(attempts, 9) > 10
 
 
 def test_a_killed_sync_is_completed_by_the_next(sites: Sites, place: Path) -> None:

@@ -1,16 +1,27 @@
-"""What a worker places, and what it leaves to whoever asked."""
+"""What workers hash while a bundle is staged, what they place, and what they leave to us."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
-from appliance.jobs.staged_tiles import TILE_BYTES, StagedBatch, StagedTile, place_batch
-from appliance.store.blobs import Blobs, Placed
-from appliance.tlog.merkle import Hash, perfect_root
+from appliance.jobs.staged_tiles import (
+    TILE_BYTES,
+    StagedBatch,
+    StagedTile,
+    StagedTiles,
+    place_batch,
+    root_batch,
+)
+from appliance.jobs.workers import AHEAD, Workers
+from appliance.store.blobs import Blobs
+from appliance.tlog.merkle import perfect_root
+from bundles.reader import MemberRef
 
 GOOD = os.urandom(TILE_BYTES)
 OTHER = os.urandom(TILE_BYTES)
@@ -24,51 +35,90 @@ def blobs(tmp_path: Path) -> Blobs:
     return found
 
 
-def ask(tmp_path: Path, blobs: Blobs, *tiles: StagedTile | None) -> list[Placed | None]:
-    copy = tmp_path / "copy"
-    copy.write_bytes(bytes(AT) + GOOD + OTHER)
-    with copy.open("rb") as file:
-        return place_batch(StagedBatch(file.fileno(), str(blobs.root), tiles))
+@pytest.fixture
+def copy(tmp_path: Path) -> Iterator[BinaryIO]:
+    with (tmp_path / "copy").open("w+b") as file:
+        file.write(bytes(AT) + GOOD + OTHER)
+        file.flush()
+        yield file
 
 
-def staged(data: bytes, offset: int = AT, root: bytes = perfect_root(GOOD)) -> StagedTile:
-    return StagedTile(offset, sha256(data).digest(), Hash(root))
+def staged(data: bytes, offset: int = AT) -> StagedTile:
+    return StagedTile(offset, sha256(data).digest())
 
 
-def test_a_tile_that_is_what_it_has_to_be_is_placed_once(tmp_path: Path, blobs: Blobs) -> None:
-    for is_new in (True, False):
-        [first, nothing] = ask(tmp_path, blobs, staged(GOOD), None)
-        assert first == Placed(sha256(GOOD).digest(), is_new)
-        assert nothing is None
+def place(copy: BinaryIO, blobs: Blobs, *tiles: StagedTile | None) -> list[bool]:
+    return place_batch(StagedBatch(copy.fileno(), tiles, str(blobs.root)))
+
+
+WRONG = [
+    pytest.param(staged(GOOD, AT + 1), id="not the bytes of this digest"),
+    pytest.param(staged(OTHER), id="another digest"),
+    pytest.param(staged(GOOD, AT + TILE_BYTES + 1), id="cut short"),
+    pytest.param(None, id="none"),
+]
+
+
+def test_a_tile_is_placed_once(copy: BinaryIO, blobs: Blobs) -> None:
+    for _ in range(2):
+        assert place(copy, blobs, staged(GOOD), None) == [True, False]
     assert blobs.get(sha256(GOOD).digest()) == GOOD
+    assert [file.digest for file in blobs.files()] == [sha256(GOOD).digest()]
+
+
+@pytest.mark.parametrize("tile", WRONG)
+def test_what_is_not_what_was_staged_is_neither_hashed_nor_placed(
+    copy: BinaryIO, blobs: Blobs, tile: StagedTile | None
+) -> None:
+    assert place(copy, blobs, tile, staged(GOOD)) == [False, True]
+    assert [file.digest for file in blobs.files()] == [sha256(GOOD).digest()]
+    roots = root_batch(StagedBatch(copy.fileno(), [tile, staged(GOOD)]))
+    assert roots == bytes(32) + perfect_root(GOOD)
+
+
+def test_what_is_damaged_in_its_place_is_put_right(copy: BinaryIO, blobs: Blobs) -> None:
+    path = blobs.path(sha256(GOOD).digest())
+    path.write_bytes(GOOD[:100])
+    assert place(copy, blobs, staged(GOOD)) == [True]
+    assert path.read_bytes() == GOOD
     assert [file.is_temporary for file in blobs.files()] == [False]
 
 
-@pytest.mark.parametrize(
-    "tile",
-    [
-        pytest.param(staged(OTHER, AT + TILE_BYTES), id="another root than its parent has"),
-        pytest.param(staged(GOOD, root=bytes(32)), id="a parent that names another"),
-        pytest.param(staged(GOOD, AT + 1), id="not the bytes of this digest"),
-        pytest.param(staged(GOOD, AT + TILE_BYTES + 1), id="cut short"),
-    ],
-)
-def test_nothing_else_is(tmp_path: Path, blobs: Blobs, tile: StagedTile) -> None:
-    assert ask(tmp_path, blobs, tile) == [None]
-    assert list(blobs.files()) == []
-
-
-def test_what_is_damaged_in_its_place_is_put_right(tmp_path: Path, blobs: Blobs) -> None:
-    path = blobs.path(sha256(GOOD).digest())
-    path.write_bytes(GOOD[:100])
-    assert ask(tmp_path, blobs, staged(GOOD)) == [Placed(sha256(GOOD).digest(), is_new=True)]
-    assert path.read_bytes() == GOOD
-
-
 def test_a_directory_that_cannot_be_written_is_left_to_whoever_asked(
-    tmp_path: Path, blobs: Blobs
+    copy: BinaryIO, blobs: Blobs
 ) -> None:
-    path = blobs.path(sha256(GOOD).digest())
-    path.parent.rmdir()
-    assert ask(tmp_path, blobs, staged(GOOD)) == [None]
+    blobs.path(sha256(GOOD).digest()).parent.rmdir()
+    tiles = [staged(OTHER, AT + TILE_BYTES), staged(GOOD)]
+    assert place(copy, blobs, *tiles) == [False, False]
+    assert list(blobs.files()) == []  # what went before it neither
+
+
+@pytest.mark.parametrize("n_tiles", [0, 1, 512, 513, (AHEAD + 1) * 2 * 512 + 5])
+def test_roots_are_hashed_while_more_is_staged(tmp_path: Path, blobs: Blobs, n_tiles: int) -> None:
+    tiles = [bytes([number % 256, number // 256]) * (TILE_BYTES // 2) for number in range(n_tiles)]
+    with (tmp_path / "growing").open("w+b") as copy, Workers(2, [copy.fileno()]) as workers:
+        it = StagedTiles(copy, workers)
+        for data in tiles:
+            offset = copy.tell() + 512
+            copy.write(bytes(512) + data + b"12345")
+            it.passed(MemberRef(offset, TILE_BYTES, sha256(data).digest()))
+            it.passed(MemberRef(offset + TILE_BYTES, 5, sha256(b"12345").digest()))
+        at = [512 + number * (512 + TILE_BYTES + 5) for number in range(n_tiles)]
+        assert [it.root(offset) for offset in at] == [perfect_root(data) for data in tiles]
+        assert it.root(at[-1] + TILE_BYTES if at else 0) is None
+        copy.flush()
+        batches = [[staged(data, offset)] for data, offset in zip(tiles, at, strict=True)][:9]
+        [*digests] = it.place(str(blobs.root), batches)
+        assert digests == [[tile.digest for tile in batch] for batch in batches]
+
+
+def test_a_copy_that_changes_after_it_was_staged_is_not_placed(
+    tmp_path: Path, copy: BinaryIO, blobs: Blobs
+) -> None:
+    with Workers(2, [copy.fileno()]) as workers:
+        it = StagedTiles(copy, workers)
+        it.passed(MemberRef(AT, TILE_BYTES, sha256(GOOD).digest()))
+        assert it.root(AT) == perfect_root(GOOD)
+        os.pwrite(copy.fileno(), b"!", AT + 100)
+        assert list(it.place(str(blobs.root), [[staged(GOOD)]])) == [[None]]
     assert list(blobs.files()) == []

@@ -57,6 +57,21 @@ def test_only_a_few_chunks_are_asked_ahead() -> None:
         assert next(chunks) == 4
 
 
+def test_what_was_asked_and_not_waited_for_answers_nothing_else() -> None:
+    with Workers(2) as workers:
+        assert next(workers.map(square, range(100))) == (0, 0)
+        assert next(workers.map(square, [7])) == (7, 49)
+
+
+def test_it_is_asked_while_something_else_is_done() -> None:
+    with Workers(2) as workers:
+        for number in range(4):
+            assert not workers.are_busy
+            workers.ask(square, number)
+        assert workers.are_busy
+        assert [workers.answer() for _ in range(4)] == [0, 1, 4, 9]
+
+
 def test_the_work_is_shared_by_so_many_processes_that_are_gone_after() -> None:
     with Workers(3) as workers:
         ids = {answer for _, answer in workers.map(own_id, range(12))}
