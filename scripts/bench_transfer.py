@@ -36,6 +36,8 @@ from appliance.tlog.note import SigningKey, sign_note  # noqa: E402
 from appliance.tlog.tile import WIDTH, Tile, edge_tiles, tiles_of  # noqa: E402
 from appliance.tlog.tile_tree import TileTree  # noqa: E402
 
+# Every start would compile the program anew; a user's does not.
+ENVIRONMENT = {name: one for name, one in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 ATTESTOR = str(ROOT / ".venv" / "bin" / "attestor")
 ORIGIN = "bulk.example/log"
 LOG_KEY = SigningKey(ORIGIN, bytes(range(32)))
@@ -125,7 +127,11 @@ def make_site(home: Path, site: str, role: str, *url: str) -> None:
 
 def attestor(home: Path, *words: str) -> str:
     done = subprocess.run(
-        [ATTESTOR, "--home", str(home), *words], capture_output=True, text=True, check=False
+        [ATTESTOR, "--home", str(home), *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=ENVIRONMENT,
     )
     if done.returncode:
         raise SystemExit(f"bench-transfer: attestor {' '.join(words)}: {done.stdout}{done.stderr}")
@@ -156,7 +162,11 @@ def run(*commands: Sequence[str | Path], cwd: Path) -> Cost:
         started = time.perf_counter()
         with (cwd / "output").open("w+") as output:
             child = subprocess.Popen(
-                [str(word) for word in command], cwd=cwd, stdout=output, stderr=output
+                [str(word) for word in command],
+                cwd=cwd,
+                stdout=output,
+                stderr=output,
+                env=ENVIRONMENT,
             )
             _, status, usage = os.wait4(child.pid, 0)
             wall += time.perf_counter() - started

@@ -69,7 +69,8 @@ def ingest_log(
     require_base(mirror, part)
     old = covered(mirror)
     need = sum(map(source.has, mirror.missing_tiles(part.head.tree_size)))
-    need += sum(map(source.has, mirror.missing_entry_bundles(part.head.tree_size)))
+    if source.has_entries:
+        need += sum(map(source.has, mirror.missing_entry_bundles(part.head.tree_size)))
     offered = source.offered_count()
     if dry_run:
         return IngestedLog(part.origin, old, old, None, need, offered)
@@ -79,7 +80,11 @@ def ingest_log(
     arrival = Arrival("import", source.description, now, manifest.data_age.newest_checkpoint)
     try:
         wanted = Wanted(
-            tiles=True, entries=True, has=source.has, from_older=True, place=source.place
+            tiles=True,
+            entries=source.has_entries,
+            has=source.has,
+            from_older=True,
+            place=source.place,
         )
         report = absorb(mirror, source, arrival, wanted, progress)
     except IncompleteError as error:

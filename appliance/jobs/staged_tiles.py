@@ -16,15 +16,17 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
 from appliance.errors import StoreError
 from appliance.jobs.workers import Workers
-from appliance.store.blobs import Blobs
+from appliance.store.blobs import Blobs, start_flush
 from appliance.tlog.merkle import HASH_BYTES, Hash, perfect_root
 from appliance.tlog.tile import WIDTH
 from appliance.value import frozen
-from bundles.reader import MemberRef
+
+if TYPE_CHECKING:  # a worker needs no bundle
+    from bundles.reader import MemberRef
 
 TILE_BYTES: Final = WIDTH * HASH_BYTES
 _CHUNK_TILES: Final = 512  # asked of a worker at a time
@@ -107,7 +109,8 @@ class StagedTiles:
         at = bisect_left(self._offsets, offset)
         if at == len(self._offsets) or self._offsets[at] != offset:
             return None
-        return Hash(bytes(self._roots[at * HASH_BYTES : (at + 1) * HASH_BYTES]))
+        root = bytes(self._roots[at * HASH_BYTES : (at + 1) * HASH_BYTES])
+        return None if root == _UNREADABLE else Hash(root)
 
     def place(
         self, blobs: str, batches: Iterable[Sequence[StagedTile | None]]
@@ -129,6 +132,8 @@ class StagedTiles:
 
     def _ask(self) -> None:
         self._copy.flush()  # into what the workers read
+        # The disk is idle while we hash; else the first blobs would wait until all of it is out.
+        start_flush(self._copy.fileno())
         if self._workers.are_busy:
             self._roots += self._workers.answer()
         self._workers.ask(root_batch, StagedBatch(self._copy.fileno(), self._chunk))

@@ -63,7 +63,6 @@ class TransferSource:
         self._directory = part.directory  # hashed once: it is asked for with every tile
         self._description = description
         self._staged = staged
-        # Mostly there are none; then nothing has to be looked for.
         entries = f"{self._directory}/tile/entries/"
         self._has_entries = any(path.startswith(entries) for path in bundle.members)
 
@@ -95,6 +94,11 @@ class TransferSource:
         """Yield entry bundles, decompressed under a bound."""
         for bundle in wanted:
             yield bundle, self._entries(bundle)
+
+    @property
+    def has_entries(self) -> bool:
+        """Whether there is any entry bundle here: mostly there is none, and nothing to look for."""
+        return self._has_entries
 
     def offered_count(self) -> int:
         """Count the tiles and entry bundles here, with the tiles that follow from these."""

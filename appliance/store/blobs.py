@@ -20,6 +20,7 @@ from appliance.value import frozen
 
 MAX_FSYNCED: Final = 16  # blobs in one put; more are made durable by one syncfs instead
 _TEMPORARY_SUFFIX: Final = ".tmp"
+_SYNC_FILE_RANGE_WRITE: Final = 2  # of linux/fs.h
 _READ_BYTES: Final = 64 * 1024  # at once: a tile and, mostly, a packed entry bundle
 
 
@@ -275,6 +276,16 @@ def sync_filesystem(directory: Path) -> bool:
         return _syncfs(descriptor)
     finally:
         os.close(descriptor)
+
+
+def start_flush(descriptor: int) -> None:
+    """Have the kernel begin to write out a file, where it can be told to, and do not wait."""
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "sync_file_range"):
+        offset = ctypes.c_int64
+        libc.sync_file_range(descriptor, offset(0), offset(0), _SYNC_FILE_RANGE_WRITE)
 
 
 def _syncfs(descriptor: int) -> bool:

@@ -58,6 +58,7 @@ def offline_commands(release: Release, place: Path) -> list[tuple[Path, list[str
     handed = ["--action", "handed-over", "--who", "a courier", "--medium", "stick-07"]
     signed = f"{release.artifact}.sigstore.json"
     pinned = ["--origin", sites.log.origin, "--index", str(release.index)]
+    receipt = receipt_of(sites, place)
     return [
         (outside, sites.exporting(stick)),
         (outside, ["key", "generate", "second.example"]),
@@ -74,6 +75,9 @@ def offline_commands(release: Release, place: Path) -> list[tuple[Path, list[str
         (inside, ["exporters", "list"]),
         (inside, ["export", "--no-tiles", "--output", place / "back.tar"]),
         (outside, ["import", place / "back.tar"]),
+        (outside, ["receipt", "show", receipt]),
+        (outside, ["receipt", "verify", receipt]),
+        (outside, ["receipt", "accept", receipt]),
         (inside, ["verify", release.artifact, "--key", release.key, "--require-mirror"]),
         (inside, ["prove", *pinned, "--output", proof]),
         (inside, ["proof", "verify", proof, "--entry", release.entry]),
@@ -93,6 +97,15 @@ def offline_commands(release: Release, place: Path) -> list[tuple[Path, list[str
         (inside, ["doctor"]),
         (inside, ["drill", "--attack", "none", "--attack", "fork", "--directory", place]),
     ]
+
+
+def receipt_of(sites: Sites, place: Path) -> Path:
+    """Have the inside import something, and return the receipt that it hands the courier."""
+    inside, stick, receipts = copied(sites.inside, place / "first"), place / "1.tar", place / "r"
+    succeed(copied(sites.ahead, place / "exporter"), *sites.exporting(stick))
+    succeed(inside, "import", "--receipt-dir", receipts, stick)
+    [receipt] = receipts.iterdir()
+    return receipt
 
 
 def sockets(finished: Finished) -> list[str]:
