@@ -111,9 +111,11 @@ def _content(member: Member) -> bytes:
         raise ContentError(
             f"{member.path}: expected {member.size} bytes, got {len(data)}", reason="size"
         )
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != member.sha256.hex():
-        raise ContentError(f"{member.path}: expected SHA-256 {member.sha256.hex()}, got {digest}")
+    digest = hashlib.sha256(data).digest()
+    if digest != member.sha256:
+        raise ContentError(
+            f"{member.path}: expected SHA-256 {member.sha256.hex()}, got {digest.hex()}"
+        )
     return data
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from appliance.errors import ApplianceError, CorruptError, IncompleteError
-from appliance.jobs.tile_roots import blob_roots
+from appliance.jobs.tile_roots import StoredTiles, stored_roots
 from appliance.jobs.workers import Workers
 from appliance.store.mirror import Mirror
 from appliance.tlog.checkpoint import open_checkpoint
@@ -179,7 +179,8 @@ class _Audit:
             range(start, min(start + CHUNK_TILES, stop))
             for start in range(first, stop, CHUNK_TILES)
         )
-        named = (self.mirror.tile_blobs(0, chunk) for chunk in chunks)
+        blobs = str(self.mirror.store.blobs.root)
+        tiles = (StoredTiles(blobs, self.mirror.tile_digests(0, chunk)) for chunk in chunks)
         with Workers(self.jobs) as workers:
-            for _, roots in workers.map(blob_roots, named):
+            for _, roots in workers.map(stored_roots, tiles):
                 yield from roots

@@ -197,9 +197,9 @@ class _Members:
         if tile.is_full:
             block, place = divmod(tile.index, _TILES_AT_ONCE)
             if found := self._full_tiles(tile.level, block)[place]:
-                return found[1]
+                return found
         return self._mirror.tile_digest(tile)
 
-    def _find_full_tiles(self, level: int, block: int) -> list[tuple[str, bytes] | None]:
+    def _find_full_tiles(self, level: int, block: int) -> list[bytes | None]:
         first = block * _TILES_AT_ONCE
-        return self._mirror.tile_blobs(level, range(first, first + _TILES_AT_ONCE))
+        return self._mirror.tile_digests(level, range(first, first + _TILES_AT_ONCE))

@@ -3,20 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from hashlib import sha256
+from pathlib import Path
 
-from appliance.store.blobs import read_whole
+from appliance.errors import ApplianceError
+from appliance.store.blobs import Blobs
 from appliance.tlog.merkle import HASH_BYTES, Hash, perfect_root
 from appliance.tlog.tile import WIDTH
+from appliance.value import frozen
 
 
-def blob_roots(blobs: Sequence[tuple[str, bytes] | None]) -> list[Hash | None]:
-    """Return the root of each blob, given as (path, SHA-256); None for what is damaged."""
-    return [None if blob is None else _root(*blob) for blob in blobs]
+@frozen
+class StoredTiles:
+    """Blobs that have to be full tiles; None: one that is not here."""
+
+    blobs: str  # the directory
+    digests: Sequence[bytes | None]
 
 
-def _root(path: str, digest: bytes) -> Hash | None:
-    data = read_whole(path)
-    if data is None or len(data) != WIDTH * HASH_BYTES or sha256(data).digest() != digest:
+def stored_roots(tiles: StoredTiles) -> list[Hash | None]:
+    """Return the root of each tile; None for what is damaged or gone."""
+    blobs = Blobs(Path(tiles.blobs))
+    return [None if digest is None else _root(blobs, digest) for digest in tiles.digests]
+
+
+def _root(blobs: Blobs, digest: bytes) -> Hash | None:
+    try:
+        data = blobs.get(digest)
+    except ApplianceError:
         return None
-    return perfect_root(data)
+    return perfect_root(data) if len(data) == WIDTH * HASH_BYTES else None

@@ -94,7 +94,7 @@ class Blobs:
             root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 for digest, data in batch:
-                    path = self._place(digest)
+                    path = self.file_name(digest)
                     if _write(path, data):
                         written.append(path)
                     paths.append(path)
@@ -118,7 +118,7 @@ class Blobs:
 
         Raises IncompleteError if it is absent, DigestError if it is damaged.
         """
-        path = self._place(digest)
+        path = self.file_name(digest)
         try:
             data = _read(path)
         except FileNotFoundError as error:
@@ -174,10 +174,10 @@ class Blobs:
 
     def path(self, digest: bytes) -> Path:
         """Where the blob of this digest is or would be."""
-        return Path(self._place(digest))
+        return Path(self.file_name(digest))
 
-    def _place(self, digest: bytes) -> str:
-        # Text: taking a path apart into its pieces costs more than the file it names.
+    def file_name(self, digest: bytes) -> str:
+        """The same as text: taking a path apart can cost more than the file it names."""
         name = digest.hex()
         return f"{self.root}/{name[:2]}/{name}"
 
@@ -192,14 +192,6 @@ class Blobs:
                 os.close(descriptor)
         for directory in {Path(path).parent for path in paths}:
             _sync_directory(directory)
-
-
-def read_whole(path: str) -> bytes | None:
-    """Read a blob's file in a worker process; None if it cannot be read. Not checked."""
-    try:
-        return _read(path)
-    except OSError:
-        return None
 
 
 def _digest(path: Path) -> bytes | None:

@@ -17,6 +17,7 @@ from appliance.store.failures import file_error
 
 HASH_BUFFER_BYTES: Final = 1024 * 1024
 _STAGING: Final = "staging"
+_BUFFER_BYTES: Final = 1024 * 1024  # written at once: a transfer bundle is thousands of members
 
 
 @contextlib.contextmanager
@@ -126,7 +127,7 @@ def written_whole(
         )
     try:
         _remove_leftovers(path)
-        with temporary.open("xb") as file:
+        with temporary.open("xb", buffering=_BUFFER_BYTES) as file:
             if mode is not None:
                 os.fchmod(file.fileno(), mode)
             yield file

@@ -87,18 +87,15 @@ class Mirror:
         row = self._bundle_row(bundle)
         return row is not None and row[0] >= bundle.width
 
-    def tile_blobs(self, level: int, indices: range) -> list[tuple[str, bytes] | None]:
-        """Return (blob path, digest) of the full tiles at these places; None where one is not."""
+    def tile_digests(self, level: int, indices: range) -> list[bytes | None]:
+        """Return the blob digests of the full tiles at these places; None where one is not."""
         rows = self.store.rows(
             "SELECT tile_index, digest FROM tile WHERE log_id = ? AND level = ?"
             " AND tile_index >= ? AND tile_index < ? AND width = 256",
             [self.log.id, level, indices.start, indices.stop],
         )
         found = {row["tile_index"]: row["digest"] for row in rows}
-        path = self.store.blobs.path
-        return [
-            (str(path(found[index])), found[index]) if index in found else None for index in indices
-        ]
+        return [found.get(index) for index in indices]
 
     def audited(self) -> tuple[int, tuple[Hash, ...]]:
         """Return how many leaves the last audit rebuilt, and their compact range's peaks."""

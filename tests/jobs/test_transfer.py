@@ -396,9 +396,9 @@ def test_an_exporter_cannot_heal_with_other_bytes(tmp_path: Path) -> None:
 
 def test_a_damaged_blob_is_not_exported(tmp_path: Path) -> None:
     gap = make_gap(tmp_path, 600)
-    blob = next(iter(Mirror(gap.outer.store, gap.outer.log).tile_blobs(0, range(1))))
-    assert blob is not None
-    Path(blob[0]).write_bytes(b"damaged")
+    [digest] = Mirror(gap.outer.store, gap.outer.log).tile_digests(0, range(1))
+    assert digest is not None
+    gap.outer.store.blobs.path(digest).write_bytes(b"damaged")
     with pytest.raises(ApplianceError):
         gap.export(Selection())
     assert list(tmp_path.glob("*.tar")) == []

@@ -211,9 +211,8 @@ def test_an_audit_is_remembered(mirror: Mirror, log: SimulatedLog) -> None:
 
 def test_tiles_are_counted_and_their_blobs_found(mirror: Mirror) -> None:
     assert (mirror.tile_count(), mirror.tile_count(0), mirror.tile_count(1)) == (3, 2, 1)
-    full, partial = mirror.tile_blobs(0, range(2))
-    assert full is not None and Path(full[0]).name == full[1].hex()
-    assert partial is None
+    full, partial = mirror.tile_digests(0, range(2))
+    assert full == mirror.tile_digest(Tile(0, 0)) and partial is None
 
 
 @pytest.mark.parametrize("after", [False, True])
