@@ -25,6 +25,7 @@ MAX_DEPTH: Final = 16  # objects and arrays inside one another
 MAX_VALUES: Final = 2**18  # in one document; bounds what parsing may allocate
 MAX_TEXT_CHARACTERS: Final = 1024
 
+TIME_SPELLING: Final = "from 1970 on, spelled 2026-01-31T23:59:59Z"
 _TIME: Final = re.compile("[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 # No controls, no line or paragraph separators, nothing that turns the direction of
 # the text around it, no half characters: what is shown is what was signed.
@@ -70,6 +71,16 @@ def load_json(data: bytes, name: str) -> Any:
 def format_time(seconds: int) -> str:
     """Return Unix seconds as RFC 3339, in UTC, to the second."""
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def parse_time(text: str) -> int | None:
+    """Read Unix seconds as format_time writes them; None for any other spelling."""
+    if _TIME.fullmatch(text):
+        with suppress(ValueError):  # the 30th of February
+            seconds = int(datetime.fromisoformat(text).timestamp())
+            if seconds >= 0:
+                return seconds
+    return None
 
 
 def parse_object(value: object, where: str, parse: Callable[[Fields], T]) -> T:
@@ -130,12 +141,10 @@ class Fields:
     def time(self, key: str) -> int:
         """Take a time, in Unix seconds; only 2026-01-31T23:59:59Z is a spelling."""
         value = self.text(key)
-        if _TIME.fullmatch(value):
-            with suppress(ValueError):  # the 30th of February
-                seconds = int(datetime.fromisoformat(value).timestamp())
-                if seconds >= 0:
-                    return seconds
-        raise self._refused(key, "a time from 1970 on, spelled 2026-01-31T23:59:59Z", value)
+        seconds = parse_time(value)
+        if seconds is None:
+            raise self._refused(key, f"a time {TIME_SPELLING}", value)
+        return seconds
 
     def time_or_none(self, key: str) -> int | None:
         """Take a time, or null."""

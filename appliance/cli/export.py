@@ -11,9 +11,11 @@ from appliance.cli.app import App, pass_app
 from appliance.cli.custody_options import Carrier, carrier_options, printable
 from appliance.cli.inspect import besides_lines, manifest_data, part_line
 from appliance.cli.output import Result, common_options, naming
+from appliance.cli.validity_options import validity_options
 
 if TYPE_CHECKING:
     from appliance.jobs.export import ExportedFile
+    from appliance.jobs.export_manifest import Validity
     from appliance.jobs.export_plan import ProvenEntry
     from appliance.store.database import Store
     from appliance.store.logs import Log
@@ -61,6 +63,7 @@ FULL_EVERY = 10  # exports through a diode, one of which is complete
 @click.option("--purpose", default="", help="A line about why, for the far side.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be written.")
 @click.option("--sign", "keys", metavar="KEY", multiple=True, help="Sign with this key as well.")
+@validity_options
 @carrier_options
 @common_options
 @pass_app
@@ -88,6 +91,7 @@ def export(
     dry_run: bool,
     keys: tuple[str, ...],
     carrier: Carrier,
+    validity: Validity,
 ) -> Result:
     """Write a signed transfer bundle for the far side of the gap.
 
@@ -96,6 +100,7 @@ def export(
     nothing; the first one is complete. After a run that was interrupted give the same
     command again. Volumes (--volume-size, else transfer.volumeSize) can be imported in any
     order, and each by itself. --for writes a few kilobytes, which prove some entries.
+    The clock of the far side decides about --not-before and --expires.
 
     \b
     Example:
@@ -103,10 +108,12 @@ def export(
         attestor export --since-size 81234 --include-entries --output delta.tar.zst
         attestor export --volume-size 3900M --output /media/stick
         attestor export --for app.sigstore.json --output app.tar
+        attestor export --expires 14d --output /media/stick/outside-1.tar
     """
     from appliance.cli.settings import read_settings_of
     from appliance.jobs.export import Selection
     from appliance.jobs.export import export as run_export
+    from appliance.jobs.export_manifest import Remarks
     from appliance.store.key_files import load_signing_key
     from appliance.store.quarantine import quarantine_of
     from appliance.store.settings import SITE_ROLE, require_site_name, site_fact
@@ -142,7 +149,11 @@ def export(
             overlap,
             include_tiles,
             include_entries,
-            purpose,
+            Remarks(
+                purpose,
+                Custody(carrier.handler, carrier.medium, carrier.seal, carrier.ticket),
+                validity,
+            ),
             dry_run,
             since=_since(store, since_receipt, app.now()),
             far_side=(is_default or far_site is not None) and not no_ack,
@@ -152,7 +163,6 @@ def export(
             pending=include_pending,
             only_proven_checkpoints=checkpoints_only_verified,
             volume_bytes=_volume_bytes(volume_size, store),
-            custody=Custody(carrier.handler, carrier.medium, carrier.seal, carrier.ticket),
             verify_media=verify_media,
         )
         report = run_export(

@@ -52,6 +52,7 @@ def inspect(file: Path) -> Result:
         *(f"  holds   {one.origin} up to {one.tree_size:,}" for one in manifest.have),
     ]
     lines += besides_lines(manifest)
+    lines += validity_lines(manifest)
     if manifest.purpose:
         lines.insert(2, f"  purpose {manifest.purpose}")
     said = manifest.custody
@@ -75,12 +76,21 @@ def besides_lines(manifest: Manifest) -> list[str]:
     return [f"  besides {', '.join(besides)}"] if besides else []
 
 
+def validity_lines(manifest: Manifest) -> list[str]:
+    """Say when it may be imported, for people; nothing if at any time."""
+    limits = (("from", manifest.not_before), ("until", manifest.expires))
+    said = [f"{word} {utc(seconds)}" for word, seconds in limits if seconds is not None]
+    return [f"  valid   {' '.join(said)}"] if said else []
+
+
 def manifest_data(manifest: Manifest) -> dict[str, Any]:
     """Describe what a manifest says for machines."""
     return {
         "site": manifest.site,
         "createdAt": utc(manifest.created_at),
         "purpose": manifest.purpose,
+        "notBefore": None if manifest.not_before is None else utc(manifest.not_before),
+        "expires": None if manifest.expires is None else utc(manifest.expires),
         "files": manifest.totals.files,
         "volume": [manifest.volume.number, manifest.volume.of],
         "volumeSet": manifest.volume.set_name,

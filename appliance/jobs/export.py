@@ -14,7 +14,7 @@ from typing import BinaryIO, Final
 from appliance.errors import ConfigError, IncompleteError
 from appliance.jobs.besides import Invited, have_left, travel_besides
 from appliance.jobs.export_base import BaseChoice
-from appliance.jobs.export_manifest import describe_volumes
+from appliance.jobs.export_manifest import NO_CUSTODY, Remarks, describe_volumes
 from appliance.jobs.export_names import (
     WRAPS,
     default_name,
@@ -39,7 +39,6 @@ from appliance.value import field, frozen
 from bundles.manifest import Custody, Manifest
 from bundles.writer import Written, write_bundle
 
-NO_CUSTODY: Final = Custody("", "", "", "")
 _SLACK: Final = 4096  # compression adds at most one byte in so many to random ones
 
 
@@ -51,7 +50,7 @@ class Selection:
     overlap: int | None = None  # base is the head of this many exports ago; None: complete
     tiles: bool = True
     entries: bool = False
-    purpose: str = ""
+    remarks: Remarks = Remarks()
     dry_run: bool = False  # plan it and write nothing
     since: Mapping[str, int] = field(default_factory=dict)  # base by origin, as a receipt says
     far_side: bool = False  # base is what the far side is known to hold, before `overlap`
@@ -60,7 +59,6 @@ class Selection:
     proven: tuple[ProvenEntry, ...] | None = None  # only what proves these; None: all
     pending: bool = False  # queue items as well that cannot be logged from here
     only_proven_checkpoints: bool = False  # of those that were seen elsewhere
-    custody: Custody = NO_CUSTODY
     volume_bytes: int | None = None  # of a file, at most; None: one file
     verify_media: bool | None = None  # read it back; None: if it looks like a stick
 
@@ -174,7 +172,7 @@ def export(
         if in_directory
         else output
     )
-    manifests = describe_volumes(store, planned, cargo, selection.purpose, selection.custody, now)
+    manifests = describe_volumes(store, planned, cargo, selection.remarks, now)
     warnings = tuple(one for log in planned for one in log.warnings)
     paths = [volume_path(path, number, len(cargo)) for number in range(1, len(cargo) + 1)]
     if selection.dry_run:
@@ -266,8 +264,8 @@ def _write_volume(
 
     def record_the_rest() -> None:
         record_carried(store, cargo.besides.carried, left.volume_set)
-        if selection.custody != NO_CUSTODY:
-            append_custody(store, _custody_facts(left, selection.custody), left.at)
+        if selection.remarks.custody != NO_CUSTODY:
+            append_custody(store, _custody_facts(left, selection.remarks.custody), left.at)
 
     try:
         if verify_media:

@@ -43,6 +43,7 @@ from appliance.value import frozen, replaced
 from bundles.header import Header
 from bundles.manifest import LogPart, Manifest
 from bundles.reader import StagedInfo, stage
+from bundles.strict_json import format_time
 
 
 @frozen
@@ -111,9 +112,19 @@ def ingest(
 
 def _within_its_time(manifest: Manifest, now: int) -> None:
     if manifest.not_before is not None and now < manifest.not_before:
-        raise RefusedError("it may not be used yet, says its manifest", reason="not-yet-valid")
+        raise RefusedError(
+            f"it may not be used before {format_time(manifest.not_before)}, says its manifest;"
+            f" the clock here says {format_time(now)}",
+            reason="not-yet-valid",
+            next_step="wait until then; if the clock is wrong, set it",
+        )
     if manifest.expires is not None and now > manifest.expires:
-        raise RefusedError("it has expired, says its manifest", reason="expired")
+        raise RefusedError(
+            f"it expired at {format_time(manifest.expires)}, says its manifest;"
+            f" the clock here says {format_time(now)}",
+            reason="expired",
+            next_step="export again on the other side; if the clock is wrong, set it",
+        )
 
 
 @frozen

@@ -19,6 +19,7 @@ from appliance.errors import (
 )
 from appliance.jobs.audit import audit
 from appliance.jobs.export import ExportReport, Selection, export
+from appliance.jobs.export_manifest import Remarks
 from appliance.jobs.fill import Wanted
 from appliance.jobs.ingest import IngestReport, Rules, ingest
 from appliance.policy.relate import Relation
@@ -318,7 +319,7 @@ def test_another_file_of_that_name_stays(tmp_path: Path) -> None:
         assert path.read_bytes() == other
     path.write_bytes(whole)
     gap.grow_and_sync(1)
-    for changed in (WHOLE, Selection(), Selection(entries=True, purpose="another")):
+    for changed in (WHOLE, Selection(), Selection(entries=True, remarks=Remarks("another"))):
         gap.count = 0
         with pytest.raises(StoreError):
             gap.export(changed)
