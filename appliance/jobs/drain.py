@@ -18,6 +18,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Final
 
 from appliance.errors import ApplianceError, RefusedError, RemoteError
+from appliance.jobs.in_doubt import in_doubt
 from appliance.jobs.patience import Patience
 from appliance.jobs.queue_settings import QueueSettings
 from appliance.jobs.quota import keep_clock
@@ -153,6 +154,8 @@ class Drain:
     def _record_and_begin(self, *, more: bool) -> Sequence[_Flight]:
         """Record what came back, then begin as many again: one transaction for both."""
         self._turns.advance(self._pace.moment())
+        # A sync beside us may find out at any time.
+        self._patience.stop = self._patience.stop or in_doubt(self._store, self._server.log)
         done = [future for future in self._flying if future.done()]
         if not done and (not more or self._room() <= 0):
             return ()

@@ -15,6 +15,7 @@ from __future__ import annotations
 from typing import Final
 
 from appliance.errors import ApplianceError
+from appliance.jobs.in_doubt import in_doubt
 from appliance.jobs.submit import Outcome, Server, Verdict, send_request
 from appliance.rekor.entry import Digest
 from appliance.rekor.transparency_log_entry import TransparencyLogEntry, format_log_entry
@@ -105,6 +106,8 @@ def prepare_publication(
 
 def publish(store: Store, server: Server, publication: Publication, now: int) -> Published:
     """Post a publication, verify what comes back and record it; raises only StoreError."""
+    if refused := in_doubt(store, server.log):
+        return Published(publication, None, refused)
     with store.atomic():
         begin_publication(store, publication.number, now)
     outcome = send_request(server, KIND, publication.api_version, publication.request)

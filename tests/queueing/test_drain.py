@@ -9,18 +9,25 @@ from pathlib import Path
 
 import pytest
 
+from appliance.errors import DivergenceError
 from appliance.jobs.forecast import forecast
+from appliance.jobs.gossip import compare_note
+from appliance.jobs.lift import lift
 from appliance.jobs.queue_settings import read_queue_settings
 from appliance.jobs.quota import queue_figures, read_quota
+from appliance.jobs.sync import sync
 from appliance.rekor.log_writer import Written
 from appliance.rekor.transparency_log_entry import parse_log_entry
 from appliance.store.attempts import attempts_of, begin_attempts, receipt_of
 from appliance.store.counters import counters
 from appliance.store.database import Store, open_store
+from appliance.store.logs import require_backend
+from appliance.store.quarantine import quarantines
 from appliance.store.queue import list_items, require_item
 from appliance.store.settings import read_settings, replace_settings
 from appliance.store.tenants import put_tenant
 from appliance.value import replaced
+from tests.jobs.mirrors import EVERYTHING
 from tests.policy.test_budget import most_in_any_window
 from tests.queueing.queues import NOW, URL, add, answer, new_store, state
 from tests.queueing.simulated_server import (
@@ -173,6 +180,25 @@ def test_a_frozen_log_stops_the_drain_and_parks_nothing(
     assert report.sent <= 8
     assert {state(store, one) for one in items} == {"queued"}
     assert spent(store) == 0
+
+
+def test_nothing_is_sent_to_a_quarantined_log_until_that_is_lifted(
+    store: Store, server: SimulatedServer, log: SimulatedLog
+) -> None:
+    items = [add(store, b"%d" % n) for n in range(30)]
+    log.grow(20)
+    twin = log.fork(at=10)
+    sync(store, require_backend(store, "server"), log, EVERYTHING, NOW)
+    with pytest.raises(DivergenceError):
+        compare_note(store, twin.checkpoint(), "a friend", NOW)
+    [held] = quarantines(store)
+    report = drain(store, server)
+    assert [one.reason for one in report.errors] == ["quarantined"]
+    assert f"quarantine lift {held.id}" in str(report.errors[0].next_step)
+    assert (report.sent, server.posted, spent(store)) == (0, [], 0)
+    assert {state(store, one) for one in items} == {"queued"}
+    lift(store, held.id, "the friend was wrong", NOW, dry_run=False)
+    assert drain(store, server).logged == 30
 
 
 def test_a_failing_item_is_tried_as_often_as_configured_and_postponed(
