@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -88,6 +90,22 @@ def test_without_a_url_there_is_one_warning_and_nothing_else(home: Publisher) ->
     assert err.startswith("Warning: nothing is published: set publish.rekorUrl")
     assert home.json("publish", DIGEST) == {"published": [], "configured": False}
     assert home.proxy.writes() == []
+
+
+def test_nothing_is_published_to_a_quarantined_log(configured: Publisher) -> None:
+    database = configured.path / "attestor.db"
+    with closing(sqlite3.connect(database)) as opened, opened:
+        opened.execute(
+            "INSERT INTO quarantine (log_id, last_common_size, alert_number, since)"
+            " SELECT id, 0, 1, 0 FROM log"
+        )
+    (waits,) = configured.json("publish", DIGEST)["published"]
+    assert (waits["state"], waits["reason"]) == ("waiting", "quarantined")
+    assert configured.proxy.writes() == []
+    with closing(sqlite3.connect(database)) as opened, opened:
+        opened.execute("UPDATE quarantine SET lifted_at = 1, lift_reason = 'theirs'")
+    (done,) = configured.json("publish", DIGEST)["published"]
+    assert done["state"] == "logged"
 
 
 def test_a_digest_is_logged_proven_and_told(
