@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from appliance.tlog.note_keys import VerifierKey
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+SHOWN = 300  # characters of a line's details; a proof is a thousand and more
 _UNSIGNED = "who signed the file was not verified; --key VKEY says whose it must be"
 
 
@@ -46,6 +47,8 @@ def journal() -> None:
 def journal_list(app: App, last: int, event: str | None) -> Result:
     """List what was done, the newest last.
 
+    Long details are cut; --json has all of them.
+
     \b
     Example:
         attestor journal list --last 20 --event config.changed
@@ -54,7 +57,7 @@ def journal_list(app: App, last: int, event: str | None) -> Result:
 
     with app.reading() as store:
         found = last_lines(store, last, event)
-    lines = [f"{one.id:>6}  {utc(one.at)}  {one.event}  {one.details}" for one in found]
+    lines = [f"{one.id:>6}  {utc(one.at)}  {one.event}  {_cut(one.details)}" for one in found]
     return Result({"lines": [_data(one) for one in found]}, "\n".join(lines) or "no line")
 
 
@@ -171,6 +174,10 @@ def _verifier_key(text: str) -> VerifierKey:
     if "+" not in text or Path(text).is_file():
         text = read_foreign(Path(text), 4096).decode("utf-8", "replace").removesuffix("\n")
     return parse_vkey(text)
+
+
+def _cut(details: str) -> str:
+    return details if len(details) <= SHOWN else f"{details[:SHOWN]}…"
 
 
 def _data(one: JournalLine) -> dict[str, Any]:

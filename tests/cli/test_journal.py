@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from appliance.store.journal import append_event
 from tests.cli.homes import Home
 
 
@@ -83,6 +84,15 @@ def test_list_shows_the_last_lines_of_an_event(home: Home) -> None:
     code, text, _ = home.run("journal", "list", "--last", "1")
     assert (code, text.split()[0], text.split()[2]) == (0, "6", "key.generated")
     assert home.run("journal", "list", "--last", "0")[0] == 2
+
+
+def test_long_details_are_cut_for_people_only(home: Home) -> None:
+    with home.app.writing() as store, store.atomic():
+        append_event(store, 1, "transparency.checkpoint", {"proof": "a" * 2000})
+    _, out, _ = home.run("journal", "list")
+    assert len(out) < 400 and out.endswith("aaa…\n")
+    [line] = home.json("journal", "list")["lines"]
+    assert line["details"] == {"proof": "a" * 2000}
 
 
 def test_a_pinned_root_is_in_the_journal(home: Home, tmp_path: Path) -> None:
