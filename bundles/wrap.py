@@ -113,6 +113,12 @@ def unwrap(source: Source) -> tuple[Wrap, Iterator[bytes]]:
         return Wrap.GZIP, _worthwhile(source, _gzip_chunks(source, first))
     if first == b"\x28\xb5\x2f\xfd":
         return Wrap.ZSTD, _worthwhile(source, _zstd_chunks(source, first))
+    if not first:
+        raise FormatError(
+            "the file is empty",
+            reason="truncated",
+            next_step="copy it to the medium again, and remove that only when told to",
+        )
     raise FormatError(
         f"not a transfer bundle: it begins with {first!r}, "
         "expected a tar file whose first member is header, or one in gzip or zstd",

@@ -63,7 +63,7 @@ def drain_on_connect(app: App, result: Result) -> Result:
             backend = find_server(store, settings) if wanted and held_count(store) else None
             http_settings = read_settings_of(store).http
         if backend is None:
-            return result
+            return replaced(result, warnings=(*result.warnings, *nowhere_to_send(app)))
         with (
             app.draining() as store,
             HttpClient(http_settings, clock=app.monotonic, sleep=app.sleep) as http,
@@ -84,6 +84,25 @@ def drain_on_connect(app: App, result: Result) -> Result:
         "\n".join(filter(None, (result.text, f"queue: {drain_line(report)}"))),
         (*result.warnings, *said),
         (*result.errors, *serious),
+    )
+
+
+def nowhere_to_send(app: App) -> tuple[str, ...]:
+    """Say that items wait for a log and none is set to send them to; nothing if one is."""
+    from appliance.jobs.queue_settings import read_queue_settings
+    from appliance.store.queue import held_count
+    from appliance.store.settings import SITE_ROLE, site_fact
+
+    with app.reading() as store:
+        waiting = held_count(store)
+        is_isolated = site_fact(store, SITE_ROLE) == "isolated"
+        settings = read_queue_settings(store)
+    if not waiting or is_isolated or not settings.enabled or settings.server_url is not None:
+        return ()
+    return (
+        f"{waiting:,} items wait to be logged and there is no log to send them to: attestor config"
+        " set rekor.serverUrl URL, the base URL of a backend; then 'attestor queue drain', or the"
+        " next sync, sends them",
     )
 
 

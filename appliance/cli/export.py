@@ -9,7 +9,7 @@ import click
 
 from appliance.cli.app import App, pass_app
 from appliance.cli.custody_options import Carrier, carrier_options, printable
-from appliance.cli.inspect import besides_lines, manifest_data, part_line
+from appliance.cli.inspect import besides_lines, manifest_data, part_line, validity_lines
 from appliance.cli.output import Result, common_options, naming
 from appliance.cli.validity_options import validity_options
 
@@ -99,7 +99,8 @@ def export(
     transfer bundles; else from a few exports ago (transfer.overlap), so that lost sticks cost
     nothing; the first one is complete. After a run that was interrupted give the same
     command again. Volumes (--volume-size, else transfer.volumeSize) can be imported in any
-    order, and each by itself. --for writes a few kilobytes, which prove some entries.
+    order, and each by itself. --for writes a few kilobytes, which prove some entries to a site
+    that holds what such an export continues from; with --full, to any.
     The clock of the far side decides about --not-before and --expires.
 
     \b
@@ -141,7 +142,10 @@ def export(
             overlap = read_settings_of(store).overlap
         if include_pending is None:
             include_pending = site_fact(store, SITE_ROLE) == "isolated"
-        proven = tuple(one for file in sigstore_bundles for one in _proven(file)) or None
+        proven = (
+            tuple(one for file in sigstore_bundles for one in _proven(store, file, app.now()))
+            or None
+        )
         if proven is not None and not (backends or origins):
             origins = tuple(dict.fromkeys(one.origin for one in proven))
         selection = Selection(
@@ -211,7 +215,12 @@ def _file_lines(one: ExportedFile, dry_run: bool) -> list[str]:
     if dry_run:
         totals = one.manifest.totals
         size = f"{totals.files:,} files, {totals.n_bytes:,} bytes"
-        return [f"would write {size}, to {one.path}", *parts, *besides_lines(one.manifest)]
+        return [
+            f"would write {size}, to {one.path}",
+            *parts,
+            *besides_lines(one.manifest),
+            *validity_lines(one.manifest),
+        ]
     done = "The same is there already:" if one.already else "Wrote"
     return [
         f"{done} {one.path} ({one.n_bytes:,} bytes)",
@@ -219,6 +228,7 @@ def _file_lines(one: ExportedFile, dry_run: bool) -> list[str]:
         f"  sha256 {one.sha256}",
         *parts,
         *besides_lines(one.manifest),
+        *validity_lines(one.manifest),
         *(["  read back from the medium: safe to remove it"] if one.read_back else []),
     ]
 
@@ -237,13 +247,20 @@ def _since(store: Store, receipt: Path | None, now: int) -> dict[str, int]:
     return {origin: head.tree_size if head else 0 for origin, head in accepted.heads.items()}
 
 
-def _proven(file: Path) -> tuple[ProvenEntry, ...]:
-    from appliance.jobs.proven_entries import proven_entries
+def _proven(store: Store, file: Path, now: int) -> tuple[ProvenEntry, ...]:
+    from appliance.errors import MalformedError
+    from appliance.jobs.proven_entries import proven_entries, require_ours
     from appliance.sigstore.sigstore_bundle import MAX_BUNDLE_BYTES
     from appliance.store.files import read_foreign
 
     with naming(file):
-        return proven_entries(read_foreign(file, MAX_BUNDLE_BYTES))
+        try:
+            proven = proven_entries(read_foreign(file, MAX_BUNDLE_BYTES))
+        except MalformedError as error:
+            error.next_step = error.next_step or "--for takes a Sigstore bundle: *.sigstore.json"
+            raise
+        require_ours(store, proven, file.name, now)
+    return proven
 
 
 def _volume_bytes(text: str | None, store: Store) -> int | None:

@@ -63,6 +63,7 @@ def import_(
         attestor import --dry-run /media/stick/*.tar
         attestor import --jobs 2 /media/stick/whole-log.tar
     """
+    from appliance.cli.draining import nowhere_to_send
     from appliance.cli.exit_codes import EXIT_CODES
     from appliance.cli.settings import read_settings_of
     from appliance.jobs.ingest import Rules, ingest
@@ -109,6 +110,8 @@ def import_(
         warnings.append(
             "no receipt: this home has no site key; make one: attestor init --site NAME"
         )
+    if not dry_run and any(report.besides.pending for _, report in reports):
+        warnings.extend(nowhere_to_send(app))
     for file, report in reports:
         warnings.extend(f"{file.name}: {one}" for one in report.besides.said)
         warnings.extend(f"{file.name}: {one}" for one in _rejected(report))
@@ -158,6 +161,7 @@ def _rejected(report: IngestReport) -> list[str]:
         for absorbed in found
         if absorbed
         for one in absorbed.rejected
+        if one.error.reason != "unknown-item"  # of another site: what comes back is for all
     ]
 
 
@@ -222,12 +226,14 @@ def _ingested_line(log: IngestedLog, dry_run: bool) -> str:
             f" have {have:,}, need {log.need:,}"
         )
     new = "nothing" if log.report.mirror_size is None else f"{log.report.mirror_size:,}"
+    proven = log.report.accepted_size
+    ahead = "" if log.report.mirror_size == proven else f", proven up to {proven:,}"
     healed = f"; {log.healed:,} damaged here, put back" if log.healed else ""
     if old == new and not log.need:
-        return f"  {log.origin}: no change, {new}{healed}"
+        return f"  {log.origin}: no change, {new}{ahead}{healed}"
     return (
-        f"  {log.origin}: {old} -> {new} ({log.report.relation.value}; {log.report.tiles:,} tiles,"
-        f" {log.report.entry_bundles:,} entry bundles new{healed})"
+        f"  {log.origin}: {old} -> {new}{ahead} ({log.report.relation.value};"
+        f" {log.report.tiles:,} tiles, {log.report.entry_bundles:,} entry bundles new{healed})"
     )
 
 
@@ -276,7 +282,8 @@ def _coverage_warnings(file: Path, report: IngestReport) -> list[str]:
         ]
     return [
         f"{file.name}: {log.origin} is proven up to {log.report.accepted_size:,} but not every"
-        f" tile is here; the far side fills the gap with: {log.fill}"
+        f" tile is here, as after 'export --for', which needs no"
+        f" more; the far side fills the gap with: {log.fill}"
         for log in report.logs
         if log.report and log.fill
     ]

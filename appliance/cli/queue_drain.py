@@ -46,7 +46,7 @@ def queue_drain(app: App, limit: int | None, until_empty: bool) -> Result:
                 "there is no log to send to: rekor.serverUrl is not set",
                 reason="no-server",
                 next_step="attestor config set rekor.serverUrl URL, the base URL of a backend;"
-                " on an isolated site: attestor export --include-pending",
+                " on an isolated site: attestor export --output FILE takes along what waits",
             )
         http_settings = read_settings_of(store).http
         with HttpClient(http_settings, clock=app.monotonic, sleep=app.sleep, **run_seconds) as http:

@@ -148,9 +148,14 @@ def receipt_accept(
     return Result(
         {"accepted": [one.data for one in found], **(found[0].data if len(found) == 1 else {})},
         "\n".join(one.text for one in found),
-        tuple(f"{one.bundle_id[:12]}: {text}" for one in done for text in one.warnings),
+        tuple(f"{one.bundle_id[:12]}: {text}" for one in done for text in _warnings(one)),
         tuple(errors),
     )
+
+
+def _warnings(accepted: Accepted) -> tuple[str, ...]:
+    other = () if accepted.is_ours else ("this home wrote no such transfer bundle",)
+    return (*accepted.warnings, *other)
 
 
 def _read(file: Path) -> bytes:
@@ -183,7 +188,7 @@ def _accepted(accepted: Accepted, what: str) -> Result:
         f"  {origin}: holds {head.tree_size:,}" if head else f"  {origin}: holds nothing whole yet"
         for origin, head in accepted.heads.items()
     ]
-    return Result(data, "\n".join(lines), accepted.warnings)
+    return Result(data, "\n".join(lines), _warnings(accepted))
 
 
 def _head_data(head: TreeHead | None) -> dict[str, Any] | None:

@@ -180,7 +180,8 @@ def _reachable(backends: Sequence[Backend], names: tuple[str, ...]) -> Sequence[
         raise ConfigError(
             "no enabled backend has a URL: this site gets its checkpoints from transfer bundles",
             reason="no-url",
-            next_step="'attestor import FILE', or add one: attestor backend add ID --url U",
+            next_step="'attestor import FILE', or add one: attestor backend add ID --url U"
+            " --origin O --public-key FILE",
         )
     return reachable
 

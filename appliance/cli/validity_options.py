@@ -16,7 +16,9 @@ def validity_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command --not-before and --expires, as one `validity`."""
 
     @click.option(
-        "--not-before", metavar="TIME", help="Refused over there before: 2026-01-31T23:59:59Z."
+        "--not-before",
+        metavar="TIME",
+        help="Refused over there before: 2026-01-31T23:59:59Z, or 2d from now.",
     )
     @click.option(
         "--expires", metavar="TIME", help="Refused over there after: a time, or 14d from now."
@@ -50,5 +52,5 @@ def _moment(option: str, text: str | None) -> Moment | None:
     except ConfigError as error:
         raise click.UsageError(
             f"{option}: expected a time {TIME_SPELLING}, or a duration such as 14d or 12h,"
-            f" got {text[:40]!r}"
+            f" got {text[:40]!r} ({error.message})"
         ) from error

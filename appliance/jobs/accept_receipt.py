@@ -6,7 +6,7 @@ the two was shown another log: that is refused loudly, and decides no delta.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from itertools import islice, product
 
@@ -45,6 +45,7 @@ class Accepted:
     site: str
     heads: dict[str, TreeHead | None]  # that the site holds now, by origin
     warnings: tuple[str, ...]
+    is_ours: bool = True  # this home wrote the transfer bundle
 
 
 def accept_receipt(store: Store, note: bytes, now: int, *, dry_run: bool = False) -> Accepted:
@@ -65,9 +66,7 @@ def accept_receipt(store: Store, note: bytes, now: int, *, dry_run: bool = False
     _refuse_other_trees(store, receipt.site, heads)
     export = find_export(store, receipt.bundle_id)
     warnings = list(receipt.warnings)
-    if export is None:
-        warnings.append(f"this home wrote no transfer bundle {receipt.bundle_id}")
-    elif export.tar_digest.hex() != receipt.sha256:
+    if export is not None and export.tar_digest.hex() != receipt.sha256:
         warnings.append(
             f"they read a file with SHA-256 {receipt.sha256}, this home wrote"
             f" {export.tar_digest.hex()}: it was wrapped again or countersigned in between"
@@ -75,7 +74,8 @@ def accept_receipt(store: Store, note: bytes, now: int, *, dry_run: bool = False
     if not dry_run:
         stored = StoredReceipt(receipt.bundle_id, receipt.site, False, now, note)
         _remember(store, stored, heads, receipt.clock, "receipt", now)
-    return Accepted(receipt, receipt.bundle_id, receipt.site, heads, tuple(warnings))
+    is_ours = export is not None
+    return Accepted(receipt, receipt.bundle_id, receipt.site, heads, tuple(warnings), is_ours)
 
 
 def accept_code(store: Store, code: str, site: str, now: int, *, dry_run: bool = False) -> Accepted:
@@ -100,15 +100,28 @@ def accept_code(store: Store, code: str, site: str, now: int, *, dry_run: bool =
     for export in newest_exports(store, _MAX_EXPORTS):
         for heads in _candidates(export, options):
             if receipt_code(export.bundle_id, heads) == code:
+                warnings = _steps_back(store, site, heads)
                 if not dry_run:
                     stored = StoredReceipt(export.bundle_id, site, False, now, b"")
                     _remember(store, stored, heads, now, "code", now)
-                return Accepted(None, export.bundle_id, site, heads, ())
+                return Accepted(None, export.bundle_id, site, heads, warnings)
     raise IncompleteError(
         f"no export of this home has a receipt with the code {code}",
         reason="unknown-code",
         next_step="have it read again; or they imported something else since: then the receipt"
         " itself is needed",
+    )
+
+
+def _steps_back(store: Store, site: str, heads: Mapping[str, TreeHead | None]) -> tuple[str, ...]:
+    """Say where a code tells of less than was known: it has no time, so it may be an old one."""
+    return tuple(
+        f"{site} was known to hold {known.tree_size:,} of {origin}, this code says"
+        f" {head.tree_size if head else 0:,}: exports continue from there now; if it was an old"
+        " code, accept the newest once more"
+        for origin, head in heads.items()
+        for known in far_heads(store, origin)
+        if known.site == site and known.tree_size > (head.tree_size if head else 0)
     )
 
 

@@ -24,7 +24,7 @@ from appliance.jobs.export_names import (
     volume_path,
 )
 from appliance.jobs.export_plan import Contents, ProvenEntry, plan_log
-from appliance.jobs.exported import compare_export, earlier_export
+from appliance.jobs.exported import compare_export, earlier_export, refuse_expired
 from appliance.jobs.volumes import Cargo, divide
 from appliance.store.carried import record_carried
 from appliance.store.custody import CustodyFacts, append_custody
@@ -152,6 +152,7 @@ def export(
     if not in_directory and not selection.dry_run:
         earlier = next(filter(None, map(earlier_export, siblings(output))), None)
         if earlier is not None:
+            refuse_expired(output, earlier, now)
             now, again = earlier.manifest.created_at, earlier.manifest.volume.set_name
     _require_logs(logs, selection.proven or ())
     planned = [

@@ -18,7 +18,7 @@ from appliance.store.checkpoints import AcceptedCheckpoint
 from appliance.store.entry_frames import compress_bundle
 from appliance.store.mirror import Mirror
 from appliance.store.transfers import exported_heads
-from appliance.tlog.merkle import HASH_BYTES, TreeHead
+from appliance.tlog.merkle import HASH_BYTES, Hash, TreeHead
 from appliance.tlog.proof import NodeId, consistency_plan, inclusion_plan, perfect_nodes
 from appliance.tlog.tile import WIDTH, EntryBundle, Tile, edge_tiles, new_entry_bundles, new_tiles
 from appliance.tlog.tile_tree import TileTree
@@ -54,6 +54,8 @@ class ProvenEntry:
     origin: str
     entry_index: int
     tree_size: int  # of the checkpoint in that bundle; 0: it has none
+    leaf: Hash  # of the entry that is in that bundle
+    note: bytes  # that checkpoint
 
 
 @frozen

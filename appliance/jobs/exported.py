@@ -14,10 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, StoreError
 from appliance.store.files import open_foreign
 from bundles.errors import BundleError
 from bundles.reader import Claims, peek
+from bundles.strict_json import format_time
 from bundles.writer import Written
 
 if TYPE_CHECKING:
@@ -31,6 +32,17 @@ def earlier_export(path: Path) -> Claims | None:
             return peek(file)
     except (ApplianceError, BundleError):
         return None
+
+
+def refuse_expired(path: Path, earlier: Claims, now: int) -> None:
+    """Raise StoreError if nobody can import that export any more: it is not to be made again."""
+    expires = earlier.manifest.expires
+    if expires is not None and expires < now:
+        raise StoreError(
+            f"{path} exists already, and expired at {format_time(expires)}",
+            reason="file-exists",
+            next_step="choose another name",
+        )
 
 
 def compare_export(path: Path, write: Callable[[BinaryIO], Written]) -> Written | None:

@@ -35,8 +35,7 @@ def open_header_note(store: Store, note: bytes, threshold: int) -> Signed:
             f"of the exporters that this site knows {len(signed.signers)} signed it"
             f" ({', '.join(signed.signers)}), {threshold} must{_and_revoked(store, note)}",
             reason="below-threshold",
-            next_step="have another exporter sign it ('attestor countersign' there), or lower"
-            " transfer.threshold",
+            next_step=_how_to_reach_it(note, signed.signers),
         )
     return signed
 
@@ -95,6 +94,16 @@ def _revoked_signers(store: Store, note: Note) -> list[Revocation]:
     """Return what was revoked of the keys that signed, as the note says itself."""
     claimed = {(one.name, one.key_id) for one in note.signatures}
     return [one for one in revocations(store) if (one.key.name, one.key.key_id) in claimed]
+
+
+def _how_to_reach_it(note: bytes, known: Sequence[str]) -> str:
+    others = sorted({one.name for one in parse_note(note).signatures} - set(known))
+    if others:
+        return (
+            f"{', '.join(others)} signed as well, says the file, and no such key is known here:"
+            " compare it over another channel, then: attestor exporters add VKEY"
+        )
+    return "have another exporter sign it: 'attestor countersign' on the other side"
 
 
 def _and_revoked(store: Store, note: bytes) -> str:

@@ -28,7 +28,7 @@ from appliance.jobs.workers import Workers
 from appliance.store.custody import CustodyFacts, append_custody
 from appliance.store.database import Store
 from appliance.store.files import open_foreign, staging_file
-from appliance.store.logs import Log, find_log
+from appliance.store.logs import Log, all_logs, find_log
 from appliance.store.mirror import Mirror
 from appliance.store.receipts import StoredReceipt, our_receipt, put_receipt
 from appliance.store.transfers import (
@@ -179,11 +179,13 @@ class _Ingestion:
         found = [(part, find_log(self.store, part.origin)) for part in manifest.logs]
         known = [(part, log) for part, log in found if log is not None]
         if not known and manifest.logs:
+            ours = ", ".join(one.origin for one in all_logs(self.store))
             raise IncompleteError(
                 "no log in it is configured here: "
                 + ", ".join(part.origin for part in manifest.logs),
                 reason="unknown-log",
-                next_step="pin its key: attestor backend add ID --origin O --public-key FILE",
+                next_step=f"known here: {ours or 'none'}; if it belongs here, pin its key:"
+                f" attestor backend add ID --origin {manifest.logs[0].origin} --public-key FILE",
             )
         return known
 

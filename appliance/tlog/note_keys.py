@@ -134,7 +134,9 @@ def parse_vkey(text: str) -> VerifierKey:
         )
     if parsed.vkey != text:
         raise MalformedError(
-            f"verifier key {name!r}: expected key id {parsed.key_id.hex()}, got {key_id[:40]!r}"
+            # Not which id it should be: whoever mistyped the key would put that in, and pin it.
+            f"verifier key {name!r}: key id {key_id[:40]!r} is not that of this name and key",
+            next_step="something in the line was mistyped or cut: copy the whole line again",
         )
     return parsed
 

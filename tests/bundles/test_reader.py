@@ -230,7 +230,8 @@ def test_sums_that_are_not_the_signed_ones() -> None:
 @pytest.mark.parametrize(
     ("data", "reason", "message"),
     [
-        (b"", "malformed", "not a transfer bundle: it begins with b''"),
+        (b"", "truncated", "the file is empty"),
+        (b"PK", "malformed", "not a transfer bundle: it begins with b'PK'"),
         (GOOD[:600], "truncated", "header: the archive ends at byte 600, expected"),
         (GOOD[:-1], "truncated", "the end of the archive: .* expected 1 bytes more"),
         (GOOD + b"\0", "trailing-data", f"end of the archive at byte {len(GOOD)}"),

@@ -18,8 +18,8 @@ class Release:
         self.artifact.write_bytes(name.encode())
         self.key = sites.stick("signer.pem")
         self.key.write_bytes(SIGNER_PEM)
-        request = sign_request(name.encode())
-        index = log_request(sites.log, request)
+        request = self.request = sign_request(name.encode())
+        index = self.index = log_request(sites.log, request)
         self.bundle = Path(f"{self.artifact}.sigstore.json")
         self.bundle.write_bytes(bundle_of(sites.log, request, index))
 
@@ -86,8 +86,43 @@ def test_an_entry_that_is_not_mirrored_yet_is_said_so(sites: Sites) -> None:
     sites.grow(0)
     index = sites.log.tree_size - 1
     sites.log.grow(50)
-    release.bundle.write_bytes(bundle_of(sites.log, sign_request(b"app.bin"), index))
+    release.bundle.write_bytes(bundle_of(sites.log, release.request, index))
     assert sites.json(OUTSIDE, *words, expect=5)["reason"] == "not-covered"
+
+
+def test_an_entry_that_is_another_one_in_our_tree_is_refused(sites: Sites) -> None:
+    sites.grow(300)
+    release = Release(sites, "app.bin")
+    sites.grow(300)
+    # Signed again: the same artifact, and an entry that nobody logged.
+    release.bundle.write_bytes(bundle_of(sites.log, sign_request(b"app.bin"), release.index))
+    words = ("export", "--for", release.bundle, "--output", sites.stick("x.tar"))
+    error = sites.json(OUTSIDE, *words, expect=3)
+    assert error["reason"] == "other-entry" and "app.bin.sigstore.json" in error["message"]
+    assert not sites.stick("x.tar").exists()
+
+
+def test_a_bundle_of_a_log_that_contradicts_ours_is_evidence_and_no_export(sites: Sites) -> None:
+    sites.grow(300)
+    twin = sites.log.fork(at=200)
+    sites.grow(300)
+    request = sign_request(b"app.bin")
+    bundle = sites.stick("fork.sigstore.json")
+    bundle.write_bytes(bundle_of(twin, request, log_request(twin, request)))
+    words = ("export", "--for", bundle, "--output", sites.stick("x.tar"))
+    error = sites.json(OUTSIDE, *words, expect=4)
+    assert "contradicts itself" in error["message"] and "evidence" in error["next"]
+    assert not sites.stick("x.tar").exists()
+    assert sites.json(OUTSIDE, "quarantine", "list")["quarantines"]
+
+
+@pytest.mark.parametrize("content", [b"\x7fELF", b"{}", b"header\0"])
+def test_what_is_no_sigstore_bundle_is_said_so(sites: Sites, content: bytes) -> None:
+    sites.grow(300)
+    other = sites.stick("app.bin")
+    other.write_bytes(content)
+    error = sites.json(OUTSIDE, "export", "--for", other, "--output", sites.stick("x"), expect=3)
+    assert ".sigstore.json" in error["next"]
 
 
 def test_an_entry_of_another_log_is_a_mistake(sites: Sites) -> None:
