@@ -34,7 +34,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option(
     "--receipt-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Where the receipt goes.  [default: receipts/ in the home]",
 )
 @click.option("--handler", default="", help="Who imports it: stands on the receipt.")

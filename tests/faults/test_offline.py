@@ -102,6 +102,7 @@ def offline_commands(release: Release, place: Path) -> list[tuple[Path, list[str
 def receipt_of(sites: Sites, place: Path) -> Path:
     """Have the inside import something, and return the receipt that it hands the courier."""
     inside, stick, receipts = copied(sites.inside, place / "first"), place / "1.tar", place / "r"
+    receipts.mkdir()
     succeed(copied(sites.ahead, place / "exporter"), *sites.exporting(stick))
     succeed(inside, "import", "--receipt-dir", receipts, stick)
     [receipt] = receipts.iterdir()

@@ -91,6 +91,13 @@ class Sites:
         assert run([*map(str, words)], app) == 0
         return self.capsys.readouterr().out
 
+    def change(self, name: str, *statements: str) -> None:
+        """Change a site's store in a way that no command does."""
+        with closing(open_store(self.home(name), write=True)) as store, store.atomic():
+            store.execute("PRAGMA defer_foreign_keys = ON")
+            for sql in statements:
+                store.execute(sql)
+
     def stick(self, name: str) -> Path:
         """Return the place of a file that is carried."""
         return self.directory / name

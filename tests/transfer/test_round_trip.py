@@ -71,6 +71,20 @@ def test_nobody_speaks_for_a_site_unsigned(sites: Sites) -> None:
     assert done["imports"][0]["pending"] is None
 
 
+def test_items_that_arrive_where_no_log_is_set_are_not_forgotten_in_silence(sites: Sites) -> None:
+    sites.grow(100)
+    queued(sites, b"one")
+    out = sites.stick("out.tar")
+    sites.json(INSIDE, "export", "--output", out)
+    [warning] = sites.answer(OUTSIDE, "import", out)["warnings"]
+    assert warning.startswith("1 items wait to be logged") and "rekor.serverUrl" in warning
+    # Inside they are where they should be: what is queued there leaves with an export.
+    sites.json(OUTSIDE, "export", "--output", sites.stick("back.tar"))
+    assert sites.answer(INSIDE, "import", sites.stick("back.tar"))["warnings"] == []
+    sites.json(OUTSIDE, "config", "set", "rekor.enabled", "false")
+    assert sites.answer(OUTSIDE, "import", out)["warnings"] == []
+
+
 def test_pending_items_can_stay(sites: Sites) -> None:
     queued(sites, b"one")
     words = ("export", "--no-pending", "--output", sites.stick("out.tar"))
