@@ -38,6 +38,7 @@ BY_KEY_DETAILS: Final = {row.key_details: row for row in _TABLE}
 BY_NUMBER: Final = {row.number: row for row in _TABLE}
 _BY_KEY: Final = {row.key: row for row in _TABLE}
 
+ED25519_SIGNATURE_BYTES: Final = 64
 DIGEST_BYTES: Final = {"sha256": 32, "sha384": 48, "sha512": 64}
 PROTOBUF_DIGESTS: Final = {"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
 PROTOBUF_NAMES: Final = {digest: name for name, digest in PROTOBUF_DIGESTS.items()}
@@ -80,6 +81,12 @@ def verify_digest_signature(
         elif isinstance(key, rsa.RSAPublicKey):
             key.verify(signature, digest, padding.PKCS1v15(), prehashed)
         elif isinstance(key, ed25519.Ed25519PublicKey):
+            if len(signature) != ED25519_SIGNATURE_BYTES:
+                raise SignatureError(
+                    f"a signature of {len(signature)} bytes is not one of an Ed25519 key:"
+                    " another key made it",
+                    reason="bad-signature",
+                )
             raise RefusedError(
                 "Ed25519 over a digest is Ed25519ph, which this appliance cannot verify",
                 reason="ed25519ph-unsupported",

@@ -229,6 +229,14 @@ def test_enum_numbers_that_mean_nothing_are_kept_and_refused() -> None:
         verify_request(request)
 
 
+def test_a_signature_that_no_ed25519_key_makes_is_another_key_s() -> None:
+    digest = hashlib.sha512(ARTIFACT).digest()
+    key = ed25519.Ed25519PrivateKey.generate().public_key()
+    with pytest.raises(SignatureError, match="another key made it") as caught:
+        verify_digest_signature(key, "sha512", digest, bytes(71))
+    assert caught.value.reason == "bad-signature"
+
+
 def test_keys_that_sign_nothing_here_are_refused_by_name() -> None:
     digest = hashlib.sha512(ARTIFACT).digest()
     ed = ed25519.Ed25519PrivateKey.generate()
