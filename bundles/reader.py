@@ -59,11 +59,6 @@ class TransferBundle:
     members: Mapping[str, MemberRef]  # by path, in archive order
     _file: BinaryIO = field(repr=False, compare=False)
 
-    @property
-    def descriptor(self) -> int:
-        """Of the file that is read from, for other processes; they check what they read."""
-        return self._file.fileno()
-
     def paths(self) -> tuple[str, ...]:
         """The paths of all members after SHA256SUMS, in archive order."""
         return tuple(self.members)

@@ -18,14 +18,15 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, NamedTuple
 
-from appliance.errors import StoreError
 from appliance.jobs.workers import Workers
-from appliance.store.blobs import Blobs, start_flush
+from appliance.store.blobs import Blobs
+from appliance.store.flushing import start_flush
 from appliance.tlog.merkle import HASH_BYTES, Hash, perfect_root
 from appliance.tlog.tile import WIDTH
 from appliance.value import frozen
 
-if TYPE_CHECKING:  # a worker needs no bundle
+if TYPE_CHECKING:  # a worker needs neither
+    from appliance.store.database import Store
     from bundles.reader import MemberRef
 
 TILE_BYTES: Final = WIDTH * HASH_BYTES
@@ -57,19 +58,15 @@ def root_batch(batch: StagedBatch) -> bytes:
     return b"".join(_root(_read(batch.descriptor, tile)) for tile in batch.tiles)
 
 
-def place_batch(batch: StagedBatch) -> list[bool]:
-    """Make blobs of tiles; say which are durable now. None are if the disk is full or fails."""
+def place_batch(batch: StagedBatch) -> list[bool] | None:
+    """Make durable blobs of tiles; say of which. None: the disk is full or fails."""
     found = [_read(batch.descriptor, tile) for tile in batch.tiles]
-    blobs = Blobs(Path(batch.blobs))
-    try:
-        blobs.put_hashed(
-            (tile.digest, data)
-            for tile, data in zip(batch.tiles, found, strict=True)
-            if tile is not None and data is not None
-        )
-    except StoreError:
-        return [False] * len(found)
-    return [data is not None for data in found]
+    good = (
+        (tile.digest, data)
+        for tile, data in zip(batch.tiles, found, strict=True)
+        if tile is not None and data is not None
+    )
+    return [data is not None for data in found] if Blobs(Path(batch.blobs)).place(good) else None
 
 
 def _root(data: bytes | None) -> bytes:
@@ -79,7 +76,10 @@ def _root(data: bytes | None) -> bytes:
 def _read(descriptor: int, tile: StagedTile | None) -> bytes | None:
     if tile is None:
         return None
-    data = os.pread(descriptor, TILE_BYTES, tile.offset)
+    try:
+        data = os.pread(descriptor, TILE_BYTES, tile.offset)
+    except OSError:
+        return None  # whoever asked reads it too, and says what is wrong
     return data if len(data) == TILE_BYTES and sha256(data).digest() == tile.digest else None
 
 
@@ -113,12 +113,19 @@ class StagedTiles:
         return None if root == _UNREADABLE else Hash(root)
 
     def place(
-        self, blobs: str, batches: Iterable[Sequence[StagedTile | None]]
+        self, store: Store, batches: Iterable[Sequence[StagedTile | None]]
     ) -> Iterator[list[bytes | None]]:
         """Make durable blobs of tiles whose roots are right; yield digests, None for none."""
         self._finish()
+        blobs = str(store.blobs.root)
         chunks = (StagedBatch(self._copy.fileno(), batch, blobs) for batch in batches)
-        for chunk, placed in self._workers.map(place_batch, chunks):
+        for chunk, answer in self._workers.map(place_batch, chunks):
+            if answer is None:
+                # What of these is there may not be durable, and would be taken for it.
+                from appliance.jobs.sweep import sweep_these
+
+                sweep_these(store, [tile.digest for tile in chunk.tiles if tile is not None])
+            placed = answer or [False] * len(chunk.tiles)
             yield [
                 tile.digest if tile is not None and is_placed else None
                 for tile, is_placed in zip(chunk.tiles, placed, strict=True)

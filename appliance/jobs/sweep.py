@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from appliance.store.blobs import BlobFile
 from appliance.store.database import Store
-from appliance.store.references import referenced_digests
+from appliance.store.references import referenced_digests, unreferenced
 from appliance.value import frozen
 
 
@@ -33,9 +33,8 @@ def sweep(store: Store, *, dry_run: bool) -> SweepReport:
 
 def sweep_these(store: Store, digests: Iterable[bytes]) -> SweepReport:
     """Remove those of these blobs that nothing names any more; as sweep."""
-    keep = referenced_digests(store)
-    found = (store.blobs.file(digest) for digest in sorted(set(digests) - keep))
-    return _remove(store, (file for file in found if file is not None), keep, dry_run=False)
+    found = (store.blobs.file(digest) for digest in sorted(unreferenced(store, digests)))
+    return _remove(store, (file for file in found if file is not None), set(), dry_run=False)
 
 
 def _remove(

@@ -168,7 +168,7 @@ class TransferSource:
                 load_parents(mirror, tree, batch)
                 yield [self._right_one(staged, tree, tile) for tile in batch]
 
-        for answers in staged.place(str(mirror.store.blobs.root), right_ones()):
+        for answers in staged.place(mirror.store, right_ones()):
             batch = asked.popleft()
             answered = zip(batch, answers, strict=True)
             yield batch, {tile: placed for tile, placed in answered if placed is not None}

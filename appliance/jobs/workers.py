@@ -1,18 +1,19 @@
 """Processes of our own that hash, for --jobs: Python hashes one tile at a time in one process.
 
 A worker has no store, no lock and no network: it is started afresh, inherits its two pipes
-and the files it is given, and ends when its pipe does, so that it cannot outlive us,
-whatever kills us. It imports from where we do and never from the current directory, which
-may be a stick. Not multiprocessing: its processes do both.
+and the files it is given, and is killed with us, whatever kills us; where the kernel cannot
+do that, it ends when its pipe does. It imports from where we do and never from the current
+directory, which may be a stick. Not multiprocessing: its processes do both.
 """
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import IO, TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
 from appliance.errors import StoreError
@@ -21,9 +22,11 @@ from appliance.value import frozen
 if TYPE_CHECKING:
     from subprocess import Popen
 
-# Asked of one worker at a time. Both answers have to fit into its pipe (64 KiB), or we
-# could wait for each other: keep them short.
+# Asked of one worker at a time. Both answers have to fit into its pipe, or we could wait for
+# each other: keep them short. Where pipes are smaller, one at a time.
 AHEAD: Final = 2
+_PIPE_BYTES: Final = 64 * 1024  # as Linux makes them, unless the user has very many
+_PR_SET_PDEATHSIG: Final = 1  # of linux/prctl.h
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -45,6 +48,8 @@ class Workers:
         self._running: list[_Worker] = []
         self._asked: deque[_Worker] = deque()  # whose answers are still to come, in order
         self._next = 0  # of those running, who is asked next
+        self._ahead = AHEAD
+        self._failure: StoreError | None = None  # after which no answer is anybody's
 
     def map(self, function: Callable[[T], R], chunks: Iterable[T]) -> Iterator[tuple[T, R]]:
         """Yield each chunk with what `function`, of a module, makes of it, in order.
@@ -70,7 +75,7 @@ class Workers:
     @property
     def are_busy(self) -> bool:
         """Whether an answer has to be taken before more is asked."""
-        return len(self._asked) >= AHEAD * self.count
+        return len(self._asked) >= self._ahead * self.count
 
     def ask(self, function: Callable[[T], R], chunk: T) -> None:
         """Have a worker apply `function`, of a module, while we go on; raises StoreError as map."""
@@ -82,7 +87,13 @@ class Workers:
 
     def answer(self) -> Any:
         """Wait for the answer to what was asked first; raises StoreError as map."""
-        return _answer(self._asked.popleft())
+        if self._failure is not None:
+            raise self._failure
+        try:
+            return _answer(self._asked.popleft())
+        except StoreError as error:
+            self._failure = error
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -97,36 +108,64 @@ class Workers:
         self._running.clear()
 
     def _start(self) -> None:
+        if len(self._running) == self.count:
+            return
+        from fcntl import F_GETPIPE_SZ, fcntl
         from subprocess import PIPE, Popen
 
-        code = f"import sys; sys.path[:] = {sys.path!r}; from {__name__} import serve; serve()"
-        command = [sys.executable, "-P", "-c", code]
+        start = f"from {__name__} import serve; serve({os.getpid()})"
+        command = [sys.executable, "-P", "-c", f"import sys; sys.path[:] = {sys.path!r}; {start}"]
         while len(self._running) < self.count:
             try:
-                process = Popen(  # noqa: S603 ourselves
-                    command, stdin=PIPE, stdout=PIPE, pass_fds=self._files
-                )
+                with _without_ctrl_c():
+                    process = Popen(  # noqa: S603 ourselves
+                        command, stdin=PIPE, stdout=PIPE, pass_fds=self._files
+                    )
             except OSError as error:
                 raise _unable(f"cannot start a process that hashes: {error.strerror}") from error
             questions, answers = cast(
                 "tuple[IO[bytes], IO[bytes]]", (process.stdin, process.stdout)
             )
             self._running.append(_Worker(process, questions, answers))
+            if fcntl(answers.fileno(), F_GETPIPE_SZ) < _PIPE_BYTES:
+                self._ahead = 1
 
 
-def serve() -> None:
-    """Be a worker: answer on stdout what is asked on stdin, until that ends."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who started us
+def serve(parent: int) -> None:
+    """Be a worker of that process: answer on stdout what is asked on stdin, until that ends."""
+    _die_with(parent)
     questions, answers = sys.stdin.buffer, sys.stdout.buffer
     try:
         while True:
             function, chunk = pickle.load(questions)  # noqa: S301 our own process wrote it
             _send(answers, function(chunk))
-    except (EOFError, BrokenPipeError):
+    except (EOFError, BrokenPipeError, pickle.UnpicklingError):  # it is gone, or just goes
         sys.stdout = None  # it would be flushed into a pipe that is gone
         return
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill us with the process that started us: nobody may write on after it."""
+    import ctypes
+    from signal import SIGKILL
+
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "prctl"):
+        libc.prctl(_PR_SET_PDEATHSIG, SIGKILL)
+    if os.getppid() != parent:  # it was killed before it was agreed
+        raise SystemExit(0)
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Have a process started that Ctrl-C does not reach: it is for us, who end it."""
+    from signal import SIG_BLOCK, SIG_SETMASK, SIGINT, pthread_sigmask
+
+    before = pthread_sigmask(SIG_BLOCK, {SIGINT})
+    try:
+        yield
+    finally:
+        pthread_sigmask(SIG_SETMASK, before)
 
 
 def _ask(worker: _Worker, question: object) -> None:

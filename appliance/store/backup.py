@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from appliance.errors import ApplianceError, StoreError
-from appliance.store.blobs import Blobs, sync_filesystem
+from appliance.store.blobs import Blobs
 from appliance.store.database import BLOBS_NAME, DATABASE_NAME, Store
 from appliance.store.failures import CORRUPT, DISK_FULL, database_error, file_error
+from appliance.store.flushing import sync_filesystem
 from appliance.store.key_files import KEYS_NAME
 from appliance.store.references import NamedBlob
 

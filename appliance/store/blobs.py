@@ -14,13 +14,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from appliance.errors import ApplianceError, DigestError, IncompleteError
+from appliance.errors import DigestError, IncompleteError
 from appliance.store.failures import file_error
+from appliance.store.flushing import sync_directory, syncfs
 from appliance.value import frozen
 
 MAX_FSYNCED: Final = 16  # blobs in one put; more are made durable by one syncfs instead
 _TEMPORARY_SUFFIX: Final = ".tmp"
-_SYNC_FILE_RANGE_WRITE: Final = 2  # of linux/fs.h
+_CREATING: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_BYTES: Final = 64 * 1024  # at once: a tile and, mostly, a packed entry bundle
 
 
@@ -52,8 +53,8 @@ class Blobs:
         if not (self.root / "ff").is_dir():
             for number in range(256):
                 (self.root / f"{number:02x}").mkdir(mode=0o700, exist_ok=True)
-            _sync_directory(self.root)
-            _sync_directory(self.root.parent)
+            sync_directory(self.root)
+            sync_directory(self.root.parent)
 
     def verify_writable(self) -> None:
         """Raise StoreError unless a blob could be written now. Leaves nothing behind."""
@@ -81,37 +82,50 @@ class Blobs:
                 digests.append(hashlib.sha256(data).digest())
                 yield digests[-1], data
 
-        self.put_hashed(hashed())
-        return digests
-
-    def put_hashed(self, batch: Iterable[tuple[bytes, bytes]]) -> None:
-        """Store as `put` does what the caller has hashed: (digest, data)."""
-        paths: list[str] = []
         written: list[str] = []
         try:
-            # Opened before anything is written: so it is told of a write that fails, even if
-            # another process was told before.
-            root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                for digest, data in batch:
-                    path = self.file_name(digest)
-                    if _write(path, data):
-                        written.append(path)
-                    paths.append(path)
-                # Sync those that were there too: we may have died before this line last time.
-                self._sync(paths, root)
-            finally:
-                os.close(root)
+            self._put(hashed(), written)
         except OSError as error:
-            raise self._undone(written, error) from error
+            # After a failed fsync the cache may hold what the disk does not, and the next
+            # fsync succeed: leave nothing that the next run would take for durable.
+            for path in written:
+                with contextlib.suppress(OSError):
+                    Path(path).unlink()
+            raise file_error(self.root, error) from error
+        return digests
 
-    def _undone(self, written: Iterable[str], error: OSError) -> ApplianceError:
-        # After a failed fsync the cache may hold what the disk does not, and the next
-        # fsync succeed: leave nothing that the next run would take for durable.
-        for path in written:
-            with contextlib.suppress(OSError):
-                Path(path).unlink()
-        return file_error(self.root, error)
+    def place(self, batch: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Store (digest, data) in a process that hashes; say whether all of them are durable.
+
+        If not, some may look as if they were, and it is for whoever holds the home's lock to
+        remove those that no row names. Nothing is removed here: who was killed may have left
+        a worker, and what it wrote may be named by now.
+        """
+        try:
+            self._put(batch, [])
+        except OSError:
+            return False
+        return True
+
+    def _put(self, batch: Iterable[tuple[bytes, bytes]], written: list[str]) -> None:
+        paths: list[str] = []
+        # Opened before anything is written: so syncfs is told of a write that fails, even if
+        # another process was told before.
+        root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            for digest, data in batch:
+                path = self.file_name(digest)
+                if not _holds(path, data, written):
+                    # Rows may name what is damaged there: what replaces it is whole from the
+                    # first moment. The name is this process's own.
+                    temporary = f"{path}.{os.getpid()}{_TEMPORARY_SUFFIX}"
+                    _replace(temporary, path, data)
+                    written.append(path)
+                paths.append(path)
+            # Sync those that were there too: we may have died before this line last time.
+            self._sync(paths, root)
+        finally:
+            os.close(root)
 
     def get(self, digest: bytes) -> bytes:
         """Return the bytes of one blob, checked against its name.
@@ -182,7 +196,7 @@ class Blobs:
         return f"{self.root}/{name[:2]}/{name}"
 
     def _sync(self, paths: list[str], root: int) -> None:
-        if not paths or (len(paths) > MAX_FSYNCED and _syncfs(root)):
+        if not paths or (len(paths) > MAX_FSYNCED and syncfs(root)):
             return
         for path in paths:
             descriptor = os.open(path, os.O_RDONLY)
@@ -191,7 +205,7 @@ class Blobs:
             finally:
                 os.close(descriptor)
         for directory in {Path(path).parent for path in paths}:
-            _sync_directory(directory)
+            sync_directory(directory)
 
 
 def _digest(path: Path) -> bytes | None:
@@ -217,76 +231,38 @@ def _read(path: str) -> bytes:
         os.close(descriptor)
 
 
-def _write(path: str, data: bytes) -> bool:
-    """Write one blob unless it is there; return whether it was not. Not durable yet.
+def _holds(path: str, data: bytes, written: list[str]) -> bool:
+    """Write a blob that is not there; say whether it is now, whole. Not durable yet.
 
     Under its own name at once: that is half the price of renaming it, and a blob's bytes are
-    compared or hashed wherever they are used.
+    compared or hashed wherever they are used. What is written is added to `written` first.
     """
     try:
-        _write_file(path, data, os.O_EXCL)
+        descriptor = os.open(path, _CREATING | os.O_EXCL, 0o600)
     except FileExistsError:
         # Half of it, if a run was killed or the power cut since; all of it, nearly always.
-        if _read(path) == data:
+        try:
+            return _read(path) == data
+        except FileNotFoundError:  # a link that leads nowhere
             return False
-        # Rows may name it, so what replaces it is whole from the first moment. The name is
-        # this process's own: who was killed may have left workers that are not quite gone.
-        temporary = f"{path}.{os.getpid()}{_TEMPORARY_SUFFIX}"
-        _write_file(temporary, data, os.O_TRUNC)
-        os.rename(temporary, path)  # noqa: PTH104 text, as everywhere here
+    written.append(path)
+    _write(descriptor, data)
     return True
 
 
-def _write_file(path: str, data: bytes, flags: int) -> None:
-    descriptor = os.open(
-        path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | flags, 0o600
-    )
+def _replace(temporary: str, path: str, data: bytes) -> None:
     try:
-        try:
-            left = memoryview(data)
-            while left:  # a full disk may take the beginning first, and refuse the rest
-                left = left[os.write(descriptor, left) :]
-        finally:
-            os.close(descriptor)
+        _write(os.open(temporary, _CREATING | os.O_TRUNC, 0o600), data)
+        os.rename(temporary, path)  # noqa: PTH104 text, as everywhere here
     except BaseException:
-        Path(path).unlink(missing_ok=True)
+        Path(temporary).unlink(missing_ok=True)
         raise
 
 
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def _write(descriptor: int, data: bytes) -> None:
     try:
-        os.fsync(descriptor)
+        left = memoryview(data)
+        while left:  # a full disk may take the beginning first, and refuse the rest
+            left = left[os.write(descriptor, left) :]
     finally:
         os.close(descriptor)
-
-
-def sync_filesystem(directory: Path) -> bool:
-    """Flush the filesystem of `directory`; False where the C library cannot."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        return _syncfs(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def start_flush(descriptor: int) -> None:
-    """Have the kernel begin to write out a file, where it can be told to, and do not wait."""
-    import ctypes
-
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "sync_file_range"):
-        offset = ctypes.c_int64
-        libc.sync_file_range(descriptor, offset(0), offset(0), _SYNC_FILE_RANGE_WRITE)
-
-
-def _syncfs(descriptor: int) -> bool:
-    import ctypes
-
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "syncfs"):
-        return False
-    if libc.syncfs(descriptor):
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number))
-    return True

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance.errors import ConfigError, IncompleteError, MalformedError, StoreError
+from appliance.store.flushing import sync_directory
 from appliance.tlog.note import SigningKey, parse_signing_key
 from appliance.tlog.publisher_key import PublisherKey, make_publisher_key, parse_publisher_key
 
@@ -72,7 +73,7 @@ def _create_private(path: Path, name: str, content: bytes) -> None:
     finally:
         temporary.unlink(missing_ok=True)
     try:
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         path.unlink(missing_ok=True)
         raise StoreError(f"{path}: {error.strerror}", reason="file") from error
@@ -172,7 +173,7 @@ def swap_last_record(home: Path, name: str, *, expected: bytes | None, new: byte
             os.fsync(file.fileno())
         temporary.rename(path)
         # If we die before this, either record may come back: both were durable once.
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}", reason="file") from error
 
@@ -239,11 +240,3 @@ def _refuse_shared(path: Path, status: os.stat_result) -> None:
             reason="key-permissions",
             next_step=f"run as that user, or: chown {os.geteuid()} {path}",
         )
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from appliance.errors import StoreError
 from appliance.store.backup import copy_database, new_copy
-from appliance.store.blobs import sync_filesystem
 from appliance.store.database import DATABASE_NAME, Store, create_store, store_errors
 from appliance.store.failures import CORRUPT
+from appliance.store.flushing import sync_filesystem
 from appliance.store.integrity import foreign_key_problems
 
 _TABLES = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from appliance.store.database import Store
 from appliance.store.last_signed import staged_blobs
@@ -32,6 +32,14 @@ def named_blobs(store: Store) -> Iterator[NamedBlob]:
                 yield NamedBlob(cached.digest, name, cached.n_bytes)
     for digest in sorted(staged_blobs(store.home)):
         yield NamedBlob(digest, "batch that a private log signed last", None)
+
+
+def unreferenced(store: Store, digests: Iterable[bytes]) -> set[bytes]:
+    """Return those of these digests that nothing names; raises as named_blobs does. Streams."""
+    left = set(digests) - staged_blobs(store.home)
+    for row in store.execute("SELECT digest FROM tile UNION ALL SELECT digest FROM entry_bundle"):
+        left.discard(row["digest"])
+    return left
 
 
 def referenced_digests(store: Store) -> set[bytes]:

@@ -15,6 +15,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -157,6 +158,8 @@ def run(
     trace.unlink(missing_ok=True)
     if of_workers:
         wrapper = trace.with_name("traced-python")
+        # -D: what is traced stays the child of who started it, and dies with it.
+        strace.insert(1, "-D")
         wrapper.write_text(
             f'#!/bin/sh\nexec {shlex.join(strace)} {trace}.$$ {shlex.join(python)} "$@"'
         )
@@ -175,10 +178,19 @@ def run(
         env=environment(),
     )
     traces = sorted(trace.parent.glob(f"{trace.name}.*")) if of_workers else [trace]
-    text = "".join(one.read_text(errors="replace") for one in traces)
+    text = "".join(map(_whole, traces))
     for one in traces:
         one.unlink()
     return Finished(done.returncode, done.stdout, done.stderr, text)
+
+
+def _whole(trace: Path) -> str:
+    """Read a trace; a tracer of its own may still be writing it."""
+    deadline = time.monotonic() + SECONDS
+    while "+++" not in (text := trace.read_text(errors="replace")):
+        assert time.monotonic() < deadline, f"{trace} has no end"
+        time.sleep(0.01)
+    return text
 
 
 def environment() -> dict[str, str]:

@@ -20,8 +20,14 @@ from appliance.jobs.staged_tiles import (
 )
 from appliance.jobs.workers import AHEAD, Workers
 from appliance.store.blobs import Blobs
+from appliance.store.database import Store
+from appliance.store.logs import all_logs
+from appliance.store.mirror import Mirror
 from appliance.tlog.merkle import perfect_root
+from appliance.tlog.tile import Tile
 from bundles.reader import MemberRef
+from tests.jobs.mirrors import make_mirror
+from tests.simulator import SimulatedLog
 
 GOOD = os.urandom(TILE_BYTES)
 OTHER = os.urandom(TILE_BYTES)
@@ -36,6 +42,13 @@ def blobs(tmp_path: Path) -> Blobs:
 
 
 @pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = make_mirror(tmp_path / "home", SimulatedLog()).store
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def copy(tmp_path: Path) -> Iterator[BinaryIO]:
     with (tmp_path / "copy").open("w+b") as file:
         file.write(bytes(AT) + GOOD + OTHER)
@@ -47,7 +60,7 @@ def staged(data: bytes, offset: int = AT) -> StagedTile:
     return StagedTile(offset, sha256(data).digest())
 
 
-def place(copy: BinaryIO, blobs: Blobs, *tiles: StagedTile | None) -> list[bool]:
+def place(copy: BinaryIO, blobs: Blobs, *tiles: StagedTile | None) -> list[bool] | None:
     return place_batch(StagedBatch(copy.fileno(), tiles, str(blobs.root)))
 
 
@@ -89,12 +102,11 @@ def test_a_directory_that_cannot_be_written_is_left_to_whoever_asked(
 ) -> None:
     blobs.path(sha256(GOOD).digest()).parent.rmdir()
     tiles = [staged(OTHER, AT + TILE_BYTES), staged(GOOD)]
-    assert place(copy, blobs, *tiles) == [False, False]
-    assert list(blobs.files()) == []  # what went before it neither
+    assert place(copy, blobs, *tiles) is None
 
 
 @pytest.mark.parametrize("n_tiles", [0, 1, 512, 513, (AHEAD + 1) * 2 * 512 + 5])
-def test_roots_are_hashed_while_more_is_staged(tmp_path: Path, blobs: Blobs, n_tiles: int) -> None:
+def test_roots_are_hashed_while_more_is_staged(tmp_path: Path, store: Store, n_tiles: int) -> None:
     tiles = [bytes([number % 256, number // 256]) * (TILE_BYTES // 2) for number in range(n_tiles)]
     with (tmp_path / "growing").open("w+b") as copy, Workers(2, [copy.fileno()]) as workers:
         it = StagedTiles(copy, workers)
@@ -103,22 +115,44 @@ def test_roots_are_hashed_while_more_is_staged(tmp_path: Path, blobs: Blobs, n_t
             copy.write(bytes(512) + data + b"12345")
             it.passed(MemberRef(offset, TILE_BYTES, sha256(data).digest()))
             it.passed(MemberRef(offset + TILE_BYTES, 5, sha256(b"12345").digest()))
+        assert len(it._offsets) == n_tiles // 512 * 512  # asked for before anybody wants them
         at = [512 + number * (512 + TILE_BYTES + 5) for number in range(n_tiles)]
         assert [it.root(offset) for offset in at] == [perfect_root(data) for data in tiles]
         assert it.root(at[-1] + TILE_BYTES if at else 0) is None
         copy.flush()
         batches = [[staged(data, offset)] for data, offset in zip(tiles, at, strict=True)][:9]
-        [*digests] = it.place(str(blobs.root), batches)
+        [*digests] = it.place(store, batches)
         assert digests == [[tile.digest for tile in batch] for batch in batches]
 
 
 def test_a_copy_that_changes_after_it_was_staged_is_not_placed(
-    tmp_path: Path, copy: BinaryIO, blobs: Blobs
+    copy: BinaryIO, store: Store
 ) -> None:
     with Workers(2, [copy.fileno()]) as workers:
         it = StagedTiles(copy, workers)
         it.passed(MemberRef(AT, TILE_BYTES, sha256(GOOD).digest()))
         assert it.root(AT) == perfect_root(GOOD)
         os.pwrite(copy.fileno(), b"!", AT + 100)
-        assert list(it.place(str(blobs.root), [[staged(GOOD)]])) == [[None]]
-    assert list(blobs.files()) == []
+        assert list(it.place(store, [[staged(GOOD)]])) == [[None]]
+    assert list(store.blobs.files()) == []
+
+
+def test_where_a_worker_fails_nothing_is_left_that_could_be_taken_for_durable(
+    copy: BinaryIO, store: Store
+) -> None:
+    good, other = sha256(GOOD).digest(), sha256(OTHER).digest()
+    for digest, data in ((good, GOOD), (other, OTHER)):  # of a run that was killed
+        store.blobs.path(digest).write_bytes(data)
+    [log] = all_logs(store)
+    Mirror(store, log).add_placed({Tile(0, 0): other})
+    third = bytes(TILE_BYTES)
+    copy.write(third)
+    directory = store.blobs.path(sha256(third).digest()).parent
+    directory.rmdir()
+    tiles = [staged(GOOD), staged(OTHER, AT + TILE_BYTES), staged(third, AT + 2 * TILE_BYTES)]
+    with Workers(2, [copy.fileno()]) as workers:
+        it = StagedTiles(copy, workers)
+        copy.flush()
+        assert list(it.place(store, [tiles])) == [[None, None, None]]
+    # Only what a row names stays: that was durable when the row was written.
+    assert [file.digest for file in store.blobs.files()] == [other]

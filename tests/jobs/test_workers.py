@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -34,6 +36,14 @@ def die(number: int) -> int:
 
 def stumble(number: int) -> int:
     return 1 // number
+
+
+def sleep(seconds: int) -> None:
+    time.sleep(seconds)
+
+
+def large(number: int) -> bytes:
+    return bytes(number)
 
 
 def own_id(_: int) -> int:
@@ -96,14 +106,16 @@ def test_a_worker_that_dies_is_a_clear_error(function: object) -> None:
     assert "without --jobs" in caught.value.next_step
 
 
-def test_workers_do_not_outlive_whoever_started_them() -> None:
+@pytest.mark.parametrize("they", ["", "workers.ask(sleep, 60); workers.ask(sleep, 60)"])
+def test_workers_do_not_outlive_whoever_started_them(they: str) -> None:
+    """Idle or at work: what they still wrote, the next run would find, and take for its own."""
     code = (
         "from appliance.jobs.workers import Workers\n"
-        "from tests.jobs.test_workers import own_id\n"
-        "import time\n"
+        "from tests.jobs.test_workers import own_id, sleep\n"
         "with Workers(2) as workers:\n"
         "    print(*(answer for _, answer in workers.map(own_id, range(2))), flush=True)\n"
-        "    time.sleep(60)\n"
+        f"    {they}\n"
+        "    sleep(60)\n"
     )
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
@@ -116,6 +128,35 @@ def test_workers_do_not_outlive_whoever_started_them() -> None:
     while any(_runs(one) for one in ids):
         assert time.monotonic() < deadline, "they are still there"
         time.sleep(0.02)
+
+
+def test_who_was_killed_before_its_worker_began_leaves_none() -> None:
+    code = "import sys; from appliance.jobs.workers import serve; serve(1); print('answers')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_where_pipes_are_small_nobody_waits_for_each_other() -> None:
+    """As for a user who has a thousand of them: Linux gives out smaller ones then."""
+    real = fcntl.fcntl
+
+    def small(descriptor: int, command: int, *rest: int) -> int:
+        if command != fcntl.F_GETPIPE_SZ:
+            return real(descriptor, command, *rest)
+        return real(descriptor, fcntl.F_SETPIPE_SZ, 4096)
+
+    with patch("fcntl.fcntl", small), Workers(2) as workers:
+        answers = [answer for _, answer in workers.map(large, [40_000] * 20)]
+    assert answers == [bytes(40_000)] * 20
+
+
+def test_after_a_worker_died_no_answer_is_anybody_s() -> None:
+    with Workers(2) as workers:
+        for number in (3, 1, 1, 1):
+            workers.ask(die, number)
+        for _ in range(9):
+            with pytest.raises(StoreError):
+                workers.answer()
 
 
 def _runs(process_id: int) -> bool:

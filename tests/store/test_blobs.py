@@ -138,6 +138,35 @@ def test_after_a_failed_flush_nothing_is_taken_for_durable(blobs: Blobs) -> None
     assert blobs.get(old) == b"old"
 
 
+def test_what_a_worker_could_not_flush_stays_for_whoever_holds_the_lock(blobs: Blobs) -> None:
+    [old] = blobs.put([b"old"])
+    new = sha256(b"new").digest()
+    with injected(Faults(1, error=OSError(5, "Input/output error"))):
+        assert not blobs.place([(new, b"new"), (old, b"old")])
+    assert sorted(names(blobs)) == sorted([old.hex(), new.hex()])
+    assert blobs.place([(new, b"new")]) and blobs.get(new) == b"new"
+
+
+def test_a_link_that_leads_nowhere_is_replaced(blobs: Blobs) -> None:
+    digest = sha256(b"one").digest()
+    blobs.path(digest).symlink_to(blobs.root / "gone")
+    assert blobs.put([b"one"]) == [digest]
+    assert not blobs.path(digest).is_symlink() and blobs.get(digest) == b"one"
+    assert names(blobs) == [digest.hex()]
+
+
+def test_what_cannot_be_replaced_leaves_no_temporary_file(blobs: Blobs) -> None:
+    [digest] = blobs.put([b"one"])
+    blobs.path(digest).write_bytes(b"half")
+    with (
+        injected(Faults(1, error=OSError(5, "Input/output error"))) as faults,
+        pytest.raises(StoreError),
+    ):
+        blobs.put([b"one"])
+    assert faults.calls == ["rename"] and names(blobs) == [digest.hex()]
+    assert blobs.path(digest).read_bytes() == b"half"  # a row may name it: damaged is not gone
+
+
 def test_a_full_disk_leaves_no_temporary_file(blobs: Blobs) -> None:
     with (
         injected(Faults(1, error=OSError(28, "No space left on device"))),
