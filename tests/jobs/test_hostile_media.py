@@ -164,7 +164,6 @@ def test_the_command_touches_nothing_but_staging(gap: Gap, tmp_path: Path) -> No
         done = run(words, tmp_path / "trace", f"trace={','.join((*CHANGING, 'open', 'creat'))}")
     assert done.code == 3
     assert done.err.count("Error: ") == len(list(sticks.iterdir()))
-    (tmp_path / "trace").unlink()
     assert listing(tmp_path, home) == around
     written = {line for line in done.trace.splitlines() if writes(line)}
     # Statistics of the run go to the database; its journal's directory is flushed with it.
