@@ -100,9 +100,9 @@ def nowhere_to_send(app: App) -> tuple[str, ...]:
     if not waiting or is_isolated or not settings.enabled or settings.server_url is not None:
         return ()
     return (
-        f"{waiting:,} items wait to be logged and there is no log to send them to: attestor config"
-        " set rekor.serverUrl URL, the base URL of a backend; then 'attestor queue drain', or the"
-        " next sync, sends them",
+        f"there is no log to send to what waits to be logged ({waiting:,} in the queue): attestor"
+        " config set rekor.serverUrl URL, the base URL of a backend; then 'attestor queue drain',"
+        " or the next sync, sends it",
     )
 
 

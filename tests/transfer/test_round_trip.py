@@ -77,7 +77,7 @@ def test_items_that_arrive_where_no_log_is_set_are_not_forgotten_in_silence(site
     out = sites.stick("out.tar")
     sites.json(INSIDE, "export", "--output", out)
     [warning] = sites.answer(OUTSIDE, "import", out)["warnings"]
-    assert warning.startswith("1 items wait to be logged") and "rekor.serverUrl" in warning
+    assert "(1 in the queue)" in warning and "rekor.serverUrl" in warning
     # Inside they are where they should be: what is queued there leaves with an export.
     sites.json(OUTSIDE, "export", "--output", sites.stick("back.tar"))
     assert sites.answer(INSIDE, "import", sites.stick("back.tar"))["warnings"] == []
