@@ -35,7 +35,7 @@ def open_header_note(store: Store, note: bytes, threshold: int) -> Signed:
             f"of the exporters that this site knows {len(signed.signers)} signed it"
             f" ({', '.join(signed.signers)}), {threshold} must{_and_revoked(store, note)}",
             reason="below-threshold",
-            next_step=_how_to_reach_it(note, signed.signers),
+            next_step=_how_to_reach_it(store, note, signed.signers),
         )
     return signed
 
@@ -96,8 +96,10 @@ def _revoked_signers(store: Store, note: Note) -> list[Revocation]:
     return [one for one in revocations(store) if (one.key.name, one.key.key_id) in claimed]
 
 
-def _how_to_reach_it(note: bytes, known: Sequence[str]) -> str:
-    others = sorted({one.name for one in parse_note(note).signatures} - set(known))
+def _how_to_reach_it(store: Store, note: bytes, known: Sequence[str]) -> str:
+    parsed = parse_note(note)
+    revoked = {one.key.name for one in _revoked_signers(store, parsed)}
+    others = sorted({one.name for one in parsed.signatures} - {*known, *revoked})
     if others:
         return (
             f"{', '.join(others)} signed as well, says the file, and no such key is known here:"

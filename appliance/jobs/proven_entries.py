@@ -57,16 +57,19 @@ def require_ours(store: Store, wanted: Iterable[ProvenEntry], detail: str, now: 
         if log is None:
             continue
         compare_note(store, one.note, detail, now)
-        mirror = Mirror(store, log)
-        head = require_head(mirror).head
-        if one.entry_index >= head.tree_size:
-            continue  # the plan says what to do about that
-        tree = TileTree(head)
-        ours = told_apart(mirror, lambda: tree.leaf(one.entry_index, mirror.read_tiles))  # noqa: B023 called at once
-        if ours != one.leaf:
-            raise ProofError(
-                f"entry {one.entry_index} of {one.origin} is not the one in {detail}: its leaf hash"
-                f" is {ours.hex()}, expected {one.leaf.hex()}",
-                reason="other-entry",
-                next_step="the Sigstore bundle proves nothing: attestor verify says the same of it",
-            )
+        _require_entry(Mirror(store, log), one, detail)
+
+
+def _require_entry(mirror: Mirror, one: ProvenEntry, detail: str) -> None:
+    head = require_head(mirror).head
+    if one.entry_index >= head.tree_size:
+        return  # the plan says what to do about that
+    tree = TileTree(head)
+    ours = told_apart(mirror, lambda: tree.leaf(one.entry_index, mirror.read_tiles))
+    if ours != one.leaf:
+        raise ProofError(
+            f"entry {one.entry_index} of {one.origin} is not the one in {detail}: its leaf hash"
+            f" is {ours.hex()}, expected {one.leaf.hex()}",
+            reason="other-entry",
+            next_step="the Sigstore bundle proves nothing: attestor verify says the same of it",
+        )

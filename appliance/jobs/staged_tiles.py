@@ -116,14 +116,14 @@ class StagedTiles:
         self, store: Store, batches: Iterable[Sequence[StagedTile | None]]
     ) -> Iterator[list[bytes | None]]:
         """Make durable blobs of tiles whose roots are right; yield digests, None for none."""
+        from appliance.jobs.sweep import sweep_these  # which no worker needs
+
         self._finish()
         blobs = str(store.blobs.root)
         chunks = (StagedBatch(self._copy.fileno(), batch, blobs) for batch in batches)
         for chunk, answer in self._workers.map(place_batch, chunks):
             if answer is None:
                 # What of these is there may not be durable, and would be taken for it.
-                from appliance.jobs.sweep import sweep_these
-
                 sweep_these(store, [tile.digest for tile in chunk.tiles if tile is not None])
             placed = answer or [False] * len(chunk.tiles)
             yield [

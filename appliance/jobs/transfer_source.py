@@ -64,7 +64,8 @@ class TransferSource:
         self._description = description
         self._staged = staged
         entries = f"{self._directory}/tile/entries/"
-        self._has_entries = any(path.startswith(entries) for path in bundle.members)
+        # Mostly there is none, and nothing to look for.
+        self.has_entries = any(path.startswith(entries) for path in bundle.members)
 
     @property
     def description(self) -> str:
@@ -94,11 +95,6 @@ class TransferSource:
         """Yield entry bundles, decompressed under a bound."""
         for bundle in wanted:
             yield bundle, self._entries(bundle)
-
-    @property
-    def has_entries(self) -> bool:
-        """Whether there is any entry bundle here: mostly there is none, and nothing to look for."""
-        return self._has_entries
 
     def offered_count(self) -> int:
         """Count the tiles and entry bundles here, with the tiles that follow from these."""
@@ -135,11 +131,11 @@ class TransferSource:
         """Whether a tile or entry bundle of exactly this width can be had from here."""
         members = self._bundle.members
         if isinstance(what, EntryBundle):
-            return self._has_entries and entries_member(self._directory, what) in members
+            return self.has_entries and entries_member(self._directory, what) in members
         if tile_member(self._directory, what) in members:
             return True
         return (
-            self._has_entries and what.level == 0 and self.has(EntryBundle(what.index, what.width))
+            self.has_entries and what.level == 0 and self.has(EntryBundle(what.index, what.width))
         )
 
     @property

@@ -115,7 +115,7 @@ class Blobs:
         try:
             for digest, data in batch:
                 path = self.file_name(digest)
-                if not _holds(path, data, written):
+                if not _create(path, data, written) and not _holds(path, data):
                     # Rows may name what is damaged there: what replaces it is whole from the
                     # first moment. The name is this process's own.
                     temporary = f"{path}.{os.getpid()}{_TEMPORARY_SUFFIX}"
@@ -231,23 +231,27 @@ def _read(path: str) -> bytes:
         os.close(descriptor)
 
 
-def _holds(path: str, data: bytes, written: list[str]) -> bool:
-    """Write a blob that is not there; say whether it is now, whole. Not durable yet.
+def _create(path: str, data: bytes, written: list[str]) -> bool:
+    """Write a blob that is not there; False if something is. Not durable yet.
 
     Under its own name at once: that is half the price of renaming it, and a blob's bytes are
-    compared or hashed wherever they are used. What is written is added to `written` first.
+    compared or hashed wherever they are used. `written` has it before it is whole.
     """
     try:
         descriptor = os.open(path, _CREATING | os.O_EXCL, 0o600)
     except FileExistsError:
-        # Half of it, if a run was killed or the power cut since; all of it, nearly always.
-        try:
-            return _read(path) == data
-        except FileNotFoundError:  # a link that leads nowhere
-            return False
+        return False
     written.append(path)
     _write(descriptor, data)
     return True
+
+
+def _holds(path: str, data: bytes) -> bool:
+    """Whether all of it is there, not half, as after a kill or a power cut."""
+    try:
+        return _read(path) == data
+    except FileNotFoundError:  # a link that leads nowhere
+        return False
 
 
 def _replace(temporary: str, path: str, data: bytes) -> None:

@@ -14,6 +14,7 @@ from typing import BinaryIO, Final
 
 from appliance.errors import IncompleteError, LimitError, MalformedError, StoreError
 from appliance.store.failures import file_error
+from appliance.store.flushing import sync_directory
 
 HASH_BUFFER_BYTES: Final = 1024 * 1024
 _STAGING: Final = "staging"
@@ -137,11 +138,7 @@ def written_whole(
         if not replace:
             temporary = path  # what has to go if the next step fails
         # The bytes are durable; the name is, once the directory is.
-        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_directory(path.parent)
     except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)

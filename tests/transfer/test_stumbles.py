@@ -43,6 +43,19 @@ def test_a_second_signature_whose_key_is_not_known_is_named(sites: Sites) -> Non
     sites.json(INSIDE, "import", stick)
 
 
+def test_a_second_signature_by_a_revoked_key_is_not_offered_for_enrolment(sites: Sites) -> None:
+    sites.grow(100)
+    stick = sites.stick("stick.tar")
+    sites.json(OUTSIDE, "export", "--output", stick)
+    vkey = create_signing_key(sites.home(OUTSIDE), SECOND, b"\x09" * 32).verifier.vkey
+    sites.json(OUTSIDE, "countersign", stick, "--key", SECOND)
+    sites.json(INSIDE, "config", "set", "transfer.threshold", "2")
+    sites.json(INSIDE, "exporters", "add", vkey)
+    sites.json(INSIDE, "exporters", "revoke", vkey, "--reason", "left the company")
+    error = sites.json(INSIDE, "import", stick, expect=8)
+    assert "left the company" in error["message"] and "exporters add" not in error["next"]
+
+
 def test_what_proves_some_entries_only_does_not_look_like_a_failure(sites: Sites) -> None:
     sites.grow(1000)
     stick = sites.stick("heads.tar")
