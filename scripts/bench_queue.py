@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from appliance.store.database import open_store  # noqa: E402
-from tests.queueing.queues import add  # noqa: E402
-from tests.queueing.signed_files import write_artifact  # noqa: E402
+from tests.queue.queues import add  # noqa: E402
+from tests.queue.signed_files import write_artifact  # noqa: E402
 from tests.serve.running_log import RunningLog, running_log  # noqa: E402
 
 # As the installed command starts: `-m` would import runpy first.

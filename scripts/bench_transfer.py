@@ -25,10 +25,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from appliance.store.checkpoints import Arrival  # noqa: E402
 from appliance.store.database import open_store  # noqa: E402
-from appliance.store.logs import find_log  # noqa: E402
-from appliance.store.mirror import Mirror  # noqa: E402
+from appliance.store.mirror.checkpoints import Arrival  # noqa: E402
+from appliance.store.mirror.logs import find_log  # noqa: E402
+from appliance.store.mirror.mirror import Mirror  # noqa: E402
 from appliance.store.schema import MIGRATIONS, migration_sql  # noqa: E402
 from appliance.tlog.checkpoint import Checkpoint, open_checkpoint  # noqa: E402
 from appliance.tlog.merkle import TreeHead, fold_peaks, perfect_root  # noqa: E402

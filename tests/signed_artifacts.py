@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from appliance.jobs.logged_entry import logged_entry, sigstore_bundle
+from appliance.jobs.mirror.prove import logged_entry, sigstore_bundle
 from appliance.rekor.request import HashedRekordRequest
 from appliance.rekor.verifier_material import VerifierMaterial
 from appliance.tlog.checkpoint import open_checkpoint

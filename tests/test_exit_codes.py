@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from appliance import errors
-from appliance.cli.exit_codes import EXIT_CODES, exit_code, worst
+from appliance.runs.exit_codes import EXIT_CODES, exit_code, worst
 from bundles.errors import BundleError
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.jobs.init_home import init_home
-from tests.queueing.signed_files import write_artifact
+from appliance.jobs.home.init import init_home
+from tests.queue.signed_files import write_artifact
 from tests.shared import shared
 from tests.simulator import SimulatedLog
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.cli.app import App
+from appliance.runs.app import App
 from tests.interop.rekor_server import static_file_server
 from tests.simulator import SimulatedLog
 

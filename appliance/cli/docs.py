@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import click
 
-from appliance.cli.exit_codes import EXIT_CODES, OTHER_CODES
 from appliance.cli.main import cli
+from appliance.runs.exit_codes import EXIT_CODES, OTHER_CODES
 
 HELP_COLUMNS = 80
 

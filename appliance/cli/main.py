@@ -17,9 +17,9 @@ from typing import Any, Final, NoReturn
 import click
 
 from appliance import __version__
-from appliance.cli import exit_codes
-from appliance.cli.app import App, default_home
 from appliance.cli.output import command_name, envelope
+from appliance.runs import exit_codes
+from appliance.runs.app import App, default_home
 from appliance.value import replaced
 
 COMMANDS: Final[dict[str, str]] = {}  # filled below, one line a command
@@ -108,7 +108,7 @@ def cli(
     if home is not None:
         app = replaced(app, home=home)
     if lock_wait is not None:
-        from appliance.cli.settings import seconds_option
+        from appliance.runs.settings import seconds_option
 
         app = replaced(app, lock_wait=seconds_option(lock_wait, "--lock-wait", None))
     ctx.obj = replaced(app, allow_network_fs=app.allow_network_fs or allow_network_fs)
@@ -123,7 +123,7 @@ def run(arguments: list[str], app: App | None = None) -> int:
 
     try:
         if _named_command(arguments) == "check":
-            from appliance.cli.check import run_as_plugin
+            from appliance.cli.divergence.check import run_as_plugin
 
             code = run_as_plugin(main, as_json="--json" in arguments)
         else:
@@ -240,42 +240,42 @@ def _terminate(number: int, frame: FrameType | None) -> Any:
 
 COMMANDS.update(
     {
-        "init": "store:init",
-        "backend": "backend:backend",
-        "sync": "sync:sync",
-        "sync-status": "status:sync_status",
-        "check": "check:check",
-        "verify": "verify:verify",
-        "prove": "prove:prove",
-        "proof": "prove:proof",
-        "tiles": "tiles:tiles",
-        "entries": "entries:entries",
-        "checkpoint": "checkpoint:checkpoint",
-        "export": "export:export",
-        "inspect": "inspect:inspect",
-        "import": "import_:import_",
-        "receipt": "receipt:receipt",
-        "countersign": "countersign:countersign",
-        "exporters": "exporters:exporters",
-        "drill": "drill:drill",
-        "custody": "custody:custody",
-        "trust": "trust:trust",
-        "verdicts": "verdicts:verdicts",
-        "alerts": "alerts:alerts",
-        "journal": "journal:journal",
-        "publish": "publish:publish",
-        "quarantine": "quarantine:quarantine",
-        "failover": "quarantine:failover",
-        "queue": "queue:queue",
-        "budget": "budget:budget",
-        "tenant": "tenant:tenant",
-        "log": "log:log",
-        "key": "key:key",
-        "metrics": "metrics:metrics",
-        "config": "config:config",
-        "checkpoint-store": "store:checkpoint_store",
-        "store": "store:store",
-        "doctor": "doctor:doctor",
+        "init": "home.store:init",
+        "backend": "mirror.backend:backend",
+        "sync": "mirror.sync:sync",
+        "sync-status": "mirror.status:sync_status",
+        "check": "divergence.check:check",
+        "verify": "verify.verify:verify",
+        "prove": "mirror.prove:prove",
+        "proof": "mirror.prove:proof",
+        "tiles": "mirror.tiles:tiles",
+        "entries": "mirror.entries:entries",
+        "checkpoint": "mirror.checkpoint:checkpoint",
+        "export": "transfer.export:export",
+        "inspect": "transfer.inspect:inspect",
+        "import": "transfer.import_:import_",
+        "receipt": "transfer.receipt:receipt",
+        "countersign": "transfer.countersign:countersign",
+        "exporters": "transfer.exporters:exporters",
+        "drill": "drill.drill:drill",
+        "custody": "transfer.custody:custody",
+        "trust": "verify.trust:trust",
+        "verdicts": "verify.verdicts:verdicts",
+        "alerts": "divergence.alerts:alerts",
+        "journal": "home.journal:journal",
+        "publish": "queue.publish:publish",
+        "quarantine": "divergence.quarantine:quarantine",
+        "failover": "divergence.quarantine:failover",
+        "queue": "queue.queue:queue",
+        "budget": "queue.budget:budget",
+        "tenant": "queue.tenant:tenant",
+        "log": "private_log.log:log",
+        "key": "home.key:key",
+        "metrics": "divergence.metrics:metrics",
+        "config": "home.config:config",
+        "checkpoint-store": "home.store:checkpoint_store",
+        "store": "home.store:store",
+        "doctor": "home.doctor:doctor",
     }
 )
 

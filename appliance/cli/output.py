@@ -14,8 +14,8 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from appliance.cli.exit_codes import EXIT_CODES, exit_code, worst
 from appliance.errors import ApplianceError, VerificationError
+from appliance.runs.exit_codes import EXIT_CODES, exit_code, worst
 from appliance.value import frozen
 
 SCHEMA: Final = 1
@@ -61,7 +61,7 @@ def common_options(command: Callable[..., Result]) -> Callable[..., None]:
 
 
 def _record(context: click.Context, result: Result) -> None:
-    from appliance.cli.run_record import record_run
+    from appliance.runs.record import record_run
 
     if context.obj is not None and not context.params.get("dry_run"):
         code = worst(exit_code(error) for error in result.errors)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import chain
 
 from appliance.policy.coverage import Coverage
-from appliance.store.mirror import Mirror
-from appliance.store.tile_cache import (
+from appliance.store.mirror.mirror import Mirror
+from appliance.store.mirror.tile_cache import (
     CacheTotals,
     cache_totals,
     cached_entry_bundles,

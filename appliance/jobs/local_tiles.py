@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from appliance.errors import CorruptError, VerificationError
-from appliance.store.mirror import Mirror
+from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.merkle import Hash
 from appliance.tlog.tile import WIDTH, Tile
 from appliance.tlog.tile_tree import ReadTiles, TileTree

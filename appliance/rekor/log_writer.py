@@ -1,7 +1,7 @@
 """Where entries are written to: what every Rekor log, v1 or v2, can be asked for.
 
 Two implementations are in fetch/: one for each version's API. Nothing they return is
-believed; jobs/receipt.py verifies it.
+believed; jobs/queue/log_proof.py verifies it.
 """
 
 from __future__ import annotations

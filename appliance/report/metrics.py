@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Final
 from appliance import __version__
 from appliance.policy.health import Health
 from appliance.report.metric_families import FAMILIES, Family
-from appliance.store.alerts import alerts
-from appliance.store.counters import counters
 from appliance.store.database import Store
-from appliance.store.logs import Log
-from appliance.store.mirror import Mirror
-from appliance.store.outbox import undelivered
-from appliance.store.runs import backend_runs, command_runs
-from appliance.store.sync_times import last_import
-from appliance.store.trust import current_root
+from appliance.store.divergence.alerts import alerts
+from appliance.store.divergence.outbox import undelivered
+from appliance.store.home.counters import counters
+from appliance.store.home.runs import backend_runs, command_runs
+from appliance.store.mirror.logs import Log
+from appliance.store.mirror.mirror import Mirror
+from appliance.store.mirror.sync_times import last_import
+from appliance.store.verify.trust import current_root
 from appliance.value import frozen
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from typing import Final
 
 from appliance.errors import StoreError
-from appliance.jobs.sequence import MAX_BATCH, Placed, Sequenced
+from appliance.jobs.private_log.sequence import MAX_BATCH, Placed, Sequenced
 from appliance.value import frozen
 
 DEFAULT_AGE_SECONDS: Final = 0.005  # from the first body of a batch until it closes

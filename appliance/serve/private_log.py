@@ -22,7 +22,7 @@ from appliance.errors import (
     RefusedError,
     StoreError,
 )
-from appliance.jobs.logged_entry import logged_entry
+from appliance.jobs.mirror.prove import logged_entry
 from appliance.rekor.request import MAX_REQUEST_BYTES, parse_request, verify_request
 from appliance.serve.answers import (
     EXISTS,
@@ -37,7 +37,7 @@ from appliance.serve.answers import (
 )
 from appliance.serve.batches import PUSHBACK, Batches
 from appliance.serve.reads import answer_read, is_read_path
-from appliance.store.mirror import Mirror
+from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.entries import MAX_ENTRY_BYTES
 
 if TYPE_CHECKING:

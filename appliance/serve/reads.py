@@ -10,7 +10,7 @@ from typing import Final
 
 from appliance.errors import IncompleteError, MalformedError
 from appliance.serve.answers import NOT_FOUND, Answer, error_answer
-from appliance.store.mirror import Mirror
+from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.checkpoint import parse_checkpoint
 from appliance.tlog.note import parse_note
 from appliance.tlog.tile import Tile, parse_entry_bundle_path, parse_tile_path, tile_at

@@ -16,7 +16,7 @@ from typing import Final
 
 from appliance.errors import DigestError, IncompleteError
 from appliance.store.failures import file_error
-from appliance.store.flushing import sync_directory, syncfs
+from appliance.store.filesystem import sync_directory, syncfs
 from appliance.value import frozen
 
 MAX_FSYNCED: Final = 16  # blobs in one put; more are made durable by one syncfs instead

@@ -1,16 +1,71 @@
-"""What the home stands on, and who else may write there (SPEC.md section 3, THREATS.md T14)."""
+"""Whether a medium kept what was written to it (TRANSFER.md section 7, THREATS.md T26).
+
+A stick of fake capacity, or one that is dying, takes every byte and gives back others. So
+what was written is read again from the medium itself, not from the kernel's memory of it.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from appliance.errors import StoreError
 from appliance.store.failures import file_error
 from appliance.value import frozen
+
+# Making files durable: what is written may be lost, what was flushed is not.
+
+
+_SYNC_FILE_RANGE_WRITE: Final = 2  # of linux/fs.h
+
+
+def sync_directory(directory: Path) -> None:
+    """Make what names a directory holds durable; raises OSError."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_filesystem(directory: Path) -> bool:
+    """Flush the filesystem of `directory`; False where the C library cannot."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return syncfs(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def start_flush(descriptor: int) -> None:
+    """Have the kernel begin to write out a file, where it can be told to, and do not wait."""
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "sync_file_range"):
+        offset = ctypes.c_int64
+        libc.sync_file_range(descriptor, offset(0), offset(0), _SYNC_FILE_RANGE_WRITE)
+
+
+def syncfs(descriptor: int) -> bool:
+    """Flush the filesystem that a file is on; False where the C library cannot; raises OSError."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "syncfs"):
+        return False
+    if libc.syncfs(descriptor):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return True
+
+
+# What the home stands on, and who else may write there (SPEC.md section 3, THREATS.md T14).
+
 
 # Without modes of their own: everybody's files, whatever the key says.
 _MODELESS: Final = frozenset({"vfat", "msdos", "exfat", "fuseblk", "ntfs", "ntfs3"})
@@ -113,3 +168,42 @@ def access_of(path: Path) -> Access | None:
     except OSError as error:
         raise file_error(path, error) from error
     return Access(stat.S_IMODE(status.st_mode), status.st_uid == os.geteuid())
+
+
+_BUFFER_BYTES: Final = 1024 * 1024
+_MOUNT_POINTS: Final = (Path("/media"), Path("/run/media"), Path("/mnt"))
+
+
+def is_removable(path: Path) -> bool:
+    """Whether `path` looks as if it were on a stick: by where it is mounted, or its filesystem."""
+    resolved = path.resolve()
+    if any(resolved.is_relative_to(place) for place in _MOUNT_POINTS):
+        return True
+    return not keeps_modes(filesystem_type(path))
+
+
+def read_back(path: Path, expected: bytes) -> None:
+    """Read a file from its medium again; raises StoreError unless its SHA-256 is `expected`.
+
+    Whatever the medium has not taken yet is flushed first, and what the kernel remembers of
+    it dropped, as far as the filesystem lets us.
+    """
+    digest = sha256()
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)  # only what is clean can be dropped
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            while data := os.read(descriptor, _BUFFER_BYTES):
+                digest.update(data)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise file_error(path, error) from error
+    if digest.digest() != expected:
+        raise StoreError(
+            f"{path} does not read back as it was written: expected SHA-256 {expected.hex()},"
+            f" got {digest.hexdigest()}",
+            reason="medium",
+            next_step="use another stick; this one loses data",
+        )

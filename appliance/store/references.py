@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from appliance.store.database import Store
-from appliance.store.last_signed import staged_blobs
-from appliance.store.logs import all_logs
-from appliance.store.tile_cache import cached_entry_bundles, cached_tiles
+from appliance.store.mirror.logs import all_logs
+from appliance.store.mirror.tile_cache import cached_entry_bundles, cached_tiles
+from appliance.store.private_log.last_signed import staged_blobs
 from appliance.value import frozen
 
 

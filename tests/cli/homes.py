@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from appliance.cli.app import App
 from appliance.cli.main import run
-from appliance.jobs.init_home import init_home
+from appliance.jobs.home.init import init_home
+from appliance.runs.app import App
 
 NOW = 1_760_000_000
 

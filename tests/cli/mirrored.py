@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from appliance.store.database import open_store
-from appliance.store.logs import add_log, put_backend, require_log
-from appliance.store.mirror import Mirror
+from appliance.store.mirror.logs import add_log, put_backend, require_log
+from appliance.store.mirror.mirror import Mirror
 from tests.cli.homes import NOW, Home
-from tests.jobs.mirrors import sync_from
+from tests.mirror.mirrors import sync_from
 from tests.simulator import SimulatedLog
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from appliance.cli.app import App
 from appliance.cli.main import run
 from appliance.errors import LockedError, StoreError
+from appliance.runs.app import App
 from appliance.store.database import create_store, open_store
 from appliance.store.schema import MIGRATIONS, migration_sql
 

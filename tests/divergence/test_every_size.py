@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import DivergenceError
-from appliance.store.evidence import evidence_of
-from appliance.store.mirror import Mirror
-from appliance.store.quarantine import lift_quarantine, quarantine_of
+from appliance.store.divergence.evidence import evidence_of
+from appliance.store.divergence.quarantine import lift_quarantine, quarantine_of
+from appliance.store.mirror.mirror import Mirror
 from tests.divergence.conftest import MEMORY
-from tests.jobs.mirrors import NOW, make_mirror, sync_from
+from tests.mirror.mirrors import NOW, make_mirror, sync_from
 from tests.simulator import SimulatedLog
 
 SOAK = bool(os.environ.get("ATTESTOR_SOAK"))  # every leaf of the larger sizes too

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import DivergenceError
-from appliance.store.alerts import alerts
 from appliance.store.database import Store, open_store
-from appliance.store.evidence import evidence_of
-from appliance.store.logs import require_log
-from appliance.store.mirror import Mirror
-from appliance.store.quarantine import quarantine_of
+from appliance.store.divergence.alerts import alerts
+from appliance.store.divergence.evidence import evidence_of
+from appliance.store.divergence.quarantine import quarantine_of
+from appliance.store.mirror.logs import require_log
+from appliance.store.mirror.mirror import Mirror
 from tests.divergence.conftest import MEMORY
 from tests.jobs.faults import Faults, PowerCutError, injected
-from tests.jobs.mirrors import make_mirror, sync_from
+from tests.mirror.mirrors import make_mirror, sync_from
 from tests.simulator import SimulatedLog
 
 

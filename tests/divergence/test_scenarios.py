@@ -11,8 +11,7 @@ import json
 import pytest
 
 from appliance.store.lock import writer_lock
-from appliance.store.log_windows import put_window
-from appliance.store.logs import require_log
+from appliance.store.mirror.logs import put_window, require_log
 from appliance.tlog.cosignature import cosigner_key
 from appliance.tlog.note import SigningKey
 from appliance.tlog.tile import Tile

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from appliance.cli.app import App
 from appliance.cli.main import run
 from appliance.errors import ApplianceError
+from appliance.runs.app import App
 from appliance.store.database import Store, open_store
-from appliance.store.evidence import evidence_of
-from appliance.store.logs import require_log
+from appliance.store.divergence.evidence import evidence_of
+from appliance.store.mirror.logs import require_log
 from tests.simulator import SimulatedLog
 
 NOW = 1_760_000_000

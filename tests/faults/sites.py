@@ -12,14 +12,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from appliance.cli.app import App
 from appliance.cli.main import run
-from appliance.jobs.init_home import init_home
-from appliance.store.key_files import load_signing_key
-from appliance.store.logs import add_log, put_backend
-from appliance.store.transfers import EXPORTER, add_exporter
+from appliance.jobs.home.init import init_home
+from appliance.runs.app import App
+from appliance.store.home.key_files import load_signing_key
+from appliance.store.mirror.logs import add_log, put_backend
+from appliance.store.transfer.transfers import EXPORTER, add_exporter
 from tests.faults.states import opened
-from tests.jobs.mirrors import NOW
+from tests.mirror.mirrors import NOW
 from tests.simulator import SimulatedLog
 
 SITE = "outside.example"

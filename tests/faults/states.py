@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from appliance.jobs.audit import audit
-from appliance.jobs.check_store import check_store
+from appliance.jobs.home.store_check import check_store
+from appliance.jobs.mirror.audit import audit
 from appliance.store.database import Store, has_hot_journal, open_store
-from appliance.store.logs import all_logs
-from appliance.store.mirror import Mirror
+from appliance.store.mirror.logs import all_logs
+from appliance.store.mirror.mirror import Mirror
 from appliance.value import frozen
 
 _PINNED: Final = {

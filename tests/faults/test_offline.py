@@ -168,7 +168,7 @@ def test_the_tests_of_verify_pass_where_there_is_no_network(
 ) -> None:
     tests = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--basetemp"]
     done = subprocess.run(
-        [*without_network, *tests, str(place / "tests"), "tests/cli/test_verify.py"],
+        [*without_network, *tests, str(place / "tests"), "tests/verify/test_verify.py"],
         check=False,
         capture_output=True,
         text=True,

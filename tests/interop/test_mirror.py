@@ -12,8 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from appliance.store.database import open_store
-from appliance.store.logs import require_log
-from appliance.store.mirror import Mirror
+from appliance.store.mirror.logs import require_log
+from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.merkle import Hash, TreeHead
 from appliance.tlog.tile import new_entry_bundles, tiles_of
 from tests.interop.attestor import Site

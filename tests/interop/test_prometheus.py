@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from appliance.cli.app import App
 from appliance.cli.main import run
+from appliance.runs.app import App
 from tests.interop.attestor import Site
 from tests.interop.monitoring_peers import ask, monitoring_peer
 from tests.interop.rekor_server import static_file_server

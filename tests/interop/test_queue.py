@@ -24,7 +24,7 @@ from tests.interop.private_log import private_log
 from tests.interop.rekor_server import rekor_server
 from tests.interop.signed_artifact import note_log_id, trusted_root
 from tests.pki.authorities import spki
-from tests.queueing.signed_files import envelope, write_artifact, write_envelope
+from tests.queue.signed_files import envelope, write_artifact, write_envelope
 from tests.rig.v1_server import v1_server
 
 pytestmark = pytest.mark.interop

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.store.key_files import load_signing_key
-from appliance.store.transfers import EXPORTER, add_exporter
+from appliance.store.home.key_files import load_signing_key
+from appliance.store.transfer.transfers import EXPORTER, add_exporter
 from tests.cli.mirrored import MirroredHome
 from tests.faults.sites import copied
 from tests.faults.states import opened

@@ -22,11 +22,11 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from appliance.cli.app import App
-from appliance.jobs.enqueue import Wish, enqueue
-from appliance.jobs.queue_settings import read_queue_settings
+from appliance.jobs.queue.enqueue import Wish, enqueue
+from appliance.jobs.queue.settings import read_queue_settings
 from appliance.rekor.entry import Digest
 from appliance.rekor.verifier_material import VerifierMaterial
+from appliance.runs.app import App
 from appliance.sigstore.sigstore_bundle import MessageSignature
 from appliance.sigstore.submission import submit_message
 from appliance.tlog.entries import parse_entry_bundle

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from random import Random
 
-from appliance.cli.app import App
+from appliance.runs.app import App
 
 START = 1_760_000_000
 

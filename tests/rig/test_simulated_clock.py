@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from appliance.cli.main import run
-from appliance.store.key_files import load_signing_key
-from tests.jobs.private_homes import ORIGIN, home_in_memory, make_home
+from appliance.store.home.key_files import load_signing_key
+from tests.private_log.private_homes import ORIGIN, home_in_memory, make_home
 from tests.rig.fault_proxy import FAULTS, fault_proxy
 from tests.rig.queue_rig import QueueHome, Target, judge, served_leaves
 from tests.rig.replay import Limit

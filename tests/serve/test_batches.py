@@ -16,15 +16,21 @@ from typing import Any
 import pytest
 
 from appliance.errors import DivergenceError, LockedError, StoreError
-from appliance.jobs.sequence import MAX_BATCH, Sequenced
+from appliance.jobs.private_log.sequence import MAX_BATCH, Sequenced
 from appliance.serve import batches as batches_module
 from appliance.serve.batches import Batches
 from appliance.serve.private_log import ENTRIES_PATH, HEALTH_PATH, PrivateLogService
 from appliance.store.failures import is_passing
-from appliance.store.mirror import Mirror
-from appliance.store.private_logs import require_private_log
+from appliance.store.mirror.mirror import Mirror
+from appliance.store.private_log.private_logs import require_private_log
 from tests.jobs.faults import Faults, injected
-from tests.jobs.private_homes import check_home, home_in_memory, log_bodies, make_home, writing
+from tests.private_log.private_homes import (
+    check_home,
+    home_in_memory,
+    log_bodies,
+    make_home,
+    writing,
+)
 from tests.serve.signed_requests import signed_request
 
 

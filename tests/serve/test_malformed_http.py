@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.private_homes import check_home, make_home
+from tests.private_log.private_homes import check_home, make_home
 from tests.serve.running_log import RunningLog, running_log
 from tests.serve.signed_requests import signed_request
 

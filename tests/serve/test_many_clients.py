@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from appliance.jobs.prove import prove_consistency
+from appliance.jobs.mirror.prove import prove_consistency
 from appliance.store.database import open_store
-from appliance.store.mirror import Mirror
-from appliance.store.private_logs import require_private_log
+from appliance.store.mirror.mirror import Mirror
+from appliance.store.private_log.private_logs import require_private_log
 from appliance.tlog.note import SigningKey
 from appliance.tlog.proof import verify_consistency
 from appliance.tlog.strict_base64 import decode_base64
-from tests.jobs.private_homes import ORIGIN, SEED, check_home, make_home
+from tests.private_log.private_homes import ORIGIN, SEED, check_home, make_home
 from tests.serve.running_log import ENTRIES, RunningLog, exchange, running_log, verified_index
 from tests.serve.signed_requests import signed_request
 

@@ -14,17 +14,25 @@ import pytest
 
 from appliance.fetch.http import HttpClient, HttpSettings
 from appliance.fetch.rekor_v2 import RekorV2Log
-from appliance.jobs.audit import audit
-from appliance.jobs.fill import Wanted
-from appliance.jobs.private_log import freeze_log
-from appliance.jobs.sync import sync
+from appliance.jobs.mirror.audit import audit
+from appliance.jobs.mirror.fill import Wanted
+from appliance.jobs.mirror.sync import sync
+from appliance.jobs.private_log.create import freeze_log
 from appliance.store.database import create_store
 from appliance.store.lock import writer_lock
-from appliance.store.logs import add_log, put_backend, require_backend
-from appliance.store.mirror import Mirror
-from appliance.store.private_logs import require_private_log
+from appliance.store.mirror.logs import add_log, put_backend, require_backend
+from appliance.store.mirror.mirror import Mirror
+from appliance.store.private_log.private_logs import require_private_log
 from appliance.tlog.note import SigningKey
-from tests.jobs.private_homes import NOW, ORIGIN, SEED, check_home, log_bodies, make_home, writing
+from tests.private_log.private_homes import (
+    NOW,
+    ORIGIN,
+    SEED,
+    check_home,
+    log_bodies,
+    make_home,
+    writing,
+)
 from tests.serve.running_log import ENTRIES, RunningLog, running_log, verified_index
 from tests.serve.signed_requests import signed_request
 from tests.shared import vectors

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from appliance.errors import IncompleteError
-from appliance.store.alerts import (
+from appliance.store.database import Store
+from appliance.store.divergence.alerts import (
     NewAlert,
     ack_alert,
     alerts,
@@ -14,8 +15,7 @@ from appliance.store.alerts import (
     raise_alert,
     require_alert,
 )
-from appliance.store.database import Store
-from appliance.store.journal import journal_lines
+from appliance.store.home.journal import journal_lines
 
 SINKS = ("file /var/log/a.jsonl", "webhook https://alerts.example.org/")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from appliance.store.checkpoints import Arrival, History
 from appliance.store.database import Store
-from appliance.store.logs import add_log
+from appliance.store.mirror.checkpoints import Arrival, History
+from appliance.store.mirror.logs import add_log
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from tests.simulator import SimulatedLog
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from appliance.store.counters import Counter, count, counters, observe
 from appliance.store.database import Store
+from appliance.store.home.counters import Counter, count, counters, observe
 
 
 def test_a_counter_adds_up_whatever_the_order_of_its_labels(store: Store) -> None:

@@ -22,7 +22,7 @@ from appliance.store.database import (
     has_hot_journal,
     open_store,
 )
-from appliance.store.settings import read_settings, replace_settings
+from appliance.store.home.settings import read_settings, replace_settings
 from tests.jobs.faults import Faults, PowerCutError, injected
 from tests.store.unprivileged import as_nobody, reachable_directory
 

@@ -13,8 +13,8 @@ import pytest
 
 from appliance.errors import StoreError
 from appliance.store.database import create_store, open_store
-from appliance.store.logs import require_log
-from appliance.store.mirror import Mirror
+from appliance.store.mirror.logs import require_log
+from appliance.store.mirror.mirror import Mirror
 from tests.simulator import SimulatedLog
 from tests.store.test_mirror import (
     DIRECT,

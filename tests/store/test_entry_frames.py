@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import LimitError, MalformedError, VerificationError
-from appliance.store.entry_frames import compress_bundle, decompress_bundle
+from appliance.store.mirror.entry_frames import compress_bundle, decompress_bundle
 from appliance.tlog.entries import MAX_BUNDLE_BYTES
 
 DATA = b"an entry bundle, of sorts " * 40

@@ -9,13 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import IncompleteError, LimitError, MalformedError, StoreError
-from appliance.store.files import (
-    hash_file,
-    open_foreign,
-    read_foreign,
-    staging_file,
-    written_whole,
-)
+from appliance.store.files import hash_file, open_foreign, read_foreign, staging_file, written_whole
 from tests.jobs.faults import Faults, PowerCutError, injected
 
 

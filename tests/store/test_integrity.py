@@ -7,16 +7,20 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import StoreError
-from appliance.store.backup import copy_database, new_copy, refuse_without_room
 from appliance.store.database import DATABASE_NAME, Store, open_store
-from appliance.store.integrity import (
+from appliance.store.home.backup import (
+    copy_database,
+    new_copy,
+    recreate_schema,
+    refuse_without_room,
+)
+from appliance.store.home.integrity import (
     foreign_key_problems,
     integrity_problems,
     schema_problems,
     sqlite_version,
 )
-from appliance.store.recreate import recreate_schema
-from appliance.store.settings import read_settings, replace_settings
+from appliance.store.home.settings import read_settings, replace_settings
 from tests.jobs.faults import Faults, PowerCutError, injected
 
 SETTINGS = {f"key.{number}": "value" * 20 for number in range(300)}

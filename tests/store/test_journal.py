@@ -7,7 +7,7 @@ import json
 import pytest
 
 from appliance.store.database import Store
-from appliance.store.journal import append_event, journal_lines
+from appliance.store.home.journal import append_event, journal_lines
 from appliance.tlog.hash_chain import links
 
 

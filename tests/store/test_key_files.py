@@ -16,7 +16,7 @@ from appliance.errors import (
     MalformedError,
     StoreError,
 )
-from appliance.store.key_files import (
+from appliance.store.home.key_files import (
     create_signing_key,
     has_signing_key,
     key_names,

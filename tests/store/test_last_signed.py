@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from appliance.errors import MalformedError, StoreError
 from appliance.store.database import Store
-from appliance.store.last_signed import (
+from appliance.store.private_log.last_signed import (
     LastSigned,
     parse_last_signed,
     place_of,

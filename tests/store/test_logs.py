@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from appliance.errors import ConfigError, IncompleteError, MalformedError
-from appliance.store.checkpoints import Arrival
 from appliance.store.database import Store
-from appliance.store.evidence import evidence_of, put_evidence, require_evidence
-from appliance.store.logs import (
+from appliance.store.divergence.evidence import evidence_of, put_evidence, require_evidence
+from appliance.store.mirror.checkpoints import Arrival
+from appliance.store.mirror.logs import (
     Log,
     add_log,
     all_backends,
@@ -23,7 +23,7 @@ from appliance.store.logs import (
     select_backends,
     set_backend_enabled,
 )
-from appliance.store.mirror import Mirror
+from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.checkpoint import open_checkpoint
 from appliance.tlog.note import SigningKey
 from tests.simulator import SimulatedLog

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import StoreError
-from appliance.store.media import is_removable, read_back
+from appliance.store.filesystem import is_removable, read_back
 
 DATA = bytes(range(256)) * 8192  # 2 MiB
 
@@ -58,7 +58,7 @@ def test_it_really_asks_the_medium(on_disk: Path) -> None:
     ).stdout.strip()
     if kind == "tmpfs":
         pytest.skip("this file system is in memory: there is no medium to ask")
-    from appliance.store import media
+    from appliance.store import filesystem as media
 
     seen: list[int] = []
 

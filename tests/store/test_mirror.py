@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import IncompleteError, StoreError
-from appliance.jobs.sweep import sweep
-from appliance.store.checkpoints import Arrival
+from appliance.jobs.home.sweep import sweep
 from appliance.store.database import Store, create_store, open_store
-from appliance.store.logs import add_log, require_log
-from appliance.store.mirror import Mirror
-from appliance.store.sync_times import last_sync
+from appliance.store.mirror.checkpoints import Arrival
+from appliance.store.mirror.logs import add_log, require_log
+from appliance.store.mirror.mirror import Mirror
+from appliance.store.mirror.sync_times import last_sync
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from appliance.tlog.tile import EntryBundle, Tile, new_entry_bundles, new_tiles, tiles_of
 from appliance.tlog.tile_tree import TileTree

@@ -6,9 +6,8 @@ import pytest
 
 from appliance.errors import ConfigError, StoreError
 from appliance.store.database import Store
-from appliance.store.journal import journal_lines
-from appliance.store.logs import add_log
-from appliance.store.settings import (
+from appliance.store.home.journal import journal_lines
+from appliance.store.home.settings import (
     SITE_NAME,
     put_site_fact,
     read_settings,
@@ -16,8 +15,9 @@ from appliance.store.settings import (
     require_site_name,
     site_fact,
 )
-from appliance.store.sync_times import last_sync, newest_time, record_sync
-from appliance.store.transfers import (
+from appliance.store.mirror.logs import add_log
+from appliance.store.mirror.sync_times import last_sync, newest_time, record_sync
+from appliance.store.transfer.transfers import (
     EXPORTER,
     RECEIPT,
     Transfer,
@@ -29,7 +29,7 @@ from appliance.store.transfers import (
     remove_exporter,
     was_imported,
 )
-from appliance.store.trust import StoredRoot, current_root, put_root
+from appliance.store.verify.trust import StoredRoot, current_root, put_root
 from appliance.tlog.note import SigningKey
 
 

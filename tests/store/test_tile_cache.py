@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 
 from appliance.store.database import Store
-from appliance.store.last_signed import LastSigned, swap_last_signed
-from appliance.store.mirror import Mirror
-from appliance.store.references import named_blobs, referenced_digests
-from appliance.store.tile_cache import (
+from appliance.store.mirror.mirror import Mirror
+from appliance.store.mirror.tile_cache import (
     CacheTotals,
     cache_totals,
     cached_entry_bundles,
@@ -17,6 +15,8 @@ from appliance.store.tile_cache import (
     covered_tiles,
     forget,
 )
+from appliance.store.private_log.last_signed import LastSigned, swap_last_signed
+from appliance.store.references import named_blobs, referenced_digests
 from appliance.tlog.tile import EntryBundle, Tile, new_entry_bundles, tiles_of
 from tests.simulator import SimulatedLog
 from tests.store.test_mirror import DIRECT, bundles_between, mirror_of, signed, tiles_between

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from appliance.cli.app import App
 from appliance.cli.main import run
-from appliance.jobs.init_home import init_home
+from appliance.jobs.home.init import init_home
+from appliance.runs.app import App
 from appliance.store.database import open_store
-from appliance.store.key_files import load_signing_key
-from appliance.store.logs import add_log, put_backend, require_log
-from appliance.store.mirror import Mirror
+from appliance.store.home.key_files import load_signing_key
+from appliance.store.mirror.logs import add_log, put_backend, require_log
+from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.merkle import TreeHead
-from tests.jobs.mirrors import NOW, sync_from
+from tests.mirror.mirrors import NOW, sync_from
 from tests.simulator import SimulatedLog
 
 OUTSIDE = "outside.example"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from appliance.rekor.client_files import trusted_root
 from appliance.store.database import open_store
-from appliance.store.logs import require_log
-from appliance.store.seen import gossip_notes
-from tests.queueing.signed_files import write_artifact
+from appliance.store.divergence.seen import gossip_notes
+from appliance.store.mirror.logs import require_log
+from tests.queue.signed_files import write_artifact
 from tests.transfer.sites import INSIDE, OUTSIDE, Sites
 
 

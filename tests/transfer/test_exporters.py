@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.store.key_files import create_signing_key
+from appliance.store.home.key_files import create_signing_key
 from appliance.tlog.note import SigningKey, parse_note
 from bundles.reader import peek
 from tests.transfer.sites import INSIDE, OUTSIDE, SECOND, Sites

@@ -11,7 +11,7 @@ import pytest
 
 from appliance.store.database import open_store
 from tests.jobs.faults import Faults, PowerCutError, injected
-from tests.queueing.queues import add
+from tests.queue.queues import add
 from tests.transfer.sites import INSIDE, OUTSIDE, Sites
 from tests.transfer.test_round_trip import logged_outside
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import MalformedError
-from appliance.jobs.receipt_text import parse_code, parse_receipt, receipt_code
+from appliance.jobs.transfer.receipt_text import parse_code, parse_receipt, receipt_code
 from appliance.store.database import open_store
-from appliance.store.receipts import receipts_to_carry
+from appliance.store.transfer.receipts import receipts_to_carry
 from appliance.tlog.merkle import Hash, TreeHead
 from appliance.tlog.note import SigningKey, parse_note, sign_note
 from tests.transfer.sites import INSIDE, OUTSIDE, Sites

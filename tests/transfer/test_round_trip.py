@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import closing
 
 from appliance.store.database import open_store
-from appliance.store.queue import list_items
-from tests.queueing.queues import add
-from tests.queueing.test_round_trip import log_all
+from appliance.store.queue.queue import list_items
+from tests.queue.queues import add
+from tests.queue.test_round_trip import log_all
 from tests.transfer.sites import INSIDE, OUTSIDE, Sites
 
 

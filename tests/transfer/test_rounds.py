@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from appliance.store.database import open_store
-from appliance.store.logs import require_log
-from appliance.store.mirror import Mirror
+from appliance.store.mirror.logs import require_log
+from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.merkle import HASH_BYTES
 from appliance.tlog.tile import edge_tiles, new_entry_bundles, new_tiles
 from tests.transfer.sites import INSIDE, OUTSIDE, Sites

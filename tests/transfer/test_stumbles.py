@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from appliance.cli.output import utc
-from appliance.store.key_files import create_signing_key
+from appliance.store.home.key_files import create_signing_key
 from tests.transfer.sites import INSIDE, OUTSIDE, SECOND, Sites
 
 

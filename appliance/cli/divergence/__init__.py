@@ -1,0 +1,1 @@
+"""Logs that contradict themselves or fall silent: incidents, alerts, quarantine, evidence."""

@@ -1,0 +1,138 @@
+"""alerts: what somebody has to know, and who has seen it."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.divergence.alerts_export import alerts_export
+from appliance.cli.divergence.alerts_send import alerts_send
+from appliance.cli.output import Result, common_options, utc
+from appliance.runs.app import App, pass_app
+
+if TYPE_CHECKING:
+    from appliance.store.divergence.alerts import Alert
+
+
+@click.group()
+def alerts() -> None:
+    """What was found that somebody has to know: one alert for each condition.
+
+    \b
+    Example:
+        attestor alerts list --unacked
+    """
+
+
+@alerts.command("list")
+@click.option("--unacked", is_flag=True, help="Only those that nobody has acknowledged.")
+@click.option("--lasting", is_flag=True, help="Only those whose condition is not over.")
+@common_options
+@pass_app
+def alerts_list(app: App, unacked: bool, lasting: bool) -> Result:
+    """List alerts, the newest last. What is found again counts up, it is not a new alert.
+
+    \b
+    Example:
+        attestor alerts list --unacked
+    """
+    from appliance.store.divergence.alerts import alerts as stored_alerts
+
+    with app.reading() as store:
+        found = stored_alerts(store, unacked=unacked, lasting=lasting)
+    text = "\n".join(map(_line, found)) or "no alert"
+    return Result({"alerts": [_data(one) for one in found]}, text)
+
+
+@alerts.command("show")
+@click.argument("which", metavar="ID")
+@common_options
+@pass_app
+def alerts_show(app: App, which: str) -> Result:
+    """Show one alert: its payload as it is delivered, and what came of it.
+
+    \b
+    Example:
+        attestor alerts show 3
+    """
+    from appliance.store.divergence.alerts import require_alert
+
+    with app.reading() as store:
+        found = require_alert(store, which)
+    lines = [_line(found), *(f"  {name:17} {value}" for name, value in found.payload.items())]
+    if found.evidence_id is not None:
+        lines.append(f"  evidence          {found.evidence_id}: attestor alerts export {which}")
+    if found.acked_at is not None:
+        lines.append(f"  acknowledged      {utc(found.acked_at)} {found.ack_note or ''}".rstrip())
+    return Result(_data(found), "\n".join(lines))
+
+
+@alerts.command("ack")
+@click.argument("which", metavar="ID...", nargs=-1, required=True)
+@click.option("--note", "ack_note", help="What was done about it.")
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@common_options
+@pass_app
+def alerts_ack(app: App, which: tuple[str, ...], ack_note: str | None, dry_run: bool) -> Result:
+    """Record that somebody has seen alerts. It ends no condition and lifts no quarantine.
+
+    They wait no longer for sinks that were taken out of the configuration.
+
+    \b
+    Example:
+        attestor alerts ack 3 --note "the log's operator is told, ticket 4711"
+    """
+    from appliance.errors import ConfigError
+    from appliance.jobs.home.configure import read_configuration
+    from appliance.store.divergence.alerts import ack_alert, require_alert
+    from appliance.store.divergence.outbox import give_up_others
+
+    with app.writing() as store, store.atomic(dry_run=dry_run):
+        found = [require_alert(store, one) for one in which]
+        new = [ack_alert(store, one, app.now(), ack_note) for one in found]
+        with contextlib.suppress(ConfigError):  # then nobody knows which sinks there are
+            sinks = [one.name for one in read_configuration(store).sinks]
+            for one in found:
+                give_up_others(store, one.number, sinks)
+    verb = "would be acknowledged" if dry_run else "acknowledged"
+    lines = [
+        f"alert {one.number} {verb if is_new else 'was acknowledged before'}"
+        for one, is_new in zip(found, new, strict=True)
+    ]
+    data = {"dryRun": dry_run, "acknowledged": [one.id for one in found]}
+    return Result(data, "\n".join(lines))
+
+
+def _line(one: Alert) -> str:
+    times = f"{one.count:,} times" if one.count > 1 else "once"
+    state = "lasts" if one.ended_at is None else f"over since {utc(one.ended_at)}"
+    seen = "acknowledged" if one.acked_at is not None else "not acknowledged"
+    return (
+        f"{one.number:>4}  {one.severity:8}  {utc(one.detected_at)}  {one.type}"
+        f"  {one.origin or '-'}  ({times}, {state}, {seen})"
+    )
+
+
+def _data(one: Alert) -> dict[str, Any]:
+    return {
+        "number": one.number,
+        "id": one.id,
+        "type": one.type,
+        "eventType": one.event_type,
+        "severity": one.severity,
+        "origin": one.origin,
+        "evidence": one.evidence_id,
+        "detectedAt": utc(one.detected_at),
+        "lastSeenAt": utc(one.last_seen_at),
+        "count": one.count,
+        "endedAt": None if one.ended_at is None else utc(one.ended_at),
+        "ackedAt": None if one.acked_at is None else utc(one.acked_at),
+        "ackNote": one.ack_note,
+        "payload": one.payload,
+    }
+
+
+alerts.add_command(alerts_send)
+alerts.add_command(alerts_export)

@@ -1,0 +1,82 @@
+"""alerts export: a pack of evidence that proves itself, for people who do not know us."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from appliance.cli.output import Result, common_options
+from appliance.runs.app import App, pass_app
+
+
+@click.command("export")
+@click.argument("which", metavar="ID")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="A new directory, or a new file that ends in .tar.",
+)
+@common_options
+@pass_app
+def alerts_export(app: App, which: str, output: Path) -> Result:
+    """Write what proves a contradiction: both signed notes, the proof, how it came, check.py.
+
+    check.py shows it with Python and the package cryptography alone: python3 -I check.py
+
+    \b
+    Example:
+        attestor alerts export 3 --output incident-3
+        attestor alerts export 3 --output incident-3.tar
+    """
+    from appliance.jobs.divergence.evidence_pack import evidence_pack
+    from appliance.store.divergence.alerts import require_alert
+    from appliance.store.home.settings import SITE_NAME, site_fact
+
+    check = Path(__file__).with_name("evidence_check.py").read_bytes()
+    with app.reading() as store:
+        alert = require_alert(store, which)
+        site = site_fact(store, SITE_NAME) or "(unnamed)"
+        files = evidence_pack(store, alert, site, check)
+    if output.suffix == ".tar":
+        _write_tar(output, files, alert.detected_at)
+    else:
+        _write_directory(output, files)
+    data = {"output": str(output), "alert": alert.number, "files": sorted(files)}
+    return Result(data, f"Wrote {output}: {', '.join(sorted(files))}")
+
+
+def _write_directory(output: Path, files: Mapping[str, bytes]) -> None:
+    from appliance.errors import StoreError
+    from appliance.store.failures import file_error
+    from appliance.store.files import written_whole
+
+    try:
+        output.mkdir()
+    except FileExistsError as error:
+        raise StoreError(
+            f"{output} exists already", reason="file-exists", next_step="choose another name"
+        ) from error
+    except OSError as error:
+        raise file_error(output, error) from error
+    for name, data in files.items():
+        with written_whole(output / name) as file:
+            file.write(data)
+
+
+def _write_tar(output: Path, files: Mapping[str, bytes], at: int) -> None:
+    import io
+    import tarfile
+
+    from appliance.store.files import written_whole
+
+    with (
+        written_whole(output) as file,
+        tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        for name, data in sorted(files.items()):
+            member = tarfile.TarInfo(f"{output.stem}/{name}")
+            member.size, member.mtime, member.mode = len(data), at, 0o644
+            tar.addfile(member, io.BytesIO(data))

@@ -1,0 +1,83 @@
+"""alerts send: deliver what waits in the outbox."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.output import Result, common_options, utc
+from appliance.runs.app import App, pass_app
+
+if TYPE_CHECKING:
+    from appliance.store.divergence.outbox import Delivery
+
+
+@click.command("send")
+@click.option("--all", "early", is_flag=True, help="Also what is to be tried again later only.")
+@click.option("--dry-run", is_flag=True, help="Only say what waits for whom, until when.")
+@common_options
+@pass_app
+def alerts_send(app: App, early: bool, dry_run: bool) -> Result:
+    """Deliver alerts that have not reached their sinks yet. Made for cron.
+
+    sync does the same when it ends; import delivers to programs and files only. What a sink
+    does not take stays, and is tried again after longer and longer pauses, an hour at most;
+    nothing is given up. The other side knows an alert that comes twice by its id.
+
+    \b
+    Example:
+        attestor alerts send
+        attestor alerts send --dry-run
+    """
+    from appliance.errors import RemoteError
+    from appliance.jobs.home.configure import read_configuration
+    from appliance.runs.tell import deliver_alerts
+    from appliance.store.divergence.outbox import undelivered
+
+    sent = () if dry_run else deliver_alerts(app, early=early)
+    with app.reading() as store:
+        waiting = undelivered(store)
+        known = {sink.name for sink in read_configuration(store).sinks}
+    arrived = [one.delivery for one in sent if one.error is None]
+    lines = [f"alert {one.alert_number} delivered to {one.sink}" for one in arrived]
+    lines += [_line(one) for one in waiting]
+    errors = [
+        RemoteError(
+            f"{one.delivery.sink} did not take alert {one.delivery.alert_number}: {one.error}",
+            reason="not-delivered",
+            next_step="it is tried again by itself; to try at once: attestor alerts send --all",
+        )
+        for one in sent
+        if one.error is not None
+    ]
+    orphans = sorted({one.sink for one in waiting} - known)
+    warnings = tuple(
+        f"alerts wait for {sink}, which is no longer configured: add it again, or read them with"
+        " 'attestor alerts list' and acknowledge them: attestor alerts ack ID"
+        for sink in orphans
+    )
+    data = {
+        "dryRun": dry_run,
+        "delivered": [_data(one) for one in arrived],
+        "waiting": [_data(one) for one in waiting],
+    }
+    return Result(data, "\n".join(lines) or "nothing waits", warnings, tuple(errors))
+
+
+def _line(one: Delivery) -> str:
+    times = "once" if one.attempts == 1 else f"{one.attempts:,} times"
+    tried = f", tried {times}" if one.attempts else ""
+    why = f": {one.last_error}" if one.last_error else ""
+    return f"alert {one.alert_number} waits for {one.sink} until {utc(one.next_at)}{tried}{why}"
+
+
+def _data(one: Delivery) -> dict[str, Any]:
+    return {
+        "number": one.alert_number,
+        "id": one.alert_id,
+        "sink": one.sink,
+        "attempts": one.attempts,
+        "nextAt": utc(one.next_at),
+        "lastError": one.last_error,
+    }

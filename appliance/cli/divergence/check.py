@@ -1,0 +1,178 @@
+"""check: for Nagios, Icinga and whatever else runs their plugins.
+
+The one command whose codes are not those of SPEC.md section 5: 0 to 3, and whatever keeps it
+from an answer, wrong usage and a bug of ours included, is 3 (UNKNOWN).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from appliance.cli.output import Result, as_ours, common_options, envelope, error_line, is_json
+from appliance.policy.health import AgeLimits, Health
+from appliance.report.plugin import (
+    PerformanceValue,
+    PluginState,
+    Said,
+    plugin_line,
+    state_of,
+    worst_state,
+)
+from appliance.runs.app import App, pass_app
+from appliance.runs.exit_codes import EXIT_CODES
+
+if TYPE_CHECKING:
+    from appliance.jobs.divergence.health import LogStatus
+    from appliance.store.database import Store
+    from appliance.store.mirror.logs import Backend
+
+TRIES_BEFORE_WARNING: Final = 3  # of a delivery: a sink that restarts is none of Nagios' business
+
+
+@click.command()
+@click.option("--warning", metavar="DURATION", help="Age of a checkpoint.  [default: as set]")
+@click.option("--critical", metavar="DURATION", help="Age of a checkpoint.  [default: as set]")
+@click.option("--backend", "names", metavar="ID", multiple=True, help="Only this; repeatable.")
+@common_options
+@pass_app
+def check(app: App, warning: str | None, critical: str | None, names: tuple[str, ...]) -> Result:
+    """Say in one line how the mirrored logs are, as plugins of Nagios and Icinga do.
+
+    Ends with 0 OK, 1 WARNING (degraded, or alerts that do not reach a sink), 2 CRITICAL
+    (unhealthy, quarantined, never synced, or a critical alert that nobody has acknowledged)
+    or 3 UNKNOWN (everything else, wrong usage included). Ages are compared with
+    degradedCheckpointAgeThreshold and unhealthyCheckpointAgeThreshold unless given. Private
+    logs and mirrors of a log that is listed are left out unless named.
+
+    \b
+    Example:
+        attestor check
+        attestor check --warning 30m --critical 2h --backend public
+    """
+    try:
+        with app.reading() as store:
+            limits = _limits(store, warning, critical)
+            said, values, data = _look(store, limits, names, app.now())
+    except tuple(EXIT_CODES) as error:
+        ours = as_ours(error)
+        return Result(
+            {"state": PluginState.UNKNOWN.name},
+            plugin_line([Said(PluginState.UNKNOWN, error_line(ours))]),
+            errors=(ours,) if is_json() else (),  # the line has it already
+            code=PluginState.UNKNOWN,
+        )
+    state = worst_state(said)
+    return Result({"state": state.name, **data}, plugin_line(said, values), code=state)
+
+
+def run_as_plugin(command: Callable[[], object], *, as_json: bool) -> object:
+    """Run the command line of a check; whatever ends it without an answer is UNKNOWN."""
+    try:
+        return command()
+    except click.ClickException as error:
+        return _unknown("usage", error.format_message(), as_json)
+    except (KeyboardInterrupt, click.Abort):
+        return _unknown("interrupted", "interrupted", as_json)
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is None:
+            raise  # our own output cannot be written: nobody can be told
+        import traceback
+
+        traceback.print_exc()
+        text = f"a bug in the appliance: {type(error).__name__}: {error}"
+        return _unknown("bug", text, as_json)
+
+
+def _unknown(reason: str, text: str, as_json: bool) -> int:
+    state = PluginState.UNKNOWN
+    described = {"reason": reason, "message": text, "next": "see 'attestor check --help'"}
+    line = plugin_line([Said(state, text)])
+    answer = envelope("check", code=state, data={"state": state.name}, error=described)
+    click.echo(answer if as_json else line)
+    return state
+
+
+def _limits(store: Store, warning: str | None, critical: str | None) -> AgeLimits:
+    from appliance.cli.mirror.status import age_limits
+    from appliance.runs.settings import seconds_option
+
+    stored = age_limits(store)
+    limits = AgeLimits(
+        seconds_option(warning, "--warning", stored.degraded),
+        seconds_option(critical, "--critical", stored.unhealthy),
+    )
+    if limits.degraded > limits.unhealthy:
+        raise click.UsageError(
+            f"expected --warning up to --critical, got {limits.degraded:g} s and"
+            f" {limits.unhealthy:g} s"
+        )
+    return limits
+
+
+def _look(
+    store: Store, limits: AgeLimits, names: tuple[str, ...], now: int
+) -> tuple[list[Said], list[PerformanceValue], dict[str, Any]]:
+    from appliance.cli.mirror.status import status_data
+    from appliance.jobs.divergence.health import log_status
+    from appliance.store.divergence.alerts import alerts
+    from appliance.store.divergence.outbox import undelivered
+    from appliance.store.queue.queue import held_count
+
+    found = [log_status(store, one, limits, now) for one in _chosen(store, names)]
+    said = [Said(state_of(one.health), _text(one)) for one in found]
+    if not found:
+        said.append(Said(PluginState.UNKNOWN, "no enabled backend; see 'attestor backend list'"))
+    unacked = sum(one.severity == "critical" for one in alerts(store, unacked=True))
+    if unacked:
+        plural = "alert is" if unacked == 1 else "alerts are"
+        text = f"{unacked} critical {plural} not acknowledged: attestor alerts list --unacked"
+        said.append(Said(PluginState.CRITICAL, text))
+    stuck = [one for one in undelivered(store) if one.attempts >= TRIES_BEFORE_WARNING]
+    if stuck:
+        text = f"alerts do not reach {stuck[0].sink}: attestor alerts send --all"
+        said.append(Said(PluginState.WARNING, text))
+    depth = held_count(store)
+    values = [value for one in found for value in _values(one, limits)]
+    values.append(PerformanceValue("queue_depth", depth))
+    values.append(PerformanceValue("unacked_critical_alerts", unacked, critical=0))
+    data = {"backends": [status_data(one) for one in found]}
+    return said, values, data | {"unackedCriticalAlerts": unacked, "queueDepth": depth}
+
+
+def _chosen(store: Store, names: tuple[str, ...]) -> list[Backend]:
+    from appliance.store.mirror.logs import all_backends, require_backend
+    from appliance.store.private_log.private_logs import all_private_logs
+
+    if names:
+        return [require_backend(store, name) for name in names]
+    private = {one.name for one in all_private_logs(store)}
+    return [
+        one
+        for one in all_backends(store)
+        if one.enabled and one.mirror_of is None and one.name not in private
+    ]
+
+
+def _text(one: LogStatus) -> str:
+    from appliance.cli.mirror.status import age_text
+
+    if one.reasons:
+        return f"{one.backend.name} {one.health.value}: {', '.join(one.reasons)}"
+    age = "" if one.age is None else f", {age_text(one.age)} old"
+    return f"{one.backend.name} {one.health.value}: {one.tree_size or 0:,} entries{age}"
+
+
+def _values(one: LogStatus, limits: AgeLimits) -> list[PerformanceValue]:
+    name = one.backend.name
+    values = []
+    if one.age is not None:
+        ages = (None, None) if one.health is Health.FROZEN else (limits.degraded, limits.unhealthy)
+        values.append(PerformanceValue(f"{name}_age", one.age, "s", *ages))
+    if one.tree_size is not None:
+        values.append(PerformanceValue(f"{name}_tree_size", one.tree_size))
+    if one.coverage is not None:
+        values.append(PerformanceValue(f"{name}_coverage", one.coverage.percent, "%"))
+    return values

@@ -1,0 +1,118 @@
+"""quarantine and failover: limit the damage of a log that contradicted itself, and go on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.numbers import Whole
+from appliance.cli.output import Result, common_options, utc
+from appliance.runs.app import App, pass_app
+
+if TYPE_CHECKING:
+    from appliance.store.divergence.quarantine import Quarantine
+
+
+@click.group()
+def quarantine() -> None:
+    """Logs that contradicted themselves, and up to which size they are still believed.
+
+    \b
+    Example:
+        attestor quarantine list
+    """
+
+
+@quarantine.command("list")
+@click.option("--lifted", is_flag=True, help="Those that were lifted as well.")
+@common_options
+@pass_app
+def quarantine_list(app: App, lifted: bool) -> Result:
+    """List the quarantined logs, and the last size that all their stories share.
+
+    Proofs up to that size stay good. Beyond it verify answers 8, sync and import take
+    nothing, until the quarantine is lifted.
+
+    \b
+    Example:
+        attestor quarantine list
+    """
+    from appliance.store.divergence.quarantine import quarantines
+
+    with app.reading() as store:
+        found = quarantines(store, lifted=lifted)
+    text = "\n".join(map(_line, found)) or "no log is quarantined"
+    return Result({"quarantines": [_data(one) for one in found]}, text)
+
+
+@quarantine.command("lift")
+@click.argument("quarantine_id", metavar="ID", type=Whole(1))
+@click.option("--reason", required=True, help="Why the log is believed again; kept for ever.")
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@common_options
+@pass_app
+def quarantine_lift(app: App, quarantine_id: int, reason: str, dry_run: bool) -> Result:
+    """Believe a log again. The evidence stays; the same contradiction again begins a new one.
+
+    \b
+    Example:
+        attestor quarantine lift 1 --reason "the operator restored the log from tiles, see 4711"
+    """
+    from appliance.jobs.divergence.lift import lift
+
+    if not reason.strip():
+        raise click.BadParameter("say why", param_hint="--reason")
+    with app.writing() as store:
+        one, ended = lift(store, quarantine_id, reason, app.now(), dry_run=dry_run)
+    data = {"dryRun": dry_run, "quarantine": _data(one), "endedAlerts": list(ended)}
+    if one.lifted_at is not None:
+        return Result(data, f"quarantine {one.id} was lifted before, {utc(one.lifted_at)}")
+    verb = "would be lifted" if dry_run else "is lifted"
+    over = f"; over: alert {', '.join(map(str, ended))}" if ended else ""
+    return Result(data, f"quarantine {one.id} of {one.origin} {verb}{over}")
+
+
+@click.command()
+@click.argument("name", metavar="ID")
+@click.option("--to", "mirror", metavar="MIRROR", required=True, help="A backend that mirrors it.")
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@common_options
+@pass_app
+def failover(app: App, name: str, mirror: str, dry_run: bool) -> Result:
+    """Make a mirror the primary source of its log, and switch the one it was off.
+
+    The log, its keys and its history stay: only where it is read changes. Back again:
+    'attestor failover MIRROR --to ID'.
+
+    \b
+    Example:
+        attestor failover public --to copy
+    """
+    from appliance.jobs.divergence.lift import fail_over
+
+    with app.writing() as store:
+        fail_over(store, name, mirror, app.now(), dry_run=dry_run)
+    verb = "would be" if dry_run else "is"
+    data = {"dryRun": dry_run, "primary": mirror, "disabled": name}
+    return Result(data, f"{mirror} {verb} the primary now; {name} {verb} disabled, as its mirror")
+
+
+def _line(one: Quarantine) -> str:
+    state = "holds" if one.lifted_at is None else f"lifted {utc(one.lifted_at)}: {one.lift_reason}"
+    return (
+        f"{one.id:>4}  {one.origin}  believed up to {one.last_common_size:,} entries,"
+        f" since {utc(one.since)}, alert {one.alert_number}  ({state})"
+    )
+
+
+def _data(one: Quarantine) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "origin": one.origin,
+        "lastCommonSize": one.last_common_size,
+        "alert": one.alert_number,
+        "since": utc(one.since),
+        "liftedAt": None if one.lifted_at is None else utc(one.lifted_at),
+        "liftReason": one.lift_reason,
+    }

@@ -1,0 +1,1 @@
+"""The rehearsal: attacks on real homes, and what has to come of them."""

@@ -1,0 +1,192 @@
+"""journal: what this home did, in a list that nobody can change unnoticed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.output import Result, common_options, naming, utc
+from appliance.runs.app import App, pass_app
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from appliance.store.home.journal import JournalLine
+    from appliance.tlog.merkle import Hash
+    from appliance.tlog.note_keys import VerifierKey
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+SHOWN = 300  # characters of a line's details; a proof is a thousand and more
+_UNSIGNED = "who signed the file was not verified; --key VKEY says whose it must be"
+
+
+@click.group()
+def journal() -> None:
+    """What this home did: append-only, each line bound to all before it.
+
+    \b
+    Example:
+        attestor journal list --last 20
+    """
+
+
+@journal.command("list")
+@click.option(
+    "--last",
+    type=click.IntRange(1, 1_000_000),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="How many lines.",
+)
+@click.option("--event", help="Only those of this event, e.g. config.changed.")
+@common_options
+@pass_app
+def journal_list(app: App, last: int, event: str | None) -> Result:
+    """List what was done, the newest last.
+
+    Long details are cut; --json has all of them.
+
+    \b
+    Example:
+        attestor journal list --last 20 --event config.changed
+    """
+    from appliance.store.home.journal import last_lines
+
+    with app.reading() as store:
+        found = last_lines(store, last, event)
+    lines = [f"{one.id:>6}  {utc(one.at)}  {one.event}  {_cut(one.details)}" for one in found]
+    return Result({"lines": [_data(one) for one in found]}, "\n".join(lines) or "no line")
+
+
+@journal.command("verify")
+@click.argument("file", type=FILE, required=False)
+@click.option("--head", metavar="HEX", help="A digest that the journal had once: 64 hex digits.")
+@click.option("--key", metavar="VKEY", help="With FILE: who must have signed it, or that file.")
+@common_options
+@pass_app
+def journal_verify(app: App, file: Path | None, head: str | None, key: str | None) -> Result:
+    """Recompute the journal of this home, or of the exported FILE, which needs no home.
+
+    What was changed, left out or put in is named by its line, with code 3. That the whole
+    journal was made anew only a digest from elsewhere can show: give it with --head, from
+    an older export, or from what 'attestor publish' logged.
+
+    \b
+    Example:
+        attestor journal verify
+        attestor journal verify journal.jsonl --key site.example+4d3a1b2c+AWx0c2...
+    """
+    from appliance.jobs.home.journal import check_exported, check_journal
+
+    if file is None:
+        if key is not None:
+            raise click.UsageError(
+                "--key is for an exported FILE; this home's own has no signature"
+            )
+        with app.reading() as store:
+            report = check_journal(store)
+        known = report.digests
+        what = f"{len(known):,} lines, each bound to all before it"
+        data: dict[str, Any] = {"file": None, "lines": len(known), "signers": []}
+    else:
+        keys = () if key is None else (_verifier_key(key),)
+        with naming(file):
+            chain = check_exported(file, keys)
+        known = chain.digests
+        who = ", ".join(one.vkey for one in chain.signers) or "nobody whose key was given"
+        what = f"{len(known):,} lines of {chain.head.site}, signed by {who}"
+        data = {
+            "file": str(file),
+            "lines": len(known),
+            "site": chain.head.site,
+            "signers": [one.vkey for one in chain.signers],
+        }
+    data["head"] = known[-1].hex() if known else None
+    text = f"{what}\nhead {data['head']}" if known else what
+    if head is not None:
+        number = _line_of(known, head)
+        data["knownHeadLine"] = number
+        text += f"\n{head.lower()} is its line {number}: nothing up to there was changed"
+    return Result(data, text, () if file is None or key else (_UNSIGNED,))
+
+
+@journal.command("export")
+@click.option("--output", type=FILE, required=True, metavar="F", help="Where to write it.")
+@common_options
+@pass_app
+def journal_export(app: App, output: Path) -> Result:
+    """Write the whole journal to a file, its end signed by this site's key.
+
+    'attestor journal verify FILE' checks it anywhere, without this home.
+
+    \b
+    Example:
+        attestor journal export --output journal.jsonl
+    """
+    from appliance.jobs.home.journal import export_journal
+    from appliance.store.home.key_files import load_signing_key
+    from appliance.store.home.settings import require_site_name
+    from appliance.tlog.note import sign_note
+
+    with app.reading() as store:
+        key = load_signing_key(store.home, require_site_name(store))
+        head = export_journal(store, output, lambda text: sign_note(text, [key]))
+    data = {
+        "output": str(output),
+        "site": head.site,
+        "lines": head.n_lines,
+        "head": head.digest.hex(),
+        "vkey": key.verifier.vkey,
+    }
+    return Result(data, f"wrote {output}: {head.n_lines:,} lines, head {head.digest.hex()}")
+
+
+def _line_of(known: Sequence[Hash], head: str) -> int:
+    """Return the number of the line with that digest; raises what says that there is none."""
+    from re import fullmatch
+
+    from appliance.errors import DigestError
+    from appliance.tlog.hash_chain import START
+    from appliance.tlog.merkle import Hash
+
+    if not fullmatch("[0-9a-fA-F]{64}", head):
+        raise click.UsageError(f"--head: expected 64 hex digits, got {head[:80]!r}")
+    wanted = Hash(bytes.fromhex(head))
+    if wanted == START:
+        return 0
+    if wanted not in known:
+        raise DigestError(
+            f"no line of the journal has the digest {head.lower()}: since it was noted, the"
+            " journal was cut off before it, or made anew",
+            reason="journal-broken",
+            next_step="compare with an older export",
+        )
+    return known.index(wanted) + 1
+
+
+def _verifier_key(text: str) -> VerifierKey:
+    from appliance.store.files import read_foreign
+    from appliance.tlog.note_keys import parse_vkey
+
+    if "+" not in text or Path(text).is_file():
+        text = read_foreign(Path(text), 4096).decode("utf-8", "replace").removesuffix("\n")
+    return parse_vkey(text)
+
+
+def _cut(details: str) -> str:
+    return details if len(details) <= SHOWN else f"{details[:SHOWN]}…"
+
+
+def _data(one: JournalLine) -> dict[str, Any]:
+    import json
+
+    return {
+        "id": one.id,
+        "at": utc(one.at),
+        "event": one.event,
+        "details": json.loads(one.details),
+        "digest": one.digest.hex(),
+    }

@@ -1,0 +1,280 @@
+"""init, store and checkpoint-store: create, back up, check and clean the home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.home.doctor import findings_result
+from appliance.cli.output import Result, common_options, utc
+from appliance.cli.progress import progress_bar
+from appliance.runs.app import App, pass_app
+
+if TYPE_CHECKING:
+    from appliance.jobs.home.init import Site
+
+FILE = click.Path(path_type=Path)
+ROLES = click.Choice(["connected", "isolated"])
+_NAMED = 20  # damaged blobs that the text names; --json names all
+
+
+@click.command()
+@click.option("--site", metavar="NAME", help="Names the site and its key; never changes.")
+@click.option("--role", type=ROLES, help="Decides the age limits.  [default: connected]")
+@common_options
+@pass_app
+def init(app: App, site: str | None, role: str | None) -> Result:
+    """Create the home, or bring an older one up to date; name its site, make its key.
+
+    Run it as often as you like: what is there stays.
+
+    \b
+    Example:
+        attestor init --site outside.example
+        attestor init --site inside.example --role isolated
+    """
+    return _site_result(app, _init(app, site, role))
+
+
+@click.group()
+def checkpoint_store() -> None:
+    """Create and test the store, under the names you may know them by.
+
+    \b
+    Example:
+        attestor checkpoint-store test
+    """
+
+
+@checkpoint_store.command("init")
+@click.option("--site", metavar="NAME", help="Names the site and its key; never changes.")
+@click.option("--role", type=ROLES, help="Decides the age limits.  [default: connected]")
+@click.option("--force", is_flag=True, help="Make the schema anew, after a backup; keeps all rows.")
+@click.option("--connection", metavar="PATH", help="This home's own attestor.db; nothing else.")
+@common_options
+@pass_app
+def checkpoint_store_init(
+    app: App, site: str | None, role: str | None, force: bool, connection: str | None
+) -> Result:
+    """Do what init does; with --force repair a schema that somebody changed.
+
+    --force saves the database beside itself first and carries every row over.
+
+    \b
+    Example:
+        attestor checkpoint-store init
+        attestor checkpoint-store init --force
+    """
+    from appliance.store.database import DATABASE_NAME
+
+    if connection is not None:
+        _refuse_other_store(app, connection)
+    if not force or not (app.home / DATABASE_NAME).exists():
+        return _site_result(app, _init(app, site, role))
+    from appliance.store.database import open_store
+    from appliance.store.home.backup import recreate_schema
+
+    stamp = utc(app.now()).replace("-", "").replace(":", "")
+    backup = app.home / f"{DATABASE_NAME}.{stamp}.backup"
+    with app.locked():
+        carried = recreate_schema(open_store(app.home, write=True), backup)
+    result = _site_result(app, _init(app, site, role))
+    data = {**result.data, "backup": str(backup), "carriedRows": carried}
+    rows = sum(carried.values())
+    return Result(data, f"{result.text}\nbackup {backup}\n{rows:,} rows carried over")
+
+
+@checkpoint_store.command("test")
+@common_options
+@pass_app
+def checkpoint_store_test(app: App) -> Result:
+    """Say whether the store opens, is whole, has this version's schema and can be written to.
+
+    \b
+    Example:
+        attestor checkpoint-store test
+    """
+    from appliance.jobs.home.doctor import store_findings
+
+    return findings_result(store_findings(app.home))
+
+
+@click.group()
+def store() -> None:
+    """Back up, check and clean the store.
+
+    \b
+    Example:
+        attestor store check
+    """
+
+
+@store.command("backup")
+@click.argument("file", type=FILE)
+@click.option("--with-blobs", is_flag=True, help="Tiles and entry bundles as well.")
+@click.option("--with-keys", is_flag=True, help="Private keys as well: keep it secret.")
+@common_options
+@pass_app
+def store_backup(app: App, file: Path, with_blobs: bool, with_keys: bool) -> Result:
+    """Copy the database to FILE while everything goes on.
+
+    With --with-blobs or --with-keys FILE is a directory, laid out as a home: copy it to
+    where a home belongs (cp -a) to restore it. A private log needs both. Without keys,
+    what the home signs with must come from elsewhere; without blobs, the next sync or
+    import brings them.
+
+    \b
+    Example:
+        attestor store backup /backup/attestor-monday.db
+        attestor store backup /backup/attestor-monday --with-blobs --with-keys
+    """
+    from appliance.errors import StoreError
+    from appliance.jobs.home.backup import backup
+
+    with app.reading() as store, progress_bar("blobs") as advance:
+        report = backup(
+            store,
+            file,
+            app.locked,
+            with_blobs=with_blobs,
+            with_keys=with_keys,
+            progress=advance,
+        )
+    data = {
+        "path": str(file),
+        "bytes": report.n_bytes,
+        "blobs": report.blobs,
+        "keys": report.keys,
+        "damaged": list(report.damaged),
+    }
+    parts = [f"database {report.n_bytes:,} bytes"]
+    if report.blobs is not None:
+        parts.append(f"{report.blobs:,} blobs")
+    if report.keys is not None:
+        parts.append(f"{report.keys} key files")
+    text = f"Wrote {file}: {', '.join(parts)}"
+    errors: tuple[StoreError, ...] = ()
+    if report.damaged:
+        errors = (
+            StoreError(
+                f"{len(report.damaged)} blobs are not in the copy: "
+                + "; ".join(report.damaged[:_NAMED]),
+                reason="corrupt",
+                next_step="repair them with 'attestor tiles fetch' or an import; back up again",
+            ),
+        )
+    return Result(data, text, errors=errors)
+
+
+@store.command("check")
+@click.option("--read-data", is_flag=True, help="Read and re-hash every blob.")
+@common_options
+@pass_app
+def store_check(app: App, read_data: bool) -> Result:
+    """Check the database, and that every blob it names is here; name those that are not.
+
+    'tiles verify' goes further: that the tiles lead to the roots the logs signed.
+
+    \b
+    Example:
+        attestor store check --read-data
+    """
+    from appliance.errors import StoreError
+    from appliance.jobs.home.store_check import check_store
+
+    with app.reading() as store, progress_bar("blobs") as advance:
+        report = check_store(store, read_data=read_data, progress=advance)
+    damaged = [
+        {"digest": one.digest.hex(), "name": one.name, "problem": one.problem}
+        for one in report.damaged
+    ]
+    data = {"blobs": report.blobs, "problems": list(report.database), "damaged": damaged}
+    lines = [*report.database, *(f"{one.name}: {one.problem}" for one in report.damaged)]
+    if not lines:
+        done = "read and re-hashed" if read_data else "there"
+        return Result(data, f"database whole, {report.blobs:,} blobs {done}")
+    repair = "repair them with 'attestor tiles fetch', 'attestor sync' or an import"
+    restore = "restore a backup made with 'attestor store backup'"
+    more = f" and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
+    error = StoreError(
+        f"{len(lines)} problems: {'; '.join(lines[:_NAMED])}{more}",
+        reason="corrupt",
+        next_step=restore if report.database else repair,
+    )
+    return Result(data, errors=(error,))
+
+
+@store.command("gc")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@common_options
+@pass_app
+def store_gc(app: App, dry_run: bool) -> Result:
+    """Remove blobs that nothing names, and what runs that were killed left behind.
+
+    \b
+    Example:
+        attestor store gc --dry-run
+    """
+    from appliance.jobs.home.sweep import sweep
+
+    with app.writing() as store:
+        report = sweep(store, dry_run=dry_run)
+    data = {
+        "dryRun": dry_run,
+        "blobs": report.blobs,
+        "temporary": report.temporary,
+        "bytes": report.n_bytes,
+        "foreign": list(report.foreign),
+    }
+    verb = "would remove" if dry_run else "removed"
+    text = (
+        f"{verb} {report.blobs:,} blobs and {report.temporary:,} temporary files,"
+        f" {report.n_bytes:,} bytes"
+    )
+    warnings = tuple(f"{path} is not ours and stays" for path in report.foreign)
+    return Result(data, text, warnings)
+
+
+def _init(app: App, site: str | None, role: str | None) -> Site:
+    from appliance.jobs.home.init import init_home
+    from appliance.store.database import create_home
+    from appliance.store.filesystem import refuse_network_filesystem
+
+    if not app.allow_network_fs:
+        refuse_network_filesystem(app.home)  # before anything is made there
+    create_home(app.home)
+    with app.locked():
+        return init_home(app.home, site, role, app.random_bytes)
+
+
+def _site_result(app: App, site: Site) -> Result:
+    data: dict[str, Any] = {"home": str(app.home), "site": site.name, "role": site.role}
+    data["vkey"] = site.key.vkey if site.key else None
+    data["newKey"] = site.key_is_new
+    unnamed = "without a name (give it one before the first export: init --site NAME)"
+    lines = [f"{app.home}: site {site.name or unnamed}, {site.role}"]
+    if site.key:
+        lines.append(f"key {site.key.vkey}")
+    return Result(data, "\n".join(lines))
+
+
+def _refuse_other_store(app: App, connection: str) -> None:
+    """Raise ConfigError unless `connection` is this home's own database."""
+    from appliance.errors import ConfigError
+    from appliance.store.database import DATABASE_NAME
+
+    own = app.home / DATABASE_NAME
+    if "://" in connection or "Host=" in connection or "host=" in connection:
+        raise ConfigError(
+            "the store is one SQLite file; there is no PostgreSQL here",
+            reason="connection",
+            next_step="leave --connection out, and choose the directory with --home",
+        )
+    if Path(connection).resolve() != own.resolve():
+        raise ConfigError(
+            f"the store of this home is {own}, not {connection}",
+            reason="connection",
+            next_step="choose another home with --home",
+        )

@@ -1,0 +1,1 @@
+"""Proven copies of logs: backends, sync, tiles, checkpoints, proofs."""

@@ -1,0 +1,242 @@
+"""backend: the logs this home knows, their pinned keys, and where they are reached."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.mirror.backend_key import key_data, log_id, verify_key
+from appliance.cli.mirror.discover import discover
+from appliance.cli.output import Result, common_options, naming
+from appliance.runs.app import App, pass_app
+
+if TYPE_CHECKING:
+    from appliance.store.mirror.logs import Backend
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+MAX_KEY_BYTES = 64 * 1024
+
+
+@click.group()
+def backend() -> None:
+    """The logs this home knows, and where they are reached.
+
+    \b
+    Example:
+        attestor backend list
+    """
+
+
+backend.add_command(verify_key)
+backend.add_command(discover)
+
+
+@backend.command("add")
+@click.argument("name", metavar="ID")
+@click.option("--origin", required=True, help="First line of the log's checkpoints.")
+@click.option("--public-key", type=FILE, required=True, help="PEM, DER or verifier key.")
+@click.option("--url", help="The log's API; not needed on an isolated site.")
+@click.option("--read-url", help="Where tiles are read.  [default: URL/api/v2]")
+@click.option(
+    "--api-version",
+    type=click.Choice(["1", "2"]),
+    default="2",
+    show_default=True,
+    help="Of Rekor: decides the key id.",
+)
+@click.option("--mirror-of", metavar="ID", help="This serves the same log as that backend.")
+@click.option("--policy", type=FILE, help="tlog-policy: who must have cosigned its checkpoints.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be added.")
+@common_options
+@pass_app
+def backend_add(
+    app: App,
+    name: str,
+    origin: str,
+    public_key: Path,
+    url: str | None,
+    read_url: str | None,
+    api_version: str,
+    mirror_of: str | None,
+    policy: Path | None,
+    dry_run: bool,
+) -> Result:
+    """Pin a log's public key, and record where the log is reached.
+
+    The key is copied into the store. Everything known of the log rests on it: compare its
+    key id over another channel than the one the file came by.
+
+    \b
+    Example:
+        attestor backend add public --origin log2025-1.rekor.sigstore.dev \\
+            --public-key log.pem --url https://LOG-HOST
+    """
+    from appliance.jobs.mirror.backends import NewBackend, add_backend, parse_log_key
+    from appliance.store.files import read_foreign
+
+    with naming(public_key):
+        key_file = read_foreign(public_key, MAX_KEY_BYTES)
+        parse_log_key(key_file, origin, int(api_version))
+    new = NewBackend(
+        name,
+        origin,
+        int(api_version),
+        key_file,
+        url,
+        read_url,
+        mirror_of,
+        None if policy is None else read_foreign(policy, MAX_KEY_BYTES),
+    )
+    with app.writing() as store:
+        added = add_backend(store, new, app.now(), dry_run=dry_run)
+    data = {**_backend_data(added.backend), "dryRun": dry_run, "newKey": added.key_is_new}
+    verb = "would be pinned" if dry_run else "is pinned"
+    lines = [f"{name}: {origin}, key id {added.key.key_id.hex()} {verb}"]
+    if added.backend.log.api_version == 2:
+        lines.append(f"log id {log_id(added.key)}")
+    warnings = []
+    if added.key_is_new and len(added.backend.log.keys) > 1:
+        others = [key.key_id.hex() for key in added.backend.log.keys if key != added.key]
+        warnings.append(
+            f"{origin} was known already: now either key may sign ({', '.join(others)});"
+            f" if the other was a mistake: attestor backend remove {name}, then add it again"
+        )
+    return Result(data, "\n".join(lines), tuple(warnings))
+
+
+@backend.command("list")
+@common_options
+@pass_app
+def backend_list(app: App) -> Result:
+    """List the backends.
+
+    \b
+    Example:
+        attestor backend list
+    """
+    from appliance.store.mirror.logs import all_backends
+
+    with app.reading() as store:
+        found = all_backends(store)
+    lines = [
+        f"{one.name}: {one.log.origin} at {one.read_url or one.base_url or 'no URL'}"
+        + ("" if one.enabled else ", disabled")
+        for one in found
+    ]
+    text = "\n".join(lines) or "no backend yet; add one with 'attestor backend add'"
+    return Result({"backends": [_backend_data(one) for one in found]}, text)
+
+
+@backend.command("show")
+@click.argument("name", metavar="ID")
+@common_options
+@pass_app
+def backend_show(app: App, name: str) -> Result:
+    """Show one backend and the pinned keys of its log.
+
+    \b
+    Example:
+        attestor backend show public
+    """
+    from appliance.store.mirror.logs import require_backend
+
+    with app.reading() as store:
+        found = require_backend(store, name)
+    state = "enabled" if found.enabled else "disabled"
+    lines = [f"{found.name}: {found.log.origin}, Rekor v{found.log.api_version}, {state}"]
+    lines += [f"  url      {found.base_url}"] if found.base_url else []
+    lines += [f"  read url {found.read_url}"] if found.read_url else []
+    lines += [f"  mirror of {found.mirror_of}"] if found.mirror_of else []
+    for key in found.log.keys:
+        lines.append(f"  key id   {key.key_id.hex()}, log id {log_id(key)}")
+    if found.log.policy is not None:
+        lines.append("  policy:")
+        lines += [f"    {line}" for line in _policy_text(found).rstrip("\n").split("\n")]
+    return Result(_backend_data(found), "\n".join(lines))
+
+
+@backend.command("enable")
+@click.argument("name", metavar="ID")
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@common_options
+@pass_app
+def backend_enable(app: App, name: str, dry_run: bool) -> Result:
+    """Let sync visit a backend again.
+
+    \b
+    Example:
+        attestor backend enable public
+    """
+    return _set_enabled(app, name, enabled=True, dry_run=dry_run)
+
+
+@backend.command("disable")
+@click.argument("name", metavar="ID")
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@common_options
+@pass_app
+def backend_disable(app: App, name: str, dry_run: bool) -> Result:
+    """Let sync pass a backend by.
+
+    \b
+    Example:
+        attestor backend disable public
+    """
+    return _set_enabled(app, name, enabled=False, dry_run=dry_run)
+
+
+@backend.command("remove")
+@click.argument("name", metavar="ID")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@common_options
+@pass_app
+def backend_remove(app: App, name: str, dry_run: bool) -> Result:
+    """Forget where a log is reached. What was accepted from it stays, and so do its keys.
+
+    \b
+    Example:
+        attestor backend remove public
+    """
+    from appliance.store.home.journal import append_event
+    from appliance.store.mirror.logs import remove_backend
+
+    with app.writing() as store, store.atomic(dry_run=dry_run):
+        log_too = remove_backend(store, name)
+        append_event(store, app.now(), "backend.removed", {"id": name, "logRemoved": log_too})
+    verb = "would be removed" if dry_run else "is removed"
+    rest = ", and with it its log, of which nothing was stored" if log_too else "; its log stays"
+    data = {"backend": name, "dryRun": dry_run, "logRemoved": log_too}
+    return Result(data, f"{name} {verb}{rest}")
+
+
+def _set_enabled(app: App, name: str, *, enabled: bool, dry_run: bool) -> Result:
+    from appliance.store.home.journal import append_event
+    from appliance.store.mirror.logs import set_backend_enabled
+
+    word = "enabled" if enabled else "disabled"
+    with app.writing() as store, store.atomic(dry_run=dry_run):
+        set_backend_enabled(store, name, enabled=enabled)
+        append_event(store, app.now(), f"backend.{word}", {"id": name})
+    verb = "would be" if dry_run else "is"
+    data = {"backend": name, "enabled": enabled, "dryRun": dry_run}
+    return Result(data, f"{name} {verb} {word}")
+
+
+def _backend_data(one: Backend) -> dict[str, Any]:
+    return {
+        "id": one.name,
+        "origin": one.log.origin,
+        "apiVersion": one.log.api_version,
+        "baseUrl": one.base_url,
+        "readUrl": one.read_url,
+        "enabled": one.enabled,
+        "mirrorOf": one.mirror_of,
+        "policy": None if one.log.policy is None else _policy_text(one),
+        "keys": [key_data(key) for key in one.log.keys],
+    }
+
+
+def _policy_text(one: Backend) -> str:
+    return (one.log.policy or b"").decode("utf-8", "replace")

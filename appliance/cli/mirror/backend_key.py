@@ -1,0 +1,111 @@
+"""backend verify-key: whether a log still signs with the key that is pinned for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.output import Result, common_options
+from appliance.runs.app import App, pass_app
+
+if TYPE_CHECKING:
+    from appliance.jobs.mirror.backends import KeyReport
+    from appliance.store.database import Store
+    from appliance.store.mirror.logs import Backend
+    from appliance.tlog.note_keys import VerifierKey
+
+
+@click.command("verify-key")
+@click.argument("name", metavar="ID")
+@common_options
+@pass_app
+def verify_key(app: App, name: str) -> Result:
+    """Say whether the pinned key verifies the log's checkpoint: the current one if it has a URL.
+
+    Otherwise the last stored one is taken. Also says since which size each pinned key
+    signed, and whether the imported trusted root lists it.
+
+    \b
+    Example:
+        attestor backend verify-key public
+    """
+    from appliance.jobs.mirror.backends import examine_key
+    from appliance.store.mirror.logs import require_backend
+
+    with app.reading() as store:
+        found = require_backend(store, name)
+        current, source = _fetch_checkpoint(app, store, found)
+        report = examine_key(store, found, current, source)
+        listed = _listed(store, found)
+    return _key_result(found, report, listed)
+
+
+def _fetch_checkpoint(app: App, store: Store, found: Backend) -> tuple[bytes | None, str]:
+    if found.log.api_version != 2 or not (found.base_url or found.read_url):
+        return None, ""
+    from appliance.fetch.http import HttpClient
+    from appliance.fetch.rekor_v2 import RekorV2Log
+    from appliance.runs.settings import read_settings_of
+
+    settings = read_settings_of(store).http
+    with HttpClient(settings, clock=app.monotonic, sleep=app.sleep) as http:
+        source = RekorV2Log(http, found.base_url or "", found.read_url)
+        return source.checkpoint(), source.description
+
+
+def _listed(store: Store, found: Backend) -> dict[bytes, bool] | None:
+    """Say of each pinned key whether the trusted root lists it; None: there is no root."""
+    from appliance.sigstore.trusted_root import parse_trusted_root
+    from appliance.store.verify.trust import current_root
+
+    stored = current_root(store)
+    if stored is None:
+        return None
+    listed = {log.log_id for log in parse_trusted_root(stored.raw).logs}
+    return {key.log_id: key.log_id in listed for key in found.log.keys}
+
+
+def _key_result(found: Backend, report: KeyReport, listed: dict[bytes, bool] | None) -> Result:
+    head = report.checkpoint.head
+    signers = {key.log_id for key in report.checkpoint.signers}
+    keys, lines, warnings = [], [], []
+    for term in report.terms:
+        in_root = None if listed is None else listed[term.key.log_id]
+        keys.append(
+            {
+                **key_data(term.key),
+                "signed": term.key.log_id in signers,
+                "firstSize": term.first_size,
+                "lastSize": term.last_size,
+                "inTrustedRoot": in_root,
+            }
+        )
+        sizes = (
+            "" if term.first_size is None else f", sizes {term.first_size:,}..{term.last_size:,}"
+        )
+        did = "signed it" if term.key.log_id in signers else "did not sign it"
+        lines.append(f"  key id {term.key.key_id.hex()} {did}{sizes}")
+        if in_root is False:
+            warnings.append(f"key id {term.key.key_id.hex()} is not in the trusted root")
+    lines.insert(0, f"{found.name}: checkpoint {head.tree_size:,} from {report.source} verifies")
+    data = {
+        "backend": found.name,
+        "origin": found.log.origin,
+        "treeSize": head.tree_size,
+        "source": report.source,
+        "keys": keys,
+    }
+    return Result(data, "\n".join(lines), tuple(warnings))
+
+
+def key_data(key: VerifierKey) -> dict[str, Any]:
+    """Describe a pinned key."""
+    return {"name": key.name, "keyId": key.key_id.hex(), "logId": log_id(key)}
+
+
+def log_id(key: VerifierKey) -> str:
+    """Return the log id as trusted roots and Sigstore bundles spell it."""
+    from base64 import b64encode
+
+    return b64encode(key.log_id).decode()

@@ -1,0 +1,217 @@
+"""checkpoint: what each log signed, as it was signed, and that it still holds together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.mirror.checkpoint_add import checkpoint_add, checkpoint_prune
+from appliance.cli.numbers import Whole
+from appliance.cli.output import Result, common_options, utc
+from appliance.cli.progress import progress_bar
+from appliance.runs.app import App, pass_app
+
+if TYPE_CHECKING:
+    from appliance.jobs.mirror.compare_heads import ChainReport
+    from appliance.store.database import Store
+    from appliance.store.mirror.checkpoints import AcceptedCheckpoint
+    from appliance.store.mirror.logs import Log
+    from appliance.store.mirror.mirror import Mirror
+
+
+@click.group()
+def checkpoint() -> None:
+    """The checkpoints that were accepted, as they were signed.
+
+    \b
+    Example:
+        attestor checkpoint list
+    """
+
+
+@checkpoint.command("list")
+@click.option("--backend", "backends", metavar="ID", multiple=True, help="Its log; repeatable.")
+@click.option("--origins", metavar="A,B", help="Logs by origin, separated by commas.")
+@click.option("--last", type=Whole(1), help="Only the newest so many of each log.")
+@common_options
+@pass_app
+def checkpoint_list(
+    app: App, backends: tuple[str, ...], origins: str | None, last: int | None
+) -> Result:
+    """List accepted checkpoints, the newest last. Without a choice, those of every log.
+
+    \b
+    Example:
+        attestor checkpoint list --backend public --last 10
+    """
+    from appliance.store.mirror.checkpoints import History
+
+    data, lines = [], []
+    with app.reading() as store:
+        for log in _logs(store, backends, origins):
+            history = History(store, log)
+            sizes = history.accepted_sizes()
+            for size in sizes[-last:] if last else sizes:
+                one = history.at(size)
+                if one is not None:
+                    data.append(_data(log, one))
+                    lines.append(_line(log, one))
+    return Result({"checkpoints": data}, "\n".join(lines) or "no checkpoint was accepted yet")
+
+
+@checkpoint.command("show")
+@click.option("--backend", metavar="ID", help="Its log.")
+@click.option("--origin", help="The log, by its origin.")
+@click.option("--tree-size", type=Whole(0), help="Of this size.  [default: the newest]")
+@common_options
+@pass_app
+def checkpoint_show(
+    app: App, backend: str | None, origin: str | None, tree_size: int | None
+) -> Result:
+    """Print a signed note byte for byte; with --json, every note there is for its size.
+
+    \b
+    Example:
+        attestor checkpoint show --backend public
+    """
+    from appliance.errors import IncompleteError
+
+    with app.reading() as store:
+        mirror = _mirror(store, backend, origin)
+        history = mirror.history
+        found = history.accepted() if tree_size is None else history.at(tree_size)
+        if found is None:
+            raise IncompleteError(
+                f"no such checkpoint of {mirror.log.origin} was accepted here",
+                reason="no-checkpoint",
+                next_step="see 'attestor checkpoint list'",
+            )
+        notes = [note.decode() for note in history.notes(found.head.tree_size)]
+    data = {**_data(mirror.log, found), "notes": notes}
+    return Result(data, found.note.decode().removesuffix("\n"))
+
+
+@checkpoint.command("verify")
+@click.option("--backend", metavar="ID", help="Its log.")
+@click.option("--origin", help="The log, by its origin.")
+@click.option("--tree-size", type=Whole(0), help="Recompute the root at this size.")
+@common_options
+@pass_app
+def checkpoint_verify(
+    app: App, backend: str | None, origin: str | None, tree_size: int | None
+) -> Result:
+    """Open every stored note again with the pinned keys, and prove the checkpoints one chain.
+
+    With --tree-size, recompute that root from the stored leaf hashes instead. Code 6 is
+    damage here, 4 a log that signed two trees, 5 that tiles are missing.
+
+    \b
+    Example:
+        attestor checkpoint verify --backend public
+        attestor checkpoint verify --origin log2025-1.rekor.sigstore.dev --tree-size 81234
+    """
+    from appliance.errors import CorruptError
+    from appliance.jobs.divergence.judge import report_damage, reporting_damage
+    from appliance.jobs.mirror.compare_heads import recheck_chain, recheck_root
+
+    # For writing: a contradiction is kept as evidence before it is reported.
+    with app.writing() as store:
+        mirror = _mirror(store, backend, origin)
+        if tree_size is not None:
+            with reporting_damage(store, mirror.log, app.now()):
+                root = recheck_root(mirror, tree_size, app.now())
+            signed = "signed by the log" if root.signed else "a prefix of what the log signed"
+            data = {
+                "origin": mirror.log.origin,
+                "treeSize": tree_size,
+                "rootHash": root.head.root_hash.hex(),
+                "signed": root.signed,
+            }
+            text = (
+                f"{mirror.log.origin}: root {root.head.root_hash.hex()} at {tree_size:,}, {signed}"
+            )
+            return Result(data, text)
+        with progress_bar("checkpoints") as advance:
+            chain = recheck_chain(mirror, app.now(), advance)
+        for damage in chain.problems:
+            if isinstance(damage, CorruptError):
+                report_damage(store, mirror.log, damage, app.now())
+    return _chain_result(mirror.log, chain)
+
+
+checkpoint.add_command(checkpoint_add)
+checkpoint.add_command(checkpoint_prune)
+
+
+def _chain_result(log: Log, chain: ChainReport) -> Result:
+    from appliance.errors import IncompleteError
+
+    errors = list(chain.problems)
+    if chain.unproven:
+        sizes = ", ".join(map(str, chain.unproven[:5]))
+        errors.append(
+            IncompleteError(
+                f"{log.origin}: tiles are missing to prove {len(chain.unproven)} of"
+                f" {chain.checkpoints} checkpoints ({sizes}{', …' * (len(chain.unproven) > 5)})",
+                reason="tile-missing",
+                next_step="run 'attestor sync --full-tiles', or import a transfer bundle that has"
+                " them",
+            )
+        )
+    data = {
+        "origin": log.origin,
+        "treeSize": chain.newest.tree_size,
+        "rootHash": chain.newest.root_hash.hex(),
+        "checkpoints": chain.checkpoints,
+        "notes": chain.notes,
+        "proven": chain.proven,
+        "unproven": list(chain.unproven),
+        "problems": [{"reason": one.reason, "message": one.message} for one in chain.problems],
+    }
+    text = (
+        f"{log.origin}: {chain.notes:,} notes opened, {chain.proven:,} of {chain.checkpoints:,}"
+        f" checkpoints proven prefixes of {chain.newest.tree_size:,}"
+    )
+    return Result(data, text, errors=tuple(errors))
+
+
+def _logs(store: Store, backends: tuple[str, ...], origins: str | None) -> tuple[Log, ...]:
+    from appliance.store.mirror.logs import all_logs, require_backend, require_log
+
+    if backends and origins is not None:
+        raise click.UsageError("--backend and --origins exclude each other")
+    if origins is not None:
+        return tuple(require_log(store, origin) for origin in origins.split(","))
+    chosen = {log.id: log for log in (require_backend(store, name).log for name in backends)}
+    return tuple(chosen.values()) or all_logs(store)
+
+
+def _mirror(store: Store, backend: str | None, origin: str | None) -> Mirror:
+    from appliance.store.mirror.logs import require_backend, require_log
+    from appliance.store.mirror.mirror import Mirror
+
+    if origin is not None and backend is None:
+        return Mirror(store, require_log(store, origin))
+    if backend is not None and origin is None:
+        return Mirror(store, require_backend(store, backend).log)
+    raise click.UsageError("name the log by one of them: --backend ID or --origin O")
+
+
+def _data(log: Log, one: AcceptedCheckpoint) -> dict[str, Any]:
+    return {
+        "origin": log.origin,
+        "treeSize": one.head.tree_size,
+        "rootHash": one.head.root_hash.hex(),
+        "firstSeen": utc(one.first_seen_at),
+        "source": one.source,
+        "detail": one.detail,
+    }
+
+
+def _line(log: Log, one: AcceptedCheckpoint) -> str:
+    head = one.head
+    return (
+        f"{log.origin}  {head.tree_size:>15,}  {head.root_hash.hex()}  {utc(one.first_seen_at)}"
+        f"  {one.source}"
+    )

@@ -1,0 +1,140 @@
+"""backend discover: the logs of the trusted root become backends, ended ones are retired."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.output import Result, common_options
+from appliance.runs.app import App, pass_app
+
+if TYPE_CHECKING:
+    from appliance.jobs.mirror.discover import Discovery, FoundLog
+    from appliance.sigstore.signing_config import LogService
+    from appliance.sigstore.trusted_root import TrustedRoot
+    from appliance.store.database import Store
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.command("discover")
+@click.option("--trusted-root", type=FILE, help="Take this file, not the imported root.")
+@click.option("--signing-config", type=FILE, multiple=True, help="As well; repeatable.")
+@click.option("--tuf", is_flag=True, help="Update the trusted root first (trust update).")
+@click.option("--dry-run", is_flag=True, help="Only say what would change.")
+@common_options
+@pass_app
+def discover(
+    app: App,
+    trusted_root: Path | None,
+    signing_config: tuple[Path, ...],
+    tuf: bool,
+    dry_run: bool,
+) -> Result:
+    """Add every log that the trusted root names, with its pinned key; retire ended ones.
+
+    Rekor v2 logs are enabled, v1 logs added but disabled. A backend that is here already
+    keeps its name, its URLs and, if it was disabled, that; when the window of its log's keys
+    is over it is disabled, and what it brought stays.
+
+    \b
+    Example:
+        attestor backend discover --dry-run
+        attestor backend discover --tuf
+    """
+    from appliance.cli.verify.trust_update import Start, fetch_update, store_update
+    from appliance.jobs.mirror.discover import discover as run_discover
+
+    if tuf and trusted_root is not None:
+        raise click.UsageError("--tuf and --trusted-root exclude each other")
+    with app.writing() as store:
+        if tuf:
+            update = fetch_update(app, store, Start())
+            root, files = update.root, update.repository.files
+            if not dry_run:
+                with store.atomic():
+                    store_update(store, update)
+        else:
+            root, files = _root(store, trusted_root)
+        services = _services(files, signing_config)
+        found = run_discover(store, root.logs, services, app.now(), dry_run=dry_run)
+    return _result(root, found, dry_run=dry_run)
+
+
+def _root(store: Store, file: Path | None) -> tuple[TrustedRoot, tuple[tuple[str, bytes], ...]]:
+    """Return the root to go by, and what its TUF repository published beside it."""
+    from appliance.errors import IncompleteError
+    from appliance.sigstore.trusted_root import MAX_ROOT_BYTES, parse_trusted_root
+    from appliance.store.files import read_foreign
+    from appliance.store.verify.trust import current_root, repository_of
+
+    if file is not None:
+        return parse_trusted_root(read_foreign(file, MAX_ROOT_BYTES)), ()
+    stored = current_root(store)
+    if stored is None:
+        raise IncompleteError(
+            "no trusted root was imported here",
+            reason="no-trusted-root",
+            next_step="give one with --trusted-root FILE, or on a connected site use --tuf",
+        )
+    repository = repository_of(store, stored.raw)
+    return parse_trusted_root(stored.raw), () if repository is None else repository.files
+
+
+def _services(
+    files: tuple[tuple[str, bytes], ...], given: tuple[Path, ...]
+) -> tuple[LogService, ...]:
+    from appliance.errors import MalformedError
+    from appliance.sigstore.signing_config import MAX_CONFIG_BYTES, parse_signing_config
+    from appliance.store.files import read_foreign
+
+    services = [
+        service
+        for path in given
+        for service in parse_signing_config(read_foreign(path, MAX_CONFIG_BYTES))
+    ]
+    for name, raw in files:
+        if not name.startswith("signing_config"):
+            continue
+        try:
+            services += parse_signing_config(raw)
+        except MalformedError as error:
+            if error.reason != "media-type":  # version 0.1 is published beside 0.2
+                raise
+    return tuple(dict.fromkeys(services))
+
+
+def _result(root: TrustedRoot, found: Discovery, *, dry_run: bool) -> Result:
+    from appliance.jobs.mirror.discover import UNCHANGED
+
+    data: dict[str, Any] = {
+        "trustedRoot": root.digest,
+        "dryRun": dry_run,
+        "change": any(one.action != UNCHANGED for one in found.logs),
+        "logs": [
+            {
+                "origin": one.origin,
+                "apiVersion": one.api_version,
+                "backends": list(one.backends),
+                "action": one.action,
+                "enabled": one.enabled,
+                "notes": list(one.notes),
+            }
+            for one in found.logs
+        ],
+    }
+    lines = [_line(one, dry_run=dry_run) for one in found.logs]
+    return Result(data, "\n".join(lines) or "the trusted root names no log", found.warnings)
+
+
+def _line(one: FoundLog, *, dry_run: bool) -> str:
+    from appliance.jobs.mirror.discover import UNCHANGED
+
+    names = ", ".join(one.backends)
+    origin = "" if names == one.origin else f"{one.origin}, "
+    verb = f"would be {one.action}" if dry_run and one.action != UNCHANGED else one.action
+    state = "enabled" if one.enabled else "disabled"
+    notes = "".join(f"; {note}" for note in one.notes)
+    return f"{names}: {origin}Rekor v{one.api_version}, {verb}, {state}{notes}"

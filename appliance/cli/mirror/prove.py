@@ -1,0 +1,198 @@
+"""prove and proof: make proofs from local tiles, and check them with nothing but keys."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.numbers import Whole
+from appliance.cli.output import Result, common_options, naming
+from appliance.runs.app import App, pass_app
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from appliance.rekor.two_step_proof import UpstreamStep
+    from appliance.tlog.cosignature import Cosignature
+    from appliance.tlog.note_keys import VerifierKey
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+MAX_ENTRY_FILE_BYTES = 16 * 1024 * 1024
+
+
+@click.command()
+@click.option("--origin", required=True, help="The log's origin.")
+@click.option("--index", "entry_index", type=Whole(0), help="Entry to prove included.")
+@click.option("--from-size", type=Whole(0), help="Prove this older tree a prefix.")
+@click.option("--tree-size", type=Whole(0), help="Under this accepted checkpoint.")
+@click.option("--bundle", type=FILE, help="Prove the entry of this Sigstore bundle.")
+@click.option("--upgrade", type=FILE, help="Write --bundle here, with today's proof.")
+@click.option("--output", type=FILE, help="Write the proof here as well (.tlog-proof).")
+@common_options
+@pass_app
+def prove(
+    app: App,
+    origin: str,
+    entry_index: int | None,
+    from_size: int | None,
+    tree_size: int | None,
+    bundle: Path | None,
+    upgrade: Path | None,
+    output: Path | None,
+) -> Result:
+    """Prove an entry included, or an older tree a prefix, from local tiles.
+
+    An inclusion proof is C2SP tlog-proof text: whoever has the log's key can check it.
+
+    \b
+    Example:
+        attestor prove --origin log.example --index 1234 --output app.tlog-proof
+        attestor prove --origin log.example --from-size 1000
+        attestor prove --origin log.example --bundle app.sigstore.json --upgrade new.sigstore.json
+    """
+    from appliance.jobs.mirror.prove import prove_consistency, prove_inclusion, upgrade_bundle
+    from appliance.store.files import read_foreign, written_whole
+    from appliance.store.mirror.logs import require_log
+    from appliance.store.mirror.mirror import Mirror
+
+    if sum(one is not None for one in (entry_index, from_size, bundle)) != 1:
+        raise click.UsageError("exactly one of --index, --bundle and --from-size is needed")
+    if upgrade is not None and bundle is None:
+        raise click.UsageError("--upgrade needs --bundle")
+    with app.reading() as store:
+        mirror = Mirror(store, require_log(store, origin))
+        if bundle is not None:
+            raw = read_foreign(bundle, MAX_ENTRY_FILE_BYTES)
+            upgraded, fresh = upgrade_bundle(mirror, raw)
+            if upgrade is not None:
+                return _upgraded(origin, upgrade, upgraded, fresh.tree_size)
+            entry_index = fresh.entry_index
+        if entry_index is None:
+            old, new, hashes = prove_consistency(mirror, from_size or 0, tree_size)
+            data = {
+                "origin": origin,
+                "oldSize": old.tree_size,
+                "oldRootHash": old.root_hash.hex(),
+                "treeSize": new.tree_size,
+                "rootHash": new.root_hash.hex(),
+                "hashes": [one.hex() for one in hashes],
+            }
+            return Result(data, "\n".join(one.hex() for one in hashes))
+        proof = prove_inclusion(mirror, entry_index, tree_size)
+    text = bytes(proof).decode()
+    if output is not None:
+        with written_whole(output) as file:
+            file.write(text.encode())
+    data = {
+        "origin": origin,
+        "index": entry_index,
+        "hashes": [one.hex() for one in proof.hashes],
+        "checkpoint": proof.note.decode(),
+        "proof": text,
+        "output": str(output) if output else None,
+    }
+    return Result(data, f"wrote {output}" if output else text.removesuffix("\n"))
+
+
+def _upgraded(origin: str, path: Path, data: bytes, tree_size: int) -> Result:
+    from appliance.store.files import written_whole
+
+    with written_whole(path) as file:
+        file.write(data)
+    found = {"origin": origin, "output": str(path), "treeSize": tree_size}
+    return Result(found, f"wrote {path}, proven in the tree of {tree_size:,}")
+
+
+@click.group()
+def proof() -> None:
+    """Proofs as files.
+
+    \b
+    Example:
+        attestor proof verify app.tlog-proof --entry body.json
+    """
+
+
+@proof.command("verify")
+@click.argument("file", type=FILE)
+@click.option("--entry", type=FILE, required=True, help="The entry's bytes, as logged.")
+@click.option("--policy", type=FILE, help="tlog-policy: logs and witnesses that count.")
+@common_options
+@pass_app
+def proof_verify(app: App, file: Path, entry: Path, policy: Path | None) -> Result:
+    """Verify that a log holds an entry, by the tlog-proof in FILE.
+
+    A proof in two steps ('attestor queue proof') says as well that another log holds that
+    log's checkpoint; both have to verify. Keys come from --policy, else from what this
+    home has pinned. The entry's bytes are the canonicalizedBody in its Sigstore bundle or
+    log entry, out of base64.
+
+    \b
+    Example:
+        jq -r '.verificationMaterial.tlogEntries[0].canonicalizedBody' app.sigstore.json \\
+            | base64 -d > body.json
+        attestor proof verify app.tlog-proof --entry body.json --policy trust.policy
+    """
+    from appliance.rekor.two_step_proof import verify_upstream
+    from appliance.store.files import read_foreign
+    from appliance.tlog.merkle import leaf_hash
+    from appliance.tlog.note import parse_note
+    from appliance.tlog.quorum import verify_quorum
+    from appliance.tlog.tlog_policy import MAX_POLICY_BYTES, parse_tlog_policy
+    from appliance.tlog.tlog_proof import (
+        MAX_TLOG_PROOF_BYTES,
+        parse_tlog_proof,
+        verify_tlog_proof,
+    )
+
+    with naming(file):
+        parsed = parse_tlog_proof(read_foreign(file, MAX_TLOG_PROOF_BYTES))
+    leaf = leaf_hash(read_foreign(entry, MAX_ENTRY_FILE_BYTES))
+    origin = parse_note(parsed.note).text.partition("\n")[0]
+    cosignatures: Sequence[Cosignature] = ()
+    if policy is None:
+        keys = _pinned_keys(app, origin)
+        checkpoint = verify_tlog_proof(parsed, leaf, keys, origin)
+        upstream = verify_upstream(parsed, lambda other: _pinned_keys(app, other))
+    else:
+        rules = parse_tlog_policy(read_foreign(policy, MAX_POLICY_BYTES))
+        checkpoint = verify_tlog_proof(parsed, leaf, rules.log_keys, origin)
+        cosignatures = verify_quorum(checkpoint, rules)
+        upstream = verify_upstream(parsed, lambda _: rules.log_keys)
+        if upstream is not None:
+            verify_quorum(upstream.checkpoint, rules)
+    head = checkpoint.head
+    data: dict[str, Any] = {
+        "origin": origin,
+        "index": parsed.entry_index,
+        "leafHash": leaf.hex(),
+        "treeSize": head.tree_size,
+        "rootHash": head.root_hash.hex(),
+        "cosigners": [{"name": one.key.name, "timestamp": one.timestamp} for one in cosignatures],
+    }
+    text = f"{origin}: entry {parsed.entry_index} is in the tree of {head.tree_size}"
+    if upstream is not None:
+        data["upstream"] = _upstream_data(upstream)
+        text += (
+            f"\n{upstream.origin}: its entry {upstream.entry.log_index} is the checkpoint of"
+            " that tree"
+        )
+    return Result(data, text)
+
+
+def _upstream_data(step: UpstreamStep) -> dict[str, Any]:
+    return {
+        "origin": step.origin,
+        "index": step.entry.log_index,
+        "treeSize": step.checkpoint.head.tree_size,
+        "rootHash": step.checkpoint.head.root_hash.hex(),
+    }
+
+
+def _pinned_keys(app: App, origin: str) -> tuple[VerifierKey, ...]:
+    from appliance.store.mirror.logs import require_log
+
+    with app.reading() as store:
+        return require_log(store, origin).keys

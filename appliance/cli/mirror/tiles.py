@@ -1,0 +1,207 @@
+"""tiles: what is stored of each log's tree, and making room."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.mirror.status import coverage_data
+from appliance.cli.mirror.tiles_repair import tiles_fetch, tiles_verify
+from appliance.cli.output import Result, common_options, utc
+from appliance.runs.app import App, pass_app
+
+if TYPE_CHECKING:
+    from appliance.jobs.coverage import TileStats
+    from appliance.jobs.mirror.prune import Limits, PrunedLog
+    from appliance.store.database import Store
+    from appliance.store.mirror.logs import Backend, Log
+
+
+@click.group()
+def tiles() -> None:
+    """The stored tiles of each log.
+
+    \b
+    Example:
+        attestor tiles stats
+    """
+
+
+@tiles.command("stats")
+@click.option("--backend", "backends", metavar="ID", multiple=True, help="Only this; repeatable.")
+@common_options
+@pass_app
+def tiles_stats(app: App, backends: tuple[str, ...]) -> Result:
+    """Count the stored tiles of each log, and how much of its tree they cover.
+
+    \b
+    Example:
+        attestor tiles stats --backend public
+    """
+    from appliance.jobs.coverage import tile_stats
+    from appliance.store.mirror.mirror import Mirror
+
+    with app.reading() as store:
+        chosen = _backends(store, backends)
+        found = [(one, tile_stats(Mirror(store, one.log))) for one in chosen]
+    data = [_stats_data(one, stats) for one, stats in found]
+    text = "\n\n".join(_stats_text(one, stats) for one, stats in found) or "no backend yet"
+    return Result({"backends": data}, text)
+
+
+@tiles.command("prune")
+@click.option("--backend", "backends", metavar="ID", multiple=True, help="Only this; repeatable.")
+@click.option("--older-than", metavar="DURATION", help="What was stored longer ago, e.g. 720h.")
+@click.option("--max-size", metavar="SIZE", help="Until at most so much is left, e.g. 10GiB.")
+@click.option("--entries-only", is_flag=True, help="Spare hash tiles: no proof is lost.")
+@click.option("--allow-coverage-loss", is_flag=True, help="Lose the proofs of what is pruned.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go and what would remain.")
+@common_options
+@pass_app
+def tiles_prune(
+    app: App,
+    backends: tuple[str, ...],
+    older_than: str | None,
+    max_size: str | None,
+    entries_only: bool,
+    allow_coverage_loss: bool,
+    dry_run: bool,
+) -> Result:
+    """Make room: entry bundles go first, then hash tiles, the oldest of each first.
+
+    Without a hash tile the entries under it cannot be proven, so that is refused unless
+    allowed. What consistency proofs need stays in any case; so do private logs. Without
+    limits, those of the configuration count (tileCache). The next sync fetches again what
+    it is configured to fetch.
+
+    \b
+    Example:
+        attestor tiles prune --older-than 720h --entries-only
+        attestor tiles prune --max-size 10GiB --allow-coverage-loss --dry-run
+    """
+    from appliance.jobs.mirror.prune import prune
+
+    with app.writing() as store:
+        limits = _limits(store, older_than, max_size, entries_only=entries_only)
+        logs: dict[int, Log] = {one.log.id: one.log for one in _backends(store, backends)}
+        report = prune(
+            store,
+            list(logs.values()),
+            limits,
+            app.now(),
+            allow_coverage_loss=allow_coverage_loss,
+            dry_run=dry_run,
+        )
+    verb = "would prune" if dry_run else "pruned"
+    lines = [f"{one.origin}: {verb} {_pruned_text(one)}" for one in report.logs]
+    lines.append(f"{report.n_bytes:,} bytes {'would remain' if dry_run else 'remain'}")
+    data = {
+        "dryRun": dry_run,
+        "remainingBytes": report.n_bytes,
+        "logs": [_pruned_data(one) for one in report.logs],
+    }
+    return Result(data, "\n".join(lines))
+
+
+@tiles.command("clear")
+@click.option("--backend", "name", metavar="ID", required=True, help="Whose tiles.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@common_options
+@pass_app
+def tiles_clear(app: App, name: str, dry_run: bool) -> Result:
+    """Remove the tiles and entry bundles of a log; its checkpoints and its right edge stay.
+
+    Nothing of it can be proven until a sync or an import has brought them again. The right
+    edge, a handful of tiles, is what the next sync starts from.
+
+    \b
+    Example:
+        attestor tiles clear --backend public --dry-run
+    """
+    from appliance.jobs.mirror.prune import clear
+    from appliance.store.mirror.logs import require_backend
+
+    with app.writing() as store:
+        cleared = clear(store, require_backend(store, name).log, dry_run=dry_run)
+    verb = "would remove" if dry_run else "removed"
+    data = {"dryRun": dry_run, **_pruned_data(cleared)}
+    return Result(data, f"{name}: {verb} {_pruned_text(cleared)}")
+
+
+tiles.add_command(tiles_verify)
+tiles.add_command(tiles_fetch)
+
+
+def _backends(store: Store, names: tuple[str, ...]) -> tuple[Backend, ...]:
+    from appliance.store.mirror.logs import all_backends, require_backend
+
+    return tuple(require_backend(store, name) for name in names) or all_backends(store)
+
+
+def _limits(
+    store: Store, older_than: str | None, max_size: str | None, *, entries_only: bool
+) -> Limits:
+    from appliance.config.durations import parse_duration
+    from appliance.config.sizes import parse_size
+    from appliance.errors import ConfigError
+    from appliance.jobs.home.configure import read_configuration
+    from appliance.jobs.mirror.prune import Limits
+
+    if older_than is None and max_size is None:
+        configuration = read_configuration(store)
+        seconds = configuration.optional_seconds("tileCache.autoPruneAfter")
+        n_bytes = configuration.count("tileCache.maxCacheSizeBytes") or None
+        if seconds is None and n_bytes is None:
+            raise click.UsageError("nothing limits the tiles: give --older-than or --max-size")
+        return Limits(seconds, n_bytes, entries_only)
+    try:
+        seconds = None if older_than is None else int(parse_duration(older_than))
+        n_bytes = None if max_size is None else parse_size(max_size)
+    except ConfigError as error:
+        raise click.UsageError(f"{error.message}; {error.next_step}") from error
+    return Limits(seconds, n_bytes, entries_only)
+
+
+def _stats_data(one: Backend, stats: TileStats) -> dict[str, Any]:
+    return {
+        "backend": one.name,
+        "origin": one.log.origin,
+        "tiles": stats.totals.tiles,
+        "entryBundles": stats.totals.entry_bundles,
+        "bytes": stats.totals.n_bytes,
+        "coverage": coverage_data(stats.tiles),
+        "entryCoverage": coverage_data(stats.entries),
+        "oldest": None if stats.oldest is None else utc(stats.oldest),
+        "newest": None if stats.newest is None else utc(stats.newest),
+    }
+
+
+def _stats_text(one: Backend, stats: TileStats) -> str:
+    totals = stats.totals
+    rows = {
+        "Origin": one.log.origin,
+        "Total Tiles": f"{totals.tiles:,} and {totals.entry_bundles:,} entry bundles",
+        "Cache Size": f"{totals.n_bytes:,} bytes",
+        "Coverage": str(stats.tiles or "none"),
+        "Oldest Tile": "none" if stats.oldest is None else utc(stats.oldest),
+        "Newest Tile": "none" if stats.newest is None else utc(stats.newest),
+    }
+    return "\n".join(f"{heading + ':':13}{text}" for heading, text in rows.items())
+
+
+def _pruned_text(one: PrunedLog) -> str:
+    return (
+        f"{one.tiles:,} tiles and {one.entry_bundles:,} entry bundles, {one.n_bytes:,} bytes;"
+        f" coverage {one.coverage or 'none'}"
+    )
+
+
+def _pruned_data(one: PrunedLog) -> dict[str, Any]:
+    return {
+        "origin": one.origin,
+        "tiles": one.tiles,
+        "entryBundles": one.entry_bundles,
+        "bytes": one.n_bytes,
+        "coverage": coverage_data(one.coverage),
+    }

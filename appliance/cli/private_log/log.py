@@ -1,0 +1,231 @@
+"""log: run a private Rekor v2 log out of this home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.output import Result, common_options, utc
+from appliance.cli.private_log.add import add
+from appliance.cli.private_log.serve import serve
+from appliance.runs.app import App, pass_app
+
+if TYPE_CHECKING:
+    from appliance.store.database import Store
+    from appliance.store.private_log.private_logs import PrivateLog
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group()
+def log() -> None:
+    """A log of your own, for the clients you already have.
+
+    \b
+    Example:
+        attestor log create build --origin log.example
+        attestor log serve --bind 127.0.0.1:3000
+    """
+
+
+log.add_command(add)
+log.add_command(serve)
+
+
+@log.command("create")
+@click.argument("name")
+@click.option("--origin", metavar="HOST", required=True, help="Bare host name; never changes.")
+@click.option("--use-key", is_flag=True, help="Take keys/HOST.key, which never signed anything.")
+@common_options
+@pass_app
+def create(app: App, name: str, origin: str, use_key: bool) -> Result:
+    """Create the log NAME: its key, its empty tree, its first checkpoint.
+
+    ORIGIN is its identity for ever: clients find its key by it. Back up the database, the
+    blobs and keys/ together, and never go back to an older backup: a log that forgot what
+    it signed refuses to sign again.
+
+    \b
+    Example:
+        attestor log create build --origin log.example
+    """
+    from appliance.jobs.private_log.create import create_log
+
+    with app.writing() as store:
+        private = create_log(store, name, origin, app.random_bytes(32), app.now(), use_key=use_key)
+        data = _describe(store, private)
+    return Result(data, f"{name}: created {origin}, key {data['vkey']}")
+
+
+@log.command("status")
+@common_options
+@pass_app
+def status(app: App) -> Result:
+    """Show the logs of this home, and whether each may sign.
+
+    \b
+    Example:
+        attestor log status
+    """
+    from appliance.errors import ApplianceError
+    from appliance.jobs.private_log.sequence import standing
+    from appliance.store.private_log.private_logs import all_private_logs
+
+    lines, data, errors = [], [], []
+    with app.reading() as store:
+        for private in all_private_logs(store):
+            described = _describe(store, private)
+            try:
+                state = standing(store, private).value
+                state = "frozen" if described["frozen"] else state
+            except ApplianceError as error:
+                error.message = f"{private.name}: {error.message}"
+                errors.append(error)
+                state = error.reason
+            data.append({**described, "state": state})
+            lines.append(f"{private.name}: {private.log.origin} {described['treeSize']:,} {state}")
+    text = "\n".join(lines) or "this home runs no log"
+    return Result({"logs": data}, text, errors=tuple(errors))
+
+
+@log.command("recover")
+@click.option("--log", "name", metavar="NAME", help="Which log, if there are several.")
+@click.option("--only-copy", is_flag=True, help="The old home is gone, and logged nothing since.")
+@common_options
+@pass_app
+def recover(app: App, name: str | None, only_copy: bool) -> Result:
+    """Finish what an interrupted run signed, or go on in a home that was moved.
+
+    Every command does the former by itself. Two homes that sign for one log make a fork,
+    and so does a backup older than what was logged last. So after a move say with
+    --only-copy that the old home will never run again, and logged nothing since this copy
+    was made; if you are not sure, start a new log.
+
+    \b
+    Example:
+        attestor log recover --log build --only-copy
+    """
+    from appliance.jobs.private_log import create as private_log
+    from appliance.jobs.private_log import sequence
+    from appliance.store.home.key_files import load_signing_key
+    from appliance.store.private_log.private_logs import require_private_log
+
+    with app.writing() as store:
+        private = require_private_log(store, name)
+        if only_copy:
+            private_log.take_over(store, private, app.now())
+        else:
+            key = load_signing_key(store.home, private.log.origin)
+            sequence.recover(store, private, key, app.now())
+        data = _describe(store, private)
+    return Result(data, f"{private.name}: {data['treeSize']:,} entries, ready")
+
+
+@log.command("freeze")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="It cannot be undone: say that you mean it.")
+@common_options
+@pass_app
+def freeze(app: App, name: str, yes: bool) -> Result:
+    """Close the log NAME for ever: no entry is logged after this, reading goes on.
+
+    The last checkpoint is signed once more with a line that says so, for its mirrors.
+
+    \b
+    Example:
+        attestor log freeze build --yes
+    """
+    if not yes:
+        raise click.UsageError(f"freezing {name} cannot be undone; if you mean it, add --yes")
+    from appliance.jobs.private_log.create import freeze_log
+    from appliance.store.private_log.private_logs import require_private_log
+
+    with app.writing() as store:
+        private = require_private_log(store, name)
+        frozen = freeze_log(store, private, app.now()).checkpoint.frozen
+        data = _describe(store, private)
+    return Result(data, f"{private.log.origin}: frozen at {data['treeSize']:,} since {frozen}")
+
+
+@log.command("trusted-root")
+@click.option("--log", "name", metavar="NAME", help="Which log, if there are several.")
+@click.option("--output", type=FILE, help="Write it here instead of printing it.")
+@common_options
+@pass_app
+def trusted_root(app: App, name: str | None, output: Path | None) -> Result:
+    """Print the trusted_root.json by which Sigstore clients know the log.
+
+    It names this log alone, which suffices for managed keys.
+
+    \b
+    Example:
+        attestor log trusted-root --output trusted_root.json
+    """
+    from appliance.rekor.client_files import trusted_root
+    from appliance.store.private_log.private_logs import require_private_log
+
+    with app.reading() as store:
+        private = require_private_log(store, name)
+    document = trusted_root(private.log.keys[0], utc(private.created_at))
+    return _document("trustedRoot", document, output)
+
+
+@log.command("signing-config")
+@click.option("--log", "name", metavar="NAME", help="Which log, if there are several.")
+@click.option("--url", required=True, help="Where clients reach 'log serve'.")
+@click.option("--output", type=FILE, help="Write it here instead of printing it.")
+@common_options
+@pass_app
+def signing_config(app: App, name: str | None, url: str, output: Path | None) -> Result:
+    """Print the signing_config.json that sends Sigstore clients to the log.
+
+    \b
+    Example:
+        attestor log signing-config --url http://127.0.0.1:3000 --output signing_config.json
+    """
+    from appliance.rekor.client_files import signing_config
+    from appliance.store.private_log.private_logs import require_private_log
+
+    with app.reading() as store:
+        private = require_private_log(store, name)
+    document = signing_config(url.rstrip("/"), utc(private.created_at), private.log.origin)
+    return _document("signingConfig", document, output)
+
+
+def _document(member: str, document: bytes, output: Path | None) -> Result:
+    import json
+
+    from appliance.store.files import written_whole
+
+    if output is not None:
+        with written_whole(output, replace=True) as file:
+            file.write(document)
+    data = {member: json.loads(document), "output": str(output) if output else None}
+    return Result(data, f"wrote {output}" if output else document.decode().removesuffix("\n"))
+
+
+def _describe(store: Store, private: PrivateLog) -> dict[str, Any]:
+    from base64 import b64encode
+
+    from appliance.serve.reads import newest_note
+    from appliance.store.mirror.mirror import Mirror
+    from appliance.tlog.checkpoint import open_checkpoint
+
+    mirror = Mirror(store, private.log)
+    published = mirror.history.mirror_checkpoint()
+    note = newest_note(mirror, published.head.tree_size if published else 0)
+    key = private.log.keys[0]
+    checkpoint = open_checkpoint(note, private.log.keys, private.log.origin).checkpoint
+    return {
+        "name": private.name,
+        "origin": private.log.origin,
+        "treeSize": checkpoint.head.tree_size,
+        "rootHash": checkpoint.head.root_hash.hex(),
+        "checkpoint": note.decode(),
+        "frozen": checkpoint.frozen or None,
+        "vkey": key.vkey,
+        "logId": b64encode(key.log_id).decode(),
+        "created": utc(private.created_at),
+    }

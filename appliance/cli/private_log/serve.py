@@ -1,0 +1,135 @@
+"""log serve: the private log over HTTP, until a signal ends it."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from appliance.cli.output import common_options, envelope, error_line, is_quiet
+from appliance.runs.app import App, pass_app
+from appliance.value import replaced
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from appliance.jobs.private_log.sequence import Sequenced
+    from appliance.serve.http_server import HttpServer
+    from appliance.store.mirror.mirror import Mirror
+
+LOCK_WAIT_SECONDS = 10.0  # for another writer of this home, before clients are told to come back
+
+
+@click.command("serve")
+@click.option(
+    "--bind",
+    metavar="HOST:PORT",
+    default="127.0.0.1:3000",
+    show_default=True,
+    help="Where to listen; port 0 takes a free one.",
+)
+@click.option("--log", "name", metavar="NAME", help="Which log, if there are several.")
+@common_options
+@pass_app
+def serve(app: App, bind: str, name: str | None) -> NoReturn:
+    """Serve the log to Rekor v2 clients and to mirrors, until interrupted.
+
+    Prints its address once it listens; port 0 takes a free one. There is no TLS and no
+    access control here: keep it on loopback, or behind a proxy that has both. Every 201
+    is durable and published before it is sent.
+
+    \b
+    Example:
+        attestor log serve --bind 127.0.0.1:3000
+    """
+    from appliance.errors import RefusedError
+    from appliance.jobs.private_log.sequence import recover, sequence
+    from appliance.rekor.request import MAX_REQUEST_BYTES
+    from appliance.serve.batches import Batches
+    from appliance.serve.http_server import HttpServer
+    from appliance.serve.private_log import PrivateLogService
+    from appliance.store.failures import is_passing
+    from appliance.store.home.key_files import load_signing_key
+    from appliance.store.mirror.mirror import Mirror
+    from appliance.store.private_log.private_logs import require_private_log
+
+    app = replaced(app, lock_wait=max(app.lock_wait, LOCK_WAIT_SECONDS))
+    host, port = _address(bind)
+    with app.writing() as store:
+        private = require_private_log(store, name)
+        key = load_signing_key(store.home, private.log.origin)
+        recover(store, private, key, app.now())
+
+    def log_batch(bodies: Sequence[bytes]) -> Sequenced:
+        # The lock is taken for a batch, not for good: other commands have their turn.
+        with app.writing() as store:
+            return sequence(store, private, key, bodies, app.now())
+
+    @contextlib.contextmanager
+    def reading() -> Iterator[Mirror]:
+        with app.reading() as store:
+            yield Mirror(store, private.log)
+
+    def on_failure(error: Exception) -> bool:
+        if isinstance(error, RefusedError):
+            return True  # a frozen log is still read
+        passing = is_passing(error)
+        _complain(error)
+        if not passing:
+            server.stop()
+        return passing
+
+    batches = Batches(log_batch, on_failure=on_failure)
+    server = HttpServer(PrivateLogService(batches, reading), host, port, MAX_REQUEST_BYTES)
+    batches.start()
+    try:
+        number = _run(server, private.name, private.log.origin)
+    finally:
+        batches.close()
+        server.close()
+    if batches.failure is not None:
+        raise batches.failure
+    raise SystemExit(128 + number)
+
+
+def _run(server: HttpServer, name: str, origin: str) -> int:
+    """Serve until a signal or a failure; return the signal's number."""
+    received = [signal.SIGTERM]
+
+    def on_signal(number: int, frame: object) -> None:
+        received[0] = signal.Signals(number)
+        server.stop()
+
+    before = {one: signal.signal(one, on_signal) for one in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        _announce(server.url, name, origin)
+        server.run()
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
+    return received[0]
+
+
+def _announce(url: str, name: str, origin: str) -> None:
+    """Print the one line that scripts wait for."""
+    if click.get_current_context().params["as_json"]:
+        data = {"log": name, "origin": origin, "url": url}
+        click.echo(envelope("log serve", code=0, data=data))
+    elif not is_quiet():
+        click.echo(f"{name}: serving {origin} at {url}")
+
+
+def _complain(error: Exception) -> None:
+    from appliance.errors import ApplianceError
+
+    if isinstance(error, ApplianceError):
+        click.echo(f"Error: {error_line(error)}", err=True)
+
+
+def _address(bind: str) -> tuple[str, int]:
+    host, _, port = bind.rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise click.BadParameter(f"expected HOST:PORT, got {bind!r}", param_hint="--bind")
+    return host.removeprefix("[").removesuffix("]"), int(port)

@@ -1,0 +1,141 @@
+"""budget: how much of its windows a tenant has left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.output import Result, common_options, utc
+from appliance.runs.app import App, pass_app
+
+if TYPE_CHECKING:
+    from appliance.jobs.queue.quota import Quota
+
+
+@click.group()
+def budget() -> None:
+    """How much each tenant may submit, and when it may again.
+
+    \b
+    Example:
+        attestor budget show
+    """
+
+
+@budget.command("show")
+@click.option("--tenant", metavar="NAME", help="Only this one.")
+@common_options
+@pass_app
+def budget_show(app: App, tenant: str | None) -> Result:
+    """Show how full the windows of each tenant are.
+
+    Windows slide: of any 60 minutes, no more than the limit. See docs/queue.md.
+
+    \b
+    Example:
+        attestor budget show
+        attestor budget show --tenant team-a --json
+    """
+    from appliance.jobs.queue.quota import read_quota
+    from appliance.jobs.queue.settings import read_queue_settings
+    from appliance.policy.budget import TIERS
+    from appliance.store.queue.tenants import all_tenants, require_tenant
+
+    with app.reading() as store:
+        if tenant is not None:
+            require_tenant(store, tenant)
+        names = [tenant] if tenant else [one.name for one in all_tenants(store)]
+        limits = read_queue_settings(store).limits
+        moment = app.moment()
+        found = [read_quota(store, limits, name, tier, moment) for name in names for tier in TIERS]
+    lines = [_line(one, app.now()) for one in found]
+    return Result({"budgets": [_data(one) for one in found]}, "\n".join(lines))
+
+
+@budget.command("check")
+@click.option("--tenant", metavar="NAME", default="system", show_default=True, help="Whose.")
+@click.option(
+    "--count",
+    type=click.IntRange(1, 100_000),
+    default=1,
+    show_default=True,
+    help="How many submissions.",
+)
+@click.option(
+    "--tier",
+    type=click.Choice(["graph", "edge"]),
+    default="graph",
+    show_default=True,
+    help="Which budget they count in.",
+)
+@common_options
+@pass_app
+def budget_check(app: App, tenant: str, count: int, tier: str) -> Result:
+    """Exit 0 if so many could be submitted now, else 8 with the time of the next free slot.
+
+    What waits in the queue already goes first and is counted.
+
+    \b
+    Example:
+        attestor budget check --tenant team-a --count 10 || sleep 600
+    """
+    from appliance.errors import RefusedError
+    from appliance.jobs.queue.quota import read_quota
+    from appliance.jobs.queue.settings import read_queue_settings
+    from appliance.store.queue.queue import waiting_count
+    from appliance.store.queue.tenants import require_tenant
+
+    with app.reading() as store:
+        require_tenant(store, tenant)
+        limits = read_queue_settings(store).limits
+        waiting = waiting_count(store, tenant, tier)
+        quota = read_quota(store, limits, tenant, tier, app.moment(), waiting + count)
+    now = app.now()
+    slots = quota.slots[waiting:]
+    data = {
+        **_data(quota),
+        "count": count,
+        "waiting": waiting,
+        "nextSlotAt": utc(slots[0]) if slots else None,
+        "lastSlotAt": utc(slots[-1]) if len(slots) == count else None,
+    }
+    if len(slots) == count and slots[-1] <= now:
+        return Result(data, f"{tenant}: {count} of tier {tier} may go now")
+    first = next((one for one in slots if one > now), None)
+    refused = RefusedError(
+        f"{tenant}: {sum(one <= now for one in slots)} of {count} of tier {tier} may go now, with"
+        f" {waiting} waiting before them"
+        + (f"; the next free slot comes at {utc(first)}, in {first - now} s" if first else ""),
+        reason="over-budget",
+        next_step="queue them all the same: they are sent as slots come"
+        if slots
+        else "a limit is 0: see 'attestor config show'",
+    )
+    return Result(data, errors=(refused,))
+
+
+def _line(quota: Quota, now: int) -> str:
+    windows = ", ".join(f"{one.used}/{one.window.limit} {one.window.name}" for one in quota.windows)
+    slot = quota.slots[0] if quota.slots else None
+    when = "never" if slot is None else "now" if slot <= now else f"at {utc(slot)}"
+    return f"{quota.tenant:<24} {quota.tier:<5} {windows}; next slot {when}"
+
+
+def _data(quota: Quota) -> dict[str, Any]:
+    return {
+        "tenant": quota.tenant,
+        "tier": quota.tier,
+        "windows": [
+            {
+                "name": one.window.name,
+                "seconds": one.window.seconds,
+                "limit": one.window.limit,
+                "used": one.used,
+            }
+            for one in quota.windows
+        ],
+        "free": quota.free,
+        "utilization": round(quota.utilization, 4),
+        "nextSlotAt": utc(quota.slots[0]) if quota.slots else None,
+    }

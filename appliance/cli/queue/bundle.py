@@ -1,0 +1,41 @@
+"""queue bundle: the Sigstore bundle of what is logged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from appliance.cli.output import Result, common_options
+from appliance.runs.app import App, pass_app
+
+
+@click.command("bundle")
+@click.argument("id_", metavar="ID")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="Write it here; what is there is replaced.",
+)
+@common_options
+@pass_app
+def queue_bundle(app: App, id_: str, output: Path) -> Result:
+    """Write the Sigstore bundle of an item that is logged: signature, stamps, verified proof.
+
+    Exit code 5 as long as there is no proof, so a script can ask again.
+
+    \b
+    Example:
+        attestor queue bundle 3f2a91 --output app.tar.gz.sigstore.json
+    """
+    from appliance.jobs.queue.log_proof import finished_bundle
+    from appliance.store.files import written_whole
+    from appliance.store.queue.queue import require_item
+
+    with app.reading() as store:
+        item = require_item(store, id_)
+        document = finished_bundle(store, item)
+    with written_whole(output, replace=True) as file:
+        file.write(document)
+    return Result({"id": item.id, "output": str(output)}, f"wrote {output}")

@@ -1,0 +1,238 @@
+"""queue: what waits to be logged, and what became of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.numbers import Whole
+from appliance.cli.output import Result, common_options, utc
+from appliance.cli.queue.add import queue_add
+from appliance.cli.queue.aggregate import queue_aggregate, queue_proof
+from appliance.cli.queue.bundle import queue_bundle
+from appliance.cli.queue.drain import queue_drain, queue_forecast
+from appliance.runs.app import App, pass_app
+
+if TYPE_CHECKING:
+    from appliance.store.queue.attempts import Attempt
+    from appliance.store.queue.queue import QueueItem
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group()
+def queue() -> None:
+    """What waits to be logged, under a budget, and what became of it.
+
+    \b
+    Example:
+        attestor queue add --artifact app.tar.gz --signature app.sig --key pub.pem
+        attestor queue drain
+        attestor queue list
+    """
+
+
+queue.add_command(queue_add)
+queue.add_command(queue_bundle)
+queue.add_command(queue_drain)
+queue.add_command(queue_forecast)
+queue.add_command(queue_aggregate)
+queue.add_command(queue_proof)
+
+
+@queue.command("list")
+@click.option("--tenant", metavar="NAME", help="Only this tenant's.")
+@click.option("--state", "states", metavar="STATE", multiple=True, help="Only these; repeatable.")
+@click.option("--all", "everything", is_flag=True, help="Also what is done.")
+@click.option("--limit", type=Whole(1), default=1000, show_default=True, help="At most.")
+@common_options
+@pass_app
+def queue_list(
+    app: App, tenant: str | None, states: tuple[str, ...], everything: bool, limit: int
+) -> Result:
+    """List what is not done yet, in the order of arrival.
+
+    Refused items are listed too: somebody has to look at them.
+
+    \b
+    Example:
+        attestor queue list
+        attestor queue list --state refused --json
+    """
+    from appliance.store.queue.queue import AGGREGATED, EXPORTED, HELD, REFUSED, STATES, list_items
+
+    if unknown := [one for one in states if one not in STATES]:
+        raise click.BadParameter(
+            f"{unknown[0]!r} is none of {', '.join(STATES)}", param_hint="--state"
+        )
+    wanted = states or (STATES if everything else (*HELD, EXPORTED, AGGREGATED, REFUSED))
+    with app.reading() as store:
+        items = list_items(store, wanted, tenant=tenant, limit=limit + 1)
+    more = len(items) > limit
+    items = items[:limit]
+    lines = [_line(one) for one in items]
+    text = "\n".join(lines) or "nothing waits"
+    warnings = (f"only the first {limit} are shown",) if more else ()
+    return Result({"items": [item_data(one) for one in items], "more": more}, text, warnings)
+
+
+@queue.command("show")
+@click.argument("id_", metavar="ID")
+@common_options
+@pass_app
+def queue_show(app: App, id_: str) -> Result:
+    """Show one item, every attempt to send it, and its proof. The beginning of ID will do.
+
+    \b
+    Example:
+        attestor queue show 3f2a91
+    """
+    import json
+
+    from appliance.store.queue.attempts import attempts_of, receipt_of
+    from appliance.store.queue.queue import require_item
+
+    with app.reading() as store:
+        item = require_item(store, id_)
+        attempts = attempts_of(store, item)
+        receipt = receipt_of(store, item)
+    lines = [f"{item.id}", *_details(item)]
+    lines += [f"  attempt {one.attempt}   {_attempt_line(one)}" for one in attempts]
+    data: dict[str, Any] = {
+        **item_data(item),
+        "attempts": [_attempt_data(one) for one in attempts],
+        "entry": None if receipt is None else json.loads(receipt),
+    }
+    if receipt is not None:
+        proof = data["entry"]["inclusionProof"]
+        origin = proof["checkpoint"]["envelope"].partition("\n")[0]
+        lines.append(
+            f"  proof       entry {data['entry']['logIndex']} of {origin}, under its checkpoint of"
+            f" size {proof['treeSize']}, verified"
+        )
+    return Result(data, "\n".join(lines))
+
+
+@queue.command("retry")
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@common_options
+@pass_app
+def queue_retry(app: App, ids: tuple[str, ...], dry_run: bool) -> Result:
+    """Queue items again that were refused, cancelled, postponed or exported: the same bytes.
+
+    \b
+    Example:
+        attestor queue retry 3f2a91
+    """
+    from appliance.store.queue.queue import CANCELLED, EXPORTED, POSTPONED, QUEUED, REFUSED
+
+    allowed = (REFUSED, CANCELLED, POSTPONED, EXPORTED)
+    return _move(app, ids, QUEUED, allowed, dry_run=dry_run)
+
+
+@queue.command("cancel")
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@common_options
+@pass_app
+def queue_cancel(app: App, ids: tuple[str, ...], dry_run: bool) -> Result:
+    """Take items out that wait or were refused; they stay on record, and can be retried.
+
+    What is being sent cannot be taken back: the log may have it.
+
+    \b
+    Example:
+        attestor queue cancel 3f2a91
+    """
+    from appliance.store.queue.queue import CANCELLED, POSTPONED, QUEUED, REFUSED
+
+    return _move(app, ids, CANCELLED, (QUEUED, POSTPONED, REFUSED), dry_run=dry_run)
+
+
+def _move(
+    app: App, ids: tuple[str, ...], state: str, allowed: tuple[str, ...], *, dry_run: bool
+) -> Result:
+    """Move all of them or none."""
+    from appliance.store.queue.queue import move_item, require_item
+
+    with app.queueing() as store, store.atomic(dry_run=dry_run):
+        items = [require_item(store, one) for one in ids]
+        for item in items:
+            move_item(store, item, state, allowed=allowed, now=app.now())
+    verb = "would be" if dry_run else "is"
+    lines = [f"{one.id[:12]}: {verb} {state}, was {one.state}" for one in items]
+    data = {"items": [{"id": one.id, "from": one.state, "to": state} for one in items]}
+    return Result({**data, "dryRun": dry_run}, "\n".join(lines))
+
+
+def item_data(item: QueueItem) -> dict[str, Any]:
+    """Describe an item for machines."""
+    what = item.what
+    return {
+        "id": item.id,
+        "tenant": what.tenant,
+        "tier": what.tier,
+        "trigger": what.edge_trigger,
+        "priority": what.priority,
+        "kind": what.kind,
+        "apiVersion": what.api_version,
+        "requestBytes": len(what.request),
+        "timestamped": what.stamp is not None,
+        "site": what.site,
+        "siteId": what.site_id,
+        "state": item.state,
+        "created": utc(item.created_at),
+        "changed": utc(item.changed_at),
+        "notBefore": utc(item.next_at),
+        "attemptCount": item.attempts,
+        "reason": item.reason or None,
+        "message": item.message or None,
+    }
+
+
+def _line(item: QueueItem) -> str:
+    what = item.what
+    why = f"  {item.reason}" if item.reason else ""
+    return (
+        f"{item.id[:12]}  {item.state:<13} {what.tier:<5} {what.tenant:<16}"
+        f" {what.priority:>3}  {utc(item.created_at)}{why}"
+    )
+
+
+def _details(item: QueueItem) -> list[str]:
+    what = item.what
+    trigger = f", {what.edge_trigger}" if what.edge_trigger else ""
+    lines = [
+        f"  state       {item.state} since {utc(item.changed_at)}",
+        f"  tenant      {what.tenant}, tier {what.tier}{trigger}, priority {what.priority}",
+        f"  request     {what.kind} for Rekor v{what.api_version}, {len(what.request):,} bytes"
+        + (", with an RFC 3161 stamp" if what.stamp else ""),
+        f"  queued      {utc(item.created_at)}",
+    ]
+    if what.site is not None:
+        lines.append(f"  site        {what.site}, there {what.site_id}")
+    if item.message:
+        lines.append(f"  last said   {item.message}")
+    if item.state in ("queued", "postponed") and item.next_at > item.created_at:
+        lines.append(f"  not before  {utc(item.next_at)}")
+    return lines
+
+
+def _attempt_line(one: Attempt) -> str:
+    ended = "" if one.ended_at is None else f" to {utc(one.ended_at)}"
+    said = f": {one.message}" if one.message else ""
+    return f"{utc(one.started_at)}{ended} {one.url} {one.outcome or 'under way'}{said}"
+
+
+def _attempt_data(one: Attempt) -> dict[str, Any]:
+    return {
+        "attempt": one.attempt,
+        "started": utc(one.started_at),
+        "ended": None if one.ended_at is None else utc(one.ended_at),
+        "url": one.url,
+        "outcome": one.outcome or None,
+        "message": one.message or None,
+    }

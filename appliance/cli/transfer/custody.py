@@ -1,0 +1,173 @@
+"""custody: who had which medium when."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from appliance.cli.output import Result, common_options, utc
+from appliance.cli.transfer.export import MAX_TEXT, printable
+from appliance.runs.app import App, pass_app
+
+if TYPE_CHECKING:
+    from appliance.errors import ApplianceError
+    from appliance.store.transfer.custody import CustodyLine
+
+_BUNDLE_ID: Final = re.compile("[0-9a-f]{64}")
+_ACTION: Final = re.compile("[a-z][a-z-]{0,31}")
+
+
+@click.group()
+def custody() -> None:
+    """Who had which medium when: a list that nobody can change unseen.
+
+    \b
+    Example:
+        attestor custody show
+    """
+
+
+@custody.command("add")
+@click.option("--action", required=True, help="sealed, handed-over, received, stored, wiped, …")
+@click.option("--who", required=True, help="The person who answers for it.")
+@click.option("--bundle", default="", metavar="ID|FILE", help="Which transfer bundle.")
+@click.option("--medium", default="", help="What it is on: the label of the stick.")
+@click.option("--seal", default="", help="Number on the seal.")
+@click.option("--ticket", default="", help="What asked for it.")
+@click.option("--remark", default="", help="Anything else.")
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@common_options
+@pass_app
+def custody_add(
+    app: App,
+    action: str,
+    who: str,
+    bundle: str,
+    medium: str,
+    seal: str,
+    ticket: str,
+    remark: str,
+    dry_run: bool,
+) -> Result:
+    """Add a line: who did what with which medium.
+
+    It cannot be changed or taken back: a mistake gets another line that says so.
+
+    \b
+    Example:
+        attestor custody add --action handed-over --who "A. Courier" --medium stick-07 --seal 4711
+    """
+    from appliance.store.transfer.custody import CustodyFacts, append_custody
+
+    if not _ACTION.fullmatch(action):
+        raise click.UsageError(
+            f"--action: expected a word like handed-over, got {action[:MAX_TEXT]!r}"
+        )
+    if not who:
+        raise click.UsageError("--who: expected a name, got nothing")
+    texts = {"--who": who, "--medium": medium, "--seal": seal, "--ticket": ticket}
+    for option, text in {**texts, "--remark": remark}.items():
+        printable(option, text)
+    facts = CustodyFacts(action, who, _bundle_id(bundle), medium, seal, ticket, remark)
+    with app.writing() as store, store.atomic(dry_run=dry_run):
+        line = append_custody(store, facts, app.now())
+    return Result({"dryRun": dry_run, **_data(line)}, _line(line))
+
+
+@custody.command("show")
+@click.option("--bundle", default="", metavar="ID|FILE", help="Only of this transfer bundle.")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Export it here.")
+@common_options
+@pass_app
+def custody_show(app: App, bundle: str, output: Path | None) -> Result:
+    """Show the list, recomputing its chain; with --output write it, a JSON object a line.
+
+    The digest of the last line stands for all of them: noted elsewhere, on paper or in a
+    receipt, it shows that nothing was changed since.
+
+    \b
+    Example:
+        attestor custody show
+        attestor custody show --output custody.jsonl
+    """
+    from appliance.errors import DigestError
+    from appliance.store.files import written_whole
+    from appliance.store.transfer.custody import custody_lines
+    from appliance.tlog.hash_chain import links
+
+    only = _bundle_id(bundle)
+    with app.reading() as store:
+        lines = list(custody_lines(store))
+    expected = links(line.text for line in lines)
+    wrong = [one.id for one, digest in zip(lines, expected, strict=True) if one.digest != digest]
+    errors: tuple[ApplianceError, ...] = ()
+    if wrong:
+        errors = (
+            DigestError(
+                f"line {wrong[0]} of the custody list, or one before it, is not as it was written",
+                reason="custody-chain",
+                next_step="somebody changed the database: compare with a backup",
+            ),
+        )
+    shown = [one for one in lines if only in ("", one.facts.bundle_id)]
+    head = lines[-1].digest.hex() if lines else None
+    if output is not None:
+        with written_whole(output) as file:
+            file.write(b"".join(one.text + b"\n" for one in lines))
+    text = "\n".join([*map(_line, shown), f"head {head}"]) if shown else "no line"
+    return Result({"lines": [_data(one) for one in shown], "head": head}, text, errors=errors)
+
+
+def _bundle_id(bundle: str) -> str:
+    """Return the id that was given, or of the file that was."""
+    from appliance.errors import IncompleteError
+    from appliance.store.files import open_foreign
+    from bundles.reader import peek
+
+    if not bundle or _BUNDLE_ID.fullmatch(bundle):
+        return bundle
+    try:
+        with open_foreign(Path(bundle)) as medium:
+            return peek(medium).header.bundle_id
+    except IncompleteError as error:
+        raise IncompleteError(
+            f"{bundle!r} is neither a bundle id (64 hex digits) nor a file that is there",
+            reason=error.reason,
+            next_step="'attestor custody show --json' has whole ids",
+        ) from error
+
+
+def _line(one: CustodyLine) -> str:
+    facts = one.facts
+    parts = [f"{one.id:>4}  {utc(one.at)}  {facts.action:12}  {facts.who}"]
+    parts += [
+        f"{name} {value}"
+        for name, value in (
+            ("bundle", facts.bundle_id[:12]),
+            ("medium", facts.medium),
+            ("seal", facts.seal),
+            ("ticket", facts.ticket),
+            ("remark", facts.remark),
+        )
+        if value
+    ]
+    return ", ".join(parts)
+
+
+def _data(one: CustodyLine) -> dict[str, Any]:
+    facts = one.facts
+    return {
+        "id": one.id,
+        "at": utc(one.at),
+        "action": facts.action,
+        "who": facts.who,
+        "bundleId": facts.bundle_id,
+        "medium": facts.medium,
+        "seal": facts.seal,
+        "ticket": facts.ticket,
+        "remark": facts.remark,
+        "digest": one.digest.hex(),
+    }

@@ -1,0 +1,220 @@
+"""exporters: whose transfer bundles this site believes. Nobody is enrolled by arriving."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from appliance.cli.output import Result, common_options, utc
+from appliance.runs.app import App, pass_app
+
+if TYPE_CHECKING:
+    from appliance.tlog.note_keys import VerifierKey
+
+
+MAX_REASON = 200  # characters
+
+
+@click.group()
+def exporters() -> None:
+    """Whose transfer bundles this site believes.
+
+    \b
+    Example:
+        attestor exporters list
+    """
+
+
+@exporters.command("add")
+@click.argument("vkey")
+@click.option(
+    "--role",
+    type=click.Choice(["exporter", "receipt"]),
+    default="exporter",
+    show_default=True,
+    help="Its transfer bundles and receipts, or its receipts alone.",
+)
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@common_options
+@pass_app
+def exporters_add(app: App, vkey: str, role: str, dry_run: bool) -> Result:
+    """Believe transfer bundles signed by VKEY (or the file that holds it).
+
+    Compare its key id with the far side's over another channel first:
+    'attestor key show NAME' prints it there.
+
+    \b
+    Example:
+        attestor exporters add outside.example+4d3a1b2c+AWx0c2...
+    """
+    from appliance.jobs.transfer.exporters import refuse_revoked
+    from appliance.store.transfer.transfers import add_exporter
+
+    key = exporter_key(vkey)
+    with app.writing() as store:
+        refuse_revoked(store, key)
+        add_exporter(store, key, [role], app.now(), dry_run=dry_run)
+    data = {"name": key.name, "keyId": key.key_id.hex(), "vkey": key.vkey, "role": role}
+    now = "would be" if dry_run else "is now"
+    return Result(data, f"{key.name} (key id {key.key_id.hex()}) {now} believed as {role}")
+
+
+@exporters.command("list")
+@common_options
+@pass_app
+def exporters_list(app: App) -> Result:
+    """List the keys believed, and those that were revoked.
+
+    \b
+    Example:
+        attestor exporters list --json
+    """
+    from appliance.store.transfer.exporters import revocations
+    from appliance.store.transfer.transfers import EXPORTER, RECEIPT, exporter_keys
+
+    with app.reading() as store:
+        revoked = revocations(store)
+        found = [(role, key) for role in (EXPORTER, RECEIPT) for key in exporter_keys(store, role)]
+    data = {
+        "exporters": [
+            {"role": role, "name": key.name, "keyId": key.key_id.hex(), "vkey": key.vkey}
+            for role, key in found
+        ],
+        "revoked": [
+            {
+                "name": one.key.name,
+                "keyId": one.key.key_id.hex(),
+                "vkey": one.key.vkey,
+                "revokedAt": utc(one.revoked_at),
+                "reason": one.reason,
+            }
+            for one in revoked
+        ],
+    }
+    lines = [f"{role:<9} {key.key_id.hex()}  {key.vkey}" for role, key in found]
+    lines += [f"revoked   {one.key.key_id.hex()}  {one.key.vkey}: {one.reason}" for one in revoked]
+    return Result(data, "\n".join(lines) or "none: add one with 'attestor exporters add VKEY'")
+
+
+@exporters.command("remove")
+@click.argument("vkey")
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@common_options
+@pass_app
+def exporters_remove(app: App, vkey: str, dry_run: bool) -> Result:
+    """Believe VKEY no longer; what it brought was proven and stays.
+
+    What the site said it holds goes with its last key, so that a far side that is no more
+    does not hold every later delta back.
+
+    \b
+    Example:
+        attestor exporters remove outside.example+4d3a1b2c+AWx0c2...
+    """
+    from appliance.errors import ConfigError
+    from appliance.store.transfer.transfers import remove_exporter
+
+    key = exporter_key(vkey)
+    with app.writing() as store:
+        removed = remove_exporter(store, key, app.now(), dry_run=dry_run)
+    if not removed:
+        raise ConfigError(
+            f"{key.name}+{key.key_id.hex()} is no exporter here",
+            reason="unknown-exporter",
+            next_step="see 'attestor exporters list'",
+        )
+    now = "would no longer be" if dry_run else "is no longer"
+    return Result({"removed": key.vkey}, f"{key.name} {now} believed")
+
+
+@exporters.command("revoke")
+@click.argument("vkey")
+@click.option("--reason", required=True, help="Told to whoever meets it again.")
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@common_options
+@pass_app
+def exporters_revoke(app: App, vkey: str, reason: str, dry_run: bool) -> Result:
+    """Refuse VKEY for good, with code 8 and the reason; there is no way back.
+
+    Only `import --insecure-unsigned`, which looks at no signature, still takes what it signed.
+
+    \b
+    Example:
+        attestor exporters revoke outside.example+4d3a1b2c+AWx0c2... --reason "stick was stolen"
+    """
+    from appliance.store.transfer.exporters import Revocation, revoke
+
+    key = exporter_key(vkey)
+    with app.writing() as store, store.atomic(dry_run=dry_run):
+        revoke(store, Revocation(key, app.now(), _reason(reason)))
+    would = "would be" if dry_run else "is"
+    data = {"revoked": key.vkey, "reason": reason, "dryRun": dry_run}
+    return Result(data, f"{key.name} (key id {key.key_id.hex()}) {would} revoked: {reason}")
+
+
+@exporters.command("replace")
+@click.argument("old")
+@click.argument("new")
+@click.option("--reason", required=True, help="Why OLD counts no more.")
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@common_options
+@pass_app
+def exporters_replace(app: App, old: str, new: str, reason: str, dry_run: bool) -> Result:
+    """Believe NEW in every role that OLD had, and revoke OLD, in one step.
+
+    \b
+    Example:
+        attestor exporters replace old.vkey new.vkey --reason "yearly rotation"
+    """
+    from appliance.errors import ConfigError
+    from appliance.jobs.transfer.exporters import refuse_revoked
+    from appliance.store.transfer.exporters import Revocation, revoke
+    from appliance.store.transfer.transfers import EXPORTER, RECEIPT, enrol, exporter_keys
+
+    gone, come = exporter_key(old), exporter_key(new)
+    with app.writing() as store:
+        roles = [role for role in (EXPORTER, RECEIPT) if gone in exporter_keys(store, role)]
+        if not roles:
+            raise ConfigError(
+                f"{gone.name}+{gone.key_id.hex()} is no exporter here",
+                reason="unknown-exporter",
+                next_step="see 'attestor exporters list'",
+            )
+        if gone == come:
+            raise ConfigError("OLD and NEW are the same key", reason="same-key")
+        refuse_revoked(store, come)
+        with store.atomic(dry_run=dry_run):
+            enrol(store, come, roles, app.now())
+            revoke(store, Revocation(gone, app.now(), _reason(reason)))
+    data = {"revoked": gone.vkey, "vkey": come.vkey, "roles": roles, "dryRun": dry_run}
+    would = "would be" if dry_run else "is"
+    return Result(
+        data, f"{come.name}+{come.key_id.hex()} {would} believed, {gone.key_id.hex()} revoked"
+    )
+
+
+def _reason(text: str) -> str:
+    if not text.strip() or not text.isprintable() or len(text) > MAX_REASON:
+        raise click.UsageError(f"--reason: expected 1 to {MAX_REASON} printable characters")
+    return text
+
+
+def exporter_key(text: str) -> VerifierKey:
+    """Read a verifier key, given as itself or as the file that holds it."""
+    from appliance.errors import MalformedError
+    from appliance.store.files import read_foreign
+    from appliance.tlog.note_keys import KeyType, parse_vkey
+
+    if "+" not in text and not Path(text).exists():
+        raise MalformedError(
+            f"{text!r} is neither a verifier key (name+id+key) nor a file",
+            next_step="copy the line that 'attestor key show' or 'attestor exporters list' prints",
+        )
+    if "+" not in text or Path(text).is_file():
+        text = read_foreign(Path(text), 4096).decode("utf-8", "replace").removesuffix("\n")
+    key = parse_vkey(text)
+    if key.key_type is not KeyType.ED25519:
+        raise MalformedError(f"{key.name}: an exporter's key is Ed25519 (type 1)")
+    return key

@@ -1,0 +1,230 @@
+"""receipt: what the far side says it imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.output import Result, common_options, naming, utc
+from appliance.runs.app import App, pass_app
+
+if TYPE_CHECKING:
+    from appliance.jobs.transfer.receipt_text import Receipt
+    from appliance.jobs.transfer.receipts import Accepted
+    from appliance.tlog.merkle import TreeHead
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group()
+def receipt() -> None:
+    """Receipts of imports: the next export continues from what they say.
+
+    \b
+    Example:
+        attestor receipt list
+    """
+
+
+@receipt.command("list")
+@common_options
+@pass_app
+def receipt_list(app: App) -> Result:
+    """List receipts: ours, and those that were accepted.
+
+    \b
+    Example:
+        attestor receipt list --json
+    """
+    from appliance.store.transfer.receipts import all_receipts
+
+    with app.reading() as store:
+        found = all_receipts(store)
+    data = [
+        {
+            "bundleId": one.bundle_id,
+            "site": one.site,
+            "ours": one.ours,
+            "at": utc(one.at),
+            "byPhone": not one.note,
+        }
+        for one in found
+    ]
+    lines = [
+        f"{utc(one.at)}  {one.bundle_id}  {'ours' if one.ours else one.site}"
+        + ("" if one.note else " (by phone)")
+        for one in found
+    ]
+    return Result({"receipts": data}, "\n".join(lines) or "none")
+
+
+@receipt.command("show")
+@click.argument("file", type=FILE)
+@common_options
+def receipt_show(file: Path) -> Result:
+    """Say what the receipt FILE claims. Needs no key and verifies nothing.
+
+    \b
+    Example:
+        attestor receipt show receipt-4f1a….note
+    """
+    from appliance.jobs.transfer.receipt_text import parse_receipt
+    from appliance.tlog.note import parse_note
+
+    with naming(file):
+        note = parse_note(_read(file))
+        claimed = parse_receipt(note.text)
+    signers = [one.name for one in note.signatures]
+    data = {"verified": False, "claimedSigners": signers, **_data(claimed)}
+    lines = [f"{file}: a receipt, NOT VERIFIED", f"  signed  {', '.join(signers)} (says the file)"]
+    return Result(data, "\n".join([*lines, *_lines(claimed)]))
+
+
+@receipt.command("verify")
+@click.argument("file", type=FILE)
+@common_options
+@pass_app
+def receipt_verify(app: App, file: Path) -> Result:
+    """Check the receipt FILE as accept does, and change nothing.
+
+    A key of that site, enrolled by 'exporters add', must have signed it, and the trees it
+    names must be ours.
+
+    \b
+    Example:
+        attestor receipt verify receipt-4f1a….note
+    """
+    from appliance.jobs.transfer.receipts import accept_receipt
+
+    with app.reading() as store, naming(file):
+        accepted = accept_receipt(store, _read(file), app.now(), dry_run=True)
+    return _accepted(accepted, "verified")
+
+
+@receipt.command("accept")
+@click.argument("files", type=FILE, nargs=-1)
+@click.option("--code", help="What was read over the phone instead: XXXX-XXXX-…")
+@click.option("--site", help="With --code: who read it.")
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@common_options
+@pass_app
+def receipt_accept(
+    app: App, files: tuple[Path, ...], code: str | None, site: str | None, dry_run: bool
+) -> Result:
+    """Remember what the far side imported: exports continue from there.
+
+    A receipt comes back by itself in the far side's next transfer bundle; this is for those
+    that were carried alone, in any order, or read over the phone. The code authenticates
+    nobody: make sure who is speaking.
+
+    \b
+    Example:
+        attestor receipt accept /media/stick/receipt-*.note
+        attestor receipt accept --code 7Q2M-90XD-K3TB-AA1Z-8FHE-WS6R --site inside.example
+    """
+    from appliance.errors import ApplianceError
+    from appliance.jobs.transfer.receipt_text import parse_code
+    from appliance.jobs.transfer.receipts import accept_code, accept_receipt
+
+    if bool(files) == (code is not None):
+        raise click.UsageError("either FILES or --code is needed")
+    if (code is None) != (site is None):
+        raise click.UsageError("--code and --site go together")
+    done: list[Accepted] = []
+    errors: list[ApplianceError] = []
+    with app.writing() as store:
+        if code is not None:
+            read = parse_code(code)
+            done.append(accept_code(store, read, site or "", app.now(), dry_run=dry_run))
+        for file in files:
+            try:
+                with naming(file):
+                    done.append(accept_receipt(store, _read(file), app.now(), dry_run=dry_run))
+            except ApplianceError as error:
+                errors.append(error)
+    found = [_accepted(one, "would be accepted" if dry_run else "accepted") for one in done]
+    return Result(
+        {"accepted": [one.data for one in found], **(found[0].data if len(found) == 1 else {})},
+        "\n".join(one.text for one in found),
+        tuple(f"{one.bundle_id[:12]}: {text}" for one in done for text in _warnings(one)),
+        tuple(errors),
+    )
+
+
+def _warnings(accepted: Accepted) -> tuple[str, ...]:
+    other = () if accepted.is_ours else ("this home wrote no such transfer bundle",)
+    return (*accepted.warnings, *other)
+
+
+def _read(file: Path) -> bytes:
+    from appliance.errors import MalformedError
+    from appliance.jobs.transfer.receipt_text import MAGIC, MAX_RECEIPT_BYTES
+    from appliance.store.files import read_foreign
+
+    raw = read_foreign(file, MAX_RECEIPT_BYTES)
+    if not raw.startswith(f"{MAGIC}\n".encode()):
+        raise MalformedError(
+            f"not a receipt: it begins with {raw[:16]!r}, expected {MAGIC}",
+            reason="not-a-receipt",
+            next_step="'attestor import' wrote one, receipt-….note; look whether it is the right"
+            " file",
+        )
+    return raw
+
+
+def _accepted(accepted: Accepted, what: str) -> Result:
+    heads = {origin: _head_data(head) for origin, head in accepted.heads.items()}
+    data: dict[str, Any] = {
+        "bundleId": accepted.bundle_id,
+        "site": accepted.site,
+        "heads": heads,
+    }
+    if accepted.receipt is not None:
+        data |= {"verified": True, **_data(accepted.receipt)}
+    lines = [f"{what}: {accepted.site} imported {accepted.bundle_id}"]
+    lines += [
+        f"  {origin}: holds {head.tree_size:,}" if head else f"  {origin}: holds nothing whole yet"
+        for origin, head in accepted.heads.items()
+    ]
+    return Result(data, "\n".join(lines), _warnings(accepted))
+
+
+def _head_data(head: TreeHead | None) -> dict[str, Any] | None:
+    return {"treeSize": head.tree_size, "rootHash": head.root_hash.hex()} if head else None
+
+
+def _data(one: Receipt) -> dict[str, Any]:
+    return {
+        "bundleId": one.bundle_id,
+        "site": one.site,
+        "sha256": one.sha256,
+        "volume": list(one.volume),
+        "clock": utc(one.clock),
+        "handler": one.handler,
+        "unsigned": one.unsigned,
+        "counts": dict(one.counts),
+        "warnings": list(one.warnings),
+        "logs": [
+            {"origin": log.origin, "old": _head_data(log.old), "new": _head_data(log.new)}
+            for log in one.logs
+        ],
+        "code": one.code,
+    }
+
+
+def _lines(one: Receipt) -> list[str]:
+    return [
+        f"  site    {one.site}, at {utc(one.clock)} by its clock",
+        f"  bundle  {one.bundle_id} (volume {one.volume[0]} of {one.volume[1]})",
+        f"  sha256  {one.sha256}",
+        *([f"  handler {one.handler}"] if one.handler else []),
+        *(
+            f"  {log.origin}: {log.old.tree_size if log.old else 'nothing'} ->"
+            f" {log.new.tree_size if log.new else 'nothing'}"
+            for log in one.logs
+        ),
+        *(f"  warning {text}" for text in one.warnings),
+        f"  code    {one.code}",
+    ]

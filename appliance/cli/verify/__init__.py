@@ -1,0 +1,1 @@
+"""Signed artifacts: verification, trust roots, verdicts."""

@@ -1,0 +1,160 @@
+"""trust: the Sigstore trusted root that certificates, stamps and logs are judged by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.output import Result, common_options, utc
+from appliance.cli.verify.trust_arrived import trust_arrived
+from appliance.cli.verify.trust_update import trust_update
+from appliance.runs.app import App, pass_app
+
+if TYPE_CHECKING:
+    from appliance.store.verify.trust import TufRepository
+
+MAX_ROOT_BYTES = 2 * 1024 * 1024
+
+
+@click.group()
+def trust() -> None:
+    """The Sigstore trusted root.
+
+    \b
+    Example:
+        attestor trust show
+    """
+
+
+trust.add_command(trust_update)
+trust.add_command(trust_arrived)
+
+
+@trust.command("import")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
+@click.option("--arrived", metavar="DIGEST", help="Or the one that came in a transfer bundle.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be pinned.")
+@common_options
+@pass_app
+def trust_import(app: App, file: Path | None, arrived: str | None, dry_run: bool) -> Result:
+    """Pin the trusted_root.json in FILE. Compare its digest over another channel first.
+
+    One that a transfer bundle brought is named by the whole digest you were told over that
+    channel: what arrives is never trusted for having arrived.
+
+    \b
+    Example:
+        attestor trust import trusted_root.json
+        attestor trust import --arrived 7f2b…64 hex digits
+    """
+    from appliance.cli.verify.trust_arrived import arrived_root
+    from appliance.sigstore.trusted_root import parse_trusted_root
+    from appliance.store.files import read_foreign
+    from appliance.store.verify.trust import StoredRoot, put_root
+
+    if file is None and arrived is not None:
+        raw, source = arrived_root(app, arrived)
+    elif file is not None and arrived is None:
+        raw, source = read_foreign(file, MAX_ROOT_BYTES), str(file)
+    else:
+        raise click.UsageError("either FILE or --arrived is needed")
+    root = parse_trusted_root(raw)
+    with app.writing() as store, store.atomic(dry_run=dry_run):
+        put_root(store, StoredRoot(raw, source, app.now()))
+    data = {
+        "digest": root.digest,
+        "logs": [str(log) for log in root.logs],
+        "source": source,
+        "dryRun": dry_run,
+    }
+    verb = "would be pinned" if dry_run else "is pinned"
+    return Result(data, f"trusted root {root.digest} with {len(root.logs)} logs {verb}")
+
+
+@trust.command("show")
+@common_options
+@pass_app
+def trust_show(app: App) -> Result:
+    """Say which trusted root counts here: digest, age, how it came, what it lists.
+
+    If a TUF repository vouches for it, also with which metadata, and until when that is
+    fresh. Metadata that ran out since is no fault of an isolated site: the age above counts.
+
+    \b
+    Example:
+        attestor trust show --json
+    """
+    from appliance.errors import IncompleteError
+    from appliance.sigstore.trusted_root import parse_trusted_root
+    from appliance.store.verify.trust import current_root, repository_of
+
+    with app.reading() as store:
+        stored = current_root(store)
+        repository = None if stored is None else repository_of(store, stored.raw)
+    if stored is None:
+        raise IncompleteError(
+            "no trusted root was imported here",
+            reason="no-trusted-root",
+            next_step="'attestor trust import trusted_root.json', or on a connected site "
+            "'attestor trust update'",
+        )
+    root = parse_trusted_root(stored.raw)
+    age = app.now() - stored.imported_at
+    logs = [
+        {"log": str(log), "logId": log.log_id.hex(), "valid": str(log.valid)} for log in root.logs
+    ]
+    data = {
+        "digest": root.digest,
+        "source": stored.source,
+        "importedAt": utc(stored.imported_at),
+        "ageSeconds": age,
+        "logs": logs,
+        "certificateAuthorities": [str(one) for one in root.certificate_authorities],
+        "timestampAuthorities": [str(one) for one in root.timestamp_authorities],
+        "tuf": None if repository is None else _tuf_data(repository, app.now()),
+    }
+    lines = [
+        f"trusted root {root.digest}",
+        f"  imported {utc(stored.imported_at)} from {stored.source}",
+        f"  age      {age // 86_400} days",
+        *(f"  log      {one['log']} {one['valid']}" for one in logs),
+        *(f"  ca       {one} {one.valid}" for one in root.certificate_authorities),
+        *(f"  tsa      {one} {one.valid}" for one in root.timestamp_authorities),
+        *([] if repository is None else _tuf_lines(repository, app.now())),
+    ]
+    return Result(data, "\n".join(lines))
+
+
+def _tuf_data(repository: TufRepository, now: int) -> dict[str, Any]:
+    return {
+        "repository": repository.url,
+        "updatedAt": utc(repository.updated_at),
+        "firstRoot": {
+            "version": repository.roots[0].version,
+            "digest": repository.anchor.hex(),
+        },
+        "metadata": {
+            one.role: {
+                "version": one.version,
+                "expires": utc(one.expires_at),
+                "expired": one.expires_at <= now,
+            }
+            for one in repository.newest
+        },
+        "files": [name for name, _ in repository.files],
+    }
+
+
+def _tuf_lines(repository: TufRepository, now: int) -> list[str]:
+    first = repository.roots[0]
+    return [
+        f"  tuf      {repository.url} vouched for it at {utc(repository.updated_at)}",
+        f"           trusted since root v{first.version}, SHA-256 {repository.anchor.hex()}",
+        *(
+            f"           {one.role} v{one.version}, "
+            f"{'ran out' if one.expires_at <= now else 'fresh until'} {utc(one.expires_at)}"
+            for one in repository.newest
+        ),
+    ]

@@ -1,0 +1,87 @@
+"""trust arrived: trust material that transfer bundles brought, which nobody trusts yet."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from appliance.cli.output import Result, common_options, utc
+from appliance.runs.app import App, pass_app
+
+if TYPE_CHECKING:
+    from appliance.store.verify.trust import ArrivedFile
+
+
+@click.command("arrived")
+@common_options
+@pass_app
+def trust_arrived(app: App) -> Result:
+    """Show the trust material that came in transfer bundles, and whether it is pinned.
+
+    Exporters can send anything here. Compare the digest with one from another channel, then
+    'attestor trust import --arrived DIGEST'.
+
+    \b
+    Example:
+        attestor trust arrived
+    """
+    from appliance.store.verify.trust import arrived_files, current_root
+
+    with app.reading() as store:
+        files = arrived_files(store)
+        pinned = current_root(store)
+    digest = pinned.digest if pinned else None
+    data = [_data(one, pinned=one.digest == digest) for one in files]
+    lines = [
+        f"{one['digest']}  {one['path']}  {one['what']}{', pinned' if one['pinned'] else ''}"
+        for one in data
+    ]
+    return Result({"arrived": data}, "\n".join(lines) or "nothing came yet")
+
+
+def arrived_root(app: App, digest: str) -> tuple[bytes, str]:
+    """Return the trusted root with this digest that arrived, and where from."""
+    from appliance.errors import IncompleteError
+    from appliance.jobs.transfer.side_members import ROOT_MEMBER
+    from appliance.store.verify.trust import arrived_files
+
+    with app.reading() as store:
+        for one in arrived_files(store):
+            if one.path == ROOT_MEMBER and one.digest == digest:
+                return one.raw, f"transfer bundle {one.bundle_id[:12]}"
+    raise IncompleteError(
+        f"no trusted root with SHA-256 {digest[:64]!r} arrived here",
+        reason="not-arrived",
+        next_step="type all 64 digits; see 'attestor trust arrived'",
+    )
+
+
+def _data(one: ArrivedFile, *, pinned: bool) -> dict[str, Any]:
+    return {
+        "path": one.path,
+        "digest": one.digest,
+        "bytes": len(one.raw),
+        "bundleId": one.bundle_id,
+        "arrivedAt": utc(one.arrived_at),
+        "what": _what(one.raw),
+        "pinned": pinned,
+    }
+
+
+def _what(raw: bytes) -> str:
+    """Say what a file claims to be: of TUF metadata its version and when it runs out."""
+    from appliance.errors import ApplianceError
+    from appliance.tlog.strict_json import parse_json
+
+    try:
+        document = parse_json(raw)
+    except ApplianceError:
+        return "no JSON"
+    signed = document.get("signed") if isinstance(document, dict) else None
+    if isinstance(signed, dict):
+        claims = (signed.get(name) for name in ("_type", "version", "expires"))
+        kind, version, expires = (ascii(one)[:40].strip("'") for one in claims)
+        return f"tuf {kind} v{version}, expires {expires}"
+    media = document.get("mediaType") if isinstance(document, dict) else None
+    return media[:80] if isinstance(media, str) and media.isprintable() else "JSON"

@@ -1,0 +1,74 @@
+"""A verdict in words a tired person understands, and as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from appliance.cli.output import utc
+
+if TYPE_CHECKING:
+    from appliance.jobs.verify.verify import Verdict
+    from appliance.store.verify.trust import StoredRoot
+
+
+def verdict_data(verdict: Verdict, root: StoredRoot | None, root_age: int | None) -> dict[str, Any]:
+    """Return the verdict for --json."""
+    view = verdict.own_view
+    data = verdict.verification.json | {"network": "none", "ok": verdict.error is None}
+    if verdict.error is not None:
+        data |= {"reason": verdict.error.reason, "message": verdict.error.message}
+    data["ownView"] = {
+        "coverage": view.coverage.value,
+        "text": view.text,
+        "mirrorSize": view.mirror_size,
+        "expectedRootHash": view.expected_root.hex() if view.expected_root else None,
+        "firstSeenAt": utc(verdict.checkpoint.first_seen_at) if verdict.checkpoint else None,
+    }
+    log, ours = verdict.verification.log, verdict.checkpoint
+    if view.expected_root and log and log.checkpoint and ours:
+        notes = {"ours": ours.note.decode(), "theirs": log.checkpoint.note.decode()}
+        data["evidence"] = notes
+    data["trustRoot"] = {
+        "digest": verdict.verification.trust_root_digest or None,
+        "source": root.source if root else None,
+        "ageSeconds": root_age,
+    }
+    return data
+
+
+def verdict_text(
+    artifact: str, verdict: Verdict, root: StoredRoot | None, root_age: int | None
+) -> str:
+    """Return the verdict for people: what was checked and what it means."""
+    found = verdict.verification
+    yes = verdict.error is None
+    lines = [f"{artifact}: {'VERIFIED' if yes else 'NOT VERIFIED'}"]
+    if verdict.error is not None:
+        failed = [
+            f"  failed   {check.code}: {check.text}"
+            for check in found.checks
+            if check.outcome.value == "failed"
+        ]
+        # Sigstore's half passed: then it is ours that says no, or cannot tell.
+        lines += failed or [f"  failed   {verdict.error.reason}: {verdict.error.message}"]
+        if found.fault:
+            lines.append(f"  look at  {found.fault}")
+    if found.signer is not None and found.signer.kind == "certificate":
+        lines.append(f"  signer   {found.signer.identity} (issuer {found.signer.issuer})")
+    elif found.signer is not None:
+        lines.append(f"  signer   key SHA-256 {found.signer.digest} ({found.signer.key_type})")
+    times = [f"{utc(int(one.time.timestamp()))} by {one.authority}" for one in found.signing_times]
+    if yes or times:
+        lines.append(f"  signed   {' and '.join(times) or 'at a time that nothing proves'}")
+    if found.log is not None and found.log.checkpoint is not None:
+        head = found.log.checkpoint.head
+        lines.append(
+            f"  log      {found.log.origin}, entry {found.log.entry_index:,} "
+            f"in a tree of {head.tree_size:,}"
+        )
+    lines.append(f"  mirror   {verdict.own_view.text}")
+    if found.trust_root_digest:
+        how = f", imported from {root.source} {root_age} s ago" if root else ", given by hand"
+        lines.append(f"  root     trusted root {found.trust_root_digest[:16]}…{how}")
+    lines.append("  network  none")
+    return "\n".join(lines)

@@ -1,0 +1,171 @@
+"""Deliver alerts: claim what is due, send without the lock, record what came of it.
+
+A sink that hangs costs a run no more than the sink's own timeout: the first failure of a
+sink, or its time being up, leaves the rest of its deliveries for a later run. Nothing is
+ever given up. What sends is handed in by sink name; the network is not imported here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Final
+
+from appliance.errors import ApplianceError, ConfigError, RemoteError
+from appliance.policy.retry import DELIVERY
+from appliance.store.database import Store
+from appliance.store.divergence.outbox import (
+    Delivery,
+    claim,
+    record_delivered,
+    record_failure,
+    release,
+)
+from appliance.value import frozen
+
+# Alerts to a program of the operator's: the payload on its standard input.
+
+
+_MAX_TEXT = 300  # characters of what it complained
+
+
+def run_hook(
+    argv: Sequence[str], payload: bytes, *, environment: dict[str, str], seconds: float
+) -> None:
+    """Run a program with one alert on stdin; exit code 0 means that it was taken.
+
+    It gets PATH and what `environment` adds, no more. It and everything it started is
+    killed when the time is up. Raises RemoteError if it cannot run or says no.
+    """
+    kept = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
+    try:
+        process = subprocess.Popen(  # noqa: S603 the operator's own configuration
+            list(argv),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=kept | environment,
+            cwd="/",
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise RemoteError(f"{argv[0]}: {error.strerror}", reason="hook") from error
+    with process:
+        try:
+            _, complaint = process.communicate(payload, timeout=seconds)
+        except subprocess.TimeoutExpired as error:
+            _kill_group(process.pid)
+            raise RemoteError(
+                f"{argv[0]}: killed, it did not end within {seconds:g} s", reason="timeout"
+            ) from error
+        except BaseException:
+            _kill_group(process.pid)
+            raise
+    if process.returncode:
+        said = complaint.decode("utf-8", "backslashreplace").strip()[-_MAX_TEXT:]
+        raise RemoteError(
+            f"{argv[0]}: exit code {process.returncode}" + (f": {said}" if said else ""),
+            reason="hook",
+        )
+
+
+def _kill_group(pid: int) -> None:
+    try:
+        os.killpg(pid, signal.SIGKILL)  # it leads a session, so its group has its number
+    except ProcessLookupError:
+        return
+
+
+CLAIM_SECONDS: Final = 60  # beyond a sink's timeout
+MOST_PER_SINK: Final = 100  # in one run
+
+Send = Callable[[Delivery], None]  # raises an ApplianceError if the sink did not take it
+OpenStore = Callable[[], AbstractContextManager[Store]]
+
+
+@frozen
+class Sender:
+    """How to reach one sink."""
+
+    send: Send
+    timeout: float  # seconds, for one delivery and for all of one run
+
+
+@frozen
+class Clocks:
+    """What time it is, and chance."""
+
+    now: Callable[[], int]  # Unix seconds
+    monotonic: Callable[[], float]  # seconds
+    draw: Callable[[], float]  # 0 to 1
+
+
+@frozen
+class Sent:
+    """What became of one delivery."""
+
+    delivery: Delivery
+    error: str | None  # None: it arrived
+    next_at: int | None  # Unix seconds; None: it arrived
+
+
+def deliver(
+    writing: OpenStore, senders: Mapping[str, Sender], clocks: Clocks, *, early: bool = False
+) -> tuple[Sent, ...]:
+    """Try what is due, or with `early` everything that waits; say what was tried.
+
+    `writing` opens the store and holds its lock; it is held to claim and to record, never
+    while something is sent. Raises what `writing` raises, LockedError included: then what was
+    sent is sent again, under the same id, once the claim has run out.
+    """
+    if not senders:
+        return ()
+    now = clocks.now()
+    longest = max(one.timeout for one in senders.values())
+    with writing() as store:
+        until = now + int(longest) + CLAIM_SECONDS
+        claimed = claim(store, senders.keys(), now, until, early=early, limit=MOST_PER_SINK)
+    if not claimed:
+        return ()
+    outcomes = list(_send_all(claimed, senders, clocks))
+    # If we die before this, the other side gets the same id again: it knows it already.
+    with writing() as store, store.atomic():
+        for delivery, sent in outcomes:
+            if sent is None:
+                release(store, delivery)
+            elif sent.error is None:
+                record_delivered(store, delivery, clocks.now())
+            else:
+                record_failure(store, delivery, sent.error, sent.next_at or now)
+    return tuple(sent for _, sent in outcomes if sent is not None)
+
+
+def _send_all(
+    claimed: tuple[Delivery, ...], senders: Mapping[str, Sender], clocks: Clocks
+) -> Iterator[tuple[Delivery, Sent | None]]:
+    """Send each, one sink after the other; None for what was not tried."""
+    for sink in dict.fromkeys(one.sink for one in claimed):
+        sender, began, failed = senders[sink], clocks.monotonic(), False
+        for delivery in (one for one in claimed if one.sink == sink):
+            if failed or clocks.monotonic() - began > sender.timeout:
+                yield delivery, None
+                continue
+            sent = _send_one(delivery, sender, clocks)
+            failed = sent.error is not None
+            yield delivery, sent
+
+
+def _send_one(delivery: Delivery, sender: Sender, clocks: Clocks) -> Sent:
+    try:
+        sender.send(delivery)
+    except ApplianceError as error:
+        asked = error.retry_after if isinstance(error, RemoteError) else None
+        pause = DELIVERY.pause(delivery.attempts + 1, clocks.draw(), asked)
+        said = error.message
+        if isinstance(error, ConfigError) and error.next_step:  # waiting will not help
+            said = f"{said}; {error.next_step}"
+        return Sent(delivery, said, clocks.now() + max(int(pause), 1))
+    return Sent(delivery, None, None)

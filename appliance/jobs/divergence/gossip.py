@@ -1,0 +1,133 @@
+"""Checkpoints of a log seen elsewhere, compared with our own tree (SPEC.md section 7).
+
+Whoever carries one brings nothing but the log's own signature: in a Sigstore bundle, from a
+mirror, in another site's transfer bundle, in a mail. A log that shows different trees to
+different people is caught by exactly this comparison.
+"""
+
+from __future__ import annotations
+
+import enum
+
+from appliance.errors import ApplianceError, DivergenceError, IncompleteError
+from appliance.jobs.divergence.incident import ConsistencyProof, Incident, report_incident
+from appliance.jobs.local_tiles import our_root_at, told_apart
+from appliance.policy.relate import Contradiction, Rule
+from appliance.store.database import Store
+from appliance.store.divergence.seen import forget_seen, remember_seen, waiting_seen
+from appliance.store.mirror.checkpoints import AcceptedCheckpoint, Arrival
+from appliance.store.mirror.logs import require_log
+from appliance.store.mirror.mirror import Mirror
+from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
+from appliance.tlog.merkle import TreeHead
+from appliance.tlog.note import parse_note
+from appliance.tlog.tile_tree import TileTree
+from appliance.value import frozen
+
+
+class Standing(enum.Enum):
+    """What a checkpoint seen elsewhere is to our tree."""
+
+    PROVEN = "proven"  # a prefix of our tree, or our very head
+    LARGER = "larger"  # than our tree: kept, and compared once we get there
+    UNDECIDED = "undecided"  # tiles are missing here: kept, and compared once they are here
+
+
+@frozen
+class Seen:
+    """What came of one note."""
+
+    origin: str
+    head: TreeHead
+    standing: Standing
+    accepted_size: int | None  # ours; None: nothing was accepted yet
+
+
+def compare_note(store: Store, note: bytes, detail: str, now: int) -> Seen:
+    """Compare a signed note, seen in `detail` (a file or URL), with our tree at its size.
+
+    A proven prefix is stored as a note seen; what cannot be compared yet is kept apart
+    until it can. Raises IncompleteError (unknown-log) for a log that is not pinned here,
+    SignatureError or MalformedError for a note that no pinned key signed, CorruptError if
+    our own tiles are damaged, and DivergenceError, evidence stored, for a contradiction.
+    """
+    origin = parse_note(note).text.partition("\n")[0]
+    mirror = Mirror(store, require_log(store, origin))
+    seen = open_checkpoint(note, mirror.log.keys, origin)
+    standing = _compare(mirror, seen, Arrival("seen", detail, now))
+    accepted = mirror.history.accepted()
+    return Seen(origin, seen.head, standing, accepted.head.tree_size if accepted else None)
+
+
+def compare_waiting(mirror: Mirror, now: int) -> None:
+    """Compare the notes that waited until our tree reached them; raises as compare_note does.
+
+    All are compared, whatever one of them says; the last contradiction is raised.
+    """
+    accepted = mirror.history.accepted()
+    found: ApplianceError | None = None
+    for one in waiting_seen(mirror.store, mirror.log, accepted.head.tree_size if accepted else -1):
+        seen = open_checkpoint(one.note, mirror.log.keys, mirror.log.origin)
+        try:
+            _compare(mirror, seen, Arrival("seen", one.detail, now, one.seen_at))
+        except DivergenceError as error:
+            found = error
+    if found is not None:
+        raise found
+
+
+def report_seen_contradiction(
+    mirror: Mirror, accepted: AcceptedCheckpoint, seen: SignedCheckpoint, arrival: Arrival
+) -> DivergenceError:
+    """Make it durable that a note seen elsewhere contradicts our tree; return the error.
+
+    Raises IncompleteError or CorruptError if our tree cannot say so.
+    """
+    contradiction, ours, proof = _against_ours(mirror, accepted, seen)
+    if contradiction is None:
+        raise ValueError(f"checkpoint {seen.head.tree_size} contradicts nothing")
+    return report_incident(mirror, Incident(contradiction, ours, seen, arrival, {}, proof))
+
+
+def _compare(mirror: Mirror, seen: SignedCheckpoint, arrival: Arrival) -> Standing:
+    store, log = mirror.store, mirror.log
+    accepted = mirror.history.accepted()
+    if accepted is None or seen.head.tree_size > accepted.head.tree_size:
+        with store.atomic():
+            remember_seen(store, log, seen, arrival)
+        return Standing.LARGER
+    try:
+        contradiction, ours, proof = _against_ours(mirror, accepted, seen)
+    except IncompleteError:
+        with store.atomic():
+            remember_seen(store, log, seen, arrival)
+        return Standing.UNDECIDED
+    if contradiction is not None:
+        error = report_incident(mirror, Incident(contradiction, ours, seen, arrival, {}, proof))
+        with store.atomic():
+            forget_seen(store, log, seen.note)
+        raise error
+    mirror.record_note(seen, arrival)
+    # If we die here it is compared again, which does nothing.
+    with store.atomic():
+        forget_seen(store, log, seen.note)
+    return Standing.PROVEN
+
+
+def _against_ours(
+    mirror: Mirror, accepted: AcceptedCheckpoint, seen: SignedCheckpoint
+) -> tuple[Contradiction | None, AcceptedCheckpoint, ConsistencyProof | None]:
+    """Compare with the tree of `accepted`, which is not smaller; with the proof if it takes one."""
+    size = seen.head.tree_size
+    known = mirror.history.at(size)
+    if known is not None:
+        expected, proof = known.head.root_hash, None
+    else:
+        tree = TileTree(accepted.head)
+        expected = our_root_at(mirror, tree, size)
+        hashes = told_apart(mirror, lambda: tree.prove_consistency(size, mirror.read_tiles))
+        proof = ConsistencyProof(TreeHead(size, expected), accepted.head, hashes)
+    if expected == seen.head.root_hash:
+        return None, accepted, None
+    found = Contradiction(Rule.ROOT_MISMATCH, size, expected, seen.head.root_hash)
+    return found, known or accepted, proof

@@ -1,0 +1,1 @@
+"""The home itself: its settings, keys, journal, backups and health."""

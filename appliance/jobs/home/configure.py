@@ -1,0 +1,178 @@
+"""Read and change the configuration of a home: settings are rows, backends have their tables.
+
+Deciding is appliance/config's; here is what joins it to the store. The public keys that a
+file names by path are read before the transaction and copied into the store within it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from appliance.config.changes import ConfigFile, diff
+from appliance.config.configuration import Backend, Configuration, restore
+from appliance.config.keys import Item, JsonValue
+from appliance.config.schema import BACKENDS
+from appliance.errors import ApplianceError, ConfigError
+from appliance.store.database import Store
+from appliance.store.files import read_foreign
+from appliance.store.home.journal import append_event
+from appliance.store.home.key_files import (
+    key_names,
+    load_publisher_key,
+    load_signing_key,
+    publisher_key_names,
+)
+from appliance.store.home.settings import SITE_ROLE, read_settings, replace_settings, site_fact
+from appliance.store.mirror.logs import (
+    add_log,
+    all_backends,
+    put_backend,
+    remove_backend,
+    require_log,
+)
+from appliance.store.private_log.private_logs import all_private_logs
+from appliance.tlog.note_keys import load_public_key_file
+
+MAX_KEY_FILE_BYTES: Final = 64 * 1024
+# What a backend's table has no column for is kept as a setting. Not the path of its key,
+# which is in the store: `config show` must not depend on a file that may be gone.
+_POLICY_FILE: Final = "policyFile"
+
+
+def read_configuration(store: Store) -> Configuration:
+    """Return the configuration of a home. Its own private logs are not among the backends.
+
+    Raises ConfigError if the store holds what this program does not accept.
+    """
+    stored = read_settings(store)
+    remembered = {item["id"]: item for item in stored.pop(BACKENDS, [])}
+    private = {log.name for log in all_private_logs(store)}
+    items: list[JsonValue] = [
+        {
+            "id": backend.name,
+            "origin": backend.log.origin,
+            "baseUrl": backend.base_url,
+            "readUrl": backend.read_url,
+            "apiVersion": backend.log.api_version,
+            "enabled": backend.enabled,
+            "mirrorOf": backend.mirror_of,
+            **remembered.get(backend.name, {}),
+        }
+        for backend in all_backends(store)
+        if backend.name not in private
+    ]
+    if items:
+        stored[BACKENDS] = items
+    return restore(site_fact(store, SITE_ROLE) or "connected", stored)
+
+
+def read_named_keys(file: ConfigFile, directory: Path) -> dict[str, bytes]:
+    """Read the public keys a file names: SPKI DER by backend id.
+
+    A relative path starts at `directory`, where the file lies. Raises ConfigError, with
+    the file and line of the backend, for a key that cannot be read.
+    """
+    keys: dict[str, bytes] = {}
+    items = file.values.get(BACKENDS)
+    for item in items if isinstance(items, list) else []:
+        path = item.get("publicKeyPath") if isinstance(item, dict) else None
+        if not isinstance(item, dict) or not isinstance(path, str):
+            continue
+        name = str(item["id"])
+        try:
+            keys[name] = load_public_key_file(read_foreign(directory / path, MAX_KEY_FILE_BYTES))
+        except ApplianceError as error:
+            raise ConfigError(
+                f"{file.places.of(f'{BACKENDS}[{name}]')}: publicKeyPath of backend {name}:"
+                f" {error.message}",
+                reason="bad-key-file",
+                next_step=error.next_step,
+            ) from error
+    return keys
+
+
+def write_configuration(
+    store: Store,
+    before: Configuration,
+    after: Configuration,
+    keys: Mapping[str, bytes],
+    now: int,
+) -> None:
+    """Make `after` the configuration of a home that has `before`. Call it in store.atomic().
+
+    `keys` are the public keys (SPKI DER) to pin, by backend id: every new log needs one.
+    Raises ConfigError if a backend would move to another log or a log to another API
+    version, MalformedError for a key nobody may trust.
+    """
+    pinned = keys_not_pinned(store, before, keys)
+    changes = [{"key": one.key, "old": one.old, "new": one.new} for one in diff(before, after)]
+    if changes or pinned:
+        details = {"changes": changes, "newKeys": list(pinned)}
+        append_event(store, now, "config.changed", details)
+    # Primaries come before their mirrors, and go after them.
+    kept = sorted(after.backends, key=_is_mirror)
+    for backend in kept:
+        _put(store, backend, keys.get(backend.id))
+    names = {backend.id for backend in kept}
+    for backend in sorted(before.backends, key=_is_mirror, reverse=True):
+        if backend.id not in names:
+            remove_backend(store, backend.id)
+    rows = {name: value for name, value in after.stored.items() if name != BACKENDS}
+    policies = [_remembered(item) for item in after.items(BACKENDS) if item[_POLICY_FILE]]
+    if policies:
+        rows[BACKENDS] = [*policies]
+    replace_settings(store, rows)
+
+
+def keys_not_pinned(
+    store: Store, before: Configuration, keys: Mapping[str, bytes]
+) -> tuple[str, ...]:
+    """List the known backends for which `keys` holds a key that is not in the store yet."""
+    return tuple(
+        backend.id
+        for backend in before.backends
+        if backend.id in keys
+        and keys[backend.id] not in {key.spki for key in require_log(store, backend.origin).keys}
+    )
+
+
+def verify_private_keys(home: Path) -> tuple[str, ...]:
+    """Load every private key of a home; returns their names. Raises as load_signing_key does."""
+    names, publishers = key_names(home), publisher_key_names(home)
+    for name in names:
+        load_signing_key(home, name)
+    for name in publishers:
+        load_publisher_key(home, name)
+    return names + publishers
+
+
+def _put(store: Store, backend: Backend, spki: bytes | None) -> None:
+    if spki is None:
+        log = require_log(store, backend.origin)
+        if log.api_version != backend.api_version:
+            raise ConfigError(
+                f"{backend.origin} is a Rekor v{log.api_version} log here, not"
+                f" v{backend.api_version}",
+                reason="api-version",
+            )
+    else:
+        log = add_log(store, backend.origin, backend.api_version, spki)
+    put_backend(
+        store,
+        backend.id,
+        log,
+        base_url=backend.base_url,
+        read_url=backend.read_url,
+        enabled=backend.enabled,
+        mirror_of=backend.mirror_of,
+    )
+
+
+def _is_mirror(backend: Backend) -> bool:
+    return backend.mirror_of is not None
+
+
+def _remembered(item: Item) -> Item:
+    return {"id": item["id"], _POLICY_FILE: item[_POLICY_FILE]}

@@ -1,0 +1,362 @@
+"""Look at what a home needs of its host: versions, files, clock, keys (doctor).
+
+Every check gives one finding, whatever the others found; nothing is changed. The checks
+of the store itself are in store_health.py.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from appliance.config.configuration import Sink
+from appliance.errors import ApplianceError, ConfigError, IncompleteError, RefusedError, StoreError
+from appliance.jobs.home.configure import read_configuration, verify_private_keys
+from appliance.jobs.home.journal import check_journal
+from appliance.store.database import DATABASE_NAME, Store, has_hot_journal, open_store
+from appliance.store.divergence.outbox import undelivered
+from appliance.store.failures import CORRUPT, DISK_FULL, RESTORE
+from appliance.store.filesystem import access_of, filesystem_type, is_network, keeps_modes, room_at
+from appliance.store.home.integrity import (
+    foreign_key_problems,
+    integrity_problems,
+    schema_problems,
+    sqlite_version,
+)
+from appliance.store.home.key_files import KEYS_NAME, has_signing_key, read_secret
+from appliance.store.home.settings import SITE_NAME, SITE_ROLE, site_fact
+from appliance.store.mirror.sync_times import newest_time
+from appliance.store.verify.trust import current_root
+from appliance.value import frozen
+
+# What a check found: the rows of doctor and of checkpoint-store test.
+
+
+class Outcome(enum.Enum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+    SKIPPED = "skipped"  # it needs something that another check did not find
+
+
+@frozen
+class Finding:
+    """What one check found."""
+
+    name: str
+    outcome: Outcome
+    text: str
+    error: ApplianceError | None = None  # why it failed
+
+
+def ok(text: str) -> tuple[Outcome, str]:
+    """Return what a check says that found nothing wrong."""
+    return Outcome.OK, text
+
+
+def warning(text: str) -> tuple[Outcome, str]:
+    """Return what a check says that found something to look at."""
+    return Outcome.WARNING, text
+
+
+def finding(name: str, check: Callable[[], tuple[Outcome, str]]) -> Finding:
+    """Run one check; an error of ours is a finding, so that the other checks still run."""
+    try:
+        outcome, text = check()
+    except ApplianceError as error:
+        return Finding(name, Outcome.FAILED, error.message, error)
+    return Finding(name, outcome, text)
+
+
+# Whether a home can be used: database, schema, blob directory, room (checkpoint-store test).
+
+
+MIN_FREE_BYTES: Final = 16 * 1024 * 1024  # below this no command can be sure to finish
+LOW_FREE_BYTES: Final = 512 * 1024 * 1024
+LOW_FREE_FILES: Final = 10_000
+
+_Condition = tuple[Outcome, str]
+
+
+def store_findings(home: Path) -> Iterator[Finding]:
+    """Check that the store of `home` opens, is whole and can be written to."""
+    # Looked at first: whoever opens the database rolls such a journal back.
+    yield finding("journal", partial(_journal, home))
+    try:
+        store = open_store(home, write=False)
+    except ApplianceError as error:
+        yield Finding("database", Outcome.FAILED, error.message, error)
+        return
+    try:
+        yield finding("database", partial(_database, store))
+        yield finding("schema", partial(_schema, store))
+        yield finding("history", partial(_history, store))
+        yield finding("blobs", partial(_blobs, store))
+    finally:
+        store.close()
+    yield finding("room", partial(_room, home))
+
+
+def _journal(home: Path) -> _Condition:
+    if not has_hot_journal(home):
+        return ok("no run was killed in a transaction")
+    return warning("a run was killed in a transaction; opening the store rolls it back")
+
+
+def _database(store: Store) -> _Condition:
+    _refuse(store, integrity_problems(store) + foreign_key_problems(store))
+    access = access_of(store.home / DATABASE_NAME)
+    if access is not None and access.others_write:
+        raise StoreError(
+            f"{store.home / DATABASE_NAME} can be written to by others (mode {access.mode:04o})",
+            reason="permissions",
+            next_step=f"run: chmod 600 {store.home / DATABASE_NAME}; then restore a backup if"
+            " others used this host",
+        )
+    return ok("opens, every page is whole")
+
+
+def _schema(store: Store) -> _Condition:
+    if problems := schema_problems(store):
+        raise StoreError(
+            f"{store.home / DATABASE_NAME}: {'; '.join(sorted(problems))}",
+            reason="schema-changed",
+            next_step="run 'attestor checkpoint-store init --force'; it keeps every row",
+        )
+    return ok("is this version's")
+
+
+def _history(store: Store) -> _Condition:
+    return ok(f"the journal is whole, {check_journal(store).head.id:,} lines")
+
+
+def _blobs(store: Store) -> _Condition:
+    store.blobs.verify_writable()
+    return ok("can be written to")
+
+
+def _room(home: Path) -> _Condition:
+    room = room_at(home)
+    free = f"{room.free_bytes:,} bytes free"
+    files = "" if room.free_files is None else f", {room.free_files:,} files"
+    if room.free_bytes < MIN_FREE_BYTES or room.free_files == 0:
+        raise StoreError(
+            f"{home}: {free}{files}",
+            reason=DISK_FULL,
+            next_step="free space; 'attestor store gc' and 'attestor tiles prune' may help",
+        )
+    few_files = room.free_files is not None and room.free_files < LOW_FREE_FILES
+    if room.free_bytes < LOW_FREE_BYTES or few_files:
+        return warning(free + files)
+    return ok(free + files)
+
+
+def _refuse(store: Store, problems: list[str]) -> None:
+    if problems:
+        raise StoreError(
+            f"{store.home / DATABASE_NAME} is damaged: {'; '.join(problems)}",
+            reason=CORRUPT,
+            next_step=RESTORE,
+        )
+
+
+# Whether alerts would reach their sinks, as far as can be seen without sending one (doctor).
+
+
+MAX_SECRET_BYTES: Final = 4096
+
+
+def sinks_ready(store: Store) -> tuple[Outcome, str]:
+    """Look at what each sink needs of this host, and at what waits for them.
+
+    Raises ConfigError for a secret, a program or a directory that the next alert would miss.
+    """
+    configuration = read_configuration(store)
+    if not configuration.sinks:
+        return ok("none; alerts are recorded and nobody is told")
+    access = access_of(store.home)
+    if access is None or not access.is_ours:
+        return Outcome.SKIPPED, "the home belongs to another user, who is the one to deliver"
+    for sink in configuration.sinks:
+        _verify_sink(sink)
+    names = ", ".join(one.name for one in configuration.sinks)
+    waiting = undelivered(store)
+    failed = [one for one in waiting if one.last_error is not None]
+    if failed:
+        return warning(f"{len(waiting)} wait; for {failed[0].sink}: {failed[0].last_error}")
+    return ok(names)
+
+
+def _verify_sink(sink: Sink) -> None:
+    if sink.secret_file is not None:
+        read_secret(Path(sink.secret_file), MAX_SECRET_BYTES)
+    if sink.argv and shutil.which(sink.argv[0]) is None:
+        raise ConfigError(
+            f"alert sink {sink.name}: {sink.argv[0]} is no program that this user can run",
+            reason="bad-sink",
+            next_step="correct argv, or make it executable",
+        )
+    if sink.path is not None:
+        path = Path(sink.path)
+        where = path if path.exists() else path.parent
+        if not os.access(where, os.W_OK):
+            raise ConfigError(
+                f"alert sink {sink.name}: this user cannot write to {where}",
+                reason="bad-sink",
+                next_step=f"make {path.parent} exist and belong to the user that runs sync",
+            )
+
+
+MAX_CLOCK_SKEW_SECONDS: Final = 300
+DAY_SECONDS: Final = 86_400
+_OLDEST_SQLITE: Final = (3, 37)  # STRICT tables
+
+_Said = tuple[Outcome, str]
+
+
+@frozen
+class Patient:
+    """The home to look at, and what the check may not find out by itself."""
+
+    home: Path
+    now: int  # Unix seconds
+    allow_network_fs: bool = False
+
+
+def examine(patient: Patient) -> Iterator[Finding]:
+    """Check a home and its host."""
+    yield finding("python", _python)
+    yield finding("sqlite", _sqlite)
+    yield finding("home", partial(_home, patient))
+    yield finding("filesystem", partial(_filesystem, patient))
+    yield from store_findings(patient.home)
+    yield finding("keys", partial(_keys, patient))
+    try:
+        store = open_store(patient.home, write=False)
+    except ApplianceError:  # which is a finding already
+        for name in ("site", "clock", "trust-root", "sinks"):
+            yield Finding(name, Outcome.SKIPPED, "needs the store")
+        return
+    try:
+        yield finding("site", partial(_site, store))
+        yield finding("clock", partial(_clock, store, patient.now))
+        yield finding("trust-root", partial(_trust_root, store, patient.now))
+        yield finding("sinks", partial(sinks_ready, store))
+    finally:
+        store.close()
+
+
+def _python() -> _Said:
+    return ok(f"{platform.python_version()}")  # an older one could not have read this file
+
+
+def _sqlite() -> _Said:
+    version = sqlite_version()
+    if tuple(map(int, version.split(".")[:2])) < _OLDEST_SQLITE:
+        raise StoreError(f"SQLite {version} is too old: 3.37 is needed", reason="sqlite-version")
+    return ok(version)
+
+
+def _home(patient: Patient) -> _Said:
+    access = access_of(patient.home)
+    if access is None:
+        raise StoreError(
+            f"{patient.home} is not there",
+            reason="no-store",
+            next_step=f"create it with 'attestor --home {patient.home} init --site NAME'",
+        )
+    if access.others_write:
+        raise StoreError(
+            f"{patient.home} can be written to by others (mode {access.mode:04o})",
+            reason="permissions",
+            next_step=f"run: chmod go-w {patient.home}; then see that what is in it is yours",
+        )
+    if not access.is_ours:
+        return warning(f"{patient.home} belongs to another user: good for reading")
+    return ok(f"{patient.home}, mode {access.mode:04o}")
+
+
+def _filesystem(patient: Patient) -> _Said:
+    kind = filesystem_type(patient.home) or "unknown"
+    if is_network(kind):
+        if patient.allow_network_fs:
+            return warning(f"{kind}: on another machine; neither locks nor fsync hold")
+        raise StoreError(
+            f"{patient.home} is on a network filesystem ({kind}), where neither locks nor fsync"
+            " hold",
+            reason="network-filesystem",
+            next_step="move the home to a local disk",
+        )
+    if not keeps_modes(kind):
+        return warning(f"{kind}: keeps no permissions, so private keys are everybody's here")
+    return ok(kind)
+
+
+def _keys(patient: Patient) -> _Said:
+    directory = patient.home / KEYS_NAME
+    access = access_of(directory)
+    if access is None:
+        return Outcome.SKIPPED, f"there is no {directory}"
+    if access.others_write or access.others_read:
+        raise ConfigError(
+            f"{directory} is open to others (mode {access.mode:04o})",
+            reason="key-permissions",
+            next_step=f"run: chmod 700 {directory}; if others used this host, make new keys",
+        )
+    if not access.is_ours:
+        return Outcome.SKIPPED, f"{directory} belongs to another user"
+    names = verify_private_keys(patient.home)
+    return ok(", ".join(names) or "none yet")
+
+
+def _site(store: Store) -> _Said:
+    name = site_fact(store, SITE_NAME)
+    if name is None:
+        return warning("has no name; 'attestor init --site NAME' gives it one, and a key")
+    access = access_of(store.home / KEYS_NAME)
+    if access is not None and access.is_ours and not has_signing_key(store.home, name):
+        raise IncompleteError(
+            f"the key of this site, {KEYS_NAME}/{name}.key, is not there",
+            reason="no-key",
+            next_step="put it back from a 'store backup --with-keys'",
+        )
+    return ok(f"{name}, {site_fact(store, SITE_ROLE)}")
+
+
+def _clock(store: Store, now: int) -> _Said:
+    newest = newest_time(store)
+    if newest is None:
+        return ok("nothing was recorded yet to compare it with")
+    if newest > now + MAX_CLOCK_SKEW_SECONDS:
+        raise ConfigError(
+            f"the clock says {now}, but {newest - now} seconds later something was recorded here",
+            reason="clock",
+            next_step="set the clock; until then ages and time limits mean nothing",
+        )
+    return ok(f"{max(now - newest, 0)} s after what was recorded last")
+
+
+def _trust_root(store: Store, now: int) -> _Said:
+    root = current_root(store)
+    if root is None:
+        return ok("none imported; needed only for certificates")
+    configuration = read_configuration(store)
+    age = now - root.imported_at
+    text = f"imported {age // DAY_SECONDS} days ago"
+    limit = configuration.optional_seconds("verify.maxTrustRootAge.fail")
+    if limit is not None and age > limit:
+        raise RefusedError(
+            f"the trusted root was {text}, at most {limit // DAY_SECONDS} allowed",
+            reason="trust-root-stale",
+            next_step="run 'attestor trust import' with a newer trusted_root.json",
+        )
+    warn = configuration.optional_seconds("verify.maxTrustRootAge.warn")
+    return warning(text) if warn is not None and age > warn else ok(text)

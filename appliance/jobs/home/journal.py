@@ -1,0 +1,90 @@
+"""Check the journal of a home, and write it to a file that is checked without one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+from appliance.errors import DigestError
+from appliance.store.database import Store
+from appliance.store.files import open_foreign, written_whole
+from appliance.store.home.journal import JournalHead, journal_head, journal_lines
+from appliance.store.home.settings import require_site_name
+from appliance.tlog.chain_file import (
+    MAX_LINE_BYTES,
+    ChainHead,
+    CheckedChain,
+    format_chain,
+    verify_chain,
+)
+from appliance.tlog.hash_chain import START, link
+from appliance.tlog.merkle import Hash
+from appliance.tlog.note_keys import VerifierKey
+from appliance.value import frozen
+
+SignNote = Callable[[str], bytes]  # a note's text to the note, signed by this site
+_NEXT = "what was done here can no longer be told from this store: compare with an export"
+
+
+@frozen
+class JournalReport:
+    """A journal that is whole."""
+
+    head: JournalHead
+    digests: tuple[Hash, ...]  # after each line, in order
+
+
+def check_journal(store: Store) -> JournalReport:
+    """Recompute the chain of the store's journal.
+
+    Raises DigestError (reason journal-broken), naming the first line that is wrong.
+    """
+    digests: list[Hash] = []
+    previous = START
+    for line in journal_lines(store):
+        number = len(digests) + 1
+        if line.id != number:
+            raise _broken(f"line {number} is missing")
+        previous = link(previous, line.text)
+        if previous != line.digest:
+            raise _broken(
+                f"line {number}: its digest should be {previous.hex()}, the store says"
+                f" {line.digest.hex()}: it, or its digest, was changed"
+            )
+        digests.append(previous)
+    head = journal_head(store)
+    if (head.id, head.digest) != (len(digests), previous):
+        raise _broken(
+            f"line {len(digests) + 1} is missing: {head.id} lines were written, ending in"
+            f" {head.digest.hex()}"
+            if head.id > len(digests)
+            else f"line {head.id + 1} was put in: the last line written was {head.id}"
+        )
+    return JournalReport(head, tuple(digests))
+
+
+def export_journal(store: Store, output: Path, sign: SignNote) -> ChainHead:
+    """Write the whole journal to `output`, its end signed; it appears complete or not at all.
+
+    Raises DigestError as check_journal does: nothing is signed that is not whole.
+    """
+    report = check_journal(store)
+    head = ChainHead(require_site_name(store), report.head.id, report.head.digest)
+    # Another run may have written more since.
+    known = islice(journal_lines(store), head.n_lines)
+    lines = ((line.text, line.digest) for line in known)
+    with written_whole(output) as file:
+        file.writelines(format_chain(lines, sign(str(head))))
+    return head
+
+
+def check_exported(path: Path, keys: tuple[VerifierKey, ...]) -> CheckedChain:
+    """Check an exported journal, with `keys` also who signed it. Raises as verify_chain does."""
+    with open_foreign(path) as file:
+        # A line that is cut off here is none of ours, and refused as that.
+        return verify_chain(iter(lambda: file.readline(MAX_LINE_BYTES), b""), keys)
+
+
+def _broken(what: str) -> DigestError:
+    return DigestError(f"the journal: {what}", reason="journal-broken", next_step=_NEXT)

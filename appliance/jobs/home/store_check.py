@@ -1,0 +1,90 @@
+"""Check a home: the database, and that every blob a row names is here and whole.
+
+That the bytes lead to the roots the logs signed is another question, which an audit
+answers (tiles verify).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from appliance.errors import DigestError, IncompleteError, StoreError
+from appliance.jobs.home.journal import check_journal
+from appliance.store.database import Store
+from appliance.store.home.integrity import foreign_key_problems, integrity_problems, schema_problems
+from appliance.store.references import NamedBlob, named_blobs
+from appliance.value import frozen
+
+Progress = Callable[[int], None]
+
+
+@frozen
+class DamagedBlob:
+    """A blob that is not what a row says."""
+
+    digest: bytes
+    name: str  # what it was: path and origin
+    problem: str
+
+
+@frozen
+class CheckReport:
+    """What was looked at and what is wrong."""
+
+    blobs: int  # named by rows, each counted once a row
+    database: tuple[str, ...]  # problems
+    damaged: tuple[DamagedBlob, ...]
+
+
+def check_store(
+    store: Store, *, read_data: bool, progress: Progress = lambda _: None
+) -> CheckReport:
+    """Check everything; with `read_data` re-hash each blob, else only look at its size.
+
+    Raises StoreError only if the database cannot be read at all.
+    """
+    database = integrity_problems(store)
+    if database:
+        # Rows out of a damaged file say nothing about blobs.
+        return CheckReport(0, tuple(database), ())
+    database += foreign_key_problems(store) + schema_problems(store) + _journal_problems(store)
+    blobs = 0
+    damaged = []
+    for blob in named_blobs(store):
+        problem = _reread(store, blob) if read_data else _looked_at(store, blob)
+        if problem:
+            damaged.append(DamagedBlob(blob.digest, blob.name, problem))
+        blobs += 1
+        progress(1)
+    return CheckReport(blobs, tuple(database), tuple(damaged))
+
+
+def _journal_problems(store: Store) -> list[str]:
+    try:
+        check_journal(store)
+    except DigestError as error:
+        return [error.message]
+    return []
+
+
+def _looked_at(store: Store, blob: NamedBlob) -> str:
+    file = store.blobs.file(blob.digest)
+    if file is None:
+        return "missing"
+    if blob.n_bytes is not None and file.n_bytes != blob.n_bytes:
+        return f"has {file.n_bytes} bytes, expected {blob.n_bytes}"
+    return ""
+
+
+def _reread(store: Store, blob: NamedBlob) -> str:
+    try:
+        data = store.blobs.get(blob.digest)
+    except IncompleteError:
+        return "missing"
+    except DigestError:
+        return "damaged: its bytes have another digest"
+    except StoreError as error:
+        return error.message
+    if blob.n_bytes is not None and len(data) != blob.n_bytes:
+        return f"has {len(data)} bytes, expected {blob.n_bytes}"
+    return ""

@@ -1,0 +1,280 @@
+"""Absorb a log's newest checkpoint, and the tiles under it, into its mirror.
+
+This is sync with a server for a source and import with a transfer bundle for one. The order
+of the lines is the safety argument: open, authenticate tiles under the candidate, relate to
+what we accepted, keep evidence or accept, and only then store more under the accepted head.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+
+from appliance.errors import (
+    ApplianceError,
+    CorruptError,
+    IncompleteError,
+    RefusedError,
+    RemoteError,
+)
+from appliance.jobs.divergence.frozen_growth import report_growth
+from appliance.jobs.divergence.incident import ConsistencyProof, Incident, report_incident
+from appliance.jobs.local_tiles import our_root_at, ours_or_theirs
+from appliance.jobs.mirror.fill import Filled, Progress, Wanted, fetch_tiles, fill
+from appliance.policy.relate import Contradiction, Relation, relate
+from appliance.store.divergence.quarantine import quarantine_of
+from appliance.store.mirror.checkpoints import AcceptedCheckpoint, Arrival
+from appliance.store.mirror.mirror import Mirror
+from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
+from appliance.tlog.log_source import LogSource
+from appliance.tlog.merkle import Hash, TreeHead
+from appliance.tlog.proof import verify_consistency
+from appliance.tlog.quorum import verify_quorum
+from appliance.tlog.shared_leaves import shared_leaves
+from appliance.tlog.tile import EntryBundle, Tile
+from appliance.tlog.tile_tree import TileTree
+from appliance.tlog.tlog_policy import parse_tlog_policy
+from appliance.value import frozen, replaced
+
+
+@frozen
+class AbsorbReport:
+    """What one absorption did."""
+
+    origin: str
+    relation: Relation
+    tree_size: int  # of the checkpoint that was offered
+    old_size: int | None  # accepted before; None: nothing was
+    accepted_size: int  # accepted now
+    mirror_size: int | None  # fully covered by tiles now; None: no accepted size is
+    tiles: int  # newly stored
+    entry_bundles: int  # newly stored
+    complete: bool  # nothing wanted is missing any more
+    warnings: tuple[str, ...] = ()  # what was found that is no failure
+
+
+def absorb(
+    mirror: Mirror,
+    source: LogSource,
+    arrival: Arrival,
+    wanted: Wanted,
+    progress: Progress = lambda _: None,
+) -> AbsorbReport:
+    """Bring `mirror` up to the checkpoint `source` offers, as far as `wanted` goes.
+
+    Can die anywhere and be run again. Raises DivergenceError, evidence stored and head
+    unmoved, if the log contradicts what we accepted, or evidence stored and head moved if it
+    grew after it said that it never would; SignatureError, ProofError or MalformedError for
+    bytes that are wrong; RemoteError or IncompleteError for what could not be had;
+    RefusedError if the log's policy wants witnesses that did not cosign, or the log is
+    quarantined; CorruptError if our own tiles are damaged. Whatever was stored before one of
+    these stays: it is authenticated.
+    """
+    offer = _examine(mirror, source, arrival)
+    broken_word = None
+    if offer.accepted is not None and offer.relation is Relation.AHEAD:
+        # Before the head moves: if we die in between, the next run finds the same again.
+        broken_word = report_growth(mirror, offer.accepted, offer.candidate, arrival)
+    stored = 0
+    if offer.relation in (Relation.FIRST, Relation.AHEAD):
+        # If we die before this commits, the mirror stands where it did.
+        mirror.accept(offer.candidate, arrival, offer.tiles)
+        # If we die after it, the next run finds the rest missing and fetches it.
+        stored = len(offer.tiles)
+    else:
+        mirror.record_note(offer.candidate, arrival)
+    if broken_word is not None:
+        with contextlib.suppress(ApplianceError):  # what is missing comes with the next run
+            fill(mirror, offer.tree, source, wanted, progress)
+        raise broken_word
+    if offer.relation is not Relation.BEHIND:
+        filled = fill(mirror, offer.tree, source, wanted, progress)
+    elif wanted.from_older and offer.accepted is not None:
+        tree = TileTree(offer.accepted.head)
+        filled = fill(mirror, tree, source, _below(mirror, tree, wanted), progress)
+    else:
+        filled = Filled()
+    if offer.damage is not None:
+        raise offer.damage
+    return _report(mirror, offer, stored + filled.tiles, filled.entry_bundles, filled.complete)
+
+
+def preview(mirror: Mirror, source: LogSource, arrival: Arrival) -> AbsorbReport:
+    """Say what absorb would find and how many tiles it would miss, and store none of it.
+
+    Raises what absorb raises; the evidence of a contradiction is kept even so.
+    """
+    offer = _examine(mirror, source, arrival)
+    missing = 0
+    if offer.relation is not Relation.BEHIND:
+        missing = sum(1 for _ in mirror.missing_tiles(offer.candidate.head.tree_size))
+    return _report(mirror, offer, missing, 0, missing == 0)
+
+
+def _below(mirror: Mirror, tree: TileTree, wanted: Wanted) -> Wanted:
+    """Want of an older head only what can be authenticated under ours: full tiles, mostly."""
+
+    def has(item: Tile | EntryBundle) -> bool:
+        tile = item.tile if isinstance(item, EntryBundle) else item
+        *above, _ = tree.parents(tile)
+        return wanted.has(item) and all(mirror.has_tile(one) or wanted.has(one) for one in above)
+
+    return replaced(wanted, has=has)
+
+
+@frozen
+class _Offer:
+    """A checkpoint that was opened and placed next to ours, and the tiles that took."""
+
+    candidate: SignedCheckpoint
+    relation: Relation
+    tree: TileTree  # under the candidate's head, its right edge authenticated
+    tiles: dict[Tile, bytes]  # authenticated under the candidate, unless it is behind
+    accepted: AcceptedCheckpoint | None  # ours, before
+    damage: CorruptError | None  # of ours, met on the way; the source's tiles stood in
+
+
+def _examine(mirror: Mirror, source: LogSource, arrival: Arrival) -> _Offer:
+    """Open what the source offers and place it; raises DivergenceError, evidence stored."""
+    log = mirror.log
+    candidate = open_checkpoint(source.checkpoint(), log.keys, log.origin)
+    accepted = mirror.history.accepted()
+    tree, fetched = TileTree(candidate.head), _Fetched(source)
+    prefix = _Prefix(mirror, accepted, tree, fetched)
+    if prefix.damage is not None and prefix.root is None:
+        raise prefix.damage  # it is our own doing that nothing can be said
+    relation = relate(accepted.head if accepted else None, candidate.head, prefix.root)
+    if accepted is not None and isinstance(relation, Contradiction):
+        raise report_incident(
+            mirror,
+            Incident(
+                relation,
+                prefix.counterpart or accepted,
+                candidate,
+                arrival,
+                source.exchange,
+                _proof(relation, accepted.head, tree, prefix),
+                lambda: _shared_leaves(mirror, accepted.head, tree, fetched),
+            ),
+        )
+    if isinstance(relation, Contradiction):
+        raise ValueError("nothing was accepted that could be contradicted")
+    # Only now: a log that contradicts itself does so with witnesses and without.
+    if log.policy is not None:
+        verify_quorum(candidate, parse_tlog_policy(log.policy))
+    _refuse_quarantined(mirror, relation, candidate.head, arrival)
+    if relation in (Relation.FIRST, Relation.AHEAD):
+        tree.load([], fetched)  # the right edge, if no proof has needed it yet
+    return _Offer(candidate, relation, tree, fetched.tiles, accepted, prefix.damage)
+
+
+def _refuse_quarantined(
+    mirror: Mirror, relation: Relation, offered: TreeHead, arrival: Arrival
+) -> None:
+    """Say what an honest offer would have been, and take nothing while the log is quarantined."""
+    held = quarantine_of(mirror.store, mirror.log)
+    if held is None:
+        return
+    says = {
+        Relation.AHEAD: "continues what we accepted, which is proven",
+        Relation.SAME: "is what we accepted",
+        Relation.BEHIND: "is a proven prefix of what we accepted",
+        Relation.FIRST: "is the first",
+    }[relation]
+    raise RefusedError(
+        f"{mirror.log.origin} is quarantined beyond {held.last_common_size:,} entries since it"
+        f" contradicted itself (alert {held.alert_number}); the checkpoint of"
+        f" {offered.tree_size:,} that {arrival.detail} offers {says}, and nothing was taken",
+        reason="quarantined",
+        next_step=f"find out which story is true (docs/runbook.md), then: attestor quarantine lift"
+        f" {held.id} --reason TEXT",
+    )
+
+
+def _report(
+    mirror: Mirror, offer: _Offer, tiles: int, entry_bundles: int, complete: bool
+) -> AbsorbReport:
+    now_accepted = mirror.history.accepted()
+    now_mirrored = mirror.history.mirror_checkpoint()
+    return AbsorbReport(
+        mirror.log.origin,
+        offer.relation,
+        offer.candidate.head.tree_size,
+        offer.accepted.head.tree_size if offer.accepted else None,
+        now_accepted.head.tree_size if now_accepted else 0,
+        now_mirrored.head.tree_size if now_mirrored else None,
+        tiles,
+        entry_bundles,
+        complete,
+    )
+
+
+class _Fetched:
+    """Reads tiles from a source and remembers them, for a TileTree to authenticate."""
+
+    def __init__(self, source: LogSource) -> None:
+        self.source = source
+        self.tiles: dict[Tile, bytes] = {}
+
+    def __call__(self, wanted: Sequence[Tile]) -> dict[Tile, bytes]:
+        self.tiles.update(
+            fetch_tiles(self.source, [one for one in wanted if one not in self.tiles])
+        )
+        return {tile: self.tiles[tile] for tile in wanted}
+
+
+class _Prefix:
+    """The root of the larger of two trees at the size of the smaller, and how it was found."""
+
+    def __init__(
+        self,
+        mirror: Mirror,
+        accepted: AcceptedCheckpoint | None,
+        tree: TileTree,
+        fetched: _Fetched,
+    ) -> None:
+        self.root: Hash | None = None  # None: not needed, or it could not be found
+        self.hashes: tuple[Hash, ...] = ()  # the consistency proof; empty: it was not needed
+        self.counterpart: AcceptedCheckpoint | None = None  # one of ours of just that size
+        self.damage: CorruptError | None = None  # of our own tiles
+        if accepted is None or accepted.head.tree_size == tree.head.tree_size:
+            return
+        old_size, new_size = accepted.head.tree_size, tree.head.tree_size
+        if old_size < new_size:
+            self.root = tree.root_at(old_size, fetched)
+            self.hashes = tree.prove_consistency(old_size, fetched)
+            # A second way to the same truth: the proof anybody could check, checked.
+            verify_consistency(TreeHead(old_size, self.root), tree.head, self.hashes)
+        elif known := mirror.history.at(new_size):
+            self.root, self.counterpart = known.head.root_hash, known
+        else:
+            self._look_back(mirror, TileTree(accepted.head), new_size, fetched)
+
+    def _look_back(self, mirror: Mirror, ours: TileTree, new_size: int, fetched: _Fetched) -> None:
+        try:
+            self.root = our_root_at(mirror, ours, new_size)
+        except IncompleteError:
+            pass
+        except CorruptError as damage:
+            self.damage = damage
+        read = ours_or_theirs(mirror, fetched) if self.damage is None else fetched
+        try:
+            self.root = ours.root_at(new_size, read)
+            self.hashes = ours.prove_consistency(new_size, read)
+        except (IncompleteError, RemoteError):
+            return  # whoever offers an older head must be able to show it is one of ours
+
+
+def _proof(
+    contradiction: Contradiction, accepted: TreeHead, theirs: TileTree, prefix: _Prefix
+) -> ConsistencyProof | None:
+    """Return the proof between two sizes, if it is one that proves the contradiction."""
+    if not prefix.hashes or prefix.root is None:
+        return None
+    old = TreeHead(contradiction.tree_size, prefix.root)
+    new = accepted if accepted.tree_size > theirs.head.tree_size else theirs.head
+    return ConsistencyProof(old, new, prefix.hashes)
+
+
+def _shared_leaves(mirror: Mirror, accepted: TreeHead, theirs: TileTree, fetched: _Fetched) -> int:
+    return shared_leaves(TileTree(accepted), theirs, mirror.read_tiles, fetched)

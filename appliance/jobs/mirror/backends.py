@@ -1,0 +1,203 @@
+"""Add a log and where it is reached; ask whether the pinned key is still the log's own."""
+
+from __future__ import annotations
+
+from appliance.config.keys import NAME, ORIGIN
+from appliance.config.kinds import Text, Url
+from appliance.errors import ApplianceError, ConfigError, IncompleteError, MalformedError
+from appliance.store.database import Store
+from appliance.store.home.journal import append_event
+from appliance.store.mirror.checkpoints import History
+from appliance.store.mirror.logs import (
+    Backend,
+    Log,
+    add_log,
+    all_backends,
+    find_log,
+    key_name,
+    put_backend,
+    put_policy,
+    require_backend,
+    verifier_key,
+)
+from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
+from appliance.tlog.note_keys import KeyType, VerifierKey, load_public_key_file, parse_vkey
+from appliance.tlog.tlog_policy import parse_tlog_policy
+from appliance.value import frozen
+
+
+@frozen
+class NewBackend:
+    """What `backend add` was told."""
+
+    name: str
+    origin: str
+    api_version: int  # of Rekor: 1 or 2
+    key_file: bytes  # PEM, DER or a verifier key line
+    base_url: str | None
+    read_url: str | None
+    mirror_of: str | None
+    policy: bytes | None  # a tlog-policy file
+
+
+@frozen
+class AddedBackend:
+    """What came of it."""
+
+    backend: Backend
+    key: VerifierKey
+    key_is_new: bool  # it was not pinned for this log before
+
+
+@frozen
+class KeyTerm:
+    """The sizes at which a pinned key signed."""
+
+    key: VerifierKey
+    first_size: int | None  # None: it signed nothing that is stored here
+    last_size: int | None
+
+
+@frozen
+class KeyReport:
+    """Which pinned keys signed a log's checkpoint, and the stored ones."""
+
+    checkpoint: SignedCheckpoint
+    source: str  # where it came from
+    terms: tuple[KeyTerm, ...]  # of each pinned key
+
+
+def parse_log_key(data: bytes, origin: str, api_version: int) -> bytes:
+    """Return the public key (SPKI DER) in a PEM, DER or verifier key file of a log.
+
+    Raises MalformedError if it is none, has low order, or is a verifier key of another log
+    or of a witness.
+    """
+    line = data.removesuffix(b"\n").decode("ascii", "replace")
+    if "+" not in line or not line.isprintable():  # PEM has several lines, DER is binary
+        return load_public_key_file(data)
+    key = parse_vkey(line)
+    name = key_name(api_version, origin)
+    if key.key_type is KeyType.COSIGNATURE:
+        raise MalformedError(
+            f"the key of {key.name!r} is a witness's (type 4), not a log's", reason="key-type"
+        )
+    if key.name != name:
+        raise MalformedError(
+            f"verifier key of another log: expected {name!r}, got {key.name!r}",
+            reason="wrong-origin",
+            next_step="compare --origin and --public-key",
+        )
+    return key.spki
+
+
+def add_backend(store: Store, new: NewBackend, now: int, *, dry_run: bool) -> AddedBackend:
+    """Pin the log's key and record where it is reached; again changes what is different.
+
+    Raises MalformedError for a key nobody may trust or a policy that is none, ConfigError
+    for what contradicts itself or what is here.
+    """
+    name = _read("ID", NAME, new.name)
+    origin = _read("--origin", ORIGIN, new.origin)
+    spki = parse_log_key(new.key_file, origin, new.api_version)
+    key = verifier_key(new.api_version, key_name(new.api_version, origin), spki)
+    known = find_log(store, origin)
+    _verify_only_primary(store, name, origin, new.mirror_of)
+    if new.policy is not None:
+        _verify_policy(new.policy, key)
+    with store.atomic(dry_run=dry_run):
+        log = add_log(store, origin, new.api_version, spki)
+        put_backend(
+            store,
+            name,
+            log,
+            base_url=_read_url("--url", new.base_url),
+            read_url=_read_url("--read-url", new.read_url),
+            mirror_of=new.mirror_of,
+        )
+        if new.policy is not None:
+            put_policy(store, log, new.policy)
+        key_is_new = not known or key not in known.keys
+        append_event(store, now, "backend.added", _told(new, key, key_is_new))
+        return AddedBackend(require_backend(store, name), key, key_is_new)
+
+
+def _verify_only_primary(store: Store, name: str, origin: str, mirror_of: str | None) -> None:
+    """Refuse what `config apply` and every later `config set` would refuse: a second primary."""
+    if mirror_of is not None:
+        return
+    for other in all_backends(store):
+        if other.log.origin == origin and other.name != name and other.mirror_of is None:
+            raise ConfigError(
+                f"backend {other.name!r} is the primary of {origin} already",
+                reason="duplicate-origin",
+                next_step=f"if {name!r} is a mirror of it: --mirror-of {other.name}; to change"
+                f" {other.name!r}, give that ID",
+            )
+
+
+def _told(new: NewBackend, key: VerifierKey, key_is_new: bool) -> dict[str, str | bool | None]:
+    return {
+        "id": new.name,
+        "origin": new.origin,
+        "url": new.base_url,
+        "readUrl": new.read_url,
+        "mirrorOf": new.mirror_of,
+        "keyId": key.key_id.hex(),
+        "newKey": key_is_new,
+    }
+
+
+def examine_key(store: Store, backend: Backend, current: bytes | None, source: str) -> KeyReport:
+    """Open the log's current note, or if that is None the last stored one, with the pinned keys.
+
+    Raises SignatureError, naming both key ids, if none of them signed it; IncompleteError
+    if there is no note at all.
+    """
+    log = backend.log
+    history = History(store, log)
+    if current is None:
+        stored = history.accepted()
+        if stored is None:
+            raise IncompleteError(
+                f"{backend.name} has no URL, and no checkpoint of {log.origin} is stored",
+                reason="no-checkpoint",
+                next_step="import a transfer bundle that has one, or add --url",
+            )
+        current, source = stored.note, f"stored ({stored.detail})"
+    checkpoint = open_checkpoint(current, log.keys, log.origin)
+    return KeyReport(checkpoint, source, _terms(history, log))
+
+
+def _terms(history: History, log: Log) -> tuple[KeyTerm, ...]:
+    sizes: dict[VerifierKey, list[int]] = {key: [] for key in log.keys}
+    for tree_size in history.accepted_sizes():
+        for note in history.notes(tree_size):
+            for key in open_checkpoint(note, log.keys, log.origin).signers:
+                sizes[key].append(tree_size)
+    return tuple(
+        KeyTerm(key, min(signed, default=None), max(signed, default=None))
+        for key, signed in sizes.items()
+    )
+
+
+def _verify_policy(raw: bytes, key: VerifierKey) -> None:
+    policy = parse_tlog_policy(raw)
+    if policy.logs and key.spki not in {log.spki for log in policy.log_keys}:
+        raise ConfigError(
+            f"the policy is for {', '.join(log.key.name for log in policy.logs)}, not for this key"
+            f" of {key.name}",
+            reason="policy-log",
+        )
+
+
+def _read_url(option: str, url: str | None) -> str | None:
+    return None if url is None else _read(option, Url(), url)
+
+
+def _read(option: str, kind: Text | Url, text: str) -> str:
+    try:
+        return kind.read(text)
+    except ApplianceError as error:
+        error.message = f"{option}: {error.message}"
+        raise

@@ -1,0 +1,175 @@
+"""Find logs: what the trusted root names is added, what it says has ended is retired.
+
+An operator's choices stay: a backend that is here is never enabled, moved or renamed. Keys
+are added, as logs rotate them, and none is taken away: it signed the older checkpoints.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Final
+
+from appliance.config.kinds import Url
+from appliance.errors import ApplianceError
+from appliance.sigstore.log_shards import LogShard, identify_shard, unnamed_services
+from appliance.sigstore.signing_config import LogService
+from appliance.sigstore.trusted_root import LogKey
+from appliance.sigstore.validity import Window, format_time, unix_time
+from appliance.store.database import Store
+from appliance.store.home.journal import append_event
+from appliance.store.mirror.logs import (
+    REKOR_V1,
+    Log,
+    add_log,
+    all_backends,
+    all_logs,
+    key_name,
+    put_backend,
+    put_window,
+    set_backend_enabled,
+)
+from appliance.value import frozen, replaced
+
+MAX_NAME: Final = 64  # of a backend
+
+ADDED: Final = "added"
+CHANGED: Final = "changed"
+RETIRED: Final = "retired"
+UNCHANGED: Final = "unchanged"
+
+
+@frozen
+class FoundLog:
+    """One log that the root names, and what was done about it."""
+
+    origin: str
+    api_version: int  # of Rekor
+    backends: tuple[str, ...]
+    enabled: bool  # whether any of them is
+    action: str  # added, changed, retired, unchanged
+    notes: tuple[str, ...]
+
+
+@frozen
+class Discovery:
+    """What a root and its signing configs led to."""
+
+    logs: tuple[FoundLog, ...]
+    warnings: tuple[str, ...]  # what could not be added, and why
+
+
+def discover(
+    store: Store,
+    named: Sequence[LogKey],
+    services: Sequence[LogService],
+    now: int,
+    *,
+    dry_run: bool = False,
+) -> Discovery:
+    """Add every log that is named, retire those whose window ended before `now`.
+
+    Raises ConfigError if the name of a backend it would add is taken by another log's, or a
+    log is here with another version of Rekor. Then nothing is changed.
+    """
+    by_origin: dict[str, list[LogShard]] = {}
+    warnings = []
+    for log in named:
+        try:
+            shard = identify_shard(log, services)
+            shard = replaced(shard, base_url=Url().read(shard.base_url))
+        except ApplianceError as error:
+            warnings.append(f"{log} is not added: {error.message}")
+        else:
+            by_origin.setdefault(shard.origin, []).append(shard)
+    shards = [shard for own in by_origin.values() for shard in own]
+    warnings += [
+        f"{one.url} is in the signing config, but no log of the trusted root is there; logs "
+        "that share it for writing are read each at its own URL"
+        for one in unnamed_services(services, shards)
+    ]
+    time = unix_time(now)
+    with store.atomic(dry_run=dry_run):
+        found = [
+            _absorb(store, origin, own, time)
+            for own in by_origin.values()
+            for origin in _origins_here(store, own[-1])
+        ]
+        for one in found:
+            if one.action != UNCHANGED:
+                details = {"origin": one.origin, "action": one.action, "notes": list(one.notes)}
+                append_event(store, now, "backend.discovered", details)
+    return Discovery(tuple(found), tuple(warnings))
+
+
+def _origins_here(store: Store, shard: LogShard) -> tuple[str, ...]:
+    """Return the origins a log is known by; one key of Rekor v1 serves several trees."""
+    known = tuple(
+        log.origin
+        for log in all_logs(store)
+        if log.api_version == shard.api_version
+        and key_name(log.api_version, log.origin) == shard.origin
+    )
+    return known or (shard.origin,)
+
+
+def _absorb(store: Store, origin: str, shards: Sequence[LogShard], now: datetime) -> FoundLog:
+    """Bring one log up to what the root says of it: its keys, their windows, its backend."""
+    newest = shards[-1]
+    known = {key.spki for log in all_logs(store) if log.origin == origin for key in log.keys}
+    windows = {
+        spki: _joined(shard.valid for shard in shards if shard.spki == spki)
+        for spki in dict.fromkeys(shard.spki for shard in shards)
+    }
+    notes, changed = [], False
+    log = add_log(store, origin, newest.api_version, newest.spki)
+    for spki, window in windows.items():
+        log = add_log(store, origin, newest.api_version, spki)
+        changed |= put_window(store, log, spki, _seconds(window.start), _seconds(window.end))
+    if known and windows.keys() - known:
+        notes.append("one more key may sign for it")
+    ends = [window.end for window in windows.values()]
+    ended = all(end is not None and end < now for end in ends)
+    if ended:
+        last = max(end for end in ends if end is not None)
+        notes.append(f"its window ended {format_time(last)}")
+    return _settle(store, log, newest, notes, ended=ended, changed=changed)
+
+
+def _settle(
+    store: Store, log: Log, shard: LogShard, notes: list[str], *, ended: bool, changed: bool
+) -> FoundLog:
+    """Give a log its backend if it has none, or retire what it has."""
+    own = [one for one in all_backends(store) if one.log.id == log.id]
+    action = CHANGED if changed else UNCHANGED
+    if not own:
+        if shard.api_version == REKOR_V1:
+            notes.append("it is a Rekor v1 log; this version mirrors v2 logs only")
+        name = re.sub("[^A-Za-z0-9._-]", "-", shard.origin)[:MAX_NAME]
+        enabled = shard.api_version != REKOR_V1 and not ended
+        put_backend(store, name, log, base_url=shard.base_url, read_url=None, enabled=enabled)
+        action = ADDED
+    elif ended and any(one.enabled for one in own):
+        for one in own:
+            set_backend_enabled(store, one.name, enabled=False)
+        action = RETIRED
+    own = [one for one in all_backends(store) if one.log.id == log.id]
+    return FoundLog(
+        origin=log.origin,
+        api_version=log.api_version,
+        backends=tuple(one.name for one in own),
+        enabled=any(one.enabled for one in own),
+        action=action,
+        notes=tuple(notes),
+    )
+
+
+def _joined(windows: Iterable[Window]) -> Window:
+    """Return the smallest window around several of the same key."""
+    starts, ends = zip(*((one.start, one.end) for one in windows), strict=True)
+    return Window(None if None in starts else min(starts), None if None in ends else max(ends))
+
+
+def _seconds(time: datetime | None) -> int | None:
+    return None if time is None else int(time.timestamp())

@@ -1,0 +1,1 @@
+"""Submissions: the queue, budgets, tenants, publishing, aggregates."""

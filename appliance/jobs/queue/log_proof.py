@@ -1,0 +1,106 @@
+"""The Sigstore bundle of an item that is logged: what waited, with its verified log entry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from appliance.errors import IncompleteError, ProofError, SignatureError
+from appliance.rekor.transparency_log_entry import TransparencyLogEntry, parse_log_entry
+from appliance.sigstore.bundle_making import finish_bundle
+from appliance.store.database import Store
+from appliance.store.mirror.logs import REKOR_V1, Log, all_logs
+from appliance.store.queue.attempts import receipt_of
+from appliance.store.queue.queue import QueueItem
+from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
+from appliance.tlog.merkle import leaf_hash
+from appliance.tlog.proof import verify_inclusion
+
+if TYPE_CHECKING:
+    from appliance.sigstore.submission import Claim
+
+# Is it logged: a log's answer, verified under the keys that are pinned for that log.
+
+
+def verify_receipt(log: Log, claim: Claim, entry: TransparencyLogEntry) -> SignedCheckpoint:
+    """Verify that `entry` is what `claim` asked for, and is in `log`; return the checkpoint.
+
+    Raises SignatureError (entry-mismatch, wrong-log, wrong-origin, bad-set, …), ProofError
+    (no-proof, checkpoint-mismatch, index-mismatch, proof) or MalformedError.
+    """
+    claim.check_body(entry.canonicalized_body)
+    if (entry.kind, entry.version) != (claim.kind, claim.version):
+        raise SignatureError(
+            f"the entry is a {claim.kind} {claim.version}, the log calls it"
+            f" {entry.kind[:40]} {entry.version[:40]}",
+            reason="entry-mismatch",
+        )
+    proof = entry.inclusion_proof
+    if proof is None or not proof.checkpoint:
+        raise ProofError(
+            f"{log.origin}: the answer has no inclusion proof with a checkpoint", reason="no-proof"
+        )
+    signed = open_checkpoint(proof.checkpoint.encode(), log.keys, log.origin)
+    if entry.log_id not in {key.log_id for key in signed.signers}:
+        raise SignatureError(
+            f"{log.origin}: the answer is of log {entry.log_id.hex()}, the checkpoint is signed by"
+            f" {', '.join(key.log_id.hex() for key in signed.signers)}",
+            reason="wrong-log",
+        )
+    if (proof.tree_size, proof.root_hash) != (signed.head.tree_size, signed.head.root_hash):
+        raise ProofError(
+            f"{log.origin}: inclusion proof leads to size {proof.tree_size} root"
+            f" {proof.root_hash.hex()}, the checkpoint says {signed.head}",
+            reason="checkpoint-mismatch",
+        )
+    if log.api_version != REKOR_V1 and entry.log_index != proof.entry_index:
+        raise ProofError(
+            f"{log.origin}: entry {entry.log_index} with a proof of entry {proof.entry_index}",
+            reason="index-mismatch",
+        )
+    leaf = leaf_hash(entry.canonicalized_body)
+    verify_inclusion(proof.entry_index, leaf, signed.head, proof.hashes)
+    if entry.inclusion_promise is not None:
+        _verify_promise(entry, signed)
+    return signed
+
+
+def _verify_promise(entry: TransparencyLogEntry, signed: SignedCheckpoint) -> None:
+    """Verify the signed entry timestamp of a v1 log, by the key that signed the checkpoint."""
+    from appliance.rekor.set import verify_set
+
+    [key, *_] = [one for one in signed.signers if one.log_id == entry.log_id]
+    verify_set(entry, key)
+
+
+def log_of_entry(store: Store, entry: TransparencyLogEntry) -> Log:
+    """Return the log an entry says it is in; raises IncompleteError if we pinned none such."""
+    for log in all_logs(store):
+        if any(key.log_id == entry.log_id for key in log.keys):
+            return log
+    raise IncompleteError(
+        f"no key is pinned for the log {entry.log_id.hex()}",
+        reason="no-log-key",
+        next_step="pin the log's key: attestor backend add ID --origin O --public-key FILE",
+    )
+
+
+def finished_bundle(store: Store, item: QueueItem) -> bytes:
+    """Return the Sigstore bundle (0.3) of an item, with stamps and log entry.
+
+    Raises IncompleteError if it is not logged yet, or came from another site, which alone
+    has what was signed.
+    """
+    receipt = receipt_of(store, item)
+    if receipt is None:
+        raise IncompleteError(
+            f"item {item.id[:12]} is {item.state}: it has no proof yet",
+            reason="not-logged",
+            next_step="attestor queue drain, or wait for its proof to come back",
+        )
+    if item.what.unfinished is None:
+        raise IncompleteError(
+            f"item {item.id[:12]} came from {item.what.site}: what was signed is there",
+            reason="made-elsewhere",
+            next_step="its proof travels back: attestor export --include-pending",
+        )
+    return finish_bundle(item.what.unfinished, parse_log_entry(receipt))

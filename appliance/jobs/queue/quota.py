@@ -1,0 +1,133 @@
+"""When the queue will be empty, if the log answers and nothing is added (SPEC.md section 11)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from appliance.policy.budget import (
+    TIERS,
+    BudgetClock,
+    Limits,
+    Moment,
+    Window,
+    free_slots,
+    slot_times,
+    start_clock,
+    used,
+    utilization,
+)
+from appliance.store.database import Store
+from appliance.store.queue.budget import ClockReading, read_clock, spends, write_clock
+from appliance.store.queue.queue import waiting_count
+from appliance.store.queue.tenants import all_tenants
+from appliance.value import frozen
+
+# How much of its budget a tenant has left, and when it gets more (policy/budget.py).
+
+
+@frozen
+class WindowUse:
+    """How full one window is."""
+
+    window: Window
+    used: int
+
+
+@frozen
+class Quota:
+    """What one tenant may submit of one tier."""
+
+    tenant: str
+    tier: str
+    windows: tuple[WindowUse, ...]
+    free: int  # may be submitted at once
+    utilization: float  # of the fullest window, 0 to 1
+    slots: tuple[int, ...]  # Unix seconds: when each of those asked for may go; fewer if never
+
+
+def read_quota(
+    store: Store, limits: Limits, tenant: str, tier: str, moment: Moment, count: int = 1
+) -> Quota:
+    """Say how full a tenant's windows are, and when the next `count` submissions may go."""
+    now = clock_at(store, moment).budget_time
+    windows = limits.windows(tier)
+    counts_at = window_spends(store, tenant, tier, windows, now)
+    slots = slot_times(counts_at, windows, now, count)
+    return Quota(
+        tenant,
+        tier,
+        tuple(WindowUse(one, used(counts_at, one, now)) for one in windows),
+        free_slots(counts_at, windows, now),
+        utilization(counts_at, windows, now),
+        tuple(moment.wall + slot - now for slot in slots),
+    )
+
+
+def window_spends(
+    store: Store, tenant: str, tier: str, windows: Sequence[Window], now: int
+) -> list[int]:
+    """Read what still counts in any of the windows, ascending, in budget time."""
+    return spends(store, tenant, tier, now - max(one.seconds for one in windows))
+
+
+def clock_at(store: Store, moment: Moment) -> BudgetClock:
+    """Return what budget time it is."""
+    last = read_clock(store)
+    if last is None:
+        return start_clock(moment)
+    then = Moment(last.wall, last.boot, last.uptime)
+    return BudgetClock(last.budget_time, then).at(moment)
+
+
+def keep_clock(store: Store, clock: BudgetClock) -> None:
+    """Make budget time durable: it never goes back below this. In store.atomic()."""
+    moment = clock.moment
+    write_clock(store, ClockReading(clock.budget_time, moment.wall, moment.boot, moment.uptime))
+
+
+@frozen
+class QueueFigures:
+    """Figures for the metrics: attestor_rekor_queue_depth and attestor_rekor_budget_*."""
+
+    depth: dict[str, int]  # by tier: items that are still to be sent
+    remaining: dict[str, int]  # by tenant: free graph slots now
+    utilization: dict[str, float]  # by tenant: of its fullest window, any tier, 0 to 1
+
+
+def queue_figures(store: Store, limits: Limits, moment: Moment) -> QueueFigures:
+    """Say how long the queue is and how much of each tenant's budget is left."""
+    from appliance.store.queue.queue import HELD, count_states
+    from appliance.store.queue.tenants import all_tenants
+
+    counted = count_states(store)
+    depth = {tier: sum(counted.get((state, tier), 0) for state in HELD) for tier in TIERS}
+    remaining, utilized = {}, {}
+    for tenant in all_tenants(store):
+        graph, edge = (read_quota(store, limits, tenant.name, tier, moment, 0) for tier in TIERS)
+        remaining[tenant.name] = graph.free
+        utilized[tenant.name] = max(graph.utilization, edge.utilization)
+    return QueueFigures(depth, remaining, utilized)
+
+
+@frozen
+class Forecast:
+    """What one tenant has waiting of one tier, and when the budget lets it go."""
+
+    tenant: str
+    tier: str
+    waiting: int
+    first_slot: int | None  # Unix seconds; None: never, a limit is 0
+    last_slot: int | None  # of the last one waiting
+
+
+def forecast(store: Store, limits: Limits, moment: Moment) -> list[Forecast]:
+    """Say, for each tenant and tier with something waiting, when the budget lets it go."""
+    found = []
+    for tenant in all_tenants(store):
+        for tier in TIERS:
+            waiting = waiting_count(store, tenant.name, tier)
+            if waiting:
+                slots = read_quota(store, limits, tenant.name, tier, moment, waiting).slots
+                first, last = (slots[0], slots[-1]) if slots else (None, None)
+                found.append(Forecast(tenant.name, tier, waiting, first, last))
+    return found

@@ -1,0 +1,270 @@
+"""Import a transfer bundle: stage, authenticate, check what it needs, absorb (TRANSFER.md 3).
+
+The medium is read once, into a private copy; nothing is believed before the exporters'
+signatures are, and then only what each log's own signature allows. From there it is sync
+with a transfer bundle for a source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from appliance.errors import (
+    ApplianceError,
+    DivergenceError,
+    IncompleteError,
+    RefusedError,
+)
+from appliance.jobs.divergence.judge import reporting_damage
+from appliance.jobs.mirror.fill import Progress
+from appliance.jobs.transfer.exporters import open_header_note
+from appliance.jobs.transfer.ingest_log import IngestedLog, ingest_log
+from appliance.jobs.transfer.receipts import Imported, issue_receipt
+from appliance.jobs.transfer.side_members import Unloaded, compare_seen, unload
+from appliance.jobs.transfer.source import TransferSource
+from appliance.jobs.transfer.staged_tiles import StagedTiles
+from appliance.jobs.workers import Workers
+from appliance.store.database import Store
+from appliance.store.files import open_foreign, staging_file
+from appliance.store.mirror.logs import Log, all_logs, find_log
+from appliance.store.mirror.mirror import Mirror
+from appliance.store.transfer.custody import CustodyFacts, append_custody
+from appliance.store.transfer.receipts import StoredReceipt, our_receipt, put_receipt
+from appliance.store.transfer.transfers import (
+    Transfer,
+    TransferredLog,
+    imported_volumes,
+    record_transfer,
+    was_imported,
+)
+from appliance.tlog.note import parse_note
+from appliance.value import frozen, replaced
+from bundles.header import Header
+from bundles.manifest import LogPart, Manifest
+from bundles.reader import StagedInfo, stage
+from bundles.strict_json import format_time
+
+
+@frozen
+class IngestReport:
+    """What one import did."""
+
+    bundle_id: str  # SHA-256 of the manifest, hex
+    sha256: str  # of the file, hex
+    manifest: Manifest
+    signers: tuple[str, ...]  # names of exporters who signed; empty: --insecure-unsigned
+    already: bool  # this very transfer bundle was imported before
+    total: int  # members
+    logs: tuple[IngestedLog, ...]
+    skipped: tuple[str, ...]  # origins that this site has not configured
+    errors: tuple[ApplianceError, ...] = ()  # of logs that contradict themselves or are refused
+    to_come: tuple[int, ...] = ()  # volumes of its set that were not imported yet
+    besides: Unloaded = Unloaded()  # what was in it besides logs
+    receipt: bytes | None = None  # signed note; None: nobody was there to sign it
+
+
+@frozen
+class Rules:
+    """What this site demands of a transfer bundle, and who says what came of it."""
+
+    threshold: int = 1  # so many known exporters must have signed
+    unsigned: bool = False  # --insecure-unsigned: for emergencies, recorded for ever
+    dry_run: bool = False
+    jobs: int = 1  # processes that hash tiles
+    sign: Callable[[str], bytes] | None = None  # makes the receipt a signed note; None: none
+    site: str = ""  # our name, on the receipt
+    handler: str = ""  # who imports it, on the receipt
+
+
+def ingest(
+    store: Store, path: Path, rules: Rules, now: int, progress: Progress = lambda _: None
+) -> IngestReport:
+    """Import one transfer bundle; doing it again says that it is here already.
+
+    Raises BundleError or SignatureError if it is not what an exporter wrote, RefusedError
+    if nobody we know signed it or it is outside its time window, IncompleteError if a log
+    or a base is missing here, and what absorb raises. Nothing is stored before the last
+    byte of it is verified.
+    """
+    signers: list[str] = []
+
+    def open_header(note: bytes) -> str:
+        if rules.unsigned:
+            return parse_note(note).text
+        signed = open_header_note(store, note, rules.threshold)
+        signers.extend(signed.signers)
+        return signed.text
+
+    def admit(_: Header, manifest: Manifest) -> None:
+        _within_its_time(manifest, now)
+
+    with (
+        open_foreign(path) as medium,
+        staging_file(store.home) as copy,
+        Workers(rules.jobs, [copy.fileno()]) as workers,
+    ):
+        tiles = StagedTiles(copy, workers) if rules.jobs > 1 else None
+        staged = stage(medium, copy, open_header, admit, tiles.passed if tiles else None)
+        it = _Ingestion(store, path, staged, rules, tiles, tuple(signers), now)
+        return it.run(progress)
+
+
+def _within_its_time(manifest: Manifest, now: int) -> None:
+    if manifest.not_before is not None and now < manifest.not_before:
+        raise RefusedError(
+            f"it may not be used before {format_time(manifest.not_before)}, says its manifest;"
+            f" the clock here says {format_time(now)}",
+            reason="not-yet-valid",
+            next_step="wait until then; if the clock is wrong, set it",
+        )
+    if manifest.expires is not None and now > manifest.expires:
+        raise RefusedError(
+            f"it expired at {format_time(manifest.expires)}, says its manifest;"
+            f" the clock here says {format_time(now)}",
+            reason="expired",
+            next_step="export again on the other side; if the clock is wrong, set it",
+        )
+
+
+@frozen
+class _Ingestion:
+    """One import whose bytes are all checked."""
+
+    store: Store
+    path: Path
+    staged: StagedInfo
+    rules: Rules
+    tiles: StagedTiles | None  # what its full tiles are hashed and placed by; None: ourselves
+    signers: tuple[str, ...]
+    now: int
+
+    def run(self, progress: Progress) -> IngestReport:
+        """Absorb each log, then what else is in it; record it, and make the receipt."""
+        store, rules, manifest = self.store, self.rules, self.staged.bundle.manifest
+        bundle_id = self.staged.bundle.header.bundle_id
+        already = was_imported(store, bundle_id)
+        known = self._known()
+        logs: list[IngestedLog] = []
+        errors: list[ApplianceError] = []
+        for part, log in known:
+            try:
+                logs.append(self._absorb(part, log, progress))
+            except (DivergenceError, RefusedError, IncompleteError) as error:
+                errors.append(error)  # of this log: the others go on
+        if errors and not logs:
+            raise errors[0]
+        besides = Unloaded()
+        if not rules.dry_run:
+            errors += compare_seen(store, self.staged.bundle, [log for _, log in known], self.now)
+            besides = unload(store, self.staged.bundle, self.signers, self.now)
+        origins = {log.origin for _, log in known}
+        skipped = tuple(part.origin for part in manifest.logs if part.origin not in origins)
+        report = IngestReport(
+            bundle_id,
+            self.staged.sha256.hex(),
+            manifest,
+            self.signers,
+            already,
+            manifest.totals.files,
+            tuple(logs),
+            skipped,
+            tuple(errors),
+            besides=besides,
+        )
+        return report if rules.dry_run else self._record(report)
+
+    def _known(self) -> list[tuple[LogPart, Log]]:
+        manifest = self.staged.bundle.manifest
+        found = [(part, find_log(self.store, part.origin)) for part in manifest.logs]
+        known = [(part, log) for part, log in found if log is not None]
+        if not known and manifest.logs:
+            ours = ", ".join(one.origin for one in all_logs(self.store))
+            raise IncompleteError(
+                "no log in it is configured here: "
+                + ", ".join(part.origin for part in manifest.logs),
+                reason="unknown-log",
+                next_step=f"known here: {ours or 'none'}; if it belongs here, pin its key:"
+                f" attestor backend add ID --origin {manifest.logs[0].origin} --public-key FILE",
+            )
+        return known
+
+    def _absorb(self, part: LogPart, log: Log, progress: Progress) -> IngestedLog:
+        bundle = self.staged.bundle
+        description = f"{self.path.name} ({bundle.header.bundle_id[:12]})"
+        source = TransferSource(bundle, part, description, self.tiles)
+        with reporting_damage(self.store, log, self.now):
+            return ingest_log(
+                Mirror(self.store, log),
+                part,
+                source,
+                bundle.manifest,
+                self.now,
+                progress,
+                dry_run=self.rules.dry_run,
+            )
+
+    def _record(self, report: IngestReport) -> IngestReport:
+        store, rules, manifest = self.store, self.rules, report.manifest
+        volume = manifest.volume
+        here = imported_volumes(store, volume.set_name) | {volume.number}
+        to_come = tuple(sorted(set(range(1, volume.of + 1)) - here))
+        changed = not report.already or any(one.need or one.old != one.new for one in report.logs)
+        receipt = None if changed else our_receipt(store, report.bundle_id)
+        if receipt is None and rules.sign is not None:
+            imported = Imported(
+                report.bundle_id,
+                report.sha256,
+                manifest,
+                report.logs,
+                report.skipped,
+                tuple(error.message for error in report.errors),
+                to_come,
+            )
+            text = issue_receipt(imported, rules.site, rules.handler, rules.unsigned, self.now)
+            receipt = rules.sign(text)
+
+        def keep_receipt() -> None:
+            if receipt is not None:
+                put_receipt(
+                    store, StoredReceipt(report.bundle_id, rules.site, True, self.now, receipt)
+                )
+
+        def record_the_rest() -> None:
+            keep_receipt()
+            if rules.handler:
+                said = manifest.custody
+                facts = (rules.handler, report.bundle_id, said.media_id, said.seal, said.ticket)
+                append_custody(store, CustodyFacts("imported", *facts), self.now)
+
+        # If we die before this, running the import again does nothing but record it.
+        if not record_transfer(store, self._transfer(report), record_the_rest) and changed:
+            with store.atomic():
+                keep_receipt()
+        return replaced(report, to_come=to_come, receipt=receipt)
+
+    def _transfer(self, report: IngestReport) -> Transfer:
+        manifest = report.manifest
+        parts = {part.origin: part for part in manifest.logs}
+        return Transfer(
+            report.bundle_id,
+            "import",
+            self.now,
+            manifest.site,
+            self.path.name,
+            self.staged.sha256,
+            self.rules.unsigned,
+            tuple(_transferred(parts[one.origin], one) for one in report.logs),
+            manifest.volume.set_name,
+            (manifest.volume.number, manifest.volume.of),
+        )
+
+
+def _transferred(part: LogPart, one: IngestedLog) -> TransferredLog:
+    return TransferredLog(
+        part.origin,
+        part.base.tree_size if part.base else None,
+        part.head.tree_size,
+        one.old_size,
+        one.report.mirror_size if one.report else None,
+    )

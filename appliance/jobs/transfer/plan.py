@@ -1,0 +1,307 @@
+"""Plan an export: what of one log has to leave, as members of the format.
+
+Digests come from rows, so nothing is read twice. Of everything beyond the tiles that prove
+the head it is known which tiles above it authenticate it, for volumes that stand alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache, partial
+from hashlib import sha256
+from typing import Final
+
+from appliance.errors import ConfigError, IncompleteError
+from appliance.jobs.transfer.source import checkpoint_member, entries_member, tile_member
+from appliance.store.mirror.checkpoints import AcceptedCheckpoint
+from appliance.store.mirror.entry_frames import compress_bundle
+from appliance.store.mirror.mirror import Mirror
+from appliance.store.transfer.transfers import exported_heads, exports_of, far_heads
+from appliance.tlog.merkle import HASH_BYTES, Hash, TreeHead
+from appliance.tlog.proof import NodeId, consistency_plan, inclusion_plan, perfect_nodes
+from appliance.tlog.tile import WIDTH, EntryBundle, Tile, edge_tiles, new_entry_bundles, new_tiles
+from appliance.tlog.tile_tree import TileTree
+from appliance.value import field, frozen
+from bundles.manifest import TreeHeadRef, log_directory
+from bundles.writer import Member
+
+# Choose where a delta starts: by what the far side is known to hold, else by what we sent.
+
+
+@frozen
+class BaseChoice:
+    """How to choose where a delta starts. Nothing said: it is complete."""
+
+    since_size: int | None = None  # of every log
+    since: Mapping[str, int] = field(default_factory=dict)  # by origin, as a receipt says
+    far_side: bool = False  # what the far side is known to hold, if it is known
+    site: str | None = None  # only that far side; None: whichever holds least
+    overlap: int | None = None  # else the head of this many exports ago; None: complete
+    full_every: int | None = None  # so many exports in a row are not all deltas; None: they may
+
+
+@frozen
+class Base:
+    """Where a delta of one log starts."""
+
+    tree_size: int | None  # None: complete
+    warnings: tuple[str, ...] = ()
+
+
+def choose_base(
+    mirror: Mirror, head: AcceptedCheckpoint, choice: BaseChoice, besides: str = ""
+) -> Base:
+    """Choose the base of one log; raises ConfigError if one that was given is beyond the head."""
+    head_size = head.head.tree_size
+    warnings: list[str] = []
+    size: int | None = None
+    if choice.since_size is not None:
+        if choice.since_size > head_size:
+            raise ConfigError(
+                f"--since-size {choice.since_size}: the mirror of {mirror.log.origin} has only"
+                f" {head_size} entries",
+                reason="base-beyond-head",
+            )
+        size = choice.since_size
+    elif mirror.log.origin in choice.since:
+        size = choice.since[mirror.log.origin]
+    elif not _is_turn_of_full(mirror, choice, besides):
+        if choice.far_side:
+            size, warnings = _held_there(mirror, head, choice.site)
+        if size is None and choice.overlap is not None:
+            earlier = exports_of(mirror.store, mirror.log.origin, besides=besides)
+            if len(earlier) >= choice.overlap:
+                size = earlier[choice.overlap - 1].head_size
+    # A base of nothing is no base, and one beyond us gets what there is: nothing new.
+    return Base(min(size, head_size) if size else None, tuple(warnings))
+
+
+def mirror_root(mirror: Mirror, head: AcceptedCheckpoint, tree_size: int) -> bytes:
+    """Return the root of a prefix of the exported tree; raises IncompleteError without tiles."""
+    if known := mirror.history.at(tree_size):
+        return known.head.root_hash
+    return TileTree(head.head).root_at(tree_size, mirror.read_tiles)
+
+
+def _is_turn_of_full(mirror: Mirror, choice: BaseChoice, besides: str) -> bool:
+    if choice.full_every is None:
+        return False
+    last = exports_of(mirror.store, mirror.log.origin, besides=besides)[: choice.full_every - 1]
+    return len(last) == choice.full_every - 1 and all(one.base_size is not None for one in last)
+
+
+def _held_there(
+    mirror: Mirror, head: AcceptedCheckpoint, site: str | None
+) -> tuple[int | None, list[str]]:
+    """Return the smallest size that a far side holds, with a warning where its tree is not ours."""
+    sizes, warnings = [], []
+    known = far_heads(mirror.store, mirror.log.origin)
+    if site is not None and site not in {far.site for far in known}:
+        names = ", ".join(far.site for far in known) or "no other site either"
+        warnings.append(
+            f"{site} never said what it holds of {mirror.log.origin} (who did: {names}):"
+            " this starts where it would without --to"
+        )
+    for far in known:
+        if site is not None and far.site != site:
+            continue
+        if far.tree_size > head.head.tree_size:
+            sizes.append(head.head.tree_size)
+            continue
+        try:
+            ours = mirror_root(mirror, head, far.tree_size)
+        except IncompleteError:
+            warnings.append(
+                f"{far.site} holds {mirror.log.origin} up to {far.tree_size}, which cannot be"
+                " compared without the tiles: this does not continue from there"
+            )
+            continue
+        if ours == far.root_hash:
+            sizes.append(far.tree_size)
+        else:
+            warnings.append(
+                f"{far.site} says it holds another tree of {mirror.log.origin} at size"
+                f" {far.tree_size}: one of you was shown a fork; compare both checkpoints"
+            )
+    return (min(sizes) if sizes else None), warnings
+
+
+Item = Tile | EntryBundle
+MAX_STANDS: Final = 4  # sizes of earlier exports that every export proves itself from
+_TILES_AT_ONCE: Final = 1024  # rows of one query
+
+
+@frozen
+class PlannedLog:
+    """What leaves of one log."""
+
+    origin: str
+    vkeys: tuple[str, ...]
+    base: TreeHeadRef | None
+    head: AcceptedCheckpoint
+    checkpoint: Member
+    proof: frozenset[Tile]  # prove the head from the base
+    items: tuple[Item, ...]  # what else: tiles top down, then entry bundles
+    member: Callable[[Item], Member]
+    above: Callable[[Item], tuple[Tile, ...]]  # the tiles that authenticate it
+    warnings: tuple[str, ...] = ()
+
+
+@frozen
+class ProvenEntry:
+    """An entry that somebody on the far side has a Sigstore bundle of."""
+
+    origin: str
+    entry_index: int
+    tree_size: int  # of the checkpoint in that bundle; 0: it has none
+    leaf: Hash  # of the entry that is in that bundle
+    note: bytes  # that checkpoint
+
+
+@frozen
+class Contents:
+    """What to take of each log."""
+
+    tiles: bool = True  # hash tiles beyond those that prove the head
+    entries: bool = False  # entry bundles as well
+    proven: tuple[ProvenEntry, ...] | None = None  # only what proves these; None: all
+
+
+def plan_log(mirror: Mirror, choice: BaseChoice, contents: Contents, besides: str) -> PlannedLog:
+    """Plan what leaves of one log, up to the head its mirror covers.
+
+    `besides` is a volume set that is made again. Raises IncompleteError if there is nothing
+    to export, or an entry that is to be proven is not covered; ConfigError if the base is
+    beyond the head.
+    """
+    head = require_head(mirror)
+    base = choose_base(mirror, head, choice, besides)
+    start, stop = base.tree_size or 0, head.head.tree_size
+    directory = log_directory(mirror.log.origin)
+    tree = TileTree(head.head)
+    # Where the far side stands between base and head nobody knows: mostly where one of the
+    # last exports brought it.
+    stands = exported_heads(mirror.store, mirror.log.origin, stop, MAX_STANDS)
+    proof = proof_tiles(head.head, {start, *(size for size in stands if size > start)})
+    tiles: Iterable[Tile] = new_tiles(start, stop) if contents.tiles else ()
+    bundles = list(new_entry_bundles(start, stop)) if contents.entries else []
+    if contents.proven is not None:
+        wanted = [one for one in contents.proven if one.origin == mirror.log.origin]
+        _require_covered(mirror, wanted, stop)
+        bundles = _bundles_of(wanted, stop) if contents.entries else []
+        tiles = _proving(tree, wanted)
+    implied = {bundle.tile for bundle in bundles}
+    items = [tile for tile in tiles if tile not in proof and tile not in implied]
+    return PlannedLog(
+        origin=mirror.log.origin,
+        vkeys=tuple(key.vkey for key in mirror.log.keys),
+        base=TreeHeadRef(start, mirror_root(mirror, head, start)) if start else None,
+        head=head,
+        checkpoint=in_memory(checkpoint_member(directory), head.note),
+        proof=frozenset(proof),
+        items=(*top_down(items), *bundles),
+        member=_Members(mirror, directory).member,
+        above=lambda item: tree.parents(item.tile if isinstance(item, EntryBundle) else item),
+        warnings=base.warnings,
+    )
+
+
+def require_head(mirror: Mirror) -> AcceptedCheckpoint:
+    """Return the head that is exported; raises IncompleteError if there is none."""
+    head = mirror.history.mirror_checkpoint() or mirror.history.accepted()
+    if head is None:
+        raise IncompleteError(
+            f"nothing of {mirror.log.origin} is here to export",
+            reason="nothing-to-export",
+            next_step="run 'attestor sync' first",
+        )
+    return head
+
+
+def top_down(tiles: Iterable[Tile]) -> list[Tile]:
+    """Order tiles so that each comes after those that authenticate it."""
+    return sorted(tiles, key=lambda tile: (-tile.level, tile.index))
+
+
+def proof_tiles(head: TreeHead, sizes: Iterable[int]) -> set[Tile]:
+    """Return the tiles that let the far side prove the head from trees of these sizes."""
+    wanted = set(edge_tiles(head.tree_size))
+    tree = TileTree(head)
+    for size in sizes:
+        for leaves in (range(size), *consistency_plan(size, head.tree_size)):
+            for node in perfect_nodes(leaves):
+                wanted.update(tree.parents(tree.node_tile(node)))
+    return wanted
+
+
+def in_memory(path: str, data: bytes) -> Member:
+    """Describe a member that is small and here already."""
+    return Member(path, len(data), sha256(data).digest(), lambda: data)
+
+
+def _require_covered(mirror: Mirror, wanted: Iterable[ProvenEntry], tree_size: int) -> None:
+    for one in wanted:
+        reaches = max(one.entry_index + 1, one.tree_size)
+        if reaches > tree_size:
+            raise IncompleteError(
+                f"the Sigstore bundle speaks of {mirror.log.origin} at {reaches} entries, the"
+                f" mirror has {tree_size}",
+                reason="not-covered",
+                next_step="run 'attestor sync --full-tiles' first",
+            )
+
+
+def _bundles_of(wanted: Iterable[ProvenEntry], tree_size: int) -> list[EntryBundle]:
+    return [
+        EntryBundle(index, min(WIDTH, tree_size - index * WIDTH))
+        for index in sorted({one.entry_index // WIDTH for one in wanted})
+    ]
+
+
+def _proving(tree: TileTree, wanted: Iterable[ProvenEntry]) -> set[Tile]:
+    """Return the tiles that prove entries, and the tree heads they were proven under before."""
+    tiles: set[Tile] = set()
+    for one in wanted:
+        nodes = [NodeId(0, one.entry_index)]
+        if one.tree_size <= tree.head.tree_size:
+            nodes += perfect_nodes(range(one.tree_size))
+        for leaves in inclusion_plan(one.entry_index, tree.head.tree_size):
+            nodes += perfect_nodes(leaves)
+        for node in nodes:
+            tiles.update(tree.parents(tree.node_tile(node)))
+    return tiles
+
+
+class _Members:
+    """Describes what is stored of one log as members; finds full tiles many at a time."""
+
+    def __init__(self, mirror: Mirror, directory: str) -> None:
+        self._mirror = mirror
+        self._directory = directory
+        self._read = mirror.store.blobs.get
+        self._full_tiles = lru_cache(maxsize=8)(self._find_full_tiles)
+
+    def member(self, item: Item) -> Member:
+        """Describe one item; what is stored wider than the exported tree is cut now."""
+        if isinstance(item, EntryBundle):
+            path = entries_member(self._directory, item)
+            packed = self._mirror.entry_bundle_blob(item)
+            if packed is None:
+                return in_memory(path, compress_bundle(self._mirror.read_entry_bundle(item)))
+            return Member(path, packed[1], packed[0], partial(self._read, packed[0]))
+        path = tile_member(self._directory, item)
+        stored = self._digest(item)
+        if stored is None:
+            return in_memory(path, self._mirror.read_tiles([item])[item])
+        return Member(path, item.width * HASH_BYTES, stored, partial(self._read, stored))
+
+    def _digest(self, tile: Tile) -> bytes | None:
+        if tile.is_full:
+            block, place = divmod(tile.index, _TILES_AT_ONCE)
+            if found := self._full_tiles(tile.level, block)[place]:
+                return found
+        return self._mirror.tile_digest(tile)
+
+    def _find_full_tiles(self, level: int, block: int) -> list[bytes | None]:
+        first = block * _TILES_AT_ONCE
+        return self._mirror.tile_digests(level, range(first, first + _TILES_AT_ONCE))

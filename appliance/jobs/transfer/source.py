@@ -1,0 +1,195 @@
+"""One log of a transfer bundle as a LogSource: import is sync from here (TRANSFER.md section 3).
+
+The transfer bundle's digests were checked already; that says what the exporter sent, not
+that any of it is true. Absorbing it authenticates it like anything from a server.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain
+from typing import Any
+
+from appliance.errors import IncompleteError
+from appliance.jobs.local_tiles import load_parents
+from appliance.jobs.mirror.fill import Place
+from appliance.jobs.transfer.staged_tiles import StagedTile, StagedTiles
+from appliance.store.mirror.entry_frames import decompress_bundle
+from appliance.store.mirror.mirror import Mirror
+from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
+from appliance.tlog.tile import EntryBundle, Tile, parse_entry_bundle_path, parse_tile_path
+from appliance.tlog.tile_tree import TileTree
+from bundles.manifest import LogPart
+from bundles.reader import TransferBundle
+
+ENTRIES_SUFFIX = ".zst"
+NOT_IN_BUNDLE = "not-in-bundle"  # a reason
+
+
+def checkpoint_member(part_directory: str) -> str:
+    """Return the member that holds a log's checkpoint."""
+    return f"{part_directory}/checkpoint"
+
+
+def seen_directory(part_directory: str) -> str:
+    """Return where checkpoints of a log stand that were seen elsewhere."""
+    return f"{part_directory}/checkpoints"
+
+
+def tile_member(part_directory: str, tile: Tile) -> str:
+    """Return the member that holds a tile."""
+    return f"{part_directory}/{tile.path}"
+
+
+def entries_member(part_directory: str, bundle: EntryBundle) -> str:
+    """Return the member that holds an entry bundle, zstd-compressed."""
+    return f"{part_directory}/{bundle.path}{ENTRIES_SUFFIX}"
+
+
+class TransferSource:
+    """Implements LogSource over the members of a checked transfer bundle."""
+
+    def __init__(
+        self,
+        bundle: TransferBundle,
+        part: LogPart,
+        description: str,
+        staged: StagedTiles | None = None,
+    ) -> None:
+        self._bundle = bundle
+        self._part = part
+        self._directory = part.directory  # hashed once: it is asked for with every tile
+        self._description = description
+        self._staged = staged
+        entries = f"{self._directory}/tile/entries/"
+        # Mostly there is none, and nothing to look for.
+        self.has_entries = any(path.startswith(entries) for path in bundle.members)
+
+    @property
+    def description(self) -> str:
+        """The file's name and the bundle's id."""
+        return self._description
+
+    @property
+    def exchange(self) -> Mapping[str, Any]:
+        """Which transfer bundle it is, and who wrote it."""
+        return {"transferBundle": self._bundle.header.bundle_id, "site": self._bundle.manifest.site}
+
+    def checkpoint(self) -> bytes:
+        """Return the log's own signed note for the head of the transfer bundle."""
+        return self._read(checkpoint_member(self._directory))
+
+    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
+        """Yield tiles; a level 0 tile left out for its entry bundle is computed from it."""
+        for tile in wanted:
+            member = tile_member(self._directory, tile)
+            if member not in self._bundle.members and self.has(tile):
+                bundle = EntryBundle(tile.index, tile.width)
+                yield tile, leaf_hashes(parse_entry_bundle(self._entries(bundle), bundle))
+            else:
+                yield tile, self._read(member)
+
+    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
+        """Yield entry bundles, decompressed under a bound."""
+        for bundle in wanted:
+            yield bundle, self._entries(bundle)
+
+    def offered_count(self) -> int:
+        """Count the tiles and entry bundles here, with the tiles that follow from these."""
+        prefix = f"{self._part.directory}/tile/"
+        paths = [path for path in self._bundle.members if path.startswith(prefix)]
+        entries = f"{prefix}entries/"
+        implied = sum(
+            path.startswith(entries)
+            and f"{prefix}0/{path[len(entries) : -len(ENTRIES_SUFFIX)]}" not in self._bundle.members
+            for path in paths
+        )
+        return len(paths) + implied
+
+    def offered(self) -> tuple[list[Tile], list[EntryBundle]]:
+        """List what is here, with the tiles that follow from entry bundles.
+
+        Raises MalformedError if a member below tile/ is neither.
+        """
+        prefix = f"{self._directory}/"
+        paths = [
+            path.removeprefix(prefix)
+            for path in self._bundle.members
+            if path.startswith(f"{prefix}tile/")
+        ]
+        bundles = [
+            parse_entry_bundle_path(path.removesuffix(ENTRIES_SUFFIX))
+            for path in paths
+            if path.startswith("tile/entries/")
+        ]
+        tiles = [parse_tile_path(path) for path in paths if not path.startswith("tile/entries/")]
+        return [*tiles, *(bundle.tile for bundle in bundles)], bundles
+
+    def has(self, what: Tile | EntryBundle) -> bool:
+        """Whether a tile or entry bundle of exactly this width can be had from here."""
+        members = self._bundle.members
+        if isinstance(what, EntryBundle):
+            return self.has_entries and entries_member(self._directory, what) in members
+        if tile_member(self._directory, what) in members:
+            return True
+        return (
+            self.has_entries and what.level == 0 and self.has(EntryBundle(what.index, what.width))
+        )
+
+    @property
+    def place(self) -> Place | None:
+        """What has tiles placed by other processes, if there are any."""
+        return partial(self._place, self._staged) if self._staged else None
+
+    def _place(
+        self,
+        staged: StagedTiles,
+        mirror: Mirror,
+        tree: TileTree,
+        batches: Iterable[list[Tile]],
+    ) -> Iterator[tuple[list[Tile], Mapping[Tile, bytes]]]:
+        rest = iter(batches)
+        for batch in rest:
+            if batch[0].level == 0:
+                rest = chain([batch], rest)
+                break
+            yield batch, {}  # few, and the tiles below wait for them
+        asked: deque[list[Tile]] = deque()
+
+        def right_ones() -> Iterator[list[StagedTile | None]]:
+            for batch in rest:
+                asked.append(batch)
+                load_parents(mirror, tree, batch)
+                yield [self._right_one(staged, tree, tile) for tile in batch]
+
+        for answers in staged.place(mirror.store, right_ones()):
+            batch = asked.popleft()
+            answered = zip(batch, answers, strict=True)
+            yield batch, {tile: placed for tile, placed in answered if placed is not None}
+
+    def _right_one(self, staged: StagedTiles, tree: TileTree, tile: Tile) -> StagedTile | None:
+        """Return where a tile stands if it is the one that its parent names."""
+        member = self._bundle.members.get(tile_member(self._directory, tile))
+        if member is None or not tile.is_full:
+            return None
+        try:
+            expected = tree.expected_root(tile)
+        except LookupError:  # what is above it is neither here nor in this bundle
+            return None
+        if staged.root(member.offset) != expected:
+            return None
+        return StagedTile(member.offset, member.sha256)
+
+    def _entries(self, bundle: EntryBundle) -> bytes:
+        return decompress_bundle(self._read(entries_member(self._directory, bundle)))
+
+    def _read(self, member: str) -> bytes:
+        if member not in self._bundle.members:
+            raise IncompleteError(
+                f"{self._description} has no {member} for {self._part.origin}",
+                reason=NOT_IN_BUNDLE,
+                next_step="export again with --full, or --since-size of what this site holds",
+            )
+        return self._bundle.read(member)

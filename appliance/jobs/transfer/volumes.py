@@ -1,0 +1,121 @@
+"""Divide what leaves into volumes, each a transfer bundle that stands alone (TRANSFER.md 5).
+
+Every volume brings the checkpoints, the tiles that prove them, and the tiles above
+everything else in it: so whichever comes first can be authenticated by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from appliance.errors import ConfigError
+from appliance.jobs.transfer.plan import Item, PlannedLog, top_down
+from appliance.jobs.transfer.side_members import NOTHING_BESIDES, Besides
+from appliance.tlog.merkle import HASH_BYTES
+from appliance.tlog.tile import WIDTH, EntryBundle, Tile
+from appliance.value import frozen
+from bundles.manifest import Entries, LogPart, Tiles, TreeHeadRef
+from bundles.ustar import BLOCK_BYTES, padding_bytes
+from bundles.writer import Member
+
+FRONT_BYTES: Final = 24 * 1024  # header with room for more signatures, manifest, the end
+LOG_BYTES: Final = 2048  # of the manifest, for each log, with its keys and what we have
+
+
+@frozen
+class Cargo:
+    """What one volume brings: members in the order of the format, and what they are."""
+
+    logs: tuple[LogPart, ...]
+    members: tuple[Member, ...]
+    besides: Besides  # what of these is of no log
+
+
+class _Load:
+    """A volume that is being filled."""
+
+    def __init__(self, planned: Sequence[PlannedLog], besides: Besides) -> None:
+        self.besides = besides
+        self.items: list[set[Item]] = [set(log.proof) for log in planned]
+        self.n_bytes = FRONT_BYTES + sum(map(_cost, besides.members))
+        self.has_more = False  # than what every volume has
+        for log in planned:
+            self.n_bytes += LOG_BYTES + _cost(log.checkpoint)
+            self.n_bytes += sum(_cost(log.member(tile)) for tile in log.proof)
+
+
+def divide(planned: Sequence[PlannedLog], besides: Besides, limit: int | None) -> list[Cargo]:
+    """Divide into volumes of at most `limit` bytes; None: one volume.
+
+    What travels besides the logs is in the first volume. Raises ConfigError if something
+    does not fit into a volume at all.
+    """
+    if limit is None:
+        return [_cargo(planned, [{*log.proof, *log.items} for log in planned], besides)]
+    loads = [_Load(planned, besides)]
+    for number, log in enumerate(planned):
+        for item in log.items:
+            new = _missing(loads[-1].items[number], log, item)
+            cost = sum(_cost(log.member(one)) for one in new)
+            if loads[-1].has_more and loads[-1].n_bytes + cost > limit:
+                loads.append(_Load(planned, NOTHING_BESIDES))
+                new = _missing(loads[-1].items[number], log, item)
+                cost = sum(_cost(log.member(one)) for one in new)
+            loads[-1].n_bytes += cost
+            loads[-1].items[number].update(new)
+            loads[-1].has_more = True
+            _require_room(loads[-1], limit, log.member(item).path)
+    _require_room(loads[0], limit, "what proves the checkpoints")
+    return [_cargo(planned, load.items, load.besides) for load in loads]
+
+
+def _missing(there: set[Item], log: PlannedLog, item: Item) -> list[Item]:
+    above: list[Item] = [one for one in log.above(item) if one not in there and one != item]
+    if isinstance(item, EntryBundle):
+        above = [one for one in above if one != item.tile]  # which follows from its entries
+    return [*above, item]
+
+
+def _require_room(load: _Load, limit: int, what: str) -> None:
+    if load.n_bytes > limit:
+        raise ConfigError(
+            f"a volume of {limit:,} bytes is too small: {what} and what has to travel with it"
+            f" take {load.n_bytes:,}",
+            reason="volume-too-small",
+            next_step=f"give --volume-size {load.n_bytes} or more",
+        )
+
+
+def _cost(member: Member) -> int:
+    """Return how many bytes of an archive a member takes up, with its line in SHA256SUMS."""
+    return BLOCK_BYTES + member.size + padding_bytes(member.size) + 67 + len(member.path)
+
+
+def _cargo(planned: Sequence[PlannedLog], items: Sequence[set[Item]], besides: Besides) -> Cargo:
+    parts, members = [], list(besides.before)
+    for log, its in zip(planned, items, strict=True):
+        bundles = sorted(one for one in its if isinstance(one, EntryBundle))
+        implied = {bundle.tile for bundle in bundles}
+        tiles = [one for one in its if isinstance(one, Tile) and one not in implied]
+        members += [log.checkpoint, *besides.seen.get(log.origin, ())]
+        members += map(log.member, top_down(tiles))
+        members += map(log.member, bundles)
+        parts.append(
+            LogPart(
+                origin=log.origin,
+                vkeys=log.vkeys,
+                base=log.base,
+                head=TreeHeadRef(log.head.head.tree_size, log.head.head.root_hash),
+                tiles=Tiles(len(tiles), sum(tile.width * HASH_BYTES for tile in tiles)),
+                entries=_range(bundles),
+            )
+        )
+    return Cargo(tuple(parts), (*members, *besides.after), besides)
+
+
+def _range(bundles: Sequence[EntryBundle]) -> Entries | None:
+    if not bundles:
+        return None
+    last = bundles[-1]
+    return Entries(bundles[0].index * WIDTH, last.index * WIDTH + last.width)

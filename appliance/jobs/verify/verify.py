@@ -1,0 +1,182 @@
+"""Verify an artifact: the Sigstore bundle itself, then our own view of its log.
+
+There is no import path from here to the network. The store is only read; keeping evidence
+of a contradiction is a second, best-effort step of the caller's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from appliance.errors import ApplianceError, DivergenceError, IncompleteError, RefusedError
+from appliance.policy.own_view import (
+    Coverage,
+    OwnView,
+    compare,
+    rests_on_common_ground,
+)
+from appliance.sigstore.digests import ArtifactDigests
+from appliance.sigstore.identity import ExpectedSigner
+from appliance.sigstore.sigstore_bundle import SigstoreBundle
+from appliance.sigstore.trusted_root import LogKey, TrustedRoot, pinned_log_key
+from appliance.sigstore.verdict import LogPosition, Verification
+from appliance.sigstore.verification import judge_bundle
+from appliance.store.database import Store
+from appliance.store.divergence.quarantine import quarantine_of
+from appliance.store.mirror.checkpoints import AcceptedCheckpoint
+from appliance.store.mirror.logs import all_logs, find_log
+from appliance.store.mirror.mirror import Mirror
+from appliance.tlog.tile_tree import TileTree
+from appliance.tlog.tlog_policy import TlogPolicy
+from appliance.value import frozen
+
+
+@frozen
+class Demands:
+    """What this site demands beyond a valid signature."""
+
+    require_mirror: bool = False
+    max_age: int | None = None  # seconds since our newest checkpoint of the log was first seen
+    policy: TlogPolicy | None = None  # witnesses that must have cosigned the bundle's checkpoint
+    now: int = 0  # Unix seconds
+
+
+@frozen
+class Verdict:
+    """Everything there is to say about one artifact and one Sigstore bundle."""
+
+    verification: Verification
+    own_view: OwnView
+    checkpoint: AcceptedCheckpoint | None  # ours of that log
+    error: ApplianceError | None  # why the answer is not yes; None if it is
+
+
+def pinned_keys(store: Store) -> tuple[LogKey, ...]:
+    """Return the keys of every log pinned in a store, as the verifier takes them."""
+    return tuple(pinned_log_key(key) for log in all_logs(store) for key in log.keys)
+
+
+def verify_artifact(
+    store: Store | None,
+    bundles: Sequence[SigstoreBundle],
+    artifact: ArtifactDigests,
+    expected: ExpectedSigner,
+    trusted_root: TrustedRoot | None,
+    log_keys: Sequence[LogKey],
+    demands: Demands,
+) -> Verdict:
+    """Judge an artifact by the Sigstore bundles that came in one file; a no is a value.
+
+    One that satisfies everything suffices: registries put attestations by several signers
+    into one file. If none does, the answer is about the one that got furthest.
+    """
+    verdicts = []
+    for bundle in bundles:
+        verdict = _verify_one(store, bundle, artifact, expected, trusted_root, log_keys, demands)
+        if verdict.error is None or isinstance(verdict.error, DivergenceError):
+            return verdict  # a log that contradicts itself outweighs any good signature
+        verdicts.append(verdict)
+    return max(verdicts, key=lambda one: len(one.verification.checks))
+
+
+def _verify_one(
+    store: Store | None,
+    bundle: SigstoreBundle,
+    artifact: ArtifactDigests,
+    expected: ExpectedSigner,
+    trusted_root: TrustedRoot | None,
+    log_keys: Sequence[LogKey],
+    demands: Demands,
+) -> Verdict:
+    found = judge_bundle(bundle, artifact, expected, trusted_root, log_keys, demands.policy)
+    if found.error is not None or found.log is None:
+        nothing = OwnView(Coverage.NO_CHECKPOINT, "not looked at: it did not verify")
+        return Verdict(found, nothing, None, found.error)
+    if store is None:
+        view = OwnView(Coverage.NO_STORE, "no mirror here to compare it with")
+        return Verdict(found, view, None, _unmet(view, None, demands))
+    mirror = _mirror(store, found.log)
+    accepted = mirror.history.accepted() if mirror else None
+    try:
+        view = _own_view(mirror, accepted, found.log)
+    except ApplianceError as error:  # a damaged tile: our store is at fault, not the bundle
+        damaged = OwnView(Coverage.TILES_MISSING, f"our mirror cannot say: {error.message}")
+        return Verdict(found, damaged, accepted, error)
+    unmet = _disputed(mirror, found.log, view) or _unmet(view, accepted, demands)
+    return Verdict(found, view, accepted, unmet)
+
+
+def _disputed(mirror: Mirror | None, log: LogPosition, view: OwnView) -> ApplianceError | None:
+    """Refuse what rests on a size that the stories of a quarantined log do not share."""
+    held = quarantine_of(mirror.store, mirror.log) if mirror else None
+    if mirror is None or held is None or view.coverage is Coverage.CONTRADICTION:
+        return None
+    size = log.checkpoint.head.tree_size if log.checkpoint else None
+    if rests_on_common_ground(view.coverage, log.entry_index, size, held.last_common_size):
+        return None
+    return RefusedError(
+        f"{mirror.log.origin} contradicted itself (alert {held.alert_number}) and is quarantined"
+        f" beyond {held.last_common_size:,} entries, and this rests on more ({view.text})",
+        reason="quarantined",
+        next_step=f"see 'attestor alerts show {held.alert_number}'; once it is explained: attestor"
+        f" quarantine lift {held.id} --reason TEXT",
+    )
+
+
+def _mirror(store: Store, log: LogPosition) -> Mirror | None:
+    known = find_log(store, log.origin) if log.origin else None
+    return Mirror(store, known) if known else None
+
+
+def _own_view(
+    mirror: Mirror | None, accepted: AcceptedCheckpoint | None, log: LogPosition
+) -> OwnView:
+    if log.checkpoint is None or log.entry_index is None:
+        return OwnView(Coverage.NO_CHECKPOINT, "not covered: the bundle gives no place in a tree")
+    if mirror is None or accepted is None:
+        return OwnView(
+            Coverage.UNKNOWN_LOG, f"not covered: nothing of {log.origin} is mirrored here"
+        )
+    tree = TileTree(accepted.head)
+    try:
+        return compare(
+            log.entry_index,
+            log.leaf_hash,
+            log.checkpoint.head,
+            accepted.head,
+            lambda index: tree.leaf(index, mirror.read_tiles),
+            lambda size: tree.root_at(size, mirror.read_tiles),
+        )
+    except IncompleteError as error:
+        return OwnView(
+            Coverage.TILES_MISSING, f"not covered: {error.message}", accepted.head.tree_size
+        )
+
+
+def _unmet(
+    view: OwnView, accepted: AcceptedCheckpoint | None, demands: Demands
+) -> ApplianceError | None:
+    if view.coverage is Coverage.CONTRADICTION:
+        return DivergenceError(
+            f"the log contradicts itself: {view.text}",
+            reason="split-view",
+            next_step="trust nothing newer from this log until it is explained;"
+            " keep this Sigstore bundle, it is evidence",
+        )
+    if demands.require_mirror and view.coverage is not Coverage.COVERED:
+        return IncompleteError(
+            f"our mirror does not cover it ({view.text})",
+            reason="not-covered",
+            next_step="sync, or import a transfer bundle that reaches this entry",
+        )
+    if demands.max_age is not None:
+        age = None if accepted is None else demands.now - accepted.first_seen_at
+        if age is None or age > demands.max_age:
+            how_old = "absent" if age is None else f"{age} s old"
+            return RefusedError(
+                f"our newest checkpoint of its log is {how_old}, at most {demands.max_age} s"
+                " allowed",
+                reason="stale",
+                next_step="sync, or import a newer transfer bundle",
+            )
+    return None

@@ -1,0 +1,1 @@
+"""What one invocation does, in order, with one Session; each run returns a report."""

@@ -1,0 +1,57 @@
+"""Remember how a run of a command that cron starts ended (attestor_last_exit_code).
+
+Best effort, after the answer is known: without the home's lock, since what kept the command
+from running may be that another one holds it, and never waiting long. Nothing but rows of
+statistics is written this way.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from appliance.errors import ApplianceError, LockedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from appliance.runs.app import App
+    from appliance.store.database import Store
+
+RECORDED: Final = frozenset(
+    {
+        *("sync", "import", "export", "alerts send", "tiles verify", "checkpoint verify"),
+        *("queue drain", "publish", "store backup"),
+    }
+)
+BUSY_SECONDS: Final = 1.0
+
+
+def record_run(app: App, command: str, code: int, errors: Sequence[ApplianceError]) -> None:
+    """Record the exit code of a command, if it is one of those that cron runs."""
+    if command not in RECORDED:
+        return
+    from appliance.store.database import open_store
+    from appliance.store.home.runs import record_command
+
+    with suppress(ApplianceError):
+        store = open_store(app.home, write=True, busy_seconds=BUSY_SECONDS)
+        try:
+            with store.atomic():
+                record_command(store, command, code, app.now())
+                if command == "sync":
+                    _count_locked(store, errors)
+        finally:
+            store.close()
+
+
+def _count_locked(store: Store, errors: Sequence[ApplianceError]) -> None:
+    """Count for every enabled backend that it was not even asked."""
+    from appliance.jobs.mirror.sync import count_error
+    from appliance.store.mirror.logs import all_backends
+
+    for error in errors:
+        if isinstance(error, LockedError):
+            for backend in all_backends(store):
+                if backend.enabled:
+                    count_error(store, backend.name, error)

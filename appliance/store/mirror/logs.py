@@ -1,0 +1,290 @@
+"""When the keys of a log are valid, as a trusted root says."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Final
+
+from appliance.errors import ConfigError, IncompleteError
+from appliance.store.database import Store
+from appliance.tlog.note_keys import VerifierKey, log_key, rekor_v1_key
+from appliance.value import frozen
+
+# Which logs this home knows, their pinned keys, and the backends they are reached at.
+
+
+REKOR_V1: Final = 1
+REKOR_V2: Final = 2
+
+
+@frozen
+class Log:
+    """A log we know: an origin and the keys that may sign for it."""
+
+    id: int
+    origin: str
+    api_version: int  # of Rekor: 1 or 2
+    keys: tuple[VerifierKey, ...]
+    policy: bytes | None = None  # whose cosignatures its checkpoints must carry (tlog-policy)
+
+
+@frozen
+class Backend:
+    """A place a log is reached at."""
+
+    name: str
+    log: Log
+    base_url: str | None  # write API
+    read_url: str | None  # tlog-tiles prefix
+    enabled: bool
+    mirror_of: str | None  # name of the primary backend of the same log
+
+
+def verifier_key(api_version: int, name: str, spki: bytes) -> VerifierKey:
+    """Make the note key of a log from its public key: Rekor v1 and v2 differ in the key id."""
+    return rekor_v1_key(name, spki) if api_version == REKOR_V1 else log_key(name, spki)
+
+
+def key_name(api_version: int, origin: str) -> str:
+    """Return the name a log signs with: its origin, for v1 without the tree id (WIRE.md 2)."""
+    return origin.partition(" - ")[0] if api_version == REKOR_V1 else origin
+
+
+def all_logs(store: Store) -> tuple[Log, ...]:
+    """List every log, by origin."""
+    return tuple(_log(store, row) for row in store.rows("SELECT * FROM log ORDER BY origin"))
+
+
+def find_log(store: Store, origin: str) -> Log | None:
+    """Return the log with this origin, if it is known."""
+    row = store.row("SELECT * FROM log WHERE origin = ?", [origin])
+    return _log(store, row) if row else None
+
+
+def require_log(store: Store, origin: str) -> Log:
+    """Return the log with this origin; raises IncompleteError naming those there are."""
+    found = find_log(store, origin)
+    if found is None:
+        known = ", ".join(log.origin for log in all_logs(store)) or "none"
+        raise IncompleteError(
+            f"no log with origin {origin!r} is configured here (known: {known})",
+            reason="unknown-log",
+            next_step=f"add it: attestor backend add ID --origin {origin!r} --public-key FILE",
+        )
+    return found
+
+
+def add_log(store: Store, origin: str, api_version: int, spki: bytes) -> Log:
+    """Pin a log, or one more key of a known log. Call it inside store.atomic().
+
+    Raises MalformedError for a key nobody may trust, ConfigError if the log is known with
+    another API version.
+    """
+    name = key_name(api_version, origin)
+    verifier_key(api_version, name, spki)  # refuses what may not sign
+    known = find_log(store, origin)
+    if known and known.api_version != api_version:
+        raise ConfigError(
+            f"{origin} is a Rekor v{known.api_version} log here, not v{api_version}",
+            reason="api-version",
+        )
+    store.execute(
+        "INSERT INTO log (origin, api_version) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        [origin, api_version],
+    )
+    store.execute(
+        "INSERT INTO log_key (log_id, name, spki) SELECT id, ?, ? FROM log WHERE origin = ?"
+        " ON CONFLICT DO NOTHING",
+        [name, spki, origin],
+    )
+    return require_log(store, origin)
+
+
+def all_backends(store: Store) -> tuple[Backend, ...]:
+    """List every backend, by name."""
+    return tuple(_backend(store, row) for row in store.rows(_BACKENDS + " ORDER BY name"))
+
+
+def find_backend(store: Store, name: str) -> Backend | None:
+    """Return a backend, if there is one of this name."""
+    row = store.row(_BACKENDS + " WHERE name = ?", [name])
+    return _backend(store, row) if row else None
+
+
+def require_backend(store: Store, name: str) -> Backend:
+    """Return a backend; raises ConfigError naming those there are."""
+    found = find_backend(store, name)
+    if found is None:
+        known = ", ".join(one.name for one in all_backends(store)) or "none"
+        raise ConfigError(
+            f"no backend {name!r} (known: {known})",
+            reason="unknown-backend",
+            next_step="see 'attestor backend list', or add it with 'attestor backend add'",
+        )
+    return found
+
+
+def select_backends(store: Store, names: Sequence[str]) -> tuple[Backend, ...]:
+    """Return the named backends, or all enabled ones; raises ConfigError if there are none."""
+    if names:
+        return tuple(require_backend(store, name) for name in names)
+    enabled = tuple(one for one in all_backends(store) if one.enabled)
+    if not enabled:
+        raise ConfigError(
+            "no backend is enabled",
+            reason="no-backend",
+            next_step="add one: attestor backend add ID --origin O --public-key FILE --url U",
+        )
+    return enabled
+
+
+def put_backend(
+    store: Store,
+    name: str,
+    log: Log,
+    *,
+    base_url: str | None,
+    read_url: str | None,
+    enabled: bool = True,
+    mirror_of: str | None = None,
+) -> None:
+    """Add a backend or replace what is known of it; never moves it to another log.
+
+    Raises ConfigError if it is another log's, or is the mirror of a backend of another log.
+    """
+    row = store.row("SELECT log_id FROM backend WHERE name = ?", [name])
+    if row and row["log_id"] != log.id:
+        other = require_backend(store, name).log.origin
+        raise ConfigError(
+            f"backend {name!r} is for {other}, not {log.origin}",
+            reason="backend-exists",
+            next_step=f"choose another ID, or 'attestor backend remove {name}' first",
+        )
+    if mirror_of is not None:
+        primary = require_backend(store, mirror_of)
+        if primary.name == name or primary.log.id != log.id or primary.mirror_of is not None:
+            raise ConfigError(
+                f"backend {name!r} of {log.origin} cannot mirror {mirror_of!r} of"
+                f" {primary.log.origin}",
+                reason="mirror-of",
+                next_step="a mirror serves the same log as the backend it names, which is"
+                " another one and no mirror itself",
+            )
+    store.execute(
+        "INSERT INTO backend (name, log_id, base_url, read_url, enabled, mirror_of)"
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET base_url = excluded.base_url,"
+        " read_url = excluded.read_url, enabled = excluded.enabled, mirror_of = excluded.mirror_of",
+        [name, log.id, base_url, read_url, enabled, mirror_of],
+    )
+
+
+def set_backend_enabled(store: Store, name: str, *, enabled: bool) -> None:
+    """Switch a backend on or off; raises ConfigError if there is none."""
+    require_backend(store, name)
+    store.execute("UPDATE backend SET enabled = ? WHERE name = ?", [enabled, name])
+
+
+def swap_primary(store: Store, name: str, mirror: str) -> None:
+    """Make `mirror` the enabled primary of a log, and `name` its disabled mirror.
+
+    The other mirrors follow. Call it inside store.atomic().
+    """
+    store.execute("UPDATE backend SET mirror_of = NULL, enabled = 1 WHERE name = ?", [mirror])
+    store.execute("UPDATE backend SET mirror_of = ?1 WHERE mirror_of = ?2", [mirror, name])
+    store.execute("UPDATE backend SET mirror_of = ?, enabled = 0 WHERE name = ?", [mirror, name])
+
+
+def remove_backend(store: Store, name: str) -> bool:
+    """Forget how to reach a log; whether the log itself went too.
+
+    The log goes only if nothing was ever accepted from it: history is never forgotten.
+    Call it inside store.atomic(). Raises ConfigError if there is no such backend, or
+    others mirror it.
+    """
+    backend = require_backend(store, name)
+    if mirrors := [one.name for one in all_backends(store) if one.mirror_of == name]:
+        raise ConfigError(
+            f"backend {name!r} is mirrored by {', '.join(mirrors)}", reason="mirror-of"
+        )
+    store.execute("DELETE FROM backend WHERE name = ?", [name])
+    store.execute("DELETE FROM backend_run WHERE backend = ?", [name])
+    used = store.row(
+        "SELECT 1 FROM backend WHERE log_id = :log UNION ALL"
+        " SELECT 1 FROM checkpoint WHERE log_id = :log UNION ALL"
+        " SELECT 1 FROM evidence WHERE log_id = :log UNION ALL"
+        " SELECT 1 FROM alert WHERE log_id = :log UNION ALL"
+        " SELECT 1 FROM seen_checkpoint WHERE log_id = :log UNION ALL"
+        " SELECT 1 FROM private_log WHERE log_id = :log LIMIT 1".replace(":log", "?1"),
+        [backend.log.id],
+    )
+    if used:
+        return False
+    for statement in _FORGET:
+        store.execute(statement, [backend.log.id])
+    return True
+
+
+def put_policy(store: Store, log: Log, policy: bytes | None) -> None:
+    """Demand cosignatures on the checkpoints of a log, or no longer. In store.atomic()."""
+    store.execute("DELETE FROM log_policy WHERE log_id = ?", [log.id])
+    if policy is not None:
+        store.execute("INSERT INTO log_policy VALUES (?, ?)", [log.id, policy])
+
+
+_BACKENDS: Final = "SELECT backend.*, log.origin FROM backend JOIN log ON log.id = backend.log_id"
+
+
+_FORGET: Final = (
+    "DELETE FROM log_key WHERE log_id = ?",
+    "DELETE FROM log_policy WHERE log_id = ?",
+    "DELETE FROM last_sync WHERE log_id = ?",
+    "DELETE FROM log WHERE id = ?",
+)
+
+
+def _log(store: Store, row: sqlite3.Row) -> Log:
+    policy = store.row("SELECT policy FROM log_policy WHERE log_id = ?", [row["id"]])
+    keys = store.rows("SELECT name, spki FROM log_key WHERE log_id = ? ORDER BY spki", [row["id"]])
+    version = row["api_version"]
+    return Log(
+        row["id"],
+        row["origin"],
+        version,
+        tuple(verifier_key(version, key["name"], key["spki"]) for key in keys),
+        policy["policy"] if policy else None,
+    )
+
+
+def _backend(store: Store, row: sqlite3.Row) -> Backend:
+    return Backend(
+        row["name"],
+        require_log(store, row["origin"]),
+        row["base_url"],
+        row["read_url"],
+        bool(row["enabled"]),
+        row["mirror_of"],
+    )
+
+
+def put_window(store: Store, log: Log, spki: bytes, start: int | None, end: int | None) -> bool:
+    """Record the window of one key (Unix seconds; None: open); whether that changed anything."""
+    changed = store.execute(
+        "UPDATE log_key SET valid_from = ?1, valid_until = ?2 WHERE log_id = ?3 AND spki = ?4"
+        " AND (valid_from IS NOT ?1 OR valid_until IS NOT ?2)",
+        [start, end, log.id, spki],
+    )
+    return changed.rowcount > 0
+
+
+def key_windows(store: Store, log: Log) -> dict[bytes, tuple[int | None, int | None]]:
+    """Return the window of each key of a log, by SPKI."""
+    rows = store.rows("SELECT * FROM log_key WHERE log_id = ?", [log.id])
+    return {row["spki"]: (row["valid_from"], row["valid_until"]) for row in rows}
+
+
+def window_end(store: Store, log: Log) -> int | None:
+    """Return when the last key of a log ends, Unix seconds; None: one does not."""
+    ends = [end for _, end in key_windows(store, log).values()]
+    known = [end for end in ends if end is not None]
+    return max(known) if known and len(known) == len(ends) else None

@@ -1,0 +1,297 @@
+"""The mirror of one log: its accepted checkpoints, tiles and entry bundles.
+
+Invariants (DESIGN.md section 3), from which every write order here follows: a row names a
+durable blob; nothing is stored that is not authenticated under an accepted checkpoint; the
+mirror checkpoint is the largest accepted size whose tiles are all here. Callers authenticate;
+this module makes durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from appliance.errors import IncompleteError
+from appliance.store.database import Store
+from appliance.store.mirror.checkpoints import SYNCED, Arrival, History
+from appliance.store.mirror.entry_frames import compress_bundle, decompress_bundle
+from appliance.store.mirror.logs import Log
+from appliance.store.mirror.sync_times import record_sync
+from appliance.tlog.checkpoint import SignedCheckpoint
+from appliance.tlog.entries import truncate_entry_bundle
+from appliance.tlog.merkle import HASH_BYTES, Hash
+from appliance.tlog.tile import (
+    WIDTH,
+    EntryBundle,
+    Tile,
+    full_tile_count,
+    missing_indices,
+    tile_at,
+    top_level,
+)
+
+_Rows = tuple[list[tuple[object, ...]], list[tuple[object, ...]]]  # of tiles, of entry bundles
+
+
+class Mirror:
+    """Everything stored of one log."""
+
+    def __init__(self, store: Store, log: Log) -> None:
+        self.store = store
+        self.log = log
+        self.history = History(store, log)
+
+    # --- reading tiles and entries
+
+    def read_tiles(self, wanted: Sequence[Tile]) -> dict[Tile, bytes]:
+        """Read tiles, truncating wider ones to what was asked for.
+
+        Raises IncompleteError for one that is not here, DigestError for a damaged blob. The
+        bytes are what was stored; the caller authenticates them.
+        """
+        return {tile: self._read_tile(tile) for tile in wanted}
+
+    def tile_digest(self, tile: Tile) -> bytes | None:
+        """Return the blob digest of exactly this tile; None if it is stored wider.
+
+        Raises IncompleteError if it is not here.
+        """
+        row = self._tile_row(tile)
+        if row is None or row[0] < tile.width:
+            raise self._missing(tile.path)
+        return row[1] if row[0] == tile.width else None
+
+    def read_entry_bundle(self, bundle: EntryBundle) -> bytes:
+        """Read an entry bundle, decompressed and truncated to what was asked for."""
+        row = self._bundle_row(bundle)
+        if row is None or row[0] < bundle.width:
+            raise self._missing(bundle.path, "--entries")
+        return truncate_entry_bundle(decompress_bundle(self.store.blobs.get(row[1])), bundle.width)
+
+    def entry_bundle_blob(self, bundle: EntryBundle) -> tuple[bytes, int] | None:
+        """Return digest and stored size of exactly this entry bundle; None if stored wider.
+
+        Raises IncompleteError if it is not here.
+        """
+        row = self._bundle_row(bundle)
+        if row is None or row[0] < bundle.width:
+            raise self._missing(bundle.path, "--entries")
+        return (row[1], row[2]) if row[0] == bundle.width else None
+
+    def has_tile(self, tile: Tile) -> bool:
+        """Whether a tile is here, at least this wide."""
+        row = self._tile_row(tile)
+        return row is not None and row[0] >= tile.width
+
+    def has_entry_bundle(self, bundle: EntryBundle) -> bool:
+        """Whether an entry bundle is here, at least this wide."""
+        row = self._bundle_row(bundle)
+        return row is not None and row[0] >= bundle.width
+
+    def tile_digests(self, level: int, indices: range) -> list[bytes | None]:
+        """Return the blob digests of the full tiles at these places; None where one is not."""
+        rows = self.store.rows(
+            "SELECT tile_index, digest FROM tile WHERE log_id = ? AND level = ?"
+            " AND tile_index >= ? AND tile_index < ? AND width = 256",
+            [self.log.id, level, indices.start, indices.stop],
+        )
+        found = {row["tile_index"]: row["digest"] for row in rows}
+        return [found.get(index) for index in indices]
+
+    def audited(self) -> tuple[int, tuple[Hash, ...]]:
+        """Return how many leaves the last audit rebuilt, and their compact range's peaks."""
+        row = self.store.row(
+            "SELECT audited_size, audited_peaks FROM log WHERE id = ?", [self.log.id]
+        )
+        size, raw = (row["audited_size"], row["audited_peaks"]) if row else (0, b"")
+        starts = range(0, len(raw), HASH_BYTES)
+        return size, tuple(Hash(raw[start : start + HASH_BYTES]) for start in starts)
+
+    def remember_audit(self, tree_size: int, peaks: Sequence[Hash]) -> None:
+        """Record an audit, so that the next one can start there."""
+        with self.store.atomic():
+            self.store.execute(
+                "UPDATE log SET audited_size = ?, audited_peaks = ? WHERE id = ?",
+                [tree_size, b"".join(peaks), self.log.id],
+            )
+
+    def missing_tiles(self, tree_size: int) -> Iterator[Tile]:
+        """Yield the tiles of a tree that are not here wide enough, parents first."""
+        for level in reversed(range(top_level(tree_size) + 1) if tree_size else range(0)):
+            stored = self._stored("tile", "AND level = ?", [level])
+            for index in missing_indices(stored, level, tree_size):
+                yield tile_at(level, index, tree_size)
+
+    def missing_entry_bundles(self, tree_size: int) -> Iterator[EntryBundle]:
+        """Yield the entry bundles of a tree that are not here wide enough, left to right."""
+        stored = self._stored("entry_bundle", "", [])
+        for index in missing_indices(stored, 0, tree_size):
+            yield EntryBundle(index, min(WIDTH, tree_size - index * WIDTH))
+
+    def tile_count(self, level: int | None = None) -> int:
+        """Count stored tiles, at one level or in all."""
+        where, values = ("", []) if level is None else (" AND level = ?", [level])
+        sql = "SELECT count(*) AS n FROM tile WHERE log_id = ?" + where  # noqa: S608 fixed text
+        row = self.store.row(sql, [self.log.id, *values])
+        return int(row["n"]) if row else 0
+
+    # --- writing
+
+    def accept(
+        self,
+        checkpoint: SignedCheckpoint,
+        arrival: Arrival,
+        tiles: Mapping[Tile, bytes],
+        entry_bundles: Mapping[EntryBundle, bytes] | None = None,
+    ) -> None:
+        """Record a checkpoint and its authenticated tiles, all or nothing.
+
+        The caller has proven it consistent with every accepted one. If we die before the
+        transaction commits, the mirror stands where it did and some blobs are unused.
+        """
+        rows = self._put_blobs(tiles, entry_bundles or {})
+        # Every blob is durable from here on, so rows may name them.
+        with self.store.atomic():
+            self._insert_rows(rows)
+            self._arrive(checkpoint, arrival)
+
+    def add(self, tiles: Mapping[Tile, bytes], entry_bundles: Mapping[EntryBundle, bytes]) -> None:
+        """Store tiles and entry bundles authenticated under an accepted checkpoint."""
+        self._name(self._put_blobs(tiles, entry_bundles))
+
+    def add_placed(self, digests: Mapping[Tile, bytes]) -> None:
+        """Store tiles, authenticated as for `add`, that are durable blobs of these digests."""
+        ids = ((tile.level, tile.index, tile.width, digest) for tile, digest in digests.items())
+        self._name(([(self.log.id, *one) for one in ids], []))
+
+    def record_note(self, checkpoint: SignedCheckpoint, arrival: Arrival) -> None:
+        """Keep one more note for a tree head proven to be a prefix of the accepted one."""
+        with self.store.atomic():
+            self._arrive(checkpoint, arrival)
+
+    def settle(self) -> None:
+        """Recompute the mirror checkpoint, after tiles were removed. Inside store.atomic()."""
+        self.store.execute("UPDATE log SET mirror_size = NULL WHERE id = ?", [self.log.id])
+        self._settle()
+
+    def covers(self, tree_size: int, *, above: int = 0) -> bool:
+        """Whether every tile of a tree is here; those of the tree `above` are taken as here."""
+        if tree_size == 0:
+            return True
+        for level in range(top_level(tree_size) + 1):
+            first = full_tile_count(level, above)
+            hashes = tree_size >> (8 * level)
+            full, width = divmod(hashes, WIDTH)
+            # Tiles come left to right, so the last one tells of most gaps without counting:
+            # a large import asks after each batch.
+            if full > first and not self.has_tile(Tile(level, full - 1)):
+                return False
+            row = self.store.row(
+                "SELECT count(*) AS n FROM tile WHERE log_id = ? AND level = ?"
+                " AND tile_index >= ? AND tile_index < ? AND width = 256",
+                [self.log.id, level, first, full],
+            )
+            if row is None or row["n"] != max(full - first, 0):
+                return False
+            if width:
+                edge = self._tile_row(Tile(level, full, width))
+                if edge is None or edge[0] < width:
+                    return False
+        return True
+
+    # --- inside
+
+    def _arrive(self, checkpoint: SignedCheckpoint, arrival: Arrival) -> None:
+        self.history.insert(checkpoint, arrival)
+        if arrival.source in SYNCED:
+            record_sync(self.store, self.log, arrival.seen_at)
+        self._settle()
+
+    def _tile_row(self, tile: Tile) -> tuple[int, bytes] | None:
+        row = self.store.row(
+            "SELECT width, digest FROM tile WHERE log_id = ? AND level = ? AND tile_index = ?",
+            [self.log.id, tile.level, tile.index],
+        )
+        return (row["width"], row["digest"]) if row else None
+
+    def _bundle_row(self, bundle: EntryBundle) -> tuple[int, bytes, int] | None:
+        row = self.store.row(
+            "SELECT width, digest, n_bytes FROM entry_bundle WHERE log_id = ? AND tile_index = ?",
+            [self.log.id, bundle.index],
+        )
+        return (row["width"], row["digest"], row["n_bytes"]) if row else None
+
+    def _read_tile(self, tile: Tile) -> bytes:
+        row = self._tile_row(tile)
+        if row is None or row[0] < tile.width:
+            raise self._missing(tile.path)
+        return self.store.blobs.get(row[1])[: tile.width * HASH_BYTES]
+
+    def _missing(self, path: str, option: str = "--full-tiles") -> IncompleteError:
+        return IncompleteError(
+            f"{path} of {self.log.origin} is not in the mirror",
+            reason="tile-missing",
+            next_step=f"run 'attestor sync {option}', or import a transfer bundle that has it",
+        )
+
+    def _stored(self, table: str, where: str, values: list[int]) -> Iterator[tuple[int, int]]:
+        sql = (
+            f"SELECT tile_index, width FROM {table} WHERE log_id = ? {where}"  # noqa: S608 ours
+            " ORDER BY tile_index"
+        )
+        # Streams: a large log has millions of rows and few gaps.
+        for row in self.store.execute(sql, [self.log.id, *values]):
+            yield row["tile_index"], row["width"]
+
+    def _put_blobs(
+        self, tiles: Mapping[Tile, bytes], entry_bundles: Mapping[EntryBundle, bytes]
+    ) -> _Rows:
+        packed = [compress_bundle(data) for data in entry_bundles.values()]
+        digests = self.store.blobs.put([*tiles.values(), *packed])
+        bundle_digests = digests[len(tiles) :]
+        tile_rows: list[tuple[object, ...]] = [
+            (self.log.id, tile.level, tile.index, tile.width, digest)
+            for tile, digest in zip(tiles, digests, strict=False)
+        ]
+        bundle_rows: list[tuple[object, ...]] = [
+            (self.log.id, bundle.index, bundle.width, digest, len(data))
+            for bundle, digest, data in zip(entry_bundles, bundle_digests, packed, strict=True)
+        ]
+        return tile_rows, bundle_rows
+
+    def _name(self, rows: _Rows) -> None:
+        # Every blob is durable by now, so rows may name them.
+        with self.store.atomic():
+            self._insert_rows(rows)
+            self._settle()
+
+    def _insert_rows(self, rows: _Rows) -> None:
+        # A narrower tile never replaces a wider one: a slow run must not undo a fast one.
+        self.store.execute_many(
+            "INSERT INTO tile VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " width = excluded.width, digest = excluded.digest WHERE excluded.width >= width",
+            rows[0],
+        )
+        self.store.execute_many(
+            "INSERT INTO entry_bundle VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " width = excluded.width, digest = excluded.digest, n_bytes = excluded.n_bytes"
+            " WHERE excluded.width >= width",
+            rows[1],
+        )
+
+    def _settle(self) -> None:
+        """Move the mirror checkpoint up to the largest accepted size covered by tiles."""
+        current = self.history.mirror_checkpoint()
+        above = current.head.tree_size if current else 0
+        sizes = self.history.accepted_sizes(above=above if current else -1)
+        # Whoever covers a size covers every smaller one, so search by halves.
+        low, high = 0, len(sizes)
+        while low < high:
+            middle = (low + high) // 2
+            if self.covers(sizes[middle], above=above):
+                low = middle + 1
+            else:
+                high = middle
+        if low:
+            self.store.execute(
+                "UPDATE log SET mirror_size = ? WHERE id = ?", [sizes[low - 1], self.log.id]
+            )

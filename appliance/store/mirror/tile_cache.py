@@ -1,0 +1,107 @@
+"""What is stored of each log's tiles, since when, and forgetting some of it.
+
+When a tile was stored is the modification time of its blob. Copying a home without its
+times makes everything look new: then too little is pruned, never too much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from appliance.store.database import Store
+from appliance.store.mirror.logs import Log
+from appliance.store.mirror.mirror import Mirror
+from appliance.tlog.merkle import HASH_BYTES
+from appliance.tlog.tile import WIDTH, EntryBundle, Tile, full_tile_count
+from appliance.value import frozen
+
+_TILES = "SELECT level, tile_index, width, digest FROM tile WHERE log_id = ?"
+_BUNDLES = "SELECT tile_index, width, digest, n_bytes FROM entry_bundle WHERE log_id = ?"
+
+
+@frozen
+class Cached:
+    """A stored tile or entry bundle."""
+
+    place: Tile | EntryBundle
+    digest: bytes  # of its blob
+    n_bytes: int  # of its blob
+
+
+@frozen
+class CacheTotals:
+    """What is stored of one log."""
+
+    tiles: int
+    entry_bundles: int
+    n_bytes: int
+
+
+def cached_tiles(store: Store, log: Log) -> Iterator[Cached]:
+    """Yield every stored tile of a log, by level and index. Streams."""
+    for row in store.execute(_TILES + " ORDER BY level, tile_index", [log.id]):
+        tile = Tile(row["level"], row["tile_index"], row["width"])
+        yield Cached(tile, row["digest"], tile.width * HASH_BYTES)
+
+
+def cached_entry_bundles(store: Store, log: Log) -> Iterator[Cached]:
+    """Yield every stored entry bundle of a log, by index. Streams."""
+    for row in store.execute(_BUNDLES + " ORDER BY tile_index", [log.id]):
+        bundle = EntryBundle(row["tile_index"], row["width"])
+        yield Cached(bundle, row["digest"], row["n_bytes"])
+
+
+def cache_totals(store: Store, log: Log) -> CacheTotals:
+    """Count what is stored of a log."""
+    tiles, hashes = store.rows(
+        "SELECT count(*), coalesce(sum(width), 0) FROM tile WHERE log_id = ?", [log.id]
+    )[0]
+    bundles, n_bytes = store.rows(
+        "SELECT count(*), coalesce(sum(n_bytes), 0) FROM entry_bundle WHERE log_id = ?", [log.id]
+    )[0]
+    return CacheTotals(tiles, bundles, hashes * HASH_BYTES + n_bytes)
+
+
+def covered_tiles(store: Store, log: Log, tree_size: int) -> int:
+    """Count the level 0 tiles of a tree that are here as wide as it has them."""
+    return _covered(store, log, "tile", "level = 0 AND", tree_size)
+
+
+def covered_entry_bundles(store: Store, log: Log, tree_size: int) -> int:
+    """Count the entry bundles of a tree that are here as wide as it has them."""
+    return _covered(store, log, "entry_bundle", "", tree_size)
+
+
+def forget(mirror: Mirror, places: Iterable[Tile | EntryBundle]) -> None:
+    """Delete rows of tiles and entry bundles; their blobs are for a sweep. One transaction.
+
+    If we die after it, the blobs are unused and the next sweep takes them.
+    """
+    store, log = mirror.store, mirror.log
+    tiles, bundles = [], []
+    for place in places:
+        if isinstance(place, Tile):
+            tiles.append((log.id, place.level, place.index))
+        else:
+            bundles.append((log.id, place.index))
+    with store.atomic():
+        store.execute_many(
+            "DELETE FROM tile WHERE log_id = ? AND level = ? AND tile_index = ?", tiles
+        )
+        store.execute_many("DELETE FROM entry_bundle WHERE log_id = ? AND tile_index = ?", bundles)
+        if tiles:
+            # What is fetched again one day was in no audit.
+            store.execute(
+                "UPDATE log SET audited_size = 0, audited_peaks = x'' WHERE id = ?", [log.id]
+            )
+            mirror.settle()
+
+
+def _covered(store: Store, log: Log, table: str, where: str, tree_size: int) -> int:
+    full, width = full_tile_count(0, tree_size), tree_size % WIDTH
+    row = store.row(
+        f"SELECT count(*) AS n FROM {table} WHERE log_id = ? AND {where}"  # noqa: S608 ours
+        " ((tile_index < ? AND width = 256) OR (tile_index = ? AND ? AND width >= ?))",
+        [log.id, full, full, width, width],
+    )
+    return int(row["n"]) if row else 0

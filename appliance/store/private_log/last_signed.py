@@ -1,0 +1,110 @@
+"""The second, small record of what a private log signed last (DESIGN.md invariant 7).
+
+It lies beside the key, outside the database, so that a restored database cannot sign a
+fork: whoever signs compares the two first. It also names the place it was written at, so
+that a copied home cannot either.
+
+    attestor last-signed/1
+    place HEX               (SHA-256 of what a copy cannot have)
+    base DECIMAL            (tree size before the batch that the note covers)
+    staged HEX|none         (blob with that batch: its entries as one entry bundle, zstd)
+                            (an empty line)
+    the checkpoint, a signed note, byte for byte
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Final
+
+from appliance.errors import MalformedError, StoreError
+from appliance.store.home.key_files import (
+    KEYS_NAME,
+    last_record_names,
+    read_last_record,
+    swap_last_record,
+)
+from appliance.value import frozen
+
+_FIRST_LINE: Final = "attestor last-signed/1"
+_NONE: Final = "none"
+_MACHINE_ID: Final = Path("/etc/machine-id")
+
+
+@frozen
+class LastSigned:
+    """What a private log signed last, and how to finish publishing it."""
+
+    place: str  # 64 hex digits
+    base_size: int  # tree size the batch was appended to
+    staged: bytes | None  # digest of the blob with the batch; None: the empty tree
+    note: bytes  # signed checkpoint
+
+    def __bytes__(self) -> bytes:
+        lines = [
+            _FIRST_LINE,
+            f"place {self.place}",
+            f"base {self.base_size}",
+            f"staged {self.staged.hex() if self.staged else _NONE}",
+        ]
+        return "\n".join(lines).encode() + b"\n\n" + self.note
+
+
+def parse_last_signed(raw: bytes) -> LastSigned:
+    """Parse a record; raises MalformedError unless it is the one spelling of it."""
+    head, _, note = raw.partition(b"\n\n")
+    try:
+        _, place, base, staged = head.decode("ascii").split("\n")
+        blob = staged.removeprefix("staged ")
+        record = LastSigned(
+            place.removeprefix("place "),
+            int(base.removeprefix("base ")),
+            None if blob == _NONE else bytes.fromhex(blob),
+            note,
+        )
+    except ValueError as error:
+        raise MalformedError(f"not a last-signed record: {raw[:60]!r}") from error
+    if bytes(record) != raw or len(record.staged or bytes(32)) != 32:
+        raise MalformedError(f"not a last-signed record: {raw[:60]!r}")
+    return record
+
+
+def read_last_signed(home: Path, origin: str) -> LastSigned | None:
+    """Return the record of a private log, None if there is none; raises MalformedError."""
+    raw = read_last_record(home, origin)
+    return None if raw is None else parse_last_signed(raw)
+
+
+def swap_last_signed(
+    home: Path, origin: str, *, expected: LastSigned | None, new: LastSigned
+) -> None:
+    """Replace the record if it still is `expected`; durable when this returns.
+
+    The caller holds the home's lock. Raises StoreError if it is another or cannot be written.
+    """
+    old = None if expected is None else bytes(expected)
+    swap_last_record(home, origin, expected=old, new=bytes(new))
+
+
+def staged_blobs(home: Path) -> frozenset[bytes]:
+    """Return the digests of blobs that only a record names: a sweep must leave them alone."""
+    records = (read_last_signed(home, origin) for origin in last_record_names(home))
+    return frozenset(one.staged for one in records if one is not None and one.staged)
+
+
+def place_of(home: Path) -> str:
+    """Name the place of a home: the machine, and the directory its keys are in.
+
+    Moving the home within its filesystem keeps it; a copy, a restored backup and another
+    machine have another one. A snapshot of the whole disk does not: nothing on it could tell.
+    """
+    try:
+        machine = _MACHINE_ID.read_bytes().strip()
+    except OSError:
+        machine = b""  # containers often have none; the directory still tells copies apart
+    try:
+        inode = (home / KEYS_NAME).stat().st_ino
+    except OSError as error:
+        raise StoreError(f"{home / KEYS_NAME}: {error.strerror}", reason="file") from error
+    return sha256(b"%s\n%d\n" % (machine, inode)).hexdigest()

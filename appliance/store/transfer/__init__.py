@@ -1,0 +1,1 @@
+"""Across the gap: export, import, receipts, exporters, custody."""

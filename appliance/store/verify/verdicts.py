@@ -1,0 +1,105 @@
+"""Verdicts that were asked to be remembered, with all it takes to judge again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from hashlib import sha256
+from sqlite3 import Row
+from typing import Any
+
+from appliance.store.database import Store
+from appliance.store.home.journal import append_event
+from appliance.value import frozen
+
+
+@frozen
+class RecordedVerdict:
+    """One verdict, and what it was about."""
+
+    id: int  # 0 before it is stored
+    at: int  # Unix seconds, of the newest judgement
+    artifact: str  # as it was named
+    digests: dict[str, bytes]  # raw, by algorithm
+    bundle: bytes  # the Sigstore bundle, byte for byte
+    expected: dict[str, Any]  # who should have signed, as JSON
+    root_digest: str  # SHA-256 of the trusted root, 64 hex digits; empty: none
+    code: int  # exit code of the newest judgement
+    reason: str  # why not; empty if it verified
+    coverage: str  # what our mirror said
+
+
+def record_verdict(store: Store, verdict: RecordedVerdict) -> int:
+    """Remember a verdict and return its id; the same question again replaces the answer.
+
+    The journal gets every answer that is not the one that was there before.
+    """
+    digests = {name: raw.hex() for name, raw in verdict.digests.items()}
+    row = (
+        verdict.at,
+        verdict.artifact,
+        json.dumps(digests, sort_keys=True),
+        verdict.bundle,
+        json.dumps(verdict.expected, sort_keys=True),
+        verdict.root_digest,
+        verdict.code,
+        verdict.reason,
+        verdict.coverage,
+    )
+    with store.atomic():
+        if (verdict.code, verdict.reason) != _answer(store, row):
+            append_event(store, verdict.at, "verdict.recorded", _details(verdict))
+        store.execute(
+            "INSERT INTO verdict (at, artifact, digests, bundle, expected, root_digest, code,"
+            " reason, coverage) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (artifact, digests, bundle, expected) DO UPDATE SET at = excluded.at,"
+            " root_digest = excluded.root_digest, code = excluded.code, reason = excluded.reason,"
+            " coverage = excluded.coverage",
+            row,
+        )
+    found = _stored(store, row)
+    if found is None:
+        raise LookupError("a verdict that was just stored is not there")
+    return int(found["id"])
+
+
+def _stored(store: Store, row: tuple[Any, ...]) -> Row | None:
+    return store.row(
+        "SELECT * FROM verdict WHERE artifact = ? AND digests = ? AND bundle = ? AND expected = ?",
+        [row[1], row[2], row[3], row[4]],
+    )
+
+
+def _answer(store: Store, row: tuple[Any, ...]) -> tuple[int, str] | None:
+    found = _stored(store, row)
+    return None if found is None else (found["code"], found["reason"])
+
+
+def _details(verdict: RecordedVerdict) -> dict[str, Any]:
+    return {
+        "artifact": verdict.artifact,
+        "digests": {name: raw.hex() for name, raw in verdict.digests.items()},
+        "bundle": sha256(verdict.bundle).hexdigest(),
+        "code": verdict.code,
+        "reason": verdict.reason,
+        "coverage": verdict.coverage,
+        "trustedRoot": verdict.root_digest,
+    }
+
+
+def recorded_verdicts(store: Store) -> Iterator[RecordedVerdict]:
+    """Yield every recorded verdict, oldest first."""
+    for row in store.rows("SELECT * FROM verdict ORDER BY id"):
+        digests = json.loads(row["digests"])
+        yield RecordedVerdict(
+            row["id"],
+            row["at"],
+            row["artifact"],
+            {name: bytes.fromhex(one) for name, one in digests.items()},
+            row["bundle"],
+            json.loads(row["expected"]),
+            row["root_digest"],
+            row["code"],
+            row["reason"],
+            row["coverage"],
+        )

@@ -1,0 +1,258 @@
+"""alerts export: the pack proves itself on a bare Python, and no doctored one does."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.cli.divergence import evidence_check
+from appliance.errors import DivergenceError
+from appliance.jobs.divergence.gossip import compare_note
+from appliance.tlog.tile import Tile
+from tests.cli.homes import NOW
+from tests.cli.mirrored import MirroredHome
+from tests.mirror.mirrors import sync_from
+from tests.simulator import SimulatedLog
+
+SIZES = (1, 2, 3, 64, 100, 255, 256, 257)
+CHECK = Path(evidence_check.__file__)
+
+
+@pytest.fixture
+def home(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> MirroredHome:
+    return MirroredHome(tmp_path / "home", capsys, "connected")
+
+
+def caught(home: MirroredHome, liar: SimulatedLog) -> None:
+    with home.mirror() as mirror, pytest.raises(DivergenceError):
+        sync_from(mirror, liar)
+
+
+def exported(home: MirroredHome, to: Path, alert: int = 1) -> Path:
+    home.json("alerts", "export", str(alert), "--output", to)
+    return to
+
+
+def checked(pack: Path, *arguments: Path, bare: bool = False) -> tuple[int, str]:
+    """Run a pack's own check.py; bare: with nothing of ours to import."""
+    flags = ["-I"] if bare else []
+    done = subprocess.run(
+        [sys.executable, *flags, str(pack / "check.py"), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        env={},
+    )
+    assert done.stderr == ""
+    return done.returncode, done.stdout
+
+
+def judged(pack: Path) -> int:
+    """Judge a pack by the same code, without a new process each time."""
+    try:
+        with redirect_stdout(io.StringIO()):
+            return evidence_check._check(pack, [])[0]
+    except (ValueError, KeyError, TypeError, AttributeError, OSError):
+        return 1
+
+
+def forks(home: MirroredHome, tmp_path: Path) -> Path:
+    """A home with one fork at a larger size, exported."""
+    home.sync(100)
+    twin = home.log.fork(at=60)
+    twin.grow(30)
+    caught(home, twin)
+    return exported(home, tmp_path / "pack")
+
+
+def test_check_py_is_short_and_needs_only_cryptography() -> None:
+    lines = CHECK.read_text().splitlines()
+    assert len(lines) < 100
+    imports = [line.split() for line in lines if line.startswith(("import ", "from "))]
+    imported = {words[1].partition(".")[0] for words in imports}
+    assert imported <= {"base64", "hashlib", "json", "sys", "pathlib", "cryptography"}
+
+
+def test_a_fork_is_proven_on_a_bare_python(home: MirroredHome, tmp_path: Path) -> None:
+    pack = forks(home, tmp_path)
+    code, said = checked(pack, bare=True)
+    assert (code, "CONTRADICTION" in said) == (0, True), said
+    assert "size 130" in said and "size 100" in said
+    key = tmp_path / "log.pem"
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        PublicFormat,
+        load_der_public_key,
+    )
+
+    public = load_der_public_key(home.log.key.spki)
+    key.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    assert checked(pack, pack, key, bare=True)[0] == 0
+    other = load_der_public_key(SimulatedLog("other.example").key.spki)
+    key.write_bytes(other.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    code, said = checked(pack, key, bare=True)
+    assert code == 1 and "none of the keys signed it" in said
+
+
+def test_a_key_that_cannot_be_read_never_means_that_any_key_will_do(
+    home: MirroredHome, tmp_path: Path
+) -> None:
+    pack = forks(home, tmp_path)
+    junk = tmp_path / "junk.pem"
+    junk.write_text("no key")
+    for named in (junk, tmp_path / "mistyped.pem"):
+        code, said = checked(pack, named)
+        assert code == 1 and said.startswith("NO: "), said
+
+
+def test_a_pack_holds_the_notes_byte_for_byte_and_all_that_was_known(
+    home: MirroredHome, tmp_path: Path
+) -> None:
+    home.sync(100)
+    twin = home.log.fork(at=60)
+    twin.grow(30)
+    caught(home, twin)
+    archive = tmp_path / "incident.tar"
+    home.json("alerts", "export", "1", "--output", archive)
+    with tarfile.open(archive) as tar:
+        held = {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
+    assert held["incident/ours.note"] == home.log.checkpoint()
+    assert held["incident/theirs.note"] == twin.checkpoint()
+    facts: dict[str, Any] = json.loads(held["incident/evidence.json"])
+    assert facts["previousState"]["acceptedSize"] == 100
+    assert (facts["rule"], facts["site"]) == ("TreeFork", "site.example")
+    assert facts["consistencyProof"]["oldSize"] == 100
+    assert json.loads(held["incident/alert.json"])["eventType"] == "rekor.checkpoint.divergence"
+    assert (
+        home.json("alerts", "export", "1", "--output", archive, expect=6)["reason"] == "file-exists"
+    )
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_kind_of_contradiction_is_proven(
+    size: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, (growth, back) in enumerate([(0, 0), (1, 0), (200, 0), (0, 1), (0, size // 2)]):
+        if back >= size:
+            continue
+        home = MirroredHome(tmp_path / f"home{number}", capsys, "connected")
+        home.sync(size)
+        twin = home.log.fork(at=0)
+        twin.grow(growth)
+        if back:
+            twin.roll_back(to=size - back)
+        caught(home, twin)
+        assert judged(exported(home, tmp_path / f"pack{number}")) == 0
+
+
+def test_a_note_seen_elsewhere_and_a_broken_freeze_are_proven(
+    home: MirroredHome, tmp_path: Path
+) -> None:
+    home.sync(300)
+    with home.mirror() as mirror, pytest.raises(DivergenceError):
+        compare_note(mirror.store, home.log.fork(at=5).checkpoint_at(77), "a mail", NOW)
+    assert judged(exported(home, tmp_path / "seen")) == 0
+    home.json("quarantine", "lift", "1", "--reason", "test")
+    home.log.freeze()
+    home.sync(0)
+    home.log.grow(1)
+    home.log.extensions = ()
+    with home.mirror() as mirror, pytest.raises(DivergenceError):
+        sync_from(mirror, home.log)
+    assert judged(exported(home, tmp_path / "grown", alert=2)) == 0
+
+
+def test_what_nothing_proves_is_not_called_proven(home: MirroredHome, tmp_path: Path) -> None:
+    home.sync(70_000)
+    home.json("tiles", "clear", "--backend", "sim")
+    home.log.roll_back(to=2_999)
+    home.log.lose(Tile(0, 11))
+    with home.mirror() as mirror, pytest.raises(DivergenceError):
+        sync_from(mirror, home.log)
+    code, said = checked(exported(home, tmp_path / "pack"))
+    assert (code, said.split("\n")[-2].partition(":")[0]) == (2, "UNPROVEN")
+    assert home.json("quarantine", "list") == {"quarantines": []}
+
+
+def test_an_alert_without_evidence_is_a_clear_5(home: MirroredHome, tmp_path: Path) -> None:
+    home.sync(3, now=NOW - 90_000)
+    home.sync(0, now=NOW)
+    error = home.json("alerts", "export", "1", "--output", tmp_path / "pack", expect=5)
+    assert error["reason"] == "no-evidence"
+    assert not (tmp_path / "pack").exists()
+
+
+def test_no_doctored_pack_is_believed(home: MirroredHome, tmp_path: Path) -> None:
+    pack = forks(home, tmp_path)
+    assert judged(pack) == 0
+    for name in ("ours.note", "theirs.note"):
+        whole = (pack / name).read_bytes()
+        for at in range(len(whole)):
+            (pack / name).write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+            assert judged(pack) == 1, f"{name}: byte {at}"
+        for cut in range(0, len(whole), 7):
+            (pack / name).write_bytes(whole[:cut])
+            assert judged(pack) == 1, f"{name}: cut at {cut}"
+        (pack / name).write_bytes(whole)
+    facts = json.loads((pack / "evidence.json").read_text())
+    for change in _doctored(facts):
+        (pack / "evidence.json").write_text(json.dumps(change))
+        assert judged(pack) != 0, change
+    (pack / "evidence.json").write_text(json.dumps(facts))
+    assert judged(pack) == 0
+    shutil.copy(pack / "ours.note", pack / "theirs.note")
+    code, said = checked(pack)
+    assert (code, "both notes say the same" in said) == (1, True)
+
+
+def test_an_honest_continuation_made_up_as_a_fork_is_refused(
+    home: MirroredHome, tmp_path: Path
+) -> None:
+    pack = forks(home, tmp_path)
+    grown = home.log.fork(at=100)
+    grown.grow(30)
+    (pack / "theirs.note").write_bytes(grown.checkpoint())
+    facts = json.loads((pack / "evidence.json").read_text())
+    facts["consistencyProof"] |= {
+        "oldRootHash": f"sha256:{home.log.head_at(100).root_hash.hex()}",
+        "hashes": [one.hex() for one in grown.consistency_proof(100)],
+    }
+    (pack / "evidence.json").write_text(json.dumps(facts))
+    code, said = checked(pack)
+    assert (code, "no contradiction" in said) == (1, True)
+
+
+def _doctored(facts: dict[str, Any]) -> list[dict[str, Any]]:
+    proof, key = facts["consistencyProof"], facts["keys"][0]
+    hashes, places = proof["hashes"], range(len(proof["hashes"]))
+    other = "0" * 64
+    proofs = [
+        proof | {"oldRootHash": f"sha256:{other}"},
+        *(proof | {"hashes": [*hashes[:at], other, *hashes[at + 1 :]]} for at in places),
+        *(proof | {"hashes": [*hashes[:at], *hashes[at + 1 :]]} for at in places),
+        proof | {"hashes": [*hashes, other]},
+        proof | {"hashes": list(reversed(hashes))},
+        proof | {"hashes": []},
+    ]
+    stranger = SimulatedLog("other.example").key
+    keys = [
+        key | {"publicKey": "MCowBQYDK2VwAyEA" + "A" * 43 + "="},
+        key | {"name": "other.example"},
+        key | {"keyId": stranger.key_id.hex()},
+    ]
+    return [
+        *(facts | {"consistencyProof": one} for one in proofs),
+        *(facts | {"keys": [one]} for one in keys),
+        facts | {"keys": []},
+        facts | {"consistencyProof": None},
+    ]

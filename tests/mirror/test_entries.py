@@ -1,0 +1,85 @@
+"""entries show: what was logged, from our own copy, compared with what we say we published."""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.store.home.journal import append_event
+from appliance.tlog.merkle import leaf_hash
+from tests.cli.homes import NOW
+from tests.cli.mirrored import MirroredHome
+from tests.interop.signed_artifact import sign_artifact
+from tests.pki.authorities import new_key, spki
+
+KEY = new_key()
+
+
+def body(content: bytes) -> bytes:
+    """The leaf that a signed artifact becomes (WIRE.md 5.2)."""
+    request = json.loads(sign_artifact(KEY, content).request())["hashedRekordRequestV002"]
+    data = {"algorithm": "SHA2_256", "digest": request["digest"]}
+    spec = {"hashedRekordV002": {"data": data, "signature": request["signature"]}}
+    entry = {"apiVersion": "0.0.2", "kind": "hashedrekord", "spec": spec}
+    return json.dumps(entry, sort_keys=True, separators=(",", ":")).encode()
+
+
+@pytest.fixture
+def home(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> MirroredHome:
+    return MirroredHome(tmp_path / "home", capsys, "connected")
+
+
+def logged(home: MirroredHome, *bodies: bytes) -> None:
+    home.log.grow(bodies)
+    home.sync(0)
+
+
+def show(home: MirroredHome, index: int, expect: int = 0) -> Any:
+    return home.json(
+        "entries", "show", "--origin", home.log.origin, "--index", str(index), expect=expect
+    )
+
+
+def test_the_logged_digest_is_printed(home: MirroredHome) -> None:
+    first, second = body(b"one"), body(b"two")
+    logged(home, first, second)
+    shown = show(home, 1)
+    assert shown["digest"] == f"sha256:{sha256(b'two').hexdigest()}"
+    assert (shown["kind"], shown["leafHash"]) == ("hashedrekord 0.0.2", leaf_hash(second).hex())
+    assert shown["signers"] == [{"type": "key", "sha256": sha256(spki(KEY)).hexdigest()}]
+    assert shown["body"].encode() == second
+    code, text, _ = home.run("entry", "show", "--origin", home.log.origin, "--index", "0")
+    assert code == 0 and f"digest   sha256:{sha256(b'one').hexdigest()}" in text
+
+
+def test_what_is_no_rekor_entry_is_shown_as_that(home: MirroredHome) -> None:
+    logged(home, b"anything")
+    shown = show(home, 0)
+    assert (shown["kind"], shown["digest"], shown["body"]) == ("no Rekor entry", None, "anything")
+
+
+def test_what_is_not_here_is_a_clear_5(home: MirroredHome) -> None:
+    assert show(home, 0, expect=5)["reason"] == "no-checkpoint"
+    logged(home, body(b"one"))
+    assert show(home, 1, expect=5)["reason"] == "not-covered"
+
+
+def test_it_is_compared_with_the_journal(home: MirroredHome) -> None:
+    logged(home, body(b"one"), body(b"two"))
+    for index, digest in enumerate((sha256(b"one"), sha256(b"other"))):
+        details = {
+            "origin": home.log.origin,
+            "rekor_log_index": index,
+            "digest": f"sha256:{digest.hexdigest()}",
+        }
+        with home.mirror() as mirror, mirror.store.atomic():
+            append_event(mirror.store, NOW, "transparency.checkpoint", details)
+    assert show(home, 0)["journalLine"] == 1
+    error = show(home, 1, expect=3)
+    assert error["reason"] == "not-published"
+    assert sha256(b"other").hexdigest() in error["message"]
+    assert sha256(b"two").hexdigest() in error["message"]

@@ -1,0 +1,66 @@
+"""The metrics of the queue and its budgets have the values that the queue has."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from appliance.errors import RefusedError
+from tests.queue.short_budget import BUDGET, ShortHome
+
+
+def metrics(home: ShortHome) -> dict[tuple[str, ...], float]:
+    """Every sample by name and label values."""
+    text = home.json("metrics")["text"]
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_depth_budget_and_submissions(home: ShortHome) -> None:
+    before = metrics(home)
+    assert before["attestor_rekor_queue_depth", "graph"] == 0
+    assert before["attestor_rekor_budget_remaining", "acme"] == BUDGET
+    assert before["attestor_rekor_budget_utilization", "acme"] == 0
+    home.fill(BUDGET + 3)
+    assert metrics(home)["attestor_rekor_queue_depth", "graph"] == BUDGET + 3
+    home.json("queue", "drain")
+    found = metrics(home)
+    assert found["attestor_rekor_queue_depth", "graph"] == 3
+    assert found["attestor_rekor_queue_depth", "edge"] == 0
+    assert found["attestor_rekor_budget_remaining", "acme"] == 0
+    assert found["attestor_rekor_budget_utilization", "acme"] == 1
+    assert found["attestor_rekor_budget_remaining", "system"] == BUDGET
+    assert found["attestor_rekor_submissions_total", "logged", "graph"] == BUDGET
+    assert found["attestor_rekor_submission_latency_seconds_count", "graph"] == BUDGET
+    # The budget comes back, and what waited goes.
+    home.wait(3602)
+    assert metrics(home)["attestor_rekor_budget_remaining", "acme"] == BUDGET
+    home.json("queue", "drain")
+    found = metrics(home)
+    assert found["attestor_rekor_queue_depth", "graph"] == 0
+    assert found["attestor_rekor_submissions_total", "logged", "graph"] == BUDGET + 3
+    assert found["attestor_rekor_budget_utilization", "acme"] == 3 / BUDGET
+
+
+def test_what_is_refused_and_what_fails_is_counted(home: ShortHome) -> None:
+    home.json("config", "set", "rekor.offline.maxQueueSize", "1")
+    with pytest.raises(RefusedError, match="the queue is full"):
+        home.fill(2)
+    home.json("backend", "add", "upstream", *_nowhere(home))
+    home.json("config", "set", "rekor.serverUrl", "http://127.0.0.1:1")
+    home.json("config", "set", "rekor.retry.maxAttempts", "1")
+    home.json("queue", "drain", expect=7)
+    found = metrics(home)
+    assert found["attestor_rekor_submissions_rejected_total", "acme"] == 1
+    assert found["attestor_rekor_submission_errors_total", "network"] >= 1
+    assert found["attestor_rekor_queue_depth", "graph"] == 1
+
+
+def _nowhere(home: ShortHome) -> tuple[str, ...]:
+    """The same log, at an address where nobody listens."""
+    origin = home.json("backend", "show", "upstream")["origin"]
+    key = str(home.path.parent / "log.key")
+    return ("--origin", origin, "--public-key", key, "--url", "http://127.0.0.1:1")
