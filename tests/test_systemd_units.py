@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.runs.app import App
+from appliance.runs.session import Session
 from tests.interop.rekor_server import static_file_server
 from tests.simulator import SimulatedLog
 
@@ -131,7 +131,7 @@ def test_the_user_of_the_services_is_made_without_a_shell(tmp_path: Path) -> Non
 def test_a_service_can_tell_one_boot_from_another(unit: Path) -> None:
     # The budget does not believe a clock that was set back: it reads the boot's id, and would
     # go on without it.
-    assert App(home=ROOT).uptime()[0], "this machine does not tell"
+    assert Session(home=ROOT).uptime()[0], "this machine does not tell"
     assert parsed(unit)["Service"].get("ProcSubset", "all") == "all"
 
 

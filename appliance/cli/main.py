@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import gc
-import importlib
 import io
 import os
 import signal
@@ -17,64 +16,16 @@ from typing import Any, Final, NoReturn
 import click
 
 from appliance import __version__
+from appliance.cli.commands import LOCATIONS, RootGroup
 from appliance.cli.output import command_name, envelope
 from appliance.runs import exit_codes
-from appliance.runs.app import App, default_home
+from appliance.runs.session import Session, default_home
 from appliance.value import replaced
-
-COMMANDS: Final[dict[str, str]] = {}  # filled below, one line a command
 
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
-_ALIASES: Final = {
-    "checkpoints": "checkpoint",
-    "tile": "tiles",
-    "backends": "backend",
-    "logs": "log",
-    "keys": "key",
-    "status": "sync-status",
-    "alert": "alerts",
-    "tenants": "tenant",
-    "budgets": "budget",
-    "entry": "entries",
-}
 
-
-class LazyGroup(click.Group):
-    """A group that imports a command's module only when that command is wanted."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """List the commands in the order a newcomer meets them."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return one command; the singular or plural of a group will do."""
-        location = COMMANDS.get(_ALIASES.get(cmd_name, cmd_name))
-        if location is None:
-            return None
-        module, _, name = location.partition(":")
-        command = getattr(importlib.import_module(f"appliance.cli.{module}"), name)
-        if not isinstance(command, click.Command):
-            raise TypeError(f"{location} is no command")
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that `args` name; say what was meant if it is a near miss."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            from difflib import get_close_matches
-
-            close = get_close_matches(args[0], [*COMMANDS, *_ALIASES])
-            if not close:
-                raise
-            hint = f"did you mean {' or '.join(close)}?"
-            raise click.UsageError(f"no such command {args[0]!r}; {hint}", ctx) from error
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=RootGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="attestor")
 @click.option(
     "--home",
@@ -104,22 +55,24 @@ def cli(
         ctx.color = color == "always"
     elif os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         ctx.color = False
-    app = ctx.obj if isinstance(ctx.obj, App) else App(home or default_home())
+    session = ctx.obj if isinstance(ctx.obj, Session) else Session(home or default_home())
     if home is not None:
-        app = replaced(app, home=home)
+        session = replaced(session, home=home)
     if lock_wait is not None:
-        from appliance.runs.settings import seconds_option
+        from appliance.cli.options import seconds_option
 
-        app = replaced(app, lock_wait=seconds_option(lock_wait, "--lock-wait", None))
-    ctx.obj = replaced(app, allow_network_fs=app.allow_network_fs or allow_network_fs)
+        session = replaced(session, lock_wait=seconds_option(lock_wait, "--lock-wait", None))
+    allowed = session.allow_network_fs or allow_network_fs
+    session = ctx.obj = replaced(session, allow_network_fs=allowed).fresh(kept=True)
+    ctx.call_on_close(session.close)
 
 
-def run(arguments: list[str], app: App | None = None) -> int:
+def run(arguments: list[str], session: Session | None = None) -> int:
     """Run one command line and return its exit code; prints what there is to print."""
     stdout, stderr = sys.stdout, sys.stderr
 
     def main() -> object:
-        return cli.main(arguments, prog_name="attestor", standalone_mode=False, obj=app)
+        return cli.main(arguments, prog_name="attestor", standalone_mode=False, obj=session)
 
     try:
         if _named_command(arguments) == "check":
@@ -159,7 +112,7 @@ def _named_command(arguments: list[str]) -> str | None:
     """Return the first word that is a command's and no value of an option that stands before."""
     with_value = {name for one in cli.params if not getattr(one, "is_flag", 0) for name in one.opts}
     for before, word in zip(["", *arguments], arguments, strict=False):
-        if word in COMMANDS and before not in with_value:
+        if word in LOCATIONS and before not in with_value:
             return word
     return None
 
@@ -236,48 +189,6 @@ def _leave(code: int) -> NoReturn:
 def _terminate(number: int, frame: FrameType | None) -> Any:
     # As an exception, so that files are closed and temporary ones removed.
     raise SystemExit(128 + number)
-
-
-COMMANDS.update(
-    {
-        "init": "home.store:init",
-        "backend": "mirror.backend:backend",
-        "sync": "mirror.sync:sync",
-        "sync-status": "mirror.status:sync_status",
-        "check": "divergence.check:check",
-        "verify": "verify.verify:verify",
-        "prove": "mirror.prove:prove",
-        "proof": "mirror.prove:proof",
-        "tiles": "mirror.tiles:tiles",
-        "entries": "mirror.entries:entries",
-        "checkpoint": "mirror.checkpoint:checkpoint",
-        "export": "transfer.export:export",
-        "inspect": "transfer.inspect:inspect",
-        "import": "transfer.import_:import_",
-        "receipt": "transfer.receipt:receipt",
-        "countersign": "transfer.countersign:countersign",
-        "exporters": "transfer.exporters:exporters",
-        "drill": "drill.drill:drill",
-        "custody": "transfer.custody:custody",
-        "trust": "verify.trust:trust",
-        "verdicts": "verify.verdicts:verdicts",
-        "alerts": "divergence.alerts:alerts",
-        "journal": "home.journal:journal",
-        "publish": "queue.publish:publish",
-        "quarantine": "divergence.quarantine:quarantine",
-        "failover": "divergence.quarantine:failover",
-        "queue": "queue.queue:queue",
-        "budget": "queue.budget:budget",
-        "tenant": "queue.tenant:tenant",
-        "log": "private_log.log:log",
-        "key": "home.key:key",
-        "metrics": "divergence.metrics:metrics",
-        "config": "home.config:config",
-        "checkpoint-store": "home.store:checkpoint_store",
-        "store": "home.store:store",
-        "doctor": "home.doctor:doctor",
-    }
-)
 
 
 if __name__ == "__main__":

@@ -6,17 +6,17 @@ stderr everything else; with --json stdout carries exactly one object, also on f
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
 import click
 
-from appliance.errors import ApplianceError, VerificationError
-from appliance.runs.exit_codes import EXIT_CODES, exit_code, worst
-from appliance.value import frozen
+from appliance.errors import ApplianceError
+from appliance.runs.exit_codes import EXIT_CODES, as_ours, exit_code, worst
+from appliance.runs.session import Session
+from appliance.value import frozen, replaced
 
 SCHEMA: Final = 1
 _JSON: Final = "attestor.json"
@@ -73,6 +73,30 @@ def _record(context: click.Context, result: Result) -> None:
         record_run(context.obj, " ".join(reversed(names)), code, result.errors)
 
 
+def delivers_alerts(*, local_only: bool = False) -> Callable[..., Any]:
+    """Deliver what is due when a command ends, however it ends; what waits is a warning.
+
+    Apply it directly above pass_session, below common_options.
+    """
+
+    def decorate(command: Callable[..., Result]) -> Callable[..., Result]:
+        @functools.wraps(command)
+        def run(*args: Any, **kwargs: Any) -> Result:
+            from appliance.runs.tell import deliver_due
+
+            try:
+                result = command(*args, **kwargs)
+            except tuple(EXIT_CODES) as error:  # anything else is a bug: let it show
+                result = Result({}, errors=(as_ours(error),))
+            session = click.get_current_context().find_object(Session)
+            warnings = tuple(deliver_due(session, local_only=local_only)) if session else ()
+            return replaced(result, warnings=(*result.warnings, *warnings))
+
+        return run
+
+    return decorate
+
+
 def note(message: str) -> None:
     """Tell a person what is going on, on stderr, unless -q or --json."""
     if not is_quiet():
@@ -87,13 +111,6 @@ def is_quiet() -> bool:
 def is_json() -> bool:
     """Whether --json was given."""
     return bool(click.get_current_context().meta.get(_JSON))
-
-
-def utc(seconds: int) -> str:
-    """Format Unix seconds as RFC 3339 UTC."""
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def verbosity() -> int:
@@ -169,27 +186,3 @@ def error_line(error: ApplianceError) -> str:
 
 def _describe(error: ApplianceError) -> dict[str, str]:
     return {"reason": error.reason, "message": error.message, "next": error.next_step}
-
-
-@contextlib.contextmanager
-def naming(file: object) -> Iterator[None]:
-    """Put the file's name before whatever is wrong with what it holds."""
-    try:
-        yield
-    except tuple(EXIT_CODES) as error:
-        raise as_ours(error, prefix=f"{file}: ") from error
-
-
-def as_ours(error: Exception, prefix: str = "") -> ApplianceError:
-    """Return an error of the table with a prefix to its message, the bundles package's as ours.
-
-    A message that begins with the same file's name needs no prefix.
-    """
-    name = prefix.removesuffix(": ")
-    if str(error).startswith((f"{name} ", f"{name}: ")):
-        prefix = ""
-    if isinstance(error, ApplianceError):
-        error.message = prefix + error.message
-        return error
-    message, reason = prefix + str(error), getattr(error, "reason", "bundle")
-    return VerificationError(message, reason=reason, next_step=getattr(error, "next_step", ""))

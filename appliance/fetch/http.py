@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from appliance import __version__
 from appliance.errors import ConfigError, RemoteError
 from appliance.fetch.exchange import Exchange
-from appliance.fetch.pacing import MAX_PAUSE_SECONDS, RunPace, backoff_seconds
+from appliance.fetch.pacing import BACKOFF, MAX_PAUSE_SECONDS, RunPace
 from appliance.fetch.response import Response, read_response, status_error
 from appliance.value import frozen
 
@@ -123,7 +123,7 @@ class HttpClient:
                 raise status_error(response)
             except RemoteError as error:
                 failures += 1
-                pause = max(backoff_seconds(failures), error.retry_after or 0.0)
+                pause = BACKOFF.pause(failures, 1.0, error.retry_after)
                 if (
                     error.reason not in WORTH_ANOTHER_TRY
                     or failures >= self.settings.attempts

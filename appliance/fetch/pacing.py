@@ -10,9 +10,9 @@ from re import fullmatch
 from typing import Final
 
 from appliance.errors import RemoteError
+from appliance.policy.retry import Backoff
 
-FIRST_BACKOFF_SECONDS: Final = 0.5
-LAST_BACKOFF_SECONDS: Final = 30.0
+BACKOFF: Final = Backoff(first=0.5, longest=30.0, fixed=1.0)  # between attempts of a request
 MAX_PAUSE_SECONDS: Final = 60.0  # a server that asks for more is left alone in this run
 MAX_RETRY_AFTER_SECONDS: Final = 86_400.0  # and none is left alone for longer than a day
 NAP_SECONDS: Final = 0.25  # how soon a pause notices that nobody wants its request any more
@@ -66,11 +66,6 @@ class RunPace:
     def has(self, seconds: float) -> bool:
         """Tell whether the run goes on for longer than this."""
         return self.clock() + seconds < self.ends
-
-
-def backoff_seconds(failures: int) -> float:
-    """Return the pause after this many failures in a row, from 1: doubling, with a ceiling."""
-    return min(FIRST_BACKOFF_SECONDS * 2.0 ** (failures - 1), LAST_BACKOFF_SECONDS)
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:

@@ -1,102 +1,120 @@
-"""Sending the queue from the command line: for queue drain, and after a good sync."""
+"""Sending the queue: claim, send, prove, compare what the log showed, aggregate the rest.
+
+`queue drain` and the end of a sync run the same steps. What differs is who is told: a drain
+reports every failure as its own, a sync only that the log contradicts itself.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from appliance.cli.output import Result
-from appliance.runs.app import App
-from appliance.value import replaced
-
-if TYPE_CHECKING:
-    from appliance.errors import ApplianceError
-    from appliance.fetch.http import HttpClient
-    from appliance.jobs.queue.drain import DrainReport
-    from appliance.jobs.queue.settings import QueueSettings
-    from appliance.store.database import Store
-    from appliance.store.mirror.logs import Backend
-
-
-def run_drain(
-    app: App,
-    store: Store,
-    http: HttpClient,
-    backend: Backend,
-    settings: QueueSettings,
-    *,
-    limit: int | None = None,
-    until_empty: bool = False,
-) -> DrainReport:
-    """Send what is due to a backend's log; hold the drain lock while this runs."""
-    from appliance.jobs.queue.drain import Drain, Pace
-    from appliance.runs.sources import open_server
-
-    def chance() -> float:
-        return int.from_bytes(app.random_bytes(4)) / 2**32
-
-    return Drain(
-        store,
-        open_server(http, backend),
-        settings,
-        Pace(app.moment, app.monotonic, app.sleep, chance),
-        threads=http.settings.connections,
-        limit=limit,
-        until_empty=until_empty,
-    ).run()
+from appliance.errors import ApplianceError, ConfigError, DivergenceError, LockedError
+from appliance.jobs.divergence.gossip import compare_note, keep_note
+from appliance.jobs.queue.aggregate import (
+    Aggregated,
+    Signers,
+    aggregate,
+    settle_aggregates,
+    short_of_budget,
+)
+from appliance.jobs.queue.drain import Drain, DrainReport, Pace
+from appliance.jobs.queue.quota import Forecast, forecast
+from appliance.jobs.queue.settings import QueueSettings, find_server, queue_settings
+from appliance.runs.publisher import require_publisher_key
+from appliance.runs.session import Session
+from appliance.runs.sources import open_server
+from appliance.store.database import Store
+from appliance.store.home.key_files import load_signing_key
+from appliance.store.home.settings import SITE_ROLE, site_fact
+from appliance.store.mirror.logs import Backend
+from appliance.store.mirror.mirror import Mirror
+from appliance.store.private_log.private_logs import require_private_log
+from appliance.store.queue.queue import held_count, other_version_count
+from appliance.value import frozen
 
 
-def drain_on_connect(app: App, result: Result) -> Result:
-    """After a sync that reached a log, send what waits; the sync's own outcome stays.
+@frozen
+class DrainRun:
+    """What came of a drain."""
 
-    What fails here is a warning. Only a log that contradicts itself is more than that.
+    backend: Backend  # whose log it went to
+    report: DrainReport
+    left: tuple[Forecast, ...]  # what waits now
+    other_versions: int  # items that wait for a log of another API version
+    aggregated: Aggregated
+    settled: int  # aggregated items whose root is logged now
+    warnings: tuple[str, ...]
+    errors: tuple[ApplianceError, ...]
+
+    @property
+    def serious(self) -> tuple[ApplianceError, ...]:
+        """The errors that a sync has to end with: a log that contradicts itself."""
+        return tuple(error for error in self.errors if isinstance(error, DivergenceError))
+
+
+def drain_queue(
+    session: Session, *, limit: int | None = None, until_empty: bool = False
+) -> DrainRun | None:
+    """Send what is due; None if rekor.enabled is false.
+
+    Raises ConfigError (no-server) if there is no log to send to, LockedError if somebody
+    else is sending, and what the queue's job raises.
     """
-    from appliance.errors import ApplianceError, DivergenceError
-    from appliance.fetch.http import HttpClient
-    from appliance.jobs.queue.settings import find_server, read_queue_settings
-    from appliance.runs.settings import read_settings_of
-    from appliance.store.queue.queue import held_count
-
-    try:
-        with app.reading() as store:
-            settings = read_queue_settings(store)
-            wanted = settings.enabled and settings.drain_on_connect
-            backend = find_server(store, settings) if wanted and held_count(store) else None
-            http_settings = read_settings_of(store).http
+    settings = queue_settings(session.configuration)
+    if not settings.enabled:
+        return None
+    with session.draining() as store:
+        backend = find_server(store, settings)
         if backend is None:
-            return replaced(result, warnings=(*result.warnings, *nowhere_to_send(app)))
-        with (
-            app.draining() as store,
-            HttpClient(http_settings, clock=app.monotonic, sleep=app.sleep) as http,
-        ):
-            report = run_drain(app, store, http, backend, settings)
-        errors = list(report.errors)
-        if report.newest_note is not None:
-            with app.writing() as store:
-                contradiction = compare_newest(store, backend, report, app.now())
-            errors += [contradiction] if contradiction else []
-    except ApplianceError as error:
-        warning = f"the queue was not sent: {error.message}"
-        return replaced(result, warnings=(*result.warnings, warning))
-    serious = [one for one in errors if isinstance(one, DivergenceError)]
-    said = [f"the queue: {one.message}" for one in errors if one not in serious]
-    return Result(
-        {**result.data, "queue": drain_data(report)},
-        "\n".join(filter(None, (result.text, f"queue: {drain_line(report)}"))),
-        (*result.warnings, *said),
-        (*result.errors, *serious),
+            raise ConfigError(
+                "there is no log to send to: rekor.serverUrl is not set",
+                reason="no-server",
+                next_step="attestor config set rekor.serverUrl URL, the base URL of a backend;"
+                " on an isolated site: attestor export --output FILE takes along what waits",
+            )
+        budget = {"run_seconds": float("inf")} if until_empty else {}
+        with session.http(**budget) as http:
+            report = Drain(
+                store,
+                open_server(http, backend),
+                settings,
+                Pace(session.moment, session.monotonic, session.sleep, session.chance),
+                threads=http.settings.connections,
+                limit=limit,
+                until_empty=until_empty,
+            ).run()
+    errors = list(report.errors)
+    contradiction = _compare_newest(session, backend, report)
+    if contradiction is not None:
+        errors.append(contradiction)
+    aggregated, settled, warnings = _aggregate_if_enabled(session, settings)
+    with session.reading() as store:
+        left = tuple(forecast(store, settings.limits, session.moment()))
+        others = other_version_count(store, backend.log.api_version)
+    return DrainRun(
+        backend, report, left, others, aggregated, settled, tuple(warnings), tuple(errors)
     )
 
 
-def nowhere_to_send(app: App) -> tuple[str, ...]:
-    """Say that items wait for a log and none is set to send them to; nothing if one is."""
-    from appliance.jobs.queue.settings import read_queue_settings
-    from appliance.store.home.settings import SITE_ROLE, site_fact
-    from appliance.store.queue.queue import held_count
+def drain_after_sync(session: Session) -> tuple[DrainRun | None, tuple[str, ...]]:
+    """Send what waits after a sync that reached a log; what fails is a warning."""
+    try:
+        settings = queue_settings(session.configuration)
+        with session.reading() as store:
+            wanted = settings.enabled and settings.drain_on_connect and held_count(store)
+            if not wanted or find_server(store, settings) is None:
+                return None, nowhere_to_send(store, settings)
+        done = drain_queue(session)
+    except ApplianceError as error:
+        return None, (f"the queue was not sent: {error.message}",)
+    if done is None:
+        return None, ()
+    said = [f"the queue: {error.message}" for error in done.errors if error not in done.serious]
+    return done, (*said, *done.warnings)
 
-    with app.reading() as store:
-        waiting = held_count(store)
-        is_isolated = site_fact(store, SITE_ROLE) == "isolated"
-        settings = read_queue_settings(store)
+
+def nowhere_to_send(store: Store, settings: QueueSettings) -> tuple[str, ...]:
+    """Say that items wait for a log and none is set to send them to; nothing if one is."""
+    waiting = held_count(store)
+    is_isolated = site_fact(store, SITE_ROLE) == "isolated"
     if not waiting or is_isolated or not settings.enabled or settings.server_url is not None:
         return ()
     return (
@@ -106,43 +124,57 @@ def nowhere_to_send(app: App) -> tuple[str, ...]:
     )
 
 
-def compare_newest(
-    store: Store, backend: Backend, report: DrainReport, now: int
+def aggregate_queue(session: Session, min_items: int | None = None) -> tuple[Aggregated, int]:
+    """Put what has no slot under a root; returns that, and how many items are settled now.
+
+    Hold the drain lock.
+    """
+    settings = queue_settings(session.configuration)
+    with session.writing() as store:
+        settled = settle_aggregates(store, session.now())
+        least = min_items or settings.min_aggregate
+        items = short_of_budget(store, settings, session.moment(), least)
+        if not items:
+            return Aggregated(0, 0), settled
+        private = require_private_log(store, settings.aggregate_log)
+        key = load_signing_key(store.home, private.log.origin)
+        signers = Signers(private, key, require_publisher_key(session, None))
+        return aggregate(store, items, signers, session.now()), settled
+
+
+def _aggregate_if_enabled(
+    session: Session, settings: QueueSettings
+) -> tuple[Aggregated, int, list[str]]:
+    """Aggregate if that is configured; if it fails the items wait for their slots as before."""
+    if not settings.aggregates:
+        return Aggregated(0, 0), 0, []
+    try:
+        with session.draining():
+            done, settled = aggregate_queue(session)
+    except ApplianceError as error:
+        return Aggregated(0, 0), 0, [f"nothing was aggregated: {error.message}"]
+    return done, settled, []
+
+
+def _compare_newest(
+    session: Session, backend: Backend, report: DrainReport
 ) -> ApplianceError | None:
     """Compare the newest checkpoint the log answered with, with the tree that is mirrored here.
 
     A log that shows another tree to those who write than to those who read is caught here:
-    the contradiction is returned, its evidence stored. Hold the home's lock.
+    the contradiction is returned, its evidence stored. While another run holds the home's
+    lock the note is kept, and compared at the next sync.
     """
-    from appliance.errors import ApplianceError
-    from appliance.jobs.divergence.gossip import compare_note
-    from appliance.store.mirror.mirror import Mirror
-
-    if report.newest_note is None or Mirror(store, backend.log).history.accepted() is None:
+    note, source = report.newest_note, backend.base_url or backend.name
+    if note is None:
         return None
     try:
-        compare_note(store, report.newest_note, backend.base_url or backend.name, now)
+        with session.writing() as store:
+            if Mirror(store, backend.log).history.accepted() is not None:
+                compare_note(store, note, source, session.now())
+    except LockedError:
+        with session.queueing() as store:
+            keep_note(store, note, source, session.now())
     except ApplianceError as error:
         return error
     return None
-
-
-def drain_data(report: DrainReport) -> dict[str, Any]:
-    """Describe what a drain did, for machines."""
-    return {
-        "sent": report.sent,
-        "logged": report.logged,
-        "duplicates": report.duplicates,
-        "refused": report.refused,
-        "postponed": report.postponed,
-        "interrupted": report.interrupted,
-    }
-
-
-def drain_line(report: DrainReport) -> str:
-    """Say what a drain did."""
-    parts = [f"{report.logged} logged and proven"]
-    parts += [f"{report.duplicates} of them were there already"] if report.duplicates else []
-    parts += [f"{report.refused} refused for good"] if report.refused else []
-    parts += [f"{report.postponed} postponed"] if report.postponed else []
-    return ", ".join(parts)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from appliance import errors
+from appliance.errors import ApplianceError, VerificationError
 from bundles.errors import BundleError
 
 EXIT_CODES: Final[dict[type[Exception], tuple[int, str]]] = {
@@ -55,3 +57,27 @@ def worst(codes: Iterable[int]) -> int:
         if code in failed:
             return code
     return max(failed, default=0)
+
+
+@contextlib.contextmanager
+def naming(file: object) -> Iterator[None]:
+    """Put the file's name before whatever is wrong with what it holds."""
+    try:
+        yield
+    except tuple(EXIT_CODES) as error:
+        raise as_ours(error, prefix=f"{file}: ") from error
+
+
+def as_ours(error: Exception, prefix: str = "") -> ApplianceError:
+    """Return an error of the table with a prefix to its message, the bundles package's as ours.
+
+    A message that begins with the same file's name needs no prefix.
+    """
+    name = prefix.removesuffix(": ")
+    if str(error).startswith((f"{name} ", f"{name}: ")):
+        prefix = ""
+    if isinstance(error, ApplianceError):
+        error.message = prefix + error.message
+        return error
+    message, reason = prefix + str(error), getattr(error, "reason", "bundle")
+    return VerificationError(message, reason=reason, next_step=getattr(error, "next_step", ""))

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from appliance.runs.app import App
-
-if TYPE_CHECKING:
-    from appliance.tlog.publisher_key import PublisherKey
+from appliance.errors import ConfigError
+from appliance.runs.session import Session
+from appliance.store.home.key_files import load_publisher_key, publisher_key_names
+from appliance.tlog.publisher_key import PublisherKey
 
 
-def require_publisher_key(app: App, name: str | None) -> PublisherKey:
+def require_publisher_key(session: Session, name: str | None) -> PublisherKey:
     """Load the named key, or the only one; raises ConfigError (no-key, several-keys)."""
-    from appliance.errors import ConfigError
-    from appliance.store.home.key_files import load_publisher_key, publisher_key_names
 
-    names = publisher_key_names(app.home)
+    names = publisher_key_names(session.home)
     if name is None:
         if len(names) != 1:
             raise ConfigError(
@@ -28,4 +24,4 @@ def require_publisher_key(app: App, name: str | None) -> PublisherKey:
                 else "make one: attestor key generate NAME --type publisher",
             )
         [name] = names
-    return load_publisher_key(app.home, name)
+    return load_publisher_key(session.home, name)

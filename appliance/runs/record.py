@@ -15,7 +15,7 @@ from appliance.errors import ApplianceError, LockedError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from appliance.runs.app import App
+    from appliance.runs.session import Session
     from appliance.store.database import Store
 
 RECORDED: Final = frozenset(
@@ -24,25 +24,18 @@ RECORDED: Final = frozenset(
         *("queue drain", "publish", "store backup"),
     }
 )
-BUSY_SECONDS: Final = 1.0
 
 
-def record_run(app: App, command: str, code: int, errors: Sequence[ApplianceError]) -> None:
+def record_run(session: Session, command: str, code: int, errors: Sequence[ApplianceError]) -> None:
     """Record the exit code of a command, if it is one of those that cron runs."""
     if command not in RECORDED:
         return
-    from appliance.store.database import open_store
     from appliance.store.home.runs import record_command
 
-    with suppress(ApplianceError):
-        store = open_store(app.home, write=True, busy_seconds=BUSY_SECONDS)
-        try:
-            with store.atomic():
-                record_command(store, command, code, app.now())
-                if command == "sync":
-                    _count_locked(store, errors)
-        finally:
-            store.close()
+    with suppress(ApplianceError), session.recording() as store, store.atomic():
+        record_command(store, command, code, session.now())
+        if command == "sync":
+            _count_locked(store, errors)
 
 
 def _count_locked(store: Store, errors: Sequence[ApplianceError]) -> None:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from appliance.errors import ConfigError
-
-if TYPE_CHECKING:
-    from appliance.fetch.http import HttpClient
-    from appliance.fetch.rekor_v2 import RekorV2Log
-    from appliance.jobs.queue.submit import Server
-    from appliance.store.mirror.logs import Backend
+from appliance.fetch.http import HttpClient
+from appliance.fetch.log_writers import RekorV1Writer, RekorV2Writer
+from appliance.fetch.rekor_v2 import RekorV2Log
+from appliance.jobs.queue.submit import Server
+from appliance.store.mirror.logs import REKOR_V1, Backend
 
 
 def open_backend(http: HttpClient, backend: Backend) -> RekorV2Log:
     """Return the source of a backend; raises ConfigError if it has no URL or is a v1 log."""
-    from appliance.fetch.rekor_v2 import RekorV2Log
 
     if backend.read_url is None and backend.base_url is None:
         raise ConfigError(
@@ -32,10 +28,6 @@ def open_backend(http: HttpClient, backend: Backend) -> RekorV2Log:
 
 def open_server(http: HttpClient, backend: Backend) -> Server:
     """Return where entries of a backend's log are written; raises ConfigError without a URL."""
-    from appliance.fetch.log_writers import RekorV1Writer, RekorV2Writer
-    from appliance.fetch.rekor_v2 import RekorV2Log
-    from appliance.jobs.queue.submit import Server
-    from appliance.store.mirror.logs import REKOR_V1
 
     if backend.base_url is None:
         raise ConfigError(

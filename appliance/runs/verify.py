@@ -1,93 +1,201 @@
-"""What verify writes down after it has answered: best effort, the answers stand without it."""
+"""verify: what is the same for every artifact of a run, then one answer for each artifact."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Final
 
-from appliance.runs.app import App
+from appliance.config.durations import format_duration
+from appliance.errors import ApplianceError, IncompleteError, RefusedError, StoreError
+from appliance.jobs.verify.verify import Demands, Verdict, pinned_keys, verify_artifact
+from appliance.runs.exit_codes import as_ours, naming
+from appliance.runs.session import Session
+from appliance.sigstore.attestation_files import MAX_FILE_BYTES, parse_attestation_file
+from appliance.sigstore.digests import ArtifactDigests, digests_needed, parse_digest_argument
+from appliance.sigstore.identity import ExpectedSigner
+from appliance.sigstore.sigstore_bundle import SigstoreBundle
+from appliance.sigstore.trusted_root import LogKey, TrustedRoot, parse_trusted_root
+from appliance.store.database import Store
+from appliance.store.files import hash_file, read_foreign
+from appliance.store.transfer.unsigned import unsigned_imports
+from appliance.store.verify.trust import StoredRoot, current_root
+from appliance.tlog.tlog_policy import MAX_POLICY_BYTES, TlogPolicy, parse_tlog_policy
 from appliance.value import frozen
 
-if TYPE_CHECKING:
-    from appliance.jobs.verify.verify import Verdict
-    from appliance.sigstore.digests import ArtifactDigests
-    from appliance.sigstore.identity import ExpectedSigner
-    from appliance.store.database import Store
+MAX_ROOT_BYTES: Final = 2 * 1024 * 1024
 
 
 @frozen
-class Judged:
-    """One question and its answer."""
+class VerifyOptions:
+    """What is asked about every artifact."""
+
+    expected: ExpectedSigner
+    trusted_root: Path | None = None  # None: the one in the store
+    policy: Path | None = None  # a C2SP tlog-policy to require
+    require_mirror: bool = False
+    max_age: float | None = None  # of our newest checkpoint, seconds; None: as set
+    record: bool = False  # remember the verdicts
+
+
+@frozen
+class Answer:
+    """One artifact, and what came of it: a verdict, or why there can be none."""
 
     artifact: str
-    digests: ArtifactDigests
-    bundle: bytes
-    verdict: Verdict
     bundle_path: Path | None  # None: none was there
+    verdict: Verdict | None
+    error: ApplianceError | None  # why it is not verified
+    digests: ArtifactDigests | None = None
+    bundle: bytes = b""
 
 
-def keep_contradictions(app: App, judged: list[Judged]) -> Iterator[str]:
-    """Keep both notes of every contradiction as evidence; it is in the JSON in any case."""
-    from appliance.errors import ApplianceError
-    from appliance.jobs.verify.recheck import keep_contradiction
-    from appliance.policy.own_view import Coverage
-    from appliance.runs.tell import deliver_due
+class Verifier:
+    """The trust and the demands of one run; `answer` asks about one artifact."""
 
-    found = [one for one in judged if one.verdict.own_view.coverage is Coverage.CONTRADICTION]
-    if not found:
-        return
-    try:
-        with app.writing() as store:
-            for one in found:
-                number = keep_contradiction(store, one.verdict, str(one.bundle_path), app.now())
-                yield f"{one.artifact}: both signed notes are kept as evidence {number}"
-    except ApplianceError as error:
-        yield f"the evidence could not be stored, keep this output: {error.message}"
-    # To programs and files only: there is no way from a verify to the network.
-    yield from deliver_due(app, local_only=True)
+    def __init__(self, session: Session, options: VerifyOptions, store: Store | None) -> None:
+        self._session, self._options, self._store = session, options, store
+        self._answers: list[Answer] = []
+        self.stored_root: StoredRoot | None = None  # None: given as a file, or there is none
+        if options.trusted_root is not None:
+            raw: bytes | None = read_foreign(options.trusted_root, MAX_ROOT_BYTES)
+        else:
+            self.stored_root = current_root(store) if store else None
+            raw = self.stored_root.raw if self.stored_root else None
+        self._root: TrustedRoot | None = parse_trusted_root(raw) if raw is not None else None
+        self._keys: tuple[LogKey, ...] = pinned_keys(store) if store else ()
+        self._demands = self._read_demands()
+        self.warnings = list(self._root_warnings())
+        if store is not None and (unsigned := unsigned_imports(store)):
+            self.warnings.append(str(unsigned))
+
+    @property
+    def root_age(self) -> int | None:
+        """Seconds since the stored trusted root was imported; None if none is in use."""
+        if self.stored_root is None:
+            return None
+        return self._session.now() - self.stored_root.imported_at
+
+    def answer(self, artifact: str, bundle_path: Path | None) -> Answer:
+        """Verify one artifact against its bundle; what is wrong is in the answer."""
+        try:
+            answer = self._answer(artifact, bundle_path)
+        except ApplianceError as error:
+            answer = Answer(artifact, bundle_path, None, as_ours(error, prefix=f"{artifact}: "))
+        self._answers.append(answer)
+        return answer
+
+    def finish(self) -> Iterator[str]:
+        """Keep contradictions as evidence and, if asked, the verdicts; yield warnings.
+
+        The answers stand whether or not that succeeds.
+        """
+        from appliance.policy.own_view import Coverage
+
+        found = [one for one in self._answers if one.verdict is not None]
+        contradicts = any(
+            one.verdict.own_view.coverage is Coverage.CONTRADICTION for one in found if one.verdict
+        )
+        if not (contradicts or self._options.record):
+            return
+        # Only now: what remembers and alerts is a sixth of the start of a verify.
+        from appliance.runs.verdicts import keep_contradictions, record_answers
+
+        if contradicts:
+            yield from keep_contradictions(self._session, found)
+        if self._options.record:
+            yield from record_answers(self._session, self._options.expected, found)
+
+    def _answer(self, artifact: str, bundle_path: Path | None) -> Answer:
+        raw = _read_bundle(artifact, bundle_path)
+        with naming(bundle_path):
+            bundles = parse_attestation_file(raw)
+        digests = _digests_of(artifact, bundles)
+        verdict = verify_artifact(
+            self._store,
+            bundles,
+            digests,
+            self._options.expected,
+            self._root,
+            self._keys,
+            self._demands,
+        )
+        error = verdict.error
+        if error is not None:
+            error = as_ours(error, prefix=f"{artifact}: ")
+        return Answer(artifact, bundle_path, verdict, error, digests, raw)
+
+    def _read_demands(self) -> Demands:
+        options, limit = self._options, self._options.max_age
+        require_mirror = options.require_mirror
+        if self._store is not None:
+            settings = self._session.configuration
+            require_mirror = require_mirror or settings.flag("verify.requireMirror")
+            if limit is None:
+                limit = settings.optional_seconds("verify.maxCheckpointAge")
+        return Demands(
+            require_mirror=require_mirror,
+            max_age=int(limit) if limit else None,
+            policy=_read_policy(options.policy),
+            now=self._session.now(),
+        )
+
+    def _root_warnings(self) -> Iterator[str]:
+        """Warn about an old trusted root; raises RefusedError for one that is too old."""
+        age = self.root_age
+        if age is None:
+            return
+        settings = self._session.configuration
+        limit = settings.optional_seconds("verify.maxTrustRootAge.fail")
+        if limit is not None and age > limit:
+            raise RefusedError(
+                f"the trusted root was imported {format_duration(age)} ago, "
+                f"at most {format_duration(limit)} allowed",
+                reason="trust-root-stale",
+                next_step="attestor trust import a newer trusted_root.json",
+            )
+        warn = settings.optional_seconds("verify.maxTrustRootAge.warn")
+        if warn is not None and age > warn:
+            yield f"the trusted root was imported {format_duration(age)} ago"
 
 
-def record_verdicts(app: App, expected: ExpectedSigner, judged: list[Judged]) -> Iterator[str]:
-    """Remember verdicts; the answers stand whether or not that succeeds."""
-    from appliance.errors import ApplianceError
-    from appliance.jobs.verify.recheck import describe_signer
-    from appliance.runs.exit_codes import exit_code
-    from appliance.store.verify.verdicts import RecordedVerdict, record_verdict
-
-    try:
-        with app.writing() as store:
-            for one in judged:
-                error = one.verdict.error
-                record_verdict(
-                    store,
-                    RecordedVerdict(
-                        id=0,
-                        at=app.now(),
-                        artifact=one.artifact,
-                        digests=dict(one.digests.by_algorithm),
-                        bundle=one.bundle,
-                        expected=describe_signer(expected),
-                        root_digest=one.verdict.verification.trust_root_digest,
-                        code=exit_code(error) if error else 0,
-                        reason=error.reason if error else "",
-                        coverage=one.verdict.own_view.coverage.value,
-                    ),
-                )
-                _hear(store, one, app.now())
-    except ApplianceError as error:
-        yield f"the verdicts could not be recorded: {error.message}"
+@contextlib.contextmanager
+def verifying(session: Session, options: VerifyOptions) -> Iterator[Verifier]:
+    """Yield what verifies; without a store the Sigstore half is left."""
+    with contextlib.ExitStack() as stack:
+        store: Store | None = None
+        try:
+            store = stack.enter_context(session.reading())
+        except StoreError as error:
+            if error.reason != "no-store":
+                raise
+        yield Verifier(session, options, store)
 
 
-def _hear(store: Store, judged: Judged, now: int) -> None:
-    """Take the log's checkpoint in a Sigstore bundle for what it is: one shown to others."""
-    from appliance.errors import ApplianceError
-    from appliance.jobs.divergence.gossip import compare_note
+def _read_policy(path: Path | None) -> TlogPolicy | None:
+    if path is None:
+        return None
+    return parse_tlog_policy(read_foreign(path, MAX_POLICY_BYTES))
 
-    log = judged.verdict.verification.log
-    if log is None or log.checkpoint is None:
-        return
-    # A log that is not mirrored here; or a contradiction, which the verdict has said already.
-    with contextlib.suppress(ApplianceError):
-        compare_note(store, log.checkpoint.note, str(judged.bundle_path), now)
+
+def _read_bundle(artifact: str, path: Path | None) -> bytes:
+    """Read an artifact's Sigstore bundle; raises IncompleteError if there is none."""
+    if path is not None:
+        return read_foreign(path, MAX_FILE_BYTES)
+    if parse_digest_argument(artifact) is None and not Path(artifact).exists():
+        raise IncompleteError(f"{artifact} is not there", reason="no-file")
+    raise IncompleteError(
+        f"{artifact} has no Sigstore bundle beside it",
+        reason="no-bundle",
+        next_step=f"name one with --bundle, or put it there as {Path(artifact).name}.sigstore.json",
+    )
+
+
+def _digests_of(artifact: str, bundles: Sequence[SigstoreBundle]) -> ArtifactDigests:
+    """Hash an artifact once with all its bundles need, or take the digest it was given as."""
+    given = parse_digest_argument(artifact)
+    if given is not None and not Path(artifact).exists():
+        return given
+    needed = frozenset().union(*map(digests_needed, bundles))
+    return ArtifactDigests(hash_file(Path(artifact), needed))

@@ -32,6 +32,13 @@ class Store:
         self.home = home
         self.connection = connection
         self.blobs = Blobs(home / BLOBS_NAME / "sha256")
+        # What was read once and holds while this store is open: the verified configuration.
+        # Whoever changes what it was made of says so by forget().
+        self.remembered: dict[str, Any] = {}
+
+    def forget(self) -> None:
+        """Let everything that was remembered be read again."""
+        self.remembered.clear()
 
     def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """Run a query and return its rows."""
@@ -72,10 +79,13 @@ class Store:
             yield
         except BaseException:
             self.connection.rollback()
+            self.forget()
             raise
         with store_errors(self.home):
             try:
                 self.connection.execute("ROLLBACK" if dry_run else "COMMIT")
+                if dry_run:
+                    self.forget()
             except sqlite3.Error:
                 self.connection.rollback()
                 raise

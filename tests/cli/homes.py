@@ -10,7 +10,7 @@ import pytest
 
 from appliance.cli.main import run
 from appliance.jobs.home.init import init_home
-from appliance.runs.app import App
+from appliance.runs.session import Session
 
 NOW = 1_760_000_000
 
@@ -23,7 +23,7 @@ class Home:
     ) -> None:
         self.path = path
         self.capsys = capsys
-        self.app = App(home=path, now=lambda: NOW, random_bytes=lambda n: b"\x07" * n)
+        self.app = Session(home=path, now=lambda: NOW, random_bytes=lambda n: b"\x07" * n)
         init_home(path, "site.example", role, lambda n: b"\x01" * n)
 
     def run(self, *arguments: str | Path) -> tuple[int, str, str]:

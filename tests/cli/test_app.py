@@ -14,7 +14,7 @@ import pytest
 
 from appliance.cli.main import run
 from appliance.errors import LockedError, StoreError
-from appliance.runs.app import App
+from appliance.runs.session import Session
 from appliance.store.database import create_store, open_store
 from appliance.store.schema import MIGRATIONS, migration_sql
 
@@ -55,7 +55,7 @@ def test_a_writer_brings_an_older_schema_up_to_date(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         open_store(tmp_path / "home", write=False)
     assert caught.value.reason == "schema-older"
-    with App(home=tmp_path / "home").writing():
+    with Session(home=tmp_path / "home").writing():
         pass
     open_store(tmp_path / "home", write=False).close()
 
@@ -65,14 +65,14 @@ def test_a_writer_leaves_an_older_schema_alone_when_told_to(tmp_path: Path) -> N
     store.execute("INSERT INTO setting VALUES ('checkpointStore.autoInitializeSchema', 'false')")
     store.close()
     make_older(tmp_path / "home")
-    with pytest.raises(StoreError), App(home=tmp_path / "home").writing():
+    with pytest.raises(StoreError), Session(home=tmp_path / "home").writing():
         pass
 
 
 def test_a_second_writer_waits_as_long_as_it_may(tmp_path: Path) -> None:
     create_store(tmp_path / "home").close()
     waited: list[float] = []
-    app = App(home=tmp_path / "home", lock_wait=1.0, sleep=waited.append)
+    app = Session(home=tmp_path / "home", lock_wait=1.0, sleep=waited.append)
     with app.locked(), pytest.raises(LockedError), app.locked():
         pass
     assert 0.9 < sum(waited) < 1.2

@@ -13,7 +13,7 @@ from appliance.cli.main import run
 from appliance.errors import DivergenceError
 from appliance.jobs.divergence.alarm import raise_alarm
 from appliance.policy.alarms import Anomaly, rollback_alarm, stale_alarm
-from appliance.runs.app import App
+from appliance.runs.session import Session
 from appliance.store.mirror.logs import put_backend
 from tests.cli.homes import NOW
 from tests.cli.mirrored import MirroredHome
@@ -202,9 +202,9 @@ def test_wrong_usage_is_unknown(home: MirroredHome, arguments: list[str]) -> Non
 def test_a_home_that_is_not_there_or_broken_is_unknown(
     tmp_path: Path, home: MirroredHome, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["check"], App(home=tmp_path / "nowhere")) == 3
+    assert run(["check"], Session(home=tmp_path / "nowhere")) == 3
     assert capsys.readouterr().out.startswith("ATTESTOR UNKNOWN - ")
-    assert run(["check", "--json"], App(home=tmp_path / "nowhere")) == 3
+    assert run(["check", "--json"], Session(home=tmp_path / "nowhere")) == 3
     answer = json.loads(capsys.readouterr().out)
     assert (answer["exitCode"], answer["data"]["state"]) == (3, "UNKNOWN")
     assert answer["error"]["reason"] == "no-store"

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from appliance.cli.main import run
 from appliance.errors import ApplianceError
-from appliance.runs.app import App
+from appliance.runs.session import Session
 from appliance.store.database import Store, open_store
 from appliance.store.divergence.evidence import evidence_of
 from appliance.store.mirror.logs import require_log
@@ -128,7 +128,7 @@ class World:
 
     def cli(self, *arguments: str | Path, expect: int = 0) -> dict[str, Any]:
         """Run a command as a script would; return its JSON object."""
-        app = App(home=self.home, now=lambda: self.now, sleep=lambda _: None)
+        app = Session(home=self.home, now=lambda: self.now, sleep=lambda _: None)
         code = run([*map(str, arguments), "--json"], app)
         out, _ = self.capsys.readouterr()
         answer: dict[str, Any] = json.loads(out)

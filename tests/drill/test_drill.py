@@ -13,7 +13,7 @@ from appliance.cli.main import run
 from appliance.errors import StoreError
 from appliance.jobs.drill import drill as jobs_drill
 from appliance.policy.relate import Contradiction, Relation, Rule, relate
-from appliance.runs.app import App
+from appliance.runs.session import Session
 from tests.cli.homes import NOW
 
 
@@ -23,7 +23,7 @@ class Drills:
     def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.directory = directory
         self.capsys = capsys
-        self.app = App(home=directory / "no-home", now=lambda: NOW)
+        self.app = Session(home=directory / "no-home", now=lambda: NOW)
 
     def run(self, *words: str) -> tuple[int, str, str]:
         code = run(["drill", "--directory", str(self.directory), *words], self.app)

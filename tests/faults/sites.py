@@ -14,7 +14,7 @@ from typing import Any
 
 from appliance.cli.main import run
 from appliance.jobs.home.init import init_home
-from appliance.runs.app import App
+from appliance.runs.session import Session
 from appliance.store.home.key_files import load_signing_key
 from appliance.store.mirror.logs import add_log, put_backend
 from appliance.store.transfer.transfers import EXPORTER, add_exporter
@@ -121,7 +121,7 @@ def command(home: Path, arguments: Sequence[str | Path]) -> tuple[int, str, str]
     """Run a command in this process; return its exit code, stdout and stderr."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = run([str(one) for one in arguments], App(home=home))
+        code = run([str(one) for one in arguments], Session(home=home))
     return code, out.getvalue(), err.getvalue()
 
 

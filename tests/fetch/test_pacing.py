@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from appliance.errors import RemoteError
-from appliance.fetch.pacing import NAP_SECONDS, RunPace, backoff_seconds, retry_after_seconds
+from appliance.fetch.pacing import BACKOFF, NAP_SECONDS, RunPace, retry_after_seconds
 
 NEVER = threading.Event()
 
@@ -89,7 +89,7 @@ def test_a_pause_ends_once_nobody_wants_the_request() -> None:
 
 
 def test_backoff_doubles_up_to_a_ceiling() -> None:
-    assert [backoff_seconds(n) for n in (1, 2, 3, 6, 7, 8, 1000)] == [0.5, 1, 2, 16, 30, 30, 30]
+    assert [BACKOFF.pause(n, 1.0) for n in (1, 2, 3, 6, 7, 8, 1000)] == [0.5, 1, 2, 16, 30, 30, 30]
 
 
 DATE = {"date": "Sun, 06 Nov 1994 08:49:37 GMT"}

@@ -12,7 +12,7 @@ import pytest
 from appliance.errors import ConfigError
 from appliance.jobs.home import doctor
 from appliance.jobs.home import doctor as store_health
-from appliance.jobs.home.doctor import Finding, Outcome, Patient, examine
+from appliance.jobs.home.doctor import Examined, Finding, Outcome, examine
 from appliance.jobs.home.init import init_home
 from appliance.store.database import open_store
 from appliance.store.filesystem import Room
@@ -39,7 +39,7 @@ def home() -> Iterator[Path]:
 
 
 def findings(home: Path, **around: bool) -> dict[str, Finding]:
-    return {one.name: one for one in examine(Patient(home, NOW, **around))}
+    return {one.name: one for one in examine(Examined(home, NOW, **around))}
 
 
 def failed(home: Path) -> dict[str, str]:
@@ -247,10 +247,10 @@ def test_somebody_without_rights_to_the_keys_is_not_told_they_are_wrong() -> Non
         for path in (home, home / "blobs", home / "blobs" / "sha256"):
             path.chmod(0o755)
         (home / "attestor.db").chmod(0o644)
-        list(examine(Patient(home, NOW)))  # so that everything is imported
+        list(examine(Examined(home, NOW)))  # so that everything is imported
 
         def look() -> dict[str, str]:
-            return {one.name: one.outcome.value for one in examine(Patient(home, NOW))}
+            return {one.name: one.outcome.value for one in examine(Examined(home, NOW))}
 
         found = as_nobody(look)
         assert found["home"] == "warning"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from appliance.cli.main import run
-from appliance.runs.app import App
+from appliance.runs.session import Session
 from tests.cli.homes import NOW, Home
 from tests.cli.mirrored import MirroredHome
 from tests.store.test_integrity import damage_a_page
@@ -46,7 +46,9 @@ def a_blob(home: Home) -> Path:
 def test_init_makes_a_home_a_name_and_a_key(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    app = App(home=tmp_path / "new" / "home", now=lambda: NOW, random_bytes=lambda n: b"\x05" * n)
+    app = Session(
+        home=tmp_path / "new" / "home", now=lambda: NOW, random_bytes=lambda n: b"\x05" * n
+    )
     code = run(["init", "--site", "outside.example"], app)
     out, err = capsys.readouterr()
     assert (code, err) == (0, "")
@@ -80,7 +82,7 @@ def test_init_changes_the_role_and_never_the_name(home: MirroredHome) -> None:
 def test_a_site_name_that_is_no_file_name_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
-    app = App(home=tmp_path / "home")
+    app = Session(home=tmp_path / "home")
     assert run(["init", "--site", name, "--json"], app) == 9
     assert json.loads(capsys.readouterr().out)["error"]["reason"] == "key-name"
 
@@ -88,7 +90,7 @@ def test_a_site_name_that_is_no_file_name_is_refused(
 def test_a_home_without_a_name_can_be_named_later(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    app = App(home=tmp_path / "home")
+    app = Session(home=tmp_path / "home")
     assert run(["init"], app) == 0
     assert "without a name" in capsys.readouterr().out
     assert run(["init", "--site", "late.example"], app) == 0
@@ -99,7 +101,7 @@ def test_a_home_that_cannot_be_is_a_store_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("")
-    assert run(["init", "--json"], App(home=tmp_path / "file" / "home")) == 6
+    assert run(["init", "--json"], Session(home=tmp_path / "file" / "home")) == 6
     assert json.loads(capsys.readouterr().out)["ok"] is False
 
 
@@ -126,7 +128,7 @@ def test_force_gives_back_the_schema_keeps_every_row_and_saves_a_backup(
 
 
 def test_force_on_nothing_is_init(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    app = App(home=tmp_path / "home")
+    app = Session(home=tmp_path / "home")
     assert run(["checkpoint-store", "init", "--force", "--site", "a.example"], app) == 0
     assert "backup" not in capsys.readouterr().out
 
@@ -189,7 +191,7 @@ def test_a_backup_with_everything_is_restored_by_copying_it(
     assert out.startswith(f"Wrote {target}: database ") and ", 5 blobs, 1 key files" in out
     vkey = home.json("key", "show", "site.example")["vkey"]
     shutil.copytree(target, tmp_path / "restored")
-    restored = App(home=tmp_path / "restored", now=lambda: NOW)
+    restored = Session(home=tmp_path / "restored", now=lambda: NOW)
     for command in (
         ["store", "check", "--read-data"],
         ["checkpoints", "verify", "--backend", "sim"],
@@ -298,7 +300,7 @@ def test_the_doctor_prints_a_table_and_ends_with_the_worst_code(home: MirroredHo
 def test_the_doctor_knows_when_there_is_no_home(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["doctor", "--json"], App(home=tmp_path / "none")) == 6
+    assert run(["doctor", "--json"], Session(home=tmp_path / "none")) == 6
     answer = json.loads(capsys.readouterr().out)
     assert answer["error"]["reason"] == "no-store"
     assert not (tmp_path / "none").exists()

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from appliance.cli.main import run
-from appliance.runs.app import App
+from appliance.runs.session import Session
 from tests.interop.attestor import Site
 from tests.interop.monitoring_peers import ask, monitoring_peer
 from tests.interop.rekor_server import static_file_server
@@ -110,7 +110,7 @@ def test_a_sync_that_stopped_and_a_log_that_lies_are_told_of(
             *("backend", "add", "public", "--origin", log.origin),
             *("--public-key", tmp_path / "log.der", "--url", log_url, "--read-url", log_url),
         )
-        past = App(home=site.home, now=lambda: int(time.time()) - AGO_SECONDS)
+        past = Session(home=site.home, now=lambda: int(time.time()) - AGO_SECONDS)
         assert run(["sync", "--json"], past) == 0, capsys.readouterr().out
         written(site, textfile)
         with watched(tmp_path, textfiles) as url:

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from appliance.cli.main import run
-from appliance.runs.app import App
+from appliance.runs.session import Session
 from appliance.sigstore.trusted_root import parse_trusted_root
 from appliance.store.database import create_store
 from appliance.store.home.key_files import create_signing_key
@@ -35,7 +35,7 @@ class Site:
 
     def __call__(self, *arguments: str | Path, expect: int = 0, home: Path | None = None) -> Any:
         """Run `log ...` with --json; return what it answered."""
-        app = App(home=home or self.home, now=lambda: NOW, random_bytes=lambda n: b"\x07" * n)
+        app = Session(home=home or self.home, now=lambda: NOW, random_bytes=lambda n: b"\x07" * n)
         code = run(["log", *map(str, arguments), "--json"], app)
         out, err = self.capsys.readouterr()
         assert code == expect, out + err
@@ -110,7 +110,7 @@ def test_an_artifact_is_logged_by_its_parts(
     verify = ("verify", tmp_path / "app", "--bundle", tmp_path / "app.sigstore.json")
     by = ("--key", tmp_path / "pub.pem", "--trusted-root", tmp_path / "root.json")
     arguments = map(str, (*verify, *by, "--require-mirror"))
-    assert run(list(arguments), App(home=log.home, now=lambda: NOW)) == 0
+    assert run(list(arguments), Session(home=log.home, now=lambda: NOW)) == 0
     log.capsys.readouterr()
     again = log("add", *parts)
     assert (again["index"], again["duplicate"]) == (0, True)
@@ -186,7 +186,7 @@ def test_the_commands_for_mirrors_work_on_it(
     request = _request_file(tmp_path, b"proven")
     body = log("add", request)["entry"]["canonicalizedBody"]
     log("add", _request_file(tmp_path, b"another"))
-    app = App(home=log.home, now=lambda: NOW)
+    app = Session(home=log.home, now=lambda: NOW)
     proof = tmp_path / "proof"
     assert run(["prove", "--origin", ORIGIN, "--index", "0", "--output", str(proof)], app) == 0
     (tmp_path / "body").write_bytes(b64decode(body))

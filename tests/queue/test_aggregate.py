@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from appliance.config.configuration import restore
 from appliance.jobs.queue import aggregate as job
-from appliance.jobs.queue.settings import DEFAULTS
 from appliance.tlog.note_keys import log_key
 from tests.private_log.private_homes import ORIGIN
 from tests.queue.short_budget import BUDGET, OWN, ShortHome
@@ -15,7 +15,7 @@ from tests.rig.independent import leaf_of
 from tests.serve.running_log import RunningLog
 
 ITEMS = 30
-MIN_ITEMS = DEFAULTS["rekor.aggregate.minItems"]
+MIN_ITEMS = restore("connected", {}).count("rekor.aggregate.minItems")
 
 
 def test_nothing_is_aggregated_unless_somebody_asks(home: ShortHome) -> None:

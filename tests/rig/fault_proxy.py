@@ -164,9 +164,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._reset()
         elif fault in (TOO_MANY, UNAVAILABLE):
             wait = {"Retry-After": str(self.proxied.retry_after)}
-            patient = fault == TOO_MANY or len(request) % 2 == 0
+            examined = fault == TOO_MANY or len(request) % 2 == 0
             answer = b'{"code":14,"message":"later, please","details":[]}'
-            self._answer(int(fault), wait if patient else {}, answer)
+            self._answer(int(fault), wait if examined else {}, answer)
         elif fault == HALF_BODY:
             self._answer(status or 502, headers, body, half=True)
         else:

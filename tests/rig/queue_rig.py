@@ -26,7 +26,7 @@ from appliance.jobs.queue.enqueue import Wish, enqueue
 from appliance.jobs.queue.settings import read_queue_settings
 from appliance.rekor.entry import Digest
 from appliance.rekor.verifier_material import VerifierMaterial
-from appliance.runs.app import App
+from appliance.runs.session import Session
 from appliance.sigstore.sigstore_bundle import MessageSignature
 from appliance.sigstore.submission import submit_message
 from appliance.tlog.entries import parse_entry_bundle
@@ -113,9 +113,9 @@ class QueueHome:
         for key, value in {"rekor.serverUrl": url, **settings}.items():
             self.site.run("config", "set", key, value)
 
-    def fill(self, count: int, app: App | None = None) -> None:
+    def fill(self, count: int, app: Session | None = None) -> None:
         """Queue so many signed artifacts, one tenant after the other in turn."""
-        app = app or App(self.home)
+        app = app or Session(self.home)
         keys = [ec.generate_private_key(ec.SECP256R1()) for _ in TENANTS]
         with app.queueing() as store:
             settings = read_queue_settings(store)

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 from random import Random
 
-from appliance.runs.app import App
+from appliance.runs.session import Session
 
 START = 1_760_000_000
 
@@ -38,9 +38,9 @@ class SimulatedClock:
         with self._lock:
             self._now += max(seconds, 0.0)
 
-    def app(self, home: Path, seed: int = 0) -> App:
+    def app(self, home: Path, seed: int = 0) -> Session:
         """The world of a command that runs on this clock."""
-        return App(
+        return Session(
             home=home,
             now=self.now,
             monotonic=self.monotonic,

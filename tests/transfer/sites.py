@@ -11,7 +11,7 @@ import pytest
 
 from appliance.cli.main import run
 from appliance.jobs.home.init import init_home
-from appliance.runs.app import App
+from appliance.runs.session import Session
 from appliance.store.database import open_store
 from appliance.store.home.key_files import load_signing_key
 from appliance.store.mirror.logs import add_log, put_backend, require_log
@@ -71,7 +71,9 @@ class Sites:
     def answer(self, name: str, *words: str | Path) -> dict[str, Any]:
         """Run a command at a site, a second later; return its JSON object."""
         self.now += 1
-        app = App(home=self.home(name), now=lambda: self.now, random_bytes=lambda n: b"\x07" * n)
+        app = Session(
+            home=self.home(name), now=lambda: self.now, random_bytes=lambda n: b"\x07" * n
+        )
         code = run([*map(str, words), "--json"], app)
         out, _ = self.capsys.readouterr()
         found: dict[str, Any] = json.loads(out)
@@ -87,7 +89,9 @@ class Sites:
     def text(self, name: str, *words: str | Path) -> str:
         """Run a command that succeeds, a second later; return what a person reads."""
         self.now += 1
-        app = App(home=self.home(name), now=lambda: self.now, random_bytes=lambda n: b"\x07" * n)
+        app = Session(
+            home=self.home(name), now=lambda: self.now, random_bytes=lambda n: b"\x07" * n
+        )
         assert run([*map(str, words)], app) == 0
         return self.capsys.readouterr().out
 

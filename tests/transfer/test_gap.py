@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from appliance.cli.main import run
-from appliance.runs.app import App
+from appliance.runs.session import Session
 from tests.mirror.mirrors import NOW
 from tests.signed_artifacts import SIGNER_PEM, bundle_of, log_request, sign_request
 from tests.simulator import SimulatedLog
@@ -40,7 +40,7 @@ class World:
         self.log.write_static(self.directory / "www")
 
     def run(self, home: str, *arguments: str | Path, expect: int = 0) -> dict[str, Any]:
-        app = App(home=self.directory / home, now=lambda: self.now, sleep=lambda _: None)
+        app = Session(home=self.directory / home, now=lambda: self.now, sleep=lambda _: None)
         code = run([*map(str, arguments), "--json"], app)
         out, _ = self.capsys.readouterr()
         answer: dict[str, Any] = json.loads(out)
@@ -207,6 +207,6 @@ def test_another_run_holding_the_lock_is_code_75(world: World) -> None:
     world.log.grow(10)
     world.publish()
     world.set_up()
-    with App(home=world.directory / "outside").locked():
+    with Session(home=world.directory / "outside").locked():
         answer = world.run("outside", "sync", expect=75)
     assert "pid" in answer["error"]["message"]

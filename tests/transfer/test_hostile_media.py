@@ -26,7 +26,7 @@ import pytest
 from appliance.cli.main import run as run_command
 from appliance.errors import ApplianceError, IncompleteError
 from appliance.jobs.transfer.ingest import Rules
-from appliance.runs.app import App
+from appliance.runs.session import Session
 from appliance.store.transfer.transfers import EXPORTER, add_exporter
 from bundles.errors import BundleError
 from tests.bundles.samples import KEY
@@ -134,7 +134,7 @@ def test_inspect_shows_claims_or_refuses_and_never_shows_what_a_terminal_would_o
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It believes nothing, so some of these show what they claim; no answer is a crash."""
-    app = App(home=tmp_path / "no-home")
+    app = Session(home=tmp_path / "no-home")
     stick = tmp_path / "stick.tar"
     shown = 0
     for name, data in {**PLAIN, **WRAPPED, **{one: bad for one, (bad, _) in BAD.items()}}.items():
@@ -182,11 +182,11 @@ def writes(line: str) -> bool:
     return call in CHANGING or call == "creat"
 
 
-def listing(directory: Path, besides: Path) -> list[tuple[str, int, int]]:
+def listing(directory: Path, side: Path) -> list[tuple[str, int, int]]:
     """Everything below a directory but for one home: name, size, time of change."""
     found = []
     for path in sorted(directory.rglob("*")):
-        if besides not in (path, *path.parents):
+        if side not in (path, *path.parents):
             status = path.lstat()
             size = status.st_size if path.is_file() else 0
             found.append((str(path), size, status.st_mtime_ns if path.is_file() else 0))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from appliance.cli.output import utc
 from appliance.store.home.key_files import create_signing_key
+from appliance.times import utc
 from tests.transfer.sites import INSIDE, OUTSIDE, SECOND, Sites
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.cli.output import utc
+from appliance.times import utc
 from tests.transfer.sites import INSIDE, OUTSIDE, Sites
 
 DAY = 24 * 60 * 60

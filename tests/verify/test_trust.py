@@ -19,7 +19,7 @@ from appliance.cli.main import run
 from appliance.fetch import public_good
 from appliance.jobs.home.init import init_home
 from appliance.rekor.client_files import log_instance, signing_config, trusted_root
-from appliance.runs.app import App
+from appliance.runs.session import Session
 from appliance.store.database import open_store
 from appliance.store.verify.trust import TufRepository, current_root, find_repository
 from appliance.tlog.note_keys import ed25519_key
@@ -66,9 +66,9 @@ class World:
         self.root.write_bytes(self.tuf.read("1.root.json"))
 
     @property
-    def app(self) -> App:
+    def app(self) -> Session:
         now = int(time.time()) + self.days * 86_400
-        return App(home=self.home, now=lambda: now, sleep=lambda _: None)
+        return Session(home=self.home, now=lambda: now, sleep=lambda _: None)
 
     def run(self, *arguments: str | Path, expect: int = 0) -> dict[str, Any]:
         code = run([*map(str, arguments), "--json"], self.app)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from appliance.cli.main import run
-from appliance.runs.app import App
+from appliance.runs.session import Session
 from appliance.store.database import open_store
 from tests.mirror.mirrors import NOW, make_mirror, sync_from
 from tests.signed_artifacts import SIGNER_PEM, bundle_of, log_request, sign_request
@@ -44,7 +44,7 @@ class Site:
         sync_from(self.mirror, self.log)
 
     def run(self, *arguments: str | Path, now: int = NOW) -> tuple[int, str, str]:
-        app = App(home=self.directory / "home", now=lambda: now)
+        app = Session(home=self.directory / "home", now=lambda: now)
         code = run(list(map(str, arguments)), app)
         out, err = self.capsys.readouterr()
         return code, out, err
@@ -127,7 +127,7 @@ def test_a_bundle_whose_checkpoint_contradicts_our_tree_is_a_split_view(site: Si
     assert [tuple(row) for row in rows] == [
         ("RootHashMismatch", evidence["ours"].encode(), evidence["theirs"].encode())
     ]
-    with App(home=site.directory / "home").locked():  # nothing can be stored; same answer
+    with Session(home=site.directory / "home").locked():  # nothing can be stored; same answer
         code, answer, _ = site.verify()
     assert code == 4 and any("could not be stored" in one for one in answer["warnings"])
 
@@ -152,13 +152,13 @@ def test_an_old_view_of_the_log_is_refused_on_demand(site: Site) -> None:
 
 def test_verify_needs_no_lock_and_no_writable_store(site: Site) -> None:
     site.sync()
-    app = App(home=site.directory / "home")
+    app = Session(home=site.directory / "home")
     with app.locked():
         assert site.verify("--require-mirror")[0] == 0
 
 
 def test_without_a_home_a_root_and_a_key_are_asked_for(site: Site, tmp_path: Path) -> None:
-    app = App(home=tmp_path / "nowhere")
+    app = Session(home=tmp_path / "nowhere")
     code = run(["verify", str(site.artifact), "--key", str(site.key)], app)
     assert code == 5
     assert "key" in site.capsys.readouterr().err

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from appliance.cli.divergence.alerts_export import alerts_export
-from appliance.cli.divergence.alerts_send import alerts_send
-from appliance.cli.output import Result, common_options, utc
-from appliance.runs.app import App, pass_app
+from appliance.cli.groups import LazyGroup
+from appliance.cli.output import Result, common_options
+from appliance.errors import ConfigError
+from appliance.jobs.home.configure import read_configuration
+from appliance.runs.session import Session, pass_session
+from appliance.store.divergence.alerts import Alert, ack_alert, require_alert
+from appliance.store.divergence.alerts import alerts as stored_alerts
+from appliance.store.divergence.outbox import give_up_others
+from appliance.times import utc
 
-if TYPE_CHECKING:
-    from appliance.store.divergence.alerts import Alert
 
-
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "send": "divergence.alerts_send:alerts_send",
+        "export": "divergence.alerts_export:alerts_export",
+    },
+)
 def alerts() -> None:
     """What was found that somebody has to know: one alert for each condition.
 
@@ -30,17 +38,16 @@ def alerts() -> None:
 @click.option("--unacked", is_flag=True, help="Only those that nobody has acknowledged.")
 @click.option("--lasting", is_flag=True, help="Only those whose condition is not over.")
 @common_options
-@pass_app
-def alerts_list(app: App, unacked: bool, lasting: bool) -> Result:
+@pass_session
+def alerts_list(session: Session, unacked: bool, lasting: bool) -> Result:
     """List alerts, the newest last. What is found again counts up, it is not a new alert.
 
     \b
     Example:
         attestor alerts list --unacked
     """
-    from appliance.store.divergence.alerts import alerts as stored_alerts
 
-    with app.reading() as store:
+    with session.reading() as store:
         found = stored_alerts(store, unacked=unacked, lasting=lasting)
     text = "\n".join(map(_line, found)) or "no alert"
     return Result({"alerts": [_data(one) for one in found]}, text)
@@ -49,17 +56,16 @@ def alerts_list(app: App, unacked: bool, lasting: bool) -> Result:
 @alerts.command("show")
 @click.argument("which", metavar="ID")
 @common_options
-@pass_app
-def alerts_show(app: App, which: str) -> Result:
+@pass_session
+def alerts_show(session: Session, which: str) -> Result:
     """Show one alert: its payload as it is delivered, and what came of it.
 
     \b
     Example:
         attestor alerts show 3
     """
-    from appliance.store.divergence.alerts import require_alert
 
-    with app.reading() as store:
+    with session.reading() as store:
         found = require_alert(store, which)
     lines = [_line(found), *(f"  {name:17} {value}" for name, value in found.payload.items())]
     if found.evidence_id is not None:
@@ -74,8 +80,10 @@ def alerts_show(app: App, which: str) -> Result:
 @click.option("--note", "ack_note", help="What was done about it.")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
-@pass_app
-def alerts_ack(app: App, which: tuple[str, ...], ack_note: str | None, dry_run: bool) -> Result:
+@pass_session
+def alerts_ack(
+    session: Session, which: tuple[str, ...], ack_note: str | None, dry_run: bool
+) -> Result:
     """Record that somebody has seen alerts. It ends no condition and lifts no quarantine.
 
     They wait no longer for sinks that were taken out of the configuration.
@@ -84,14 +92,10 @@ def alerts_ack(app: App, which: tuple[str, ...], ack_note: str | None, dry_run: 
     Example:
         attestor alerts ack 3 --note "the log's operator is told, ticket 4711"
     """
-    from appliance.errors import ConfigError
-    from appliance.jobs.home.configure import read_configuration
-    from appliance.store.divergence.alerts import ack_alert, require_alert
-    from appliance.store.divergence.outbox import give_up_others
 
-    with app.writing() as store, store.atomic(dry_run=dry_run):
+    with session.writing() as store, store.atomic(dry_run=dry_run):
         found = [require_alert(store, one) for one in which]
-        new = [ack_alert(store, one, app.now(), ack_note) for one in found]
+        new = [ack_alert(store, one, session.now(), ack_note) for one in found]
         with contextlib.suppress(ConfigError):  # then nobody knows which sinks there are
             sinks = [one.name for one in read_configuration(store).sinks]
             for one in found:
@@ -132,7 +136,3 @@ def _data(one: Alert) -> dict[str, Any]:
         "ackNote": one.ack_note,
         "payload": one.payload,
     }
-
-
-alerts.add_command(alerts_send)
-alerts.add_command(alerts_export)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 from appliance.cli.output import Result, common_options
-from appliance.runs.app import App, pass_app
+from appliance.errors import StoreError
+from appliance.jobs.divergence.evidence_pack import evidence_pack
+from appliance.runs.session import Session, pass_session
+from appliance.store.divergence.alerts import require_alert
+from appliance.store.failures import file_error
+from appliance.store.files import written_whole
+from appliance.store.home.settings import SITE_NAME, site_fact
 
 
 @click.command("export")
@@ -20,8 +28,8 @@ from appliance.runs.app import App, pass_app
     help="A new directory, or a new file that ends in .tar.",
 )
 @common_options
-@pass_app
-def alerts_export(app: App, which: str, output: Path) -> Result:
+@pass_session
+def alerts_export(session: Session, which: str, output: Path) -> Result:
     """Write what proves a contradiction: both signed notes, the proof, how it came, check.py.
 
     check.py shows it with Python and the package cryptography alone: python3 -I check.py
@@ -31,12 +39,9 @@ def alerts_export(app: App, which: str, output: Path) -> Result:
         attestor alerts export 3 --output incident-3
         attestor alerts export 3 --output incident-3.tar
     """
-    from appliance.jobs.divergence.evidence_pack import evidence_pack
-    from appliance.store.divergence.alerts import require_alert
-    from appliance.store.home.settings import SITE_NAME, site_fact
 
     check = Path(__file__).with_name("evidence_check.py").read_bytes()
-    with app.reading() as store:
+    with session.reading() as store:
         alert = require_alert(store, which)
         site = site_fact(store, SITE_NAME) or "(unnamed)"
         files = evidence_pack(store, alert, site, check)
@@ -49,9 +54,6 @@ def alerts_export(app: App, which: str, output: Path) -> Result:
 
 
 def _write_directory(output: Path, files: Mapping[str, bytes]) -> None:
-    from appliance.errors import StoreError
-    from appliance.store.failures import file_error
-    from appliance.store.files import written_whole
 
     try:
         output.mkdir()
@@ -67,10 +69,6 @@ def _write_directory(output: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _write_tar(output: Path, files: Mapping[str, bytes], at: int) -> None:
-    import io
-    import tarfile
-
-    from appliance.store.files import written_whole
 
     with (
         written_whole(output) as file,

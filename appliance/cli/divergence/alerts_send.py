@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from appliance.cli.output import Result, common_options, utc
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.store.divergence.outbox import Delivery
+from appliance.cli.output import Result, common_options
+from appliance.errors import RemoteError
+from appliance.jobs.home.configure import read_configuration
+from appliance.runs.session import Session, pass_session
+from appliance.runs.tell import deliver_alerts
+from appliance.store.divergence.outbox import Delivery, undelivered
+from appliance.times import utc
 
 
 @click.command("send")
 @click.option("--all", "early", is_flag=True, help="Also what is to be tried again later only.")
 @click.option("--dry-run", is_flag=True, help="Only say what waits for whom, until when.")
 @common_options
-@pass_app
-def alerts_send(app: App, early: bool, dry_run: bool) -> Result:
+@pass_session
+def alerts_send(session: Session, early: bool, dry_run: bool) -> Result:
     """Deliver alerts that have not reached their sinks yet. Made for cron.
 
     sync does the same when it ends; import delivers to programs and files only. What a sink
@@ -30,13 +32,9 @@ def alerts_send(app: App, early: bool, dry_run: bool) -> Result:
         attestor alerts send
         attestor alerts send --dry-run
     """
-    from appliance.errors import RemoteError
-    from appliance.jobs.home.configure import read_configuration
-    from appliance.runs.tell import deliver_alerts
-    from appliance.store.divergence.outbox import undelivered
 
-    sent = () if dry_run else deliver_alerts(app, early=early)
-    with app.reading() as store:
+    sent = () if dry_run else deliver_alerts(session, early=early)
+    with session.reading() as store:
         waiting = undelivered(store)
         known = {sink.name for sink in read_configuration(store).sinks}
     arrived = [one.delivery for one in sent if one.error is None]

@@ -6,12 +6,16 @@ from an answer, wrong usage and a bug of ours included, is 3 (UNKNOWN).
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
-from appliance.cli.output import Result, as_ours, common_options, envelope, error_line, is_json
+from appliance.cli.mirror.status import age_limits, age_text, status_data
+from appliance.cli.options import seconds_option
+from appliance.cli.output import Result, common_options, envelope, error_line, is_json
+from appliance.jobs.divergence.health import LogStatus, log_status
 from appliance.policy.health import AgeLimits, Health
 from appliance.report.plugin import (
     PerformanceValue,
@@ -21,13 +25,14 @@ from appliance.report.plugin import (
     state_of,
     worst_state,
 )
-from appliance.runs.app import App, pass_app
-from appliance.runs.exit_codes import EXIT_CODES
-
-if TYPE_CHECKING:
-    from appliance.jobs.divergence.health import LogStatus
-    from appliance.store.database import Store
-    from appliance.store.mirror.logs import Backend
+from appliance.runs.exit_codes import EXIT_CODES, as_ours
+from appliance.runs.session import Session, pass_session
+from appliance.store.database import Store
+from appliance.store.divergence.alerts import alerts
+from appliance.store.divergence.outbox import undelivered
+from appliance.store.mirror.logs import Backend, all_backends, require_backend
+from appliance.store.private_log.private_logs import all_private_logs
+from appliance.store.queue.queue import held_count
 
 TRIES_BEFORE_WARNING: Final = 3  # of a delivery: a sink that restarts is none of Nagios' business
 
@@ -37,8 +42,10 @@ TRIES_BEFORE_WARNING: Final = 3  # of a delivery: a sink that restarts is none o
 @click.option("--critical", metavar="DURATION", help="Age of a checkpoint.  [default: as set]")
 @click.option("--backend", "names", metavar="ID", multiple=True, help="Only this; repeatable.")
 @common_options
-@pass_app
-def check(app: App, warning: str | None, critical: str | None, names: tuple[str, ...]) -> Result:
+@pass_session
+def check(
+    session: Session, warning: str | None, critical: str | None, names: tuple[str, ...]
+) -> Result:
     """Say in one line how the mirrored logs are, as plugins of Nagios and Icinga do.
 
     Ends with 0 OK, 1 WARNING (degraded, or alerts that do not reach a sink), 2 CRITICAL
@@ -53,9 +60,9 @@ def check(app: App, warning: str | None, critical: str | None, names: tuple[str,
         attestor check --warning 30m --critical 2h --backend public
     """
     try:
-        with app.reading() as store:
+        with session.reading() as store:
             limits = _limits(store, warning, critical)
-            said, values, data = _look(store, limits, names, app.now())
+            said, values, data = _look(store, limits, names, session.now())
     except tuple(EXIT_CODES) as error:
         ours = as_ours(error)
         return Result(
@@ -79,7 +86,6 @@ def run_as_plugin(command: Callable[[], object], *, as_json: bool) -> object:
     except Exception as error:
         if isinstance(error, OSError) and error.filename is None:
             raise  # our own output cannot be written: nobody can be told
-        import traceback
 
         traceback.print_exc()
         text = f"a bug in the appliance: {type(error).__name__}: {error}"
@@ -96,8 +102,6 @@ def _unknown(reason: str, text: str, as_json: bool) -> int:
 
 
 def _limits(store: Store, warning: str | None, critical: str | None) -> AgeLimits:
-    from appliance.cli.mirror.status import age_limits
-    from appliance.runs.settings import seconds_option
 
     stored = age_limits(store)
     limits = AgeLimits(
@@ -115,11 +119,6 @@ def _limits(store: Store, warning: str | None, critical: str | None) -> AgeLimit
 def _look(
     store: Store, limits: AgeLimits, names: tuple[str, ...], now: int
 ) -> tuple[list[Said], list[PerformanceValue], dict[str, Any]]:
-    from appliance.cli.mirror.status import status_data
-    from appliance.jobs.divergence.health import log_status
-    from appliance.store.divergence.alerts import alerts
-    from appliance.store.divergence.outbox import undelivered
-    from appliance.store.queue.queue import held_count
 
     found = [log_status(store, one, limits, now) for one in _chosen(store, names)]
     said = [Said(state_of(one.health), _text(one)) for one in found]
@@ -143,8 +142,6 @@ def _look(
 
 
 def _chosen(store: Store, names: tuple[str, ...]) -> list[Backend]:
-    from appliance.store.mirror.logs import all_backends, require_backend
-    from appliance.store.private_log.private_logs import all_private_logs
 
     if names:
         return [require_backend(store, name) for name in names]
@@ -157,7 +154,6 @@ def _chosen(store: Store, names: tuple[str, ...]) -> list[Backend]:
 
 
 def _text(one: LogStatus) -> str:
-    from appliance.cli.mirror.status import age_text
 
     if one.reasons:
         return f"{one.backend.name} {one.health.value}: {', '.join(one.reasons)}"

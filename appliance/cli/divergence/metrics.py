@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
+from appliance.cli.mirror.status import age_limits
 from appliance.cli.output import Result, common_options
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.report.metrics import LogFacts, QueueFacts
-    from appliance.store.database import Store
+from appliance.jobs.divergence.health import log_status
+from appliance.jobs.queue.quota import queue_figures
+from appliance.jobs.queue.settings import read_queue_settings
+from appliance.report.metrics import LogFacts, QueueFacts, metrics_text
+from appliance.runs.session import Session, pass_session
+from appliance.store.database import Store
+from appliance.store.files import written_whole
+from appliance.store.mirror.logs import all_backends
 
 ENDING: Final = ".prom"  # other names are not read
 _MODE: Final = 0o644  # node_exporter is another user
@@ -26,8 +30,8 @@ _MODE: Final = 0o644  # node_exporter is another user
     help="Write them here, whole or not at all; ends in .prom.",
 )
 @common_options
-@pass_app
-def metrics(app: App, textfile: Path | None) -> Result:
+@pass_session
+def metrics(session: Session, textfile: Path | None) -> Result:
     """Print the metrics, or write them where node_exporter's textfile collector reads.
 
     Counters are kept in the store, so they go on over runs. One file a host: it has every
@@ -38,17 +42,15 @@ def metrics(app: App, textfile: Path | None) -> Result:
         attestor metrics
         attestor metrics --textfile /var/lib/prometheus/node-exporter/attestor.prom
     """
-    from appliance.report.metrics import metrics_text
-    from appliance.store.files import written_whole
 
     if textfile is not None and textfile.suffix != ENDING:
         raise click.UsageError(
             f"--textfile: expected a name that ends in {ENDING}, got {textfile.name!r};"
             " node_exporter reads no other"
         )
-    with app.reading() as store:
-        now = app.now()
-        text = metrics_text(store, _logs(store, now), _queue(app, store), now)
+    with session.reading() as store:
+        now = session.now()
+        text = metrics_text(store, _logs(store, now), _queue(session, store), now)
     if textfile is None:
         return Result({"text": text.decode()}, text.decode().rstrip("\n"))
     with written_whole(textfile, replace=True, mode=_MODE) as file:
@@ -57,10 +59,6 @@ def metrics(app: App, textfile: Path | None) -> Result:
 
 
 def _logs(store: Store, now: int) -> list[LogFacts]:
-    from appliance.cli.mirror.status import age_limits
-    from appliance.jobs.divergence.health import log_status
-    from appliance.report.metrics import LogFacts
-    from appliance.store.mirror.logs import all_backends
 
     limits = age_limits(store)
     found = [log_status(store, one, limits, now) for one in all_backends(store) if one.enabled]
@@ -70,10 +68,7 @@ def _logs(store: Store, now: int) -> list[LogFacts]:
     ]
 
 
-def _queue(app: App, store: Store) -> QueueFacts:
-    from appliance.jobs.queue.quota import queue_figures
-    from appliance.jobs.queue.settings import read_queue_settings
-    from appliance.report.metrics import QueueFacts
+def _queue(session: Session, store: Store) -> QueueFacts:
 
-    found = queue_figures(store, read_queue_settings(store).limits, app.moment())
+    found = queue_figures(store, read_queue_settings(store).limits, session.moment())
     return QueueFacts(found.depth, found.remaining, found.utilization)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from appliance.cli.numbers import Whole
-from appliance.cli.output import Result, common_options, utc
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.store.divergence.quarantine import Quarantine
+from appliance.cli.output import Result, common_options
+from appliance.jobs.divergence.lift import fail_over, lift
+from appliance.runs.session import Session, pass_session
+from appliance.store.divergence.quarantine import Quarantine, quarantines
+from appliance.times import utc
 
 
 @click.group()
@@ -27,8 +27,8 @@ def quarantine() -> None:
 @quarantine.command("list")
 @click.option("--lifted", is_flag=True, help="Those that were lifted as well.")
 @common_options
-@pass_app
-def quarantine_list(app: App, lifted: bool) -> Result:
+@pass_session
+def quarantine_list(session: Session, lifted: bool) -> Result:
     """List the quarantined logs, and the last size that all their stories share.
 
     Proofs up to that size stay good. Beyond it verify answers 8, sync and import take
@@ -38,9 +38,8 @@ def quarantine_list(app: App, lifted: bool) -> Result:
     Example:
         attestor quarantine list
     """
-    from appliance.store.divergence.quarantine import quarantines
 
-    with app.reading() as store:
+    with session.reading() as store:
         found = quarantines(store, lifted=lifted)
     text = "\n".join(map(_line, found)) or "no log is quarantined"
     return Result({"quarantines": [_data(one) for one in found]}, text)
@@ -51,20 +50,19 @@ def quarantine_list(app: App, lifted: bool) -> Result:
 @click.option("--reason", required=True, help="Why the log is believed again; kept for ever.")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
-@pass_app
-def quarantine_lift(app: App, quarantine_id: int, reason: str, dry_run: bool) -> Result:
+@pass_session
+def quarantine_lift(session: Session, quarantine_id: int, reason: str, dry_run: bool) -> Result:
     """Believe a log again. The evidence stays; the same contradiction again begins a new one.
 
     \b
     Example:
         attestor quarantine lift 1 --reason "the operator restored the log from tiles, see 4711"
     """
-    from appliance.jobs.divergence.lift import lift
 
     if not reason.strip():
         raise click.BadParameter("say why", param_hint="--reason")
-    with app.writing() as store:
-        one, ended = lift(store, quarantine_id, reason, app.now(), dry_run=dry_run)
+    with session.writing() as store:
+        one, ended = lift(store, quarantine_id, reason, session.now(), dry_run=dry_run)
     data = {"dryRun": dry_run, "quarantine": _data(one), "endedAlerts": list(ended)}
     if one.lifted_at is not None:
         return Result(data, f"quarantine {one.id} was lifted before, {utc(one.lifted_at)}")
@@ -78,8 +76,8 @@ def quarantine_lift(app: App, quarantine_id: int, reason: str, dry_run: bool) ->
 @click.option("--to", "mirror", metavar="MIRROR", required=True, help="A backend that mirrors it.")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
-@pass_app
-def failover(app: App, name: str, mirror: str, dry_run: bool) -> Result:
+@pass_session
+def failover(session: Session, name: str, mirror: str, dry_run: bool) -> Result:
     """Make a mirror the primary source of its log, and switch the one it was off.
 
     The log, its keys and its history stay: only where it is read changes. Back again:
@@ -89,10 +87,9 @@ def failover(app: App, name: str, mirror: str, dry_run: bool) -> Result:
     Example:
         attestor failover public --to copy
     """
-    from appliance.jobs.divergence.lift import fail_over
 
-    with app.writing() as store:
-        fail_over(store, name, mirror, app.now(), dry_run=dry_run)
+    with session.writing() as store:
+        fail_over(store, name, mirror, session.now(), dry_run=dry_run)
     verb = "would be" if dry_run else "is"
     data = {"dryRun": dry_run, "primary": mirror, "disabled": name}
     return Result(data, f"{mirror} {verb} the primary now; {name} {verb} disabled, as its mirror")

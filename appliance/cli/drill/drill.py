@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from appliance.cli.output import Result, common_options, verbosity
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.jobs.drill.drill import Drilled
+from appliance.errors import VerificationError
+from appliance.jobs.drill.drill import Drilled
+from appliance.jobs.drill.drill import drill as run_drill
+from appliance.runs.session import Session, pass_session
 
 # The keys of jobs.drill.ATTACKS, which a test compares: importing it for --help takes long.
 ATTACKS = ("none", "fork", "rollback", "stale", "tampered-bundle", "replayed-bundle", "bit-rot")
@@ -32,8 +33,8 @@ ATTACKS = ("none", "fork", "rollback", "stale", "tampered-bundle", "replayed-bun
     help="Build the sites below this, e.g. on the disk in question.",
 )
 @common_options
-@pass_app
-def drill(app: App, attacks: tuple[str, ...], directory: Path | None) -> Result:
+@pass_session
+def drill(session: Session, attacks: tuple[str, ...], directory: Path | None) -> Result:
     """Build a log and both sides of an air gap, attack them, and say how that was met.
 
     Everything lies in a temporary directory and is gone afterwards; the home is not looked
@@ -45,18 +46,16 @@ def drill(app: App, attacks: tuple[str, ...], directory: Path | None) -> Result:
         attestor drill
         attestor drill --attack fork -v
     """
-    import tempfile
-
-    from appliance.jobs.drill.drill import drill as run_drill
 
     chosen = ATTACKS if "all" in attacks else tuple(dict.fromkeys(attacks))
     with tempfile.TemporaryDirectory(prefix="attestor-drill-", dir=directory) as place:
-        done = run_drill(Path(place), chosen, app.now(), app.random_bytes, app.monotonic)
+        done = run_drill(
+            Path(place), chosen, session.now(), session.random_bytes, session.monotonic
+        )
     return _result(done)
 
 
 def _result(done: tuple[Drilled, ...]) -> Result:
-    from appliance.errors import VerificationError
 
     width = max(len(one.attack) for one in done)
     lines = []

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
 from appliance.cli.output import Result, common_options
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.config.changes import Change, ConfigFile
-    from appliance.config.configuration import Configuration
+from appliance.config.changes import Change, ConfigFile, apply_file, diff, parse_config, set_one
+from appliance.config.configuration import Configuration
+from appliance.config.formatting import example_yaml, format_value, format_yaml
+from appliance.config.rules import Places, verify_rules
+from appliance.errors import ConfigError, StoreError
+from appliance.jobs.home.configure import (
+    keys_not_pinned,
+    read_configuration,
+    read_named_keys,
+    verify_private_keys,
+    write_configuration,
+)
+from appliance.runs.session import Session, pass_session
+from appliance.store.files import read_foreign
 
 MAX_FILE_BYTES: Final = 1024 * 1024
 _file = click.Path(path_type=Path, dir_okay=False)
@@ -34,8 +43,8 @@ def config() -> None:
 @click.argument("file", type=_file, required=False)
 @_prune
 @common_options
-@pass_app
-def config_validate(app: App, file: Path | None, prune: bool) -> Result:
+@pass_session
+def config_validate(session: Session, file: Path | None, prune: bool) -> Result:
     """Check FILE against this home, or without FILE what the home holds.
 
     Nothing is changed. Without FILE every private key is loaded as well.
@@ -44,18 +53,15 @@ def config_validate(app: App, file: Path | None, prune: bool) -> Result:
     Example:
         attestor config validate site.yaml
     """
-    from appliance.config.changes import apply_file
-    from appliance.config.rules import Places, verify_rules
-    from appliance.jobs.home.configure import read_named_keys, verify_private_keys
 
-    current = _current(app)
+    current = _current(session)
     if file is None:
         warnings = verify_rules(current, Places())
-        keys = verify_private_keys(app.home)
+        keys = verify_private_keys(session.home)
         data: dict[str, Any] = {"file": None, "backends": len(current.backends), "keys": list(keys)}
-        text = f"the settings of {app.home} are valid; {len(keys)} private keys load"
+        text = f"the settings of {session.home} are valid; {len(keys)} private keys load"
         return Result(data, text, warnings)
-    parsed = _parse(app, file)
+    parsed = _parse(session, file)
     changed, warnings = apply_file(current, parsed, prune=prune)
     read_named_keys(parsed, file.parent)
     data = {"file": str(file), "backends": len(changed.backends), "keys": []}
@@ -67,8 +73,8 @@ def config_validate(app: App, file: Path | None, prune: bool) -> Result:
 @_prune
 @_dry_run
 @common_options
-@pass_app
-def config_apply(app: App, file: Path, prune: bool, dry_run: bool) -> Result:
+@pass_session
+def config_apply(session: Session, file: Path, prune: bool, dry_run: bool) -> Result:
     """Load FILE into the store, all or nothing, and print what changed.
 
     The file sets the keys it names and leaves the rest; backends are changed or added by
@@ -78,23 +84,16 @@ def config_apply(app: App, file: Path, prune: bool, dry_run: bool) -> Result:
     Example:
         attestor config apply site.yaml
     """
-    from appliance.config.changes import apply_file, diff
-    from appliance.jobs.home.configure import (
-        keys_not_pinned,
-        read_configuration,
-        read_named_keys,
-        write_configuration,
-    )
 
-    parsed = _parse(app, file)
+    parsed = _parse(session, file)
     keys = read_named_keys(parsed, file.parent)
-    with app.reading() if dry_run else app.writing() as store:
+    with session.reading() if dry_run else session.writing() as store:
         before = read_configuration(store)
         after, warnings = apply_file(before, parsed, prune=prune)
         pinned = keys_not_pinned(store, before, keys)
         if not dry_run:
             with store.atomic():
-                write_configuration(store, before, after, keys, app.now())
+                write_configuration(store, before, after, keys, session.now())
     return _changes(diff(before, after), warnings, dry_run=dry_run, pinned=pinned)
 
 
@@ -103,39 +102,36 @@ def config_apply(app: App, file: Path, prune: bool, dry_run: bool) -> Result:
 @click.argument("value")
 @_dry_run
 @common_options
-@pass_app
-def config_set(app: App, key: str, value: str, dry_run: bool) -> Result:
+@pass_session
+def config_set(session: Session, key: str, value: str, dry_run: bool) -> Result:
     """Set KEY to VALUE. Lists are written as YAML on one line.
 
     \b
     Example:
         attestor config set rekorSync.syncInterval 10m
     """
-    from appliance.config.changes import diff, set_one
-    from appliance.jobs.home.configure import read_configuration, write_configuration
 
-    with app.reading() if dry_run else app.writing() as store:
+    with session.reading() if dry_run else session.writing() as store:
         before = read_configuration(store)
-        after, warnings = set_one(before, key, value, _home(app))
+        after, warnings = set_one(before, key, value, _home(session))
         if not dry_run:
             with store.atomic():
-                write_configuration(store, before, after, {}, app.now())
+                write_configuration(store, before, after, {}, session.now())
     return _changes(diff(before, after), warnings, dry_run=dry_run)
 
 
 @config.command("show")
 @common_options
-@pass_app
-def config_show(app: App) -> Result:
+@pass_session
+def config_show(session: Session) -> Result:
     """Print every setting as it is in effect, as YAML that 'config apply' accepts.
 
     \b
     Example:
         attestor config show --json
     """
-    from appliance.config.formatting import format_yaml
 
-    current = _current(app)
+    current = _current(session)
     data = {"role": current.role, "settings": current.effective}
     return Result(data, format_yaml(current).removesuffix("\n"))
 
@@ -147,42 +143,36 @@ def config_show(app: App) -> Result:
     help="Whose defaults to print.  [default: this home's, else connected]",
 )
 @common_options
-@pass_app
-def config_example(app: App, role: str | None) -> Result:
+@pass_session
+def config_example(session: Session, role: str | None) -> Result:
     """Print a commented file with every setting and its default.
 
     \b
     Example:
         attestor config example > site.yaml
     """
-    from appliance.config.formatting import example_yaml
 
-    role = role or _role(app)
+    role = role or _role(session)
     text = example_yaml("isolated" if role == "isolated" else "connected")
     return Result({"role": role, "yaml": text}, text.removesuffix("\n"))
 
 
-def _role(app: App) -> str:
+def _role(session: Session) -> str:
     """Return the role of this home, whose defaults are no change to it."""
-    from appliance.errors import StoreError
 
     try:
-        return _current(app).role
+        return _current(session).role
     except StoreError:  # none yet, or none that we can read
         return "connected"
 
 
-def _current(app: App) -> Configuration:
-    from appliance.jobs.home.configure import read_configuration
+def _current(session: Session) -> Configuration:
 
-    with app.reading() as store:
+    with session.reading() as store:
         return read_configuration(store)
 
 
-def _parse(app: App, file: Path) -> ConfigFile:
-    from appliance.config.changes import parse_config
-    from appliance.errors import ConfigError
-    from appliance.store.files import read_foreign
+def _parse(session: Session, file: Path) -> ConfigFile:
 
     raw = read_foreign(file, MAX_FILE_BYTES)
     try:
@@ -190,11 +180,11 @@ def _parse(app: App, file: Path) -> ConfigFile:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ConfigError(f"{file}:{line}: expected UTF-8", reason="bad-yaml") from error
-    return parse_config(text, str(file), _home(app))
+    return parse_config(text, str(file), _home(session))
 
 
-def _home(app: App) -> str:
-    return str(app.home.absolute())
+def _home(session: Session) -> str:
+    return str(session.home.absolute())
 
 
 def _changes(
@@ -204,7 +194,6 @@ def _changes(
     dry_run: bool,
     pinned: tuple[str, ...] = (),
 ) -> Result:
-    from appliance.config.formatting import format_value
 
     data = {
         "dryRun": dry_run,

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 import click
 
 from appliance.cli.output import Result, common_options
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from appliance.jobs.home.doctor import Finding
+from appliance.jobs.home.doctor import Examined, Finding, Outcome, examine
+from appliance.runs.session import Session, pass_session
 
 NAME_COLUMNS = 12
 
 
 @click.command()
 @common_options
-@pass_app
-def doctor(app: App) -> Result:
+@pass_session
+def doctor(session: Session) -> Result:
     """Check Python, SQLite, files, clock, keys and room; change nothing.
 
     The exit code is that of the worst finding; warnings are none.
@@ -30,14 +27,12 @@ def doctor(app: App) -> Result:
         attestor doctor
         attestor doctor --json
     """
-    from appliance.jobs.home.doctor import Patient, examine
 
-    return findings_result(examine(Patient(app.home, app.now(), app.allow_network_fs)))
+    return findings_result(examine(Examined(session.home, session.now(), session.allow_network_fs)))
 
 
 def findings_result(findings: Iterable[Finding]) -> Result:
     """Show findings as a table, with the failed ones as errors."""
-    from appliance.jobs.home.doctor import Outcome
 
     data: list[dict[str, Any]] = []
     lines, warnings, errors = [], [], []

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from re import fullmatch
+from typing import Any
 
 import click
 
-from appliance.cli.output import Result, common_options, naming, utc
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from appliance.store.home.journal import JournalLine
-    from appliance.tlog.merkle import Hash
-    from appliance.tlog.note_keys import VerifierKey
+from appliance.cli.output import Result, common_options
+from appliance.errors import DigestError
+from appliance.jobs.home.journal import check_exported, check_journal, export_journal
+from appliance.runs.exit_codes import naming
+from appliance.runs.session import Session, pass_session
+from appliance.store.files import read_foreign
+from appliance.store.home.journal import JournalLine, last_lines
+from appliance.store.home.key_files import load_signing_key
+from appliance.store.home.settings import require_site_name
+from appliance.times import utc
+from appliance.tlog.hash_chain import START
+from appliance.tlog.merkle import Hash
+from appliance.tlog.note import sign_note
+from appliance.tlog.note_keys import VerifierKey, parse_vkey
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 SHOWN = 300  # characters of a line's details; a proof is a thousand and more
@@ -43,8 +51,8 @@ def journal() -> None:
 )
 @click.option("--event", help="Only those of this event, e.g. config.changed.")
 @common_options
-@pass_app
-def journal_list(app: App, last: int, event: str | None) -> Result:
+@pass_session
+def journal_list(session: Session, last: int, event: str | None) -> Result:
     """List what was done, the newest last.
 
     Long details are cut; --json has all of them.
@@ -53,9 +61,8 @@ def journal_list(app: App, last: int, event: str | None) -> Result:
     Example:
         attestor journal list --last 20 --event config.changed
     """
-    from appliance.store.home.journal import last_lines
 
-    with app.reading() as store:
+    with session.reading() as store:
         found = last_lines(store, last, event)
     lines = [f"{one.id:>6}  {utc(one.at)}  {one.event}  {_cut(one.details)}" for one in found]
     return Result({"lines": [_data(one) for one in found]}, "\n".join(lines) or "no line")
@@ -66,8 +73,10 @@ def journal_list(app: App, last: int, event: str | None) -> Result:
 @click.option("--head", metavar="HEX", help="A digest that the journal had once: 64 hex digits.")
 @click.option("--key", metavar="VKEY", help="With FILE: who must have signed it, or that file.")
 @common_options
-@pass_app
-def journal_verify(app: App, file: Path | None, head: str | None, key: str | None) -> Result:
+@pass_session
+def journal_verify(
+    session: Session, file: Path | None, head: str | None, key: str | None
+) -> Result:
     """Recompute the journal of this home, or of the exported FILE, which needs no home.
 
     What was changed, left out or put in is named by its line, with code 3. That the whole
@@ -79,14 +88,13 @@ def journal_verify(app: App, file: Path | None, head: str | None, key: str | Non
         attestor journal verify
         attestor journal verify journal.jsonl --key site.example+4d3a1b2c+AWx0c2...
     """
-    from appliance.jobs.home.journal import check_exported, check_journal
 
     if file is None:
         if key is not None:
             raise click.UsageError(
                 "--key is for an exported FILE; this home's own has no signature"
             )
-        with app.reading() as store:
+        with session.reading() as store:
             report = check_journal(store)
         known = report.digests
         what = f"{len(known):,} lines, each bound to all before it"
@@ -116,8 +124,8 @@ def journal_verify(app: App, file: Path | None, head: str | None, key: str | Non
 @journal.command("export")
 @click.option("--output", type=FILE, required=True, metavar="F", help="Where to write it.")
 @common_options
-@pass_app
-def journal_export(app: App, output: Path) -> Result:
+@pass_session
+def journal_export(session: Session, output: Path) -> Result:
     """Write the whole journal to a file, its end signed by this site's key.
 
     'attestor journal verify FILE' checks it anywhere, without this home.
@@ -126,12 +134,8 @@ def journal_export(app: App, output: Path) -> Result:
     Example:
         attestor journal export --output journal.jsonl
     """
-    from appliance.jobs.home.journal import export_journal
-    from appliance.store.home.key_files import load_signing_key
-    from appliance.store.home.settings import require_site_name
-    from appliance.tlog.note import sign_note
 
-    with app.reading() as store:
+    with session.reading() as store:
         key = load_signing_key(store.home, require_site_name(store))
         head = export_journal(store, output, lambda text: sign_note(text, [key]))
     data = {
@@ -146,11 +150,6 @@ def journal_export(app: App, output: Path) -> Result:
 
 def _line_of(known: Sequence[Hash], head: str) -> int:
     """Return the number of the line with that digest; raises what says that there is none."""
-    from re import fullmatch
-
-    from appliance.errors import DigestError
-    from appliance.tlog.hash_chain import START
-    from appliance.tlog.merkle import Hash
 
     if not fullmatch("[0-9a-fA-F]{64}", head):
         raise click.UsageError(f"--head: expected 64 hex digits, got {head[:80]!r}")
@@ -168,8 +167,6 @@ def _line_of(known: Sequence[Hash], head: str) -> int:
 
 
 def _verifier_key(text: str) -> VerifierKey:
-    from appliance.store.files import read_foreign
-    from appliance.tlog.note_keys import parse_vkey
 
     if "+" not in text or Path(text).is_file():
         text = read_foreign(Path(text), 4096).decode("utf-8", "replace").removesuffix("\n")
@@ -181,7 +178,6 @@ def _cut(details: str) -> str:
 
 
 def _data(one: JournalLine) -> dict[str, Any]:
-    import json
 
     return {
         "id": one.id,

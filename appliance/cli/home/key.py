@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from base64 import encodebytes
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
 from appliance.cli.output import Result, common_options
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.errors import ApplianceError
-    from appliance.store.database import Store
-    from appliance.tlog.note_keys import VerifierKey
+from appliance.errors import ApplianceError, ConfigError
+from appliance.runs.session import Session, pass_session
+from appliance.store.database import Store
+from appliance.store.home import key_files
+from appliance.store.home.journal import append_event
+from appliance.store.home.key_files import (
+    has_publisher_key,
+    has_signing_key,
+    key_names,
+    load_publisher_key,
+    load_signing_key,
+    publisher_key_names,
+)
+from appliance.store.home.settings import put_site_fact, site_fact
+from appliance.store.private_log.private_logs import all_private_logs
+from appliance.tlog.note_keys import KeyType, VerifierKey, ed25519_key
+from appliance.tlog.publisher_key import SECRET_BYTES
 
 DEFAULT_TYPE: Final = "bundle"
 _PUBLISHER: Final = "publisher"  # signs entries of a log, not notes
@@ -43,8 +54,8 @@ def key() -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Make no key; say whether it could be made.")
 @common_options
-@pass_app
-def key_generate(app: App, name: str, key_type: str, dry_run: bool) -> Result:
+@pass_session
+def key_generate(session: Session, name: str, key_type: str, dry_run: bool) -> Result:
     """Make the key NAME and print its verifier key: Ed25519, of a publisher P-256.
 
     The private half stays in keys/ of this home. Back it up with the store; a lost key
@@ -54,13 +65,9 @@ def key_generate(app: App, name: str, key_type: str, dry_run: bool) -> Result:
     Example:
         attestor key generate witness.example --type witness
     """
-    from appliance.errors import ConfigError
-    from appliance.store.home.journal import append_event
-    from appliance.store.home.key_files import has_publisher_key, has_signing_key
-    from appliance.store.home.settings import put_site_fact
 
-    with app.reading() if dry_run else app.writing() as store:
-        if has_signing_key(app.home, name) or has_publisher_key(app.home, name):
+    with session.reading() if dry_run else session.writing() as store:
+        if has_signing_key(session.home, name) or has_publisher_key(session.home, name):
             raise ConfigError(
                 f"a key named {name!r} exists already",
                 reason="key-exists",
@@ -70,44 +77,39 @@ def key_generate(app: App, name: str, key_type: str, dry_run: bool) -> Result:
             return Result({"name": name, "type": key_type, "dryRun": True}, f"{name} is free")
         with store.atomic():
             put_site_fact(store, _fact(name), key_type)
-            append_event(store, app.now(), "key.generated", {"name": name, "type": key_type})
+            append_event(store, session.now(), "key.generated", {"name": name, "type": key_type})
             # If we die after this line, the key is there and takes the default type.
-            verifier = _create(app, name, key_type)
+            verifier = _create(session, name, key_type)
     public = _typed(verifier, key_type)
     return Result({**_described(public, key_type), "dryRun": False}, public.vkey)
 
 
-def _create(app: App, name: str, key_type: str) -> VerifierKey:
-    from appliance.store.home import key_files
+def _create(session: Session, name: str, key_type: str) -> VerifierKey:
 
     if key_type == _PUBLISHER:
-        from appliance.tlog.publisher_key import SECRET_BYTES
-
-        secret = app.random_bytes(SECRET_BYTES)
-        return key_files.create_publisher_key(app.home, name, secret).verifier
-    seed = app.random_bytes(key_files.SEED_BYTES)
-    return key_files.create_signing_key(app.home, name, seed).verifier
+        secret = session.random_bytes(SECRET_BYTES)
+        return key_files.create_publisher_key(session.home, name, secret).verifier
+    seed = session.random_bytes(key_files.SEED_BYTES)
+    return key_files.create_signing_key(session.home, name, seed).verifier
 
 
 @key.command("list")
 @common_options
-@pass_app
-def key_list(app: App) -> Result:
+@pass_session
+def key_list(session: Session) -> Result:
     """List the private keys by name, with their verifier keys.
 
     \b
     Example:
         attestor key list --json
     """
-    from appliance.errors import ApplianceError
-    from appliance.store.home.key_files import key_names, publisher_key_names
 
     found: list[dict[str, Any]] = []
     failures: list[ApplianceError] = []
-    with app.reading() as store:
-        for name in sorted({*key_names(app.home), *publisher_key_names(app.home)}):
+    with session.reading() as store:
+        for name in sorted({*key_names(session.home), *publisher_key_names(session.home)}):
             try:
-                public, key_type = _load(app, store, name)
+                public, key_type = _load(session, store, name)
             except ApplianceError as error:
                 failures.append(error)
             else:
@@ -122,33 +124,26 @@ def key_list(app: App) -> Result:
 @click.argument("name")
 @click.option("--pem", is_flag=True, help="Print the public key as PEM.")
 @common_options
-@pass_app
-def key_show(app: App, name: str, pem: bool) -> Result:
+@pass_session
+def key_show(session: Session, name: str, pem: bool) -> Result:
     """Print the verifier key of NAME, for whoever has to believe it.
 
     \b
     Example:
         attestor key show outside.example --pem
     """
-    with app.reading() as store:
-        public, key_type = _load(app, store, name)
+    with session.reading() as store:
+        public, key_type = _load(session, store, name)
     encoded = _pem(public.spki)
     data = {**_described(public, key_type), "pem": encoded}
     return Result(data, encoded.removesuffix("\n") if pem else public.vkey)
 
 
-def _load(app: App, store: Store, name: str) -> tuple[VerifierKey, str]:
-    from appliance.store.home.key_files import (
-        has_publisher_key,
-        load_publisher_key,
-        load_signing_key,
-    )
-    from appliance.store.home.settings import site_fact
-    from appliance.store.private_log.private_logs import all_private_logs
+def _load(session: Session, store: Store, name: str) -> tuple[VerifierKey, str]:
 
-    if has_publisher_key(app.home, name):
-        return load_publisher_key(app.home, name).verifier, _PUBLISHER
-    verifier = load_signing_key(app.home, name).verifier
+    if has_publisher_key(session.home, name):
+        return load_publisher_key(session.home, name).verifier, _PUBLISHER
+    verifier = load_signing_key(session.home, name).verifier
     # init and `log create` make keys too, and record no type: it follows from the name.
     is_log = any(one.log.origin == name for one in all_private_logs(store))
     key_type = site_fact(store, _fact(name)) or ("log" if is_log else DEFAULT_TYPE)
@@ -157,7 +152,6 @@ def _load(app: App, store: Store, name: str) -> tuple[VerifierKey, str]:
 
 def _typed(verifier: VerifierKey, key_type: str) -> VerifierKey:
     """Return the public key as its type is known by: cosigners have an id of their own."""
-    from appliance.tlog.note_keys import KeyType, ed25519_key
 
     if key_type not in _COSIGNERS:
         return verifier

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from appliance.cli.home.doctor import findings_result
-from appliance.cli.output import Result, common_options, utc
+from appliance.cli.output import Result, common_options
 from appliance.cli.progress import progress_bar
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.jobs.home.init import Site
+from appliance.errors import ConfigError, StoreError
+from appliance.jobs.home.backup import backup
+from appliance.jobs.home.doctor import store_findings
+from appliance.jobs.home.init import Site, init_home
+from appliance.jobs.home.store_check import check_store
+from appliance.jobs.home.sweep import sweep
+from appliance.runs.session import Session, pass_session
+from appliance.store.database import DATABASE_NAME, create_home, open_store
+from appliance.store.filesystem import refuse_network_filesystem
+from appliance.store.home.backup import recreate_schema
+from appliance.times import utc
 
 FILE = click.Path(path_type=Path)
 ROLES = click.Choice(["connected", "isolated"])
@@ -24,8 +31,8 @@ _NAMED = 20  # damaged blobs that the text names; --json names all
 @click.option("--site", metavar="NAME", help="Names the site and its key; never changes.")
 @click.option("--role", type=ROLES, help="Decides the age limits.  [default: connected]")
 @common_options
-@pass_app
-def init(app: App, site: str | None, role: str | None) -> Result:
+@pass_session
+def init(session: Session, site: str | None, role: str | None) -> Result:
     """Create the home, or bring an older one up to date; name its site, make its key.
 
     Run it as often as you like: what is there stays.
@@ -35,7 +42,7 @@ def init(app: App, site: str | None, role: str | None) -> Result:
         attestor init --site outside.example
         attestor init --site inside.example --role isolated
     """
-    return _site_result(app, _init(app, site, role))
+    return _site_result(session, _init(session, site, role))
 
 
 @click.group()
@@ -54,9 +61,9 @@ def checkpoint_store() -> None:
 @click.option("--force", is_flag=True, help="Make the schema anew, after a backup; keeps all rows.")
 @click.option("--connection", metavar="PATH", help="This home's own attestor.db; nothing else.")
 @common_options
-@pass_app
+@pass_session
 def checkpoint_store_init(
-    app: App, site: str | None, role: str | None, force: bool, connection: str | None
+    session: Session, site: str | None, role: str | None, force: bool, connection: str | None
 ) -> Result:
     """Do what init does; with --force repair a schema that somebody changed.
 
@@ -67,20 +74,17 @@ def checkpoint_store_init(
         attestor checkpoint-store init
         attestor checkpoint-store init --force
     """
-    from appliance.store.database import DATABASE_NAME
 
     if connection is not None:
-        _refuse_other_store(app, connection)
-    if not force or not (app.home / DATABASE_NAME).exists():
-        return _site_result(app, _init(app, site, role))
-    from appliance.store.database import open_store
-    from appliance.store.home.backup import recreate_schema
+        _refuse_other_store(session, connection)
+    if not force or not (session.home / DATABASE_NAME).exists():
+        return _site_result(session, _init(session, site, role))
 
-    stamp = utc(app.now()).replace("-", "").replace(":", "")
-    backup = app.home / f"{DATABASE_NAME}.{stamp}.backup"
-    with app.locked():
-        carried = recreate_schema(open_store(app.home, write=True), backup)
-    result = _site_result(app, _init(app, site, role))
+    stamp = utc(session.now()).replace("-", "").replace(":", "")
+    backup = session.home / f"{DATABASE_NAME}.{stamp}.backup"
+    with session.locked():
+        carried = recreate_schema(open_store(session.home, write=True), backup)
+    result = _site_result(session, _init(session, site, role))
     data = {**result.data, "backup": str(backup), "carriedRows": carried}
     rows = sum(carried.values())
     return Result(data, f"{result.text}\nbackup {backup}\n{rows:,} rows carried over")
@@ -88,17 +92,16 @@ def checkpoint_store_init(
 
 @checkpoint_store.command("test")
 @common_options
-@pass_app
-def checkpoint_store_test(app: App) -> Result:
+@pass_session
+def checkpoint_store_test(session: Session) -> Result:
     """Say whether the store opens, is whole, has this version's schema and can be written to.
 
     \b
     Example:
         attestor checkpoint-store test
     """
-    from appliance.jobs.home.doctor import store_findings
 
-    return findings_result(store_findings(app.home))
+    return findings_result(store_findings(session.home))
 
 
 @click.group()
@@ -116,8 +119,8 @@ def store() -> None:
 @click.option("--with-blobs", is_flag=True, help="Tiles and entry bundles as well.")
 @click.option("--with-keys", is_flag=True, help="Private keys as well: keep it secret.")
 @common_options
-@pass_app
-def store_backup(app: App, file: Path, with_blobs: bool, with_keys: bool) -> Result:
+@pass_session
+def store_backup(session: Session, file: Path, with_blobs: bool, with_keys: bool) -> Result:
     """Copy the database to FILE while everything goes on.
 
     With --with-blobs or --with-keys FILE is a directory, laid out as a home: copy it to
@@ -130,14 +133,12 @@ def store_backup(app: App, file: Path, with_blobs: bool, with_keys: bool) -> Res
         attestor store backup /backup/attestor-monday.db
         attestor store backup /backup/attestor-monday --with-blobs --with-keys
     """
-    from appliance.errors import StoreError
-    from appliance.jobs.home.backup import backup
 
-    with app.reading() as store, progress_bar("blobs") as advance:
+    with session.reading() as store, progress_bar("blobs") as advance:
         report = backup(
             store,
             file,
-            app.locked,
+            session.locked,
             with_blobs=with_blobs,
             with_keys=with_keys,
             progress=advance,
@@ -171,8 +172,8 @@ def store_backup(app: App, file: Path, with_blobs: bool, with_keys: bool) -> Res
 @store.command("check")
 @click.option("--read-data", is_flag=True, help="Read and re-hash every blob.")
 @common_options
-@pass_app
-def store_check(app: App, read_data: bool) -> Result:
+@pass_session
+def store_check(session: Session, read_data: bool) -> Result:
     """Check the database, and that every blob it names is here; name those that are not.
 
     'tiles verify' goes further: that the tiles lead to the roots the logs signed.
@@ -181,10 +182,8 @@ def store_check(app: App, read_data: bool) -> Result:
     Example:
         attestor store check --read-data
     """
-    from appliance.errors import StoreError
-    from appliance.jobs.home.store_check import check_store
 
-    with app.reading() as store, progress_bar("blobs") as advance:
+    with session.reading() as store, progress_bar("blobs") as advance:
         report = check_store(store, read_data=read_data, progress=advance)
     damaged = [
         {"digest": one.digest.hex(), "name": one.name, "problem": one.problem}
@@ -209,17 +208,16 @@ def store_check(app: App, read_data: bool) -> Result:
 @store.command("gc")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @common_options
-@pass_app
-def store_gc(app: App, dry_run: bool) -> Result:
+@pass_session
+def store_gc(session: Session, dry_run: bool) -> Result:
     """Remove blobs that nothing names, and what runs that were killed left behind.
 
     \b
     Example:
         attestor store gc --dry-run
     """
-    from appliance.jobs.home.sweep import sweep
 
-    with app.writing() as store:
+    with session.writing() as store:
         report = sweep(store, dry_run=dry_run)
     data = {
         "dryRun": dry_run,
@@ -237,35 +235,30 @@ def store_gc(app: App, dry_run: bool) -> Result:
     return Result(data, text, warnings)
 
 
-def _init(app: App, site: str | None, role: str | None) -> Site:
-    from appliance.jobs.home.init import init_home
-    from appliance.store.database import create_home
-    from appliance.store.filesystem import refuse_network_filesystem
+def _init(session: Session, site: str | None, role: str | None) -> Site:
 
-    if not app.allow_network_fs:
-        refuse_network_filesystem(app.home)  # before anything is made there
-    create_home(app.home)
-    with app.locked():
-        return init_home(app.home, site, role, app.random_bytes)
+    if not session.allow_network_fs:
+        refuse_network_filesystem(session.home)  # before anything is made there
+    create_home(session.home)
+    with session.locked():
+        return init_home(session.home, site, role, session.random_bytes)
 
 
-def _site_result(app: App, site: Site) -> Result:
-    data: dict[str, Any] = {"home": str(app.home), "site": site.name, "role": site.role}
+def _site_result(session: Session, site: Site) -> Result:
+    data: dict[str, Any] = {"home": str(session.home), "site": site.name, "role": site.role}
     data["vkey"] = site.key.vkey if site.key else None
     data["newKey"] = site.key_is_new
     unnamed = "without a name (give it one before the first export: init --site NAME)"
-    lines = [f"{app.home}: site {site.name or unnamed}, {site.role}"]
+    lines = [f"{session.home}: site {site.name or unnamed}, {site.role}"]
     if site.key:
         lines.append(f"key {site.key.vkey}")
     return Result(data, "\n".join(lines))
 
 
-def _refuse_other_store(app: App, connection: str) -> None:
+def _refuse_other_store(session: Session, connection: str) -> None:
     """Raise ConfigError unless `connection` is this home's own database."""
-    from appliance.errors import ConfigError
-    from appliance.store.database import DATABASE_NAME
 
-    own = app.home / DATABASE_NAME
+    own = session.home / DATABASE_NAME
     if "://" in connection or "Host=" in connection or "host=" in connection:
         raise ConfigError(
             "the store is one SQLite file; there is no PostgreSQL here",

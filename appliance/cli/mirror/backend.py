@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from appliance.cli.mirror.backend_key import key_data, log_id, verify_key
-from appliance.cli.mirror.discover import discover
-from appliance.cli.output import Result, common_options, naming
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.store.mirror.logs import Backend
+from appliance.cli.groups import LazyGroup
+from appliance.cli.mirror.backend_key import key_data, log_id
+from appliance.cli.output import Result, common_options
+from appliance.jobs.mirror.backends import NewBackend, add_backend, parse_log_key
+from appliance.runs.exit_codes import naming
+from appliance.runs.session import Session, pass_session
+from appliance.store.files import read_foreign
+from appliance.store.home.journal import append_event
+from appliance.store.mirror.logs import (
+    Backend,
+    all_backends,
+    remove_backend,
+    require_backend,
+    set_backend_enabled,
+)
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 MAX_KEY_BYTES = 64 * 1024
 
 
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    lazy={"verify-key": "mirror.backend_key:verify_key", "discover": "mirror.discover:discover"},
+)
 def backend() -> None:
     """The logs this home knows, and where they are reached.
 
@@ -27,10 +38,6 @@ def backend() -> None:
     Example:
         attestor backend list
     """
-
-
-backend.add_command(verify_key)
-backend.add_command(discover)
 
 
 @backend.command("add")
@@ -50,9 +57,9 @@ backend.add_command(discover)
 @click.option("--policy", type=FILE, help="tlog-policy: who must have cosigned its checkpoints.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be added.")
 @common_options
-@pass_app
+@pass_session
 def backend_add(
-    app: App,
+    session: Session,
     name: str,
     origin: str,
     public_key: Path,
@@ -73,8 +80,6 @@ def backend_add(
         attestor backend add public --origin log2025-1.rekor.sigstore.dev \\
             --public-key log.pem --url https://LOG-HOST
     """
-    from appliance.jobs.mirror.backends import NewBackend, add_backend, parse_log_key
-    from appliance.store.files import read_foreign
 
     with naming(public_key):
         key_file = read_foreign(public_key, MAX_KEY_BYTES)
@@ -89,8 +94,8 @@ def backend_add(
         mirror_of,
         None if policy is None else read_foreign(policy, MAX_KEY_BYTES),
     )
-    with app.writing() as store:
-        added = add_backend(store, new, app.now(), dry_run=dry_run)
+    with session.writing() as store:
+        added = add_backend(store, new, session.now(), dry_run=dry_run)
     data = {**_backend_data(added.backend), "dryRun": dry_run, "newKey": added.key_is_new}
     verb = "would be pinned" if dry_run else "is pinned"
     lines = [f"{name}: {origin}, key id {added.key.key_id.hex()} {verb}"]
@@ -108,17 +113,16 @@ def backend_add(
 
 @backend.command("list")
 @common_options
-@pass_app
-def backend_list(app: App) -> Result:
+@pass_session
+def backend_list(session: Session) -> Result:
     """List the backends.
 
     \b
     Example:
         attestor backend list
     """
-    from appliance.store.mirror.logs import all_backends
 
-    with app.reading() as store:
+    with session.reading() as store:
         found = all_backends(store)
     lines = [
         f"{one.name}: {one.log.origin} at {one.read_url or one.base_url or 'no URL'}"
@@ -132,17 +136,16 @@ def backend_list(app: App) -> Result:
 @backend.command("show")
 @click.argument("name", metavar="ID")
 @common_options
-@pass_app
-def backend_show(app: App, name: str) -> Result:
+@pass_session
+def backend_show(session: Session, name: str) -> Result:
     """Show one backend and the pinned keys of its log.
 
     \b
     Example:
         attestor backend show public
     """
-    from appliance.store.mirror.logs import require_backend
 
-    with app.reading() as store:
+    with session.reading() as store:
         found = require_backend(store, name)
     state = "enabled" if found.enabled else "disabled"
     lines = [f"{found.name}: {found.log.origin}, Rekor v{found.log.api_version}, {state}"]
@@ -161,64 +164,60 @@ def backend_show(app: App, name: str) -> Result:
 @click.argument("name", metavar="ID")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
-@pass_app
-def backend_enable(app: App, name: str, dry_run: bool) -> Result:
+@pass_session
+def backend_enable(session: Session, name: str, dry_run: bool) -> Result:
     """Let sync visit a backend again.
 
     \b
     Example:
         attestor backend enable public
     """
-    return _set_enabled(app, name, enabled=True, dry_run=dry_run)
+    return _set_enabled(session, name, enabled=True, dry_run=dry_run)
 
 
 @backend.command("disable")
 @click.argument("name", metavar="ID")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
-@pass_app
-def backend_disable(app: App, name: str, dry_run: bool) -> Result:
+@pass_session
+def backend_disable(session: Session, name: str, dry_run: bool) -> Result:
     """Let sync pass a backend by.
 
     \b
     Example:
         attestor backend disable public
     """
-    return _set_enabled(app, name, enabled=False, dry_run=dry_run)
+    return _set_enabled(session, name, enabled=False, dry_run=dry_run)
 
 
 @backend.command("remove")
 @click.argument("name", metavar="ID")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @common_options
-@pass_app
-def backend_remove(app: App, name: str, dry_run: bool) -> Result:
+@pass_session
+def backend_remove(session: Session, name: str, dry_run: bool) -> Result:
     """Forget where a log is reached. What was accepted from it stays, and so do its keys.
 
     \b
     Example:
         attestor backend remove public
     """
-    from appliance.store.home.journal import append_event
-    from appliance.store.mirror.logs import remove_backend
 
-    with app.writing() as store, store.atomic(dry_run=dry_run):
+    with session.writing() as store, store.atomic(dry_run=dry_run):
         log_too = remove_backend(store, name)
-        append_event(store, app.now(), "backend.removed", {"id": name, "logRemoved": log_too})
+        append_event(store, session.now(), "backend.removed", {"id": name, "logRemoved": log_too})
     verb = "would be removed" if dry_run else "is removed"
     rest = ", and with it its log, of which nothing was stored" if log_too else "; its log stays"
     data = {"backend": name, "dryRun": dry_run, "logRemoved": log_too}
     return Result(data, f"{name} {verb}{rest}")
 
 
-def _set_enabled(app: App, name: str, *, enabled: bool, dry_run: bool) -> Result:
-    from appliance.store.home.journal import append_event
-    from appliance.store.mirror.logs import set_backend_enabled
+def _set_enabled(session: Session, name: str, *, enabled: bool, dry_run: bool) -> Result:
 
     word = "enabled" if enabled else "disabled"
-    with app.writing() as store, store.atomic(dry_run=dry_run):
+    with session.writing() as store, store.atomic(dry_run=dry_run):
         set_backend_enabled(store, name, enabled=enabled)
-        append_event(store, app.now(), f"backend.{word}", {"id": name})
+        append_event(store, session.now(), f"backend.{word}", {"id": name})
     verb = "would be" if dry_run else "is"
     data = {"backend": name, "enabled": enabled, "dryRun": dry_run}
     return Result(data, f"{name} {verb} {word}")

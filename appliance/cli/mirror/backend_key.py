@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from base64 import b64encode
+from typing import Any
 
 import click
 
 from appliance.cli.output import Result, common_options
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.jobs.mirror.backends import KeyReport
-    from appliance.store.database import Store
-    from appliance.store.mirror.logs import Backend
-    from appliance.tlog.note_keys import VerifierKey
+from appliance.fetch.rekor_v2 import RekorV2Log
+from appliance.jobs.mirror.backends import KeyReport, examine_key
+from appliance.runs.session import Session, pass_session
+from appliance.sigstore.trusted_root import parse_trusted_root
+from appliance.store.database import Store
+from appliance.store.mirror.logs import Backend, require_backend
+from appliance.store.verify.trust import current_root
+from appliance.tlog.note_keys import VerifierKey
 
 
 @click.command("verify-key")
 @click.argument("name", metavar="ID")
 @common_options
-@pass_app
-def verify_key(app: App, name: str) -> Result:
+@pass_session
+def verify_key(session: Session, name: str) -> Result:
     """Say whether the pinned key verifies the log's checkpoint: the current one if it has a URL.
 
     Otherwise the last stored one is taken. Also says since which size each pinned key
@@ -30,34 +32,26 @@ def verify_key(app: App, name: str) -> Result:
     Example:
         attestor backend verify-key public
     """
-    from appliance.jobs.mirror.backends import examine_key
-    from appliance.store.mirror.logs import require_backend
 
-    with app.reading() as store:
+    with session.reading() as store:
         found = require_backend(store, name)
-        current, source = _fetch_checkpoint(app, store, found)
+        current, source = _fetch_checkpoint(session, store, found)
         report = examine_key(store, found, current, source)
         listed = _listed(store, found)
     return _key_result(found, report, listed)
 
 
-def _fetch_checkpoint(app: App, store: Store, found: Backend) -> tuple[bytes | None, str]:
+def _fetch_checkpoint(session: Session, store: Store, found: Backend) -> tuple[bytes | None, str]:
     if found.log.api_version != 2 or not (found.base_url or found.read_url):
         return None, ""
-    from appliance.fetch.http import HttpClient
-    from appliance.fetch.rekor_v2 import RekorV2Log
-    from appliance.runs.settings import read_settings_of
 
-    settings = read_settings_of(store).http
-    with HttpClient(settings, clock=app.monotonic, sleep=app.sleep) as http:
+    with session.http() as http:
         source = RekorV2Log(http, found.base_url or "", found.read_url)
         return source.checkpoint(), source.description
 
 
 def _listed(store: Store, found: Backend) -> dict[bytes, bool] | None:
     """Say of each pinned key whether the trusted root lists it; None: there is no root."""
-    from appliance.sigstore.trusted_root import parse_trusted_root
-    from appliance.store.verify.trust import current_root
 
     stored = current_root(store)
     if stored is None:
@@ -106,6 +100,5 @@ def key_data(key: VerifierKey) -> dict[str, Any]:
 
 def log_id(key: VerifierKey) -> str:
     """Return the log id as trusted roots and Sigstore bundles spell it."""
-    from base64 import b64encode
 
     return b64encode(key.log_id).decode()

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from appliance.cli.mirror.checkpoint_add import checkpoint_add, checkpoint_prune
+from appliance.cli.groups import LazyGroup
 from appliance.cli.numbers import Whole
-from appliance.cli.output import Result, common_options, utc
+from appliance.cli.output import Result, common_options
 from appliance.cli.progress import progress_bar
-from appliance.runs.app import App, pass_app
+from appliance.errors import CorruptError, IncompleteError
+from appliance.jobs.divergence.judge import report_damage, reporting_damage
+from appliance.jobs.mirror.compare_heads import ChainReport, recheck_chain, recheck_root
+from appliance.runs.session import Session, pass_session
+from appliance.store.database import Store
+from appliance.store.mirror.checkpoints import AcceptedCheckpoint, History
+from appliance.store.mirror.logs import Log, all_logs, require_backend, require_log
+from appliance.store.mirror.mirror import Mirror
+from appliance.times import utc
 
-if TYPE_CHECKING:
-    from appliance.jobs.mirror.compare_heads import ChainReport
-    from appliance.store.database import Store
-    from appliance.store.mirror.checkpoints import AcceptedCheckpoint
-    from appliance.store.mirror.logs import Log
-    from appliance.store.mirror.mirror import Mirror
 
-
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "add": "mirror.checkpoint_add:checkpoint_add",
+        "prune": "mirror.checkpoint_add:checkpoint_prune",
+    },
+)
 def checkpoint() -> None:
     """The checkpoints that were accepted, as they were signed.
 
@@ -35,9 +42,9 @@ def checkpoint() -> None:
 @click.option("--origins", metavar="A,B", help="Logs by origin, separated by commas.")
 @click.option("--last", type=Whole(1), help="Only the newest so many of each log.")
 @common_options
-@pass_app
+@pass_session
 def checkpoint_list(
-    app: App, backends: tuple[str, ...], origins: str | None, last: int | None
+    session: Session, backends: tuple[str, ...], origins: str | None, last: int | None
 ) -> Result:
     """List accepted checkpoints, the newest last. Without a choice, those of every log.
 
@@ -45,10 +52,9 @@ def checkpoint_list(
     Example:
         attestor checkpoint list --backend public --last 10
     """
-    from appliance.store.mirror.checkpoints import History
 
     data, lines = [], []
-    with app.reading() as store:
+    with session.reading() as store:
         for log in _logs(store, backends, origins):
             history = History(store, log)
             sizes = history.accepted_sizes()
@@ -65,9 +71,9 @@ def checkpoint_list(
 @click.option("--origin", help="The log, by its origin.")
 @click.option("--tree-size", type=Whole(0), help="Of this size.  [default: the newest]")
 @common_options
-@pass_app
+@pass_session
 def checkpoint_show(
-    app: App, backend: str | None, origin: str | None, tree_size: int | None
+    session: Session, backend: str | None, origin: str | None, tree_size: int | None
 ) -> Result:
     """Print a signed note byte for byte; with --json, every note there is for its size.
 
@@ -75,9 +81,8 @@ def checkpoint_show(
     Example:
         attestor checkpoint show --backend public
     """
-    from appliance.errors import IncompleteError
 
-    with app.reading() as store:
+    with session.reading() as store:
         mirror = _mirror(store, backend, origin)
         history = mirror.history
         found = history.accepted() if tree_size is None else history.at(tree_size)
@@ -97,9 +102,9 @@ def checkpoint_show(
 @click.option("--origin", help="The log, by its origin.")
 @click.option("--tree-size", type=Whole(0), help="Recompute the root at this size.")
 @common_options
-@pass_app
+@pass_session
 def checkpoint_verify(
-    app: App, backend: str | None, origin: str | None, tree_size: int | None
+    session: Session, backend: str | None, origin: str | None, tree_size: int | None
 ) -> Result:
     """Open every stored note again with the pinned keys, and prove the checkpoints one chain.
 
@@ -111,16 +116,13 @@ def checkpoint_verify(
         attestor checkpoint verify --backend public
         attestor checkpoint verify --origin log2025-1.rekor.sigstore.dev --tree-size 81234
     """
-    from appliance.errors import CorruptError
-    from appliance.jobs.divergence.judge import report_damage, reporting_damage
-    from appliance.jobs.mirror.compare_heads import recheck_chain, recheck_root
 
     # For writing: a contradiction is kept as evidence before it is reported.
-    with app.writing() as store:
+    with session.writing() as store:
         mirror = _mirror(store, backend, origin)
         if tree_size is not None:
-            with reporting_damage(store, mirror.log, app.now()):
-                root = recheck_root(mirror, tree_size, app.now())
+            with reporting_damage(store, mirror.log, session.now()):
+                root = recheck_root(mirror, tree_size, session.now())
             signed = "signed by the log" if root.signed else "a prefix of what the log signed"
             data = {
                 "origin": mirror.log.origin,
@@ -133,19 +135,14 @@ def checkpoint_verify(
             )
             return Result(data, text)
         with progress_bar("checkpoints") as advance:
-            chain = recheck_chain(mirror, app.now(), advance)
+            chain = recheck_chain(mirror, session.now(), advance)
         for damage in chain.problems:
             if isinstance(damage, CorruptError):
-                report_damage(store, mirror.log, damage, app.now())
+                report_damage(store, mirror.log, damage, session.now())
     return _chain_result(mirror.log, chain)
 
 
-checkpoint.add_command(checkpoint_add)
-checkpoint.add_command(checkpoint_prune)
-
-
 def _chain_result(log: Log, chain: ChainReport) -> Result:
-    from appliance.errors import IncompleteError
 
     errors = list(chain.problems)
     if chain.unproven:
@@ -177,7 +174,6 @@ def _chain_result(log: Log, chain: ChainReport) -> Result:
 
 
 def _logs(store: Store, backends: tuple[str, ...], origins: str | None) -> tuple[Log, ...]:
-    from appliance.store.mirror.logs import all_logs, require_backend, require_log
 
     if backends and origins is not None:
         raise click.UsageError("--backend and --origins exclude each other")
@@ -188,8 +184,6 @@ def _logs(store: Store, backends: tuple[str, ...], origins: str | None) -> tuple
 
 
 def _mirror(store: Store, backend: str | None, origin: str | None) -> Mirror:
-    from appliance.store.mirror.logs import require_backend, require_log
-    from appliance.store.mirror.mirror import Mirror
 
     if origin is not None and backend is None:
         return Mirror(store, require_log(store, origin))

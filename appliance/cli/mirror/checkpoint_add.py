@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from appliance.cli.output import Result, as_ours, common_options, naming
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.errors import ApplianceError
-    from appliance.jobs.divergence.gossip import Seen
-    from appliance.store.mirror.logs import Log
+from appliance.cli.options import seconds_option
+from appliance.cli.output import Result, common_options
+from appliance.errors import ApplianceError
+from appliance.jobs.divergence.gossip import Seen, compare_note
+from appliance.runs.exit_codes import as_ours, naming
+from appliance.runs.session import Session, pass_session
+from appliance.store.files import read_foreign
+from appliance.store.mirror.checkpoints import forget_checkpoints, prunable_sizes
+from appliance.store.mirror.logs import Log, all_logs, require_backend
+from appliance.tlog.note import MAX_NOTE_BYTES
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -21,8 +24,8 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.command("add")
 @click.argument("files", type=FILE, nargs=-1, required=True)
 @common_options
-@pass_app
-def checkpoint_add(app: App, files: tuple[Path, ...]) -> Result:
+@pass_session
+def checkpoint_add(session: Session, files: tuple[Path, ...]) -> Result:
     """Compare signed checkpoints that somebody else was shown with our own tree.
 
     One that is a prefix of our tree is stored as seen. A larger one is kept apart, and
@@ -33,19 +36,15 @@ def checkpoint_add(app: App, files: tuple[Path, ...]) -> Result:
     Example:
         attestor checkpoint add checkpoint-from-the-other-office
     """
-    from appliance.errors import ApplianceError
-    from appliance.jobs.divergence.gossip import compare_note
-    from appliance.store.files import read_foreign
-    from appliance.tlog.note import MAX_NOTE_BYTES
 
     data, lines = [], []
     errors: list[ApplianceError] = []
-    with app.writing() as store:
+    with session.writing() as store:
         for file in files:
             try:
                 with naming(file):
                     note = read_foreign(file, MAX_NOTE_BYTES)
-                    seen = compare_note(store, note, str(file), app.now())
+                    seen = compare_note(store, note, str(file), session.now())
             except ApplianceError as error:
                 errors.append(as_ours(error))
                 data.append({"file": str(file), "ok": False, "reason": error.reason})
@@ -63,9 +62,9 @@ def checkpoint_add(app: App, files: tuple[Path, ...]) -> Result:
 )
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @common_options
-@pass_app
+@pass_session
 def checkpoint_prune(
-    app: App, backends: tuple[str, ...], older_than: str, keep_latest: bool, dry_run: bool
+    session: Session, backends: tuple[str, ...], older_than: str, keep_latest: bool, dry_run: bool
 ) -> Result:
     """Forget old checkpoints that nothing rests on; tiles stay, and so what can be proven.
 
@@ -76,13 +75,10 @@ def checkpoint_prune(
     Example:
         attestor checkpoint prune --older-than 720h --keep-latest
     """
-    from appliance.runs.settings import seconds_option
-    from appliance.store.mirror.checkpoints import forget_checkpoints, prunable_sizes
-    from appliance.store.mirror.logs import all_logs, require_backend
 
-    before = app.now() - int(seconds_option(older_than, "--older-than", None))
+    before = session.now() - int(seconds_option(older_than, "--older-than", None))
     data, lines = [], []
-    with app.writing() as store:
+    with session.writing() as store:
         named = [require_backend(store, name).log for name in backends]
         chosen: dict[int, Log] = {log.id: log for log in named or all_logs(store)}
         with store.atomic(dry_run=dry_run):

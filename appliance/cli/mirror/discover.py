@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from appliance.cli.output import Result, common_options
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.jobs.mirror.discover import Discovery, FoundLog
-    from appliance.sigstore.signing_config import LogService
-    from appliance.sigstore.trusted_root import TrustedRoot
-    from appliance.store.database import Store
+from appliance.cli.verify.trust_update import Start, fetch_update, store_update
+from appliance.errors import IncompleteError, MalformedError
+from appliance.jobs.mirror.discover import UNCHANGED, Discovery, FoundLog
+from appliance.jobs.mirror.discover import discover as run_discover
+from appliance.runs.session import Session, pass_session
+from appliance.sigstore.signing_config import MAX_CONFIG_BYTES, LogService, parse_signing_config
+from appliance.sigstore.trusted_root import MAX_ROOT_BYTES, TrustedRoot, parse_trusted_root
+from appliance.store.database import Store
+from appliance.store.files import read_foreign
+from appliance.store.verify.trust import current_root, repository_of
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -25,9 +28,9 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--tuf", is_flag=True, help="Update the trusted root first (trust update).")
 @click.option("--dry-run", is_flag=True, help="Only say what would change.")
 @common_options
-@pass_app
+@pass_session
 def discover(
-    app: App,
+    session: Session,
     trusted_root: Path | None,
     signing_config: tuple[Path, ...],
     tuf: bool,
@@ -44,14 +47,12 @@ def discover(
         attestor backend discover --dry-run
         attestor backend discover --tuf
     """
-    from appliance.cli.verify.trust_update import Start, fetch_update, store_update
-    from appliance.jobs.mirror.discover import discover as run_discover
 
     if tuf and trusted_root is not None:
         raise click.UsageError("--tuf and --trusted-root exclude each other")
-    with app.writing() as store:
+    with session.writing() as store:
         if tuf:
-            update = fetch_update(app, store, Start())
+            update = fetch_update(session, store, Start())
             root, files = update.root, update.repository.files
             if not dry_run:
                 with store.atomic():
@@ -59,16 +60,12 @@ def discover(
         else:
             root, files = _root(store, trusted_root)
         services = _services(files, signing_config)
-        found = run_discover(store, root.logs, services, app.now(), dry_run=dry_run)
+        found = run_discover(store, root.logs, services, session.now(), dry_run=dry_run)
     return _result(root, found, dry_run=dry_run)
 
 
 def _root(store: Store, file: Path | None) -> tuple[TrustedRoot, tuple[tuple[str, bytes], ...]]:
     """Return the root to go by, and what its TUF repository published beside it."""
-    from appliance.errors import IncompleteError
-    from appliance.sigstore.trusted_root import MAX_ROOT_BYTES, parse_trusted_root
-    from appliance.store.files import read_foreign
-    from appliance.store.verify.trust import current_root, repository_of
 
     if file is not None:
         return parse_trusted_root(read_foreign(file, MAX_ROOT_BYTES)), ()
@@ -86,9 +83,6 @@ def _root(store: Store, file: Path | None) -> tuple[TrustedRoot, tuple[tuple[str
 def _services(
     files: tuple[tuple[str, bytes], ...], given: tuple[Path, ...]
 ) -> tuple[LogService, ...]:
-    from appliance.errors import MalformedError
-    from appliance.sigstore.signing_config import MAX_CONFIG_BYTES, parse_signing_config
-    from appliance.store.files import read_foreign
 
     services = [
         service
@@ -107,7 +101,6 @@ def _services(
 
 
 def _result(root: TrustedRoot, found: Discovery, *, dry_run: bool) -> Result:
-    from appliance.jobs.mirror.discover import UNCHANGED
 
     data: dict[str, Any] = {
         "trustedRoot": root.digest,
@@ -130,7 +123,6 @@ def _result(root: TrustedRoot, found: Discovery, *, dry_run: bool) -> Result:
 
 
 def _line(one: FoundLog, *, dry_run: bool) -> str:
-    from appliance.jobs.mirror.discover import UNCHANGED
 
     names = ", ".join(one.backends)
     origin = "" if names == one.origin else f"{one.origin}, "

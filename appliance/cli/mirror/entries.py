@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from hashlib import sha256
+from typing import Any
 
 import click
 
 from appliance.cli.output import Result, common_options
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.jobs.mirror.prove import ShownEntry
-    from appliance.rekor.verifier_material import VerifierMaterial
+from appliance.errors import DigestError
+from appliance.jobs.mirror.prove import ShownEntry, published_as, show_entry
+from appliance.rekor.entry import Dsse, HashedRekord
+from appliance.rekor.verifier_material import VerifierMaterial
+from appliance.runs.session import Session, pass_session
+from appliance.store.mirror.logs import require_log
+from appliance.store.mirror.mirror import Mirror
 
 
 @click.group()
@@ -28,8 +32,8 @@ def entries() -> None:
 @click.option("--origin", required=True, help="The log's origin.")
 @click.option("--index", "entry_index", type=click.IntRange(0), required=True, help="Which entry.")
 @common_options
-@pass_app
-def entries_show(app: App, origin: str, entry_index: int) -> Result:
+@pass_session
+def entries_show(session: Session, origin: str, entry_index: int) -> Result:
     """Show an entry from our own copy of the log, proven: what was logged, and who signed it.
 
     Needs the entry bundles ('attestor sync --entries'). What this home published itself is
@@ -39,13 +43,8 @@ def entries_show(app: App, origin: str, entry_index: int) -> Result:
     Example:
         attestor entries show --origin log.example --index 1234
     """
-    import json
 
-    from appliance.jobs.mirror.prove import published_as, show_entry
-    from appliance.store.mirror.logs import require_log
-    from appliance.store.mirror.mirror import Mirror
-
-    with app.reading() as store:
+    with session.reading() as store:
         shown = show_entry(Mirror(store, require_log(store, origin)), entry_index)
         line = published_as(store, origin, entry_index)
     kind = "no Rekor entry" if shown.entry is None else f"{shown.entry.kind} {shown.entry.version}"
@@ -77,7 +76,6 @@ def entries_show(app: App, origin: str, entry_index: int) -> Result:
 
 
 def _not_published(line: int, told: str, digest: str) -> Exception:
-    from appliance.errors import DigestError
 
     return DigestError(
         f"line {line} of the journal says that {told} was logged there, the log has"
@@ -88,7 +86,6 @@ def _not_published(line: int, told: str, digest: str) -> Exception:
 
 
 def _signers(shown: ShownEntry) -> list[dict[str, Any]]:
-    from appliance.rekor.entry import Dsse, HashedRekord
 
     if not isinstance(shown.entry, HashedRekord | Dsse):
         return []
@@ -96,7 +93,6 @@ def _signers(shown: ShownEntry) -> list[dict[str, Any]]:
 
 
 def _signer(material: VerifierMaterial) -> dict[str, Any]:
-    from hashlib import sha256
 
     kind = "certificate" if material.is_certificate else "key"
     return {"type": kind, "sha256": sha256(material.der).hexdigest()}

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from appliance.cli.numbers import Whole
-from appliance.cli.output import Result, common_options, naming
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from appliance.rekor.two_step_proof import UpstreamStep
-    from appliance.tlog.cosignature import Cosignature
-    from appliance.tlog.note_keys import VerifierKey
+from appliance.cli.output import Result, common_options
+from appliance.jobs.mirror.prove import prove_consistency, prove_inclusion, upgrade_bundle
+from appliance.rekor.two_step_proof import UpstreamStep, verify_upstream
+from appliance.runs.exit_codes import naming
+from appliance.runs.session import Session, pass_session
+from appliance.store.files import read_foreign, written_whole
+from appliance.store.mirror.logs import require_log
+from appliance.store.mirror.mirror import Mirror
+from appliance.tlog.cosignature import Cosignature
+from appliance.tlog.merkle import leaf_hash
+from appliance.tlog.note import parse_note
+from appliance.tlog.note_keys import VerifierKey
+from appliance.tlog.quorum import verify_quorum
+from appliance.tlog.tlog_policy import MAX_POLICY_BYTES, parse_tlog_policy
+from appliance.tlog.tlog_proof import MAX_TLOG_PROOF_BYTES, parse_tlog_proof, verify_tlog_proof
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 MAX_ENTRY_FILE_BYTES = 16 * 1024 * 1024
@@ -31,9 +38,9 @@ MAX_ENTRY_FILE_BYTES = 16 * 1024 * 1024
 @click.option("--upgrade", type=FILE, help="Write --bundle here, with today's proof.")
 @click.option("--output", type=FILE, help="Write the proof here as well (.tlog-proof).")
 @common_options
-@pass_app
+@pass_session
 def prove(
-    app: App,
+    session: Session,
     origin: str,
     entry_index: int | None,
     from_size: int | None,
@@ -52,16 +59,12 @@ def prove(
         attestor prove --origin log.example --from-size 1000
         attestor prove --origin log.example --bundle app.sigstore.json --upgrade new.sigstore.json
     """
-    from appliance.jobs.mirror.prove import prove_consistency, prove_inclusion, upgrade_bundle
-    from appliance.store.files import read_foreign, written_whole
-    from appliance.store.mirror.logs import require_log
-    from appliance.store.mirror.mirror import Mirror
 
     if sum(one is not None for one in (entry_index, from_size, bundle)) != 1:
         raise click.UsageError("exactly one of --index, --bundle and --from-size is needed")
     if upgrade is not None and bundle is None:
         raise click.UsageError("--upgrade needs --bundle")
-    with app.reading() as store:
+    with session.reading() as store:
         mirror = Mirror(store, require_log(store, origin))
         if bundle is not None:
             raw = read_foreign(bundle, MAX_ENTRY_FILE_BYTES)
@@ -97,7 +100,6 @@ def prove(
 
 
 def _upgraded(origin: str, path: Path, data: bytes, tree_size: int) -> Result:
-    from appliance.store.files import written_whole
 
     with written_whole(path) as file:
         file.write(data)
@@ -120,8 +122,8 @@ def proof() -> None:
 @click.option("--entry", type=FILE, required=True, help="The entry's bytes, as logged.")
 @click.option("--policy", type=FILE, help="tlog-policy: logs and witnesses that count.")
 @common_options
-@pass_app
-def proof_verify(app: App, file: Path, entry: Path, policy: Path | None) -> Result:
+@pass_session
+def proof_verify(session: Session, file: Path, entry: Path, policy: Path | None) -> Result:
     """Verify that a log holds an entry, by the tlog-proof in FILE.
 
     A proof in two steps ('attestor queue proof') says as well that another log holds that
@@ -135,17 +137,6 @@ def proof_verify(app: App, file: Path, entry: Path, policy: Path | None) -> Resu
             | base64 -d > body.json
         attestor proof verify app.tlog-proof --entry body.json --policy trust.policy
     """
-    from appliance.rekor.two_step_proof import verify_upstream
-    from appliance.store.files import read_foreign
-    from appliance.tlog.merkle import leaf_hash
-    from appliance.tlog.note import parse_note
-    from appliance.tlog.quorum import verify_quorum
-    from appliance.tlog.tlog_policy import MAX_POLICY_BYTES, parse_tlog_policy
-    from appliance.tlog.tlog_proof import (
-        MAX_TLOG_PROOF_BYTES,
-        parse_tlog_proof,
-        verify_tlog_proof,
-    )
 
     with naming(file):
         parsed = parse_tlog_proof(read_foreign(file, MAX_TLOG_PROOF_BYTES))
@@ -153,9 +144,9 @@ def proof_verify(app: App, file: Path, entry: Path, policy: Path | None) -> Resu
     origin = parse_note(parsed.note).text.partition("\n")[0]
     cosignatures: Sequence[Cosignature] = ()
     if policy is None:
-        keys = _pinned_keys(app, origin)
+        keys = _pinned_keys(session, origin)
         checkpoint = verify_tlog_proof(parsed, leaf, keys, origin)
-        upstream = verify_upstream(parsed, lambda other: _pinned_keys(app, other))
+        upstream = verify_upstream(parsed, lambda other: _pinned_keys(session, other))
     else:
         rules = parse_tlog_policy(read_foreign(policy, MAX_POLICY_BYTES))
         checkpoint = verify_tlog_proof(parsed, leaf, rules.log_keys, origin)
@@ -191,8 +182,7 @@ def _upstream_data(step: UpstreamStep) -> dict[str, Any]:
     }
 
 
-def _pinned_keys(app: App, origin: str) -> tuple[VerifierKey, ...]:
-    from appliance.store.mirror.logs import require_log
+def _pinned_keys(session: Session, origin: str) -> tuple[VerifierKey, ...]:
 
-    with app.reading() as store:
+    with session.reading() as store:
         return require_log(store, origin).keys

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from appliance.cli.output import Result, common_options, utc
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.jobs.divergence.health import LogStatus
-    from appliance.policy.coverage import Coverage
-    from appliance.policy.health import AgeLimits
-    from appliance.store.database import Store
+from appliance.cli.output import Result, common_options
+from appliance.jobs.divergence.health import LogStatus, log_status
+from appliance.jobs.home.configure import read_configuration
+from appliance.policy.coverage import Coverage
+from appliance.policy.health import AgeLimits
+from appliance.runs.session import Session, pass_session
+from appliance.store.database import Store
+from appliance.store.mirror.logs import all_backends, require_backend
+from appliance.store.transfer.unsigned import unsigned_imports
+from appliance.times import utc
 
 _HEADINGS = ("Backend", "Origin", "Tree Size", "Last Sync (UTC)", "Age", "Coverage", "Health")
 _RIGHT = {"Tree Size", "Age", "Coverage"}
@@ -23,8 +25,8 @@ _UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 @click.command("sync-status")
 @click.option("--backend", "backends", metavar="ID", multiple=True, help="Only this; repeatable.")
 @common_options
-@pass_app
-def sync_status(app: App, backends: tuple[str, ...]) -> Result:
+@pass_session
+def sync_status(session: Session, backends: tuple[str, ...]) -> Result:
     """Show each log's size, when it last answered, its checkpoint's age, coverage and health.
 
     Age counts from the newest time that vouches for the checkpoint: a witness's, else when
@@ -34,14 +36,11 @@ def sync_status(app: App, backends: tuple[str, ...]) -> Result:
     Example:
         attestor sync-status
     """
-    from appliance.jobs.divergence.health import log_status
-    from appliance.store.mirror.logs import all_backends, require_backend
-    from appliance.store.transfer.unsigned import unsigned_imports
 
-    with app.reading() as store:
+    with session.reading() as store:
         limits = age_limits(store)
         chosen = [require_backend(store, name) for name in backends] or all_backends(store)
-        found = [log_status(store, one, limits, app.now()) for one in chosen]
+        found = [log_status(store, one, limits, session.now()) for one in chosen]
         unsigned = unsigned_imports(store)
     lines = [_table([_row(one) for one in found])] if found else ["no backend yet"]
     lines += [f"{one.backend.name}: {reason}" for one in found for reason in one.reasons]
@@ -51,8 +50,6 @@ def sync_status(app: App, backends: tuple[str, ...]) -> Result:
 
 def age_limits(store: Store) -> AgeLimits:
     """Return the ages beyond which this site's logs are less than healthy."""
-    from appliance.jobs.home.configure import read_configuration
-    from appliance.policy.health import AgeLimits
 
     configuration = read_configuration(store)
     return AgeLimits(

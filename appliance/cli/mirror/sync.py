@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from typing import Any, Final, NoReturn
 
 import click
 
-from appliance.cli.output import Result, common_options, note, utc
+from appliance.cli.options import seconds_option
+from appliance.cli.output import Result, common_options, delivers_alerts, note
 from appliance.cli.progress import progress_bar
-from appliance.errors import ConfigError
-from appliance.runs.app import App, pass_app
-from appliance.runs.tell import deliver_due, delivers_alerts
-from appliance.value import frozen
-
-if TYPE_CHECKING:
-    from appliance.errors import ApplianceError
-    from appliance.jobs.mirror.absorb import AbsorbReport
-    from appliance.jobs.mirror.fill import Wanted
-    from appliance.runs.settings import Settings
-    from appliance.store.mirror.logs import Backend
+from appliance.cli.queue.drain_text import drain_data, drain_line
+from appliance.jobs.mirror.absorb import AbsorbReport
+from appliance.policy.relate import Relation
+from appliance.runs.exit_codes import exit_code, worst
+from appliance.runs.record import record_run
+from appliance.runs.session import Session, pass_session
+from appliance.runs.sync import SyncOptions, SyncRun
+from appliance.runs.sync import sync as run_sync
+from appliance.runs.tell import deliver_due
+from appliance.times import utc
 
 MIN_PAUSE_SECONDS: Final = 1.0  # between runs of --watch: a typo must not hammer a log
-
-
-@frozen
-class _Outcome:
-    backend: str
-    report: AbsorbReport | None
-    error: ApplianceError | None
 
 
 @click.command()
@@ -44,9 +37,9 @@ class _Outcome:
 @click.option("--initial-delay", metavar="DURATION", help="Before the first run of --watch.")
 @common_options
 @delivers_alerts()
-@pass_app
+@pass_session
 def sync(
-    app: App,
+    session: Session,
     backends: tuple[str, ...],
     everything: bool,
     full: bool,
@@ -70,146 +63,80 @@ def sync(
         attestor sync --backend public --full-tiles
         attestor sync --watch --interval 5m
     """
-    from appliance.runs.settings import read_settings_of, seconds_option
 
     if everything and backends:
         raise click.UsageError("--all and --backend exclude each other")
     if full and max_tiles is not None:
         raise click.UsageError("--full and --max-tiles exclude each other")
-    with app.reading() as store:
-        settings = read_settings_of(store)
-    if not settings.sync_enabled:
+    if dry_run and watch:
+        raise click.UsageError("--dry-run and --watch exclude each other")
+    if not watch and (interval is not None or initial_delay is not None):
+        raise click.UsageError("--interval and --initial-delay need --watch")
+    options = SyncOptions(backends, full, full_tiles, max_tiles, entries, dry_run)
+    if watch:
+        _watch(session, options, interval, initial_delay)
+    return _result(run_sync(session, options, progress_bar))
+
+
+def _watch(
+    session: Session, options: SyncOptions, interval: str | None, initial_delay: str | None
+) -> NoReturn:
+    """Sync again and again, each time as a run of its own; print what came of each."""
+    settings = session.configuration
+    pause = seconds_option(interval, "--interval", settings.seconds("rekorSync.syncInterval"))
+    if pause < MIN_PAUSE_SECONDS:
+        raise click.BadParameter("expected 1s or more", param_hint="--interval")
+    delay = settings.seconds("rekorSync.initialDelay")
+    session.close()
+    session.sleep(seconds_option(initial_delay, "--initial-delay", delay))
+    while True:
+        cycle = session.fresh(kept=True)
+        try:
+            result = _result(run_sync(cycle, options, progress_bar))
+            record_run(cycle, "sync", worst(map(exit_code, result.errors)), result.errors)
+            for line in filter(None, (result.text, *(error.message for error in result.errors))):
+                note(f"{utc(cycle.now())} {line}")
+            for warning in (*result.warnings, *deliver_due(cycle)):
+                note(f"Warning: {warning}")
+        finally:
+            cycle.close()
+        session.sleep(pause)
+
+
+def _result(run: SyncRun) -> Result:
+    if not run.enabled:
         off = (
             "sync is switched off here; to switch it on: attestor config set rekorSync.enabled true"
         )
         return Result({"backends": []}, warnings=(off,))
-    wanted = _wanted(settings, full=full or full_tiles, full_tiles=full_tiles)
-    if max_tiles is not None:
-        wanted = _with(wanted, limit=max_tiles)
-    if entries is not None:
-        wanted = _with(wanted, entries=entries)
-    if dry_run and watch:
-        raise click.UsageError("--dry-run and --watch exclude each other")
-    if not watch:
-        if interval is not None or initial_delay is not None:
-            raise click.UsageError("--interval and --initial-delay need --watch")
-        if dry_run:
-            return _result(_run(app, settings, backends, None))
-        return _synced(app, settings, backends, wanted)
-    from appliance.runs.exit_codes import exit_code, worst
-    from appliance.runs.record import record_run
-
-    pause = seconds_option(interval, "--interval", settings.sync_interval)
-    if pause < MIN_PAUSE_SECONDS:
-        raise click.BadParameter("expected 1s or more", param_hint="--interval")
-    app.sleep(seconds_option(initial_delay, "--initial-delay", settings.initial_delay))
-    while True:
-        result = _synced(app, settings, backends, wanted)
-        record_run(app, "sync", worst(map(exit_code, result.errors)), result.errors)
-        for line in filter(None, (result.text, *(error.message for error in result.errors))):
-            note(f"{utc(app.now())} {line}")
-        for warning in (*result.warnings, *deliver_due(app)):
-            note(f"Warning: {warning}")
-        app.sleep(pause)
-
-
-def _synced(app: App, settings: Settings, names: tuple[str, ...], wanted: Wanted) -> Result:
-    """Sync, and if any log was reached, send what the queue has for it, and publish what is due."""
-    from appliance.cli.queue.publish import publish_if_due
-    from appliance.runs.drain import drain_on_connect
-    from appliance.value import replaced
-
-    result = _result(_run(app, settings, names, wanted))
-    if not any(one["ok"] for one in result.data["backends"]):
-        return result
-    result = drain_on_connect(app, result)
-    # What goes wrong with it is a warning: the sync stands.
-    return replaced(result, warnings=(*result.warnings, *publish_if_due(app)))
-
-
-def _wanted(settings: Settings, *, full: bool, full_tiles: bool) -> Wanted:
-    from appliance.jobs.mirror.fill import Wanted
-
-    return Wanted(
-        tiles=settings.enable_tile_sync or full_tiles,
-        entries=settings.enable_entry_sync,
-        limit=None if full else settings.max_tiles_per_sync,
-    )
-
-
-def _with(wanted: Wanted, **changes: Any) -> Wanted:
-    from appliance.value import replaced
-
-    return replaced(wanted, **changes)
-
-
-def _run(
-    app: App, settings: Settings, names: tuple[str, ...], wanted: Wanted | None
-) -> Iterator[_Outcome]:
-    """Sync each backend, or only look if nothing is `wanted`; a failing one stops no other."""
-    from appliance.errors import ApplianceError
-    from appliance.fetch.http import HttpClient
-    from appliance.jobs.mirror.sync import preview_sync
-    from appliance.jobs.mirror.sync import sync as run_sync
-    from appliance.runs.sources import open_backend
-    from appliance.store.mirror.logs import select_backends
-
-    with (
-        app.writing() as store,
-        HttpClient(settings.http, clock=app.monotonic, sleep=app.sleep) as http,
-    ):
-        for backend in _reachable(select_backends(store, names), names):
-            try:
-                source = open_backend(http, backend)
-                if wanted is None:
-                    report = preview_sync(store, backend, source, app.now())
-                else:
-                    with progress_bar(f"sync {backend.name}") as advance:
-                        report = run_sync(store, backend, source, wanted, app.now(), advance)
-            except ApplianceError as error:
-                error.message = f"{backend.name}: {error.message}"
-                yield _Outcome(backend.name, None, error)
-            else:
-                yield _Outcome(backend.name, report, None)
-
-
-def _reachable(backends: Sequence[Backend], names: tuple[str, ...]) -> Sequence[Backend]:
-    """Leave out what has no URL, unless it was asked for: bundles bring it, or it is our own."""
-    reachable = [one for one in backends if names or one.read_url or one.base_url]
-    if not reachable:
-        raise ConfigError(
-            "no enabled backend has a URL: this site gets its checkpoints from transfer bundles",
-            reason="no-url",
-            next_step="'attestor import FILE', or add one: attestor backend add ID --url U"
-            " --origin O --public-key FILE",
-        )
-    return reachable
-
-
-def _result(outcomes: Iterator[_Outcome]) -> Result:
-    from appliance.policy.relate import Relation
-
-    lines, data, warnings, errors = [], [], [], []
-    for outcome in outcomes:
-        report, error = outcome.report, outcome.error
+    lines, data, warnings = [], [], []
+    for synced in run.backends:
+        report, error = synced.report, synced.error
         if error is not None:
-            errors.append(error)
-            data.append({"backend": outcome.backend, "ok": False, "reason": error.reason})
+            data.append({"backend": synced.backend, "ok": False, "reason": error.reason})
         if report is not None:
-            lines.append(f"{outcome.backend}: {_line(report)}")
-            data.append({"backend": outcome.backend, "ok": True, **_report_data(report)})
-            if report.relation is Relation.BEHIND:
-                warnings.append(
-                    f"{outcome.backend}: a stale replica answered with size {report.tree_size:,},"
-                    f" which is a proven prefix of our {report.accepted_size:,}"
-                )
-            warnings += [f"{outcome.backend}: {said}" for said in report.warnings]
-            if report.relation is Relation.FIRST:
-                warnings.append(
-                    f"{outcome.backend}: first checkpoint of {report.origin}, taken on the word of"
-                    " its pinned key; from now on every other must be consistent with it"
-                )
-    return Result({"backends": data}, "\n".join(lines), tuple(warnings), tuple(errors))
+            lines.append(f"{synced.backend}: {_line(report)}")
+            data.append({"backend": synced.backend, "ok": True, **_report_data(report)})
+            warnings += [f"{synced.backend}: {warning}" for warning in _warnings(report)]
+    found: dict[str, Any] = {"backends": data}
+    if run.drained is not None:
+        found["queue"] = drain_data(run.drained.report)
+        lines.append(f"queue: {drain_line(run.drained)}")
+    return Result(found, "\n".join(lines), (*warnings, *run.warnings), run.errors)
+
+
+def _warnings(report: AbsorbReport) -> Iterator[str]:
+    if report.relation is Relation.BEHIND:
+        yield (
+            f"a stale replica answered with size {report.tree_size:,},"
+            f" which is a proven prefix of our {report.accepted_size:,}"
+        )
+    yield from report.warnings
+    if report.relation is Relation.FIRST:
+        yield (
+            f"first checkpoint of {report.origin}, taken on the word of"
+            " its pinned key; from now on every other must be consistent with it"
+        )
 
 
 def _line(report: AbsorbReport) -> str:

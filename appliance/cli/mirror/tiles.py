@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from appliance.cli.groups import LazyGroup
 from appliance.cli.mirror.status import coverage_data
-from appliance.cli.mirror.tiles_repair import tiles_fetch, tiles_verify
-from appliance.cli.output import Result, common_options, utc
-from appliance.runs.app import App, pass_app
+from appliance.cli.output import Result, common_options
+from appliance.config.durations import parse_duration
+from appliance.config.sizes import parse_size
+from appliance.errors import ConfigError
+from appliance.jobs.coverage import TileStats, tile_stats
+from appliance.jobs.home.configure import read_configuration
+from appliance.jobs.mirror.prune import Limits, PrunedLog, clear, prune
+from appliance.runs.session import Session, pass_session
+from appliance.store.database import Store
+from appliance.store.mirror.logs import Backend, Log, all_backends, require_backend
+from appliance.store.mirror.mirror import Mirror
+from appliance.times import utc
 
-if TYPE_CHECKING:
-    from appliance.jobs.coverage import TileStats
-    from appliance.jobs.mirror.prune import Limits, PrunedLog
-    from appliance.store.database import Store
-    from appliance.store.mirror.logs import Backend, Log
 
-
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    lazy={"verify": "mirror.tiles_repair:tiles_verify", "fetch": "mirror.tiles_repair:tiles_fetch"},
+)
 def tiles() -> None:
     """The stored tiles of each log.
 
@@ -31,18 +38,16 @@ def tiles() -> None:
 @tiles.command("stats")
 @click.option("--backend", "backends", metavar="ID", multiple=True, help="Only this; repeatable.")
 @common_options
-@pass_app
-def tiles_stats(app: App, backends: tuple[str, ...]) -> Result:
+@pass_session
+def tiles_stats(session: Session, backends: tuple[str, ...]) -> Result:
     """Count the stored tiles of each log, and how much of its tree they cover.
 
     \b
     Example:
         attestor tiles stats --backend public
     """
-    from appliance.jobs.coverage import tile_stats
-    from appliance.store.mirror.mirror import Mirror
 
-    with app.reading() as store:
+    with session.reading() as store:
         chosen = _backends(store, backends)
         found = [(one, tile_stats(Mirror(store, one.log))) for one in chosen]
     data = [_stats_data(one, stats) for one, stats in found]
@@ -58,9 +63,9 @@ def tiles_stats(app: App, backends: tuple[str, ...]) -> Result:
 @click.option("--allow-coverage-loss", is_flag=True, help="Lose the proofs of what is pruned.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go and what would remain.")
 @common_options
-@pass_app
+@pass_session
 def tiles_prune(
-    app: App,
+    session: Session,
     backends: tuple[str, ...],
     older_than: str | None,
     max_size: str | None,
@@ -80,16 +85,15 @@ def tiles_prune(
         attestor tiles prune --older-than 720h --entries-only
         attestor tiles prune --max-size 10GiB --allow-coverage-loss --dry-run
     """
-    from appliance.jobs.mirror.prune import prune
 
-    with app.writing() as store:
+    with session.writing() as store:
         limits = _limits(store, older_than, max_size, entries_only=entries_only)
         logs: dict[int, Log] = {one.log.id: one.log for one in _backends(store, backends)}
         report = prune(
             store,
             list(logs.values()),
             limits,
-            app.now(),
+            session.now(),
             allow_coverage_loss=allow_coverage_loss,
             dry_run=dry_run,
         )
@@ -108,8 +112,8 @@ def tiles_prune(
 @click.option("--backend", "name", metavar="ID", required=True, help="Whose tiles.")
 @click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @common_options
-@pass_app
-def tiles_clear(app: App, name: str, dry_run: bool) -> Result:
+@pass_session
+def tiles_clear(session: Session, name: str, dry_run: bool) -> Result:
     """Remove the tiles and entry bundles of a log; its checkpoints and its right edge stay.
 
     Nothing of it can be proven until a sync or an import has brought them again. The right
@@ -119,22 +123,15 @@ def tiles_clear(app: App, name: str, dry_run: bool) -> Result:
     Example:
         attestor tiles clear --backend public --dry-run
     """
-    from appliance.jobs.mirror.prune import clear
-    from appliance.store.mirror.logs import require_backend
 
-    with app.writing() as store:
+    with session.writing() as store:
         cleared = clear(store, require_backend(store, name).log, dry_run=dry_run)
     verb = "would remove" if dry_run else "removed"
     data = {"dryRun": dry_run, **_pruned_data(cleared)}
     return Result(data, f"{name}: {verb} {_pruned_text(cleared)}")
 
 
-tiles.add_command(tiles_verify)
-tiles.add_command(tiles_fetch)
-
-
 def _backends(store: Store, names: tuple[str, ...]) -> tuple[Backend, ...]:
-    from appliance.store.mirror.logs import all_backends, require_backend
 
     return tuple(require_backend(store, name) for name in names) or all_backends(store)
 
@@ -142,11 +139,6 @@ def _backends(store: Store, names: tuple[str, ...]) -> tuple[Backend, ...]:
 def _limits(
     store: Store, older_than: str | None, max_size: str | None, *, entries_only: bool
 ) -> Limits:
-    from appliance.config.durations import parse_duration
-    from appliance.config.sizes import parse_size
-    from appliance.errors import ConfigError
-    from appliance.jobs.home.configure import read_configuration
-    from appliance.jobs.mirror.prune import Limits
 
     if older_than is None and max_size is None:
         configuration = read_configuration(store)

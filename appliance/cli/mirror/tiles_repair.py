@@ -6,7 +6,14 @@ import click
 
 from appliance.cli.output import Result, common_options
 from appliance.cli.progress import progress_bar
-from appliance.runs.app import App, pass_app
+from appliance.errors import ApplianceError
+from appliance.jobs.divergence.judge import end_damage, reporting_damage
+from appliance.jobs.mirror.audit import audit
+from appliance.jobs.mirror.refetch import refetch
+from appliance.runs.session import Session, pass_session
+from appliance.runs.sources import open_backend
+from appliance.store.mirror.logs import require_backend, select_backends
+from appliance.store.mirror.mirror import Mirror
 
 
 @click.command("verify")
@@ -14,8 +21,8 @@ from appliance.runs.app import App, pass_app
 @click.option("--full", is_flag=True, help="Everything, not only what the last audit had not seen.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, help="Processes that hash.")
 @common_options
-@pass_app
-def tiles_verify(app: App, names: tuple[str, ...], full: bool, jobs: int) -> Result:
+@pass_session
+def tiles_verify(session: Session, names: tuple[str, ...], full: bool, jobs: int) -> Result:
     """Re-hash every blob and rebuild the signed root from them.
 
     Continues where the last audit ended, unless --full. What is damaged is named, and an
@@ -26,25 +33,20 @@ def tiles_verify(app: App, names: tuple[str, ...], full: bool, jobs: int) -> Res
         attestor tiles verify --backend public
         attestor tiles verify --full --jobs 2
     """
-    from appliance.errors import ApplianceError
-    from appliance.jobs.divergence.judge import end_damage, reporting_damage
-    from appliance.jobs.mirror.audit import audit
-    from appliance.store.mirror.logs import select_backends
-    from appliance.store.mirror.mirror import Mirror
 
     lines, data = [], []
     errors: list[ApplianceError] = []
-    with app.writing() as store:
+    with session.writing() as store:
         logs = {one.log.id: one.log for one in select_backends(store, names)}
         for log in logs.values():
             try:
                 with (
                     progress_bar(f"audit {log.origin}") as advance,
-                    reporting_damage(store, log, app.now()),
+                    reporting_damage(store, log, session.now()),
                 ):
                     report = audit(Mirror(store, log), full=full, jobs=jobs, progress=advance)
                 if report.from_size == 0:
-                    end_damage(store, log, app.now())
+                    end_damage(store, log, session.now())
             except ApplianceError as error:
                 errors.append(error)
                 data.append({"origin": log.origin, "ok": False, "reason": error.reason})
@@ -72,8 +74,8 @@ def tiles_verify(app: App, names: tuple[str, ...], full: bool, jobs: int) -> Res
 @click.argument("indices", type=click.IntRange(0), nargs=-1, required=True, metavar="INDEX...")
 @click.option("--backend", "name", metavar="ID", required=True, help="Where to fetch them.")
 @common_options
-@pass_app
-def tiles_fetch(app: App, indices: tuple[int, ...], name: str) -> Result:
+@pass_session
+def tiles_fetch(session: Session, indices: tuple[int, ...], name: str) -> Result:
     """Fetch level 0 tiles by index again, with all above them and their entry bundles.
 
     Each is authenticated under the accepted checkpoint before it replaces what is stored.
@@ -82,17 +84,10 @@ def tiles_fetch(app: App, indices: tuple[int, ...], name: str) -> Result:
     Example:
         attestor tiles fetch 17 18 --backend public
     """
-    from appliance.fetch.http import HttpClient
-    from appliance.jobs.mirror.refetch import refetch
-    from appliance.runs.settings import read_settings_of
-    from appliance.runs.sources import open_backend
-    from appliance.store.mirror.logs import require_backend
-    from appliance.store.mirror.mirror import Mirror
 
-    with app.writing() as store:
+    with session.writing() as store:
         backend = require_backend(store, name)
-        settings = read_settings_of(store)
-        with HttpClient(settings.http, clock=app.monotonic, sleep=app.sleep) as http:
+        with session.http() as http:
             source = open_backend(http, backend)
             report = refetch(Mirror(store, backend.log), source, indices)
     data = {

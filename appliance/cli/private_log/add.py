@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from appliance.cli.output import Result, common_options, naming
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.rekor.request import HashedRekordRequest
+from appliance.cli.output import Result, common_options
+from appliance.cli.private_log.signed_inputs import read_digest, read_signature, read_verifier
+from appliance.errors import MalformedError, StoreError
+from appliance.jobs.mirror.prove import logged_entry, sigstore_bundle, stored_entry
+from appliance.jobs.private_log.sequence import sequence
+from appliance.rekor.request import (
+    MAX_REQUEST_BYTES,
+    HashedRekordRequest,
+    build_request,
+    parse_request,
+    verify_request,
+)
+from appliance.runs.exit_codes import naming
+from appliance.runs.session import Session, pass_session
+from appliance.store.files import read_foreign, written_whole
+from appliance.store.home.key_files import load_signing_key
+from appliance.store.mirror.mirror import Mirror
+from appliance.store.private_log.private_logs import require_private_log
+from appliance.tlog.entries import MAX_ENTRY_BYTES
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -27,9 +41,9 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--output", type=FILE, help="Write the log entry here (TransparencyLogEntry).")
 @click.option("--bundle", type=FILE, help="Write a Sigstore bundle here.")
 @common_options
-@pass_app
+@pass_session
 def add(
-    app: App,
+    session: Session,
     request: Path | None,
     artifact: Path | None,
     signature: Path | None,
@@ -48,23 +62,15 @@ def add(
     Example:
         attestor log add --artifact app.tar.gz --signature app.sig --key pub.pem --bundle app.sigstore.json
     """  # noqa: E501 one line, to be copied
-    import json
-
-    from appliance.jobs.mirror.prove import logged_entry, sigstore_bundle, stored_entry
-    from appliance.jobs.private_log.sequence import sequence
-    from appliance.store.files import written_whole
-    from appliance.store.home.key_files import load_signing_key
-    from appliance.store.mirror.mirror import Mirror
-    from appliance.store.private_log.private_logs import require_private_log
 
     checked = _request(request, artifact, signature, key, certificate)
     for place in filter(None, (output, bundle)):
         _require_place(place)
     body = checked.canonical_body
-    with app.writing() as store:
+    with session.writing() as store:
         private = require_private_log(store, name)
         signer = load_signing_key(store.home, private.log.origin)
-        done = sequence(store, private, signer, [body], app.now())
+        done = sequence(store, private, signer, [body], session.now())
         [placed] = done.placed
         index = placed.entry_index
         if placed.duplicate:
@@ -99,16 +105,6 @@ def _request(
     key: Path | None,
     certificate: Path | None,
 ) -> HashedRekordRequest:
-    from appliance.cli.private_log.signed_inputs import read_digest, read_signature, read_verifier
-    from appliance.errors import MalformedError
-    from appliance.rekor.request import (
-        MAX_REQUEST_BYTES,
-        build_request,
-        parse_request,
-        verify_request,
-    )
-    from appliance.store.files import read_foreign
-    from appliance.tlog.entries import MAX_ENTRY_BYTES
 
     parts = (artifact, signature, key or certificate)
     if request is not None and not any(parts):
@@ -138,7 +134,6 @@ def _request(
 
 def _require_place(file: Path) -> None:
     """Raise StoreError if a file cannot be made there; afterwards would be too late."""
-    from appliance.errors import StoreError
 
     if not os.access(file.parent, os.W_OK | os.X_OK):
         raise StoreError(

@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import json
+from base64 import b64encode
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from appliance.cli.output import Result, common_options, utc
-from appliance.cli.private_log.add import add
-from appliance.cli.private_log.serve import serve
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.store.database import Store
-    from appliance.store.private_log.private_logs import PrivateLog
+from appliance.cli.groups import LazyGroup
+from appliance.cli.output import Result, common_options
+from appliance.errors import ApplianceError
+from appliance.jobs.private_log import create as private_log
+from appliance.jobs.private_log import sequence
+from appliance.jobs.private_log.create import create_log, freeze_log
+from appliance.jobs.private_log.sequence import standing
+from appliance.runs.session import Session, pass_session
+from appliance.serve.reads import newest_note
+from appliance.store.database import Store
+from appliance.store.files import written_whole
+from appliance.store.home.key_files import load_signing_key
+from appliance.store.mirror.mirror import Mirror
+from appliance.store.private_log.private_logs import (
+    PrivateLog,
+    all_private_logs,
+    require_private_log,
+)
+from appliance.times import utc
+from appliance.tlog.checkpoint import open_checkpoint
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    lazy={"add": "private_log.add:add", "serve": "private_log.serve:serve"},
+)
 def log() -> None:
     """A log of your own, for the clients you already have.
 
@@ -30,17 +47,13 @@ def log() -> None:
     """
 
 
-log.add_command(add)
-log.add_command(serve)
-
-
 @log.command("create")
 @click.argument("name")
 @click.option("--origin", metavar="HOST", required=True, help="Bare host name; never changes.")
 @click.option("--use-key", is_flag=True, help="Take keys/HOST.key, which never signed anything.")
 @common_options
-@pass_app
-def create(app: App, name: str, origin: str, use_key: bool) -> Result:
+@pass_session
+def create(session: Session, name: str, origin: str, use_key: bool) -> Result:
     """Create the log NAME: its key, its empty tree, its first checkpoint.
 
     ORIGIN is its identity for ever: clients find its key by it. Back up the database, the
@@ -51,30 +64,28 @@ def create(app: App, name: str, origin: str, use_key: bool) -> Result:
     Example:
         attestor log create build --origin log.example
     """
-    from appliance.jobs.private_log.create import create_log
 
-    with app.writing() as store:
-        private = create_log(store, name, origin, app.random_bytes(32), app.now(), use_key=use_key)
+    with session.writing() as store:
+        private = create_log(
+            store, name, origin, session.random_bytes(32), session.now(), use_key=use_key
+        )
         data = _describe(store, private)
     return Result(data, f"{name}: created {origin}, key {data['vkey']}")
 
 
 @log.command("status")
 @common_options
-@pass_app
-def status(app: App) -> Result:
+@pass_session
+def status(session: Session) -> Result:
     """Show the logs of this home, and whether each may sign.
 
     \b
     Example:
         attestor log status
     """
-    from appliance.errors import ApplianceError
-    from appliance.jobs.private_log.sequence import standing
-    from appliance.store.private_log.private_logs import all_private_logs
 
     lines, data, errors = [], [], []
-    with app.reading() as store:
+    with session.reading() as store:
         for private in all_private_logs(store):
             described = _describe(store, private)
             try:
@@ -94,8 +105,8 @@ def status(app: App) -> Result:
 @click.option("--log", "name", metavar="NAME", help="Which log, if there are several.")
 @click.option("--only-copy", is_flag=True, help="The old home is gone, and logged nothing since.")
 @common_options
-@pass_app
-def recover(app: App, name: str | None, only_copy: bool) -> Result:
+@pass_session
+def recover(session: Session, name: str | None, only_copy: bool) -> Result:
     """Finish what an interrupted run signed, or go on in a home that was moved.
 
     Every command does the former by itself. Two homes that sign for one log make a fork,
@@ -107,18 +118,14 @@ def recover(app: App, name: str | None, only_copy: bool) -> Result:
     Example:
         attestor log recover --log build --only-copy
     """
-    from appliance.jobs.private_log import create as private_log
-    from appliance.jobs.private_log import sequence
-    from appliance.store.home.key_files import load_signing_key
-    from appliance.store.private_log.private_logs import require_private_log
 
-    with app.writing() as store:
+    with session.writing() as store:
         private = require_private_log(store, name)
         if only_copy:
-            private_log.take_over(store, private, app.now())
+            private_log.take_over(store, private, session.now())
         else:
             key = load_signing_key(store.home, private.log.origin)
-            sequence.recover(store, private, key, app.now())
+            sequence.recover(store, private, key, session.now())
         data = _describe(store, private)
     return Result(data, f"{private.name}: {data['treeSize']:,} entries, ready")
 
@@ -127,8 +134,8 @@ def recover(app: App, name: str | None, only_copy: bool) -> Result:
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="It cannot be undone: say that you mean it.")
 @common_options
-@pass_app
-def freeze(app: App, name: str, yes: bool) -> Result:
+@pass_session
+def freeze(session: Session, name: str, yes: bool) -> Result:
     """Close the log NAME for ever: no entry is logged after this, reading goes on.
 
     The last checkpoint is signed once more with a line that says so, for its mirrors.
@@ -139,12 +146,10 @@ def freeze(app: App, name: str, yes: bool) -> Result:
     """
     if not yes:
         raise click.UsageError(f"freezing {name} cannot be undone; if you mean it, add --yes")
-    from appliance.jobs.private_log.create import freeze_log
-    from appliance.store.private_log.private_logs import require_private_log
 
-    with app.writing() as store:
+    with session.writing() as store:
         private = require_private_log(store, name)
-        frozen = freeze_log(store, private, app.now()).checkpoint.frozen
+        frozen = freeze_log(store, private, session.now()).checkpoint.frozen
         data = _describe(store, private)
     return Result(data, f"{private.log.origin}: frozen at {data['treeSize']:,} since {frozen}")
 
@@ -153,8 +158,8 @@ def freeze(app: App, name: str, yes: bool) -> Result:
 @click.option("--log", "name", metavar="NAME", help="Which log, if there are several.")
 @click.option("--output", type=FILE, help="Write it here instead of printing it.")
 @common_options
-@pass_app
-def trusted_root(app: App, name: str | None, output: Path | None) -> Result:
+@pass_session
+def trusted_root(session: Session, name: str | None, output: Path | None) -> Result:
     """Print the trusted_root.json by which Sigstore clients know the log.
 
     It names this log alone, which suffices for managed keys.
@@ -164,9 +169,8 @@ def trusted_root(app: App, name: str | None, output: Path | None) -> Result:
         attestor log trusted-root --output trusted_root.json
     """
     from appliance.rekor.client_files import trusted_root
-    from appliance.store.private_log.private_logs import require_private_log
 
-    with app.reading() as store:
+    with session.reading() as store:
         private = require_private_log(store, name)
     document = trusted_root(private.log.keys[0], utc(private.created_at))
     return _document("trustedRoot", document, output)
@@ -177,8 +181,8 @@ def trusted_root(app: App, name: str | None, output: Path | None) -> Result:
 @click.option("--url", required=True, help="Where clients reach 'log serve'.")
 @click.option("--output", type=FILE, help="Write it here instead of printing it.")
 @common_options
-@pass_app
-def signing_config(app: App, name: str | None, url: str, output: Path | None) -> Result:
+@pass_session
+def signing_config(session: Session, name: str | None, url: str, output: Path | None) -> Result:
     """Print the signing_config.json that sends Sigstore clients to the log.
 
     \b
@@ -186,18 +190,14 @@ def signing_config(app: App, name: str | None, url: str, output: Path | None) ->
         attestor log signing-config --url http://127.0.0.1:3000 --output signing_config.json
     """
     from appliance.rekor.client_files import signing_config
-    from appliance.store.private_log.private_logs import require_private_log
 
-    with app.reading() as store:
+    with session.reading() as store:
         private = require_private_log(store, name)
     document = signing_config(url.rstrip("/"), utc(private.created_at), private.log.origin)
     return _document("signingConfig", document, output)
 
 
 def _document(member: str, document: bytes, output: Path | None) -> Result:
-    import json
-
-    from appliance.store.files import written_whole
 
     if output is not None:
         with written_whole(output, replace=True) as file:
@@ -207,11 +207,6 @@ def _document(member: str, document: bytes, output: Path | None) -> Result:
 
 
 def _describe(store: Store, private: PrivateLog) -> dict[str, Any]:
-    from base64 import b64encode
-
-    from appliance.serve.reads import newest_note
-    from appliance.store.mirror.mirror import Mirror
-    from appliance.tlog.checkpoint import open_checkpoint
 
     mirror = Mirror(store, private.log)
     published = mirror.history.mirror_checkpoint()

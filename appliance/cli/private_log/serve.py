@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 import click
 
 from appliance.cli.output import common_options, envelope, error_line, is_quiet
-from appliance.runs.app import App, pass_app
+from appliance.errors import ApplianceError, RefusedError
+from appliance.jobs.private_log.sequence import Sequenced, recover, sequence
+from appliance.rekor.request import MAX_REQUEST_BYTES
+from appliance.runs.session import Session, pass_session
+from appliance.serve.batches import Batches
+from appliance.serve.http_server import HttpServer
+from appliance.serve.private_log import PrivateLogService
+from appliance.store.failures import is_passing
+from appliance.store.home.key_files import load_signing_key
+from appliance.store.mirror.mirror import Mirror
+from appliance.store.private_log.private_logs import require_private_log
 from appliance.value import replaced
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from appliance.jobs.private_log.sequence import Sequenced
-    from appliance.serve.http_server import HttpServer
-    from appliance.store.mirror.mirror import Mirror
 
 LOCK_WAIT_SECONDS = 10.0  # for another writer of this home, before clients are told to come back
 
@@ -32,8 +36,8 @@ LOCK_WAIT_SECONDS = 10.0  # for another writer of this home, before clients are 
 )
 @click.option("--log", "name", metavar="NAME", help="Which log, if there are several.")
 @common_options
-@pass_app
-def serve(app: App, bind: str, name: str | None) -> NoReturn:
+@pass_session
+def serve(session: Session, bind: str, name: str | None) -> NoReturn:
     """Serve the log to Rekor v2 clients and to mirrors, until interrupted.
 
     Prints its address once it listens; port 0 takes a free one. There is no TLS and no
@@ -44,32 +48,22 @@ def serve(app: App, bind: str, name: str | None) -> NoReturn:
     Example:
         attestor log serve --bind 127.0.0.1:3000
     """
-    from appliance.errors import RefusedError
-    from appliance.jobs.private_log.sequence import recover, sequence
-    from appliance.rekor.request import MAX_REQUEST_BYTES
-    from appliance.serve.batches import Batches
-    from appliance.serve.http_server import HttpServer
-    from appliance.serve.private_log import PrivateLogService
-    from appliance.store.failures import is_passing
-    from appliance.store.home.key_files import load_signing_key
-    from appliance.store.mirror.mirror import Mirror
-    from appliance.store.private_log.private_logs import require_private_log
 
-    app = replaced(app, lock_wait=max(app.lock_wait, LOCK_WAIT_SECONDS))
+    session = replaced(session, lock_wait=max(session.lock_wait, LOCK_WAIT_SECONDS))
     host, port = _address(bind)
-    with app.writing() as store:
+    with session.writing() as store:
         private = require_private_log(store, name)
         key = load_signing_key(store.home, private.log.origin)
-        recover(store, private, key, app.now())
+        recover(store, private, key, session.now())
 
     def log_batch(bodies: Sequence[bytes]) -> Sequenced:
         # The lock is taken for a batch, not for good: other commands have their turn.
-        with app.writing() as store:
-            return sequence(store, private, key, bodies, app.now())
+        with session.fresh().writing() as store:
+            return sequence(store, private, key, bodies, session.now())
 
     @contextlib.contextmanager
     def reading() -> Iterator[Mirror]:
-        with app.reading() as store:
+        with session.fresh().reading() as store:
             yield Mirror(store, private.log)
 
     def on_failure(error: Exception) -> bool:
@@ -122,7 +116,6 @@ def _announce(url: str, name: str, origin: str) -> None:
 
 
 def _complain(error: Exception) -> None:
-    from appliance.errors import ApplianceError
 
     if isinstance(error, ApplianceError):
         click.echo(f"Error: {error_line(error)}", err=True)

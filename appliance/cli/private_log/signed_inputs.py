@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from appliance.cli.output import naming
-
-if TYPE_CHECKING:
-    from appliance.rekor.entry import Digest
-    from appliance.rekor.verifier_material import VerifierMaterial
+from appliance.errors import MalformedError
+from appliance.rekor.entry import Digest
+from appliance.rekor.request import load_material_key
+from appliance.rekor.signing_algorithms import natural_algorithm
+from appliance.rekor.verifier_material import VerifierMaterial
+from appliance.runs.exit_codes import naming
+from appliance.store.files import open_foreign, read_foreign
+from appliance.tlog.note_keys import load_public_key_file
+from appliance.tlog.strict_base64 import decode_base64
 
 MAX_SMALL_FILE_BYTES = 1024 * 1024  # keys, certificates, signatures
 READ_BYTES = 1024 * 1024
@@ -20,7 +24,6 @@ def read_verifier(key: Path | None, certificate: Path | None) -> VerifierMateria
 
     Raises MalformedError if it is none.
     """
-    from appliance.rekor.verifier_material import VerifierMaterial
 
     if certificate is not None:
         return VerifierMaterial(_certificate_der(certificate), is_certificate=True)
@@ -28,8 +31,6 @@ def read_verifier(key: Path | None, certificate: Path | None) -> VerifierMateria
 
 
 def _key_der(path: Path) -> bytes:
-    from appliance.store.files import read_foreign
-    from appliance.tlog.note_keys import load_public_key_file
 
     with naming(path):
         return load_public_key_file(read_foreign(path, MAX_SMALL_FILE_BYTES))
@@ -38,9 +39,6 @@ def _key_der(path: Path) -> bytes:
 def _certificate_der(path: Path) -> bytes:
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding
-
-    from appliance.errors import MalformedError
-    from appliance.store.files import read_foreign
 
     data = read_foreign(path, MAX_SMALL_FILE_BYTES)
     if not data.lstrip().startswith(b"-----BEGIN"):
@@ -53,9 +51,6 @@ def _certificate_der(path: Path) -> bytes:
 
 def read_signature(path: Path) -> bytes:
     """Read a signature as cosign writes it, one line of base64, or as openssl does, raw."""
-    from appliance.errors import MalformedError
-    from appliance.store.files import read_foreign
-    from appliance.tlog.strict_base64 import decode_base64
 
     raw = read_foreign(path, MAX_SMALL_FILE_BYTES)
     try:
@@ -66,12 +61,6 @@ def read_signature(path: Path) -> bytes:
 
 def read_digest(path: Path, verifier: VerifierMaterial) -> Digest:
     """Hash an artifact with the algorithm its signer's key goes with."""
-    import hashlib
-
-    from appliance.rekor.entry import Digest
-    from appliance.rekor.request import load_material_key
-    from appliance.rekor.signing_algorithms import natural_algorithm
-    from appliance.store.files import open_foreign
 
     algorithm = natural_algorithm(load_material_key(verifier)).digest
     state = hashlib.new(algorithm)

@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from appliance.cli.numbers import Whole
-from appliance.cli.output import Result, common_options, naming, utc
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.jobs.queue.enqueue import Enqueued
-    from appliance.rekor.verifier_material import VerifierMaterial
-    from appliance.sigstore.sigstore_bundle import MessageSignature
-    from appliance.sigstore.submission import Submission
+from appliance.cli.output import Result, common_options
+from appliance.cli.private_log.signed_inputs import (
+    MAX_SMALL_FILE_BYTES,
+    read_digest,
+    read_signature,
+    read_verifier,
+)
+from appliance.errors import DigestError
+from appliance.jobs.queue.enqueue import Enqueued, Wish, enqueue
+from appliance.jobs.queue.settings import read_queue_settings
+from appliance.rekor.verifier_material import VerifierMaterial
+from appliance.runs.exit_codes import naming
+from appliance.runs.session import Session, pass_session
+from appliance.sigstore.dsse import DsseEnvelope
+from appliance.sigstore.sigstore_bundle import (
+    MAX_BUNDLE_BYTES,
+    MessageSignature,
+    parse_sigstore_bundle,
+)
+from appliance.sigstore.submission import (
+    MAX_STORED_BYTES,
+    Submission,
+    submit_bundled_envelope,
+    submit_envelope,
+    submit_message,
+)
+from appliance.sigstore.timestamps import check_stamp
+from appliance.store.files import read_foreign
+from appliance.times import utc
+from appliance.value import replaced
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -44,9 +66,9 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--api-version", type=click.Choice(["1", "2"]), help="Of the Rekor it is for.")
 @click.option("--dry-run", is_flag=True, help="Verify everything, store nothing.")
 @common_options
-@pass_app
+@pass_session
 def queue_add(
-    app: App,
+    session: Session,
     artifact: Path | None,
     signature: Path | None,
     key: Path | None,
@@ -75,8 +97,6 @@ def queue_add(
         attestor queue add --dsse scan.dsse.json --key pub.pem --tenant team-a
         attestor queue add --sigstore-bundle app.sigstore.json --timestamp app.tsr
     """
-    from appliance.jobs.queue.enqueue import Wish, enqueue
-    from appliance.jobs.queue.settings import read_queue_settings
 
     if tier != "edge" and (cvss is not None or reachable or policy_gate or escalate):
         raise click.UsageError("--cvss, --reachable, --policy-gate and --escalate need --tier edge")
@@ -96,10 +116,10 @@ def queue_add(
         key_hint=hint,
         api_version=int(api_version) if api_version else None,
     )
-    with app.queueing() as store:
+    with session.queueing() as store:
         settings = read_queue_settings(store)
-        done = enqueue(store, submission, wish, settings, app.moment(), dry_run=dry_run)
-    return _result(done, app.now(), dry_run=dry_run)
+        done = enqueue(store, submission, wish, settings, session.moment(), dry_run=dry_run)
+    return _result(done, session.now(), dry_run=dry_run)
 
 
 class _Given:
@@ -126,14 +146,10 @@ class _Given:
         )
 
     def _verifier(self) -> VerifierMaterial:
-        from appliance.cli.private_log.signed_inputs import read_verifier
 
         return read_verifier(self._key, self._certificate)
 
     def _read_artifact(self, artifact: Path, signature: Path) -> Submission:
-        from appliance.cli.private_log.signed_inputs import read_digest, read_signature
-        from appliance.sigstore.sigstore_bundle import MessageSignature
-        from appliance.sigstore.submission import submit_message
 
         verifier = self._verifier()
         message = MessageSignature(read_signature(signature), read_digest(artifact, verifier))
@@ -141,19 +157,12 @@ class _Given:
             return submit_message(message, verifier)
 
     def _read_envelope(self, dsse: Path) -> Submission:
-        from appliance.sigstore.submission import MAX_STORED_BYTES, submit_envelope
-        from appliance.store.files import read_foreign
 
         verifier = self._verifier()
         with naming(dsse):
             return submit_envelope(read_foreign(dsse, MAX_STORED_BYTES), verifier)
 
     def _read_bundle(self, file: Path) -> tuple[Submission, tuple[bytes, ...], str]:
-        from appliance.rekor.verifier_material import VerifierMaterial
-        from appliance.sigstore.dsse import DsseEnvelope
-        from appliance.sigstore.sigstore_bundle import MAX_BUNDLE_BYTES, parse_sigstore_bundle
-        from appliance.sigstore.submission import submit_bundled_envelope, submit_message
-        from appliance.store.files import read_foreign
 
         with naming(file):
             bundle = parse_sigstore_bundle(read_foreign(file, MAX_BUNDLE_BYTES))
@@ -179,9 +188,6 @@ class _Given:
         self, message: MessageSignature, verifier: VerifierMaterial
     ) -> MessageSignature:
         """Put the artifact's digest into a message; raises DigestError if it names another."""
-        from appliance.cli.private_log.signed_inputs import read_digest
-        from appliance.errors import DigestError
-        from appliance.value import replaced
 
         ours = read_digest(self._artifact or Path(), verifier)
         if message.digest is not None and message.digest != ours:
@@ -192,8 +198,6 @@ class _Given:
 
 
 def _stamp(file: Path, signature: bytes) -> bytes:
-    from appliance.cli.private_log.signed_inputs import MAX_SMALL_FILE_BYTES
-    from appliance.store.files import read_foreign
 
     raw = read_foreign(file, MAX_SMALL_FILE_BYTES)
     with naming(file):
@@ -202,7 +206,6 @@ def _stamp(file: Path, signature: bytes) -> bytes:
 
 
 def _check_stamp(raw: bytes, signature: bytes) -> None:
-    from appliance.sigstore.timestamps import check_stamp
 
     check_stamp(raw, signature)
 

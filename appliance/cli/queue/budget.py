@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from appliance.cli.output import Result, common_options, utc
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.jobs.queue.quota import Quota
+from appliance.cli.output import Result, common_options
+from appliance.errors import RefusedError
+from appliance.jobs.queue.quota import Quota, read_quota
+from appliance.jobs.queue.settings import read_queue_settings
+from appliance.policy.budget import TIERS
+from appliance.runs.session import Session, pass_session
+from appliance.store.queue.queue import waiting_count
+from appliance.store.queue.tenants import all_tenants, require_tenant
+from appliance.times import utc
 
 
 @click.group()
@@ -26,8 +30,8 @@ def budget() -> None:
 @budget.command("show")
 @click.option("--tenant", metavar="NAME", help="Only this one.")
 @common_options
-@pass_app
-def budget_show(app: App, tenant: str | None) -> Result:
+@pass_session
+def budget_show(session: Session, tenant: str | None) -> Result:
     """Show how full the windows of each tenant are.
 
     Windows slide: of any 60 minutes, no more than the limit. See docs/queue.md.
@@ -37,19 +41,15 @@ def budget_show(app: App, tenant: str | None) -> Result:
         attestor budget show
         attestor budget show --tenant team-a --json
     """
-    from appliance.jobs.queue.quota import read_quota
-    from appliance.jobs.queue.settings import read_queue_settings
-    from appliance.policy.budget import TIERS
-    from appliance.store.queue.tenants import all_tenants, require_tenant
 
-    with app.reading() as store:
+    with session.reading() as store:
         if tenant is not None:
             require_tenant(store, tenant)
         names = [tenant] if tenant else [one.name for one in all_tenants(store)]
         limits = read_queue_settings(store).limits
-        moment = app.moment()
+        moment = session.moment()
         found = [read_quota(store, limits, name, tier, moment) for name in names for tier in TIERS]
-    lines = [_line(one, app.now()) for one in found]
+    lines = [_line(one, session.now()) for one in found]
     return Result({"budgets": [_data(one) for one in found]}, "\n".join(lines))
 
 
@@ -70,8 +70,8 @@ def budget_show(app: App, tenant: str | None) -> Result:
     help="Which budget they count in.",
 )
 @common_options
-@pass_app
-def budget_check(app: App, tenant: str, count: int, tier: str) -> Result:
+@pass_session
+def budget_check(session: Session, tenant: str, count: int, tier: str) -> Result:
     """Exit 0 if so many could be submitted now, else 8 with the time of the next free slot.
 
     What waits in the queue already goes first and is counted.
@@ -80,18 +80,13 @@ def budget_check(app: App, tenant: str, count: int, tier: str) -> Result:
     Example:
         attestor budget check --tenant team-a --count 10 || sleep 600
     """
-    from appliance.errors import RefusedError
-    from appliance.jobs.queue.quota import read_quota
-    from appliance.jobs.queue.settings import read_queue_settings
-    from appliance.store.queue.queue import waiting_count
-    from appliance.store.queue.tenants import require_tenant
 
-    with app.reading() as store:
+    with session.reading() as store:
         require_tenant(store, tenant)
         limits = read_queue_settings(store).limits
         waiting = waiting_count(store, tenant, tier)
-        quota = read_quota(store, limits, tenant, tier, app.moment(), waiting + count)
-    now = app.now()
+        quota = read_quota(store, limits, tenant, tier, session.moment(), waiting + count)
+    now = session.now()
     slots = quota.slots[waiting:]
     data = {
         **_data(quota),

@@ -7,7 +7,10 @@ from pathlib import Path
 import click
 
 from appliance.cli.output import Result, common_options
-from appliance.runs.app import App, pass_app
+from appliance.jobs.queue.log_proof import finished_bundle
+from appliance.runs.session import Session, pass_session
+from appliance.store.files import written_whole
+from appliance.store.queue.queue import require_item
 
 
 @click.command("bundle")
@@ -19,8 +22,8 @@ from appliance.runs.app import App, pass_app
     help="Write it here; what is there is replaced.",
 )
 @common_options
-@pass_app
-def queue_bundle(app: App, id_: str, output: Path) -> Result:
+@pass_session
+def queue_bundle(session: Session, id_: str, output: Path) -> Result:
     """Write the Sigstore bundle of an item that is logged: signature, stamps, verified proof.
 
     Exit code 5 as long as there is no proof, so a script can ask again.
@@ -29,11 +32,8 @@ def queue_bundle(app: App, id_: str, output: Path) -> Result:
     Example:
         attestor queue bundle 3f2a91 --output app.tar.gz.sigstore.json
     """
-    from appliance.jobs.queue.log_proof import finished_bundle
-    from appliance.store.files import written_whole
-    from appliance.store.queue.queue import require_item
 
-    with app.reading() as store:
+    with session.reading() as store:
         item = require_item(store, id_)
         document = finished_bundle(store, item)
     with written_whole(output, replace=True) as file:

@@ -2,27 +2,47 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from appliance.cli.groups import LazyGroup
 from appliance.cli.numbers import Whole
-from appliance.cli.output import Result, common_options, utc
-from appliance.cli.queue.add import queue_add
-from appliance.cli.queue.aggregate import queue_aggregate, queue_proof
-from appliance.cli.queue.bundle import queue_bundle
-from appliance.cli.queue.drain import queue_drain, queue_forecast
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.store.queue.attempts import Attempt
-    from appliance.store.queue.queue import QueueItem
+from appliance.cli.output import Result, common_options
+from appliance.runs.session import Session, pass_session
+from appliance.store.queue.attempts import Attempt, attempts_of, receipt_of
+from appliance.store.queue.queue import (
+    AGGREGATED,
+    CANCELLED,
+    EXPORTED,
+    HELD,
+    POSTPONED,
+    QUEUED,
+    REFUSED,
+    STATES,
+    QueueItem,
+    list_items,
+    move_item,
+    require_item,
+)
+from appliance.times import utc
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "add": "queue.add:queue_add",
+        "bundle": "queue.bundle:queue_bundle",
+        "drain": "queue.drain:queue_drain",
+        "forecast": "queue.drain:queue_forecast",
+        "aggregate": "queue.aggregate:queue_aggregate",
+        "proof": "queue.aggregate:queue_proof",
+    },
+)
 def queue() -> None:
     """What waits to be logged, under a budget, and what became of it.
 
@@ -34,23 +54,15 @@ def queue() -> None:
     """
 
 
-queue.add_command(queue_add)
-queue.add_command(queue_bundle)
-queue.add_command(queue_drain)
-queue.add_command(queue_forecast)
-queue.add_command(queue_aggregate)
-queue.add_command(queue_proof)
-
-
 @queue.command("list")
 @click.option("--tenant", metavar="NAME", help="Only this tenant's.")
 @click.option("--state", "states", metavar="STATE", multiple=True, help="Only these; repeatable.")
 @click.option("--all", "everything", is_flag=True, help="Also what is done.")
 @click.option("--limit", type=Whole(1), default=1000, show_default=True, help="At most.")
 @common_options
-@pass_app
+@pass_session
 def queue_list(
-    app: App, tenant: str | None, states: tuple[str, ...], everything: bool, limit: int
+    session: Session, tenant: str | None, states: tuple[str, ...], everything: bool, limit: int
 ) -> Result:
     """List what is not done yet, in the order of arrival.
 
@@ -61,14 +73,13 @@ def queue_list(
         attestor queue list
         attestor queue list --state refused --json
     """
-    from appliance.store.queue.queue import AGGREGATED, EXPORTED, HELD, REFUSED, STATES, list_items
 
     if unknown := [one for one in states if one not in STATES]:
         raise click.BadParameter(
             f"{unknown[0]!r} is none of {', '.join(STATES)}", param_hint="--state"
         )
     wanted = states or (STATES if everything else (*HELD, EXPORTED, AGGREGATED, REFUSED))
-    with app.reading() as store:
+    with session.reading() as store:
         items = list_items(store, wanted, tenant=tenant, limit=limit + 1)
     more = len(items) > limit
     items = items[:limit]
@@ -81,20 +92,16 @@ def queue_list(
 @queue.command("show")
 @click.argument("id_", metavar="ID")
 @common_options
-@pass_app
-def queue_show(app: App, id_: str) -> Result:
+@pass_session
+def queue_show(session: Session, id_: str) -> Result:
     """Show one item, every attempt to send it, and its proof. The beginning of ID will do.
 
     \b
     Example:
         attestor queue show 3f2a91
     """
-    import json
 
-    from appliance.store.queue.attempts import attempts_of, receipt_of
-    from appliance.store.queue.queue import require_item
-
-    with app.reading() as store:
+    with session.reading() as store:
         item = require_item(store, id_)
         attempts = attempts_of(store, item)
         receipt = receipt_of(store, item)
@@ -119,26 +126,25 @@ def queue_show(app: App, id_: str) -> Result:
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
-@pass_app
-def queue_retry(app: App, ids: tuple[str, ...], dry_run: bool) -> Result:
+@pass_session
+def queue_retry(session: Session, ids: tuple[str, ...], dry_run: bool) -> Result:
     """Queue items again that were refused, cancelled, postponed or exported: the same bytes.
 
     \b
     Example:
         attestor queue retry 3f2a91
     """
-    from appliance.store.queue.queue import CANCELLED, EXPORTED, POSTPONED, QUEUED, REFUSED
 
     allowed = (REFUSED, CANCELLED, POSTPONED, EXPORTED)
-    return _move(app, ids, QUEUED, allowed, dry_run=dry_run)
+    return _move(session, ids, QUEUED, allowed, dry_run=dry_run)
 
 
 @queue.command("cancel")
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
-@pass_app
-def queue_cancel(app: App, ids: tuple[str, ...], dry_run: bool) -> Result:
+@pass_session
+def queue_cancel(session: Session, ids: tuple[str, ...], dry_run: bool) -> Result:
     """Take items out that wait or were refused; they stay on record, and can be retried.
 
     What is being sent cannot be taken back: the log may have it.
@@ -147,21 +153,19 @@ def queue_cancel(app: App, ids: tuple[str, ...], dry_run: bool) -> Result:
     Example:
         attestor queue cancel 3f2a91
     """
-    from appliance.store.queue.queue import CANCELLED, POSTPONED, QUEUED, REFUSED
 
-    return _move(app, ids, CANCELLED, (QUEUED, POSTPONED, REFUSED), dry_run=dry_run)
+    return _move(session, ids, CANCELLED, (QUEUED, POSTPONED, REFUSED), dry_run=dry_run)
 
 
 def _move(
-    app: App, ids: tuple[str, ...], state: str, allowed: tuple[str, ...], *, dry_run: bool
+    session: Session, ids: tuple[str, ...], state: str, allowed: tuple[str, ...], *, dry_run: bool
 ) -> Result:
     """Move all of them or none."""
-    from appliance.store.queue.queue import move_item, require_item
 
-    with app.queueing() as store, store.atomic(dry_run=dry_run):
+    with session.queueing() as store, store.atomic(dry_run=dry_run):
         items = [require_item(store, one) for one in ids]
         for item in items:
-            move_item(store, item, state, allowed=allowed, now=app.now())
+            move_item(store, item, state, allowed=allowed, now=session.now())
     verb = "would be" if dry_run else "is"
     lines = [f"{one.id[:12]}: {verb} {state}, was {one.state}" for one in items]
     data = {"items": [{"id": one.id, "from": one.state, "to": state} for one in items]}

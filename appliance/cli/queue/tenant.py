@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
-from appliance.cli.output import Result, common_options, utc
-from appliance.runs.app import App, pass_app
+from appliance.cli.output import Result, common_options
+from appliance.runs.session import Session, pass_session
+from appliance.store.home.journal import append_event
+from appliance.store.queue.tenants import (
+    NAME_PATTERN,
+    SITE_PREFIX,
+    all_tenants,
+    put_tenant,
+    remove_tenant,
+    set_tenant_enabled,
+)
+from appliance.times import utc
 
 
 @click.group()
@@ -22,18 +34,14 @@ def tenant() -> None:
 @click.argument("name")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
-@pass_app
-def tenant_add(app: App, name: str, dry_run: bool) -> Result:
+@pass_session
+def tenant_add(session: Session, name: str, dry_run: bool) -> Result:
     """Add the tenant NAME: lower-case letters, digits, dots, dashes, underscores.
 
     \b
     Example:
         attestor tenant add team-a
     """
-    import re
-
-    from appliance.store.home.journal import append_event
-    from appliance.store.queue.tenants import NAME_PATTERN, SITE_PREFIX, put_tenant
 
     if not re.fullmatch(NAME_PATTERN, name) or name.startswith(SITE_PREFIX):
         raise click.BadParameter(
@@ -41,27 +49,26 @@ def tenant_add(app: App, name: str, dry_run: bool) -> Result:
             f" 100, not beginning with {SITE_PREFIX!r}",
             param_hint="NAME",
         )
-    with app.queueing() as store, store.atomic(dry_run=dry_run):
-        is_new = put_tenant(store, name, app.now())
+    with session.queueing() as store, store.atomic(dry_run=dry_run):
+        is_new = put_tenant(store, name, session.now())
         if is_new:
-            append_event(store, app.now(), "tenant.added", {"tenant": name})
+            append_event(store, session.now(), "tenant.added", {"tenant": name})
     verb = "was there already" if not is_new else "would be added" if dry_run else "is added"
     return Result({"tenant": name, "new": is_new, "dryRun": dry_run}, f"{name} {verb}")
 
 
 @tenant.command("list")
 @common_options
-@pass_app
-def tenant_list(app: App) -> Result:
+@pass_session
+def tenant_list(session: Session) -> Result:
     """List the tenants.
 
     \b
     Example:
         attestor tenant list
     """
-    from appliance.store.queue.tenants import all_tenants
 
-    with app.reading() as store:
+    with session.reading() as store:
         found = all_tenants(store)
     data = [
         {
@@ -83,61 +90,57 @@ def tenant_list(app: App) -> Result:
 @click.argument("name")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
-@pass_app
-def tenant_disable(app: App, name: str, dry_run: bool) -> Result:
+@pass_session
+def tenant_disable(session: Session, name: str, dry_run: bool) -> Result:
     """Take nothing new from NAME; what is queued goes out.
 
     \b
     Example:
         attestor tenant disable team-a
     """
-    return _set_enabled(app, name, enabled=False, dry_run=dry_run)
+    return _set_enabled(session, name, enabled=False, dry_run=dry_run)
 
 
 @tenant.command("enable")
 @click.argument("name")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
-@pass_app
-def tenant_enable(app: App, name: str, dry_run: bool) -> Result:
+@pass_session
+def tenant_enable(session: Session, name: str, dry_run: bool) -> Result:
     """Take new items of NAME again.
 
     \b
     Example:
         attestor tenant enable team-a
     """
-    return _set_enabled(app, name, enabled=True, dry_run=dry_run)
+    return _set_enabled(session, name, enabled=True, dry_run=dry_run)
 
 
 @tenant.command("remove")
 @click.argument("name")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
-@pass_app
-def tenant_remove(app: App, name: str, dry_run: bool) -> Result:
+@pass_session
+def tenant_remove(session: Session, name: str, dry_run: bool) -> Result:
     """Forget NAME, which never queued anything. A history names its tenant: disable that one.
 
     \b
     Example:
         attestor tenant remove team-a
     """
-    from appliance.store.home.journal import append_event
-    from appliance.store.queue.tenants import remove_tenant
 
-    with app.queueing() as store, store.atomic(dry_run=dry_run):
+    with session.queueing() as store, store.atomic(dry_run=dry_run):
         remove_tenant(store, name)
-        append_event(store, app.now(), "tenant.removed", {"tenant": name})
+        append_event(store, session.now(), "tenant.removed", {"tenant": name})
     verb = "would be removed" if dry_run else "is removed"
     return Result({"tenant": name, "dryRun": dry_run}, f"{name} {verb}")
 
 
-def _set_enabled(app: App, name: str, *, enabled: bool, dry_run: bool) -> Result:
-    from appliance.store.home.journal import append_event
-    from appliance.store.queue.tenants import set_tenant_enabled
+def _set_enabled(session: Session, name: str, *, enabled: bool, dry_run: bool) -> Result:
 
     word = "enabled" if enabled else "disabled"
-    with app.queueing() as store, store.atomic(dry_run=dry_run):
+    with session.queueing() as store, store.atomic(dry_run=dry_run):
         set_tenant_enabled(store, name, enabled=enabled)
-        append_event(store, app.now(), f"tenant.{word}", {"tenant": name})
+        append_event(store, session.now(), f"tenant.{word}", {"tenant": name})
     verb = "would be" if dry_run else "is"
     return Result({"tenant": name, "enabled": enabled, "dryRun": dry_run}, f"{name} {verb} {word}")

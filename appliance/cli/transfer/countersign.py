@@ -6,17 +6,20 @@ from pathlib import Path
 
 import click
 
-from appliance.cli.output import Result, common_options, naming
+from appliance.cli.output import Result, common_options
 from appliance.cli.transfer.inspect import manifest_data, part_line
-from appliance.runs.app import App, pass_app
+from appliance.jobs.transfer.countersign import countersign_file
+from appliance.runs.exit_codes import naming
+from appliance.runs.session import Session, pass_session
+from appliance.store.home.key_files import load_signing_key
 
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--key", "key_name", required=True, metavar="NAME", help="Sign with this key.")
 @common_options
-@pass_app
-def countersign(app: App, file: Path, key_name: str) -> Result:
+@pass_session
+def countersign(session: Session, file: Path, key_name: str) -> Result:
     """Add a signature to the transfer bundle FILE, after checking every byte of it.
 
     An exporter known here must have made it, or a key of this home. Nothing but the header
@@ -27,11 +30,11 @@ def countersign(app: App, file: Path, key_name: str) -> Result:
     Example:
         attestor countersign /media/stick/outside-1.tar --key second.example
     """
-    from appliance.jobs.transfer.countersign import countersign_file
-    from appliance.store.home.key_files import load_signing_key
 
-    with app.writing() as store, naming(file):
-        done = countersign_file(store, file, load_signing_key(app.home, key_name), app.now())
+    with session.writing() as store, naming(file):
+        done = countersign_file(
+            store, file, load_signing_key(session.home, key_name), session.now()
+        )
     data = {
         "path": str(file),
         "bundleId": done.bundle_id,

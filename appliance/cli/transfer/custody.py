@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
-from appliance.cli.output import Result, common_options, utc
+from appliance.cli.output import Result, common_options
 from appliance.cli.transfer.export import MAX_TEXT, printable
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.errors import ApplianceError
-    from appliance.store.transfer.custody import CustodyLine
+from appliance.errors import ApplianceError, DigestError, IncompleteError
+from appliance.runs.session import Session, pass_session
+from appliance.store.files import open_foreign, written_whole
+from appliance.store.transfer.custody import (
+    CustodyFacts,
+    CustodyLine,
+    append_custody,
+    custody_lines,
+)
+from appliance.times import utc
+from appliance.tlog.hash_chain import links
+from bundles.reader import peek
 
 _BUNDLE_ID: Final = re.compile("[0-9a-f]{64}")
 _ACTION: Final = re.compile("[a-z][a-z-]{0,31}")
@@ -40,9 +47,9 @@ def custody() -> None:
 @click.option("--remark", default="", help="Anything else.")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
-@pass_app
+@pass_session
 def custody_add(
-    app: App,
+    session: Session,
     action: str,
     who: str,
     bundle: str,
@@ -60,7 +67,6 @@ def custody_add(
     Example:
         attestor custody add --action handed-over --who "A. Courier" --medium stick-07 --seal 4711
     """
-    from appliance.store.transfer.custody import CustodyFacts, append_custody
 
     if not _ACTION.fullmatch(action):
         raise click.UsageError(
@@ -72,8 +78,8 @@ def custody_add(
     for option, text in {**texts, "--remark": remark}.items():
         printable(option, text)
     facts = CustodyFacts(action, who, _bundle_id(bundle), medium, seal, ticket, remark)
-    with app.writing() as store, store.atomic(dry_run=dry_run):
-        line = append_custody(store, facts, app.now())
+    with session.writing() as store, store.atomic(dry_run=dry_run):
+        line = append_custody(store, facts, session.now())
     return Result({"dryRun": dry_run, **_data(line)}, _line(line))
 
 
@@ -81,8 +87,8 @@ def custody_add(
 @click.option("--bundle", default="", metavar="ID|FILE", help="Only of this transfer bundle.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Export it here.")
 @common_options
-@pass_app
-def custody_show(app: App, bundle: str, output: Path | None) -> Result:
+@pass_session
+def custody_show(session: Session, bundle: str, output: Path | None) -> Result:
     """Show the list, recomputing its chain; with --output write it, a JSON object a line.
 
     The digest of the last line stands for all of them: noted elsewhere, on paper or in a
@@ -93,13 +99,9 @@ def custody_show(app: App, bundle: str, output: Path | None) -> Result:
         attestor custody show
         attestor custody show --output custody.jsonl
     """
-    from appliance.errors import DigestError
-    from appliance.store.files import written_whole
-    from appliance.store.transfer.custody import custody_lines
-    from appliance.tlog.hash_chain import links
 
     only = _bundle_id(bundle)
-    with app.reading() as store:
+    with session.reading() as store:
         lines = list(custody_lines(store))
     expected = links(line.text for line in lines)
     wrong = [one.id for one, digest in zip(lines, expected, strict=True) if one.digest != digest]
@@ -123,9 +125,6 @@ def custody_show(app: App, bundle: str, output: Path | None) -> Result:
 
 def _bundle_id(bundle: str) -> str:
     """Return the id that was given, or of the file that was."""
-    from appliance.errors import IncompleteError
-    from appliance.store.files import open_foreign
-    from bundles.reader import peek
 
     if not bundle or _BUNDLE_ID.fullmatch(bundle):
         return bundle

@@ -5,21 +5,22 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
-from appliance.cli.output import Result, common_options, naming
+from appliance.cli.output import Result, common_options
 from appliance.cli.transfer.inspect import besides_lines, manifest_data, part_line, validity_lines
-from appliance.runs.app import App, pass_app
+from appliance.config.durations import parse_duration
+from appliance.config.sizes import parse_size
+from appliance.errors import ConfigError
+from appliance.jobs.transfer.export import ExportedFile
+from appliance.jobs.transfer.manifest import Moment, Remarks, Validity
+from appliance.runs.export import ExportOptions, export_bundle
+from appliance.runs.session import Session, pass_session
 from appliance.value import frozen
-
-if TYPE_CHECKING:
-    from appliance.jobs.transfer.export import ExportedFile
-    from appliance.jobs.transfer.manifest import Moment, Validity
-    from appliance.jobs.transfer.plan import ProvenEntry
-    from appliance.store.database import Store
-    from appliance.store.mirror.logs import Log
+from bundles.manifest import Custody
+from bundles.strict_json import MAX_TEXT_CHARACTERS, TIME_SPELLING, parse_time
 
 # The options by which export and import say who carries what on which medium.
 
@@ -85,7 +86,6 @@ def validity_options(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @functools.wraps(command)
     def run(*args: Any, not_before: str | None, expires: str | None, **kwargs: Any) -> Any:
-        from appliance.jobs.transfer.manifest import Validity
 
         validity = Validity(
             _moment("--not-before", not_before),
@@ -97,10 +97,6 @@ def validity_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _moment(option: str, text: str | None) -> Moment | None:
-    from appliance.config.durations import parse_duration
-    from appliance.errors import ConfigError
-    from appliance.jobs.transfer.manifest import Moment
-    from bundles.strict_json import TIME_SPELLING, parse_time
 
     if text is None:
         return None
@@ -162,9 +158,9 @@ FULL_EVERY = 10  # exports through a diode, one of which is complete
 @validity_options
 @carrier_options
 @common_options
-@pass_app
+@pass_session
 def export(
-    app: App,
+    session: Session,
     output: Path,
     backends: tuple[str, ...],
     origins: tuple[str, ...],
@@ -207,16 +203,6 @@ def export(
         attestor export --for app.sigstore.json --output app.tar
         attestor export --expires 14d --output /media/stick/outside-1.tar
     """
-    from appliance.jobs.transfer.export import Selection
-    from appliance.jobs.transfer.export import export as run_export
-    from appliance.jobs.transfer.manifest import Remarks
-    from appliance.runs.settings import read_settings_of
-    from appliance.store.divergence.quarantine import quarantine_of
-    from appliance.store.home.key_files import load_signing_key
-    from appliance.store.home.settings import SITE_ROLE, require_site_name, site_fact
-    from appliance.tlog.note import sign_note
-    from bundles.manifest import Custody
-    from bundles.strict_json import MAX_TEXT_CHARACTERS
 
     starts = (since_size, since_receipt, far_site, overlap)
     if full + sum(one is not None for one in starts) > 1:
@@ -230,69 +216,43 @@ def export(
     printable("--purpose", purpose, MAX_TEXT_CHARACTERS)
     if everything and (backends or origins):
         raise click.UsageError("--all, and --backend or --origin, exclude each other")
-    with app.writing() as store:
-        site = require_site_name(store)
-        signers = [load_signing_key(app.home, name) for name in dict.fromkeys((site, *keys))]
-        is_default = not full and all(one is None for one in starts)
-        if is_default or far_site:
-            overlap = read_settings_of(store).overlap
-        if include_pending is None:
-            include_pending = site_fact(store, SITE_ROLE) == "isolated"
-        proven = (
-            tuple(one for file in sigstore_bundles for one in _proven(store, file, app.now()))
-            or None
-        )
-        if proven is not None and not (backends or origins):
-            origins = tuple(dict.fromkeys(one.origin for one in proven))
-        selection = Selection(
-            since_size,
-            overlap,
-            include_tiles,
-            include_entries,
-            Remarks(
-                purpose,
-                Custody(carrier.handler, carrier.medium, carrier.seal, carrier.ticket),
-                validity,
-            ),
-            dry_run,
-            since=_since(store, since_receipt, app.now()),
-            far_side=(is_default or far_site is not None) and not no_ack,
-            site=far_site,
-            full_every=(full_every or FULL_EVERY) if no_ack else None,
-            proven=proven,
-            pending=include_pending,
-            only_proven_checkpoints=checkpoints_only_verified,
-            volume_bytes=_volume_bytes(volume_size, store),
-            verify_media=verify_media,
-        )
-        report = run_export(
-            store,
-            _logs(store, backends, origins, may_be_none=include_pending),
-            selection,
-            output,
-            lambda text: sign_note(text, signers),
-            app.now(),
-        )
-        warnings = tuple(
-            f"{log.origin} contradicted itself (alert {held.alert_number}): this carries only what"
-            f" was accepted before; beyond {held.last_common_size:,} entries it is in doubt"
-            for log in _logs(store, backends, origins, may_be_none=include_pending)
-            if (held := quarantine_of(store, log))
-        )
-    files = [_file_data(one) for one in report.volumes]
+    custody = Custody(carrier.handler, carrier.medium, carrier.seal, carrier.ticket)
+    options = ExportOptions(
+        output=output,
+        backends=backends,
+        origins=origins,
+        full=full,
+        since_size=since_size,
+        since_receipt=since_receipt,
+        far_site=far_site,
+        overlap=overlap,
+        tiles=include_tiles,
+        entries=include_entries,
+        only_proven_checkpoints=checkpoints_only_verified,
+        pending=include_pending,
+        sigstore_bundles=sigstore_bundles,
+        full_every=(full_every or FULL_EVERY) if no_ack else None,
+        volume_bytes=_volume_bytes(volume_size),
+        verify_media=verify_media,
+        remarks=Remarks(purpose, custody, validity),
+        dry_run=dry_run,
+        keys=keys,
+    )
+    run = export_bundle(session, options)
+    files = [_file_data(one) for one in run.report.volumes]
     first = files[0] if len(files) == 1 else {}
     data = {
         "dryRun": dry_run,
-        "already": report.already,
-        "signers": [signer.name for signer in signers],
+        "already": run.report.already,
+        "signers": list(run.signers),
         "volumes": files,
         **first,
-        **manifest_data(report.manifest),
+        **manifest_data(run.report.manifest),
     }
-    lines = [line for one in report.volumes for line in _file_lines(one, dry_run)]
+    lines = [line for one in run.report.volumes for line in _file_lines(one, dry_run)]
     if not dry_run:
-        lines.append(f"  signed {', '.join(signer.name for signer in signers)}")
-    return Result(data, "\n".join(lines), (*report.warnings, *warnings))
+        lines.append(f"  signed {', '.join(run.signers)}")
+    return Result(data, "\n".join(lines), run.warnings)
 
 
 def _file_data(one: ExportedFile) -> dict[str, Any]:
@@ -329,65 +289,10 @@ def _file_lines(one: ExportedFile, dry_run: bool) -> list[str]:
     ]
 
 
-def _since(store: Store, receipt: Path | None, now: int) -> dict[str, int]:
-    """Return what a receipt says is there, by origin; it has to be one that would be accepted."""
-    if receipt is None:
-        return {}
-    from appliance.jobs.transfer.receipt_text import MAX_RECEIPT_BYTES
-    from appliance.jobs.transfer.receipts import accept_receipt
-    from appliance.store.files import read_foreign
-
-    with naming(receipt):
-        note = read_foreign(receipt, MAX_RECEIPT_BYTES)
-        accepted = accept_receipt(store, note, now, dry_run=True)
-    return {origin: head.tree_size if head else 0 for origin, head in accepted.heads.items()}
-
-
-def _proven(store: Store, file: Path, now: int) -> tuple[ProvenEntry, ...]:
-    from appliance.errors import MalformedError
-    from appliance.jobs.transfer.proven_entries import proven_entries, require_ours
-    from appliance.sigstore.sigstore_bundle import MAX_BUNDLE_BYTES
-    from appliance.store.files import read_foreign
-
-    with naming(file):
-        try:
-            proven = proven_entries(read_foreign(file, MAX_BUNDLE_BYTES))
-        except MalformedError as error:
-            error.next_step = error.next_step or "--for takes a Sigstore bundle: *.sigstore.json"
-            raise
-        require_ours(store, proven, file.name, now)
-    return proven
-
-
-def _volume_bytes(text: str | None, store: Store) -> int | None:
-    from appliance.config.sizes import parse_size
-    from appliance.errors import ConfigError
-    from appliance.runs.settings import read_settings_of
-
+def _volume_bytes(text: str | None) -> int | None:
     if text is None:
-        return read_settings_of(store).volume_bytes
+        return None
     try:
         return parse_size(text)
     except ConfigError as error:
         raise click.UsageError(f"--volume-size: {error.message}; {error.next_step}") from error
-
-
-def _logs(
-    store: Store, backends: tuple[str, ...], origins: tuple[str, ...], *, may_be_none: bool
-) -> list[Log]:
-    from appliance.errors import IncompleteError
-    from appliance.store.mirror.logs import all_logs, require_backend, require_log
-    from appliance.store.mirror.mirror import Mirror
-
-    if backends or origins:
-        logs = [require_backend(store, name).log for name in backends]
-        logs += [require_log(store, origin) for origin in origins]
-        return list({log.id: log for log in logs}.values())
-    held = [log for log in all_logs(store) if Mirror(store, log).history.accepted()]
-    if not held and not may_be_none:
-        raise IncompleteError(
-            "nothing is here to export",
-            reason="nothing-to-export",
-            next_step="run 'attestor sync' first",
-        )
-    return held

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from appliance.cli.output import Result, common_options, utc
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.tlog.note_keys import VerifierKey
-
+from appliance.cli.output import Result, common_options
+from appliance.errors import ConfigError, MalformedError
+from appliance.jobs.transfer.exporters import refuse_revoked
+from appliance.runs.session import Session, pass_session
+from appliance.store.files import read_foreign
+from appliance.store.transfer.exporters import Revocation, revocations, revoke
+from appliance.store.transfer.transfers import (
+    EXPORTER,
+    RECEIPT,
+    add_exporter,
+    enrol,
+    exporter_keys,
+    remove_exporter,
+)
+from appliance.times import utc
+from appliance.tlog.note_keys import KeyType, VerifierKey, parse_vkey
 
 MAX_REASON = 200  # characters
 
@@ -38,8 +47,8 @@ def exporters() -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
-@pass_app
-def exporters_add(app: App, vkey: str, role: str, dry_run: bool) -> Result:
+@pass_session
+def exporters_add(session: Session, vkey: str, role: str, dry_run: bool) -> Result:
     """Believe transfer bundles signed by VKEY (or the file that holds it).
 
     Compare its key id with the far side's over another channel first:
@@ -49,13 +58,11 @@ def exporters_add(app: App, vkey: str, role: str, dry_run: bool) -> Result:
     Example:
         attestor exporters add outside.example+4d3a1b2c+AWx0c2...
     """
-    from appliance.jobs.transfer.exporters import refuse_revoked
-    from appliance.store.transfer.transfers import add_exporter
 
     key = exporter_key(vkey)
-    with app.writing() as store:
+    with session.writing() as store:
         refuse_revoked(store, key)
-        add_exporter(store, key, [role], app.now(), dry_run=dry_run)
+        add_exporter(store, key, [role], session.now(), dry_run=dry_run)
     data = {"name": key.name, "keyId": key.key_id.hex(), "vkey": key.vkey, "role": role}
     now = "would be" if dry_run else "is now"
     return Result(data, f"{key.name} (key id {key.key_id.hex()}) {now} believed as {role}")
@@ -63,18 +70,16 @@ def exporters_add(app: App, vkey: str, role: str, dry_run: bool) -> Result:
 
 @exporters.command("list")
 @common_options
-@pass_app
-def exporters_list(app: App) -> Result:
+@pass_session
+def exporters_list(session: Session) -> Result:
     """List the keys believed, and those that were revoked.
 
     \b
     Example:
         attestor exporters list --json
     """
-    from appliance.store.transfer.exporters import revocations
-    from appliance.store.transfer.transfers import EXPORTER, RECEIPT, exporter_keys
 
-    with app.reading() as store:
+    with session.reading() as store:
         revoked = revocations(store)
         found = [(role, key) for role in (EXPORTER, RECEIPT) for key in exporter_keys(store, role)]
     data = {
@@ -102,8 +107,8 @@ def exporters_list(app: App) -> Result:
 @click.argument("vkey")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
-@pass_app
-def exporters_remove(app: App, vkey: str, dry_run: bool) -> Result:
+@pass_session
+def exporters_remove(session: Session, vkey: str, dry_run: bool) -> Result:
     """Believe VKEY no longer; what it brought was proven and stays.
 
     What the site said it holds goes with its last key, so that a far side that is no more
@@ -113,12 +118,10 @@ def exporters_remove(app: App, vkey: str, dry_run: bool) -> Result:
     Example:
         attestor exporters remove outside.example+4d3a1b2c+AWx0c2...
     """
-    from appliance.errors import ConfigError
-    from appliance.store.transfer.transfers import remove_exporter
 
     key = exporter_key(vkey)
-    with app.writing() as store:
-        removed = remove_exporter(store, key, app.now(), dry_run=dry_run)
+    with session.writing() as store:
+        removed = remove_exporter(store, key, session.now(), dry_run=dry_run)
     if not removed:
         raise ConfigError(
             f"{key.name}+{key.key_id.hex()} is no exporter here",
@@ -134,8 +137,8 @@ def exporters_remove(app: App, vkey: str, dry_run: bool) -> Result:
 @click.option("--reason", required=True, help="Told to whoever meets it again.")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
-@pass_app
-def exporters_revoke(app: App, vkey: str, reason: str, dry_run: bool) -> Result:
+@pass_session
+def exporters_revoke(session: Session, vkey: str, reason: str, dry_run: bool) -> Result:
     """Refuse VKEY for good, with code 8 and the reason; there is no way back.
 
     Only `import --insecure-unsigned`, which looks at no signature, still takes what it signed.
@@ -144,11 +147,10 @@ def exporters_revoke(app: App, vkey: str, reason: str, dry_run: bool) -> Result:
     Example:
         attestor exporters revoke outside.example+4d3a1b2c+AWx0c2... --reason "stick was stolen"
     """
-    from appliance.store.transfer.exporters import Revocation, revoke
 
     key = exporter_key(vkey)
-    with app.writing() as store, store.atomic(dry_run=dry_run):
-        revoke(store, Revocation(key, app.now(), _reason(reason)))
+    with session.writing() as store, store.atomic(dry_run=dry_run):
+        revoke(store, Revocation(key, session.now(), _reason(reason)))
     would = "would be" if dry_run else "is"
     data = {"revoked": key.vkey, "reason": reason, "dryRun": dry_run}
     return Result(data, f"{key.name} (key id {key.key_id.hex()}) {would} revoked: {reason}")
@@ -160,21 +162,17 @@ def exporters_revoke(app: App, vkey: str, reason: str, dry_run: bool) -> Result:
 @click.option("--reason", required=True, help="Why OLD counts no more.")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
-@pass_app
-def exporters_replace(app: App, old: str, new: str, reason: str, dry_run: bool) -> Result:
+@pass_session
+def exporters_replace(session: Session, old: str, new: str, reason: str, dry_run: bool) -> Result:
     """Believe NEW in every role that OLD had, and revoke OLD, in one step.
 
     \b
     Example:
         attestor exporters replace old.vkey new.vkey --reason "yearly rotation"
     """
-    from appliance.errors import ConfigError
-    from appliance.jobs.transfer.exporters import refuse_revoked
-    from appliance.store.transfer.exporters import Revocation, revoke
-    from appliance.store.transfer.transfers import EXPORTER, RECEIPT, enrol, exporter_keys
 
     gone, come = exporter_key(old), exporter_key(new)
-    with app.writing() as store:
+    with session.writing() as store:
         roles = [role for role in (EXPORTER, RECEIPT) if gone in exporter_keys(store, role)]
         if not roles:
             raise ConfigError(
@@ -186,8 +184,8 @@ def exporters_replace(app: App, old: str, new: str, reason: str, dry_run: bool) 
             raise ConfigError("OLD and NEW are the same key", reason="same-key")
         refuse_revoked(store, come)
         with store.atomic(dry_run=dry_run):
-            enrol(store, come, roles, app.now())
-            revoke(store, Revocation(gone, app.now(), _reason(reason)))
+            enrol(store, come, roles, session.now())
+            revoke(store, Revocation(gone, session.now(), _reason(reason)))
     data = {"revoked": gone.vkey, "vkey": come.vkey, "roles": roles, "dryRun": dry_run}
     would = "would be" if dry_run else "is"
     return Result(
@@ -203,9 +201,6 @@ def _reason(text: str) -> str:
 
 def exporter_key(text: str) -> VerifierKey:
     """Read a verifier key, given as itself or as the file that holds it."""
-    from appliance.errors import MalformedError
-    from appliance.store.files import read_foreign
-    from appliance.tlog.note_keys import KeyType, parse_vkey
 
     if "+" not in text and not Path(text).exists():
         raise MalformedError(

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from appliance.cli.output import Result, as_ours, common_options
+from appliance.cli.output import Result, common_options, delivers_alerts
 from appliance.cli.progress import progress_bar
 from appliance.cli.transfer.export import printable
-from appliance.runs.app import App, pass_app
-from appliance.runs.tell import delivers_alerts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from appliance.errors import ApplianceError
-    from appliance.jobs.queue.round_trip import Absorbed
-    from appliance.jobs.transfer.ingest import IngestReport
-    from appliance.jobs.transfer.ingest_log import IngestedLog
+from appliance.jobs.queue.round_trip import Absorbed
+from appliance.jobs.transfer.ingest import IngestReport
+from appliance.jobs.transfer.ingest_log import IngestedLog
+from appliance.jobs.transfer.receipt_text import parse_receipt
+from appliance.runs.import_ import ImportedFile, ImportOptions, ImportRun, import_files
+from appliance.runs.session import Session, pass_session
+from appliance.tlog.note import parse_note
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -30,7 +28,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--insecure-unsigned",
     is_flag=True,
-    help="Take it from nobody in particular; recorded, and warned about for ever after.",
+    help="Take it from nobody in particular; recorded, and warned about from then on.",
 )
 @click.option(
     "--receipt-dir",
@@ -41,9 +39,9 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, help="Processes that hash.")
 @common_options
 @delivers_alerts(local_only=True)
-@pass_app
+@pass_session
 def import_(
-    app: App,
+    session: Session,
     files: tuple[Path, ...],
     dry_run: bool,
     insecure_unsigned: bool,
@@ -63,99 +61,38 @@ def import_(
         attestor import --dry-run /media/stick/*.tar
         attestor import --jobs 2 /media/stick/whole-log.tar
     """
-    from appliance.jobs.transfer.ingest import Rules, ingest
-    from appliance.runs.drain import nowhere_to_send
-    from appliance.runs.exit_codes import EXIT_CODES
-    from appliance.runs.settings import read_settings_of
-    from appliance.store.home.settings import SITE_NAME, site_fact
-    from appliance.store.transfer.unsigned import unsigned_imports
 
     printable("--handler", handler)
-    reports: list[tuple[Path, IngestReport]] = []
-    receipts: dict[Path, Path | None] = {}
-    failed: dict[Path, ApplianceError] = {}
-    errors: list[ApplianceError] = []
-    with app.writing() as store:
-        site = site_fact(store, SITE_NAME) or ""
-        sign = _signer(app, site)
-        threshold = read_settings_of(store).threshold
-        rules = Rules(threshold, insecure_unsigned, dry_run, jobs, sign, site, handler)
-        # What another file has to come before is tried again after it: any order will do.
-        waiting = list(files)
-        while waiting:
-            before = len(reports)
-            for file in waiting:
-                try:
-                    with progress_bar(f"import {file.name}") as advance:
-                        reports.append((file, ingest(store, file, rules, app.now(), advance)))
-                    failed.pop(file, None)
-                    if not dry_run:
-                        receipts[file] = _write_receipt(app, reports[-1][1], receipt_dir)
-                except tuple(EXIT_CODES) as error:
-                    failed[file] = _failure(error, file)
-            late = [file for file in waiting if file in failed and _comes_too_early(failed[file])]
-            waiting = late if len(reports) > before and not dry_run else []
-        errors += failed.values()
-        unsigned = unsigned_imports(store)
-    warnings = [
-        f"{file.name}: {origin} is not configured here and was skipped"
-        for file, report in reports
-        for origin in report.skipped
+    options = ImportOptions(dry_run, insecure_unsigned, receipt_dir, handler, jobs)
+    run = import_files(session, files, options, progress_bar)
+    warnings = [*_skipped(run), *run.warnings]
+    for file in run.files:
+        warnings += [f"{file.path.name}: {warning}" for warning in _warnings(file.report)]
+    text = "\n".join(_import_text(file, dry_run) for file in run.files)
+    data = {"dryRun": dry_run, "imports": [_import_data(file) for file in run.files]}
+    return Result(data, text, tuple(warnings), run.errors)
+
+
+def _skipped(run: ImportRun) -> list[str]:
+    return [
+        f"{file.path.name}: {origin} is not configured here and was skipped"
+        for file in run.files
+        for origin in file.report.skipped
     ]
-    if insecure_unsigned:
-        warnings.append("nobody's signature was checked (--insecure-unsigned); this is recorded")
-    elif unsigned:
-        warnings.append(str(unsigned))
-    if sign is None and not dry_run:
-        warnings.append(
-            "no receipt: this home has no site key; make one: attestor init --site NAME"
-        )
-    if not dry_run and any(report.besides.pending for _, report in reports):
-        warnings.extend(nowhere_to_send(app))
-    for file, report in reports:
-        warnings.extend(f"{file.name}: {one}" for one in report.besides.said)
-        warnings.extend(f"{file.name}: {one}" for one in _rejected(report))
-        warnings.extend(_coverage_warnings(file, report))
-        for log in report.logs:
-            said = log.report.warnings if log.report else ()
-            warnings.extend(f"{file.name}: {log.origin}: {one}" for one in said)
-        errors.extend(_failure(error, file) for error in report.errors)
-    text = "\n".join(
-        _import_text(file, report, dry_run, receipts.get(file)) for file, report in reports
-    )
-    imports = [_import_data(*one, receipts.get(one[0])) for one in reports]
-    data = {"dryRun": dry_run, "imports": imports}
-    return Result(data, text, tuple(warnings), tuple(errors))
 
 
-def _signer(app: App, site: str) -> Callable[[str], bytes] | None:
-    from appliance.store.home.key_files import has_signing_key, load_signing_key
-    from appliance.tlog.note import sign_note
-
-    if not site or not has_signing_key(app.home, site):
-        return None
-    key = load_signing_key(app.home, site)
-    return lambda text: sign_note(text, [key])
-
-
-def _write_receipt(app: App, report: IngestReport, directory: Path | None) -> Path | None:
-    """Write the receipt; it is in the store already, so importing again writes it again."""
-    from appliance.store.files import create_directory, written_whole
-
-    if report.receipt is None:
-        return None
-    if directory is None:
-        directory = app.home / "receipts"
-        create_directory(directory)
-    path = directory / f"receipt-{report.bundle_id}.note"
-    with written_whole(path, replace=True) as file:
-        file.write(report.receipt)
-    return path
+def _warnings(report: IngestReport) -> Iterator[str]:
+    yield from report.side.said
+    yield from _rejected(report)
+    yield from _coverage_warnings(report)
+    for log in report.logs:
+        for warning in log.report.warnings if log.report else ():
+            yield f"{log.origin}: {warning}"
 
 
 def _rejected(report: IngestReport) -> list[str]:
     """Say which queue items were not taken, and why."""
-    found = (report.besides.pending, report.besides.proofs)
+    found = (report.side.pending, report.side.proofs)
     return [
         f"item {one.id[:12]} is not taken: {one.error.message}"
         for absorbed in found
@@ -178,37 +115,21 @@ def _absorbed_data(absorbed: Absorbed | None) -> dict[str, Any] | None:
     }
 
 
-def _comes_too_early(error: ApplianceError) -> bool:
-    return error.reason in ("missing-base", "not-in-bundle")
-
-
 def _code(report: IngestReport) -> str | None:
-    from appliance.jobs.transfer.receipt_text import parse_receipt
-    from appliance.tlog.note import parse_note
 
     if report.receipt is None:
         return None
     return parse_receipt(parse_note(report.receipt).text).code
 
 
-def _failure(error: Exception, file: Path) -> ApplianceError:
-    """Say which file it is, and what helps if damage explains it."""
-    from bundles.errors import BundleError
-
-    ours = as_ours(error, prefix=f"{file}: ")
-    damaged = isinstance(error, BundleError) or ours.reason == "bad-signature"
-    if damaged and not ours.next_step:
-        ours.next_step = "copy the file to the medium again, and compare its SHA-256"
-    return ours
-
-
-def _import_text(file: Path, report: IngestReport, dry_run: bool, receipt: Path | None) -> str:
+def _import_text(imported: ImportedFile, dry_run: bool) -> str:
+    file, report, receipt = imported.path, imported.report, imported.receipt
     signers = ", ".join(report.signers) or "nobody (not checked)"
     head = f"{file.name}: from {report.manifest.site}, signed by {signers}"
     if report.already:
         head += ", already have it"
     lines = [head, *(_ingested_line(log, dry_run) for log in report.logs)]
-    for what, absorbed in (("queued", report.besides.pending), ("proven", report.besides.proofs)):
+    for what, absorbed in (("queued", report.side.pending), ("proven", report.side.proofs)):
         if absorbed is not None:
             known = f", {len(absorbed.known)} known before" if absorbed.known else ""
             lines.append(f"  items {what}: {len(absorbed.taken)}{known}")
@@ -237,7 +158,8 @@ def _ingested_line(log: IngestedLog, dry_run: bool) -> str:
     )
 
 
-def _import_data(file: Path, report: IngestReport, receipt: Path | None) -> dict[str, Any]:
+def _import_data(imported: ImportedFile) -> dict[str, Any]:
+    file, report, receipt = imported.path, imported.report, imported.receipt
     return {
         "file": str(file),
         "bundleId": report.bundle_id,
@@ -247,8 +169,8 @@ def _import_data(file: Path, report: IngestReport, receipt: Path | None) -> dict
         "total": report.total,
         "skipped": list(report.skipped),
         "volume": [report.manifest.volume.number, report.manifest.volume.of],
-        "pending": _absorbed_data(report.besides.pending),
-        "proofs": _absorbed_data(report.besides.proofs),
+        "pending": _absorbed_data(report.side.pending),
+        "proofs": _absorbed_data(report.side.proofs),
         "receipt": str(receipt) if receipt else None,
         "receiptCode": _code(report),
         "volumesToCome": list(report.to_come),
@@ -271,17 +193,17 @@ def _import_data(file: Path, report: IngestReport, receipt: Path | None) -> dict
     }
 
 
-def _coverage_warnings(file: Path, report: IngestReport) -> list[str]:
+def _coverage_warnings(report: IngestReport) -> list[str]:
     """Name what is still to come, or the gap and the command that fills it."""
     if report.to_come:
         volume = report.manifest.volume
         missing = ", ".join(map(str, report.to_come))
         return [
-            f"{file.name} is volume {volume.number} of {volume.of}; still to come: {missing}."
+            f"it is volume {volume.number} of {volume.of}; still to come: {missing}."
             " If one is lost, export again"
         ]
     return [
-        f"{file.name}: {log.origin} is proven up to {log.report.accepted_size:,} but not every"
+        f"{log.origin} is proven up to {log.report.accepted_size:,} but not every"
         f" tile is here, as after 'export --for', which needs no"
         f" more; the far side fills the gap with: {log.fill}"
         for log in report.logs

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from appliance.cli.output import Result, common_options, naming, utc
-
-if TYPE_CHECKING:
-    from bundles.manifest import LogPart, Manifest
+from appliance.cli.output import Result, common_options
+from appliance.runs.exit_codes import naming
+from appliance.store.files import open_foreign
+from appliance.times import utc
+from appliance.tlog.note import parse_note
+from bundles.manifest import LogPart, Manifest
+from bundles.reader import peek
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -25,9 +28,6 @@ def inspect(file: Path) -> Result:
     Example:
         attestor inspect /media/stick/outside-1.tar
     """
-    from appliance.store.files import open_foreign
-    from appliance.tlog.note import parse_note
-    from bundles.reader import peek
 
     with naming(file), open_foreign(file) as medium:
         claims = peek(medium)
@@ -72,8 +72,8 @@ def besides_lines(manifest: Manifest) -> list[str]:
         "receipts of imports": found.acks,
         "checkpoints seen elsewhere": found.checkpoints_seen,
     }
-    besides = [f"{count:,} {name}" for name, count in counts.items() if count]
-    return [f"  besides {', '.join(besides)}"] if besides else []
+    side = [f"{count:,} {name}" for name, count in counts.items() if count]
+    return [f"  besides {', '.join(side)}"] if side else []
 
 
 def validity_lines(manifest: Manifest) -> list[str]:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from appliance.cli.output import Result, common_options, naming, utc
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.jobs.transfer.receipt_text import Receipt
-    from appliance.jobs.transfer.receipts import Accepted
-    from appliance.tlog.merkle import TreeHead
+from appliance.cli.output import Result, common_options
+from appliance.errors import ApplianceError, MalformedError
+from appliance.jobs.transfer.receipt_text import (
+    MAGIC,
+    MAX_RECEIPT_BYTES,
+    Receipt,
+    parse_code,
+    parse_receipt,
+)
+from appliance.jobs.transfer.receipts import Accepted, accept_code, accept_receipt
+from appliance.runs.exit_codes import naming
+from appliance.runs.session import Session, pass_session
+from appliance.store.files import read_foreign
+from appliance.store.transfer.receipts import all_receipts
+from appliance.times import utc
+from appliance.tlog.merkle import TreeHead
+from appliance.tlog.note import parse_note
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -30,17 +40,16 @@ def receipt() -> None:
 
 @receipt.command("list")
 @common_options
-@pass_app
-def receipt_list(app: App) -> Result:
+@pass_session
+def receipt_list(session: Session) -> Result:
     """List receipts: ours, and those that were accepted.
 
     \b
     Example:
         attestor receipt list --json
     """
-    from appliance.store.transfer.receipts import all_receipts
 
-    with app.reading() as store:
+    with session.reading() as store:
         found = all_receipts(store)
     data = [
         {
@@ -70,8 +79,6 @@ def receipt_show(file: Path) -> Result:
     Example:
         attestor receipt show receipt-4f1a….note
     """
-    from appliance.jobs.transfer.receipt_text import parse_receipt
-    from appliance.tlog.note import parse_note
 
     with naming(file):
         note = parse_note(_read(file))
@@ -85,8 +92,8 @@ def receipt_show(file: Path) -> Result:
 @receipt.command("verify")
 @click.argument("file", type=FILE)
 @common_options
-@pass_app
-def receipt_verify(app: App, file: Path) -> Result:
+@pass_session
+def receipt_verify(session: Session, file: Path) -> Result:
     """Check the receipt FILE as accept does, and change nothing.
 
     A key of that site, enrolled by 'exporters add', must have signed it, and the trees it
@@ -96,10 +103,9 @@ def receipt_verify(app: App, file: Path) -> Result:
     Example:
         attestor receipt verify receipt-4f1a….note
     """
-    from appliance.jobs.transfer.receipts import accept_receipt
 
-    with app.reading() as store, naming(file):
-        accepted = accept_receipt(store, _read(file), app.now(), dry_run=True)
+    with session.reading() as store, naming(file):
+        accepted = accept_receipt(store, _read(file), session.now(), dry_run=True)
     return _accepted(accepted, "verified")
 
 
@@ -109,9 +115,9 @@ def receipt_verify(app: App, file: Path) -> Result:
 @click.option("--site", help="With --code: who read it.")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
-@pass_app
+@pass_session
 def receipt_accept(
-    app: App, files: tuple[Path, ...], code: str | None, site: str | None, dry_run: bool
+    session: Session, files: tuple[Path, ...], code: str | None, site: str | None, dry_run: bool
 ) -> Result:
     """Remember what the far side imported: exports continue from there.
 
@@ -124,9 +130,6 @@ def receipt_accept(
         attestor receipt accept /media/stick/receipt-*.note
         attestor receipt accept --code 7Q2M-90XD-K3TB-AA1Z-8FHE-WS6R --site inside.example
     """
-    from appliance.errors import ApplianceError
-    from appliance.jobs.transfer.receipt_text import parse_code
-    from appliance.jobs.transfer.receipts import accept_code, accept_receipt
 
     if bool(files) == (code is not None):
         raise click.UsageError("either FILES or --code is needed")
@@ -134,14 +137,14 @@ def receipt_accept(
         raise click.UsageError("--code and --site go together")
     done: list[Accepted] = []
     errors: list[ApplianceError] = []
-    with app.writing() as store:
+    with session.writing() as store:
         if code is not None:
             read = parse_code(code)
-            done.append(accept_code(store, read, site or "", app.now(), dry_run=dry_run))
+            done.append(accept_code(store, read, site or "", session.now(), dry_run=dry_run))
         for file in files:
             try:
                 with naming(file):
-                    done.append(accept_receipt(store, _read(file), app.now(), dry_run=dry_run))
+                    done.append(accept_receipt(store, _read(file), session.now(), dry_run=dry_run))
             except ApplianceError as error:
                 errors.append(error)
     found = [_accepted(one, "would be accepted" if dry_run else "accepted") for one in done]
@@ -159,9 +162,6 @@ def _warnings(accepted: Accepted) -> tuple[str, ...]:
 
 
 def _read(file: Path) -> bytes:
-    from appliance.errors import MalformedError
-    from appliance.jobs.transfer.receipt_text import MAGIC, MAX_RECEIPT_BYTES
-    from appliance.store.files import read_foreign
 
     raw = read_foreign(file, MAX_RECEIPT_BYTES)
     if not raw.startswith(f"{MAGIC}\n".encode()):

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from appliance.sigstore.digests import ArtifactDigests
-    from appliance.sigstore.identity import ExpectedSigner
-    from appliance.sigstore.sigstore_bundle import SigstoreBundle
+from appliance.errors import MalformedError
+from appliance.runs.exit_codes import naming
+from appliance.sigstore.digests import parse_digest_argument
+from appliance.sigstore.identity import CertificateIdentity, ExpectedSigner, ManagedKey
+from appliance.store.files import read_foreign
+from appliance.tlog.note_keys import load_public_key_file
 
 MAX_KEY_BYTES: Final = 64 * 1024
 MAX_LIST_BYTES: Final = 64 * 1024 * 1024
@@ -30,10 +30,6 @@ def expected_signer(
     identity: str, identity_regexp: str, issuer: str, issuer_regexp: str, key: Path | None
 ) -> ExpectedSigner:
     """Return who should have signed; raises UsageError unless exactly one way is given."""
-    from appliance.cli.output import naming
-    from appliance.sigstore.identity import CertificateIdentity, ManagedKey
-    from appliance.store.files import read_foreign
-    from appliance.tlog.note_keys import load_public_key_file
 
     keyless = identity or identity_regexp or issuer or issuer_regexp
     if key is not None and keyless:
@@ -62,8 +58,6 @@ def artifacts_and_bundles(
 
     Raises UsageError if they do not go together, MalformedError for LIST.
     """
-    from appliance.errors import MalformedError
-    from appliance.store.files import read_foreign
 
     pairs: list[tuple[str, Path | None]] = []
     if bundles and len(bundles) != len(artifacts):
@@ -85,7 +79,6 @@ def artifacts_and_bundles(
 
 
 def _refuse_half_a_digest(artifact: str) -> None:
-    from appliance.sigstore.digests import parse_digest_argument
 
     looks_like_one = re.match(r"sha\d+:", artifact) and not Path(artifact).exists()
     if looks_like_one and parse_digest_argument(artifact) is None:
@@ -98,37 +91,3 @@ def _beside(artifact: str) -> Path | None:
         if candidate.is_file():
             return candidate
     return None
-
-
-def read_bundle(artifact: str, path: Path | None) -> bytes:
-    """Read an artifact's Sigstore bundle; raises IncompleteError if there is none."""
-    from appliance.errors import IncompleteError
-    from appliance.sigstore.attestation_files import MAX_FILE_BYTES
-    from appliance.sigstore.digests import parse_digest_argument
-    from appliance.store.files import read_foreign
-
-    if path is not None:
-        return read_foreign(path, MAX_FILE_BYTES)
-    if parse_digest_argument(artifact) is None and not Path(artifact).exists():
-        raise IncompleteError(f"{artifact} is not there", reason="no-file")
-    raise IncompleteError(
-        f"{artifact} has no Sigstore bundle beside it",
-        reason="no-bundle",
-        next_step=f"name one with --bundle, or put it there as {Path(artifact).name}.sigstore.json",
-    )
-
-
-def digests_of(artifact: str, bundles: Sequence[SigstoreBundle]) -> ArtifactDigests:
-    """Hash an artifact once with all its bundles need, or take the digest it was given as."""
-    from appliance.sigstore.digests import (
-        ArtifactDigests,
-        digests_needed,
-        parse_digest_argument,
-    )
-    from appliance.store.files import hash_file
-
-    given = parse_digest_argument(artifact)
-    if given is not None and not Path(artifact).exists():
-        return given
-    needed = frozenset().union(*map(digests_needed, bundles))
-    return ArtifactDigests(hash_file(Path(artifact), needed))

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from appliance.cli.output import Result, common_options, utc
-from appliance.cli.verify.trust_arrived import trust_arrived
-from appliance.cli.verify.trust_update import trust_update
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.store.verify.trust import TufRepository
+from appliance.cli.groups import LazyGroup
+from appliance.cli.output import Result, common_options
+from appliance.cli.verify.trust_arrived import arrived_root
+from appliance.errors import IncompleteError
+from appliance.runs.session import Session, pass_session
+from appliance.sigstore.trusted_root import parse_trusted_root
+from appliance.store.files import read_foreign
+from appliance.store.verify.trust import (
+    StoredRoot,
+    TufRepository,
+    current_root,
+    put_root,
+    repository_of,
+)
+from appliance.times import utc
 
 MAX_ROOT_BYTES = 2 * 1024 * 1024
 
 
-@click.group()
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "update": "verify.trust_update:trust_update",
+        "arrived": "verify.trust_arrived:trust_arrived",
+    },
+)
 def trust() -> None:
     """The Sigstore trusted root.
 
@@ -28,17 +42,13 @@ def trust() -> None:
     """
 
 
-trust.add_command(trust_update)
-trust.add_command(trust_arrived)
-
-
 @trust.command("import")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
 @click.option("--arrived", metavar="DIGEST", help="Or the one that came in a transfer bundle.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be pinned.")
 @common_options
-@pass_app
-def trust_import(app: App, file: Path | None, arrived: str | None, dry_run: bool) -> Result:
+@pass_session
+def trust_import(session: Session, file: Path | None, arrived: str | None, dry_run: bool) -> Result:
     """Pin the trusted_root.json in FILE. Compare its digest over another channel first.
 
     One that a transfer bundle brought is named by the whole digest you were told over that
@@ -49,20 +59,16 @@ def trust_import(app: App, file: Path | None, arrived: str | None, dry_run: bool
         attestor trust import trusted_root.json
         attestor trust import --arrived 7f2b…64 hex digits
     """
-    from appliance.cli.verify.trust_arrived import arrived_root
-    from appliance.sigstore.trusted_root import parse_trusted_root
-    from appliance.store.files import read_foreign
-    from appliance.store.verify.trust import StoredRoot, put_root
 
     if file is None and arrived is not None:
-        raw, source = arrived_root(app, arrived)
+        raw, source = arrived_root(session, arrived)
     elif file is not None and arrived is None:
         raw, source = read_foreign(file, MAX_ROOT_BYTES), str(file)
     else:
         raise click.UsageError("either FILE or --arrived is needed")
     root = parse_trusted_root(raw)
-    with app.writing() as store, store.atomic(dry_run=dry_run):
-        put_root(store, StoredRoot(raw, source, app.now()))
+    with session.writing() as store, store.atomic(dry_run=dry_run):
+        put_root(store, StoredRoot(raw, source, session.now()))
     data = {
         "digest": root.digest,
         "logs": [str(log) for log in root.logs],
@@ -75,8 +81,8 @@ def trust_import(app: App, file: Path | None, arrived: str | None, dry_run: bool
 
 @trust.command("show")
 @common_options
-@pass_app
-def trust_show(app: App) -> Result:
+@pass_session
+def trust_show(session: Session) -> Result:
     """Say which trusted root counts here: digest, age, how it came, what it lists.
 
     If a TUF repository vouches for it, also with which metadata, and until when that is
@@ -86,11 +92,8 @@ def trust_show(app: App) -> Result:
     Example:
         attestor trust show --json
     """
-    from appliance.errors import IncompleteError
-    from appliance.sigstore.trusted_root import parse_trusted_root
-    from appliance.store.verify.trust import current_root, repository_of
 
-    with app.reading() as store:
+    with session.reading() as store:
         stored = current_root(store)
         repository = None if stored is None else repository_of(store, stored.raw)
     if stored is None:
@@ -101,7 +104,7 @@ def trust_show(app: App) -> Result:
             "'attestor trust update'",
         )
     root = parse_trusted_root(stored.raw)
-    age = app.now() - stored.imported_at
+    age = session.now() - stored.imported_at
     logs = [
         {"log": str(log), "logId": log.log_id.hex(), "valid": str(log.valid)} for log in root.logs
     ]
@@ -113,7 +116,7 @@ def trust_show(app: App) -> Result:
         "logs": logs,
         "certificateAuthorities": [str(one) for one in root.certificate_authorities],
         "timestampAuthorities": [str(one) for one in root.timestamp_authorities],
-        "tuf": None if repository is None else _tuf_data(repository, app.now()),
+        "tuf": None if repository is None else _tuf_data(repository, session.now()),
     }
     lines = [
         f"trusted root {root.digest}",
@@ -122,7 +125,7 @@ def trust_show(app: App) -> Result:
         *(f"  log      {one['log']} {one['valid']}" for one in logs),
         *(f"  ca       {one} {one.valid}" for one in root.certificate_authorities),
         *(f"  tsa      {one} {one.valid}" for one in root.timestamp_authorities),
-        *([] if repository is None else _tuf_lines(repository, app.now())),
+        *([] if repository is None else _tuf_lines(repository, session.now())),
     ]
     return Result(data, "\n".join(lines))
 

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from appliance.cli.output import Result, common_options, utc
-from appliance.runs.app import App, pass_app
-
-if TYPE_CHECKING:
-    from appliance.store.verify.trust import ArrivedFile
+from appliance.cli.output import Result, common_options
+from appliance.errors import ApplianceError, IncompleteError
+from appliance.jobs.transfer.side_members import ROOT_MEMBER
+from appliance.runs.session import Session, pass_session
+from appliance.store.verify.trust import ArrivedFile, arrived_files, current_root
+from appliance.times import utc
+from appliance.tlog.strict_json import parse_json
 
 
 @click.command("arrived")
 @common_options
-@pass_app
-def trust_arrived(app: App) -> Result:
+@pass_session
+def trust_arrived(session: Session) -> Result:
     """Show the trust material that came in transfer bundles, and whether it is pinned.
 
     Exporters can send anything here. Compare the digest with one from another channel, then
@@ -26,9 +28,8 @@ def trust_arrived(app: App) -> Result:
     Example:
         attestor trust arrived
     """
-    from appliance.store.verify.trust import arrived_files, current_root
 
-    with app.reading() as store:
+    with session.reading() as store:
         files = arrived_files(store)
         pinned = current_root(store)
     digest = pinned.digest if pinned else None
@@ -40,13 +41,10 @@ def trust_arrived(app: App) -> Result:
     return Result({"arrived": data}, "\n".join(lines) or "nothing came yet")
 
 
-def arrived_root(app: App, digest: str) -> tuple[bytes, str]:
+def arrived_root(session: Session, digest: str) -> tuple[bytes, str]:
     """Return the trusted root with this digest that arrived, and where from."""
-    from appliance.errors import IncompleteError
-    from appliance.jobs.transfer.side_members import ROOT_MEMBER
-    from appliance.store.verify.trust import arrived_files
 
-    with app.reading() as store:
+    with session.reading() as store:
         for one in arrived_files(store):
             if one.path == ROOT_MEMBER and one.digest == digest:
                 return one.raw, f"transfer bundle {one.bundle_id[:12]}"
@@ -71,8 +69,6 @@ def _data(one: ArrivedFile, *, pinned: bool) -> dict[str, Any]:
 
 def _what(raw: bytes) -> str:
     """Say what a file claims to be: of TUF metadata its version and when it runs out."""
-    from appliance.errors import ApplianceError
-    from appliance.tlog.strict_json import parse_json
 
     try:
         document = parse_json(raw)

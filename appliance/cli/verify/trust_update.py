@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from re import fullmatch
+from typing import Any
 
 import click
 
-from appliance.cli.output import Result, common_options, utc
-from appliance.runs.app import App, pass_app
+from appliance.cli.output import Result, common_options
+from appliance.errors import IncompleteError, RefusedError
+from appliance.fetch.http import HttpClient, url_prefix
+from appliance.fetch.public_good import REPOSITORY_URL, ROOT_DIGEST, ROOT_VERSION
+from appliance.fetch.tuf import MAX_ROOT_BYTES, fetch_root, follow
+from appliance.fetch.tuf_metadata import Verified
+from appliance.runs.session import Session, pass_session
+from appliance.sigstore.trusted_root import TrustedRoot, parse_trusted_root
+from appliance.store.database import Store
+from appliance.store.files import read_foreign
+from appliance.store.verify.trust import (
+    StoredRoot,
+    TufMetadata,
+    TufRepository,
+    current_root,
+    find_repository,
+    last_repository,
+    put_repository,
+    put_root,
+)
+from appliance.times import utc
 from appliance.value import frozen
-
-if TYPE_CHECKING:
-    from appliance.fetch.http import HttpClient
-    from appliance.fetch.tuf_metadata import Verified
-    from appliance.sigstore.trusted_root import TrustedRoot
-    from appliance.store.database import Store
-    from appliance.store.verify.trust import TufMetadata, TufRepository
 
 
 @frozen
@@ -51,9 +65,9 @@ class Update:
 @click.option("--start-over", is_flag=True, help="Forget what was verified; trust --root anew.")
 @click.option("--dry-run", is_flag=True, help="Fetch and verify; store nothing.")
 @common_options
-@pass_app
+@pass_session
 def trust_update(
-    app: App,
+    session: Session,
     repository: str | None,
     root_file: Path | None,
     root_digest: str | None,
@@ -74,9 +88,6 @@ def trust_update(
         attestor trust update
         attestor trust update --repository https://TUF-HOST --root 1.root.json
     """
-    from appliance.fetch.http import url_prefix
-    from appliance.fetch.tuf import MAX_ROOT_BYTES
-    from appliance.store.files import read_foreign
 
     if root_file and root_digest:
         raise click.UsageError("--root and --root-digest exclude each other")
@@ -88,33 +99,19 @@ def trust_update(
         None if root_digest is None else _digest(root_digest),
         start_over,
     )
-    with app.writing() as store:
-        update = fetch_update(app, store, start)
+    with session.writing() as store:
+        update = fetch_update(session, store, start)
         with store.atomic(dry_run=dry_run):
             store_update(store, update)
     return _result(update, dry_run=dry_run)
 
 
-def fetch_update(app: App, store: Store, start: Start) -> Update:
+def fetch_update(session: Session, store: Store, start: Start) -> Update:
     """Follow the repository, parse what it vouches for; stores nothing."""
-    from hashlib import sha256
-
-    from appliance.fetch.http import HttpClient
-    from appliance.fetch.public_good import REPOSITORY_URL
-    from appliance.fetch.tuf import follow
-    from appliance.runs.settings import read_settings_of
-    from appliance.sigstore.trusted_root import parse_trusted_root
-    from appliance.store.verify.trust import (
-        TufRepository,
-        current_root,
-        find_repository,
-        last_repository,
-    )
 
     before = last_repository(store) if start.url is None else find_repository(store, start.url)
     url = before.url if before else start.url or REPOSITORY_URL
-    settings = read_settings_of(store).http
-    with HttpClient(settings, clock=app.monotonic, sleep=app.sleep) as http:
+    with session.http() as http:
         if before is None or start.over:
             root = _first_root(http, url, start)
             followed = follow(http, url, root, {})
@@ -128,7 +125,7 @@ def fetch_update(app: App, store: Store, start: Start) -> Update:
     repository = TufRepository(
         url,
         anchor,
-        app.now(),
+        session.now(),
         (*older, *map(_metadata, followed.roots)),
         _metadata(followed.timestamp),
         _metadata(followed.snapshot),
@@ -146,7 +143,6 @@ def fetch_update(app: App, store: Store, start: Start) -> Update:
 
 def store_update(store: Store, update: Update) -> None:
     """Keep the metadata, and let the trusted root count. Call it inside store.atomic()."""
-    from appliance.store.verify.trust import StoredRoot, put_repository, put_root
 
     repository = update.repository
     put_repository(store, repository)
@@ -155,15 +151,11 @@ def store_update(store: Store, update: Update) -> None:
 
 
 def _metadata(verified: Verified) -> TufMetadata:
-    from appliance.store.verify.trust import TufMetadata
 
     return TufMetadata(verified.role, verified.version, verified.expires_at, verified.raw)
 
 
 def _first_root(http: HttpClient, url: str, start: Start) -> bytes:
-    from appliance.errors import IncompleteError
-    from appliance.fetch.public_good import REPOSITORY_URL, ROOT_DIGEST, ROOT_VERSION
-    from appliance.fetch.tuf import fetch_root
 
     if start.root is not None:
         return start.root
@@ -179,9 +171,6 @@ def _first_root(http: HttpClient, url: str, start: Start) -> bytes:
 
 
 def _refuse_other_root(before: TufRepository, start: Start) -> None:
-    from hashlib import sha256
-
-    from appliance.errors import RefusedError
 
     wanted = start.digest if start.root is None else sha256(start.root).digest()
     known = {sha256(one.raw).digest() for one in before.roots}
@@ -196,7 +185,6 @@ def _refuse_other_root(before: TufRepository, start: Start) -> None:
 
 
 def _digest(text: str) -> bytes:
-    from re import fullmatch
 
     if not fullmatch("[0-9a-f]{64}", text.lower()):
         raise click.BadParameter(

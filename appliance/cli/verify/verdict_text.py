@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from appliance.cli.output import utc
-
-if TYPE_CHECKING:
-    from appliance.jobs.verify.verify import Verdict
-    from appliance.store.verify.trust import StoredRoot
+from appliance.jobs.verify.verify import Verdict
+from appliance.store.verify.trust import StoredRoot
+from appliance.times import utc
 
 
 def verdict_data(verdict: Verdict, root: StoredRoot | None, root_age: int | None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from appliance.errors import DivergenceError, IncompleteError
 from appliance.jobs.divergence.gossip import compare_waiting
 from appliance.jobs.divergence.incident import CROSS_LOG, keep_alarming, keys_described
-from appliance.jobs.divergence.judge import end_what_nobody_asks, judge_log, let_stand
+from appliance.jobs.divergence.judge import apply_judgements, end_what_nobody_asks, judge_log
 from appliance.jobs.home.configure import read_configuration
 from appliance.jobs.local_tiles import our_root_at
 from appliance.policy.alarms import (
@@ -82,7 +82,7 @@ def _compare(store: Store, primary: Log, mirror: Log, threshold: int, now: int) 
     agree = roots[0] is not None and roots[0] == roots[1]
     about = (Severity.CRITICAL.value, primary.origin, mirror.origin)
     over: list[Judgement] = [(condition_of(Anomaly.CROSS_LOG, *about), None)] if agree else []
-    return let_stand(store, mirror, [judged, *over], now)
+    return apply_judgements(store, mirror, [judged, *over], now)
 
 
 def _root_at(store: Store, log: Log, accepted: AcceptedCheckpoint, size: int) -> Hash | None:

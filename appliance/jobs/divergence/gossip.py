@@ -59,6 +59,18 @@ def compare_note(store: Store, note: bytes, detail: str, now: int) -> Seen:
     return Seen(origin, seen.head, standing, accepted.head.tree_size if accepted else None)
 
 
+def keep_note(store: Store, note: bytes, detail: str, now: int) -> None:
+    """Keep a signed note to be compared at the next sync; raises as compare_note does.
+
+    One transaction on a table of its own: this needs no lock of the home.
+    """
+    origin = parse_note(note).text.partition("\n")[0]
+    log = require_log(store, origin)
+    seen = open_checkpoint(note, log.keys, origin)
+    with store.atomic():
+        remember_seen(store, log, seen, Arrival("seen", detail, now))
+
+
 def compare_waiting(mirror: Mirror, now: int) -> None:
     """Compare the notes that waited until our tree reached them; raises as compare_note does.
 

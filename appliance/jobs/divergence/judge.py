@@ -28,7 +28,9 @@ from appliance.store.mirror.logs import Backend, Log, all_backends
 from appliance.store.mirror.mirror import Mirror
 
 
-def let_stand(store: Store, log: Log, judgements: Iterable[Judgement], now: int) -> tuple[str, ...]:
+def apply_judgements(
+    store: Store, log: Log, judgements: Iterable[Judgement], now: int
+) -> tuple[str, ...]:
     """Raise the alarms that hold, end the alerts that are over; return what is to be said."""
     said = []
     with store.atomic():
@@ -61,7 +63,7 @@ def judge_log(store: Store, log: Log, backend: str, now: int) -> tuple[str, ...]
         limits=_limits(configuration),
         is_frozen=is_frozen or has_ended(store, log, now),
     )
-    return let_stand(store, log, judged, now)
+    return apply_judgements(store, log, judged, now)
 
 
 def judge_answer(
@@ -99,7 +101,7 @@ def judge_answer(
         about = (Severity.CRITICAL.value, origin, backend.name)
         answered.append((condition_of(Anomaly.ROLLBACK, origin, backend.name), None))
         answered.append((condition_of(Anomaly.CROSS_LOG, *about), None))
-    return let_stand(store, backend.log, answered, now)
+    return apply_judgements(store, backend.log, answered, now)
 
 
 def end_what_nobody_asks(store: Store, log: Log, now: int) -> None:

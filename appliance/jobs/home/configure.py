@@ -39,13 +39,22 @@ MAX_KEY_FILE_BYTES: Final = 64 * 1024
 # What a backend's table has no column for is kept as a setting. Not the path of its key,
 # which is in the store: `config show` must not depend on a file that may be gone.
 _POLICY_FILE: Final = "policyFile"
+_CONFIGURATION: Final = "configuration"  # among what an open store remembers
 
 
 def read_configuration(store: Store) -> Configuration:
     """Return the configuration of a home. Its own private logs are not among the backends.
 
-    Raises ConfigError if the store holds what this program does not accept.
+    Raises ConfigError if the store holds what this program does not accept. It is read and
+    verified once for an open store, and is frozen: whoever changes it gets a new one.
     """
+    known = store.remembered.get(_CONFIGURATION)
+    if not isinstance(known, Configuration):
+        known = store.remembered[_CONFIGURATION] = _read_configuration(store)
+    return known
+
+
+def _read_configuration(store: Store) -> Configuration:
     stored = read_settings(store)
     remembered = {item["id"]: item for item in stored.pop(BACKENDS, [])}
     private = {log.name for log in all_private_logs(store)}

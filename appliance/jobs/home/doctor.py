@@ -219,11 +219,9 @@ MAX_CLOCK_SKEW_SECONDS: Final = 300
 DAY_SECONDS: Final = 86_400
 _OLDEST_SQLITE: Final = (3, 37)  # STRICT tables
 
-_Said = tuple[Outcome, str]
-
 
 @frozen
-class Patient:
+class Examined:
     """The home to look at, and what the check may not find out by itself."""
 
     home: Path
@@ -231,66 +229,66 @@ class Patient:
     allow_network_fs: bool = False
 
 
-def examine(patient: Patient) -> Iterator[Finding]:
+def examine(examined: Examined) -> Iterator[Finding]:
     """Check a home and its host."""
     yield finding("python", _python)
     yield finding("sqlite", _sqlite)
-    yield finding("home", partial(_home, patient))
-    yield finding("filesystem", partial(_filesystem, patient))
-    yield from store_findings(patient.home)
-    yield finding("keys", partial(_keys, patient))
+    yield finding("home", partial(_home, examined))
+    yield finding("filesystem", partial(_filesystem, examined))
+    yield from store_findings(examined.home)
+    yield finding("keys", partial(_keys, examined))
     try:
-        store = open_store(patient.home, write=False)
+        store = open_store(examined.home, write=False)
     except ApplianceError:  # which is a finding already
         for name in ("site", "clock", "trust-root", "sinks"):
             yield Finding(name, Outcome.SKIPPED, "needs the store")
         return
     try:
         yield finding("site", partial(_site, store))
-        yield finding("clock", partial(_clock, store, patient.now))
-        yield finding("trust-root", partial(_trust_root, store, patient.now))
+        yield finding("clock", partial(_clock, store, examined.now))
+        yield finding("trust-root", partial(_trust_root, store, examined.now))
         yield finding("sinks", partial(sinks_ready, store))
     finally:
         store.close()
 
 
-def _python() -> _Said:
+def _python() -> _Condition:
     return ok(f"{platform.python_version()}")  # an older one could not have read this file
 
 
-def _sqlite() -> _Said:
+def _sqlite() -> _Condition:
     version = sqlite_version()
     if tuple(map(int, version.split(".")[:2])) < _OLDEST_SQLITE:
         raise StoreError(f"SQLite {version} is too old: 3.37 is needed", reason="sqlite-version")
     return ok(version)
 
 
-def _home(patient: Patient) -> _Said:
-    access = access_of(patient.home)
+def _home(examined: Examined) -> _Condition:
+    access = access_of(examined.home)
     if access is None:
         raise StoreError(
-            f"{patient.home} is not there",
+            f"{examined.home} is not there",
             reason="no-store",
-            next_step=f"create it with 'attestor --home {patient.home} init --site NAME'",
+            next_step=f"create it with 'attestor --home {examined.home} init --site NAME'",
         )
     if access.others_write:
         raise StoreError(
-            f"{patient.home} can be written to by others (mode {access.mode:04o})",
+            f"{examined.home} can be written to by others (mode {access.mode:04o})",
             reason="permissions",
-            next_step=f"run: chmod go-w {patient.home}; then see that what is in it is yours",
+            next_step=f"run: chmod go-w {examined.home}; then see that what is in it is yours",
         )
     if not access.is_ours:
-        return warning(f"{patient.home} belongs to another user: good for reading")
-    return ok(f"{patient.home}, mode {access.mode:04o}")
+        return warning(f"{examined.home} belongs to another user: good for reading")
+    return ok(f"{examined.home}, mode {access.mode:04o}")
 
 
-def _filesystem(patient: Patient) -> _Said:
-    kind = filesystem_type(patient.home) or "unknown"
+def _filesystem(examined: Examined) -> _Condition:
+    kind = filesystem_type(examined.home) or "unknown"
     if is_network(kind):
-        if patient.allow_network_fs:
+        if examined.allow_network_fs:
             return warning(f"{kind}: on another machine; neither locks nor fsync hold")
         raise StoreError(
-            f"{patient.home} is on a network filesystem ({kind}), where neither locks nor fsync"
+            f"{examined.home} is on a network filesystem ({kind}), where neither locks nor fsync"
             " hold",
             reason="network-filesystem",
             next_step="move the home to a local disk",
@@ -300,8 +298,8 @@ def _filesystem(patient: Patient) -> _Said:
     return ok(kind)
 
 
-def _keys(patient: Patient) -> _Said:
-    directory = patient.home / KEYS_NAME
+def _keys(examined: Examined) -> _Condition:
+    directory = examined.home / KEYS_NAME
     access = access_of(directory)
     if access is None:
         return Outcome.SKIPPED, f"there is no {directory}"
@@ -313,11 +311,11 @@ def _keys(patient: Patient) -> _Said:
         )
     if not access.is_ours:
         return Outcome.SKIPPED, f"{directory} belongs to another user"
-    names = verify_private_keys(patient.home)
+    names = verify_private_keys(examined.home)
     return ok(", ".join(names) or "none yet")
 
 
-def _site(store: Store) -> _Said:
+def _site(store: Store) -> _Condition:
     name = site_fact(store, SITE_NAME)
     if name is None:
         return warning("has no name; 'attestor init --site NAME' gives it one, and a key")
@@ -331,7 +329,7 @@ def _site(store: Store) -> _Said:
     return ok(f"{name}, {site_fact(store, SITE_ROLE)}")
 
 
-def _clock(store: Store, now: int) -> _Said:
+def _clock(store: Store, now: int) -> _Condition:
     newest = newest_time(store)
     if newest is None:
         return ok("nothing was recorded yet to compare it with")
@@ -344,7 +342,7 @@ def _clock(store: Store, now: int) -> _Said:
     return ok(f"{max(now - newest, 0)} s after what was recorded last")
 
 
-def _trust_root(store: Store, now: int) -> _Said:
+def _trust_root(store: Store, now: int) -> _Condition:
     root = current_root(store)
     if root is None:
         return ok("none imported; needed only for certificates")

@@ -25,7 +25,7 @@ from appliance.store.queue.queue import QueueItem, due_items
 from appliance.store.queue.tenants import all_tenants
 
 
-class Turns:
+class BudgetScheduler:
     """The budgets of one drain."""
 
     def __init__(self, store: Store, limits: Limits, api_version: int, moment: Moment) -> None:
@@ -34,7 +34,7 @@ class Turns:
         self._api_version = api_version
         self._spent: dict[Turn, list[int]] = {}  # budget time, ascending; those under way too
         self._last_turn: dict[Turn, int] = {}
-        self._turns = 0
+        self._scheduler = 0
         self.clock = clock_at(store, moment)
 
     def advance(self, moment: Moment) -> None:
@@ -63,8 +63,8 @@ class Turns:
             turn = next_turn({one: self._used(one) for one in waiting}, self._last_turn)
             chosen.append(waiting[turn].pop(0))
             insort(self._spends(turn), self.reserved_until)
-            self._turns += 1
-            self._last_turn[turn] = self._turns
+            self._scheduler += 1
+            self._last_turn[turn] = self._scheduler
             if not waiting[turn] or self._free(turn) == 0:
                 del waiting[turn]
         return chosen

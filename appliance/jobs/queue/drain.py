@@ -18,9 +18,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Final
 
 from appliance.errors import ApplianceError, RefusedError, RemoteError
-from appliance.jobs.queue.budget_scheduler import Turns
+from appliance.jobs.queue.budget_scheduler import BudgetScheduler
 from appliance.jobs.queue.quota import keep_clock
-from appliance.jobs.queue.retry_state import Patience
+from appliance.jobs.queue.retry_state import RetryState
 from appliance.jobs.queue.settings import QueueSettings
 from appliance.jobs.queue.submit import Outcome, Server, Verdict, in_doubt, send_item
 from appliance.policy.budget import Moment
@@ -96,7 +96,7 @@ class Drain:
         self._store, self._server, self._settings, self._pace = store, server, settings, pace
         self._threads, self._limit, self._until_empty = threads, limit, until_empty
         self._flying: dict[Future[tuple[Outcome, float]], _Flight] = {}
-        self._patience = Patience(
+        self._retries = RetryState(
             settings.retry, pace.chance, threads=threads, until_empty=until_empty
         )
         self._counts = dict.fromkeys(("sent", "logged", "duplicates", "refused"), 0)
@@ -110,7 +110,7 @@ class Drain:
         moment = self._pace.moment()
         interrupted = take_back_interrupted(self._store, moment.wall)
         api_version = self._server.log.api_version
-        self._turns = Turns(self._store, self._settings.limits, api_version, moment)
+        self._scheduler = BudgetScheduler(self._store, self._settings.limits, api_version, moment)
         executor = ThreadPoolExecutor(self._threads, thread_name_prefix="submit")
         try:
             self._loop(executor)
@@ -143,7 +143,7 @@ class Drain:
         return send_item(self._server, item), self._pace.monotonic() - started
 
     def _room(self) -> int:
-        if self._patience.stop or self._patience.paused_seconds(self._turns.clock) > 0:
+        if self._retries.stop or self._retries.paused_seconds(self._scheduler.clock) > 0:
             return 0
         room = self._threads - len(self._flying)
         if self._limit is not None:
@@ -152,9 +152,9 @@ class Drain:
 
     def _record_and_begin(self, *, more: bool) -> Sequence[_Flight]:
         """Record what came back, then begin as many again: one transaction for both."""
-        self._turns.advance(self._pace.moment())
+        self._scheduler.advance(self._pace.moment())
         # A sync beside us may find out at any time.
-        self._patience.stop = self._patience.stop or in_doubt(self._store, self._server.log)
+        self._retries.stop = self._retries.stop or in_doubt(self._store, self._server.log)
         done = [future for future in self._flying if future.done()]
         if not done and (not more or self._room() <= 0):
             return ()
@@ -163,27 +163,27 @@ class Drain:
                 outcome, seconds = future.result()
                 self._record(self._flying.pop(future), outcome, seconds)
             room = self._room() if more else 0
-            chosen = self._turns.choose(room, self._patience.passed_over)
-            now, reserved = self._turns.clock.moment.wall, self._turns.reserved_until
+            chosen = self._scheduler.choose(room, self._retries.passed_over)
+            now, reserved = self._scheduler.clock.moment.wall, self._scheduler.reserved_until
             begin_attempts(self._store, chosen, self._server.writer.description, now, reserved)
-            keep_clock(self._store, self._turns.clock)
+            keep_clock(self._store, self._scheduler.clock)
         # From here on it is durable that these may reach the log.
         self._counts["sent"] += len(chosen)
         for item in chosen:
-            self._patience.begun(item)
+            self._retries.begun(item)
         return [_Flight(item, reserved) for item in chosen]
 
     def _record(self, flight: _Flight, outcome: Outcome, seconds: float) -> None:
         item, store = flight.item, self._store
-        now, attempt = self._turns.clock.moment.wall, item.attempts + 1
+        now, attempt = self._scheduler.clock.moment.wall, item.attempts + 1
         end_attempt(store, item, attempt, outcome.outcome, outcome.message, now)
         counts_at: int | None = flight.reserved
         if outcome.certainly_not_logged:
             counts_at = None
         elif outcome.verdict is Verdict.LOGGED:
-            counts_at = min(flight.reserved, self._turns.clock.budget_time)
+            counts_at = min(flight.reserved, self._scheduler.clock.budget_time)
         settle_spend(store, item, attempt, counts_at)
-        self._turns.settle(item, flight.reserved, counts_at)
+        self._scheduler.settle(item, flight.reserved, counts_at)
         state, next_at = self._next_state(item, outcome)
         if outcome.entry is not None:
             log_id, entry = self._server.log.id, outcome.entry
@@ -207,20 +207,20 @@ class Drain:
 
     def _next_state(self, item: QueueItem, outcome: Outcome) -> tuple[str, int]:
         """Return the state an item goes into and when it may be sent again."""
-        now, error = self._turns.clock.moment.wall, outcome.error
+        now, error = self._scheduler.clock.moment.wall, outcome.error
         if error is None:
-            self._patience.answered()
+            self._retries.answered()
             self._take_note(outcome)
             return LOGGED, now
         if outcome.verdict is Verdict.STOP:
-            self._patience.stop = error
+            self._retries.stop = error
             return QUEUED, now
         if outcome.verdict is Verdict.PARK:
             self._counts["refused"] += 1
-            self._patience.answered()
-            self._patience.keep(_parked(item, error), REFUSED)
+            self._retries.answered()
+            self._retries.keep(_parked(item, error), REFUSED)
             return REFUSED, now
-        return POSTPONED, now + self._patience.failed(item, outcome, error, self._turns.clock)
+        return POSTPONED, now + self._retries.failed(item, outcome, error, self._scheduler.clock)
 
     def _take_note(self, outcome: Outcome) -> None:
         self._counts["logged"] += 1
@@ -231,7 +231,7 @@ class Drain:
 
     def _idle_seconds(self) -> float | None:
         """Return how long to wait, now that nothing is under way; None: it is over."""
-        patience, clock = self._patience, self._turns.clock
+        patience, clock = self._retries, self._scheduler.clock
         if patience.stop or (self._limit is not None and self._counts["sent"] >= self._limit):
             return None
         asked = patience.paused_seconds(clock)
@@ -244,7 +244,7 @@ class Drain:
             return None
         if asked > 0:
             return float(asked)
-        slot = self._turns.seconds_to_next(patience.passed_over)
+        slot = self._scheduler.seconds_to_next(patience.passed_over)
         retry = patience.seconds_to_retry(clock)
         if not self._until_empty:
             # Only for retries, and not for those the budget has no slot for.
@@ -264,13 +264,13 @@ class Drain:
 
     def _report(self, interrupted: int) -> DrainReport:
         with self._store.atomic():
-            forget_old_spends(self._store, self._turns.clock.budget_time)
+            forget_old_spends(self._store, self._scheduler.clock.budget_time)
         return DrainReport(
             **self._counts,
-            postponed=len(self._patience.passed_over),
+            postponed=len(self._retries.passed_over),
             interrupted=interrupted,
             newest_note=self._newest[1] if self._newest else None,
-            errors=self._patience.errors,
+            errors=self._retries.errors,
         )
 
 

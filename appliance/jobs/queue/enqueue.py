@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from appliance.config.configuration import EdgeTriggers
 from appliance.errors import RefusedError
 from appliance.jobs.queue.quota import read_quota
-from appliance.jobs.queue.settings import QueueSettings, Triggers, find_server
+from appliance.jobs.queue.settings import QueueSettings, find_server
 from appliance.policy.budget import EDGE, Moment
 from appliance.sigstore.bundle_making import unfinished_bundle
 from appliance.sigstore.submission import REKOR_V1, REKOR_V2, Submission
@@ -164,7 +165,7 @@ def _trigger(wish: Wish, settings: QueueSettings) -> str | None:
         return "cvss"
     if wish.policy_gate is not None and wish.policy_gate == triggers.policy_gate:
         return "policy-gate"
-    if wish.escalate and triggers.escalation:
+    if wish.escalate and triggers.manual_escalation:
         return "escalation"
     raise RefusedError(
         f"an edge bundle needs a trigger: {_known(triggers)}; nothing was stored",
@@ -173,13 +174,13 @@ def _trigger(wish: Wish, settings: QueueSettings) -> str | None:
     )
 
 
-def _known(triggers: Triggers) -> str:
+def _known(triggers: EdgeTriggers) -> str:
     known = []
     if triggers.cvss_threshold is not None:
         known.append(f"--cvss {triggers.cvss_threshold:g} or more with --reachable")
     if triggers.policy_gate is not None:
         known.append(f"--policy-gate {triggers.policy_gate}")
-    if triggers.escalation:
+    if triggers.manual_escalation:
         known.append("--escalate")
     return ", ".join(known) or "none is configured (rekor.edgeBundles.triggers)"
 

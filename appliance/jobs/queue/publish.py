@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, VerificationError
 from appliance.jobs.queue.submit import Outcome, Server, Verdict, in_doubt, send_request
 from appliance.rekor.entry import Digest
 from appliance.rekor.transparency_log_entry import TransparencyLogEntry, format_log_entry
@@ -59,6 +59,11 @@ class Published:
     entry: TransparencyLogEntry | None  # verified; None: it is not logged
     error: ApplianceError | None
     for_good: bool = False  # the log will never take it
+
+    @property
+    def is_final(self) -> bool:
+        """Whether trying again is no use: proven wrong, or refused for good."""
+        return self.for_good or isinstance(self.error, VerificationError)
 
 
 def journal_due(store: Store, thresholds: Thresholds, now: int) -> JournalHead | None:

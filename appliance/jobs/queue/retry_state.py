@@ -15,7 +15,7 @@ from appliance.store.queue.queue import QueueItem
 SILENCE: Final = 20  # failures in a row, of any items, after which the log counts as gone
 
 
-class Patience:
+class RetryState:
     """The failures of one drain, and what follows from them."""
 
     def __init__(
@@ -55,15 +55,15 @@ class Patience:
     ) -> int:
         """Return after how many seconds an item that failed may be sent again."""
         failures = self._failures[item.number] = self._failures.get(item.number, 0) + 1
-        pause = self._retry.pause_seconds(max(failures, item.attempts + 1), self._chance())
-        pause = max(pause, outcome.retry_after)
+        tried = max(failures, item.attempts + 1)
+        pause = self._retry.backoff.pause(tried, self._chance(), outcome.retry_after)
         if outcome.retry_after:  # it is the server that asks, not the item that is wrong
             self._pause(outcome.retry_after, clock)
         self._silence += 1
         if self._silence >= self._enough:
             if self._until_empty:
                 self._silence = 0
-                self._pause(self._retry.max_seconds, clock)
+                self._pause(self._retry.backoff.longest, clock)
             else:
                 self.stop = error
         if failures >= self._retry.max_attempts and not self._until_empty:

@@ -2,43 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
-
+from appliance.config.configuration import Configuration, EdgeTriggers
 from appliance.errors import ConfigError
+from appliance.jobs.home.configure import read_configuration
 from appliance.policy.budget import Limits
+from appliance.policy.retry import Backoff
 from appliance.store.database import Store
-from appliance.store.home.settings import read_settings
 from appliance.store.mirror.logs import Backend, all_backends
 from appliance.value import frozen
-
-# The schema's own defaults, durations in seconds; a test compares them. Importing the whole
-# schema would cost `queue add` a tenth of its time.
-DEFAULTS: Final[Mapping[str, Any]] = {
-    "rekor.enabled": True,
-    "rekor.serverUrl": None,
-    "rekor.tier": "graph-only",
-    "rekor.budget.hourlyLimit": 100,
-    "rekor.budget.burstLimit": 200,
-    "rekor.budget.burstWindow": 600,
-    "rekor.budget.edgeBundleDailyLimit": 50,
-    "rekor.edgeBundles.enabled": True,
-    "rekor.edgeBundles.triggers": [
-        {"cvssThreshold": 9.0},
-        {"policyGate": "require_proof"},
-        {"manualEscalation": True},
-    ],
-    "rekor.retry.maxAttempts": 3,
-    "rekor.retry.initialDelay": 5,
-    "rekor.retry.maxDelay": 300,
-    "rekor.retry.backoffMultiplier": 2.0,
-    "rekor.offline.queueEnabled": True,
-    "rekor.offline.maxQueueSize": 10_000,
-    "rekor.offline.drainOnConnect": True,
-    "rekor.aggregate.enabled": False,
-    "rekor.aggregate.minItems": 20,
-    "rekor.aggregate.log": None,
-}
 
 
 @frozen
@@ -46,25 +17,7 @@ class Retry:
     """How what failed is tried again."""
 
     max_attempts: int  # of an item, in one drain
-    initial_seconds: float
-    max_seconds: float
-    multiplier: float
-
-    def pause_seconds(self, failures: int, chance: float) -> float:
-        """Return the pause after so many failures in a row: full jitter, `chance` in [0, 1)."""
-        ceiling: float = self.initial_seconds
-        for _ in range(failures - 1):
-            ceiling = min(ceiling * self.multiplier, self.max_seconds)
-        return min(ceiling, self.max_seconds) * chance
-
-
-@frozen
-class Triggers:
-    """What makes a submission worth its edge bundle."""
-
-    cvss_threshold: float | None  # and reachable; None: never
-    policy_gate: str | None
-    escalation: bool
+    backoff: Backoff  # full jitter
 
 
 @frozen
@@ -74,7 +27,7 @@ class QueueSettings:
     enabled: bool  # whether drain sends anything
     server_url: str | None  # baseUrl of a backend
     edges: bool  # whether edge bundles are submitted at all
-    triggers: Triggers
+    triggers: EdgeTriggers
     limits: Limits
     retry: Retry
     queue_enabled: bool
@@ -85,40 +38,42 @@ class QueueSettings:
     aggregate_log: str | None  # a log of this home; None: its only one
 
 
-def read_queue_settings(store: Store) -> QueueSettings:
-    """Read the effective settings of a store."""
-    values = {**DEFAULTS, **read_settings(store)}
-    triggers: dict[str, Any] = {}
-    for one in values["rekor.edgeBundles.triggers"]:
-        triggers.update(one)
+def queue_settings(configuration: Configuration) -> QueueSettings:
+    """Return what a configuration says of the queue."""
+    edges = configuration.text("rekor.tier") == "with-edges"
+    triggers = configuration.edge_triggers
     return QueueSettings(
-        enabled=values["rekor.enabled"],
-        server_url=values["rekor.serverUrl"],
-        edges=values["rekor.tier"] == "with-edges" and values["rekor.edgeBundles.enabled"],
-        triggers=Triggers(
-            triggers.get("cvssThreshold"),
-            triggers.get("policyGate"),
-            triggers.get("manualEscalation") is True,
-        ),
+        enabled=configuration.flag("rekor.enabled"),
+        server_url=configuration.optional_text("rekor.serverUrl"),
+        edges=edges and configuration.flag("rekor.edgeBundles.enabled"),
+        triggers=triggers,
         limits=Limits(
-            hourly=values["rekor.budget.hourlyLimit"],
-            burst_hourly=values["rekor.budget.burstLimit"],
-            burst_seconds=max(1, round(_seconds(values["rekor.budget.burstWindow"]))),
-            daily_edge=values["rekor.budget.edgeBundleDailyLimit"],
+            hourly=configuration.count("rekor.budget.hourlyLimit"),
+            burst_hourly=configuration.count("rekor.budget.burstLimit"),
+            burst_seconds=max(1, round(configuration.duration("rekor.budget.burstWindow"))),
+            daily_edge=configuration.count("rekor.budget.edgeBundleDailyLimit"),
         ),
         retry=Retry(
-            max_attempts=values["rekor.retry.maxAttempts"],
-            initial_seconds=_seconds(values["rekor.retry.initialDelay"]),
-            max_seconds=_seconds(values["rekor.retry.maxDelay"]),
-            multiplier=values["rekor.retry.backoffMultiplier"],
+            max_attempts=configuration.count("rekor.retry.maxAttempts"),
+            backoff=Backoff(
+                first=float(configuration.duration("rekor.retry.initialDelay")),
+                longest=float(configuration.duration("rekor.retry.maxDelay")),
+                factor=configuration.number("rekor.retry.backoffMultiplier"),
+                fixed=0.0,
+            ),
         ),
-        queue_enabled=values["rekor.offline.queueEnabled"],
-        max_queue_size=values["rekor.offline.maxQueueSize"],
-        drain_on_connect=values["rekor.offline.drainOnConnect"],
-        aggregates=values["rekor.aggregate.enabled"],
-        min_aggregate=values["rekor.aggregate.minItems"],
-        aggregate_log=values["rekor.aggregate.log"],
+        queue_enabled=configuration.flag("rekor.offline.queueEnabled"),
+        max_queue_size=configuration.count("rekor.offline.maxQueueSize"),
+        drain_on_connect=configuration.flag("rekor.offline.drainOnConnect"),
+        aggregates=configuration.flag("rekor.aggregate.enabled"),
+        min_aggregate=configuration.count("rekor.aggregate.minItems"),
+        aggregate_log=configuration.optional_text("rekor.aggregate.log"),
     )
+
+
+def read_queue_settings(store: Store) -> QueueSettings:
+    """Return what the configuration of a store says of the queue."""
+    return queue_settings(read_configuration(store))
 
 
 def find_server(store: Store, settings: QueueSettings) -> Backend | None:
@@ -144,11 +99,3 @@ def require_server(store: Store, url: str, key: str = "rekor.serverUrl") -> Back
         reason="unknown-server",
         next_step="add the log as a backend: its pinned key verifies what the server answers",
     )
-
-
-def _seconds(value: Any) -> float:
-    if not isinstance(value, str):
-        return float(value)
-    from appliance.config.durations import parse_duration
-
-    return float(parse_duration(value))

@@ -25,7 +25,7 @@ from appliance.jobs.transfer.names import (
     volume_path,
 )
 from appliance.jobs.transfer.plan import BaseChoice, Contents, ProvenEntry, plan_log
-from appliance.jobs.transfer.side_members import Invited, have_left, travel_besides
+from appliance.jobs.transfer.side_members import Invited, collect_side_members, have_left
 from appliance.jobs.transfer.volumes import Cargo, divide
 from appliance.store.database import Store
 from appliance.store.files import hash_file, size_of, written_whole
@@ -166,14 +166,14 @@ def export(
     ]
     is_first = all(log.base is None for log in planned)
     invited = Invited(is_first, selection.pending, selection.only_proven_checkpoints)
-    besides = travel_besides(store, logs, now, invited, again)
-    if not logs and not besides.members:
+    side = collect_side_members(store, logs, now, invited, again)
+    if not logs and not side.members:
         raise IncompleteError(
             "nothing is here to export",
             reason="nothing-to-export",
             next_step="run 'attestor sync' first, or 'attestor queue add'",
         )
-    cargo = divide(planned, besides, _limit(selection, output, in_directory))
+    cargo = divide(planned, side, _limit(selection, output, in_directory))
     path = (
         output / default_name(require_site_name(store), cargo[0].logs, now)
         if in_directory
@@ -195,7 +195,7 @@ def export(
         volumes.append(recorded or _write_volume(store, file, manifest, load, sign, selection))
         if recorded is None:
             # If we die before this, what travels besides leaves once more; that is noticed.
-            have_left(store, load.besides, volumes[-1].bundle_id, now)
+            have_left(store, load.side, volumes[-1].bundle_id, now)
     return ExportReport(tuple(volumes), warnings)
 
 
@@ -270,7 +270,7 @@ def _write_volume(
         verify_media = is_removable(path)
 
     def record_the_rest() -> None:
-        record_carried(store, cargo.besides.carried, left.volume_set)
+        record_carried(store, cargo.side.carried, left.volume_set)
         if selection.remarks.custody != NO_CUSTODY:
             append_custody(store, _custody_facts(left, selection.remarks.custody), left.at)
 

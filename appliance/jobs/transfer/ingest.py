@@ -60,7 +60,7 @@ class IngestReport:
     skipped: tuple[str, ...]  # origins that this site has not configured
     errors: tuple[ApplianceError, ...] = ()  # of logs that contradict themselves or are refused
     to_come: tuple[int, ...] = ()  # volumes of its set that were not imported yet
-    besides: Unloaded = Unloaded()  # what was in it besides logs
+    side: Unloaded = Unloaded()  # what was in it besides logs
     receipt: bytes | None = None  # signed note; None: nobody was there to sign it
 
 
@@ -154,10 +154,10 @@ class _Ingestion:
                 errors.append(error)  # of this log: the others go on
         if errors and not logs:
             raise errors[0]
-        besides = Unloaded()
+        side = Unloaded()
         if not rules.dry_run:
             errors += compare_seen(store, self.staged.bundle, [log for _, log in known], self.now)
-            besides = unload(store, self.staged.bundle, self.signers, self.now)
+            side = unload(store, self.staged.bundle, self.signers, self.now)
         origins = {log.origin for _, log in known}
         skipped = tuple(part.origin for part in manifest.logs if part.origin not in origins)
         report = IngestReport(
@@ -170,7 +170,7 @@ class _Ingestion:
             tuple(logs),
             skipped,
             tuple(errors),
-            besides=besides,
+            side=side,
         )
         return report if rules.dry_run else self._record(report)
 

@@ -85,7 +85,7 @@ def describe_volumes(
             totals=totals_of(load.members),
             data_age=DataAge(oldest, root.imported_at if root else None),
             have=have,
-            contains=load.besides.contains,
+            contains=load.side.contains,
             custody=remarks.custody,
             not_before=not_before,
             expires=expires,

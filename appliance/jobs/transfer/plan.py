@@ -49,7 +49,7 @@ class Base:
 
 
 def choose_base(
-    mirror: Mirror, head: AcceptedCheckpoint, choice: BaseChoice, besides: str = ""
+    mirror: Mirror, head: AcceptedCheckpoint, choice: BaseChoice, side: str = ""
 ) -> Base:
     """Choose the base of one log; raises ConfigError if one that was given is beyond the head."""
     head_size = head.head.tree_size
@@ -65,11 +65,11 @@ def choose_base(
         size = choice.since_size
     elif mirror.log.origin in choice.since:
         size = choice.since[mirror.log.origin]
-    elif not _is_turn_of_full(mirror, choice, besides):
+    elif not _is_turn_of_full(mirror, choice, side):
         if choice.far_side:
             size, warnings = _held_there(mirror, head, choice.site)
         if size is None and choice.overlap is not None:
-            earlier = exports_of(mirror.store, mirror.log.origin, besides=besides)
+            earlier = exports_of(mirror.store, mirror.log.origin, side=side)
             if len(earlier) >= choice.overlap:
                 size = earlier[choice.overlap - 1].head_size
     # A base of nothing is no base, and one beyond us gets what there is: nothing new.
@@ -83,10 +83,10 @@ def mirror_root(mirror: Mirror, head: AcceptedCheckpoint, tree_size: int) -> byt
     return TileTree(head.head).root_at(tree_size, mirror.read_tiles)
 
 
-def _is_turn_of_full(mirror: Mirror, choice: BaseChoice, besides: str) -> bool:
+def _is_turn_of_full(mirror: Mirror, choice: BaseChoice, side: str) -> bool:
     if choice.full_every is None:
         return False
-    last = exports_of(mirror.store, mirror.log.origin, besides=besides)[: choice.full_every - 1]
+    last = exports_of(mirror.store, mirror.log.origin, side=side)[: choice.full_every - 1]
     return len(last) == choice.full_every - 1 and all(one.base_size is not None for one in last)
 
 
@@ -167,7 +167,7 @@ class Contents:
     proven: tuple[ProvenEntry, ...] | None = None  # only what proves these; None: all
 
 
-def plan_log(mirror: Mirror, choice: BaseChoice, contents: Contents, besides: str) -> PlannedLog:
+def plan_log(mirror: Mirror, choice: BaseChoice, contents: Contents, side: str) -> PlannedLog:
     """Plan what leaves of one log, up to the head its mirror covers.
 
     `besides` is a volume set that is made again. Raises IncompleteError if there is nothing
@@ -175,7 +175,7 @@ def plan_log(mirror: Mirror, choice: BaseChoice, contents: Contents, besides: st
     beyond the head.
     """
     head = require_head(mirror)
-    base = choose_base(mirror, head, choice, besides)
+    base = choose_base(mirror, head, choice, side)
     start, stop = base.tree_size or 0, head.head.tree_size
     directory = log_directory(mirror.log.origin)
     tree = TileTree(head.head)

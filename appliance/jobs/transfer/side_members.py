@@ -57,7 +57,7 @@ _CONTAINS_NOTHING: Final = Contains(0, 0, 0, 0)
 
 
 @frozen
-class Besides:
+class SideMembers:
     """Members of no log, and how they are remembered once they left."""
 
     before: tuple[Member, ...] = ()  # the logs, in the archive
@@ -74,7 +74,7 @@ class Besides:
         return (*self.before, *self.after, *(one for seen in self.seen.values() for one in seen))
 
 
-NOTHING_BESIDES: Final = Besides()
+NO_SIDE_MEMBERS: Final = SideMembers()
 
 
 @frozen
@@ -86,9 +86,9 @@ class Invited:
     only_proven: bool = False  # of checkpoints seen elsewhere, those that are prefixes of ours
 
 
-def travel_besides(
+def collect_side_members(
     store: Store, logs: Sequence[Log], now: int, invited: Invited, volume_set: str
-) -> Besides:
+) -> SideMembers:
     """Return what goes along with `logs`. `volume_set` is one that is made again, or empty."""
     before: list[Member] = []
     carried: list[str] = []
@@ -98,7 +98,7 @@ def travel_besides(
         if invited.trust or is_due(store, what, volume_set):
             before = _trust_members(store, root.raw)
             carried.append(what)
-    acks = receipts_to_carry(store, besides=volume_set)
+    acks = receipts_to_carry(store, side=volume_set)
     carried += map(carries, acks)
     waiting = outbound_pending(store, now) if invited.pending else {}
     proofs = outbound_receipts(store, now)
@@ -110,7 +110,7 @@ def travel_besides(
     seen = {log.origin: _seen_members(store, log, invited, volume_set) for log in logs}
     carried += [f"seen:{one.sha256.hex()}" for members in seen.values() for one in members]
     n_seen = sum(map(len, seen.values()))
-    return Besides(
+    return SideMembers(
         tuple(before),
         tuple(after),
         seen,
@@ -121,12 +121,12 @@ def travel_besides(
     )
 
 
-def have_left(store: Store, besides: Besides, bundle_id: str, now: int) -> None:
+def have_left(store: Store, side: SideMembers, bundle_id: str, now: int) -> None:
     """Say of queue items that they left, once the file is durable and recorded."""
-    if besides.pending:
-        mark_exported(store, besides.pending, bundle_id, now)
-    if besides.proofs:
-        mark_returned(store, besides.proofs, now)
+    if side.pending:
+        mark_exported(store, side.pending, bundle_id, now)
+    if side.proofs:
+        mark_returned(store, side.proofs, now)
 
 
 def _seen_members(store: Store, log: Log, invited: Invited, volume_set: str) -> tuple[Member, ...]:

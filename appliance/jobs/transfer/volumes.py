@@ -11,7 +11,7 @@ from typing import Final
 
 from appliance.errors import ConfigError
 from appliance.jobs.transfer.plan import Item, PlannedLog, top_down
-from appliance.jobs.transfer.side_members import NOTHING_BESIDES, Besides
+from appliance.jobs.transfer.side_members import NO_SIDE_MEMBERS, SideMembers
 from appliance.tlog.merkle import HASH_BYTES
 from appliance.tlog.tile import WIDTH, EntryBundle, Tile
 from appliance.value import frozen
@@ -29,37 +29,37 @@ class Cargo:
 
     logs: tuple[LogPart, ...]
     members: tuple[Member, ...]
-    besides: Besides  # what of these is of no log
+    side: SideMembers  # what of these is of no log
 
 
 class _Load:
     """A volume that is being filled."""
 
-    def __init__(self, planned: Sequence[PlannedLog], besides: Besides) -> None:
-        self.besides = besides
+    def __init__(self, planned: Sequence[PlannedLog], side: SideMembers) -> None:
+        self.side = side
         self.items: list[set[Item]] = [set(log.proof) for log in planned]
-        self.n_bytes = FRONT_BYTES + sum(map(_cost, besides.members))
+        self.n_bytes = FRONT_BYTES + sum(map(_cost, side.members))
         self.has_more = False  # than what every volume has
         for log in planned:
             self.n_bytes += LOG_BYTES + _cost(log.checkpoint)
             self.n_bytes += sum(_cost(log.member(tile)) for tile in log.proof)
 
 
-def divide(planned: Sequence[PlannedLog], besides: Besides, limit: int | None) -> list[Cargo]:
+def divide(planned: Sequence[PlannedLog], side: SideMembers, limit: int | None) -> list[Cargo]:
     """Divide into volumes of at most `limit` bytes; None: one volume.
 
     What travels besides the logs is in the first volume. Raises ConfigError if something
     does not fit into a volume at all.
     """
     if limit is None:
-        return [_cargo(planned, [{*log.proof, *log.items} for log in planned], besides)]
-    loads = [_Load(planned, besides)]
+        return [_cargo(planned, [{*log.proof, *log.items} for log in planned], side)]
+    loads = [_Load(planned, side)]
     for number, log in enumerate(planned):
         for item in log.items:
             new = _missing(loads[-1].items[number], log, item)
             cost = sum(_cost(log.member(one)) for one in new)
             if loads[-1].has_more and loads[-1].n_bytes + cost > limit:
-                loads.append(_Load(planned, NOTHING_BESIDES))
+                loads.append(_Load(planned, NO_SIDE_MEMBERS))
                 new = _missing(loads[-1].items[number], log, item)
                 cost = sum(_cost(log.member(one)) for one in new)
             loads[-1].n_bytes += cost
@@ -67,7 +67,7 @@ def divide(planned: Sequence[PlannedLog], besides: Besides, limit: int | None) -
             loads[-1].has_more = True
             _require_room(loads[-1], limit, log.member(item).path)
     _require_room(loads[0], limit, "what proves the checkpoints")
-    return [_cargo(planned, load.items, load.besides) for load in loads]
+    return [_cargo(planned, load.items, load.side) for load in loads]
 
 
 def _missing(there: set[Item], log: PlannedLog, item: Item) -> list[Item]:
@@ -92,13 +92,13 @@ def _cost(member: Member) -> int:
     return BLOCK_BYTES + member.size + padding_bytes(member.size) + 67 + len(member.path)
 
 
-def _cargo(planned: Sequence[PlannedLog], items: Sequence[set[Item]], besides: Besides) -> Cargo:
-    parts, members = [], list(besides.before)
+def _cargo(planned: Sequence[PlannedLog], items: Sequence[set[Item]], side: SideMembers) -> Cargo:
+    parts, members = [], list(side.before)
     for log, its in zip(planned, items, strict=True):
         bundles = sorted(one for one in its if isinstance(one, EntryBundle))
         implied = {bundle.tile for bundle in bundles}
         tiles = [one for one in its if isinstance(one, Tile) and one not in implied]
-        members += [log.checkpoint, *besides.seen.get(log.origin, ())]
+        members += [log.checkpoint, *side.seen.get(log.origin, ())]
         members += map(log.member, top_down(tiles))
         members += map(log.member, bundles)
         parts.append(
@@ -111,7 +111,7 @@ def _cargo(planned: Sequence[PlannedLog], items: Sequence[set[Item]], besides: B
                 entries=_range(bundles),
             )
         )
-    return Cargo(tuple(parts), (*members, *besides.after), besides)
+    return Cargo(tuple(parts), (*members, *side.after), side)
 
 
 def _range(bundles: Sequence[EntryBundle]) -> Entries | None:

@@ -27,6 +27,7 @@ def read_settings(store: Store) -> dict[str, Any]:
 
 def replace_settings(store: Store, settings: Mapping[str, Any]) -> None:
     """Make these the stored settings, all or nothing, inside store.atomic()."""
+    store.forget()
     store.execute("DELETE FROM setting WHERE key NOT LIKE 'site.%'")
     store.execute_many(
         "INSERT INTO setting VALUES (?, ?)",
@@ -42,6 +43,7 @@ def site_fact(store: Store, key: str) -> str | None:
 
 def put_site_fact(store: Store, key: str, value: str) -> None:
     """Record a fact of this site."""
+    store.forget()
     store.execute(
         "INSERT INTO setting VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
         [key, json.dumps(value)],

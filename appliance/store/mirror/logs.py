@@ -81,6 +81,7 @@ def add_log(store: Store, origin: str, api_version: int, spki: bytes) -> Log:
     Raises MalformedError for a key nobody may trust, ConfigError if the log is known with
     another API version.
     """
+    store.forget()
     name = key_name(api_version, origin)
     verifier_key(api_version, name, spki)  # refuses what may not sign
     known = find_log(store, origin)
@@ -153,6 +154,7 @@ def put_backend(
 
     Raises ConfigError if it is another log's, or is the mirror of a backend of another log.
     """
+    store.forget()
     row = store.row("SELECT log_id FROM backend WHERE name = ?", [name])
     if row and row["log_id"] != log.id:
         other = require_backend(store, name).log.origin
@@ -181,6 +183,7 @@ def put_backend(
 
 def set_backend_enabled(store: Store, name: str, *, enabled: bool) -> None:
     """Switch a backend on or off; raises ConfigError if there is none."""
+    store.forget()
     require_backend(store, name)
     store.execute("UPDATE backend SET enabled = ? WHERE name = ?", [enabled, name])
 
@@ -190,6 +193,7 @@ def swap_primary(store: Store, name: str, mirror: str) -> None:
 
     The other mirrors follow. Call it inside store.atomic().
     """
+    store.forget()
     store.execute("UPDATE backend SET mirror_of = NULL, enabled = 1 WHERE name = ?", [mirror])
     store.execute("UPDATE backend SET mirror_of = ?1 WHERE mirror_of = ?2", [mirror, name])
     store.execute("UPDATE backend SET mirror_of = ?, enabled = 0 WHERE name = ?", [mirror, name])
@@ -202,6 +206,7 @@ def remove_backend(store: Store, name: str) -> bool:
     Call it inside store.atomic(). Raises ConfigError if there is no such backend, or
     others mirror it.
     """
+    store.forget()
     backend = require_backend(store, name)
     if mirrors := [one.name for one in all_backends(store) if one.mirror_of == name]:
         raise ConfigError(

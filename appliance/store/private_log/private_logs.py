@@ -77,6 +77,7 @@ def add_private_log(
     store: Store, name: str, log: Log, checkpoint: SignedCheckpoint, now: int
 ) -> PrivateLog:
     """Record that this home operates `log`, and its empty tree. Call it inside store.atomic()."""
+    store.forget()
     store.execute("INSERT INTO private_log VALUES (?, ?, ?)", [log.id, name, now])
     Mirror(store, log).history.insert(checkpoint, Arrival("private", SIGNED_HERE, now))
     store.execute("UPDATE log SET mirror_size = 0 WHERE id = ?", [log.id])

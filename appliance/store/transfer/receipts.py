@@ -14,13 +14,13 @@ from appliance.value import frozen
 TIMES: Final = 3
 
 
-def is_due(store: Store, what: str, besides: str = "") -> bool:
+def is_due(store: Store, what: str, side: str = "") -> bool:
     """Whether something was not carried often enough yet.
 
     `besides` is a volume set that is made again: what it carried does not count.
     """
     row = store.row(
-        "SELECT count(*) AS n FROM carried WHERE what = ? AND volume_set <> ?", [what, besides]
+        "SELECT count(*) AS n FROM carried WHERE what = ? AND volume_set <> ?", [what, side]
     )
     return row is None or row["n"] < TIMES
 
@@ -83,7 +83,7 @@ def all_receipts(store: Store) -> list[StoredReceipt]:
     ]
 
 
-def receipts_to_carry(store: Store, *, besides: str = "") -> dict[str, bytes]:
+def receipts_to_carry(store: Store, *, side: str = "") -> dict[str, bytes]:
     """Return our receipts, by bundle id, that were not carried often enough yet.
 
     `besides` is a volume set that is made again: what it carried does not count.
@@ -93,6 +93,6 @@ def receipts_to_carry(store: Store, *, besides: str = "") -> dict[str, bytes]:
         " (SELECT count(*) FROM carried"
         "   WHERE what = 'receipt:' || receipt.bundle_id AND volume_set <> ?) < ?"
         " ORDER BY at DESC, bundle_id LIMIT ?",
-        [besides, TIMES, MAX_CARRIED],
+        [side, TIMES, MAX_CARRIED],
     )
     return {row["bundle_id"]: bytes(row["note"]) for row in sorted(rows, key=lambda row: row[0])}

@@ -194,14 +194,14 @@ class Exported:
     head_size: int
 
 
-def exports_of(store: Store, origin: str, *, besides: str = "") -> list[Exported]:
+def exports_of(store: Store, origin: str, *, side: str = "") -> list[Exported]:
     """List a log's exports that deltas may build on, newest first, but for one volume set."""
     rows = store.rows(
         "SELECT DISTINCT at, base_size, head_size, iif(volume_set = '', bundle_id, volume_set)"
         " FROM transfer_log JOIN transfer USING (bundle_id, direction)"
         " WHERE direction = 'export' AND complete AND origin = ? AND volume_set <> ?"
         " ORDER BY at DESC, head_size DESC",
-        [origin, besides or "-"],
+        [origin, side or "-"],
     )
     return [Exported(row["base_size"], row["head_size"]) for row in rows]
 

@@ -1,0 +1,180 @@
+"""export: where it starts, which logs, who signs; then one transfer bundle, maybe in volumes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from appliance.errors import IncompleteError, MalformedError
+from appliance.jobs.transfer.export import ExportReport, Selection
+from appliance.jobs.transfer.export import export as write_export
+from appliance.jobs.transfer.manifest import Remarks
+from appliance.jobs.transfer.plan import ProvenEntry
+from appliance.jobs.transfer.proven_entries import proven_entries, require_ours
+from appliance.jobs.transfer.receipt_text import MAX_RECEIPT_BYTES
+from appliance.jobs.transfer.receipts import accept_receipt
+from appliance.runs.exit_codes import naming
+from appliance.runs.session import Session
+from appliance.sigstore.sigstore_bundle import MAX_BUNDLE_BYTES
+from appliance.store.database import Store
+from appliance.store.divergence.quarantine import quarantine_of
+from appliance.store.files import read_foreign
+from appliance.store.home.key_files import load_signing_key
+from appliance.store.home.settings import SITE_ROLE, require_site_name, site_fact
+from appliance.store.mirror.logs import Log, all_logs, require_backend, require_log
+from appliance.store.mirror.mirror import Mirror
+from appliance.tlog.note import sign_note
+from appliance.value import frozen
+
+
+@frozen
+class ExportOptions:
+    """What is to leave, and from where it continues; None: as this home is set, or decides."""
+
+    output: Path
+    backends: tuple[str, ...]  # by name
+    origins: tuple[str, ...]  # neither: every log this home holds
+    full: bool
+    since_size: int | None
+    since_receipt: Path | None
+    far_site: str | None
+    overlap: int | None  # exports back
+    tiles: bool
+    entries: bool
+    only_proven_checkpoints: bool
+    pending: bool | None  # what is queued here; None: on an isolated site
+    sigstore_bundles: tuple[Path, ...]  # only what proves these
+    full_every: int | None  # through a diode: so many exports, one of which is complete
+    volume_bytes: int | None
+    verify_media: bool | None
+    remarks: Remarks
+    dry_run: bool
+    keys: tuple[str, ...]  # names of keys that sign besides the site's
+
+
+@frozen
+class ExportRun:
+    """What was written, or would be."""
+
+    report: ExportReport
+    signers: tuple[str, ...]  # names of keys
+    warnings: tuple[str, ...]
+
+
+def export_bundle(session: Session, options: ExportOptions) -> ExportRun:
+    """Write a signed transfer bundle for the far side of the gap.
+
+    Raises what jobs.transfer.export raises, and IncompleteError (nothing-to-export).
+    """
+    with session.writing() as store:
+        site = require_site_name(store)
+        names = dict.fromkeys((site, *options.keys))
+        signers = [load_signing_key(session.home, name) for name in names]
+        pending = options.pending
+        if pending is None:
+            pending = site_fact(store, SITE_ROLE) == "isolated"
+        proven = _proven(store, options, session.now())
+        logs = _logs(store, options, proven, may_be_none=pending)
+        report = write_export(
+            store,
+            logs,
+            _selection(session, store, options, proven, pending=pending),
+            options.output,
+            lambda text: sign_note(text, signers),
+            session.now(),
+        )
+        warnings = tuple(
+            f"{log.origin} contradicted itself (alert {held.alert_number}): this carries only what"
+            f" was accepted before; beyond {held.last_common_size:,} entries it is in doubt"
+            for log in logs
+            if (held := quarantine_of(store, log))
+        )
+    return ExportRun(report, tuple(one.name for one in signers), (*report.warnings, *warnings))
+
+
+def _selection(
+    session: Session,
+    store: Store,
+    options: ExportOptions,
+    proven: tuple[ProvenEntry, ...] | None,
+    *,
+    pending: bool,
+) -> Selection:
+    """Decide where the export starts: by what the far side holds unless something else is asked."""
+    settings = session.configuration
+    starts = (options.since_size, options.since_receipt, options.far_site, options.overlap)
+    is_default = not options.full and all(one is None for one in starts)
+    overlap, volume_bytes = options.overlap, options.volume_bytes
+    if is_default or options.far_site:
+        overlap = settings.count("transfer.overlap")
+    if volume_bytes is None:
+        volume_bytes = settings.optional_count("transfer.volumeSize")
+    has_answers = options.full_every is None  # no diode
+    return Selection(
+        options.since_size,
+        overlap,
+        options.tiles,
+        options.entries,
+        options.remarks,
+        options.dry_run,
+        since=_since(store, options.since_receipt, session.now()),
+        far_side=(is_default or options.far_site is not None) and has_answers,
+        site=options.far_site,
+        full_every=options.full_every,
+        proven=proven,
+        pending=pending,
+        only_proven_checkpoints=options.only_proven_checkpoints,
+        volume_bytes=volume_bytes,
+        verify_media=options.verify_media,
+    )
+
+
+def _since(store: Store, receipt: Path | None, now: int) -> dict[str, int]:
+    """Return what a receipt says is there, by origin; it has to be one that would be accepted."""
+    if receipt is None:
+        return {}
+    with naming(receipt):
+        note = read_foreign(receipt, MAX_RECEIPT_BYTES)
+        accepted = accept_receipt(store, note, now, dry_run=True)
+    return {origin: head.tree_size if head else 0 for origin, head in accepted.heads.items()}
+
+
+def _proven(store: Store, options: ExportOptions, now: int) -> tuple[ProvenEntry, ...] | None:
+    """Return the entries of the Sigstore bundles asked for; None if none was."""
+    found: list[ProvenEntry] = []
+    for file in options.sigstore_bundles:
+        with naming(file):
+            try:
+                entries = proven_entries(read_foreign(file, MAX_BUNDLE_BYTES))
+            except MalformedError as error:
+                error.next_step = (
+                    error.next_step or "--for takes a Sigstore bundle: *.sigstore.json"
+                )
+                raise
+            require_ours(store, entries, file.name, now)
+        found += entries
+    return tuple(found) or None
+
+
+def _logs(
+    store: Store,
+    options: ExportOptions,
+    proven: tuple[ProvenEntry, ...] | None,
+    *,
+    may_be_none: bool,
+) -> list[Log]:
+    """Return the logs to export: those asked for, else those of the entries, else all held."""
+    backends, origins = options.backends, options.origins
+    if proven is not None and not (backends or origins):
+        origins = tuple(dict.fromkeys(one.origin for one in proven))
+    if backends or origins:
+        logs = [require_backend(store, name).log for name in backends]
+        logs += [require_log(store, origin) for origin in origins]
+        return list({log.id: log for log in logs}.values())
+    held = [log for log in all_logs(store) if Mirror(store, log).history.accepted()]
+    if not held and not may_be_none:
+        raise IncompleteError(
+            "nothing is here to export",
+            reason="nothing-to-export",
+            next_step="run 'attestor sync' first",
+        )
+    return held

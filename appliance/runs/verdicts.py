@@ -1,0 +1,126 @@
+"""What is remembered of verdicts, and judging all of it again."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from appliance.errors import ApplianceError
+from appliance.jobs.divergence.gossip import compare_note
+from appliance.jobs.verify.recheck import describe_signer, judge_again, keep_contradiction
+from appliance.jobs.verify.verify import Demands, Verdict, pinned_keys
+from appliance.policy.own_view import Coverage
+from appliance.runs.exit_codes import exit_code
+from appliance.runs.session import Session
+from appliance.runs.tell import deliver_due
+from appliance.runs.verify import Answer
+from appliance.sigstore.identity import ExpectedSigner
+from appliance.sigstore.trusted_root import parse_trusted_root
+from appliance.store.database import Store
+from appliance.store.verify.trust import current_root
+from appliance.store.verify.verdicts import RecordedVerdict, record_verdict, recorded_verdicts
+from appliance.value import frozen, replaced
+
+
+@frozen
+class ChangedVerdict:
+    """A verdict that is another one today."""
+
+    before: RecordedVerdict
+    after: RecordedVerdict
+    error: ApplianceError | None  # None: it is verified now
+
+
+@frozen
+class Recheck:
+    """What came of judging every recorded verdict again."""
+
+    judged: int
+    changed: tuple[ChangedVerdict, ...]
+
+    @property
+    def worse(self) -> tuple[ApplianceError, ...]:
+        """Why verdicts that changed are a no, or another no, today."""
+        return tuple(one.error for one in self.changed if one.error is not None)
+
+
+def keep_contradictions(session: Session, answers: Sequence[Answer]) -> Iterator[str]:
+    """Keep both notes of every contradiction as evidence; it is in the JSON in any case."""
+    try:
+        with session.writing() as store:
+            for answer in answers:
+                verdict = answer.verdict
+                if verdict is None or verdict.own_view.coverage is not Coverage.CONTRADICTION:
+                    continue
+                number = keep_contradiction(store, verdict, str(answer.bundle_path), session.now())
+                yield f"{answer.artifact}: both signed notes are kept as evidence {number}"
+    except ApplianceError as error:
+        yield f"the evidence could not be stored, keep this output: {error.message}"
+    # To programs and files only: there is no way from a verify to the network.
+    yield from deliver_due(session, local_only=True)
+
+
+def record_answers(
+    session: Session, expected: ExpectedSigner, answers: Sequence[Answer]
+) -> Iterator[str]:
+    """Remember the verdicts of a run; yields a warning if that does not succeed."""
+    try:
+        with session.writing() as store:
+            for answer in answers:
+                verdict = answer.verdict
+                if verdict is None or answer.digests is None:
+                    continue
+                recorded = RecordedVerdict(
+                    id=0,
+                    at=session.now(),
+                    artifact=answer.artifact,
+                    digests=dict(answer.digests.by_algorithm),
+                    bundle=answer.bundle,
+                    expected=describe_signer(expected),
+                    **_outcome(verdict),
+                )
+                record_verdict(store, recorded)
+                _compare_checkpoint(store, answer, session.now())
+    except ApplianceError as error:
+        yield f"the verdicts could not be recorded: {error.message}"
+
+
+def recheck(session: Session) -> Recheck:
+    """Judge every recorded verdict again, with today's trusted root and mirror."""
+    changed, judged = [], 0
+    with session.writing() as store:
+        stored = current_root(store)
+        root = parse_trusted_root(stored.raw) if stored else None
+        keys, demands = pinned_keys(store), Demands(now=session.now())
+        for before in list(recorded_verdicts(store)):
+            judged += 1
+            verdict = judge_again(store, before, root, keys, demands)
+            after = replaced(before, at=session.now(), **_outcome(verdict))
+            record_verdict(store, after)
+            if (after.code, after.reason) == (before.code, before.reason):
+                continue
+            if verdict.error is not None:
+                verdict.error.message = f"{before.artifact}: {verdict.error.message}"
+            changed.append(ChangedVerdict(before, after, verdict.error))
+    return Recheck(judged, tuple(changed))
+
+
+def _outcome(verdict: Verdict) -> dict[str, Any]:
+    error = verdict.error
+    return {
+        "root_digest": verdict.verification.trust_root_digest,
+        "code": exit_code(error) if error else 0,
+        "reason": error.reason if error else "",
+        "coverage": verdict.own_view.coverage.value,
+    }
+
+
+def _compare_checkpoint(store: Store, answer: Answer, now: int) -> None:
+    """Take the log's checkpoint in a Sigstore bundle for what it is: one shown to others."""
+    log = answer.verdict.verification.log if answer.verdict else None
+    if log is None or log.checkpoint is None:
+        return
+    # A log that is not mirrored here; or a contradiction, which the verdict has said already.
+    with contextlib.suppress(ApplianceError):
+        compare_note(store, log.checkpoint.note, str(answer.bundle_path), now)
