@@ -57,7 +57,7 @@ def publish(
     configuration = session.configuration
     thresholds = Thresholds(
         configuration.count("publish.everyEvents") if every_events is None else every_events,
-        configuration.seconds("publish.everySeconds") if every_seconds is None else every_seconds,
+        configuration.count("publish.everySeconds") if every_seconds is None else every_seconds,
     )
     with session.queueing() as store:
         backend = require_server(store, url, setting)
@@ -83,10 +83,11 @@ def publish_after_sync(session: Session) -> tuple[str, ...]:
         run = publish(session)
     except ApplianceError as error:
         return (f"publish: {error.message}",)
-    return tuple(
-        f"publish: {describe(one)} is not published: {one.error.message}"
-        for one in run.done
-        if one.error is not None
+    failed = [one for one in run.done if one.error is not None and one.is_final]
+    waiting = [one for one in run.done if one.error is not None and not one.is_final]
+    return (
+        *(f"publish: {unpublished(one)}" for one in waiting),
+        *(f"publish: {one.error.message}" for one in failed if one.error),
     )
 
 
@@ -95,6 +96,12 @@ def describe(published: Published) -> str:
     digest = f"sha256:{published.publication.digest.hex()}"
     line = published.publication.journal_line
     return digest if line is None else f"{digest} (journal, line {line})"
+
+
+def unpublished(published: Published) -> str:
+    """Say that something waits, and why."""
+    why = published.error.message if published.error else "it was not sent"
+    return f"{describe(published)} is not published yet: {why}"
 
 
 def _send(

@@ -323,7 +323,7 @@ def test_alerts_are_not_delivered_while_another_run_holds_the_lock(
     with HostileServer() as server:
         site.configure(webhook(server))
         site.alarm()
-        monkeypatch.setattr("appliance.cli.senders.LOCK_SECONDS", 0.0)
+        monkeypatch.setattr("appliance.runs.tell.LOCK_SECONDS", 0.0)
         with writer_lock(site.path, holder="a test\n", wait_seconds=0, sleep=time.sleep):
             assert site.run("alerts", "send")[0] == 75
         assert server.requests == []

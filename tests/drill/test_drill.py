@@ -88,7 +88,7 @@ def test_a_program_that_takes_forks_fails(drills: Drills, monkeypatch: pytest.Mo
         honest = relate(*heads)
         return honest if isinstance(honest, Relation) else believed.get(honest.rule, honest)
 
-    monkeypatch.setattr("appliance.jobs.absorb.relate", believing)
+    monkeypatch.setattr("appliance.jobs.mirror.absorb.relate", believing)
     failed = drills.failed("fork", "rollback", "none")
     assert failed["fork"] and failed["rollback"] and not failed["none"]
 
@@ -110,7 +110,7 @@ def test_a_program_that_does_not_check_signers_fails(
 def test_a_program_that_heals_nothing_fails(
     drills: Drills, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("appliance.jobs.ingest_log.heal", lambda *_: 0)
+    monkeypatch.setattr("appliance.jobs.transfer.ingest_log.heal", lambda *_: 0)
     assert drills.failed("bit-rot")["bit-rot"]
 
 
@@ -120,6 +120,6 @@ def test_an_error_nobody_expected_is_a_failure_with_its_words(
     def broken(*_: Any) -> None:
         raise StoreError("the disk is on fire")
 
-    monkeypatch.setattr("appliance.jobs.drill_sites.sync", broken)
+    monkeypatch.setattr("appliance.jobs.drill.sites.sync", broken)
     code, out, _ = drills.run("--attack", "none")
     assert code == 3 and "the disk is on fire" in out

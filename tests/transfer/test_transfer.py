@@ -411,7 +411,7 @@ def test_an_interrupted_import_is_completed_by_the_next(
 ) -> None:
     gap = make_gap(tmp_path, 1500)
     path = gap.export().path
-    monkeypatch.setattr("appliance.jobs.fill.BATCH_TILES", 1)
+    monkeypatch.setattr("appliance.jobs.mirror.fill.BATCH_TILES", 1)
     real_add = Mirror.add
     for _ in range(4):
         calls = 0

@@ -9,7 +9,7 @@ import click
 
 from appliance.cli.output import Result, common_options
 from appliance.errors import MalformedError
-from appliance.runs.publish import URL_VARIABLE, PublishRun, describe
+from appliance.runs.publish import URL_VARIABLE, PublishRun, describe, unpublished
 from appliance.runs.publish import publish as run_publish
 from appliance.runs.session import Session, pass_session
 from appliance.tlog.merkle import Hash
@@ -109,6 +109,6 @@ def _result(run: PublishRun) -> Result:
         if one.entry is not None:
             lines.append(f"{describe(one)}: entry {index} of {run.origin}, proven")
         elif one.error is not None and not one.is_final:
-            warnings.append(f"{describe(one)} is not published yet: {one.error.message}")
+            warnings.append(unpublished(one))
     found = {"published": data, "configured": True}
     return Result(found, "\n".join(lines), tuple(warnings), run.failures)

@@ -11,8 +11,8 @@ import click
 
 from appliance.cli.output import Result, common_options
 from appliance.errors import IncompleteError, RefusedError
+from appliance.fetch import public_good
 from appliance.fetch.http import HttpClient, url_prefix
-from appliance.fetch.public_good import REPOSITORY_URL, ROOT_DIGEST, ROOT_VERSION
 from appliance.fetch.tuf import MAX_ROOT_BYTES, fetch_root, follow
 from appliance.fetch.tuf_metadata import Verified
 from appliance.runs.session import Session, pass_session
@@ -110,7 +110,7 @@ def fetch_update(session: Session, store: Store, start: Start) -> Update:
     """Follow the repository, parse what it vouches for; stores nothing."""
 
     before = last_repository(store) if start.url is None else find_repository(store, start.url)
-    url = before.url if before else start.url or REPOSITORY_URL
+    url = before.url if before else start.url or public_good.REPOSITORY_URL
     with session.http() as http:
         if before is None or start.over:
             root = _first_root(http, url, start)
@@ -161,8 +161,8 @@ def _first_root(http: HttpClient, url: str, start: Start) -> bytes:
         return start.root
     if start.digest is not None:
         return fetch_root(http, url, start.digest)
-    if url == REPOSITORY_URL:
-        return fetch_root(http, url, ROOT_DIGEST, ROOT_VERSION)
+    if url == public_good.REPOSITORY_URL:
+        return fetch_root(http, url, public_good.ROOT_DIGEST, public_good.ROOT_VERSION)
     raise IncompleteError(
         f"{url} was never updated from, and no root document says whom to trust there",
         reason="no-tuf-root",
