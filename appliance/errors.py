@@ -1,4 +1,4 @@
-"""Every exception the appliance raises on purpose (DESIGN.md, Exceptions and codes).
+"""Every exception the appliance raises on purpose.
 
 Each family answers one question: whose fault is it, and what can be done.
 Exit codes are not here; the command line gives them out in one table.

@@ -1,4 +1,4 @@
-"""Frozen value classes that cost a start next to nothing (PERFORMANCE.md 6).
+"""Frozen value classes that cost a start next to nothing.
 
 The standard library's dataclass compiles each method of each class anew, at every start:
 with eighty classes that was half of the time a verify took. Here all classes share the

@@ -1,6 +1,6 @@
 """Adding a signature to a transfer bundle: another header, and everything else as it was.
 
-The header is the one member that a signature changes (README.md, section 2). All that it
+The header is the one member that a signature changes (bundles/README.md, section 2). All that it
 pins is copied byte for byte, and checked on the way; so the bundle id stays, and the
 digest of the file does not.
 """

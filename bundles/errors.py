@@ -1,4 +1,4 @@
-"""Every exception this package raises on purpose (README.md, section 7).
+"""Every exception this package raises on purpose (bundles/README.md, section 7).
 
 Nothing else escapes a reading function for any bytes whatever, but the errors
 of the injected callables and the OSError of the file itself.

@@ -1,4 +1,4 @@
-"""The header text: the only thing of a transfer bundle that is signed (README.md, section 2).
+"""The header text: the one signed part of a transfer bundle (bundles/README.md, section 2).
 
 The text becomes a C2SP signed note in the hands of an injected callable; no
 signature is made or checked here.

@@ -1,4 +1,4 @@
-"""What a transfer bundle is and what it brings (README.md, section 3).
+"""What a transfer bundle is and what it brings (bundles/README.md, section 3).
 
 The value; manifest_json.py has its spelling. Signed by way of its digest in the
 header, and still nothing in it has to be believed: tree heads, counts and ages

@@ -1,4 +1,4 @@
-"""The spelling of manifest.json: canonical JSON, schema 1 (README.md, section 3)."""
+"""The spelling of manifest.json: canonical JSON, schema 1 (bundles/README.md, section 3)."""
 
 from __future__ import annotations
 

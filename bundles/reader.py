@@ -1,4 +1,4 @@
-"""Reading a transfer bundle (README.md, sections 5 to 7).
+"""Reading a transfer bundle (bundles/README.md, sections 5 to 7).
 
 One strict pass, in which each part is believed only as far as the part before
 it vouches for it: signature -> header -> manifest.json and SHA256SUMS -> every

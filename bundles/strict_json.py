@@ -1,4 +1,4 @@
-"""JSON with one spelling for each value (README.md, section 3).
+"""JSON with one spelling for each value (bundles/README.md, section 3).
 
 `load_json` reads what `format_json` writes and nothing else: sorted keys, no
 spaces, no escapes that need not be, one newline at the end; no duplicate keys,

@@ -1,4 +1,4 @@
-"""SHA256SUMS: what follows in the archive, in order, each with its digest (README.md, section 4).
+"""SHA256SUMS: the members in order, each with its digest (bundles/README.md, section 4).
 
 The text is what sha256sum(1) writes and checks. The directories a member may
 stand in, and their order, are the layout of the format.

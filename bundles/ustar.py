@@ -1,4 +1,4 @@
-"""Member headers of the archive: deterministic USTAR, one spelling each (README.md, section 5).
+"""Member headers: deterministic USTAR, one spelling each (bundles/README.md, section 5).
 
 `parse_member_header` reads a path and a size out of 512 bytes, builds the one
 header they may have, and compares. So links, devices, owners, times, modes,

@@ -1,4 +1,4 @@
-"""The wrapping of an archive: none, gzip or zstd (README.md, section 6).
+"""The wrapping of an archive: none, gzip or zstd (bundles/README.md, section 6).
 
 Told apart by the first bytes. Inflates only as far as it is asked, and at most
 128 KiB at a time, so that whoever reads decides how much is ever inflated. A

@@ -1,4 +1,4 @@
-"""Writing a transfer bundle (README.md, section 1).
+"""Writing a transfer bundle (bundles/README.md, section 1).
 
 Every digest is known before the first byte is written; members are streamed, and
 each is hashed again on its way out. The same input gives the same bytes. Making

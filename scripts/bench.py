@@ -15,7 +15,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-CORPUS = ROOT.parent / "shared" / "corpus"
+# The same setting as the tests have.
+REFERENCE_DATA = os.environ.get("ATTESTOR_REFERENCE_DATA") or ROOT.parent / "shared"
+CORPUS = Path(REFERENCE_DATA) / "corpus"
 CASES = CORPUS / "sigstore-conformance" / "test" / "assets" / "bundle-verify"
 PRODUCTION_ROOT = CORPUS / "root-signing" / "trusted_root.json"
 IDENTITY = (

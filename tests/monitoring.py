@@ -17,6 +17,39 @@ RULE_TESTS = DIRECTORY / "attestor.rules.test.yml"
 ALERTMANAGER = DIRECTORY / "alertmanager.yml"
 DASHBOARD = DIRECTORY / "attestor-rekor.json"
 
+# Metrics that were promised before the first release: rules and dashboards of others name them.
+PROMISED_METRICS = frozenset(
+    {
+        "attestor_build_info",
+        "attestor_bundle_imported_timestamp_seconds",
+        "attestor_last_exit_code",
+        "attestor_rekor_anomalies_detected_total",
+        "attestor_rekor_budget_remaining",
+        "attestor_rekor_budget_utilization",
+        "attestor_rekor_checkpoint_age_seconds",
+        "attestor_rekor_checkpoint_mismatch_total",
+        "attestor_rekor_checkpoint_rollback_detected_total",
+        "attestor_rekor_checkpoint_timestamp_seconds",
+        "attestor_rekor_cross_log_divergence_total",
+        "attestor_rekor_edge_bundle_triggers_total",
+        "attestor_rekor_queue_depth",
+        "attestor_rekor_submission_errors_total",
+        "attestor_rekor_submission_latency_seconds",
+        "attestor_rekor_submissions_rejected_total",
+        "attestor_rekor_submissions_total",
+        "attestor_rekor_sync_checkpoint_age_seconds",
+        "attestor_rekor_sync_checkpoints_fetched_total",
+        "attestor_rekor_sync_checkpoints_stored_total",
+        "attestor_rekor_sync_errors_total",
+        "attestor_rekor_sync_last_success_seconds",
+        "attestor_rekor_sync_last_success_timestamp_seconds",
+        "attestor_rekor_sync_tiles_cached",
+        "attestor_rekor_sync_tiles_cached_total",
+        "attestor_rekor_sync_tiles_fetched_total",
+        "attestor_trust_root_fetched_timestamp_seconds",
+    }
+)
+
 _VARIABLES = {"$__rate_interval": "5m", "$instance": ".*", "$backend": ".*"}
 
 

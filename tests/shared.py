@@ -1,11 +1,13 @@
-"""Reference data that is not ours, read through ../shared, never committed.
+"""Reference data that is not ours: read from a directory beside the clone, never committed.
 
-Whoever has not got it sees each test that needed it skipped, with the path that was missing.
+ATTESTOR_REFERENCE_DATA names another directory. Whoever has none sees each test that needed
+it skipped, with the path that was missing.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,12 @@ from typing import Any
 import pytest
 from _pytest.mark.structures import ParameterSet
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+BESIDE = Path(__file__).resolve().parents[2] / "shared"
+SHARED = Path(os.environ.get("ATTESTOR_REFERENCE_DATA") or BESIDE)
 
 
 def shared(path: str) -> Path:
-    """Return a file or directory of ../shared; skips the running test if it is absent."""
+    """Return a file or directory of the reference data; skips the running test if it is absent."""
     found = SHARED / path
     if not found.exists():
         pytest.skip(_absent(path))
@@ -36,9 +39,9 @@ def shared_cases(directory: str, pattern: str) -> list[ParameterSet]:
 
 @cache
 def vectors() -> Any:
-    """Return ../shared/vectors/vectors.json; skips the running test if it is absent."""
+    """Return the reference vectors; skips the running test if it is absent."""
     return json.loads(shared("vectors/vectors.json").read_bytes())
 
 
 def _absent(path: str) -> str:
-    return f"reference data is absent: ../shared/{path}"
+    return f"reference data is absent: {SHARED / path}"

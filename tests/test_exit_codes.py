@@ -1,4 +1,4 @@
-"""Every error has a code, and the code is the one SPEC.md section 5 gives it."""
+"""Every error has a code, and it is the code that was promised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The root command, and the one place where a run ends (SPEC.md section 5)."""
+"""The root command, and the one place where a run ends."""
 
 from __future__ import annotations
 

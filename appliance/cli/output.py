@@ -126,7 +126,7 @@ def envelope(
     warnings: tuple[str, ...] = (),
     error: Mapping[str, str] | None = None,
 ) -> str:
-    """Format the one JSON object of a run (SPEC.md section 4)."""
+    """Format the one JSON object of a run (docs/json.md)."""
     document: dict[str, Any] = {
         "schema": SCHEMA,
         "command": command,

@@ -1,4 +1,4 @@
-"""Durations as people write them (SPEC.md section 3, OPERATIONS.md 2.3).
+"""Durations as people write them (docs/configuration.md).
 
 Two families: `5m`, `1h30m`, `250ms`, `14d`, units falling, each at most once; and
 `hh:mm:ss`, `d.hh:mm:ss` with a fraction, as .NET writes them. The value is seconds as an

@@ -1,4 +1,4 @@
-"""The two settings that name files, and may name this home's own only (SPEC.md section 3)."""
+"""The two settings that name files, and may name this home's own only."""
 
 from __future__ import annotations
 

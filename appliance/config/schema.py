@@ -15,7 +15,7 @@ Role: TypeAlias = Literal["connected", "isolated"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 ROOT: Final = "attestor"
 BACKENDS: Final = "rekorSync.backends"
-SECTIONS: Final[dict[str, str]] = {  # in the order of SPEC.md section 10
+SECTIONS: Final[dict[str, str]] = {  # in the order in which they are shown
     "rekorSync": "Mirroring",
     "http": "How servers are talked to",
     "checkpointStore": "The store: always this home's own",
@@ -37,7 +37,7 @@ SETTINGS: Final[dict[str, Setting]] = {
 ALIASES: Final = {"rekor.edgeBundles.dailyLimit": "rekor.budget.edgeBundleDailyLimit"}
 IGNORED: Final = "checkpointStore.schema"
 
-# Bundles cross a gap every week or two, not every few minutes (SPEC.md section 6).
+# Bundles cross a gap every week or two, not every few minutes.
 _ISOLATED_DEFAULTS: Final[dict[str, JsonValue]] = {
     "divergenceDetection.staleCheckpointThreshold": "14d",
     "divergenceDetection.staleTreeSizeThreshold": "30d",

@@ -1,4 +1,4 @@
-"""Sizes in bytes as people write them (OPERATIONS.md 2.3): `10737418240`, `10GiB`, `10GB`.
+"""Sizes in bytes as people write them: `10737418240`, `10GiB`, `10GB`.
 
 KiB, MiB, GiB, TiB are powers of 1024; kB, MB, GB, TB powers of 1000. A single letter,
 `3900M`, is a power of 1024, as split(1) and the other coreutils read it.

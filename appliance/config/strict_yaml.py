@@ -1,4 +1,4 @@
-"""A small strict subset of YAML, with the line of everything (OPERATIONS.md 2.4).
+"""A small strict subset of YAML, with the line of everything (docs/configuration.md).
 
 PyYAML's SafeLoader splits the text into events and nothing more: no object is ever
 constructed, so no tag, alias or duplicate key can do harm. Here: one document, mappings

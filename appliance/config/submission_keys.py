@@ -1,4 +1,4 @@
-"""Settings of what is written to logs: the queue, its budget, publishing (SPEC.md 11, 12)."""
+"""Settings of what is written to logs: the queue, its budget, publishing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a word in a YAML file is: text, number, true, false or nothing (OPERATIONS.md 2.4).
+"""What a word in a YAML file is: text, number, true, false or nothing.
 
 YAML has no single answer: `no` is a boolean to one reader and a country to the next, and
 `10:00` is 600. Where readers of YAML 1.1 and 1.2 differ, the word is refused.

@@ -1,7 +1,7 @@
 """What one HTTP exchange may still take: time, bytes, and whether anyone still wants it.
 
 requests and urllib3 know a timeout for each socket operation only, and a server that sends
-one byte a second never meets that (THREATS.md 1.4, T5). So every operation on a socket
+one byte a second never meets that. So every operation on a socket
 (connections.py) first asks here. It finds the exchange of its thread through a context
 variable, because urllib3 has no way to hand one down.
 """

@@ -1,4 +1,4 @@
-"""HTTP that always ends: bounded in time, bytes, attempts and rate (THREATS.md T5, 1.4).
+"""HTTP that always ends: bounded in time, bytes, attempts and rate.
 
 What it never does: follow a redirect, keep a cookie, read a proxy or a password from the
 environment, decode a body that nobody asked to have encoded, or wait without end.
@@ -31,7 +31,7 @@ WORTH_ANOTHER_TRY: Final = frozenset(
 
 @frozen
 class HttpSettings:
-    """The `http` section of the configuration (SPEC.md section 10), and limits it has not."""
+    """The `http` section of the configuration (docs/configuration.md), and limits it has not."""
 
     connections: int = 16  # at a time, 1..32
     max_requests_per_second: float | None = None  # None: as fast as it goes

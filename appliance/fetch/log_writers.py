@@ -1,4 +1,4 @@
-"""Writing to Rekor logs over HTTP: one LogWriter for each version of the API (WIRE.md 5, 6)."""
+"""Writing to Rekor logs over HTTP: one LogWriter for each version of the API (docs/rekor.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Rekor v2 log, or any log in tlog-tiles form, read over HTTP (WIRE.md 3)."""
+"""A Rekor v2 log, or any log in tlog-tiles form, read over HTTP (c2sp.org/tlog-tiles)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Posting to a Rekor v2 log: exact bytes out, one of three answers back (WIRE.md 5.4-5.6).
+"""Posting to a Rekor v2 log: exact bytes out, one of three answers back (docs/rekor.md).
 
 The same bytes may be sent again after any RemoteError: a log that has them says so. What
 it answered is not believed here; the queue verifies it.

@@ -1,7 +1,7 @@
 """A second look at TUF metadata that was followed: signatures counted by key, not by key id.
 
 A root may list one key under two ids, and then one signer would make two signatures
-(THREATS.md 1.3: uniqueness by public key bytes). Pure: it takes bytes and returns values.
+where two were demanded. Pure: it takes bytes and returns values.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Our own tiles, where damage here must be told apart from a log that lies (SPEC.md section 7).
+"""Our own tiles, where damage here must be told apart from a log that lies.
 
 Whatever of ours does not authenticate under a head that we accepted is corrupt: it did when
 it was stored. That is an error with names and a repair, never evidence against anybody.

@@ -1,4 +1,4 @@
-"""What people are told, and the exact payload that says it (SPEC.md sections 7 and 8).
+"""What people are told, and the exact payload that says it (docs/alerts.md).
 
 An alarm is a condition that somebody has to know of. Two alarms with the same `condition`
 are one alert as long as it lasts. Who is told, and when, is not decided here.

@@ -1,4 +1,4 @@
-"""How much may be submitted when: sliding windows on a clock that cannot be fooled (SPEC.md 11).
+"""How much may be submitted when: sliding windows on a clock that cannot be fooled.
 
 A window of W seconds and limit N says: of any W seconds, at most N submissions may fall
 into. What counts is when the log can have taken a submission, at the latest: a slot is

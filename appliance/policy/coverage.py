@@ -1,4 +1,4 @@
-"""How much of a tree its stored tiles cover (SPEC.md section 6: level 0 tiles count)."""
+"""How much of a tree its stored tiles cover: level 0 tiles count."""
 
 from __future__ import annotations
 

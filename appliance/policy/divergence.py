@@ -1,4 +1,4 @@
-"""The rules of SPEC.md section 7: from how two heads stand to what is to be said of it.
+"""The rules of docs/divergence.md: from how two heads stand to what is to be said of it.
 
 Each rule is given facts and returns judgements: the name of a condition with the alarm if
 it holds, None if it is over. Nothing here knows a store or a clock.

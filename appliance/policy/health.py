@@ -1,4 +1,4 @@
-"""How well a log's mirror is doing (SPEC.md section 6). Decided from values, in one place."""
+"""How well a log's mirror is doing (docs/monitoring.md). Decided from values, in one place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Sigstore bundle's log entry against our own copy of the log (VERIFY.md step 9).
+"""A Sigstore bundle's log entry against our own copy of the log (docs/verification.md).
 
 A bundle proves that a log signed a checkpoint over its entry. Whether that is the tree we
 mirror is what nobody but us can say.

@@ -1,4 +1,4 @@
-"""Where a candidate tree head stands next to the accepted one (DESIGN.md section 3, SPEC.md 7).
+"""Where a candidate tree head stands next to the accepted one (docs/divergence.md).
 
 Two heads of one log must be roots of prefixes of one tree. A stale head is a value, a log
 that contradicts itself is another; bad tiles never get this far, they fail authentication.

@@ -1,4 +1,4 @@
-"""When to try again what failed: doubling pauses, a ceiling, jitter. Pure (SPEC.md 8)."""
+"""When to try again what failed: doubling pauses, a ceiling, jitter. Pure."""
 
 from __future__ import annotations
 

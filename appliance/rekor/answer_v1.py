@@ -1,4 +1,4 @@
-"""What a Rekor v1 log answers: one entry under its id (WIRE.md 6).
+"""What a Rekor v1 log answers: one entry under its id (docs/rekor.md).
 
 Indices come in two kinds: the global one over all shards stands for the entry, the one
 inside its tree goes with the proof. Nothing is verified here.

@@ -1,4 +1,4 @@
-"""The JSON that Rekor signs and hashes (RFC 8785, WIRE.md 5.2).
+"""The JSON that Rekor signs and hashes (RFC 8785).
 
 Only what occurs in log entries and signed entry timestamps: objects, arrays, strings
 and integers. RFC 8785's number formatting and UTF-16 key order never come into play,

@@ -1,4 +1,4 @@
-"""The two files that tell Sigstore clients about a log: trusted root, signing config (WIRE.md 5.7).
+"""The two files that tell Sigstore clients about a log: trusted root, signing config.
 
 What all of them accept: an Ed25519 key, the 32-byte note hash as log id, https:// and the
 bare origin as base URL (a name, not an address to read from), and a start of validity.

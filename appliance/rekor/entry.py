@@ -1,4 +1,4 @@
-"""The bodies that Rekor logs hold, v1 and v2 (WIRE.md 5.2, 5.3, 6.3).
+"""The bodies that Rekor logs hold, v1 and v2 (docs/rekor.md).
 
 Parsing says what an entry claims: which digest, which signature, which key. It verifies
 none of it. A kind or version not listed here, or a spec under another name (servers of

@@ -1,4 +1,4 @@
-"""Reading proto3 JSON messages: typed fields with messages that name the path (WIRE.md 5.1).
+"""Reading proto3 JSON messages: typed fields with messages that name the path.
 
 A missing field and null are both "unset". Two dialects:
 

@@ -1,4 +1,4 @@
-"""What is posted to a Rekor v2 log: a digest, a signature over it, a key (WIRE.md 5.1, 5.2).
+"""What is posted to a Rekor v2 log: a digest, a signature over it, a key.
 
     parse_request   as lenient as Go's protojson, because clients are that varied
     verify_request  as strict as the log has to be before it keeps something for ever

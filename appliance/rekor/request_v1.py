@@ -1,4 +1,4 @@
-"""What is posted to a Rekor v1 log: a proposed entry (WIRE.md 6, 6.3).
+"""What is posted to a Rekor v1 log: a proposed entry (docs/rekor.md).
 
 A hashedrekord 0.0.1 is proposed in the form it is logged in, so rekor/entry.py reads it. A
 dsse 0.0.1 carries the envelope as it was spelled: the log hashes that spelling. Nothing is

@@ -1,4 +1,4 @@
-"""The signed entry timestamp: a Rekor v1 log's promise and its clock (WIRE.md 6.2).
+"""The signed entry timestamp: a Rekor v1 log's promise and its clock (docs/rekor.md).
 
 It covers the body, the time, the log and the global index, and nothing else.
 """

@@ -1,4 +1,4 @@
-"""Which keys sign for Rekor v2, and how: PublicKeyDetails by name (WIRE.md 5.1).
+"""Which keys sign for Rekor v2, and how: PublicKeyDetails by name.
 
 Every signature here is over a digest the caller already has. Ed25519ph is in the table
 because logs hold such entries, but `cryptography` cannot verify it.

@@ -1,4 +1,4 @@
-"""TransparencyLogEntry: what a log answers and what a Sigstore bundle carries (WIRE.md 5.4).
+"""TransparencyLogEntry: what a log answers and what a Sigstore bundle carries.
 
 Parsing believes nothing: size, root and index are unauthenticated copies until the
 inclusion proof and the checkpoint are verified.

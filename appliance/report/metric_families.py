@@ -1,4 +1,4 @@
-"""The metrics there are: names, labels and what they mean (SPEC.md section 9). Names are exact.
+"""The metrics there are: names, labels and what they mean. Others rely on the names.
 
 Counters and histograms are kept in the store by whoever counts (store/home/counters.py), under
 these very names; gauges are read off the store's state when somebody asks.

@@ -1,4 +1,4 @@
-"""Exceptions to exit codes, in one table (SPEC.md section 5). README prints it."""
+"""Exceptions to exit codes, in one table, which docs/commands.md shows."""
 
 from __future__ import annotations
 

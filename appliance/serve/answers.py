@@ -1,4 +1,4 @@
-"""HTTP answers as values, and Rekor's form of an error (WIRE.md 5.5)."""
+"""HTTP answers as values, and Rekor's form of an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One connection of the HTTP server: what is changed in waitress's (WIRE.md 5.5).
+"""One connection of the HTTP server: what is changed in waitress's.
 
 Errors have Rekor's form, a request has a time at which it began, the end of a request is
 said in one way only, and a body that is too large is read to its end, because a client

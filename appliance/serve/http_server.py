@@ -1,4 +1,4 @@
-"""The HTTP server around a WSGI application: bounded in everything (THREATS.md T22, R19).
+"""The HTTP server around a WSGI application: bounded in everything.
 
 Requests are framed strictly by waitress and by channel.py. Idle and slow clients cost a
 socket, never a thread. Added here: a deadline for requests that drip in, and a loop that

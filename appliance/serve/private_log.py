@@ -1,4 +1,4 @@
-"""A private log over HTTP, as Rekor v2 clients expect one (WIRE.md 5).
+"""A private log over HTTP, as Rekor v2 clients expect one (docs/rekor.md).
 
     POST /api/v2/log/entries                  one hashedrekord request
     GET  /api/v2/checkpoint, /api/v2/tile/…   what a mirror reads

@@ -1,4 +1,4 @@
-"""The reads of a tiled log: checkpoint, tiles and entry bundles (WIRE.md 3.1, 3.3).
+"""The reads of a tiled log: checkpoint, tiles and entry bundles (c2sp.org/tlog-tiles).
 
 Only what the published checkpoint implies exists. A partial tile that is full by now is
 cut out of the full one.

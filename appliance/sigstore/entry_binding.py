@@ -1,4 +1,4 @@
-"""Does the log entry speak of this signature: digest, signature and key (VERIFY step 12).
+"""Does the log entry speak of this signature: digest, signature and key (docs/verification.md).
 
 Without this, a valid entry for something else could stand in (CVE-2022-36056). All three
 are compared, as bytes, for every kind.

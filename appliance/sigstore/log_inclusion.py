@@ -1,4 +1,4 @@
-"""Is the entry in the log: the checkpoint and the Merkle proof to it (VERIFY step 8).
+"""Is the entry in the log: the checkpoint and the Merkle proof to it (docs/verification.md).
 
     v1   origin "host - tree id": the signature line's name is some host, not compared
          (private instances write a machine's name); logIndex counts over all trees

@@ -1,4 +1,4 @@
-"""Which logs a trusted root names: origin, Rekor version, key and window of each (WIRE.md 1.4).
+"""Which logs a trusted root names: origin, Rekor version, key and window of each.
 
 A root says none of the first two outright. The log id does: a Rekor v2 log's is the hash of
 its note key, a v1 log's that of the bare key. They are the same for ECDSA keys; then a

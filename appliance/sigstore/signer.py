@@ -1,4 +1,4 @@
-"""The signer's key and the signature itself (VERIFY steps 3 and 10).
+"""The signer's key and the signature itself (docs/verification.md).
 
 Which hash a signature is over follows from the key, except that many P-384 keys signed
 SHA-256. A message digest in the bundle is a hint among those two, and must be right.

@@ -1,4 +1,4 @@
-"""The Sigstore signing config: where entries are to be written, and when (WIRE.md 8).
+"""The Sigstore signing config: where entries are to be written, and when.
 
 It carries no keys. What it adds to a trusted root is which version of Rekor answers at a URL.
 """

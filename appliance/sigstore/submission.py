@@ -1,7 +1,7 @@
 """What is submitted to a log: a signature that verified, as the request for Rekor v1 or v2.
 
 A v2 log takes a DSSE envelope as a hashedrekord over its pre-authentication encoding
-(WIRE.md 5.3): only digests leave. A v1 log gets the envelope itself. What a log would
+(docs/rekor.md): only digests leave. A v1 log gets the envelope itself. What a log would
 refuse is refused here, before anything is stored.
 """
 
@@ -37,7 +37,7 @@ from appliance.tlog.entries import MAX_ENTRY_BYTES
 from appliance.tlog.strict_json import parse_json
 from appliance.value import frozen
 
-MAX_PAYLOAD_BYTES: Final = 1024 * 1024  # of an envelope (SPEC.md section 11)
+MAX_PAYLOAD_BYTES: Final = 1024 * 1024  # of an envelope
 MAX_STORED_BYTES: Final = 4 * MAX_PAYLOAD_BYTES  # base64 of base64, and the rest
 REKOR_V1: Final = 1
 REKOR_V2: Final = 2

@@ -1,4 +1,4 @@
-"""RFC 3161 stamps: a timestamp authority saw the signature (VERIFY step 4b).
+"""RFC 3161 stamps: a timestamp authority saw the signature (docs/verification.md).
 
 rfc3161-client decodes the DER and verifies the CMS signature; it is handed one authority of
 the trusted root at a time, and everything else is checked here: whose stamp it says it is,

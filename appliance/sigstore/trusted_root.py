@@ -1,4 +1,4 @@
-"""The Sigstore trusted root: who may log, certify and stamp, and when (WIRE.md 8).
+"""The Sigstore trusted root: who may log, certify and stamp, and when.
 
 Everything in it is believed, because the operator pinned it; so it is parsed strictly and
 its digest goes into every verdict. Instances that ended stay, for what they once signed.

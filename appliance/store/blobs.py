@@ -1,4 +1,4 @@
-"""Durable content-addressed blobs: blobs/sha256/ab/<64 hex digits> (SPEC.md section 3).
+"""Durable content-addressed blobs: blobs/sha256/ab/<64 hex digits>.
 
 Nobody trusts this directory. Every read is re-hashed; whoever can write to it can make
 us stop, no more. A crash can leave half a blob that no row names yet, which is written anew

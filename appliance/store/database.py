@@ -1,4 +1,4 @@
-"""Opening the one SQLite file, and transactions on it (DESIGN.md section 4).
+"""Opening the one SQLite file, and transactions on it (DESIGN.md, The store).
 
 Rollback journal, synchronous=FULL, BEGIN IMMEDIATE. Readers never lock and never wait
 for us longer than a commit takes; a reader can do with a read-only file.
@@ -212,7 +212,7 @@ def _set_pragmas(connection: sqlite3.Connection, *, write: bool) -> None:
     connection.execute("PRAGMA mmap_size = 0")
     connection.execute("PRAGMA foreign_keys = ON")
     if write:
-        # Not WAL: SIGBUS on a full filesystem, no read-only readers (DESIGN.md section 4).
+        # Not WAL: SIGBUS on a full filesystem, no read-only readers.
         connection.execute("PRAGMA journal_mode = TRUNCATE")
         connection.execute("PRAGMA synchronous = FULL")
     else:

@@ -1,4 +1,4 @@
-"""Whether a medium kept what was written to it (TRANSFER.md section 7, THREATS.md T26).
+"""Whether a medium kept what was written to it.
 
 A stick of fake capacity, or one that is dying, takes every byte and gives back others. So
 what was written is read again from the medium itself, not from the kernel's memory of it.
@@ -64,7 +64,7 @@ def syncfs(descriptor: int) -> bool:
     return True
 
 
-# What the home stands on, and who else may write there (SPEC.md section 3, THREATS.md T14).
+# What the home stands on, and who else may write there.
 
 
 # Without modes of their own: everybody's files, whatever the key says.

@@ -1,4 +1,4 @@
-"""The database schema, as append-only migrations (DESIGN.md section 4).
+"""The database schema, as append-only migrations (docs/schema.md).
 
 Each is a file of SQL in migrations/, applied in one transaction together with its own
 record. A shipped one is never edited: add another, here and there. The comments are stored

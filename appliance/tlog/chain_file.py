@@ -1,4 +1,4 @@
-"""An exported journal: JSON Lines that need no store to be checked (SPEC.md section 12).
+"""An exported journal: JSON Lines that need no store to be checked.
 
 Each line but the last wraps the very bytes that the chain is made of,
 

@@ -1,4 +1,4 @@
-"""Checkpoints: what a log says about its tree, signed (c2sp.org/tlog-checkpoint, WIRE.md 2).
+"""Checkpoints: what a log says about its tree, signed (c2sp.org/tlog-checkpoint).
 
     origin LF tree size LF base64(root hash) LF (extension line LF)*
 

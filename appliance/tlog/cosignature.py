@@ -1,7 +1,7 @@
 """Cosignatures: a witness vouches, with a time, for a checkpoint (c2sp.org/tlog-cosignature).
 
 A cosignature is a signature line like the log's own, by a key of type 4: eight bytes of
-POSIX seconds, then Ed25519 over two lines and the checkpoint's text (WIRE.md 4.1).
+POSIX seconds, then Ed25519 over two lines and the checkpoint's text.
 ML-DSA-44 (type 6) is not implemented here; such lines count as a stranger's.
 """
 

@@ -1,4 +1,4 @@
-"""How a tree grows: from its right edge and new entries to new tiles and a new head (WIRE.md 3.1).
+"""How a tree grows: from its right edge and new entries to new tiles and a new head.
 
 Only arithmetic. Which entries come next, and when anything of this becomes durable, is
 the business of whoever operates the log.

@@ -1,4 +1,4 @@
-"""The RFC 6962 hash tree: what a leaf, a node and a root are (WIRE.md 3.1).
+"""The RFC 6962 hash tree: what a leaf, a node and a root are.
 
 Nothing here knows about tiles, proofs or storage.
 """
@@ -19,7 +19,7 @@ HASH_BYTES: Final = 32
 EMPTY_ROOT: Final = Hash(sha256(b"").digest())
 MAX_TREE_SIZE: Final = 2**63 - 1  # leaves; what SQLite, Go and protobuf agree on
 
-# Copying a seeded state is the fastest way to hash 65 bytes in pure Python (PERFORMANCE.md 1).
+# Copying a seeded state is the fastest way to hash 65 bytes in pure Python.
 _LEAF: Final = sha256(b"\x00")
 _NODE: Final = sha256(b"\x01")
 

@@ -1,4 +1,4 @@
-"""Signed notes: parse, open, sign (c2sp.org/signed-note, WIRE.md 1.1).
+"""Signed notes: parse, open, sign (c2sp.org/signed-note).
 
 A note is a text ending in a newline, an empty line, and signature lines:
 

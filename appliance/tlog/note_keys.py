@@ -1,4 +1,4 @@
-"""The keys that sign notes: their ids, their text forms, what they verify (WIRE.md 1.2, 1.3).
+"""The keys that sign notes: their ids, their text forms, what they verify (c2sp.org/signed-note).
 
 A signer is known by its name and its key id together. How the id is made differs by kind
 of key, and for Rekor v1 by the server's generation; nothing else in the project computes it.
@@ -106,7 +106,7 @@ class VerifierKey:
 
 
 def cosigned_message(text: bytes, timestamp: int) -> bytes:
-    """Return what a witness signs: the checkpoint's text after two lines (WIRE.md 4.1)."""
+    """Return what a witness signs: the checkpoint's text after two lines."""
     return f"cosignature/v1\ntime {timestamp}\n".encode() + text
 
 

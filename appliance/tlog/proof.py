@@ -1,4 +1,4 @@
-"""Inclusion and consistency proofs: plan them, build them, verify them (RFC 6962, WIRE.md 7).
+"""Inclusion and consistency proofs: plan them, build them, verify them (RFC 6962).
 
 A plan is a list of leaf ranges whose roots form the proof, in proof order. Building
 reads only perfect nodes, through the caller's reader. Verifying trusts neither.

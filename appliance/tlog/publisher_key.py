@@ -1,7 +1,7 @@
 """The key that signs what is published: ECDSA on P-256, which every Rekor takes.
 
-A v2 log takes Ed25519 only in its pre-hashed form, which `cryptography` cannot make
-(WIRE.md 5.1), so a publisher's key is no note-signing key like the others of a home.
+A v2 log takes Ed25519 only in its pre-hashed form, which `cryptography` cannot make,
+so a publisher's key is no note-signing key like the others of a home.
 """
 
 from __future__ import annotations

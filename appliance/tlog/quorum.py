@@ -1,4 +1,4 @@
-"""Whether enough witnesses vouch for a checkpoint (c2sp.org/tlog-policy, WIRE.md 4.6)."""
+"""Whether enough witnesses vouch for a checkpoint (c2sp.org/tlog-policy)."""
 
 from __future__ import annotations
 

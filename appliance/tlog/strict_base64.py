@@ -1,4 +1,4 @@
-"""Standard base64 with padding, one spelling per value (WIRE.md, notation).
+"""Standard base64 with padding, one spelling per value.
 
 Python's decoder drops junk by default and accepts stray bits in the last digit even
 when asked to validate; signed text must not have two readings.

@@ -1,7 +1,7 @@
 """JSON with one reading: the only JSON loader for bytes somebody else wrote.
 
 Python's own keeps the last of two equal keys, makes values of NaN and 1e999, lets lone
-surrogates through, and ends in RecursionError at depth (THREATS.md 1.4). This one bounds
+surrogates through, and ends in RecursionError at depth. This one bounds
 bytes, values and depth before anything is believed, and raises only MalformedError and
 LimitError. It knows no schema.
 """

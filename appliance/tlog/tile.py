@@ -1,4 +1,4 @@
-"""Tile and entry-bundle coordinates and their paths (c2sp.org/tlog-tiles, WIRE.md 3.1).
+"""Tile and entry-bundle coordinates and their paths (c2sp.org/tlog-tiles).
 
 Coordinates and arithmetic only: what the bytes must hash to is in tile_tree.py.
 """

@@ -1,4 +1,4 @@
-"""Tiles authenticated, one by one, under a tree head (WIRE.md 7.2, THREATS.md decision 7).
+"""Tiles authenticated, one by one, under a tree head.
 
 The partial tiles of a tree hold its peaks, so together they hash to its root, every byte
 of them. A full tile's hashes have one root, and that is a hash of the tile above. So each

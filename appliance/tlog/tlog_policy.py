@@ -1,4 +1,4 @@
-"""Which logs count, and whose cosignatures suffice (c2sp.org/tlog-policy, WIRE.md 4.6).
+"""Which logs count, and whose cosignatures suffice (c2sp.org/tlog-policy).
 
     log VKEY [URL]
     witness NAME VKEY [URL]

@@ -1,4 +1,4 @@
-"""Transparency log proofs: one file proves one entry, offline (c2sp.org/tlog-proof, WIRE.md 4.5).
+"""Transparency log proofs: one file proves one entry, offline (c2sp.org/tlog-proof).
 
     c2sp.org/tlog-proof@v1
     extra BASE64            (left out if there is none; nobody signed it)

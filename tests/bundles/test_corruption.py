@@ -1,4 +1,4 @@
-"""Every small damage to a whole transfer bundle (THREATS.md, R8 and R9)."""
+"""Every small damage to a whole transfer bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Archives made by somebody who knows the format (THREATS.md, R12).
+"""Archives made by somebody who knows the format.
 
 Most are signed by a known exporter, so that nothing but the reader stands
 between the archive and us.

@@ -1,4 +1,4 @@
-"""Wrappings, honest ones and bombs (THREATS.md, decision 10 and R13)."""
+"""Wrappings, honest ones and bombs."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from appliance.config.schema import SETTINGS
 from appliance.errors import ConfigError
 from tests.config.configurations import FULL, applied
 
-SPEC_DEFAULTS: dict[str, JsonValue] = {  # SPEC.md section 10, in its order
+SPEC_DEFAULTS: dict[str, JsonValue] = {  # what was promised, in the order shown
     "rekorSync.enabled": True,
     "rekorSync.syncInterval": "5m",
     "rekorSync.initialDelay": "30s",
@@ -62,7 +62,7 @@ SPEC_DEFAULTS: dict[str, JsonValue] = {  # SPEC.md section 10, in its order
     "rekor.offline.queueEnabled": True,
     "rekor.offline.maxQueueSize": 10_000,
     "rekor.offline.drainOnConnect": True,
-    "rekor.aggregate.enabled": False,  # ours: SPEC.md names no key for it
+    "rekor.aggregate.enabled": False,
     "rekor.aggregate.minItems": 20,
     "rekor.aggregate.log": None,
     "publish.rekorUrl": None,

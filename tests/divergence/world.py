@@ -27,7 +27,7 @@ from tests.simulator import SimulatedLog
 
 NOW = 1_760_000_000
 ENVELOPE = ("id", "eventType", "severity", "detectedAt", "tenant", "stream")
-FIELDS = {  # SPEC.md section 8, exactly
+FIELDS = {  # what receivers of alerts rely on, exactly
     "rekor.checkpoint.divergence": (
         *("origin", "treeSize", "expectedRootHash", "actualRootHash", "backend"),
         *("description", "recommendedAction"),

@@ -1,7 +1,7 @@
 """Each system call that changes a file fails in turn: a full disk, or a broken one.
 
-R2 and R7 of the test plan: one line that says so, code 6, a home that is as before or further
-on, and a next run that needs no operator.
+Expected: one line that says so, code 6, a home that is as before or further on, and a next
+run that needs no operator.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Real disks that are really full: the program says so and goes on once there is room again.
 
-R3 of the test plan, as commands in processes of their own; SQLite on a full memory-mapped
+Each command is a process of its own: SQLite on a full memory-mapped
 file dies of SIGBUS, which no test inside one process would survive to report.
 """
 

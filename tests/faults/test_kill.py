@@ -1,6 +1,6 @@
 """kill -9 as each system call that changes a file is made, and what the next run finds.
 
-R1 of the test plan. All places of an import; of the rest every few, and all of them with
+All places of an import; of the rest every few, and all of them with
 ATTESTOR_SOAK=1 in the environment.
 """
 

@@ -1,4 +1,4 @@
-"""What must work without a network does not so much as ask for a socket (R23 of the test plan)."""
+"""What must work without a network does not so much as ask for a socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real rekor-server on loopback, with its storage directory served beside it (WIRE.md 5.8).
+"""The real rekor-server on loopback, with its storage directory served beside it.
 
 The server itself takes entries and serves no reads: what a mirror reads are the files it
 writes, over a plain static file server.

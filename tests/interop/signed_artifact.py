@@ -25,7 +25,7 @@ class SignedArtifact:
     spki: bytes  # the signer's public key, DER
 
     def request(self) -> bytes:
-        """Return the JSON that asks a Rekor v2 log to add it (WIRE.md 5.1)."""
+        """Return the JSON that asks a Rekor v2 log to add it."""
         verifier = {
             "publicKey": {"rawBytes": _base64(self.spki)},
             "keyDetails": "PKIX_ECDSA_P256_SHA_256",

@@ -1,4 +1,4 @@
-"""The monitoring files that we ship, judged by promtool and amtool (SPEC.md section 9)."""
+"""The monitoring files that we ship, judged by promtool and amtool."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_every_rule_fires_when_it_must_and_only_then() -> None:
 @pytest.mark.parametrize(
     ("right", "wrong", "alert"),
     [
-        # The product's documents have these two, and neither ever fires (OPERATIONS.md 0).
+        # Rules that look right, and neither ever fires.
         (
             "time() - (attestor_rekor_sync_last_success_timestamp_seconds > 0) > 900",
             "attestor_rekor_sync_last_success_seconds > 900",

@@ -20,7 +20,7 @@ KEY = new_key()
 
 
 def body(content: bytes) -> bytes:
-    """The leaf that a signed artifact becomes (WIRE.md 5.2)."""
+    """The leaf that a signed artifact becomes."""
     request = json.loads(sign_artifact(KEY, content).request())["hashedRekordRequestV002"]
     data = {"algorithm": "SHA2_256", "digest": request["digest"]}
     spec = {"hashedRekordV002": {"data": data, "signature": request["signature"]}}

@@ -1,4 +1,4 @@
-"""The payloads of SPEC.md section 8, field by field."""
+"""The payloads of alerts, field by field."""
 
 from __future__ import annotations
 

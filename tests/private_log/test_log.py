@@ -229,7 +229,7 @@ def test_a_frozen_log_says_so_and_takes_no_more(log: Site, tmp_path: Path) -> No
     assert answer["error"]["reason"] == "frozen"
 
 
-# R21: what must never sign again ends with 4, whichever command meets it.
+# What must never sign again ends with 4, whichever command meets it.
 
 
 def _signers(directory: Path) -> tuple[tuple[str | Path, ...], ...]:

@@ -233,7 +233,7 @@ def test_the_staged_batch_is_named_for_the_sweep_to_spare(home: Path) -> None:
     assert checkpoint_of(home).head.tree_size == 3
 
 
-# R21: what must never sign again.
+# What must never sign again.
 
 
 def _restore(home: Path, backup: Path) -> None:

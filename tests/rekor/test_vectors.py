@@ -1,4 +1,4 @@
-"""The published vectors of WIRE.md: real log entries and the first entry of a private log."""
+"""The reference vectors: real log entries and the first entry of a private log."""
 
 from __future__ import annotations
 

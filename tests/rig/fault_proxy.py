@@ -1,4 +1,4 @@
-"""An HTTP proxy on loopback that misbehaves as networks and servers do (THREATS.md T23, R18).
+"""An HTTP proxy on loopback that misbehaves as networks and servers do.
 
 It stands before a log. Reads pass. Of the writes a seeded share is answered 429 or 503,
 cut off before the log sees it, cut off after the log took it, or answered with half of

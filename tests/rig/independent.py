@@ -1,4 +1,4 @@
-"""Is an entry in a log: json, hashlib and cryptography only, written from RFC 9162 and WIRE.md."""
+"""Is an entry in a log: json, hashlib and cryptography only, written from RFC 9162."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 
 def leaf_of(request: bytes) -> bytes:
-    """Return the body that a Rekor v2 hashedrekord request becomes (WIRE.md 5.2)."""
+    """Return the body that a Rekor v2 hashedrekord request becomes."""
     asked = json.loads(request)["hashedRekordRequestV002"]
     details = asked["signature"]["verifier"]["keyDetails"]
     algorithm = {"PKIX_ECDSA_P256_SHA_256": "SHA2_256"}[details]

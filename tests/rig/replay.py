@@ -1,6 +1,6 @@
 """What a proxy saw, judged against the budget: nothing here is the appliance's own.
 
-Windows are counted as SPEC.md section 11 states them, from the proxy's record alone: of
+Windows are counted as docs/queue.md states them, from the proxy's record alone: of
 what the log took, whether or not anybody was told, at most so many of a tenant in any so
 many seconds.
 """

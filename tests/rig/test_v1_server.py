@@ -1,4 +1,4 @@
-"""The v1 server builds entries that verify, by our own verifier and by what WIRE.md 6 says."""
+"""The v1 server builds entries that verify, by our own verifier and by docs/rekor.md."""
 
 from __future__ import annotations
 

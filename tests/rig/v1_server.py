@@ -1,4 +1,4 @@
-"""A Rekor v1 server on loopback, as far as a client that submits needs it (WIRE.md section 6).
+"""A Rekor v1 server on loopback, as far as a client that submits needs it.
 
 Not the real one, which wants a database and a Trillian: this one really builds entries,
 with their timestamps signed and included in a tree of its own, by a key of its own. It

@@ -1,4 +1,4 @@
-"""What is not HTTP, or not quite, and clients that never finish (THREATS.md T22, R19)."""
+"""What is not HTTP, or not quite, and clients that never finish."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class _Acknowledged:
 
 @pytest.mark.slow
 def test_a_server_killed_again_and_again_loses_nothing_it_acknowledged(tmp_path: Path) -> None:
-    """R20. Where each kill falls is up to the clock; the seed is for the delays only."""
+    """Where each kill falls is up to the clock; the seed is for the delays only."""
     home = tmp_path / "home"
     make_home(home)
     told = _Acknowledged()

@@ -68,7 +68,7 @@ NEGATIVES = {
     "wrong-material_fail": ("artifact-digest", "bundle is for sha256:a0cfc712"),
 }
 
-needs_corpus = pytest.mark.skipif(not CASES.exists(), reason=f"absent: ../shared: {CASES.name}")
+needs_corpus = pytest.mark.skipif(not CASES.exists(), reason=f"no reference data: {CASES}")
 
 
 @needs_corpus

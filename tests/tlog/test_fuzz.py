@@ -1,6 +1,6 @@
 """Damaged inputs by the ten thousand: a parser returns its one spelling or a typed error.
 
-THREATS.md R14. Each input is a good one, mutated a few times: bits, bytes, pieces moved,
+Each input is a good one, mutated a few times: bits, bytes, pieces moved,
 doubled and dropped, tokens of the format put in. Seeds are fixed, so a failure repeats;
 set FUZZ_INPUTS in the environment for a longer run.
 """

@@ -1,6 +1,6 @@
 """CVE-2026-56865: forge each tile that a proof reads, one at a time; none may be believed.
 
-THREATS.md decision 7 and R11. An implementation that authenticates peaks and then skips
+An implementation that authenticates peaks and then skips
 as many tiles as there are peaks lets through forged ones wherever two peaks share a
 tile. So: many tree sizes, every tile that any question reads, several ways of forging.
 """

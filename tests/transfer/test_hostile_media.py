@@ -1,4 +1,4 @@
-"""Whatever somebody with an hour alone with the stick puts on it (R8, R9, R12, R13, R24).
+"""Whatever somebody with an hour alone with the stick puts on it.
 
 tests/bundles shows what the reader refuses; here it is the import that is given it, with a
 store to lose: nothing is accepted, nothing outside staging is touched, none takes two
@@ -297,7 +297,7 @@ def swap_in_place(path: Path, good: bytes, bad: bytes, stop: threading.Event) ->
 def test_a_file_that_is_swapped_all_the_time_is_taken_only_as_it_was_signed(
     gap: Gap, swap: Callable[[Path, bytes, bytes, threading.Event], None]
 ) -> None:
-    """What was checked is what is used: the copy. 2,000 tries, as THREATS.md counted them."""
+    """What was checked is what is used: the copy. 2,000 tries."""
     path = gap.export().path
     good = path.read_bytes()
     bad = bytearray(good)

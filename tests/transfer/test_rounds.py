@@ -74,7 +74,7 @@ class Rounds:
             mirror = Mirror(store, require_log(store, self.sites.log.origin))
             bundles = list(new_entry_bundles(base, head)) if with_entries else []
             implied = {bundle.tile for bundle in bundles}
-            # The right edge is always there, as TRANSFER.md 4 wants it, new or not.
+            # The right edge is always there, new or not.
             tiles = {*new_tiles(base, head), *edge_tiles(head)} - implied
             n_bytes = sum(tile.width * HASH_BYTES for tile in tiles)
             n_bytes += sum(found[1] for one in bundles if (found := mirror.entry_bundle_blob(one)))

@@ -1,4 +1,4 @@
-"""When a transfer bundle may be imported: an embargo, an end, and two clocks (TRANSFER.md 2, 3)."""
+"""When a transfer bundle may be imported: an embargo, an end, and two clocks."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """check: for Nagios, Icinga and whatever else runs their plugins.
 
-The one command whose codes are not those of SPEC.md section 5: 0 to 3, and whatever keeps it
+The one command whose codes are not those of all others: 0 to 3, and whatever keeps it
 from an answer, wrong usage and a bug of ours included, is 3 (UNKNOWN).
 """
 

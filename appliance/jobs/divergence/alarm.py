@@ -1,4 +1,4 @@
-"""Turn an alarm into a stored alert, its deliveries and its count (SPEC.md sections 8 and 9)."""
+"""Turn an alarm into a stored alert, its deliveries and its count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is looked at once a checkpoint was absorbed, by sync and by import alike (SPEC.md 7)."""
+"""What is looked at once a checkpoint was absorbed, by sync and by import alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A shard that grew after its freeze line or its window's end (SPEC.md section 7).
+"""A shard that grew after its freeze line or its window's end (docs/divergence.md).
 
 Such growth can be perfectly append-only, so it is proven and taken like any other: else
 nobody could see what was added. But the log broke its word, and that is told.

@@ -1,4 +1,4 @@
-"""Checkpoints of a log seen elsewhere, compared with our own tree (SPEC.md section 7).
+"""Checkpoints of a log seen elsewhere, compared with our own tree (docs/divergence.md).
 
 Whoever carries one brings nothing but the log's own signature: in a Sigstore bundle, from a
 mirror, in another site's transfer bundle, in a mail. A log that shows different trees to

@@ -1,4 +1,4 @@
-"""How each log stands here: size, age, coverage, health (sync-status, SPEC.md section 6)."""
+"""How each log stands here: size, age, coverage, health (sync-status)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A log contradicted itself: evidence, alert and quarantine in one transaction (SPEC.md 7).
+"""A log contradicted itself: evidence, alert and quarantine in one transaction.
 
 First everything that is known is made durable, with the quarantine from the first leaf on.
 Only then are more tiles asked for, to find the last common point: whoever stalls us there

@@ -1,4 +1,4 @@
-"""Judge what a sync or an import found, and let alerts begin, go on and end (SPEC.md 7).
+"""Judge what a sync or an import found, and let alerts begin, go on and end (docs/divergence.md).
 
 The rules are policy/divergence's; here are the facts they need.
 """

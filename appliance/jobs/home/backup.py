@@ -1,4 +1,4 @@
-"""Back up a home while it is in use (SPEC.md section 4, store backup).
+"""Back up a home while it is in use (store backup).
 
 The database and the records of private logs are read at one instant, under the home's
 lock; blobs are copied after it, holding nobody up: what a row names never changes, and

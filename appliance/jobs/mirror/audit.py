@@ -1,4 +1,4 @@
-"""Audit a mirror: re-hash every blob and rebuild the root (SPEC.md section 4, tiles verify).
+"""Audit a mirror: re-hash every blob and rebuild the root (tiles verify).
 
 The newest mirror checkpoint is opened again with the pinned keys; the level 0 tiles are
 folded to its root; the tiles above are authenticated under it; entry bundles must have

@@ -2,7 +2,7 @@
 
 A root that our tiles do not lead to is damage of our own, which can be repaired; a root
 that authenticated tiles contradict was signed by a log that lies, which is evidence. Here
-the two are told apart (checkpoints verify, SPEC.md section 4).
+the two are told apart (checkpoints verify).
 """
 
 from __future__ import annotations

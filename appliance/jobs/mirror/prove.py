@@ -32,7 +32,7 @@ from appliance.tlog.tile_tree import TileTree
 from appliance.tlog.tlog_proof import TlogProof
 from appliance.value import frozen, replaced
 
-# Fresh proofs from local tiles, for anybody who has the log's key (SPEC.md section 4, prove).
+# Fresh proofs from local tiles, for anybody who has the log's key (prove).
 
 
 def prove_inclusion(mirror: Mirror, entry_index: int, tree_size: int | None = None) -> TlogProof:
@@ -111,7 +111,7 @@ def _checkpoint(mirror: Mirror, tree_size: int | None) -> AcceptedCheckpoint:
     return found
 
 
-# What somebody who logged something gets back: the entry with its proof (WIRE.md 5.4).
+# What somebody who logged something gets back: the entry with its proof (docs/rekor.md).
 
 
 KIND: Final = "hashedrekord"
@@ -153,7 +153,7 @@ def sigstore_bundle(entry: TransparencyLogEntry, request: HashedRekordRequest) -
     return finish_bundle(unfinished_bundle(content, request.verifier), entry)
 
 
-# Give a Sigstore bundle today's proof from local tiles (SPEC.md section 4, prove --upgrade).
+# Give a Sigstore bundle today's proof from local tiles (prove --upgrade).
 
 
 def upgrade_bundle(mirror: Mirror, raw: bytes) -> tuple[bytes, InclusionProof]:

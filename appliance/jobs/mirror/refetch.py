@@ -1,4 +1,4 @@
-"""Fetch chosen tiles again, to repair what an audit found damaged (SPEC.md section 4)."""
+"""Fetch chosen tiles again, to repair what an audit found damaged (tiles fetch)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Sync one backend: fetch its checkpoint and absorb it into the mirror (DESIGN.md section 3).
+"""Sync one backend: fetch its checkpoint and absorb it into the mirror.
 
-Then the rules of SPEC.md section 7 are applied to what was found, and all of it is counted,
+Then the rules of docs/divergence.md are applied to what was found, and all of it is counted,
 also when the sync fails: an outage must be visible, and a log grows stale during one too.
 """
 
@@ -30,7 +30,7 @@ from appliance.tlog.log_source import LogSource
 from appliance.tlog.tile import EntryBundle, Tile
 from appliance.value import replaced
 
-# What a sync counts, whether it succeeds or fails (SPEC.md section 9).
+# What a sync counts, whether it succeeds or fails (docs/metrics.md).
 
 
 PREFIX: Final = "attestor_rekor_sync"

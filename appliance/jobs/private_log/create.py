@@ -27,7 +27,7 @@ from appliance.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from appliance.tlog.merkle import EMPTY_ROOT, TreeHead
 from appliance.tlog.note import SigningKey, sign_note
 
-# What every client accepts: no port, no path, no capitals (WIRE.md 5.7).
+# What every client accepts: no port, no path, no capitals.
 _HOST: Final = re.compile(
     r"(?=.{1,100}\Z)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"
 )

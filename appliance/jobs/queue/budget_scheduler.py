@@ -1,4 +1,4 @@
-"""Whose item goes out next, within every budget, while a drain runs (SPEC.md section 11).
+"""Whose item goes out next, within every budget, while a drain runs (docs/queue.md).
 
 Holds each tenant's windows in memory; the drain's lock keeps anybody else from spending.
 """

@@ -1,4 +1,4 @@
-"""Publishing a digest: signed, logged as hashedrekord, proven, and written down (SPEC.md 12).
+"""Publishing a digest: signed, logged as hashedrekord, proven, and written down.
 
 A log elsewhere that holds the digest of our journal's end is a witness to all of it, and
 learns nothing but 32 bytes. The durable steps:

@@ -1,4 +1,4 @@
-"""When the queue will be empty, if the log answers and nothing is added (SPEC.md section 11)."""
+"""When the queue will be empty, if the log answers and nothing is added."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The queue across the air gap: pending items go out, proofs come back (TRANSFER.md 6).
+"""The queue across the air gap: pending items go out, proofs come back (docs/queue.md).
 
 Who builds or takes in a transfer bundle calls, never inside store.atomic():
 

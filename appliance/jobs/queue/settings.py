@@ -1,4 +1,4 @@
-"""The settings that the queue and its budgets act on (SPEC.md sections 10 and 11)."""
+"""The settings that the queue and its budgets act on."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from appliance.tlog.tile import WIDTH, EntryBundle
 from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
 
-# A quarantined log is not written to: what would its proofs be worth? (SPEC.md section 7)
+# A quarantined log is not written to: what would its proofs be worth?
 
 
 def in_doubt(store: Store, log: Log) -> RefusedError | None:

@@ -1,4 +1,4 @@
-"""A second person signs a transfer bundle that somebody else made (TRANSFER.md 1).
+"""A second person signs a transfer bundle that somebody else made (bundles/README.md, section 10).
 
 What is signed is what was checked: every byte, and that an exporter we know made it.
 """

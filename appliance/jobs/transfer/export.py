@@ -1,4 +1,4 @@
-"""Export: write what was planned as one transfer bundle, or as volumes (TRANSFER.md 1, 2, 4, 5).
+"""Export: write what was planned as one transfer bundle, or as volumes.
 
 Only what the store holds proven is exported; the far side proves it again for itself.
 Every blob is re-hashed on its way out.

@@ -1,4 +1,4 @@
-"""Import a transfer bundle: stage, authenticate, check what it needs, absorb (TRANSFER.md 3).
+"""Import a transfer bundle: stage, authenticate, check what it needs, absorb.
 
 The medium is read once, into a private copy; nothing is believed before the exporters'
 signatures are, and then only what each log's own signature allows. From there it is sync

@@ -1,4 +1,4 @@
-"""Import one log of a transfer bundle, once the bundle itself was checked (TRANSFER.md 3)."""
+"""Import one log of a transfer bundle, once the bundle itself was checked."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def fill_command(origin: str, held_size: int | None, *, entries: bool) -> str:
     return shlex.join(words)
 
 
-# Heal a mirror from a transfer bundle: put back what rotted on our disk (SPEC.md section 7).
+# Heal a mirror from a transfer bundle: put back what rotted on our disk.
 
 
 def heal(

@@ -1,4 +1,4 @@
-"""Describe the volumes of an export: what stands in each one's manifest.json (TRANSFER.md 2)."""
+"""Describe the volumes of an export: what stands in each one's manifest.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What a receipt says, and the code that stands for it on the phone (TRANSFER.md 6).
+"""What a receipt says, and the code that stands for it on the phone
+(bundles/README.md, section 9).
 
 A receipt is a signed note by the importing site; its text is two lines:
 

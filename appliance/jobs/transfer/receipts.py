@@ -1,4 +1,4 @@
-"""Accept what a far side says it imported: the next delta for it starts there (TRANSFER.md 6).
+"""Accept what a far side says it imported: the next delta for it starts there.
 
 A receipt is believed about that site alone. Where it names a tree that is not ours, one of
 the two was shown another log: that is refused loudly, and decides no delta.
@@ -36,7 +36,7 @@ from appliance.tlog.merkle import Hash, TreeHead
 from appliance.value import frozen
 from bundles.manifest import Manifest
 
-# Write down what an import did, for the site that exported it (TRANSFER.md 6).
+# Write down what an import did, for the site that exported it.
 
 
 _MAX_WARNING = 500  # characters

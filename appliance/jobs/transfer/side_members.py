@@ -1,4 +1,4 @@
-"""Take in what a transfer bundle brings besides logs (TRANSFER.md 1, 6).
+"""Take in what a transfer bundle brings besides logs.
 
 Trust material is kept to be looked at, and trusted by nobody for having arrived. Receipts
 and what the far side has decide where the next delta for it starts. Checkpoints that were
@@ -44,7 +44,7 @@ from bundles.manifest import Contains, log_directory
 from bundles.reader import TransferBundle
 from bundles.writer import Member
 
-# What an export carries besides logs (TRANSFER.md 1): trust material, receipts, gossip.
+# What an export carries besides logs: trust material, receipts, gossip.
 
 
 MAX_SEEN: Final = 16  # checkpoints of one log, newest first

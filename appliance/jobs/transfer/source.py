@@ -1,4 +1,4 @@
-"""One log of a transfer bundle as a LogSource: import is sync from here (TRANSFER.md section 3).
+"""One log of a transfer bundle as a LogSource: import is sync from here.
 
 The transfer bundle's digests were checked already; that says what the exporter sent, not
 that any of it is true. Absorbing it authenticates it like anything from a server.

@@ -1,4 +1,4 @@
-"""Divide what leaves into volumes, each a transfer bundle that stands alone (TRANSFER.md 5).
+"""Divide what leaves into volumes, each a transfer bundle that stands alone.
 
 Every volume brings the checkpoints, the tiles that prove them, and the tiles above
 everything else in it: so whichever comes first can be authenticated by itself.

@@ -1,4 +1,4 @@
-"""Keep the evidence when a Sigstore bundle contradicts our tree (SPEC.md section 7)."""
+"""Keep the evidence when a Sigstore bundle contradicts our tree."""
 
 from __future__ import annotations
 

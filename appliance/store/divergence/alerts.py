@@ -1,4 +1,4 @@
-"""Alerts: what was found, since when, how often, and who still has to be told (SPEC.md 8).
+"""Alerts: what was found, since when, how often, and who still has to be told.
 
 One row for each condition as long as it lasts. Its outbox rows are written in the same
 transaction: neither is there without the other. What is said and to whom is the caller's.

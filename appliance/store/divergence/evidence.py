@@ -1,4 +1,4 @@
-"""Proof that a log contradicted itself, durable before anybody is told (DESIGN.md, 6).
+"""Proof that a log contradicted itself, durable before anybody is told (DESIGN.md invariant 6).
 
 Both notes byte for byte, and everything else that was known at the time as one JSON object:
 the proof between them, how theirs came, the keys that count, what we believed before.

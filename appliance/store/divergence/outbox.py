@@ -1,4 +1,4 @@
-"""The outbox: which alert still has to reach which sink, and when to try again (SPEC.md 8).
+"""The outbox: which alert still has to reach which sink, and when to try again.
 
 A delivery is claimed before it is tried and recorded after. If we die in between, the claim
 runs out and it is tried again under the same id, by which the other side knows it.

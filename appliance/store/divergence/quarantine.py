@@ -1,4 +1,4 @@
-"""Which logs are not believed beyond a size, since when and why (SPEC.md section 7).
+"""Which logs are not believed beyond a size, since when and why (docs/divergence.md).
 
 A log is quarantined once: every further contradiction can only lower the size up to which
 its stories agree. What rests on no more than that stays good.

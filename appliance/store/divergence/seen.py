@@ -1,4 +1,4 @@
-"""Checkpoints of a log seen elsewhere that our own tree does not reach yet (SPEC.md section 7)."""
+"""Checkpoints of a log seen elsewhere that our own tree does not reach yet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counters and histograms that outlive the run that counts (SPEC.md section 9).
+"""Counters and histograms that outlive the run that counts (docs/metrics.md).
 
 Names and labels are those of the metrics; report/ shows them as Prometheus text.
 """

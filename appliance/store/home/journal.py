@@ -1,4 +1,4 @@
-"""The journal: what the appliance did, as an append-only, hash-chained list (SPEC.md 12).
+"""The journal: what the appliance did, as an append-only, hash-chained list.
 
 Each line is canonical JSON of {id, at, event, details}; its digest covers it and the digest
 before it. Append in the transaction that does what the line tells: then neither is there

@@ -1,6 +1,6 @@
 """Private keys below the home's keys/ directory: 0600, never exported, never printed.
 
-One key a file: Ed25519 as its PRIVATE+KEY line (WIRE.md 1.3) in NAME.key, a publisher's in
+One key a file: Ed25519 as its PRIVATE+KEY line in NAME.key, a publisher's in
 NAME.pem. Beside a private log's key lies NAME.last, what it signed last (DESIGN.md
 invariant 7).
 """

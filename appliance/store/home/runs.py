@@ -1,4 +1,4 @@
-"""How syncs and commands ended, because a cron job forgets (SPEC.md section 9)."""
+"""How syncs and commands ended, because a cron job forgets."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ CREATE TABLE entry_bundle (
 CREATE TABLE evidence (
     id          INTEGER PRIMARY KEY,
     log_id      INTEGER NOT NULL REFERENCES log (id),
-    rule        TEXT NOT NULL,        -- RootMismatch, Fork, Rollback (SPEC.md section 7)
+    rule        TEXT NOT NULL,        -- RootMismatch, Fork, Rollback
     detected_at INTEGER NOT NULL,     -- Unix seconds
     ours        BLOB NOT NULL,        -- the signed note we hold
     theirs      BLOB NOT NULL,        -- the signed note that contradicts it

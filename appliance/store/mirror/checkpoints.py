@@ -11,8 +11,7 @@ from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.merkle import Hash, TreeHead
 from appliance.value import frozen
 
-# The history of one log: every tree head accepted, every signed note for it (SPEC.md section
-# 6).
+# The history of one log: every tree head accepted, every signed note for it.
 
 
 SYNCED: Final = frozenset({"direct", "mirror", "import"})  # sources that bring us up to date

@@ -1,4 +1,4 @@
-"""Entry bundles at rest and in transfer bundles: one zstd frame each (SPEC.md section 3)."""
+"""Entry bundles at rest and in transfer bundles: one zstd frame each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from appliance.errors import LimitError, MalformedError
 from appliance.tlog.entries import MAX_BUNDLE_BYTES
 
-ZSTD_LEVEL: Final = 3  # higher gains nothing on entries (PERFORMANCE.md 5)
+ZSTD_LEVEL: Final = 3  # higher gains nothing on entries
 
 
 def compress_bundle(data: bytes) -> bytes:

@@ -47,7 +47,7 @@ def verifier_key(api_version: int, name: str, spki: bytes) -> VerifierKey:
 
 
 def key_name(api_version: int, origin: str) -> str:
-    """Return the name a log signs with: its origin, for v1 without the tree id (WIRE.md 2)."""
+    """Return the name a log signs with: its origin, for v1 without the tree id."""
     return origin.partition(" - ")[0] if api_version == REKOR_V1 else origin
 
 

@@ -1,9 +1,9 @@
 """The mirror of one log: its accepted checkpoints, tiles and entry bundles.
 
-Invariants (DESIGN.md section 3), from which every write order here follows: a row names a
-durable blob; nothing is stored that is not authenticated under an accepted checkpoint; the
-mirror checkpoint is the largest accepted size whose tiles are all here. Callers authenticate;
-this module makes durable.
+Invariants (DESIGN.md, What is true at every instant), from which every write order here
+follows: a row names a durable blob; nothing is stored that is not authenticated under an
+accepted checkpoint; the mirror checkpoint is the largest accepted size whose tiles are all
+here. Callers authenticate; this module makes durable.
 """
 
 from __future__ import annotations

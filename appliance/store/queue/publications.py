@@ -1,4 +1,4 @@
-"""Digests that are published: their exact requests, and what became of them (SPEC.md 12)."""
+"""Digests that are published: their exact requests, and what became of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The submission queue: what is to be logged, and what became of it (SPEC.md section 11).
+"""The submission queue: what is to be logged, and what became of it (docs/queue.md).
 
     queued ─> sending ─> logged | postponed | refused | cancelled | exported ─> proven-inside
     queued ─> aggregated ─> logged            once the root that stands for it is logged

@@ -1,4 +1,4 @@
-"""Custody: who had which medium when, as an append-only, hash-chained list (TRANSFER.md 6).
+"""Custody: who had which medium when, as an append-only, hash-chained list.
 
 It is what people say, kept so that nothing can be taken back or put in between unseen.
 """

@@ -1,4 +1,4 @@
-"""Keys that count for nothing any more: who brings them changes nothing (TRANSFER.md 6).
+"""Keys that count for nothing any more: who brings them changes nothing.
 
 Only a command on this site revokes, and nothing that arrives takes it back.
 """

@@ -1,4 +1,4 @@
-"""What left and what arrived in transfer bundles, and who may sign them (TRANSFER.md)."""
+"""What left and what arrived in transfer bundles, and who may sign them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from appliance.tlog.merkle import Hash
 from appliance.tlog.note_keys import VerifierKey, parse_vkey
 from appliance.value import frozen
 
-# What the far sides of the gap say they hold: deltas for them start there (TRANSFER.md 4).
+# What the far sides of the gap say they hold: deltas for them start there.
 
 
 @frozen
