@@ -36,7 +36,7 @@ INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
 TERMINATED: Final = 143
 
-_WORST_FIRST: Final = (4, 3, 6, 9, 5, 8, 7, 75)
+WORST_FIRST: Final = (4, 3, 6, 9, 5, 8, 7, 75)
 
 
 def exit_code(error: Exception) -> int:
@@ -53,7 +53,7 @@ def exit_code(error: Exception) -> int:
 def worst(codes: Iterable[int]) -> int:
     """Return the code that wins when a run has several outcomes; 0 if there are none."""
     failed = {code for code in codes if code}
-    for code in _WORST_FIRST:
+    for code in WORST_FIRST:
         if code in failed:
             return code
     return max(failed, default=0)
