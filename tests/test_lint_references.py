@@ -33,6 +33,7 @@ def test_every_reference_of_the_project_leads_somewhere() -> None:
         ("see docs/runbook.md#no-such-heading", "no heading #no-such-heading"),
         ("read through ../shared, never committed", "a directory beside the clone"),
         ("decided in jobs/no_such_room/absorb.py", "jobs/no_such_room/absorb.py is not"),
+        ('monkeypatch.setattr("appliance.jobs.absorb.relate", 1)', "is no module of the project"),
         ("run scripts/no-such-script.", "scripts/no-such-script is not in the project"),
         ("`tests/no_such_folder` has them", "tests/no_such_folder is not in the project"),
     ],
@@ -55,6 +56,7 @@ def test_a_planted_reference_is_found(tmp_path: Path, planted: str, named: str) 
         "the arrows are held by tests/test_layers.py; the rules by policy/divergence.py.",
         "run scripts/test, then scripts/interop.",
         "README.md",
+        "appliance.jobs.mirror.absorb.relate, appliance.errors, appliance.__version__",
     ],
 )
 def test_what_is_there_is_let_be(tmp_path: Path, harmless: str) -> None:
