@@ -12,7 +12,8 @@ import pytest
 from tests.command_lines import commands_in, commands_in_markdown, verify_command_line
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+AT_THE_TOP = [ROOT / f"{name}.md" for name in ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY")]
+DOCUMENTS = [*AT_THE_TOP, *sorted((ROOT / "docs").glob("*.md"))]
 SYSTEMD = ROOT / "scripts" / "systemd"
 CRON = ROOT / "scripts" / "cron" / "attestor"
 _CRON_FIELD = r"(?:\*|[0-9]+(?:-[0-9]+)?)(?:/[0-9]+)?"
