@@ -1,4 +1,4 @@
-"""What was once imported unsigned: remembered, and said for ever after."""
+"""Imports that nobody had signed: remembered, and named by every run that builds on them."""
 
 from __future__ import annotations
 
