@@ -23,7 +23,7 @@ _ISSUER_V1: Final = _FULCIO + "1"  # raw bytes
 _ISSUER_V2: Final = _FULCIO + "8"  # DER UTF8String
 _OTHER_NAME: Final = _FULCIO + "7"
 _UTF8_STRING: Final = 0x0C
-# What Fulcio calls its claims (oid-info.md), all DER UTF8String.
+# Claims by the names that Fulcio gives them, all DER UTF8String.
 CLAIMS: Final = {
     "build-signer-uri": _FULCIO + "9",
     "build-signer-digest": _FULCIO + "10",
