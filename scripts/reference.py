@@ -36,9 +36,8 @@ def exit_code_table() -> str:
 
 def exit_code_order() -> str:
     """Return the sentence that says which code a run with several outcomes ends with."""
-    return (
-        f"\nA run with several outcomes ends with the worst: {', '.join(map(str, WORST_FIRST))}.\n"
-    )
+    order = ", ".join(map(str, WORST_FIRST))
+    return f"\nA run with several outcomes ends with the worst, in this order: {order}.\n"
 
 
 def every_command(
