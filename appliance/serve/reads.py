@@ -11,8 +11,6 @@ from typing import Final
 from appliance.errors import IncompleteError, MalformedError
 from appliance.serve.answers import NOT_FOUND, Answer, error_answer
 from appliance.store.mirror.mirror import Mirror
-from appliance.tlog.checkpoint import parse_checkpoint
-from appliance.tlog.note import parse_note
 from appliance.tlog.tile import Tile, parse_entry_bundle_path, parse_tile_path, tile_at
 
 CHECKPOINT: Final = "checkpoint"
@@ -38,7 +36,7 @@ def answer_read(mirror: Mirror, path: str) -> Answer:
         return error_answer(NOT_FOUND, "Not Found")
     size = published.head.tree_size
     if path == CHECKPOINT:
-        return Answer(200, newest_note(mirror, size), "text/plain; charset=utf-8", _NOW)
+        return Answer(200, mirror.history.newest_note(size), "text/plain; charset=utf-8", _NOW)
     try:
         if path.startswith(_ENTRIES):
             bundle = parse_entry_bundle_path(path)
@@ -52,13 +50,6 @@ def answer_read(mirror: Mirror, path: str) -> Answer:
     except (MalformedError, IncompleteError):
         # Not the spelling of a tile, or one that was pruned here.
         return error_answer(NOT_FOUND, "Not Found")
-
-
-def newest_note(mirror: Mirror, tree_size: int) -> bytes:
-    """Return the note of a size that says most: that the log is frozen, else the last stored."""
-    notes = mirror.history.notes(tree_size)
-    frozen = [note for note in notes if parse_checkpoint(parse_note(note).text).frozen]
-    return (frozen or notes)[-1]
 
 
 def _exists(tile: Tile, tree_size: int) -> bool:

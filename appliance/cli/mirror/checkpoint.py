@@ -75,7 +75,9 @@ def checkpoint_list(
 def checkpoint_show(
     session: Session, backend: str | None, origin: str | None, tree_size: int | None
 ) -> Result:
-    """Print a signed note byte for byte; with --json, every note there is for its size.
+    """Print what the log says last about a size, signed, with all its verified signatures.
+
+    With --json, every note there is for that size as well, byte for byte.
 
     \b
     Example:
@@ -92,9 +94,11 @@ def checkpoint_show(
                 reason="no-checkpoint",
                 next_step="see 'attestor checkpoint list'",
             )
-        notes = [note.decode() for note in history.notes(found.head.tree_size)]
-    data = {**_data(mirror.log, found), "notes": notes}
-    return Result(data, found.note.decode().removesuffix("\n"))
+        size = found.head.tree_size
+        notes = [note.decode() for note in history.notes(size)]
+        newest = history.newest_note(size).decode()
+    data = {**_data(mirror.log, found), "note": newest, "notes": notes}
+    return Result(data, newest.removesuffix("\n"))
 
 
 @checkpoint.command("verify")

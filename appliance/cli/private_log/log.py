@@ -17,7 +17,6 @@ from appliance.jobs.private_log import sequence
 from appliance.jobs.private_log.create import create_log, freeze_log
 from appliance.jobs.private_log.sequence import standing
 from appliance.runs.session import Session, pass_session
-from appliance.serve.reads import newest_note
 from appliance.store.database import Store
 from appliance.store.files import written_whole
 from appliance.store.home.key_files import load_signing_key
@@ -210,7 +209,7 @@ def _describe(store: Store, private: PrivateLog) -> dict[str, Any]:
 
     mirror = Mirror(store, private.log)
     published = mirror.history.mirror_checkpoint()
-    note = newest_note(mirror, published.head.tree_size if published else 0)
+    note = mirror.history.newest_note(published.head.tree_size if published else 0)
     key = private.log.keys[0]
     checkpoint = open_checkpoint(note, private.log.keys, private.log.origin).checkpoint
     return {

@@ -164,7 +164,8 @@ def examine_key(store: Store, backend: Backend, current: bytes | None, source: s
                 reason="no-checkpoint",
                 next_step="import a transfer bundle that has one, or add --url",
             )
-        current, source = stored.note, f"stored ({stored.detail})"
+        current = history.newest_note(stored.head.tree_size)
+        source = f"stored ({stored.detail})"
     checkpoint = open_checkpoint(current, log.keys, log.origin)
     return KeyReport(checkpoint, source, _terms(history, log))
 

@@ -51,9 +51,10 @@ def prove_inclusion(mirror: Mirror, entry_index: int, tree_size: int | None = No
             next_step="run 'attestor sync' or import a newer transfer bundle",
         )
     # Opened again: what we hand out must verify under the key that is pinned today.
-    signed = open_checkpoint(accepted.note, mirror.log.keys, mirror.log.origin)
+    note = mirror.history.newest_note(accepted.head.tree_size)
+    signed = open_checkpoint(note, mirror.log.keys, mirror.log.origin)
     proof = TileTree(signed.head).prove_inclusion(entry_index, mirror.read_tiles)
-    return TlogProof(entry_index, proof, accepted.note)
+    return TlogProof(entry_index, proof, note)
 
 
 def _undisputed(

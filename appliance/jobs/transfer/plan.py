@@ -197,7 +197,7 @@ def plan_log(mirror: Mirror, choice: BaseChoice, contents: Contents, side: str) 
         vkeys=tuple(key.vkey for key in mirror.log.keys),
         base=TreeHeadRef(start, mirror_root(mirror, head, start)) if start else None,
         head=head,
-        checkpoint=in_memory(checkpoint_member(directory), head.note),
+        checkpoint=in_memory(checkpoint_member(directory), mirror.history.newest_note(stop)),
         proof=frozenset(proof),
         items=(*top_down(items), *bundles),
         member=_Members(mirror, directory).member,

@@ -28,6 +28,7 @@ from appliance.jobs.transfer.receipts import accept_receipt
 from appliance.jobs.transfer.source import seen_directory
 from appliance.store.database import Store
 from appliance.store.divergence.seen import gossip_notes
+from appliance.store.mirror.checkpoints import History
 from appliance.store.mirror.logs import Log
 from appliance.store.transfer.receipts import carries, is_due, receipts_to_carry
 from appliance.store.transfer.transfers import FarHead, put_far_head
@@ -38,6 +39,7 @@ from appliance.store.verify.trust import (
     put_arrived,
     repository_of,
 )
+from appliance.tlog.checkpoint import open_checkpoint
 from appliance.tlog.merkle import Hash
 from appliance.value import field, frozen
 from bundles.manifest import Contains, log_directory
@@ -131,12 +133,23 @@ def have_left(store: Store, side: SideMembers, bundle_id: str, now: int) -> None
 
 def _seen_members(store: Store, log: Log, invited: Invited, volume_set: str) -> tuple[Member, ...]:
     directory = seen_directory(log_directory(log.origin))
+    notes = gossip_notes(store, log, MAX_SEEN, only_proven=invited.only_proven)
     due = [
         note
-        for note in gossip_notes(store, log, MAX_SEEN, only_proven=invited.only_proven)
+        for note in (*_freeze_beyond(store, log), *notes)
         if is_due(store, f"seen:{sha256(note).hexdigest()}", volume_set)
     ]
     return tuple(in_memory(f"{directory}/{number}", note) for number, note in enumerate(due))
+
+
+def _freeze_beyond(store: Store, log: Log) -> tuple[bytes, ...]:
+    """Return the note that froze a log at a size that no tile here covers yet, if it is so."""
+    history = History(store, log)
+    accepted, mirrored = history.accepted(), history.mirror_checkpoint()
+    if accepted is None or mirrored is None or accepted.head == mirrored.head:
+        return ()
+    note = history.newest_note(accepted.head.tree_size)
+    return (note,) if open_checkpoint(note, log.keys, log.origin).checkpoint.frozen else ()
 
 
 def _trust_members(store: Store, trusted_root: bytes) -> list[Member]:

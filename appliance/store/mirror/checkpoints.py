@@ -9,6 +9,8 @@ from appliance.store.database import Store
 from appliance.store.mirror.logs import Log
 from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.merkle import Hash, TreeHead
+from appliance.tlog.newest_note import newest_note
+from appliance.tlog.tlog_policy import parse_tlog_policy
 from appliance.value import frozen
 
 # The history of one log: every tree head accepted, every signed note for it.
@@ -91,6 +93,15 @@ class History:
             [self.log.id, tree_size],
         )
         return [row["note"] for row in rows]
+
+    def newest_note(self, tree_size: int) -> bytes:
+        """Return what the log says last about one size, with every verified signature seen.
+
+        This is what leaves this home. Raises ValueError if no note is stored for the size.
+        """
+        policy = self.log.policy
+        witnesses = () if policy is None else parse_tlog_policy(policy).witness_keys
+        return newest_note(self.notes(tree_size), (*self.log.keys, *witnesses))
 
     def insert(self, checkpoint: SignedCheckpoint, arrival: Arrival) -> None:
         """Keep a checkpoint and its note, inside store.atomic().
