@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Final
+
 import click
 
 from appliance.config.durations import parse_duration
 from appliance.errors import ConfigError
+from appliance.runs.exit_codes import naming
+from appliance.store.files import read_foreign
+from appliance.tlog.note_keys import VerifierKey, parse_vkey
+
+MAX_VKEY_FILE_BYTES: Final = 4096
 
 
 def seconds_option(text: str | None, option: str, default: float | None) -> float:
@@ -16,3 +24,20 @@ def seconds_option(text: str | None, option: str, default: float | None) -> floa
         return float(parse_duration(text))
     except ConfigError as error:
         raise click.BadParameter(error.message, param_hint=option) from error
+
+
+def verifier_key(
+    vkey: str | None, file: Path | None, *, name: str = "VKEY", option: str = "--vkey-file"
+) -> VerifierKey:
+    """Read a verifier key typed as itself, or from the file that an option names.
+
+    What was typed is never taken for a file's name: whoever fills the directory, or the
+    stick, would choose the key. Raises UsageError unless exactly one of the two is given.
+    """
+    if (vkey is None) == (file is None):
+        raise click.UsageError(f"either {name} or {option} FILE is needed")
+    if file is None:
+        return parse_vkey(vkey or "")
+    with naming(file):
+        text = read_foreign(file, MAX_VKEY_FILE_BYTES).decode("utf-8", "replace")
+        return parse_vkey(text.removesuffix("\n").removesuffix("\r"))

@@ -183,7 +183,13 @@ def _read_bundle(artifact: str, path: Path | None) -> bytes:
     """Read an artifact's Sigstore bundle; raises IncompleteError if there is none."""
     if path is not None:
         return read_foreign(path, MAX_FILE_BYTES)
-    if parse_digest_argument(artifact) is None and not Path(artifact).exists():
+    if parse_digest_argument(artifact) is not None:
+        raise IncompleteError(
+            f"{artifact} is a digest, and no Sigstore bundle was named for it",
+            reason="no-bundle",
+            next_step="name it with --bundle",
+        )
+    if not Path(artifact).exists():
         raise IncompleteError(f"{artifact} is not there", reason="no-file")
     raise IncompleteError(
         f"{artifact} has no Sigstore bundle beside it",
@@ -195,7 +201,7 @@ def _read_bundle(artifact: str, path: Path | None) -> bytes:
 def _digests_of(artifact: str, bundles: Sequence[SigstoreBundle]) -> ArtifactDigests:
     """Hash an artifact once with all its bundles need, or take the digest it was given as."""
     given = parse_digest_argument(artifact)
-    if given is not None and not Path(artifact).exists():
-        return given
+    if given is not None:
+        return given  # whatever files of that name there are
     needed = frozenset().union(*map(digests_needed, bundles))
     return ArtifactDigests(hash_file(Path(artifact), needed))

@@ -48,7 +48,7 @@ class ArtifactDigests:
 
 
 def parse_digest_argument(text: str) -> ArtifactDigests | None:
-    """Parse sha256: and 64 hex digits; None if `text` is not that, but a file's name."""
+    """Parse sha256: and 64 hex digits; None if `text` is not that."""
     found = _ARGUMENT.fullmatch(text)
     return None if found is None else ArtifactDigests({"sha256": bytes.fromhex(found[1])})
 

@@ -53,7 +53,7 @@ def test_a_changed_list_is_a_clear_3(home: MirroredHome, change: str) -> None:
 def test_a_transfer_bundle_is_named_by_its_file(home: MirroredHome, tmp_path: Path) -> None:
     home.sync(20)
     written = home.json("export", "--output", tmp_path / "a.tar")
-    added = home.json(*ADD, "--action", "sealed", "--bundle", tmp_path / "a.tar")
+    added = home.json(*ADD, "--action", "sealed", "--bundle-file", tmp_path / "a.tar")
     assert added["bundleId"] == written["bundleId"]
     home.json(*ADD, "--action", "wiped", "--medium", "stick-08")
     (only,) = home.json("custody", "show", "--bundle", written["bundleId"])["lines"]
@@ -66,7 +66,8 @@ def test_a_transfer_bundle_is_named_by_its_file(home: MirroredHome, tmp_path: Pa
         (["--action", "Handed over"], 2, "--action"),
         (["--action", "sealed", "--seal", "a\nb"], 2, "--seal"),
         (["--action", "sealed", "--remark", "x" * 201], 2, "--remark"),
-        (["--action", "sealed", "--bundle", "no-such-file"], 5, "no-such-file"),
+        (["--action", "sealed", "--bundle-file", "no-such-file"], 5, "no-such-file"),
+        (["--action", "sealed", "--bundle", "stick.tar"], 2, "--bundle-file"),
     ],
 )
 def test_bad_lines_are_refused_and_nothing_is_added(
@@ -157,9 +158,9 @@ def test_a_purpose_that_cannot_travel_is_wrong_usage(home: MirroredHome, tmp_pat
 def test_the_short_id_that_the_list_shows_is_told_where_the_whole_one_is(
     home: MirroredHome,
 ) -> None:
-    error = home.json("custody", "show", "--bundle", "92253daff60a", expect=5)
-    assert "neither a bundle id (64 hex digits) nor a file" in error["message"]
-    assert "custody show --json" in error["next"]
+    error = home.json("custody", "show", "--bundle", "92253daff60a", expect=2)
+    assert "a bundle id (64 hex digits)" in error["message"]
+    assert "custody show --json" in error["message"] and "--bundle-file" in error["message"]
 
 
 def test_who_names_a_seal_says_who_answers_for_it(home: MirroredHome, tmp_path: Path) -> None:

@@ -164,7 +164,9 @@ def test_without_a_home_a_root_and_a_key_are_asked_for(site: Site, tmp_path: Pat
     assert "key" in site.capsys.readouterr().err
 
 
-def test_a_digest_can_stand_for_the_artifact(site: Site) -> None:
+def test_a_digest_can_stand_for_the_artifact(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from hashlib import sha256
 
     site.sync()
@@ -173,6 +175,11 @@ def test_a_digest_can_stand_for_the_artifact(site: Site) -> None:
     assert site.run(*command)[0] == 0
     command[1] = f"sha256:{sha256(b'other').hexdigest()}"
     assert site.run(*command)[0] == 3
+    # A file of that name, with the very bytes that were signed, answers no other question.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / str(command[1])).write_bytes(ARTIFACT)
+    assert site.run(*command)[0] == 3
+    assert site.run("verify", f"./{command[1]}", *command[2:])[0] == 0
 
 
 def test_several_artifacts_are_judged_and_the_worst_outcome_is_the_code(

@@ -10,12 +10,12 @@ from typing import Any
 
 import click
 
+from appliance.cli.options import verifier_key
 from appliance.cli.output import Result, common_options
 from appliance.errors import DigestError
 from appliance.jobs.home.journal import check_exported, check_journal, export_journal
 from appliance.runs.exit_codes import naming
 from appliance.runs.session import Session, pass_session
-from appliance.store.files import read_foreign
 from appliance.store.home.journal import JournalLine, last_lines
 from appliance.store.home.key_files import load_signing_key
 from appliance.store.home.settings import require_site_name
@@ -23,7 +23,7 @@ from appliance.times import utc
 from appliance.tlog.hash_chain import START
 from appliance.tlog.merkle import Hash
 from appliance.tlog.note import sign_note
-from appliance.tlog.note_keys import VerifierKey, parse_vkey
+from appliance.tlog.note_keys import VerifierKey
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 SHOWN = 300  # characters of a line's details; a proof is a thousand and more
@@ -71,11 +71,12 @@ def journal_list(session: Session, last: int, event: str | None) -> Result:
 @journal.command("verify")
 @click.argument("file", type=FILE, required=False)
 @click.option("--head", metavar="HEX", help="A digest that the journal had once: 64 hex digits.")
-@click.option("--key", metavar="VKEY", help="With FILE: who must have signed it, or that file.")
+@click.option("--key", metavar="VKEY", help="With FILE: whose key must have signed it.")
+@click.option("--key-file", type=FILE, help="The same; VKEY is the line in this file.")
 @common_options
 @pass_session
 def journal_verify(
-    session: Session, file: Path | None, head: str | None, key: str | None
+    session: Session, file: Path | None, head: str | None, key: str | None, key_file: Path | None
 ) -> Result:
     """Recompute the journal of this home, or of the exported FILE, which needs no home.
 
@@ -89,10 +90,11 @@ def journal_verify(
         attestor journal verify journal.jsonl --key site.example+4d3a1b2c+AWx0c2...
     """
 
+    keys: tuple[VerifierKey, ...] = ()
     if file is None:
-        if key is not None:
+        if key is not None or key_file is not None:
             raise click.UsageError(
-                "--key is for an exported FILE; this home's own has no signature"
+                "--key and --key-file are for an exported FILE; this home's own has no signature"
             )
         with session.reading() as store:
             report = check_journal(store)
@@ -100,7 +102,8 @@ def journal_verify(
         what = f"{len(known):,} lines, each bound to all before it"
         data: dict[str, Any] = {"file": None, "lines": len(known), "signers": []}
     else:
-        keys = () if key is None else (_verifier_key(key),)
+        if key is not None or key_file is not None:
+            keys = (verifier_key(key, key_file, name="--key", option="--key-file"),)
         with naming(file):
             chain = check_exported(file, keys)
         known = chain.digests
@@ -118,7 +121,7 @@ def journal_verify(
         number = _line_of(known, head)
         data["knownHeadLine"] = number
         text += f"\n{head.lower()} is its line {number}: nothing up to there was changed"
-    return Result(data, text, () if file is None or key else (_UNSIGNED,))
+    return Result(data, text, () if file is None or keys else (_UNSIGNED,))
 
 
 @journal.command("export")
@@ -164,13 +167,6 @@ def _line_of(known: Sequence[Hash], head: str) -> int:
             next_step="compare with an older export",
         )
     return known.index(wanted) + 1
-
-
-def _verifier_key(text: str) -> VerifierKey:
-
-    if "+" not in text or Path(text).is_file():
-        text = read_foreign(Path(text), 4096).decode("utf-8", "replace").removesuffix("\n")
-    return parse_vkey(text)
 
 
 def _cut(details: str) -> str:

@@ -10,7 +10,8 @@ import click
 
 from appliance.cli.output import Result, common_options
 from appliance.cli.transfer.export import MAX_TEXT, printable
-from appliance.errors import ApplianceError, DigestError, IncompleteError
+from appliance.errors import ApplianceError, DigestError
+from appliance.runs.exit_codes import naming
 from appliance.runs.session import Session, pass_session
 from appliance.store.files import open_foreign, written_whole
 from appliance.store.transfer.custody import (
@@ -23,6 +24,7 @@ from appliance.times import utc
 from appliance.tlog.hash_chain import links
 from bundles.reader import peek
 
+FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _BUNDLE_ID: Final = re.compile("[0-9a-f]{64}")
 _ACTION: Final = re.compile("[a-z][a-z-]{0,31}")
 
@@ -40,7 +42,8 @@ def custody() -> None:
 @custody.command("add")
 @click.option("--action", required=True, help="sealed, handed-over, received, stored, wiped, …")
 @click.option("--who", required=True, help="The person who answers for it.")
-@click.option("--bundle", default="", metavar="ID|FILE", help="Which transfer bundle.")
+@click.option("--bundle", default="", metavar="ID", help="Which transfer bundle.")
+@click.option("--bundle-file", type=FILE, help="The same, by its file.")
 @click.option("--medium", default="", help="What it is on: the label of the stick.")
 @click.option("--seal", default="", help="Number on the seal.")
 @click.option("--ticket", default="", help="What asked for it.")
@@ -53,6 +56,7 @@ def custody_add(
     action: str,
     who: str,
     bundle: str,
+    bundle_file: Path | None,
     medium: str,
     seal: str,
     ticket: str,
@@ -77,18 +81,21 @@ def custody_add(
     texts = {"--who": who, "--medium": medium, "--seal": seal, "--ticket": ticket}
     for option, text in {**texts, "--remark": remark}.items():
         printable(option, text)
-    facts = CustodyFacts(action, who, _bundle_id(bundle), medium, seal, ticket, remark)
+    facts = CustodyFacts(action, who, _bundle_id(bundle, bundle_file), medium, seal, ticket, remark)
     with session.writing() as store, store.atomic(dry_run=dry_run):
         line = append_custody(store, facts, session.now())
     return Result({"dryRun": dry_run, **_data(line)}, _line(line))
 
 
 @custody.command("show")
-@click.option("--bundle", default="", metavar="ID|FILE", help="Only of this transfer bundle.")
+@click.option("--bundle", default="", metavar="ID", help="Only of this transfer bundle.")
+@click.option("--bundle-file", type=FILE, help="The same, by its file.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Export it here.")
 @common_options
 @pass_session
-def custody_show(session: Session, bundle: str, output: Path | None) -> Result:
+def custody_show(
+    session: Session, bundle: str, bundle_file: Path | None, output: Path | None
+) -> Result:
     """Show the list, recomputing its chain; with --output write it, a JSON object a line.
 
     The digest of the last line stands for all of them: noted elsewhere, on paper or in a
@@ -100,7 +107,7 @@ def custody_show(session: Session, bundle: str, output: Path | None) -> Result:
         attestor custody show --output custody.jsonl
     """
 
-    only = _bundle_id(bundle)
+    only = _bundle_id(bundle, bundle_file)
     with session.reading() as store:
         lines = list(custody_lines(store))
     expected = links(line.text for line in lines)
@@ -123,20 +130,19 @@ def custody_show(session: Session, bundle: str, output: Path | None) -> Result:
     return Result({"lines": [_data(one) for one in shown], "head": head}, text, errors=errors)
 
 
-def _bundle_id(bundle: str) -> str:
-    """Return the id that was given, or of the file that was."""
-
-    if not bundle or _BUNDLE_ID.fullmatch(bundle):
-        return bundle
-    try:
-        with open_foreign(Path(bundle)) as medium:
+def _bundle_id(bundle: str, file: Path | None) -> str:
+    """Return the id that was given, or of the file that was; empty if neither was."""
+    if bundle and file is not None:
+        raise click.UsageError("--bundle and --bundle-file exclude each other")
+    if file is not None:
+        with naming(file), open_foreign(file) as medium:
             return peek(medium).header.bundle_id
-    except IncompleteError as error:
-        raise IncompleteError(
-            f"{bundle!r} is neither a bundle id (64 hex digits) nor a file that is there",
-            reason=error.reason,
-            next_step="'attestor custody show --json' has whole ids",
-        ) from error
+    if bundle and not _BUNDLE_ID.fullmatch(bundle):
+        raise click.UsageError(
+            f"--bundle: expected a bundle id (64 hex digits), got {bundle[:MAX_TEXT]!r};"
+            " for a file there is --bundle-file, and 'attestor custody show --json' has whole ids"
+        )
+    return bundle
 
 
 def _line(one: CustodyLine) -> str:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
+from appliance.cli.options import verifier_key
 from appliance.cli.output import Result, common_options
 from appliance.errors import ConfigError, MalformedError
 from appliance.jobs.transfer.exporters import refuse_revoked
 from appliance.runs.session import Session, pass_session
-from appliance.store.files import read_foreign
 from appliance.store.transfer.exporters import Revocation, revocations, revoke
 from appliance.store.transfer.transfers import (
     EXPORTER,
@@ -21,8 +21,9 @@ from appliance.store.transfer.transfers import (
     remove_exporter,
 )
 from appliance.times import utc
-from appliance.tlog.note_keys import KeyType, VerifierKey, parse_vkey
+from appliance.tlog.note_keys import KeyType, VerifierKey
 
+FILE = click.Path(path_type=Path, dir_okay=False)
 MAX_REASON = 200  # characters
 
 
@@ -37,7 +38,8 @@ def exporters() -> None:
 
 
 @exporters.command("add")
-@click.argument("vkey")
+@click.argument("vkey", required=False)
+@click.option("--vkey-file", type=FILE, help="Read VKEY from this file.")
 @click.option(
     "--role",
     type=click.Choice(["exporter", "receipt"]),
@@ -48,8 +50,10 @@ def exporters() -> None:
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
 @pass_session
-def exporters_add(session: Session, vkey: str, role: str, dry_run: bool) -> Result:
-    """Believe transfer bundles signed by VKEY (or the file that holds it).
+def exporters_add(
+    session: Session, vkey: str | None, vkey_file: Path | None, role: str, dry_run: bool
+) -> Result:
+    """Believe transfer bundles signed by VKEY.
 
     Compare its key id with the far side's over another channel first:
     'attestor key show NAME' prints it there.
@@ -59,7 +63,7 @@ def exporters_add(session: Session, vkey: str, role: str, dry_run: bool) -> Resu
         attestor exporters add outside.example+4d3a1b2c+AWx0c2...
     """
 
-    key = exporter_key(vkey)
+    key = exporter_key(vkey, vkey_file)
     with session.writing() as store:
         refuse_revoked(store, key)
         add_exporter(store, key, [role], session.now(), dry_run=dry_run)
@@ -104,11 +108,14 @@ def exporters_list(session: Session) -> Result:
 
 
 @exporters.command("remove")
-@click.argument("vkey")
+@click.argument("vkey", required=False)
+@click.option("--vkey-file", type=FILE, help="Read VKEY from this file.")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
 @pass_session
-def exporters_remove(session: Session, vkey: str, dry_run: bool) -> Result:
+def exporters_remove(
+    session: Session, vkey: str | None, vkey_file: Path | None, dry_run: bool
+) -> Result:
     """Believe VKEY no longer; what it brought was proven and stays.
 
     What the site said it holds goes with its last key, so that a far side that is no more
@@ -119,7 +126,7 @@ def exporters_remove(session: Session, vkey: str, dry_run: bool) -> Result:
         attestor exporters remove outside.example+4d3a1b2c+AWx0c2...
     """
 
-    key = exporter_key(vkey)
+    key = exporter_key(vkey, vkey_file)
     with session.writing() as store:
         removed = remove_exporter(store, key, session.now(), dry_run=dry_run)
     if not removed:
@@ -133,12 +140,15 @@ def exporters_remove(session: Session, vkey: str, dry_run: bool) -> Result:
 
 
 @exporters.command("revoke")
-@click.argument("vkey")
+@click.argument("vkey", required=False)
+@click.option("--vkey-file", type=FILE, help="Read VKEY from this file.")
 @click.option("--reason", required=True, help="Told to whoever meets it again.")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
 @pass_session
-def exporters_revoke(session: Session, vkey: str, reason: str, dry_run: bool) -> Result:
+def exporters_revoke(
+    session: Session, vkey: str | None, vkey_file: Path | None, reason: str, dry_run: bool
+) -> Result:
     """Refuse VKEY for good, with code 8 and the reason; there is no way back.
 
     Only `import --insecure-unsigned`, which looks at no signature, still takes what it signed.
@@ -148,7 +158,7 @@ def exporters_revoke(session: Session, vkey: str, reason: str, dry_run: bool) ->
         attestor exporters revoke outside.example+4d3a1b2c+AWx0c2... --reason "stick was stolen"
     """
 
-    key = exporter_key(vkey)
+    key = exporter_key(vkey, vkey_file)
     with session.writing() as store, store.atomic(dry_run=dry_run):
         revoke(store, Revocation(key, session.now(), _reason(reason)))
     would = "would be" if dry_run else "is"
@@ -157,21 +167,35 @@ def exporters_revoke(session: Session, vkey: str, reason: str, dry_run: bool) ->
 
 
 @exporters.command("replace")
-@click.argument("old")
-@click.argument("new")
+@click.argument("old", required=False)
+@click.argument("new", required=False)
+@click.option("--old-file", type=FILE, help="Read OLD from this file; NEW is then the argument.")
+@click.option("--new-file", type=FILE, help="Read NEW from this file.")
 @click.option("--reason", required=True, help="Why OLD counts no more.")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
 @pass_session
-def exporters_replace(session: Session, old: str, new: str, reason: str, dry_run: bool) -> Result:
+def exporters_replace(
+    session: Session,
+    old: str | None,
+    new: str | None,
+    old_file: Path | None,
+    new_file: Path | None,
+    reason: str,
+    dry_run: bool,
+) -> Result:
     """Believe NEW in every role that OLD had, and revoke OLD, in one step.
 
     \b
     Example:
-        attestor exporters replace old.vkey new.vkey --reason "yearly rotation"
+        attestor exporters replace --old-file old.vkey --new-file new.vkey \\
+            --reason "yearly rotation"
     """
 
-    gone, come = exporter_key(old), exporter_key(new)
+    if old_file is not None and new is None and old is not None:
+        old, new = None, old  # the only argument left
+    gone = exporter_key(old, old_file, name="OLD", option="--old-file")
+    come = exporter_key(new, new_file, name="NEW", option="--new-file")
     with session.writing() as store:
         roles = [role for role in (EXPORTER, RECEIPT) if gone in exporter_keys(store, role)]
         if not roles:
@@ -199,17 +223,11 @@ def _reason(text: str) -> str:
     return text
 
 
-def exporter_key(text: str) -> VerifierKey:
-    """Read a verifier key, given as itself or as the file that holds it."""
-
-    if "+" not in text and not Path(text).exists():
-        raise MalformedError(
-            f"{text!r} is neither a verifier key (name+id+key) nor a file",
-            next_step="copy the line that 'attestor key show' or 'attestor exporters list' prints",
-        )
-    if "+" not in text or Path(text).is_file():
-        text = read_foreign(Path(text), 4096).decode("utf-8", "replace").removesuffix("\n")
-    key = parse_vkey(text)
+def exporter_key(
+    vkey: str | None, file: Path | None, *, name: str = "VKEY", option: str = "--vkey-file"
+) -> VerifierKey:
+    """Read an exporter's verifier key, given as itself or in the file of an option."""
+    key = verifier_key(vkey, file, name=name, option=option)
     if key.key_type is not KeyType.ED25519:
         raise MalformedError(f"{key.name}: an exporter's key is Ed25519 (type 1)")
     return key

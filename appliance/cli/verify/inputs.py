@@ -17,6 +17,8 @@ from appliance.tlog.note_keys import load_public_key_file
 
 MAX_KEY_BYTES: Final = 64 * 1024
 MAX_LIST_BYTES: Final = 64 * 1024 * 1024
+_ALGORITHM: Final = re.compile(r"sha\d+:")
+_HALF: Final = "expected sha256: and 64 hex digits, got {}; a file of that name is ./sha…"
 BUNDLE_SUFFIXES: Final = (
     ".sigstore.json",
     ".sigstore",
@@ -63,7 +65,8 @@ def artifacts_and_bundles(
     if bundles and len(bundles) != len(artifacts):
         raise click.UsageError(f"{len(artifacts)} artifacts, but {len(bundles)} bundles")
     for number, artifact in enumerate(artifacts):
-        _refuse_half_a_digest(artifact)
+        if is_half_a_digest(artifact):
+            raise click.UsageError(_HALF.format(repr(artifact[:80])))
         pairs.append((artifact, bundles[number] if bundles else _beside(artifact)))
     if from_file is not None:
         text = read_foreign(from_file, MAX_LIST_BYTES).decode("utf-8", "surrogateescape")
@@ -71,6 +74,8 @@ def artifacts_and_bundles(
             artifact, tab, bundle = line.partition("\t")
             if line and not tab:
                 raise MalformedError(f"{from_file}:{number}: expected ARTIFACT <tab> BUNDLE")
+            if is_half_a_digest(artifact):
+                raise MalformedError(f"{from_file}:{number}: {_HALF.format(repr(artifact[:80]))}")
             if line:
                 pairs.append((artifact, Path(bundle)))
     if not pairs:
@@ -78,14 +83,17 @@ def artifacts_and_bundles(
     return pairs
 
 
-def _refuse_half_a_digest(artifact: str) -> None:
+def is_half_a_digest(artifact: str) -> bool:
+    """Whether it begins as a digest does, and is none.
 
-    looks_like_one = re.match(r"sha\d+:", artifact) and not Path(artifact).exists()
-    if looks_like_one and parse_digest_argument(artifact) is None:
-        raise click.UsageError(f"expected sha256: and 64 hex digits, got {artifact!r}")
+    A digest is one by its spelling alone: what lies in the directory never makes it a file.
+    """
+    return bool(_ALGORITHM.match(artifact)) and parse_digest_argument(artifact) is None
 
 
 def _beside(artifact: str) -> Path | None:
+    if parse_digest_argument(artifact) is not None:
+        return None  # a digest lies nowhere
     for suffix in BUNDLE_SUFFIXES:
         candidate = Path(artifact + suffix)
         if candidate.is_file():
