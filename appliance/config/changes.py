@@ -15,7 +15,7 @@ from appliance.config.keys import Item, JsonValue, Key
 from appliance.config.kinds import Duration, Text, Url
 from appliance.config.reading import Reader
 from appliance.config.rules import Places, verify_rules
-from appliance.config.schema import ALIASES, BACKENDS, ROOT, SETTINGS, default_of, nearest
+from appliance.config.schema import ALIASES, BACKENDS, IGNORED, ROOT, SETTINGS, default_of, nearest
 from appliance.config.strict_yaml import Mapping, parse_yaml
 from appliance.config.sync_keys import BACKENDS as BACKEND_FIELDS
 from appliance.config.yaml_scalars import Scalar
@@ -137,7 +137,10 @@ def set_one(current: Configuration, name: str, text: str, home: str) -> Changed:
     else:
         value = reader.setting(name, parse_yaml(text, "VALUE"))
     changed = _without_defaults(current, {**current.stored, name: value})
-    return changed, verify_rules(changed, Places("VALUE"))
+    warnings = verify_rules(changed, Places("VALUE"))
+    if name == IGNORED and value is not None:
+        warnings = (*warnings, f"{name} is ignored: one file has one schema")
+    return changed, warnings
 
 
 def diff(old: Configuration, new: Configuration) -> tuple[Change, ...]:
