@@ -27,23 +27,42 @@ from appliance.value import frozen
 
 
 @frozen
+class Base:
+    """What an export continues from: one of these; none: what the far side is known to hold."""
+
+    full: bool = False  # from nothing: complete
+    size: int | None = None  # a tree size
+    receipt: Path | None = None  # what this receipt says is there
+    site: str | None = None  # what this far side holds
+    exports: int | None = None  # so many exports back
+
+    @property
+    def is_default(self) -> bool:
+        """Whether nothing was asked for."""
+        return self == Base()
+
+
+@frozen
+class Content:
+    """What travels."""
+
+    tiles: bool = True
+    entries: bool = False
+    only_proven_checkpoints: bool = False  # of those seen elsewhere
+    pending: bool | None = None  # what is queued here; None: on an isolated site
+    sigstore_bundles: tuple[Path, ...] = ()  # if any: only what proves these
+
+
+@frozen
 class ExportOptions:
     """What is to leave, and from where it continues; None: as this home is set, or decides."""
 
     output: Path
     backends: tuple[str, ...]  # by name
     origins: tuple[str, ...]  # neither: every log this home holds
-    full: bool
-    since_size: int | None
-    since_receipt: Path | None
-    far_site: str | None
-    overlap: int | None  # exports back
-    tiles: bool
-    entries: bool
-    only_proven_checkpoints: bool
-    pending: bool | None  # what is queued here; None: on an isolated site
-    sigstore_bundles: tuple[Path, ...]  # only what proves these
+    base: Base
     full_every: int | None  # through a diode: so many exports, one of which is complete
+    content: Content
     volume_bytes: int | None
     verify_media: bool | None
     remarks: Remarks
@@ -69,7 +88,7 @@ def export_bundle(session: Session, options: ExportOptions) -> ExportRun:
         site = require_site_name(store)
         names = dict.fromkeys((site, *options.keys))
         signers = [load_signing_key(session.home, name) for name in names]
-        pending = options.pending
+        pending = options.content.pending
         if pending is None:
             pending = site_fact(store, SITE_ROLE) == "isolated"
         proven = _proven(store, options, session.now())
@@ -100,29 +119,27 @@ def _selection(
     pending: bool,
 ) -> Selection:
     """Decide where the export starts: by what the far side holds unless something else is asked."""
-    settings = session.configuration
-    starts = (options.since_size, options.since_receipt, options.far_site, options.overlap)
-    is_default = not options.full and all(one is None for one in starts)
-    overlap, volume_bytes = options.overlap, options.volume_bytes
-    if is_default or options.far_site:
+    settings, base, content = session.configuration, options.base, options.content
+    overlap, volume_bytes = base.exports, options.volume_bytes
+    if base.is_default or base.site:
         overlap = settings.count("transfer.overlap")
     if volume_bytes is None:
         volume_bytes = settings.optional_count("transfer.volumeSize")
     has_answers = options.full_every is None  # no diode
     return Selection(
-        options.since_size,
+        base.size,
         overlap,
-        options.tiles,
-        options.entries,
+        content.tiles,
+        content.entries,
         options.remarks,
         options.dry_run,
-        since=_since(store, options.since_receipt, session.now()),
-        far_side=(is_default or options.far_site is not None) and has_answers,
-        site=options.far_site,
+        since=_since(store, base.receipt, session.now()),
+        far_side=(base.is_default or base.site is not None) and has_answers,
+        site=base.site,
         full_every=options.full_every,
         proven=proven,
         pending=pending,
-        only_proven_checkpoints=options.only_proven_checkpoints,
+        only_proven_checkpoints=content.only_proven_checkpoints,
         volume_bytes=volume_bytes,
         verify_media=options.verify_media,
     )
@@ -141,7 +158,7 @@ def _since(store: Store, receipt: Path | None, now: int) -> dict[str, int]:
 def _proven(store: Store, options: ExportOptions, now: int) -> tuple[ProvenEntry, ...] | None:
     """Return the entries of the Sigstore bundles asked for; None if none was."""
     found: list[ProvenEntry] = []
-    for file in options.sigstore_bundles:
+    for file in options.content.sigstore_bundles:
         with naming(file):
             try:
                 entries = proven_entries(read_foreign(file, MAX_BUNDLE_BYTES))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from tests.cli.homes import NOW
 from tests.shared import shared
-from tests.verify.test_verify import NOW, Site, site
+from tests.verify.test_verify import Site, site
 
 DAY = 86_400
 

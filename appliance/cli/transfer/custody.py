@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from appliance.cli.output import Result, common_options
-from appliance.cli.transfer.export import MAX_TEXT, printable
+from appliance.cli.transfer.export_options import MAX_TEXT, printable
 from appliance.errors import ApplianceError, DigestError
 from appliance.runs.exit_codes import naming
 from appliance.runs.session import Session, pass_session

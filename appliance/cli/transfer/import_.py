@@ -10,7 +10,7 @@ import click
 
 from appliance.cli.output import Result, common_options, delivers_alerts
 from appliance.cli.progress import progress_bar
-from appliance.cli.transfer.export import printable
+from appliance.cli.transfer.export_options import printable
 from appliance.jobs.queue.round_trip import Absorbed
 from appliance.jobs.transfer.ingest import IngestReport
 from appliance.jobs.transfer.ingest_log import IngestedLog
