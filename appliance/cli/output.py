@@ -97,6 +97,11 @@ def delivers_alerts(*, local_only: bool = False) -> Callable[..., Any]:
     return decorate
 
 
+def printable(text: str) -> str:
+    """Escape what is no printable character: names in certificates are a stranger's text."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
 def note(message: str) -> None:
     """Tell a person what is going on, on stderr, unless -q or --json."""
     if not is_quiet():

@@ -13,8 +13,9 @@ from appliance.store.home.journal import append_event
 from appliance.tlog.merkle import leaf_hash
 from tests.cli.homes import NOW
 from tests.cli.mirrored import MirroredHome
+from tests.find.logged import leaf
 from tests.interop.signed_artifact import sign_artifact
-from tests.pki.authorities import new_key, spki
+from tests.pki.authorities import ISSUER, new_key, spki
 
 KEY = new_key()
 
@@ -56,10 +57,20 @@ def test_the_logged_digest_is_printed(home: MirroredHome) -> None:
     assert code == 0 and f"digest   sha256:{sha256(b'one').hexdigest()}" in text
 
 
+def test_the_signer_of_a_certificate_is_named(home: MirroredHome) -> None:
+    logged(home, leaf("who@example.com"), leaf("https://a/\x1b[31m"))
+    (signer,) = show(home, 0)["signers"]
+    assert (signer["identities"], signer["issuers"]) == (["who@example.com"], [ISSUER])
+    assert signer["signedAt"].startswith("20")
+    _, text, _ = home.run("entries", "show", "--origin", home.log.origin, "--index", "1")
+    assert "identity https://a/\\x1b[31m" in text and "\x1b" not in text
+
+
 def test_what_is_no_rekor_entry_is_shown_as_that(home: MirroredHome) -> None:
     logged(home, b"anything")
     shown = show(home, 0)
     assert (shown["kind"], shown["digest"], shown["body"]) == ("no Rekor entry", None, "anything")
+    assert len(shown["unread"]) == 1
 
 
 def test_what_is_not_here_is_a_clear_5(home: MirroredHome) -> None:

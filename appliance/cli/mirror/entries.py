@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import click
 
-from appliance.cli.output import Result, common_options
+from appliance.cli.output import Result, common_options, printable
 from appliance.errors import DigestError
-from appliance.jobs.mirror.prove import ShownEntry, published_as, show_entry
-from appliance.rekor.entry import Dsse, HashedRekord
-from appliance.rekor.verifier_material import VerifierMaterial
+from appliance.jobs.mirror.prove import published_as, show_entry
+from appliance.rekor.entry_facts import SignerFacts, read_entry
 from appliance.runs.session import Session, pass_session
+from appliance.sigstore.identity import CLAIMS
 from appliance.store.mirror.logs import require_log
 from appliance.store.mirror.mirror import Mirror
+from appliance.times import utc
+
+_CLAIM_NAMES: Final = {int(oid.rpartition(".")[2]): name for name, oid in CLAIMS.items()}
 
 
 @click.group()
@@ -37,7 +39,8 @@ def entries_show(session: Session, origin: str, entry_index: int) -> Result:
     """Show an entry from our own copy of the log, proven: what was logged, and who signed it.
 
     Needs the entry bundles ('attestor sync --entries'). What this home published itself is
-    compared with its journal; another digest there is code 3.
+    compared with its journal; another digest there is code 3. Identity, issuer and claims are
+    what the certificate says: whether an authority vouches for it is not looked at.
 
     \b
     Example:
@@ -48,7 +51,8 @@ def entries_show(session: Session, origin: str, entry_index: int) -> Result:
         shown = show_entry(Mirror(store, require_log(store, origin)), entry_index)
         line = published_as(store, origin, entry_index)
     kind = "no Rekor entry" if shown.entry is None else f"{shown.entry.kind} {shown.entry.version}"
-    signers = _signers(shown)
+    facts = read_entry(shown.body)
+    signers = [_signer(one) for one in facts.signers]
     data = {
         "origin": origin,
         "index": entry_index,
@@ -58,6 +62,7 @@ def entries_show(session: Session, origin: str, entry_index: int) -> Result:
         "treeSize": shown.head.tree_size,
         "rootHash": shown.head.root_hash.hex(),
         "signers": signers,
+        "unread": list(facts.unread),
         "body": shown.body.decode("utf-8", "replace"),
         "journalLine": None if line is None else line.id,
     }
@@ -66,7 +71,11 @@ def entries_show(session: Session, origin: str, entry_index: int) -> Result:
         f"  digest   {shown.digest or 'none that can be read here'}",
         f"  leaf     {shown.leaf.hex()}",
     ]
-    lines += [f"  signer   {one['type']} {one['sha256']}" for one in signers]
+    for one in signers:
+        lines.append(f"  signer   {one['type']} {one['sha256']}")
+        lines += [f"    identity {printable(name)}" for name in one.get("identities", [])]
+        lines += [f"    issuer   {printable(name)}" for name in one.get("issuers", [])]
+    lines += [f"  unread   {printable(why)}" for why in facts.unread]
     if line is not None:
         told = json.loads(line.details)["digest"]
         if told != shown.digest:
@@ -85,14 +94,18 @@ def _not_published(line: int, told: str, digest: str) -> Exception:
     )
 
 
-def _signers(shown: ShownEntry) -> list[dict[str, Any]]:
-
-    if not isinstance(shown.entry, HashedRekord | Dsse):
-        return []
-    return [_signer(one.verifier) for one in shown.entry.signatures]
-
-
-def _signer(material: VerifierMaterial) -> dict[str, Any]:
-
-    kind = "certificate" if material.is_certificate else "key"
-    return {"type": kind, "sha256": sha256(material.der).hexdigest()}
+def _signer(facts: SignerFacts) -> dict[str, Any]:
+    kind = "certificate" if facts.is_certificate else "key"
+    signer: dict[str, Any] = {"type": kind, "sha256": facts.fingerprint.hex()}
+    certificate = facts.certificate
+    if certificate is not None:
+        signer["identities"] = [name for _, name in certificate.identities]
+        signer["issuers"] = list(certificate.issuers)
+        signer["claims"] = {
+            _CLAIM_NAMES[number]: text
+            for number, text in certificate.claims
+            if number in _CLAIM_NAMES
+        }
+        at = certificate.signed_at
+        signer["signedAt"] = None if at is None else utc(at)
+    return signer

@@ -1,0 +1,232 @@
+"""What a certificate says of its holder, read leniently and fast: for finding, never for trust.
+
+A walk over the DER takes what a search asks for, a fraction of the time a full parser needs.
+It reads more than RFC 5280 allows (dates out of range, keys off their curve), because whoever
+looks for misuse of a name wants the malformed certificates, too. What the walk refuses and
+`cryptography` reads is taken from there. A broken field spoils only itself.
+"""
+
+from __future__ import annotations
+
+import calendar
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from typing import Final
+
+from appliance.errors import MalformedError
+from appliance.rekor.x509_certificate import BROKEN_DER, load_certificate
+from appliance.value import frozen
+
+_SEQUENCE: Final = 0x30
+_OID: Final = 0x06
+_OCTETS: Final = 0x04
+_SAN: Final = bytes.fromhex("551d11")
+_FULCIO: Final = bytes.fromhex("2b0601040183bf3001")  # 1.3.6.1.4.1.57264.1, one number follows
+_RAW_CLAIMS: Final = 6  # numbers up to this hold text as it stands, later ones a UTF8String
+_OTHER_NAME: Final = 0xA0
+_NAME_KINDS: Final = {0x81: "email", 0x82: "dns", 0x86: "uri"}
+# Headers of keys that have one spelling only: P-256, P-384 and P-521 uncompressed, Ed25519.
+_PLAIN_KEYS: Final = {
+    bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d03010703420004"): 91,
+    bytes.fromhex("3076301006072a8648ce3d020106052b8104002203620004"): 120,
+    bytes.fromhex("30819b301006072a8648ce3d020106052b8104002303818600" + "04"): 158,
+    bytes.fromhex("302a300506032b6570032100"): 44,
+}
+
+
+@frozen
+class CertificateFacts:
+    """What one certificate claims."""
+
+    identities: tuple[tuple[str, str], ...]  # kind (email, dns, uri, other) and name, as written
+    claims: tuple[tuple[int, str], ...]  # last number of the Fulcio OID, and the text
+    keys: tuple[bytes, ...]  # SHA-256 of the public key's DER, in each of its spellings
+    signed_at: int | None  # notBefore, Unix seconds: what the CA says; None: no such date
+
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """Who is said to have vouched for the identity: both extensions, each once."""
+        return tuple(dict.fromkeys(text for number, text in self.claims if number in (8, 1)))
+
+
+def read_certificate(der: bytes) -> CertificateFacts:
+    """Read a certificate; raises MalformedError (bad-certificate) if nothing can read it."""
+    try:
+        return _walk(der)
+    except MalformedError:
+        return _by_library(der)
+
+
+def key_digests(spki: bytes) -> tuple[bytes, ...]:
+    """Return the SHA-256 of a public key as it stands and, if it differs, as it is usually written.
+
+    One key can be written in several ways (compressed points); people know one digest of it.
+    """
+    own = sha256(spki).digest()
+    for header, length in _PLAIN_KEYS.items():
+        if spki.startswith(header) and len(spki) == length:
+            return (own,)
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import (
+        Encoding,
+        PublicFormat,
+        load_der_public_key,
+    )
+
+    try:
+        key = load_der_public_key(spki)
+        usual = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except (*BROKEN_DER, UnsupportedAlgorithm):
+        return (own,)
+    return tuple(dict.fromkeys((own, sha256(usual).digest())))
+
+
+def _walk(der: bytes) -> CertificateFacts:
+    _, start, stop = _tagged(der, 0, len(der), _SEQUENCE)
+    _, at, end = _tagged(der, start, stop, _SEQUENCE)
+    fields = list(_elements(der, at, end))
+    if fields and fields[0][0] == 0xA0:  # version
+        fields.pop(0)
+    if len(fields) < 6:  # serial, algorithm, issuer, validity, subject, key
+        raise _broken("fewer fields than a certificate has")
+    _, start, stop, _ = fields[3]
+    not_before = next(_elements(der, start, stop), None)
+    tag, start, stop, key_at = fields[5]
+    if tag != _SEQUENCE or fields[3][0] != _SEQUENCE or not_before is None:
+        raise _broken("a field of another type")
+    extensions: list[tuple[bytes, bytes]] = []
+    for tag, first, last, _ in fields[6:]:
+        if tag == 0xA3:
+            _, first, last = _tagged(der, first, last, _SEQUENCE)
+            extensions.extend(_extensions(der, first, last))
+    signed_at = _time(not_before[0], der[not_before[1] : not_before[2]])
+    return _facts(extensions, der[key_at:stop], signed_at)
+
+
+def _extensions(der: bytes, at: int, end: int) -> Iterator[tuple[bytes, bytes]]:
+    for _, start, stop, _ in _elements(der, at, end):
+        parts = list(_elements(der, start, stop))
+        if len(parts) < 2 or parts[0][0] != _OID or parts[-1][0] != _OCTETS:
+            raise _broken("an extension of another form")
+        yield der[parts[0][1] : parts[0][2]], der[parts[-1][1] : parts[-1][2]]
+
+
+def _facts(
+    extensions: Iterable[tuple[bytes, bytes]], spki: bytes, signed_at: int | None
+) -> CertificateFacts:
+    names: list[tuple[str, str]] = []
+    claims: list[tuple[int, str]] = []
+    for oid, value in extensions:
+        if oid == _SAN:
+            names += _names(value)
+        elif len(oid) == len(_FULCIO) + 1 and oid.startswith(_FULCIO) and oid[-1] < 0x80:
+            claims.append((oid[-1], _claim(oid[-1], value)))
+    return CertificateFacts(tuple(names), tuple(claims), key_digests(spki), signed_at)
+
+
+def _names(der: bytes) -> list[tuple[str, str]]:
+    _, start, stop = _tagged(der, 0, len(der), _SEQUENCE)
+    names = []
+    for tag, first, last, _ in _elements(der, start, stop):
+        if tag in _NAME_KINDS:
+            names.append((_NAME_KINDS[tag], _text(der[first:last])))
+        elif tag == _OTHER_NAME:
+            parts = list(_elements(der, first, last))
+            if len(parts) == 2 and parts[1][0] == 0xA0:
+                names.append(("other", _text(_inner(der[parts[1][1] : parts[1][2]]))))
+    return names
+
+
+def _claim(number: int, value: bytes) -> str:
+    return _text(value if number <= _RAW_CLAIMS else _inner(value))
+
+
+def _inner(value: bytes) -> bytes:
+    """Return the contents of a DER string; of what is none, all of it."""
+    try:
+        _, start, stop = _element(value, 0, len(value))
+    except MalformedError:
+        return value
+    return value[start:stop]
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def _time(tag: int, raw: bytes) -> int | None:
+    """Read a UTCTime or GeneralizedTime in the one form certificates have; None if it is not."""
+    text = raw.decode("ascii", "replace")
+    if tag == 0x17 and len(text) == 13:
+        text = ("19" if text[:2] >= "50" else "20") + text
+    if len(text) != 15 or text[-1] != "Z" or not (text[:-1].isascii() and text[:-1].isdigit()):
+        return None
+    year, month, day = int(text[:4]), int(text[4:6]), int(text[6:8])
+    if not (1 <= month <= 12 and 1 <= day <= 31 and year >= 1):
+        return None
+    hour, minute, second = int(text[8:10]), int(text[10:12]), int(text[12:14])
+    try:
+        return calendar.timegm((year, month, day, hour, minute, second, 0, 0, 0))
+    except ValueError:
+        return None
+
+
+def _by_library(der: bytes) -> CertificateFacts:
+    """Read what the walk could not, or raise MalformedError."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    certificate = load_certificate(der, "certificate")
+    key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    found = []
+    for extension in certificate.extensions:
+        try:
+            value = extension.value.public_bytes()
+        except (*BROKEN_DER, NotImplementedError):
+            continue
+        found.append((_oid_bytes(extension.oid.dotted_string), value))
+    return _facts(found, key, int(certificate.not_valid_before_utc.timestamp()))
+
+
+def _oid_bytes(dotted: str) -> bytes:
+    first, second, *rest = map(int, dotted.split("."))
+    encoded = b""
+    for number in (first * 40 + second, *rest):
+        groups = [number & 0x7F]
+        while number := number >> 7:
+            groups.insert(0, 0x80 | (number & 0x7F))
+        encoded += bytes(groups)
+    return encoded
+
+
+def _elements(der: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """Yield tag, start and end of the contents, and place, of each element up to `end`."""
+    while at < end:
+        tag, start, stop = _element(der, at, end)
+        yield tag, start, stop, at
+        at = stop
+
+
+def _tagged(der: bytes, at: int, end: int, expected: int) -> tuple[int, int, int]:
+    found = _element(der, at, end)
+    if found[0] != expected:
+        raise _broken(f"tag {found[0]:#x}, expected {expected:#x}")
+    return found
+
+
+def _element(der: bytes, at: int, end: int) -> tuple[int, int, int]:
+    if at + 2 > end:
+        raise _broken("it ends inside an element")
+    tag, length, start = der[at], der[at + 1], at + 2
+    if length >= 0x80:
+        n_bytes = length & 0x7F
+        if not 1 <= n_bytes <= 4:
+            raise _broken("a length of another form")
+        length = int.from_bytes(der[start : start + n_bytes])
+        start += n_bytes
+    if tag & 0x1F == 0x1F or start + length > end:
+        raise _broken("an element is longer than what holds it")
+    return tag, start, start + length
+
+
+def _broken(what: str) -> MalformedError:
+    return MalformedError(f"certificate: {what}", reason="bad-certificate")

@@ -1,0 +1,41 @@
+"""Log entries for the tests that look for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from hashlib import sha256
+
+from cryptography import x509
+
+from tests.pki.authorities import LeafPlan, SigningKey
+from tests.pki.bundles import Instance, hashedrekord_v2
+
+
+@cache
+def instance() -> Instance:
+    """One authority for all entries of a test run."""
+    return Instance()
+
+
+def leaf(
+    identity: str,
+    artifact: bytes = b"an artifact\n",
+    *,
+    claims: Mapping[str, str] | None = None,
+    key: SigningKey | None = None,
+) -> bytes:
+    """Return the body that an artifact signed by a certificate for `identity` becomes."""
+    name: x509.GeneralName = x509.UniformResourceIdentifier(identity)
+    if "@" in identity and "/" not in identity:
+        name = x509.RFC822Name(identity)
+    plan = LeafPlan((name,), claims=claims or {})
+    signed = instance().sign_artifact(key, plan, artifact=artifact)
+    return json.dumps(hashedrekord_v2(signed, sha256(artifact).digest())).encode()
+
+
+def key_leaf(artifact: bytes, key: SigningKey | None = None) -> bytes:
+    """Return the body that an artifact signed by a bare key becomes."""
+    signed = instance().sign_artifact(key, managed=True, artifact=artifact)
+    return json.dumps(hashedrekord_v2(signed, sha256(artifact).digest())).encode()
