@@ -10,6 +10,7 @@ from typing import Final
 
 from appliance.errors import MalformedError
 from appliance.rekor.protojson import Message
+from appliance.tlog.note_keys import same_key
 from appliance.tlog.strict_base64 import decode_base64
 from appliance.value import frozen
 
@@ -26,7 +27,9 @@ class VerifierMaterial:
 
     def same_key(self, der: bytes, *, is_certificate: bool) -> bool:
         """Whether this is exactly that certificate or key."""
-        return self.is_certificate == is_certificate and self.der == der
+        if is_certificate or self.is_certificate:
+            return is_certificate and self.is_certificate and self.der == der
+        return same_key(self.der, der)
 
 
 def parse_pem_material(pem: bytes, path: str) -> VerifierMaterial:

@@ -19,6 +19,7 @@ from appliance.sigstore.sigstore_bundle import SigstoreBundle
 from appliance.sigstore.trusted_root import LogKey, TrustedRoot, parse_trusted_root
 from appliance.store.database import Store
 from appliance.store.files import hash_file, read_foreign
+from appliance.store.revoked_keys import revoked_keys
 from appliance.store.transfer.unsigned import unsigned_imports
 from appliance.store.verify.trust import StoredRoot, current_root
 from appliance.tlog.tlog_policy import MAX_POLICY_BYTES, TlogPolicy, parse_tlog_policy
@@ -137,7 +138,7 @@ class Verifier:
         return Demands(
             require_mirror=require_mirror,
             max_age=int(limit) if limit else None,
-            policy=_read_policy(options.policy),
+            policy=_read_policy(options.policy, self._store),
             now=self._session.now(),
         )
 
@@ -173,10 +174,11 @@ def verifying(session: Session, options: VerifyOptions) -> Iterator[Verifier]:
         yield Verifier(session, options, store)
 
 
-def _read_policy(path: Path | None) -> TlogPolicy | None:
+def _read_policy(path: Path | None, store: Store | None) -> TlogPolicy | None:
     if path is None:
         return None
-    return parse_tlog_policy(read_foreign(path, MAX_POLICY_BYTES))
+    policy = parse_tlog_policy(read_foreign(path, MAX_POLICY_BYTES))
+    return policy if store is None else policy.without(revoked_keys(store))
 
 
 def _read_bundle(artifact: str, path: Path | None) -> bytes:

@@ -18,6 +18,7 @@ from appliance.tlog.note_keys import (
     VerifierKey,
     cosigned_message,
     ed25519_key,
+    is_among,
     parse_vkey,
 )
 from appliance.value import frozen
@@ -58,7 +59,8 @@ def open_cosignatures(
 ) -> tuple[Cosignature, ...]:
     """Return the cosignatures of `witnesses` on a checkpoint, in order, one a witness.
 
-    None at all is no error: a quorum is for tlog_policy to judge. Raises SignatureError
+    A log is not its own witness: a cosignature by a key that signed the checkpoint is left
+    out. None at all is no error: a quorum is for tlog_policy to judge. Raises SignatureError
     (reason bad-signature) if the line of a known witness does not verify, ValueError if
     one of `witnesses` is not a cosignature key.
     """
@@ -68,6 +70,7 @@ def open_cosignatures(
     return tuple(
         Cosignature(key, int.from_bytes(line.signature[:8]))
         for key, line in verified_signatures(parse_note(checkpoint.note), witnesses)
+        if not is_among(key, checkpoint.signers)
     )
 
 

@@ -17,10 +17,12 @@ from typing import Final
 from appliance.errors import LimitError, MalformedError, SignatureError
 from appliance.tlog.note_keys import (
     KEY_ID_BYTES,
+    MAX_NAME_BYTES,
     KeyType,
     VerifierKey,
     check_key_name,
     ed25519_key,
+    is_among,
 )
 from appliance.tlog.strict_base64 import decode_base64
 from appliance.value import frozen
@@ -127,14 +129,15 @@ def verified_signatures(
 ) -> tuple[tuple[VerifierKey, NoteSignature], ...]:
     """Return the first signature of each of `keys` that signed, in the order of the note.
 
-    A signature by a key we do not know is ignored. Raises SignatureError (reason
+    One public key counts once, under however many names it is known and has signed. A
+    signature by a key we do not know is ignored. Raises SignatureError (reason
     bad-signature) if a known key's does not verify.
     """
     signed_text = note.text.encode()
     by_identity: dict[tuple[str, bytes], list[VerifierKey]] = {}
     for key in keys:
         by_identity.setdefault((key.name, key.key_id), []).append(key)
-    verified = []
+    verified: list[tuple[VerifierKey, NoteSignature]] = []
     for signature in note.signatures:
         # Each identity counts once. Two keys of one identity are possible: four bytes collide.
         candidates = by_identity.pop((signature.name, signature.key_id), None)
@@ -142,7 +145,8 @@ def verified_signatures(
             continue
         for key in candidates:
             if key.signed(signed_text, signature.signature):
-                verified.append((key, signature))
+                if not is_among(key, (one for one, _ in verified)):
+                    verified.append((key, signature))
                 break
         else:
             raise SignatureError(
@@ -150,6 +154,16 @@ def verified_signatures(
                 reason="bad-signature",
             )
     return tuple(verified)
+
+
+def has_signed(note: Note, key: VerifierKey) -> bool:
+    """Whether this Ed25519 key signed a note, under whatever name its line has."""
+    text = note.text.encode()
+    return any(
+        ed25519_key(line.name, key.key).key_id == line.key_id and key.signed(text, line.signature)
+        for line in note.signatures
+        if line.name.isprintable() and len(line.name.encode()) <= MAX_NAME_BYTES
+    )
 
 
 def _identity(name: str, key_id: bytes) -> str:

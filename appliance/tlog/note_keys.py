@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import enum
 from base64 import b64encode
+from collections.abc import Iterable
 from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
@@ -105,6 +106,35 @@ class VerifierKey:
         return True
 
 
+def same_key(one: VerifierKey | bytes, other: VerifierKey | bytes) -> bool:
+    """Whether two keys, or their SubjectPublicKeyInfo DER, are the same public key.
+
+    This is what a signer is counted, revoked and given a role by: never a name, a key id or
+    the text of a verifier key, which anybody can choose. A note key and a cosignature key of
+    the same bytes are one key, and so are the keys of a Rekor v1 and a v2 log.
+    """
+    return _public_bytes(one) == _public_bytes(other)
+
+
+def is_among(key: VerifierKey | bytes, keys: Iterable[VerifierKey | bytes]) -> bool:
+    """Whether `keys` holds the same public key, under whatever name."""
+    return any(same_key(key, other) for other in keys)
+
+
+def distinct_keys(keys: Iterable[VerifierKey]) -> tuple[VerifierKey, ...]:
+    """Return each public key once, the first name it has, in order."""
+    found: list[VerifierKey] = []
+    for key in keys:
+        if not is_among(key, found):
+            found.append(key)
+    return tuple(found)
+
+
+def _public_bytes(key: VerifierKey | bytes) -> bytes:
+    # Every key that is enrolled has one spelling as DER (_spki_key), so these are the key.
+    return key if isinstance(key, bytes) else key.spki
+
+
 def cosigned_message(text: bytes, timestamp: int) -> bytes:
     """Return what a witness signs: the checkpoint's text after two lines."""
     return f"cosignature/v1\ntime {timestamp}\n".encode() + text
@@ -139,6 +169,23 @@ def parse_vkey(text: str) -> VerifierKey:
             next_step="something in the line was mistyped or cut: copy the whole line again",
         )
     return parsed
+
+
+def parse_stored_key(text: str) -> VerifierKey:
+    """Parse the `vkey` of any key, also of those whose text form is of no standard.
+
+    Those are RSA keys, and Ed25519 keys of Rekor v1. Raises MalformedError if it is none.
+    """
+    name, _, rest = text.partition("+")
+    blob = decode_base64(rest.partition("+")[2], f"verifier key {name[:80]!r}")
+    if blob[:1] == bytes([KeyType.COSIGNATURE.value]):
+        return parse_vkey(text)
+    ed25519 = blob[:1] == bytes([KeyType.ED25519.value])
+    spki = _SPKI_ED25519 + blob[1:] if ed25519 else blob[1:]
+    for key in (log_key(name, spki), rekor_v1_key(name, spki)):
+        if key.vkey == text:
+            return key
+    raise MalformedError(f"verifier key {name!r}: key id is not that of this name and key")
 
 
 def ed25519_key(name: str, raw: bytes, key_type: KeyType = KeyType.ED25519) -> VerifierKey:

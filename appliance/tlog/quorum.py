@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from appliance.errors import RefusedError
 from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.cosignature import Cosignature, open_cosignatures
+from appliance.tlog.note_keys import VerifierKey, is_among
 from appliance.tlog.tlog_policy import TlogPolicy
 
 
-def verify_quorum(signed: SignedCheckpoint, policy: TlogPolicy) -> tuple[Cosignature, ...]:
+def verify_quorum(
+    signed: SignedCheckpoint, policy: TlogPolicy, log_keys: Sequence[VerifierKey] = ()
+) -> tuple[Cosignature, ...]:
     """Return the cosignatures of the policy's witnesses, in the order of the note.
+
+    A log is not its own witness: neither the key that signed the checkpoint counts, nor
+    another key that the policy, or the caller by `log_keys`, has for this log.
 
     Raises RefusedError: reason log-not-in-policy if the policy names logs but not this
     one, quorum if too few witnesses cosigned; SignatureError (bad-signature) if the line
     of a known witness does not verify.
     """
-    signers = {signer.key for signer in signed.signers}
-    if policy.logs and not any(key.key in signers for key in policy.log_keys):
+    if policy.logs and not any(is_among(key, signed.signers) for key in policy.log_keys):
         raise RefusedError(
             f"the policy has no log with the key of {signed.origin}", reason="log-not-in-policy"
         )
-    cosignatures = open_cosignatures(signed, policy.witness_keys)
+    own = [*log_keys, *(key for key in policy.log_keys if key.name == signed.origin)]
+    cosignatures = tuple(
+        one for one in open_cosignatures(signed, policy.witness_keys) if not is_among(one.key, own)
+    )
     if not policy.quorum_met([one.key for one in cosignatures]):
         got = ", ".join(one.key.name for one in cosignatures) or "nobody"
         raise RefusedError(

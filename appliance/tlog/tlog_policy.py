@@ -18,8 +18,8 @@ from typing import Final
 
 from appliance.errors import LimitError, MalformedError
 from appliance.tlog.cosignature import parse_witness_vkey
-from appliance.tlog.note_keys import KeyType, VerifierKey, parse_vkey
-from appliance.value import frozen
+from appliance.tlog.note_keys import KeyType, VerifierKey, is_among, parse_vkey
+from appliance.value import frozen, replaced
 
 MAX_POLICY_BYTES: Final = 64 * 1024
 NO_QUORUM: Final = "none"
@@ -72,10 +72,17 @@ class TlogPolicy:
         """The keys of its witnesses, for opening cosignatures."""
         return tuple(witness.key for witness in self.witnesses)
 
+    def without(self, keys: Collection[VerifierKey]) -> TlogPolicy:
+        """Return the policy with none of `keys` for a witness; groups keep their thresholds."""
+        left = tuple(one for one in self.witnesses if not is_among(one.key, keys))
+        return replaced(self, witnesses=left)
+
     def quorum_met(self, cosigners: Collection[VerifierKey]) -> bool:
         """Whether these witnesses, whose cosignatures were verified, suffice."""
         satisfied = {NO_QUORUM}
-        satisfied.update(one.name for one in self.witnesses if one.key in cosigners)
+        # Whoever signed the checkpoint as its log has not vouched for it as a witness.
+        cosigners = [key for key in cosigners if key.key_type is KeyType.COSIGNATURE]
+        satisfied.update(one.name for one in self.witnesses if is_among(one.key, cosigners))
         for group in self.groups:
             if sum(member in satisfied for member in group.members) >= group.threshold:
                 satisfied.add(group.name)
@@ -185,5 +192,5 @@ class _Builder:
 
 def _check_new_key(key: VerifierKey, known: Collection[VerifierKey]) -> None:
     """Two names for one public key would count one signer twice."""
-    if key.spki in {other.spki for other in known}:
+    if is_among(key, known):
         raise MalformedError(f"the key of {key.name!r} is listed twice")

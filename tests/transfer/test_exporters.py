@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from appliance.store.database import open_store
 from appliance.store.home.key_files import create_signing_key
 from appliance.tlog.note import SigningKey, parse_note
+from appliance.tlog.note_keys import ed25519_key
 from bundles.reader import peek
 from tests.transfer.sites import INSIDE, OUTSIDE, SECOND, Sites
 
@@ -131,3 +134,56 @@ def test_what_came_unsigned_is_said_for_ever_after(sites: Sites) -> None:
     for words in (["sync-status"], ["import", stick]):
         [warning] = sites.answer(INSIDE, *words)["warnings"]
         assert "unsigned" in warning and done["bundleId"][:12] in warning
+
+
+def other_name(sites: Sites, name: str = "other.example") -> str:
+    """Return the outer site's own key under another name."""
+    return ed25519_key(name, sites.keys[OUTSIDE].key).vkey
+
+
+def test_one_key_is_not_enrolled_under_two_names(sites: Sites) -> None:
+    error = sites.json(INSIDE, "exporters", "add", other_name(sites), expect=8)
+    assert error["reason"] == "key-has-another-name" and OUTSIDE in error["message"]
+    words = ("exporters", "add", other_name(sites), "--role", "receipt")
+    assert sites.json(INSIDE, *words, expect=8)["reason"] == "key-has-another-name"
+    # The same name in another role is the same person in both.
+    sites.json(INSIDE, "exporters", "add", sites.keys[OUTSIDE].vkey, "--role", "receipt")
+
+
+def test_one_key_under_two_names_counts_once_in_a_home_that_has_it_so(sites: Sites) -> None:
+    sites.grow(100)
+    with closing(open_store(sites.home(INSIDE), write=True)) as store, store.atomic():
+        store.execute("INSERT INTO exporter VALUES (?, 'exporter', 1)", [other_name(sites)])
+    sites.json(INSIDE, "config", "set", "transfer.threshold", "2")
+    stick = exported(sites)
+    create_signing_key(sites.home(OUTSIDE), "other.example", b"\x01" * 32)
+    done = sites.json(OUTSIDE, "countersign", stick, "--key", "other.example")
+    assert done["already"] is True  # the same key: nothing would be added
+    error = sites.json(INSIDE, "import", stick, expect=8)
+    assert error["reason"] == "below-threshold"
+    assert sites.size(INSIDE) == 0
+
+
+def test_a_revoked_key_does_not_come_back_under_another_name(sites: Sites) -> None:
+    sites.grow(100)
+    vkey = sites.keys[OUTSIDE].vkey
+    sites.json(INSIDE, "exporters", "revoke", vkey, "--reason", "stick was stolen")
+    for words in (
+        ("exporters", "add", other_name(sites)),
+        ("exporters", "add", other_name(sites), "--role", "receipt"),
+        ("exporters", "replace", second_key(sites), other_name(sites), "--reason", "x"),
+    ):
+        error = sites.json(INSIDE, *words, expect=8)
+        assert error["reason"] == "revoked-key" and "stick was stolen" in error["message"]
+    with closing(open_store(sites.home(INSIDE), write=True)) as store, store.atomic():
+        store.execute("INSERT INTO exporter VALUES (?, 'exporter', 1)", [other_name(sites)])
+    assert sites.json(INSIDE, "exporters", "list")["exporters"][0]["name"] == SECOND
+    assert sites.json(INSIDE, "import", exported(sites), expect=8)["reason"] == "revoked-key"
+
+
+def test_revoking_a_key_under_one_name_revokes_it_under_all(sites: Sites) -> None:
+    sites.grow(100)
+    sites.json(INSIDE, "exporters", "revoke", other_name(sites), "--reason", "stolen")
+    assert sites.json(INSIDE, "exporters", "list")["exporters"] == []
+    error = sites.json(INSIDE, "import", exported(sites), expect=8)
+    assert error["reason"] == "revoked-key"

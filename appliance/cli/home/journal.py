@@ -15,6 +15,7 @@ from appliance.cli.output import Result, common_options
 from appliance.errors import DigestError
 from appliance.jobs.home.journal import check_exported, check_journal, export_journal
 from appliance.runs.exit_codes import naming
+from appliance.runs.revoked import refuse_keys_revoked_here
 from appliance.runs.session import Session, pass_session
 from appliance.store.home.journal import JournalLine, last_lines
 from appliance.store.home.key_files import load_signing_key
@@ -104,6 +105,7 @@ def journal_verify(
     else:
         if key is not None or key_file is not None:
             keys = (verifier_key(key, key_file, name="--key", option="--key-file"),)
+        refuse_keys_revoked_here(session, keys)
         with naming(file):
             chain = check_exported(file, keys)
         known = chain.digests

@@ -22,6 +22,7 @@ from appliance.store.mirror.logs import (
     require_backend,
     set_backend_enabled,
 )
+from appliance.tlog.note_keys import same_key
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 MAX_KEY_BYTES = 64 * 1024
@@ -103,7 +104,9 @@ def backend_add(
         lines.append(f"log id {log_id(added.key)}")
     warnings = []
     if added.key_is_new and len(added.backend.log.keys) > 1:
-        others = [key.key_id.hex() for key in added.backend.log.keys if key != added.key]
+        others = [
+            key.key_id.hex() for key in added.backend.log.keys if not same_key(key, added.key)
+        ]
         warnings.append(
             f"{origin} was known already: now either key may sign ({', '.join(others)});"
             f" if the other was a mistake: attestor backend remove {name}, then add it again"

@@ -13,6 +13,7 @@ from appliance.cli.output import Result, common_options
 from appliance.jobs.mirror.prove import prove_consistency, prove_inclusion, upgrade_bundle
 from appliance.rekor.two_step_proof import UpstreamStep, verify_upstream
 from appliance.runs.exit_codes import naming
+from appliance.runs.revoked import revoked_here
 from appliance.runs.session import Session, pass_session
 from appliance.store.files import read_foreign, written_whole
 from appliance.store.mirror.logs import require_log
@@ -149,6 +150,7 @@ def proof_verify(session: Session, file: Path, entry: Path, policy: Path | None)
         upstream = verify_upstream(parsed, lambda other: _pinned_keys(session, other))
     else:
         rules = parse_tlog_policy(read_foreign(policy, MAX_POLICY_BYTES))
+        rules = rules.without(revoked_here(session))
         checkpoint = verify_tlog_proof(parsed, leaf, rules.log_keys, origin)
         cosignatures = verify_quorum(checkpoint, rules)
         upstream = verify_upstream(parsed, lambda _: rules.log_keys)

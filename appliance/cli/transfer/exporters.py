@@ -9,9 +9,9 @@ import click
 from appliance.cli.options import verifier_key
 from appliance.cli.output import Result, common_options
 from appliance.errors import ConfigError, MalformedError
-from appliance.jobs.transfer.exporters import refuse_revoked
 from appliance.runs.session import Session, pass_session
-from appliance.store.transfer.exporters import Revocation, revocations, revoke
+from appliance.store.revoked_keys import Revocation, refuse_revoked, revocations
+from appliance.store.transfer.exporters import revoke
 from appliance.store.transfer.transfers import (
     EXPORTER,
     RECEIPT,
@@ -21,7 +21,7 @@ from appliance.store.transfer.transfers import (
     remove_exporter,
 )
 from appliance.times import utc
-from appliance.tlog.note_keys import KeyType, VerifierKey
+from appliance.tlog.note_keys import KeyType, VerifierKey, is_among, same_key
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 MAX_REASON = 200  # characters
@@ -65,7 +65,6 @@ def exporters_add(
 
     key = exporter_key(vkey, vkey_file)
     with session.writing() as store:
-        refuse_revoked(store, key)
         add_exporter(store, key, [role], session.now(), dry_run=dry_run)
     data = {"name": key.name, "keyId": key.key_id.hex(), "vkey": key.vkey, "role": role}
     now = "would be" if dry_run else "is now"
@@ -197,19 +196,19 @@ def exporters_replace(
     gone = exporter_key(old, old_file, name="OLD", option="--old-file")
     come = exporter_key(new, new_file, name="NEW", option="--new-file")
     with session.writing() as store:
-        roles = [role for role in (EXPORTER, RECEIPT) if gone in exporter_keys(store, role)]
+        roles = [role for role in (EXPORTER, RECEIPT) if is_among(gone, exporter_keys(store, role))]
         if not roles:
             raise ConfigError(
                 f"{gone.name}+{gone.key_id.hex()} is no exporter here",
                 reason="unknown-exporter",
                 next_step="see 'attestor exporters list'",
             )
-        if gone == come:
+        if same_key(gone, come):
             raise ConfigError("OLD and NEW are the same key", reason="same-key")
         refuse_revoked(store, come)
         with store.atomic(dry_run=dry_run):
-            enrol(store, come, roles, session.now())
             revoke(store, Revocation(gone, session.now(), _reason(reason)))
+            enrol(store, come, roles, session.now())
     data = {"revoked": gone.vkey, "vkey": come.vkey, "roles": roles, "dryRun": dry_run}
     would = "would be" if dry_run else "is"
     return Result(

@@ -13,6 +13,7 @@ from appliance.store.mirror.checkpoints import AcceptedCheckpoint
 from appliance.store.mirror.logs import Backend, Log, window_end
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.mirror.sync_times import last_sync
+from appliance.store.revoked_keys import revoked_keys
 from appliance.tlog.checkpoint import open_checkpoint
 from appliance.tlog.quorum import newest_cosignature
 from appliance.tlog.tlog_policy import parse_tlog_policy
@@ -79,7 +80,9 @@ def has_ended(store: Store, log: Log, now: int) -> bool:
 def vouched_at(mirror: Mirror, accepted: AcceptedCheckpoint) -> tuple[int, bool]:
     """Return the newest time that vouches for a checkpoint, and whether the log is frozen."""
     log: Log = mirror.log
-    policy = None if log.policy is None else parse_tlog_policy(log.policy)
+    policy = None
+    if log.policy is not None:
+        policy = parse_tlog_policy(log.policy).without((*log.keys, *revoked_keys(mirror.store)))
     newest, is_frozen = accepted.first_seen_at, False
     for note in mirror.history.notes(accepted.head.tree_size):
         signed = open_checkpoint(note, log.keys, log.origin)

@@ -33,7 +33,7 @@ from appliance.store.mirror.logs import (
     require_log,
 )
 from appliance.store.private_log.private_logs import all_private_logs
-from appliance.tlog.note_keys import load_public_key_file
+from appliance.tlog.note_keys import is_among, load_public_key_file
 
 MAX_KEY_FILE_BYTES: Final = 64 * 1024
 # What a backend's table has no column for is kept as a setting. Not the path of its key,
@@ -143,7 +143,7 @@ def keys_not_pinned(
         backend.id
         for backend in before.backends
         if backend.id in keys
-        and keys[backend.id] not in {key.spki for key in require_log(store, backend.origin).keys}
+        and not is_among(keys[backend.id], require_log(store, backend.origin).keys)
     )
 
 

@@ -25,6 +25,7 @@ from appliance.policy.relate import Contradiction, Relation, relate
 from appliance.store.divergence.quarantine import quarantine_of
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint, Arrival
 from appliance.store.mirror.mirror import Mirror
+from appliance.store.revoked_keys import revoked_keys
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from appliance.tlog.log_source import LogSource
 from appliance.tlog.merkle import Hash, TreeHead
@@ -161,7 +162,8 @@ def _examine(mirror: Mirror, source: LogSource, arrival: Arrival) -> _Offer:
         raise ValueError("nothing was accepted that could be contradicted")
     # Only now: a log that contradicts itself does so with witnesses and without.
     if log.policy is not None:
-        verify_quorum(candidate, parse_tlog_policy(log.policy))
+        policy = parse_tlog_policy(log.policy).without(revoked_keys(mirror.store))
+        verify_quorum(candidate, policy, log.keys)
     _refuse_quarantined(mirror, relation, candidate.head, arrival)
     if relation in (Relation.FIRST, Relation.AHEAD):
         tree.load([], fetched)  # the right edge, if no proof has needed it yet

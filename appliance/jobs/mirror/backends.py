@@ -21,7 +21,13 @@ from appliance.store.mirror.logs import (
     verifier_key,
 )
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
-from appliance.tlog.note_keys import KeyType, VerifierKey, load_public_key_file, parse_vkey
+from appliance.tlog.note_keys import (
+    KeyType,
+    VerifierKey,
+    is_among,
+    load_public_key_file,
+    parse_vkey,
+)
 from appliance.tlog.tlog_policy import parse_tlog_policy
 from appliance.value import frozen
 
@@ -117,7 +123,7 @@ def add_backend(store: Store, new: NewBackend, now: int, *, dry_run: bool) -> Ad
         )
         if new.policy is not None:
             put_policy(store, log, new.policy)
-        key_is_new = not known or key not in known.keys
+        key_is_new = not known or not is_among(key, known.keys)
         append_event(store, now, "backend.added", _told(new, key, key_is_new))
         return AddedBackend(require_backend(store, name), key, key_is_new)
 
@@ -184,7 +190,7 @@ def _terms(history: History, log: Log) -> tuple[KeyTerm, ...]:
 
 def _verify_policy(raw: bytes, key: VerifierKey) -> None:
     policy = parse_tlog_policy(raw)
-    if policy.logs and key.spki not in {log.spki for log in policy.log_keys}:
+    if policy.logs and not is_among(key, policy.log_keys):
         raise ConfigError(
             f"the policy is for {', '.join(log.key.name for log in policy.logs)}, not for this key"
             f" of {key.name}",

@@ -30,6 +30,7 @@ from appliance.store.mirror.logs import (
     put_window,
     set_backend_enabled,
 )
+from appliance.tlog.note_keys import is_among, same_key
 from appliance.value import frozen, replaced
 
 MAX_NAME: Final = 64  # of a backend
@@ -117,9 +118,9 @@ def _origins_here(store: Store, shard: LogShard) -> tuple[str, ...]:
 def _absorb(store: Store, origin: str, shards: Sequence[LogShard], now: datetime) -> FoundLog:
     """Bring one log up to what the root says of it: its keys, their windows, its backend."""
     newest = shards[-1]
-    known = {key.spki for log in all_logs(store) if log.origin == origin for key in log.keys}
+    known = [key for log in all_logs(store) if log.origin == origin for key in log.keys]
     windows = {
-        spki: _joined(shard.valid for shard in shards if shard.spki == spki)
+        spki: _joined(shard.valid for shard in shards if same_key(shard.spki, spki))
         for spki in dict.fromkeys(shard.spki for shard in shards)
     }
     notes, changed = [], False
@@ -127,7 +128,7 @@ def _absorb(store: Store, origin: str, shards: Sequence[LogShard], now: datetime
     for spki, window in windows.items():
         log = add_log(store, origin, newest.api_version, spki)
         changed |= put_window(store, log, spki, _seconds(window.start), _seconds(window.end))
-    if known and windows.keys() - known:
+    if known and not all(is_among(spki, known) for spki in windows):
         notes.append("one more key may sign for it")
     ends = [window.end for window in windows.values()]
     ended = all(end is not None and end < now for end in ends)

@@ -50,6 +50,7 @@ from appliance.tlog.entries import format_entry_bundle, parse_entry_bundle
 from appliance.tlog.growth import Edge, Growth, grow
 from appliance.tlog.merkle import EMPTY_ROOT, TreeHead
 from appliance.tlog.note import SigningKey, parse_note, sign_note
+from appliance.tlog.note_keys import is_among
 from appliance.tlog.tile import WIDTH, EntryBundle, edge_tiles
 from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
@@ -184,7 +185,7 @@ def _compare(
 def _recovered(mirror: Mirror, private: PrivateLog, key: SigningKey, now: int) -> _Position:
     """Return the tree that was signed last, publishing it first if that was not done yet."""
     store = mirror.store
-    if key.verifier not in private.log.keys:
+    if not is_among(key.verifier, private.log.keys):
         raise ConfigError(
             f"the key of {private.log.origin} is not the one that is pinned for it",
             reason="wrong-key",

@@ -10,8 +10,9 @@ from pathlib import Path
 from appliance.jobs.transfer.exporters import open_own_note
 from appliance.store.database import Store
 from appliance.store.files import open_foreign, staging_file, written_whole
+from appliance.store.revoked_keys import refuse_revoked
 from appliance.store.transfer.transfers import record_countersigned
-from appliance.tlog.note import SigningKey, add_signatures, parse_note
+from appliance.tlog.note import SigningKey, add_signatures, has_signed, parse_note
 from appliance.value import frozen
 from bundles.countersign import countersign
 from bundles.manifest import Manifest
@@ -37,15 +38,17 @@ def countersign_file(store: Store, path: Path, key: SigningKey, now: int) -> Cou
     """Add the signature of `key` to the transfer bundle at `path`, in its place.
 
     Raises BundleError for bytes that are not a transfer bundle, RefusedError if no exporter
-    known here made it, StoreError if it cannot be written: then the file is as it was.
+    known here made it or the key was revoked here, StoreError if it cannot be written: then
+    the file is as it was.
     """
+    refuse_revoked(store, key.verifier)
     found: list[StagedInfo] = []
 
     def add(note: bytes, staged: StagedInfo) -> bytes:
         found.append(staged)
         parsed = parse_note(note)
         mine = key.sign(parsed.text)
-        if any((one.name, one.key_id) == (mine.name, mine.key_id) for one in parsed.signatures):
+        if has_signed(parsed, key.verifier):
             raise _AlreadySignedError
         return add_signatures(parsed.text, [*parsed.signatures, mine])
 

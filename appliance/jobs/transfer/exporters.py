@@ -8,10 +8,10 @@ from appliance.errors import RefusedError, SignatureError
 from appliance.store.database import Store
 from appliance.store.home.key_files import has_signing_key, load_signing_key
 from appliance.store.home.settings import SITE_NAME, site_fact
-from appliance.store.transfer.exporters import Revocation, revocations
+from appliance.store.revoked_keys import Revocation, refuse_revoked, revocations
 from appliance.store.transfer.transfers import EXPORTER, RECEIPT, exporter_keys
-from appliance.tlog.note import Note, open_note, parse_note
-from appliance.tlog.note_keys import VerifierKey
+from appliance.tlog.note import Note, has_signed, open_note, parse_note
+from appliance.tlog.note_keys import KeyType, VerifierKey
 from appliance.value import frozen
 
 
@@ -42,8 +42,8 @@ def open_header_note(store: Store, note: bytes, threshold: int) -> Signed:
 
 def open_receipt_note(store: Store, note: bytes) -> Signed:
     """Open a far side's receipt: keys of both roles count. Raises as open_header_note does."""
-    keys = {key.vkey: key for role in (RECEIPT, EXPORTER) for key in exporter_keys(store, role)}
-    return _open(store, note, tuple(keys.values()), "receipt")
+    keys = dict.fromkeys(key for role in (RECEIPT, EXPORTER) for key in exporter_keys(store, role))
+    return _open(store, note, tuple(keys), "receipt")
 
 
 def open_own_note(store: Store, note: bytes, key: VerifierKey) -> str:
@@ -52,19 +52,9 @@ def open_own_note(store: Store, note: bytes, key: VerifierKey) -> str:
     own = [key]
     if site is not None and has_signing_key(store.home, site):
         own.append(load_signing_key(store.home, site).verifier)
+    # One key may be here under two names: a note counts it once.
     keys = dict.fromkeys([*exporter_keys(store), *own])
     return _open(store, note, tuple(keys), "exporter").text
-
-
-def refuse_revoked(store: Store, key: VerifierKey) -> None:
-    """Raise RefusedError if a key was revoked here."""
-    for one in revocations(store):
-        if one.key == key:
-            raise RefusedError(
-                f"{key.name}+{key.key_id.hex()} was revoked here: {one.reason}",
-                reason="revoked-key",
-                next_step="a revoked key never comes back; have them make a new one",
-            )
 
 
 def _open(store: Store, note: bytes, keys: Sequence[VerifierKey], role: str) -> Signed:
@@ -91,9 +81,12 @@ def _refuse_revoked_signers(store: Store, note: Note) -> None:
 
 
 def _revoked_signers(store: Store, note: Note) -> list[Revocation]:
-    """Return what was revoked of the keys that signed, as the note says itself."""
-    claimed = {(one.name, one.key_id) for one in note.signatures}
-    return [one for one in revocations(store) if (one.key.name, one.key.key_id) in claimed]
+    """Return what was revoked of the keys that signed it, under whatever name they did."""
+    return [
+        one
+        for one in revocations(store)
+        if one.key.key_type is KeyType.ED25519 and has_signed(note, one.key)
+    ]
 
 
 def _how_to_reach_it(store: Store, note: bytes, known: Sequence[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 
 from appliance.errors import ConfigError, IncompleteError
 from appliance.store.database import Store
+from appliance.store.revoked_keys import refuse_revoked
 from appliance.tlog.note_keys import VerifierKey, log_key, rekor_v1_key
 from appliance.value import frozen
 
@@ -78,12 +79,12 @@ def require_log(store: Store, origin: str) -> Log:
 def add_log(store: Store, origin: str, api_version: int, spki: bytes) -> Log:
     """Pin a log, or one more key of a known log. Call it inside store.atomic().
 
-    Raises MalformedError for a key nobody may trust, ConfigError if the log is known with
-    another API version.
+    Raises MalformedError for a key nobody may trust, RefusedError for one revoked here,
+    ConfigError if the log is known with another API version.
     """
     store.forget()
     name = key_name(api_version, origin)
-    verifier_key(api_version, name, spki)  # refuses what may not sign
+    refuse_revoked(store, verifier_key(api_version, name, spki))
     known = find_log(store, origin)
     if known and known.api_version != api_version:
         raise ConfigError(

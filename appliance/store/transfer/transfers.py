@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 
+from appliance.errors import RefusedError
 from appliance.store.database import Store
 from appliance.store.home.journal import append_event
+from appliance.store.revoked_keys import not_revoked, refuse_revoked
 from appliance.tlog.merkle import Hash
-from appliance.tlog.note_keys import VerifierKey, parse_vkey
+from appliance.tlog.note_keys import VerifierKey, parse_vkey, same_key
 from appliance.value import frozen
 
 # What the far sides of the gap say they hold: deltas for them start there.
@@ -260,21 +262,39 @@ def exported_heads(store: Store, origin: str, below: int, limit: int) -> list[in
 
 
 def exporter_keys(store: Store, role: str = EXPORTER) -> tuple[VerifierKey, ...]:
-    """Return the keys enrolled for a role."""
+    """Return the keys enrolled for a role that count: none that was revoked, by whatever name.
+
+    A home of an older version may hold one key under two names; a note counts it once.
+    """
     rows = store.rows("SELECT vkey FROM exporter WHERE role = ? ORDER BY vkey", [role])
-    return tuple(parse_vkey(row["vkey"]) for row in rows)
+    enrolled = (parse_vkey(row["vkey"]) for row in rows)
+    return not_revoked(store, enrolled)
 
 
 def add_exporter(
     store: Store, key: VerifierKey, roles: Sequence[str], now: int, *, dry_run: bool = False
 ) -> None:
-    """Enrol a key; one that is enrolled already stays as it is."""
+    """Enrol a key as `enrol` does, in a transaction of its own."""
     with store.atomic(dry_run=dry_run):
         enrol(store, key, roles, now)
 
 
 def enrol(store: Store, key: VerifierKey, roles: Sequence[str], now: int) -> None:
-    """Enrol a key as add_exporter does, inside store.atomic()."""
+    """Enrol a key, inside store.atomic(); one that is enrolled already stays as it is.
+
+    Raises RefusedError for a key that was revoked (revoked-key), or that is enrolled under
+    another name (key-has-another-name): under two names it would look like two people.
+    """
+    refuse_revoked(store, key)
+    for other in (*exporter_keys(store), *exporter_keys(store, RECEIPT)):
+        if same_key(key, other) and other.name != key.name:
+            raise RefusedError(
+                f"this is the key of {other.name}, which is enrolled already: one key counts once,"
+                f" and not as {key.name} as well",
+                reason="key-has-another-name",
+                next_step=f"have {key.name} make a key of its own; if the site was renamed:"
+                f" attestor exporters remove {other.vkey}, then add it again",
+            )
     for role in roles:
         added = store.execute(
             "INSERT INTO exporter VALUES (?, ?, ?) ON CONFLICT DO NOTHING", [key.vkey, role, now]
@@ -301,4 +321,8 @@ def remove_exporter(store: Store, key: VerifierKey, now: int, *, dry_run: bool =
 
 def drop_exporter(store: Store, key: VerifierKey) -> bool:
     """Withdraw a key from all roles, inside store.atomic(); whether it had any."""
-    return store.execute("DELETE FROM exporter WHERE vkey = ?", [key.vkey]).rowcount > 0
+    rows = store.rows("SELECT DISTINCT vkey FROM exporter")
+    own = [row["vkey"] for row in rows if same_key(parse_vkey(row["vkey"]), key)]
+    for vkey in own:
+        store.execute("DELETE FROM exporter WHERE vkey = ?", [vkey])
+    return bool(own)
