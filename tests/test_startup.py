@@ -22,7 +22,7 @@ from tests.simulator import SimulatedLog
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {
     *("requests", "urllib3", "cryptography", "zstandard", "sqlite_utils", "yaml", "waitress"),
-    *("rfc3161_client", "tuf", "prometheus_client", "jinja2", "sqlite3", "concurrent", "asyncio"),
+    *("tuf", "prometheus_client", "jinja2", "sqlite3", "concurrent", "asyncio"),
 }
 IDENTITY = (
     "https://github.com/sigstore-conformance/extremely-dangerous-public-oidc-beacon/.github/"

@@ -14,9 +14,9 @@ from appliance.errors import MalformedError
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
 
-# What `cryptography` and rfc3161-client raise for DER that is none: a string type they do
-# not know is a KeyError.
-BROKEN_DER: Final = (ValueError, KeyError, TypeError)
+# What `cryptography` raises for DER that is none: a string type it does not know is a
+# KeyError.
+_BROKEN_DER: Final = (ValueError, KeyError, TypeError)
 
 
 def load_certificate(der: bytes, what: str, *, with_extensions: bool = True) -> Certificate:
@@ -38,7 +38,7 @@ def load_certificate(der: bytes, what: str, *, with_extensions: bool = True) -> 
             _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
             _ = certificate.extensions if with_extensions else None
     except (
-        *BROKEN_DER,
+        *_BROKEN_DER,
         UnsupportedAlgorithm,
         x509.InvalidVersion,
         x509.DuplicateExtension,

@@ -1,8 +1,8 @@
 """Fulcio certificates: the path to an authority of the trusted root, and what a leaf must be.
 
 A path is validated as of a given time (RFC 5280, by `cryptography`), and every certificate
-of the authority must have been valid then, too. What came along in the bundle besides the
-leaf is never part of a path.
+of the authority must have been valid then, too, and may not exclude the purpose. What came
+along in the bundle besides the leaf is never part of a path.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from appliance.errors import MalformedError, SignatureError
 from appliance.rekor.x509_certificate import load_certificate
@@ -19,9 +19,12 @@ from appliance.sigstore.trusted_root import Authority
 from appliance.sigstore.validity import Window, format_time
 
 if TYPE_CHECKING:
-    from cryptography.x509 import Certificate
+    from cryptography.x509 import Certificate, ObjectIdentifier
     from cryptography.x509.extensions import KeyUsage
     from cryptography.x509.verification import Policy, PolicyBuilder
+
+# Extended key usages that are asked for, as messages call them.
+_PURPOSES: Final = {"1.3.6.1.5.5.7.3.3": "code signing", "1.3.6.1.5.5.7.3.8": "time stamping"}
 
 
 @lru_cache(maxsize=64)
@@ -33,17 +36,22 @@ def load_chain(authority: Authority) -> tuple[Certificate, ...]:
     )
 
 
-def chain_valid_at(authority: Authority, time: datetime) -> bool:
-    """Whether `time` is inside the window of every certificate of an authority."""
-    return all(window.contains(time) for window in _chain_windows(authority))
+def not_valid_at(authority: Authority, time: datetime) -> str:
+    """Say which certificate of an authority was not valid at `time`; empty if all were."""
+    for subject, window in _chain_windows(authority):
+        if not window.contains(time):
+            return f"its certificate {subject} is valid from {window}"
+    return ""
 
 
 @lru_cache(maxsize=64)
-def _chain_windows(authority: Authority) -> tuple[Window, ...]:
-    return tuple(map(_own_window, load_chain(authority)))
+def _chain_windows(authority: Authority) -> tuple[tuple[str, Window], ...]:
+    chain = load_chain(authority)
+    return tuple((one.subject.rfc4514_string()[:120], own_window(one)) for one in chain)
 
 
-def _own_window(certificate: Certificate) -> Window:
+def own_window(certificate: Certificate) -> Window:
+    """Return when a certificate says it is valid."""
     return Window(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
 
@@ -89,7 +97,9 @@ def verify_path(
     authority-window if no authority of the root was, certificate-path if none of those
     that were leads to the leaf.
     """
-    own = _own_window(leaf)
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    own = own_window(leaf)
     if not own.contains(time):
         raise SignatureError(
             f"signer's certificate is valid from {own}, "
@@ -105,7 +115,7 @@ def verify_path(
     failures = []
     for authority in covering:
         try:
-            return _path_to(leaf, authority, time)
+            return path_to(leaf, authority, time, ExtendedKeyUsageOID.CODE_SIGNING)
         except (SignatureError, MalformedError) as error:  # a broken authority spoils only itself
             failures.append(error.message)
     raise SignatureError(
@@ -115,12 +125,22 @@ def verify_path(
     )
 
 
-def _path_to(leaf: Certificate, authority: Authority, time: datetime) -> tuple[Certificate, ...]:
+def path_to(
+    leaf: Certificate, authority: Authority, time: datetime, purpose: ObjectIdentifier
+) -> tuple[Certificate, ...]:
+    """Return the path from `leaf` to the anchor of one authority, every part valid at `time`.
+
+    The anchor is the last certificate listed, whether or not it is self-signed. Raises
+    SignatureError (certificate-path), also if an issuer's extended key usage excludes
+    `purpose`; MalformedError for an authority whose certificates are broken.
+    """
     from cryptography.x509.verification import Store, VerificationError
 
     *intermediates, anchor = chain = load_chain(authority)
-    if not chain_valid_at(authority, time):
-        raise SignatureError(f"{authority}: a certificate was not valid at {format_time(time)}")
+    if why := not_valid_at(authority, time):
+        raise SignatureError(
+            f"{authority}: at {format_time(time)} {why}", reason="certificate-path"
+        )
     upper_part = _unconditional_issuers(authority)
     if upper_part:
         intermediates, anchor = [], chain[0]
@@ -128,8 +148,33 @@ def _path_to(leaf: Certificate, authority: Authority, time: datetime) -> tuple[C
     try:
         path = verifier.verify(leaf, intermediates).chain
     except (VerificationError, ValueError) as error:
-        raise SignatureError(f"{authority}: {error}") from error
-    return (*path, *upper_part)
+        raise SignatureError(f"{authority}: {error}", reason="certificate-path") from error
+    path = [*path, *upper_part]
+    for issuer in path[1:]:
+        if not _may_certify_for(issuer, purpose):
+            subject = issuer.subject.rfc4514_string()[:120]
+            raise SignatureError(
+                f"{authority}: extended key usage of its certificate {subject} "
+                f"excludes {_PURPOSES[purpose.dotted_string]}",
+                reason="certificate-path",
+            )
+    return tuple(path)
+
+
+def _may_certify_for(issuer: Certificate, purpose: ObjectIdentifier) -> bool:
+    """Whether an issuer's extended key usage, if it has one, lets it certify for a purpose.
+
+    RFC 5280 4.2.1.12 speaks of the certificate's own key; that an issuer's usages bound what
+    is below it is how every Sigstore client, and every browser, reads it.
+    """
+    from cryptography.x509 import ExtendedKeyUsage
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    for extension in issuer.extensions:
+        if isinstance(extension.value, ExtendedKeyUsage):
+            usages = extension.value
+            return purpose in usages or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in usages
+    return True
 
 
 @lru_cache(maxsize=64)

@@ -1,36 +1,35 @@
 """RFC 3161 stamps: a timestamp authority saw the signature (docs/verification.md).
 
-rfc3161-client decodes the DER and verifies the CMS signature; it is handed one authority of
-the trusted root at a time, and everything else is checked here: whose stamp it says it is,
-what it is over, windows of the root and of every certificate. Imported only by bundles
-that carry stamps.
+A stamp is judged under one authority of the trusted root at a time: whose stamp it says it
+is, what it is over, windows of the root and of every certificate, the path, the signature.
+A root lists the stamping certificate, or only its issuers; then the stamp has to bring it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
-from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from appliance.errors import MalformedError, SignatureError
-from appliance.rekor.x509_certificate import BROKEN_DER, load_certificate
-from appliance.sigstore.certificates import chain_valid_at, load_chain
+from appliance.errors import ApplianceError, MalformedError, RefusedError, SignatureError
+from appliance.rekor.x509_certificate import load_certificate
+from appliance.sigstore.certificates import load_chain, not_valid_at, own_window, path_to
+from appliance.sigstore.cms_signature import DIGESTS, verify_token
+from appliance.sigstore.time_stamp_token import (
+    GRANTED,
+    SignerName,
+    TimeStampToken,
+    certificate_name,
+    parse_response,
+)
 from appliance.sigstore.trusted_root import Authority
 from appliance.sigstore.validity import format_time
 from appliance.value import frozen
 
 if TYPE_CHECKING:
-    from rfc3161_client import TimeStampResponse
-
-_GRANTED: Final = 0
-_HASHES: Final = {
-    "2.16.840.1.101.3.4.2.1": "sha256",
-    "2.16.840.1.101.3.4.2.2": "sha384",
-    "2.16.840.1.101.3.4.2.3": "sha512",
-}
+    from cryptography.x509 import Certificate
 
 
 @frozen
@@ -41,32 +40,55 @@ class VerifiedStamp:
     authority: Authority
 
 
+@frozen
+class _Signer:
+    """A certificate that may have signed, and the authority of the root it belongs to."""
+
+    certificate: Certificate
+    der: bytes
+    authority: Authority
+    is_listed: bool  # in the trusted root; else the stamp brought it
+
+    def not_valid_at(self, time: datetime) -> str:
+        """Say why it was not in use then; empty if it was."""
+        if not self.authority.valid.contains(time):
+            return f"is outside the window of {self.authority}: {self.authority.valid}"
+        why = not_valid_at(self.authority, time)
+        own = own_window(self.certificate)
+        if not why and not own.contains(time):
+            why = f"its certificate {_subject(self.certificate)} is valid from {own}"
+        return f"was not made by {self.authority}: {why}" if why else ""
+
+
 def verify_stamp(raw: bytes, signature: bytes, authorities: Sequence[Authority]) -> VerifiedStamp:
     """Verify one stamp over the bytes of a signature.
 
-    Raises MalformedError (bad-stamp-form), or SignatureError with reason stamp-not-granted,
-    stamp-of-something-else, unknown-timestamp-authority, timestamp-authority-window or
-    bad-stamp.
+    Raises MalformedError (bad-stamp-form), RefusedError (unsupported-stamp), or
+    SignatureError with reason stamp-not-granted, stamp-of-something-else,
+    unknown-timestamp-authority, timestamp-authority-window or bad-stamp.
     """
-    response = _open_stamp(raw, signature)
-    time = response.tst_info.gen_time
-    known = [one for one in authorities if _is_signer(response, one)]
+    token = _open_stamp(raw, signature)
+    known = [signer for one in authorities for signer in _signers(token, one)]
     if not known:
         raise SignatureError(
             "timestamp by an authority that is not in the trusted root",
             reason="unknown-timestamp-authority",
         )
-    covering = [one for one in known if one.valid.contains(time) and chain_valid_at(one, time)]
-    if not covering:
+    outside = [one.not_valid_at(token.time) for one in known]
+    if "" not in outside:
         raise SignatureError(
-            f"timestamp of {format_time(time)} is outside the window of {known[0]}: "
-            f"{known[0].valid}",
+            f"timestamp of {format_time(token.time)} {outside[0]}",
             reason="timestamp-authority-window",
         )
-    failures = [_failure(response, signature, one) for one in covering]
-    if "" not in failures:
-        raise SignatureError(f"timestamp: {'; '.join(failures)}", reason="bad-stamp")
-    return VerifiedStamp(time, covering[failures.index("")])
+    failures: list[ApplianceError] = []
+    for signer in (one for one, why in zip(known, outside, strict=True) if not why):
+        try:
+            _verify_under(signer, token)
+        except (SignatureError, MalformedError, RefusedError) as error:
+            failures.append(error)
+        else:
+            return VerifiedStamp(token.time, signer.authority)
+    raise failures[0]
 
 
 def check_stamp(raw: bytes, signature: bytes) -> datetime:
@@ -75,108 +97,133 @@ def check_stamp(raw: bytes, signature: bytes) -> datetime:
     Raises MalformedError (bad-stamp-form), or SignatureError with reason stamp-not-granted
     or stamp-of-something-else.
     """
-    return _open_stamp(raw, signature).tst_info.gen_time
+    return _open_stamp(raw, signature).time
 
 
-def _open_stamp(raw: bytes, signature: bytes) -> TimeStampResponse:
-    response = _decode(raw)
-    if response.status != _GRANTED:
+def _open_stamp(raw: bytes, signature: bytes) -> TimeStampToken:
+    status, token = parse_response(raw)
+    if token is None:
         raise SignatureError(
-            f"timestamp: status {response.status}, expected {_GRANTED} (granted)",
+            f"timestamp: status {status}, expected {GRANTED} (granted)",
             reason="stamp-not-granted",
         )
-    _check_imprint(response, signature)
-    return response
-
-
-def _decode(raw: bytes) -> TimeStampResponse:
-    from rfc3161_client import decode_timestamp_response
-
-    try:
-        response = decode_timestamp_response(raw)
-        # Decoded lazily: ask for every part now, where a broken one is expected.
-        if response.status == _GRANTED:
-            _ = (response.tst_info.gen_time, response.tst_info.message_imprint.message)
-            _ = response.signed_data.certificates
-            _ = [(one.issuer, one.serial_number) for one in response.signed_data.signer_infos]
-    except BROKEN_DER as error:
-        raise MalformedError(
-            f"timestamp: not an RFC 3161 response: {error}", reason="bad-stamp-form"
-        ) from error
-    return response
-
-
-def _check_imprint(response: TimeStampResponse, signature: bytes) -> None:
-    imprint = response.tst_info.message_imprint
-    algorithm = _HASHES.get(imprint.hash_algorithm.dotted_string)
+    algorithm = DIGESTS.get(token.imprint_algorithm)
     if algorithm is None:
         raise SignatureError(
-            f"timestamp: imprint by {imprint.hash_algorithm.dotted_string}, "
-            f"expected {', '.join(_HASHES.values())}",
+            f"timestamp: imprint by {token.imprint_algorithm}, "
+            f"expected {', '.join(DIGESTS.values())}",
             reason="stamp-of-something-else",
         )
     expected = hashlib.new(algorithm, signature).digest()
-    if imprint.message != expected:
+    if token.imprint != expected:
         raise SignatureError(
             f"timestamp is not over the bundle's signature: expected imprint "
-            f"{algorithm}:{expected.hex()}, got {imprint.message.hex()}",
+            f"{algorithm}:{expected.hex()}, got {token.imprint[:64].hex()}",
             reason="stamp-of-something-else",
         )
+    return token
 
 
-def _is_signer(response: TimeStampResponse, authority: Authority) -> bool:
-    """Whether the one SignerInfo names this authority's stamping certificate."""
+def _signers(token: TimeStampToken, authority: Authority) -> Iterator[_Signer]:
+    """Find the certificate that the one signature names, with this authority."""
+    if len(token.signer_infos) != 1:
+        return
+    name = token.signer_infos[0].signer
     try:
-        leaf = load_chain(authority)[0]
+        chain = load_chain(authority)
+        if _is_named(name, authority.chain[0], chain[0]):
+            yield _Signer(chain[0], authority.chain[0], authority, is_listed=True)
+            return
+        if not _is_authority(chain[0]):
+            return
     except MalformedError:  # a broken authority spoils only itself
-        return False
-    signers = [(one.issuer, one.serial_number) for one in response.signed_data.signer_infos]
-    return signers == [(leaf.issuer, leaf.serial_number)]
+        return
+    issuers = {one.subject for one in chain}
+    for der in token.certificates:
+        try:
+            embedded = load_certificate(der, "timestamp: embedded certificate")
+            if embedded.issuer in issuers and _is_named(name, der, embedded):
+                yield _Signer(embedded, der, authority, is_listed=False)
+        except MalformedError:  # whatever else the authority sends along
+            continue
 
 
-def _failure(response: TimeStampResponse, signature: bytes, authority: Authority) -> str:
-    """Verify under one authority; return why it failed, or an empty string."""
-    from rfc3161_client import VerificationError, VerifierBuilder
+def _is_named(name: SignerName, der: bytes, certificate: Certificate) -> bool:
+    if name.issuer:
+        return certificate_name(der) == (name.issuer, name.serial)
+    from cryptography import x509
 
-    if why := _unfit(authority):
-        return why
-    leaf, *rest = load_chain(authority)
-    for der in response.signed_data.certificates:
-        embedded = load_certificate(der, "timestamp: embedded certificate", with_extensions=False)
-        same = (embedded.issuer, embedded.serial_number) == (leaf.issuer, leaf.serial_number)
-        if same and embedded != leaf:
-            return f"{authority}: the embedded certificate only looks like the authority's"
-    verifier = VerifierBuilder(
-        tsa_certificate=leaf, intermediates=rest[:-1], roots=rest[-1:] or [leaf]
-    ).build()
+    return any(
+        isinstance(one.value, x509.SubjectKeyIdentifier) and one.value.digest == name.key_identifier
+        for one in certificate.extensions
+    )
+
+
+def _verify_under(signer: _Signer, token: TimeStampToken) -> None:
+    from cryptography.x509.oid import ExtendedKeyUsageOID
+
+    if why := _unfit(signer.certificate):
+        raise SignatureError(f"timestamp: {signer.authority}: {why}", reason="bad-stamp")
+    (info,) = token.signer_infos
+    for der in token.certificates if signer.is_listed else ():
+        if der != signer.der and _looks_like(der, signer):
+            raise SignatureError(
+                f"timestamp: {signer.authority}: the embedded certificate only looks like the"
+                " authority's",
+                reason="bad-stamp",
+            )
+    issuers = _issuers(signer.authority) if signer.is_listed else signer.authority
+    if issuers is not None:
+        try:
+            path_to(signer.certificate, issuers, token.time, ExtendedKeyUsageOID.TIME_STAMPING)
+        except SignatureError as error:
+            raise SignatureError(f"timestamp: {error.message}", reason="bad-stamp") from error
+    verify_token(token, info, signer.certificate, signer.der)
+
+
+def _looks_like(der: bytes, signer: _Signer) -> bool:
     try:
-        verifier.verify_message(response, signature)
-    except (VerificationError, ValueError) as error:
-        return f"{authority}: {error}"
-    return ""
+        return certificate_name(der) == certificate_name(signer.der)
+    except MalformedError:
+        return False
 
 
 @lru_cache(maxsize=64)
-def _unfit(authority: Authority) -> str:
-    """Say why an authority of the root cannot stamp, or return an empty string."""
-    from cryptography import x509
-    from cryptography.exceptions import InvalidSignature
+def _issuers(authority: Authority) -> Authority | None:
+    """Return what is above a listed stamping certificate; None if it is its own anchor."""
+    above = authority.chain[1:]
+    return Authority(str(authority), above, authority.valid) if above else None
 
-    chain = load_chain(authority)
-    found = {one.value.__class__: one for one in chain[0].extensions}
-    constraints = found.get(x509.BasicConstraints)
+
+@lru_cache(maxsize=64)
+def _unfit(leaf: Certificate) -> str:
+    """Say why a certificate cannot stamp (RFC 3161 2.3), or return an empty string."""
+    from cryptography import x509
+
+    found = {one.value.__class__: one for one in leaf.extensions}
     extended = found.get(x509.ExtendedKeyUsage)
-    if constraints is not None and constraints.value.ca:
-        return f"{authority}: the stamping certificate is an authority's"
+    usage = found.get(x509.KeyUsage)
+    if _is_authority(leaf):
+        return "the stamping certificate is an authority's"
     if (
         extended is None
         or not extended.critical
         or list(extended.value) != [x509.oid.ExtendedKeyUsageOID.TIME_STAMPING]
     ):
-        return f"{authority}: critical extended key usage is not time stamping alone"
-    try:
-        for certificate, issuer in pairwise(chain):
-            certificate.verify_directly_issued_by(issuer)
-    except (InvalidSignature, ValueError, TypeError) as error:
-        return f"{authority}: its chain does not verify: {error}"
+        return "critical extended key usage is not time stamping alone"
+    if usage is not None and not (usage.value.digital_signature or usage.value.content_commitment):
+        return "key usage of the stamping certificate lacks digital signature"
     return ""
+
+
+def _is_authority(certificate: Certificate) -> bool:
+    from cryptography import x509
+
+    return any(
+        isinstance(one.value, x509.BasicConstraints) and one.value.ca
+        for one in certificate.extensions
+    )
+
+
+def _subject(certificate: Certificate) -> str:
+    return certificate.subject.rfc4514_string()[:120]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import new as new_hash
@@ -61,7 +61,7 @@ def _name(common_name: str) -> x509.Name:
 class Issuer:
     """A certificate and the key it certifies."""
 
-    key: ec.EllipticCurvePrivateKey
+    key: Any  # a SigningKey: P-256 unless a test says otherwise
     certificate: x509.Certificate
 
 
@@ -78,9 +78,10 @@ def new_authority(
     more_usages: Sequence[ObjectIdentifier] = (),
     path_length: int | None = None,
     constraints: x509.NameConstraints | None = None,
+    key: SigningKey | None = None,
 ) -> Issuer:
     """Make an authority, or with is_authority=False and a usage a stamping certificate."""
-    key = new_key()
+    key = key or new_key()
     signer = parent.key if parent is not None else key
     issuer_name = parent.certificate.subject if parent is not None else _name(name)
     builder = (
@@ -254,6 +255,11 @@ class TimestampAuthority:
         key: ec.EllipticCurvePrivateKey | None = None,
         signer_infos: int = 1,
         attribute_digest: bytes | None = None,
+        more_attributes: Sequence[bytes] = (),
+        without_attribute: str = "",
+        signer: bytes | None = None,
+        sign: Callable[[bytes], bytes] | None = None,
+        signature_algorithm: bytes | None = None,
     ) -> bytes:
         """Return a TimeStampResp over the bytes of a signature."""
         hashed = imprint or new_hash(algorithm, signature).digest()
@@ -264,35 +270,44 @@ class TimestampAuthority:
             der.integer(int(time.timestamp())),
             der.generalized_time(time),
         )
-        attributes = (
-            _attribute("1.2.840.113549.1.9.3", der.object_identifier(_TST_INFO)),
-            _attribute(
-                "1.2.840.113549.1.9.4", der.octets(attribute_digest or sha256(info).digest())
-            ),
-        )
+        values = {
+            "1.2.840.113549.1.9.3": der.object_identifier(_TST_INFO),
+            "1.2.840.113549.1.9.4": der.octets(attribute_digest or sha256(info).digest()),
+        }
+        values.pop(without_attribute, None)
+        attributes = [*(_attribute(oid, one) for oid, one in values.items()), *more_attributes]
         signed = der.set_of(*attributes)
-        signature_value = (key or self.leaf.key).sign(signed, ec.ECDSA(hashes.SHA256()))
         certificate = self.leaf.certificate
-        signer = der.sequence(
+        named = der.sequence(
+            certificate.issuer.public_bytes(), der.integer(certificate.serial_number)
+        )
+        ecdsa = der.sequence(der.object_identifier("1.2.840.10045.4.3.2"))
+        signer_info = der.sequence(
             der.integer(1),
-            der.sequence(certificate.issuer.public_bytes(), der.integer(certificate.serial_number)),
+            signer or named,
             _algorithm(_HASH_OIDS["sha256"]),
             der.tagged(0, *sorted(attributes)),
-            der.sequence(der.object_identifier("1.2.840.10045.4.3.2")),
-            der.octets(signature_value),
+            signature_algorithm or ecdsa,
+            der.octets(sign(signed) if sign else _ecdsa(key or self.leaf.key, signed)),
         )
         content = der.sequence(
             der.integer(3),
             der.set_of(_algorithm(_HASH_OIDS["sha256"])),
             der.sequence(der.object_identifier(_TST_INFO), der.tagged(0, der.octets(info))),
             *([der.tagged(0, *sorted(map(certificate_der, embedded)))] if embedded else []),
-            der.set_of(*[signer] * signer_infos),
+            der.set_of(*[signer_info] * signer_infos),
         )
         token = der.sequence(der.object_identifier("1.2.840.113549.1.7.2"), der.tagged(0, content))
         return der.sequence(der.sequence(der.integer(status)), *([] if status > 1 else [token]))
 
 
 _TST_INFO = "1.2.840.113549.1.9.16.1.4"
+
+
+def _ecdsa(key: SigningKey, message: bytes) -> bytes:
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise TypeError(f"say how to sign with a {type(key).__name__}")
+    return key.sign(message, ec.ECDSA(hashes.SHA256()))
 
 
 def _algorithm(oid: str) -> bytes:

@@ -92,6 +92,10 @@ ORACLE_ACCEPTS = {
         ("a_ct_log_under_another_id", "a_log_under_the_key_id_only"),
         "where no key has the id it tries every key",
     ),
+    **dict.fromkeys(
+        ("an_anchor_for_mail_only", "an_issuer_for_mail_only_uncritically"),
+        "extended key usage of issuers counts only if it is critical, of anchors never",
+    ),
     "a_new_issuer_extension_that_disagrees_with_the_old": "it reads the old extension only",
     "a_promise_on_a_v2_entry": "it does not look at it",
     "a_stamp_with_two_signers": "rfc3161-client counts equal signers once",

@@ -392,6 +392,55 @@ def an_issuer_that_may_not_sign_certificates() -> Scene:
     return Scene(instance, instance.v2_bundle())
 
 
+@mutation("certificate-path")
+def an_issuer_for_mail_only() -> Scene:
+    return issued_under(usage=ExtendedKeyUsageOID.EMAIL_PROTECTION)
+
+
+@mutation("certificate-path")
+def an_issuer_for_mail_only_uncritically() -> Scene:
+    return issued_under(usage=ExtendedKeyUsageOID.EMAIL_PROTECTION, critical_usage=False)
+
+
+@mutation("certificate-path")
+def an_issuer_for_time_stamping_only() -> Scene:
+    return issued_under(usage=ExtendedKeyUsageOID.TIME_STAMPING)
+
+
+@mutation("certificate-path")
+def an_issuer_for_several_things_but_not_this() -> Scene:
+    others = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.TIME_STAMPING]
+    return issued_under(usage=ExtendedKeyUsageOID.SERVER_AUTH, more_usages=others)
+
+
+@mutation("certificate-path")
+def an_anchor_for_mail_only() -> Scene:
+    return rooted(usage=ExtendedKeyUsageOID.EMAIL_PROTECTION)
+
+
+@mutation("certificate-path")
+def an_issuer_for_mail_only_as_the_anchor() -> Scene:
+    scene = issued_under(usage=ExtendedKeyUsageOID.EMAIL_PROTECTION)
+    del scene.root["certificateAuthorities"][0]["certChain"]["certificates"][1:]
+    return scene
+
+
+@mutation("certificate-path")
+def an_issuer_for_mail_only_under_one_with_name_constraints() -> Scene:
+    allowed = x509.NameConstraints([x509.RFC822Name("example.com")], None)
+    root = new_authority("constrained root", constraints=allowed)
+    instance = Instance(root_authority=root)
+    usage = ExtendedKeyUsageOID.EMAIL_PROTECTION
+    instance.authority = new_authority("mail", root, usage=usage)
+    return Scene(instance, instance.v2_bundle())
+
+
+def issued_under(**changes: Any) -> Scene:
+    instance = Instance()
+    instance.authority = new_authority("special", instance.root_authority, **changes)
+    return Scene(instance, instance.v2_bundle())
+
+
 def rooted(**changes: Any) -> Scene:
     """Issue under an anchor that says something special."""
     instance = Instance(root_authority=new_authority("special root", **changes))

@@ -360,6 +360,7 @@ def test_a_precertificate_signer_is_not_the_issuer_the_log_hashed() -> None:
         "precertificate signer",
         instance.authority,
         usage=ObjectIdentifier("1.3.6.1.4.1.11129.2.4.4"),
+        more_usages=[ExtendedKeyUsageOID.CODE_SIGNING],
     )
     issuer, instance.authority = instance.authority, signer
     root = instance.root()
@@ -376,6 +377,24 @@ def test_a_precertificate_signer_is_not_the_issuer_the_log_hashed() -> None:
         {"rawBytes": base64_of(certificate_der(signer.certificate))}
     ]
     verify(instance.v2_bundle(), root)
+
+
+@pytest.mark.parametrize(
+    "usages",
+    [
+        [ExtendedKeyUsageOID.CODE_SIGNING],
+        [ExtendedKeyUsageOID.EMAIL_PROTECTION, ExtendedKeyUsageOID.CODE_SIGNING],
+        [ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE],
+    ],
+    ids=["code signing", "among others", "any"],
+)
+def test_issuers_whose_extended_key_usage_allows_code_signing(
+    usages: list[ObjectIdentifier],
+) -> None:
+    root = new_authority("root", usage=usages[0], more_usages=usages[1:])
+    instance = Instance(root_authority=root)
+    instance.authority = new_authority("issuer", root, usage=usages[0], more_usages=usages[1:])
+    verify(instance.v2_bundle(), instance.root())
 
 
 # ---- stamps
