@@ -123,7 +123,7 @@ def check_identity(names: CertificateNames, expected: CertificateIdentity) -> st
     if not matched:
         raise SignatureError(
             f"signed by {_list(names.identities)}, "
-            f"expected {expected.identity or expected.identity_regexp!r}",
+            f"expected {_quoted(expected.identity or expected.identity_regexp)}",
             reason="identity",
             next_step="if this signer is the right one, name it; otherwise do not use the artifact",
         )
@@ -132,15 +132,15 @@ def check_identity(names: CertificateNames, expected: CertificateIdentity) -> st
     ):
         raise SignatureError(
             f"signer's identity comes from {_list(dict.fromkeys(names.issuers))}, "
-            f"expected {expected.issuer or expected.issuer_regexp!r}",
+            f"expected {_quoted(expected.issuer or expected.issuer_regexp)}",
             reason="issuer",
             next_step="if this issuer is the right one, name it; otherwise do not use the artifact",
         )
     for name, value in expected.claims.items():
         if names.claims.get(name) != value:
             raise SignatureError(
-                f"certificate claim {name}: expected {value!r}, "
-                f"got {names.claims.get(name, 'none')[:200]!r}",
+                f"certificate claim {name}: expected {_quoted(value)}, "
+                f"got {_quoted(names.claims[name]) if name in names.claims else 'none'}",
                 reason="claim",
             )
     return matched[0]
@@ -151,7 +151,13 @@ def _matches(text: str, exact: str, regexp: str) -> bool:
 
 
 def _list(values: Iterable[str]) -> str:
-    return " and ".join(repr(one[:200]) for one in values) or "nobody"
+    return " and ".join(map(_quoted, values)) or "nobody"
+
+
+def _quoted(text: str) -> str:
+    """Quote a name; one beyond ASCII also by its code points, for two may look the same."""
+    text = text[:200]
+    return repr(text) if text.isascii() else f"{text!r} ({ascii(text)[1:-1]})"
 
 
 def _check_choice(what: str, exact: str, regexp: str) -> None:

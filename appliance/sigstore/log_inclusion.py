@@ -43,9 +43,16 @@ _v2_key = lru_cache(maxsize=64)(log_key)
 def find_log_keys(entry: TransparencyLogEntry, keys: Sequence[LogKey]) -> tuple[LogKey, ...]:
     """Return the instances of the log's key, at least one; raises IncompleteError (no-log-key)."""
     found = tuple(key for key in keys if key.log_id == entry.log_id)
+    if not keys:
+        raise IncompleteError(
+            "the key of no log is known here: neither a trusted root nor a pinned log",
+            reason="no-log-key",
+            next_step="attestor trust import FILE, or --trusted-root FILE",
+        )
     if not found:
         raise IncompleteError(
-            f"no key for the log {entry.log_id.hex()}: we know {len(keys)} others",
+            f"no key for the log {entry.log_id.hex()}; known are those of "
+            f"{', '.join(sorted({str(key) for key in keys})[:8])}",
             reason="no-log-key",
             next_step="update the trusted root, or pin the log's key",
         )
@@ -112,6 +119,13 @@ def _open_log_checkpoint(raw: bytes, keys: Sequence[LogKey]) -> SignedCheckpoint
             for line in note.signatures
             if line.key_id == key.key_id
         ]
+        if not verifiers:
+            got = " and ".join(f"{one.name!a} {one.key_id.hex()}" for one in note.signatures)
+            raise SignatureError(
+                f"checkpoint is not signed by {keys[0]}: expected a line with the key id "
+                f"{' or '.join(sorted({key.key_id.hex() for key in keys}))}, got {got[:400]}",
+                reason="unknown-signer",
+            )
     else:
         verifiers = _v2_keys(checkpoint.origin, keys)
     return open_checkpoint(raw, verifiers, checkpoint.origin)

@@ -2,7 +2,9 @@
 
 One valid promise suffices. The log signed the certificate without this extension, and the
 hash of its issuer's key; the issuer is taken from the path that was verified, never from
-the bundle. Extensions of a timestamp (static CT logs have them) are signed, too.
+the bundle. Extensions of a timestamp (static CT logs have them) are signed, too. A promise
+is made when its certificate is, so its time lies in the certificate's validity: a CT log
+key that has retired cannot date back.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from appliance.errors import LimitError, SignatureError
+from appliance.sigstore.certificates import own_window
 from appliance.sigstore.trusted_root import LogKey
 from appliance.sigstore.validity import format_time
 from appliance.tlog.note_keys import load_spki
@@ -40,8 +43,8 @@ class VerifiedSct:
 def verify_scts(path: Sequence[Certificate], ct_logs: Sequence[LogKey]) -> VerifiedSct:
     """Return the first valid timestamp of the leaf of a verified path.
 
-    Raises SignatureError: reason no-sct if there is none, unknown-ct-log, ct-log-window or
-    bad-sct for the first one that failed if none is valid; LimitError above 8.
+    Raises SignatureError: reason no-sct if there is none, unknown-ct-log, ct-log-window,
+    sct-time or bad-sct for the first one that failed if none is valid; LimitError above 8.
     """
     scts = _embedded_scts(path[0])
     failures: list[SignatureError] = []
@@ -82,13 +85,20 @@ def _verify_sct(
             f"certificate timestamp by a log that is not in the trusted root: {sct.log_id.hex()}",
             reason="unknown-ct-log",
         )
-    time = sct.timestamp.replace(tzinfo=UTC)
+    time = _time(sct)
     covering = [log for log in known if log.valid.contains(time)]
     if not covering:
         raise SignatureError(
             f"certificate timestamp of {format_time(time)} is outside the window of {known[0]}: "
             f"{known[0].valid}",
             reason="ct-log-window",
+        )
+    validity = own_window(path[0])
+    if not validity.contains(time):
+        raise SignatureError(
+            f"certificate timestamp of {format_time(time)} is outside its certificate's validity: "
+            f"{validity}",
+            reason="sct-time",
         )
     message = _signed_struct(sct, time, path)
     for log in covering:
@@ -97,6 +107,16 @@ def _verify_sct(
     raise SignatureError(
         f"certificate timestamp does not verify under the key of {covering[0]}", reason="bad-sct"
     )
+
+
+def _time(sct: SignedCertificateTimestamp) -> datetime:
+    try:
+        return sct.timestamp.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise SignatureError(
+            f"certificate timestamp: its time is none before the year 10000: {error}",
+            reason="sct-time",
+        ) from error
 
 
 def _signed_struct(

@@ -115,7 +115,11 @@ def open_note(raw: bytes, keys: Sequence[VerifierKey]) -> OpenedNote:
     signers = [key for key, _ in verified_signatures(note, keys)]
     if not signers:
         got = ", ".join(_identity(one.name, one.key_id) for one in note.signatures)
-        expected = ", ".join(_identity(key.name, key.key_id) for key in keys) or "no key"
+        expected = ", ".join(_identity(key.name, key.key_id) for key in keys)
+        if not keys:
+            raise SignatureError(
+                f"signed by {got}, and there is no key to verify it with", reason="unknown-signer"
+            )
         raise SignatureError(
             f"no key that counts here signed it: expected {expected}, got {got}",
             reason="unknown-signer",

@@ -134,9 +134,11 @@ class CtLog:
         """SHA-256 of the key."""
         return sha256(spki(self.key)).digest()
 
-    def sct(self, precertificate: bytes, issuer_spki: bytes, time: datetime) -> bytes:
-        """Return one serialized timestamp over a certificate without timestamps."""
-        milliseconds = int(time.timestamp() * 1000).to_bytes(8)
+    def sct(self, precertificate: bytes, issuer_spki: bytes, time: datetime | int) -> bytes:
+        """Return one serialized timestamp over a certificate; an int is milliseconds."""
+        if isinstance(time, datetime):
+            time = int(time.timestamp() * 1000)
+        milliseconds = time.to_bytes(8)
         tail = len(self.extensions).to_bytes(2) + self.extensions
         signed = b"".join(
             (
@@ -179,7 +181,7 @@ class LeafPlan:
     usages: Sequence[ObjectIdentifier] = (ExtendedKeyUsageOID.CODE_SIGNING,)
     subject: str = ""
     critical_names: bool = True
-    sct_times: Sequence[datetime] = (NOON,)
+    sct_times: Sequence[datetime | int] = (NOON,)  # an int is milliseconds
     sct_precertificate: bytes | None = None  # sign this instead of the certificate
 
     def but(self, **changes: Any) -> LeafPlan:

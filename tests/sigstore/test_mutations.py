@@ -11,7 +11,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -529,6 +529,41 @@ def a_ct_log_whose_key_was_exchanged() -> Scene:
     scene = keyless_v2()
     scene.root["ctlogs"][0]["publicKey"]["rawBytes"] = encode(spki(new_key()))
     return scene
+
+
+@mutation("sct-time")
+def a_timestamp_of_2099() -> Scene:
+    return planned(LeafPlan(sct_times=[datetime(2099, 1, 1, tzinfo=UTC)]))
+
+
+@mutation("sct-time")
+def a_timestamp_a_year_early() -> Scene:
+    return planned(LeafPlan(sct_times=[NOON - timedelta(days=364)]))
+
+
+@mutation("sct-time")
+def a_timestamp_a_day_late() -> Scene:
+    return planned(LeafPlan(sct_times=[NOON + timedelta(days=1)]))
+
+
+@mutation("sct-time")
+def a_timestamp_a_millisecond_early() -> Scene:
+    return planned(LeafPlan(sct_times=[NOON - timedelta(milliseconds=1)]))
+
+
+@mutation("sct-time")
+def a_timestamp_a_millisecond_late() -> Scene:
+    return planned(LeafPlan(sct_times=[NOON + timedelta(minutes=10, milliseconds=1)]))
+
+
+@mutation("sct-time")
+def a_timestamp_beyond_every_calendar() -> Scene:
+    return planned(LeafPlan(sct_times=[2**63]))
+
+
+@mutation("sct-time")
+def a_timestamp_as_late_as_can_be_written() -> Scene:
+    return planned(LeafPlan(sct_times=[2**64 - 1]))
 
 
 @mutation("limit")

@@ -6,7 +6,7 @@ import base64
 import copy
 import hashlib
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -345,6 +345,16 @@ def test_certificate_timestamps_of_other_kinds_of_log(kind: str) -> None:
     verify(instance.v2_bundle(), root)
 
 
+@pytest.mark.parametrize("time", [NOON, NOON + timedelta(minutes=10)], ids=["first", "last"])
+def test_a_certificate_timestamp_at_either_end_of_the_validity(time: datetime) -> None:
+    verify(MADE.v2_bundle(MADE.sign_artifact(plan=LeafPlan(sct_times=[time]))), ROOT)
+
+
+def test_of_two_certificate_timestamps_one_with_an_absurd_time_is_passed_over() -> None:
+    signed = MADE.sign_artifact(plan=LeafPlan(sct_times=[2**63, NOON]))
+    verify(MADE.v2_bundle(signed), ROOT)
+
+
 def test_a_ct_log_with_a_key_that_signs_no_timestamps_is_a_no() -> None:
     instance = Instance(ct_log=CtLog(key=ed25519.Ed25519PrivateKey.generate()))
     root = instance.root()
@@ -395,6 +405,34 @@ def test_issuers_whose_extended_key_usage_allows_code_signing(
     instance = Instance(root_authority=root)
     instance.authority = new_authority("issuer", root, usage=usages[0], more_usages=usages[1:])
     verify(instance.v2_bundle(), instance.root())
+
+
+def test_names_that_look_the_same_are_told_apart_by_their_code_points() -> None:
+    composed, decomposed = "https://ci.example/caf\u00e9", "https://ci.example/cafe\u0301"
+    plan = LeafPlan(names=[other_name(decomposed)])
+    bundle = MADE.v2_bundle(MADE.sign_artifact(plan=plan))
+    verify(bundle, ROOT, CertificateIdentity(decomposed, ISSUER))
+    with pytest.raises(SignatureError) as caught:
+        verify(bundle, ROOT, CertificateIdentity(composed, ISSUER))
+    assert "cafe\\u0301" in caught.value.message
+    assert "caf\\xe9" in caught.value.message
+
+
+def test_a_checkpoint_by_another_key_id_names_both() -> None:
+    instance = Instance()
+    bundle = instance.v1_bundle(media_type=CHAIN_TYPE)
+    proof = entry_of(bundle)["inclusionProof"]
+    text, _, line = proof["checkpoint"]["envelope"].partition("\n\n")
+    name, blob = line.removeprefix("\u2014 ").split(" ")
+    raw = base64.b64decode(blob)
+    other = base64_of(bytes(4) + raw[4:])
+    proof["checkpoint"]["envelope"] = f"{text}\n\n\u2014 {name} {other}\n"
+    with pytest.raises(SignatureError) as caught:
+        verify(bundle, instance.root())
+    assert caught.value.reason == "unknown-signer"
+    assert instance.v1_log.log_id[:4].hex() in caught.value.message
+    assert "00000000" in caught.value.message
+    assert "https://rekor.example" in caught.value.message
 
 
 # ---- stamps
