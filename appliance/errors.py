@@ -56,10 +56,10 @@ class DigestError(VerificationError):
     default_reason = "digest"
 
 
-class LimitError(VerificationError):
-    """Input larger, deeper or more numerous than anything legitimate."""
+class InflationError(VerificationError):
+    """Compressed bytes that become more than anything legitimate: made to exhaust us."""
 
-    default_reason = "limit"
+    default_reason = "inflation"
 
 
 class DivergenceError(ApplianceError):
@@ -137,6 +137,15 @@ class RefusedError(ApplianceError):
     """A policy, ours or theirs, says no."""
 
     default_reason = "refused"
+
+
+class LimitError(RefusedError):
+    """Input that is larger, deeper or more numerous than this appliance takes.
+
+    It says nothing against the input: nothing was judged.
+    """
+
+    default_reason = "limit"
 
 
 class ConfigError(ApplianceError):

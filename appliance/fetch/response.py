@@ -9,7 +9,7 @@ from hashlib import sha256
 from re import fullmatch
 from typing import TYPE_CHECKING, Any, Final
 
-from appliance.errors import LimitError, MalformedError, RemoteError
+from appliance.errors import InflationError, LimitError, MalformedError, RemoteError
 from appliance.fetch.exchange import Exchange
 from appliance.fetch.pacing import retry_after_seconds
 from appliance.value import frozen
@@ -148,7 +148,7 @@ def _gunzip(url: str, body: bytes, max_bytes: int) -> bytes:
     except zlib.error as error:
         raise MalformedError(f"{url}: the gzip body is damaged: {error}", reason="gzip") from error
     if len(data) > max_bytes:
-        raise LimitError(f"{url}: expected at most {max_bytes} bytes, decodes to more")
+        raise InflationError(f"{url}: expected at most {max_bytes} bytes, decodes to more")
     if not decoder.eof:
         raise MalformedError(f"{url}: the gzip body stops before its end", reason="gzip")
     if decoder.unused_data:

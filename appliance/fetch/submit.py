@@ -110,7 +110,7 @@ def _message(response: Response) -> str:
     """Return what an error says, whatever it is made of."""
     try:
         answer = parse_json(response.body, "error answer", MAX_ERROR_JSON_BYTES)
-    except VerificationError:
+    except (VerificationError, RefusedError):
         return response.body.decode("utf-8", "replace")
     message = answer.get("message") if isinstance(answer, dict) else None
     return message if isinstance(message, str) else ""

@@ -11,6 +11,7 @@ _TYPES: Final[dict[type[errors.ApplianceError], str]] = {
     errors.ProofError: "proof",
     errors.DigestError: "proof",
     errors.VerificationError: "malformed",
+    errors.LimitError: "malformed",
     errors.IncompleteError: "malformed",
     errors.StoreError: "storage",
     errors.LockedError: "locked",

@@ -1,11 +1,12 @@
 """Reading proto3 JSON messages: typed fields with messages that name the path.
 
-A missing field and null are both "unset". Two dialects:
+A missing field and null are both "unset", unknown fields are ignored unless the caller
+refuses them. Two dialects:
 
-    strict     lowerCamelCase names, standard padded base64 with optional line breaks,
-               unknown fields ignored (bundles, trusted roots, log entries)
-    lenient    as Go's protojson reads requests: snake_case names too, URL-safe or
-               unpadded base64, unknown fields refused
+    strict     what somebody signed: lowerCamelCase names, standard padded base64 with
+               optional line breaks
+    lenient    what nobody signed, as Go's protojson reads it (bundles, trusted roots,
+               requests): snake_case names too, URL-safe or unpadded base64
 
 64-bit integers are decimal strings or JSON integers, never negative here.
 """
@@ -13,7 +14,7 @@ A missing field and null are both "unset". Two dialects:
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from appliance.errors import LimitError, MalformedError
@@ -85,6 +86,16 @@ class Message:
         if not value:
             raise MalformedError(f"{self.path}.{name}: missing")
         return value
+
+    def enum(self, name: str, numbers: Mapping[int, str]) -> str:
+        """Return the name of an enum field, empty if it is unset.
+
+        The lenient dialect takes its number as well; one without a name stays a number.
+        """
+        value = self.get(name)
+        if self.lenient and type(value) is int:
+            return numbers.get(value, str(value))
+        return self.text(name)
 
     def binary(self, name: str) -> bytes:
         """Return a bytes field, empty if it is unset."""

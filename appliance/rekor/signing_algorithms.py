@@ -41,6 +41,7 @@ _BY_KEY: Final = {row.key: row for row in _TABLE}
 ED25519_SIGNATURE_BYTES: Final = 64
 DIGEST_BYTES: Final = {"sha256": 32, "sha384": 48, "sha512": 64}
 PROTOBUF_DIGESTS: Final = {"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
+PROTOBUF_NUMBERS: Final = {1: "SHA2_256", 2: "SHA2_384", 3: "SHA2_512"}  # of HashAlgorithm
 PROTOBUF_NAMES: Final = {digest: name for name, digest in PROTOBUF_DIGESTS.items()}
 
 

@@ -55,7 +55,7 @@ class TransparencyLogEntry:
 def parse_log_entry(raw: bytes) -> TransparencyLogEntry:
     """Parse a log's answer; raises MalformedError or LimitError."""
     value = parse_json(raw, "log entry answer", MAX_ANSWER_BYTES)
-    return read_log_entry(top_message(value, "logEntry"))
+    return read_log_entry(top_message(value, "logEntry", lenient=True))
 
 
 def read_log_entry(entry: Message) -> TransparencyLogEntry:

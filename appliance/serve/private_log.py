@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 
 from appliance.errors import (
     ApplianceError,
-    LimitError,
     LockedError,
     MalformedError,
     RefusedError,
@@ -103,7 +102,7 @@ class PrivateLogService:
             return error_answer(INVALID, _TOO_LARGE)
         try:
             request = parse_request(raw)
-        except (MalformedError, LimitError) as error:
+        except (MalformedError, RefusedError) as error:
             worded = {"invalid-type": _INVALID_TYPE, "invalid-request": _INVALID_REQUEST}
             return error_answer(INVALID, worded.get(error.reason, error.message))
         try:

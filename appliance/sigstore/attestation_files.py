@@ -3,61 +3,93 @@
 A bundle alone, JSON Lines of bundles (GitHub's download), {"attestations": [{"bundle": …}]}
 (npm and GitHub's API), and the Python registry's PEP 740 attestations, alone or as a
 provenance file. Unwrapping believes nothing; what comes out is verified like any bundle.
+One attestation that cannot be read does not spoil those beside it.
 """
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from appliance.errors import LimitError, MalformedError
-from appliance.rekor.protojson import top_message
+from appliance.errors import ApplianceError, LimitError, MalformedError, RefusedError
+from appliance.rekor.protojson import Message, top_message
 from appliance.sigstore.sigstore_bundle import SigstoreBundle, read_sigstore_bundle
-from appliance.tlog.strict_json import parse_json
+from appliance.tlog.strict_json import json_lines, parse_json
+from appliance.value import frozen
 
-MAX_FILE_BYTES: Final = 16 * 1024 * 1024
-MAX_BUNDLES: Final = 32
+MAX_FILE_BYTES: Final = 64 * 1024 * 1024
+MAX_BUNDLES: Final = 4096
 _BUNDLE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _STATEMENT_TYPE: Final = "application/vnd.in-toto+json"
 
 
+@frozen
+class AttestationFile:
+    """What came in one file: at least one bundle, and why others could not be read."""
+
+    bundles: tuple[SigstoreBundle, ...]
+    unread: tuple[ApplianceError, ...]  # MalformedError or RefusedError, in order
+
+
 def parse_attestation_file(raw: bytes) -> tuple[SigstoreBundle, ...]:
-    """Return the Sigstore bundles in a file, in order; never none.
+    """Return the Sigstore bundles in a file, in order; raises as read_attestation_file does."""
+    return read_attestation_file(raw).bundles
 
-    Raises MalformedError if it is none of the known forms or a bundle in it is malformed,
-    LimitError above 32 bundles or 16 MiB.
+
+def read_attestation_file(raw: bytes) -> AttestationFile:
+    """Read the attestations in a file; those that cannot be read are told beside them.
+
+    Raises MalformedError or RefusedError, as parse_sigstore_bundle does, if it is none of
+    the known forms or no attestation in it can be read; LimitError above 4096 attestations
+    or 64 MiB.
     """
-    documents = [one for value in _values(raw) for one in _unwrap(value)]
-    if not documents:
+    if len(raw) > MAX_FILE_BYTES:
+        raise LimitError(f"attestations: expected at most {MAX_FILE_BYTES} bytes, got {len(raw)}")
+    bundles: list[SigstoreBundle] = []
+    unread: list[ApplianceError] = []
+    count = 0
+    for number, part in enumerate(json_lines(raw) or [raw], 1):
+        what = "Sigstore bundle" if part is raw else f"line {number}"
+        try:
+            documents = _unwrap(parse_json(part, what, MAX_FILE_BYTES))
+        except (MalformedError, RefusedError) as error:
+            unread.append(error)
+            continue
+        count += len(documents)
+        if count > MAX_BUNDLES:
+            raise LimitError(f"expected at most {MAX_BUNDLES} attestations, got {count} or more")
+        for one in documents:
+            try:
+                bundles.append(read_sigstore_bundle(_spelled(one)))
+            except (MalformedError, RefusedError) as error:
+                unread.append(error)
+    if not bundles and unread:
+        raise unread[0]
+    if not bundles:
         raise MalformedError("the attestation file holds no attestation", reason="no-attestation")
-    if len(documents) > MAX_BUNDLES:
-        raise LimitError(f"expected at most {MAX_BUNDLES} attestations, got {len(documents)}")
-    return tuple(read_sigstore_bundle(top_message(one, "bundle")) for one in documents)
+    return AttestationFile(tuple(bundles), tuple(unread))
 
 
-def _values(raw: bytes) -> list[Any]:
-    """Parse the file as one JSON value, or as one a line."""
-    lines = [line for line in raw.split(b"\n") if line.strip()]
-    if len(lines) > 1 and lines[0].rstrip().endswith(b"}"):
-        if len(lines) > MAX_BUNDLES:
-            raise LimitError(f"expected at most {MAX_BUNDLES} attestations, got {len(lines)}")
-        return [parse_json(line, "attestation line", MAX_FILE_BYTES) for line in lines]
-    return [parse_json(raw, "Sigstore bundle", MAX_FILE_BYTES)]
+def _spelled(value: Any) -> Message:
+    """Take a value for a bundle, spelled as one if the Python registry wrote it."""
+    if isinstance(value, dict) and "verification_material" in value and not _is_bundle(value):
+        value = _from_pep_740(value)
+    return top_message(value, "bundle", lenient=True)
+
+
+def _is_bundle(value: dict[str, Any]) -> bool:
+    return "mediaType" in value or "media_type" in value
 
 
 def _unwrap(value: Any) -> list[Any]:
     if isinstance(value, list):
         return [one for item in value for one in _unwrap(item)]
-    if not isinstance(value, dict) or "mediaType" in value:
+    if not isinstance(value, dict) or _is_bundle(value):
         return [value]  # a bundle, or something the bundle's parser will name
     if "attestation_bundles" in value:
         return [one for item in _list(value, "attestation_bundles") for one in _unwrap(item)]
     if "attestations" in value:
         return [one for item in _list(value, "attestations") for one in _unwrap(item)]
-    if "bundle" in value:
-        return [value["bundle"]]
-    if "verification_material" in value:
-        return [_from_pep_740(value)]
-    return [value]
+    return [value.get("bundle", value)]
 
 
 def _list(value: dict[str, Any], name: str) -> list[Any]:
@@ -69,10 +101,16 @@ def _list(value: dict[str, Any], name: str) -> list[Any]:
 
 def _from_pep_740(attestation: dict[str, Any]) -> dict[str, Any]:
     """Spell a PEP 740 attestation as the Sigstore bundle it was made from."""
-    if attestation.get("version") != 1:
+    version = attestation.get("version")
+    if type(version) is not int:
         raise MalformedError(
-            f"attestation: expected version 1, got {attestation.get('version')!r:.80}",
+            f"attestation: expected version 1, got {version!r:.80}", reason="attestation-version"
+        )
+    if version != 1:
+        raise RefusedError(
+            f"attestation: expected version 1, got {version!r:.80}",
             reason="attestation-version",
+            next_step="update the appliance",
         )
     material = attestation["verification_material"]
     envelope = attestation.get("envelope")

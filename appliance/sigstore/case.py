@@ -16,6 +16,18 @@ NO_ROOT: Final = TrustedRoot("", (), (), (), ())
 
 
 @frozen
+class OptIns:
+    """What is refused unless the operator says that it is wanted."""
+
+    unlogged: bool = False  # a stamp only: nobody could have noticed the signature
+    several_entries: bool = False  # one log entry that satisfies everything suffices
+    leaf_subject: bool = False  # a certificate with a subject, as private authorities issue
+
+
+NO_OPT_INS: Final = OptIns()
+
+
+@frozen
 class Case:
     """One bundle, one artifact, what is expected and what is trusted."""
 
@@ -25,4 +37,5 @@ class Case:
     root: TrustedRoot  # NO_ROOT if there is none
     pinned: tuple[LogKey, ...]
     policy: TlogPolicy | None
+    opt_ins: OptIns = NO_OPT_INS
     findings: Findings = field(default_factory=Findings)

@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from appliance.errors import MalformedError, SignatureError
+from appliance.errors import MalformedError, RefusedError, SignatureError
 from appliance.rekor.x509_certificate import load_certificate
 from appliance.sigstore.trusted_root import Authority
 from appliance.sigstore.validity import Window, format_time
@@ -55,12 +55,13 @@ def own_window(certificate: Certificate) -> Window:
     return Window(certificate.not_valid_before_utc, certificate.not_valid_after_utc)
 
 
-def check_leaf(leaf: Certificate) -> None:
+def check_leaf(leaf: Certificate, *, may_have_subject: bool = False) -> None:
     """Check that a certificate is what Fulcio issues to signers.
 
     Version 3, no authority, empty subject with a critical subject alternative name, key
     usage digital signature, extended key usage code signing. Raises SignatureError with
-    reason leaf-certificate.
+    reason leaf-certificate; RefusedError (the same reason) if all that keeps it from being such
+    a certificate is a subject, as private authorities write, unless it `may_have_subject`.
     """
     from cryptography import x509
     from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -80,12 +81,19 @@ def check_leaf(leaf: Certificate) -> None:
         wrong = "key usage lacks digital signature"
     elif extended is None or ExtendedKeyUsageOID.CODE_SIGNING not in extended.value:
         wrong = "extended key usage lacks code signing"
-    elif len(leaf.subject):
-        wrong = f"subject is {leaf.subject.rfc4514_string()[:120]!r}, expected empty"
-    elif names is None or not names.critical:
-        wrong = "subject alternative name is missing or not critical"
+    elif names is None:
+        wrong = "subject alternative name is missing"
+    elif not names.critical and not len(leaf.subject):  # RFC 5280 4.1.2.6
+        wrong = "subject is empty, and subject alternative name is not critical"
     if wrong:
         raise SignatureError(f"signer's certificate: {wrong}", reason="leaf-certificate")
+    if len(leaf.subject) and not may_have_subject:
+        raise RefusedError(
+            f"signer's certificate: subject is {leaf.subject.rfc4514_string()[:120]!r}, expected"
+            " empty: not a certificate as Fulcio issues",
+            reason="leaf-certificate",
+            next_step="if a private authority issues such certificates: --allow-subject",
+        )
 
 
 def verify_path(

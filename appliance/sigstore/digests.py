@@ -10,14 +10,14 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from appliance.errors import IncompleteError, VerificationError
+from appliance.errors import IncompleteError, RefusedError, VerificationError
 from appliance.rekor.entry import Digest
 from appliance.rekor.signing_algorithms import DIGEST_BYTES
 from appliance.sigstore.dsse import DsseEnvelope, parse_statement
 from appliance.sigstore.sigstore_bundle import SigstoreBundle
 from appliance.value import frozen
 
-_ARGUMENT: Final = re.compile(r"sha256:([0-9a-fA-F]{64})")
+_ARGUMENT: Final = re.compile(r"(sha256|sha384|sha512):([0-9a-fA-F]+)")
 
 
 @frozen
@@ -48,9 +48,11 @@ class ArtifactDigests:
 
 
 def parse_digest_argument(text: str) -> ArtifactDigests | None:
-    """Parse sha256: and 64 hex digits; None if `text` is not that."""
+    """Parse sha256: and 64 hex digits, sha384: and 96, sha512: and 128; None if it is none."""
     found = _ARGUMENT.fullmatch(text)
-    return None if found is None else ArtifactDigests({"sha256": bytes.fromhex(found[1])})
+    if found is None or len(found[2]) != 2 * DIGEST_BYTES[found[1]]:
+        return None
+    return ArtifactDigests({found[1]: bytes.fromhex(found[2])})
 
 
 def digests_needed(bundle: SigstoreBundle) -> frozenset[str]:
@@ -61,7 +63,7 @@ def digests_needed(bundle: SigstoreBundle) -> frozenset[str]:
     if isinstance(bundle.content, DsseEnvelope):
         try:
             subjects = parse_statement(bundle.content).subjects
-        except VerificationError:
+        except (VerificationError, RefusedError):
             subjects = ()
         named = frozenset(name for subject in subjects for name in subject.digests)
         return named or frozenset({"sha256"})

@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from appliance.errors import DigestError, IncompleteError, MalformedError
+from appliance.errors import DigestError, IncompleteError, MalformedError, RefusedError
 from appliance.rekor.protojson import Message, top_message
 from appliance.rekor.signing_algorithms import DIGEST_BYTES
-from appliance.tlog.strict_json import parse_json
+from appliance.tlog.strict_json import parse_members
 from appliance.value import frozen
 
 IN_TOTO_TYPE: Final = "application/vnd.in-toto+json"
 MAX_SUBJECTS: Final = 1024
+MAX_STATEMENT_BYTES: Final = 24 * 1024 * 1024  # attestations of 16 MiB are normal (SBOMs)
+MAX_VALUES: Final = 4_000_000  # commas and braces, also those inside texts
+_MEMBERS: Final = ("_type", "subject", "predicateType")
 _STATEMENT_TYPES: Final = (
     "https://in-toto.io/Statement/v1",
     "https://in-toto.io/Statement/v0.1",
@@ -75,19 +78,26 @@ def read_envelope(envelope: Message) -> DsseEnvelope:
 
 
 def parse_statement(envelope: DsseEnvelope) -> Statement:
-    """Parse the statement in an envelope.
+    """Parse the statement in an envelope; its predicate is checked as JSON, and let go.
 
-    Raises MalformedError: reason payload-type or statement-type if it is another kind of
-    payload; LimitError above 1024 subjects.
+    Raises RefusedError: reason payload-type or statement-type if it is another kind of
+    payload; MalformedError; LimitError above 24 MiB, 1024 subjects or millions of values.
     """
     if envelope.payload_type != IN_TOTO_TYPE:
-        raise MalformedError(
+        raise RefusedError(
             f"DSSE payload: expected {IN_TOTO_TYPE}, got {envelope.payload_type[:120]!r}",
             reason="payload-type",
         )
-    statement = top_message(parse_json(envelope.payload, "in-toto statement"), "statement")
+    members = parse_members(
+        envelope.payload,
+        "in-toto statement",
+        _MEMBERS,
+        max_bytes=MAX_STATEMENT_BYTES,
+        max_values=MAX_VALUES,
+    )
+    statement = top_message(members, "statement")
     if statement.text("_type") not in _STATEMENT_TYPES:
-        raise MalformedError(
+        raise RefusedError(
             f"statement._type: expected {' or '.join(_STATEMENT_TYPES)}, "
             f"got {statement.text('_type')[:120]!r}",
             reason="statement-type",
@@ -104,6 +114,11 @@ def _read_subject(subject: Message) -> Subject:
     return Subject(subject.text("name"), digests)
 
 
+def _is_hex_of(text: str, value: bytes) -> bool:
+    """Whether `text` is these bytes in hex, of either case."""
+    return text.isascii() and text.lower() == value.hex()
+
+
 def match_subject(statement: Statement, ours: Mapping[str, bytes]) -> Subject:
     """Return the first subject the artifact is.
 
@@ -114,7 +129,7 @@ def match_subject(statement: Statement, ours: Mapping[str, bytes]) -> Subject:
     lacking: set[str] = set()
     for subject in statement.subjects:
         common = [name for name in subject.digests if name in ours]
-        if common and all(subject.digests[name] == ours[name].hex() for name in common):
+        if common and all(_is_hex_of(subject.digests[name], ours[name]) for name in common):
             return subject
         if not common:
             lacking.update(subject.digests)

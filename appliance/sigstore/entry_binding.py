@@ -9,8 +9,15 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Final
 
-from appliance.errors import SignatureError
-from appliance.rekor.entry import Digest, Dsse, EntrySignature, HashedRekord, parse_entry
+from appliance.errors import RefusedError, SignatureError
+from appliance.rekor.entry import (
+    Digest,
+    Dsse,
+    EntrySignature,
+    HashedRekord,
+    OpaqueEntry,
+    parse_entry,
+)
 from appliance.rekor.transparency_log_entry import TransparencyLogEntry
 from appliance.sigstore.dsse import DsseEnvelope
 from appliance.sigstore.signer import Signer, encoded_digest
@@ -35,6 +42,12 @@ def check_entry_binding(
             f"log entry is {body.kind} {body.version}, "
             f"the bundle calls it {entry.kind[:40]} {entry.version[:40]}",
             reason="entry-kind",
+        )
+    if isinstance(body, OpaqueEntry):
+        raise RefusedError(
+            f"log entry of kind {body.kind[:40]} {body.version[:40]}, which nothing here can read",
+            reason="entry-kind",
+            next_step="update the appliance",
         )
     envelope = bundle.content if isinstance(bundle.content, DsseEnvelope) else None
     if isinstance(body, HashedRekord) and (envelope is None or body.version == "0.0.2"):

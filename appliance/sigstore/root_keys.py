@@ -25,6 +25,13 @@ _EXPECTED: Final = {
     "PKIX_RSA_PKCS1V5": "rsa",
     "PKCS1_RSA_PKCS1V5": "rsa",  # PKCS#1, not SubjectPublicKeyInfo: staging's first CT log
 }
+# The numbers of these names in the PublicKeyDetails enum.
+KEY_DETAILS_NUMBERS: Final = {
+    **{1: "PKCS1_RSA_PKCS1V5", 3: "PKIX_RSA_PKCS1V5", 5: "PKIX_ECDSA_P256_SHA_256"},
+    **{7: "PKIX_ED25519", 9: "PKIX_RSA_PKCS1V15_2048_SHA256"},
+    **{10: "PKIX_RSA_PKCS1V15_3072_SHA256", 11: "PKIX_RSA_PKCS1V15_4096_SHA256"},
+    **{12: "PKIX_ECDSA_P384_SHA_384", 13: "PKIX_ECDSA_P521_SHA_512"},
+}
 PINNED: Final = ""  # keyDetails of a key the operator pinned: any kind, already loaded once
 
 

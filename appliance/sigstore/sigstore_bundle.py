@@ -1,24 +1,26 @@
 """The Sigstore bundle, versions 0.1 to 0.3: parsed, and believed in nothing.
 
-What a version demands is checked here, because it is a matter of form. Unknown fields are
-ignored (newer clients write them), repeated keys are not (strict_json).
+What a version demands is checked here, because it is a matter of form. Nobody signed the
+JSON of a bundle, so it is read as leniently as clients read it; unknown fields are ignored
+(newer clients write them), repeated keys are not (strict_json).
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from appliance.errors import MalformedError
+from appliance.errors import ApplianceError, MalformedError, RefusedError
 from appliance.rekor.entry import Digest
 from appliance.rekor.protojson import Message, top_message
-from appliance.rekor.signing_algorithms import PROTOBUF_DIGESTS
+from appliance.rekor.signing_algorithms import PROTOBUF_DIGESTS, PROTOBUF_NUMBERS
 from appliance.rekor.transparency_log_entry import TransparencyLogEntry, read_log_entry
 from appliance.sigstore.dsse import DsseEnvelope, read_envelope
-from appliance.tlog.strict_json import MAX_JSON_BYTES, parse_json
+from appliance.tlog.strict_json import parse_json
 from appliance.value import frozen
 
-MAX_BUNDLE_BYTES: Final = MAX_JSON_BYTES
+MAX_BUNDLE_BYTES: Final = 40 * 1024 * 1024  # a statement of 24 MiB in base64, and room
 MAX_STAMPS: Final = 32
+MAX_ENTRIES: Final = 32
 MAX_CHAIN: Final = 16
 _VERSIONS: Final = {
     "application/vnd.dev.sigstore.bundle+json;version=0.1": "0.1",
@@ -26,6 +28,7 @@ _VERSIONS: Final = {
     "application/vnd.dev.sigstore.bundle+json;version=0.3": "0.3",
     "application/vnd.dev.sigstore.bundle.v0.3+json": "0.3",
 }
+_FAMILY: Final = "application/vnd.dev.sigstore.bundle"
 
 
 @frozen
@@ -43,9 +46,14 @@ class SigstoreBundle:
     version: str  # 0.1, 0.2 or 0.3
     certificate: bytes | None  # DER of the leaf; None for a managed key
     key_hint: str  # which managed key; empty with a certificate
-    log_entry: TransparencyLogEntry | None  # None only if it was never logged
+    log_entries: tuple[TransparencyLogEntry, ...]  # none if it was never logged; seldom several
     stamps: tuple[bytes, ...]  # RFC 3161 responses, DER, no two equal
     content: MessageSignature | DsseEnvelope
+
+    @property
+    def log_entry(self) -> TransparencyLogEntry | None:
+        """The first log entry; None if it was never logged."""
+        return self.log_entries[0] if self.log_entries else None
 
     @property
     def signature(self) -> bytes:
@@ -56,13 +64,14 @@ class SigstoreBundle:
 def parse_sigstore_bundle(raw: bytes) -> SigstoreBundle:
     """Parse a bundle's JSON.
 
-    Raises MalformedError, with reason media-type for a version we do not know,
-    log-entry-count, signature-count, duplicate-stamp, chain-in-v0.3, no-inclusion-promise,
-    no-inclusion-proof or no-checkpoint where the version demands it; LimitError above
-    8 MiB, 32 stamps, 16 certificates or 64 proof hashes.
+    Raises MalformedError, with reason media-type for what is no bundle, signature-count,
+    duplicate-stamp, certificate-form, no-inclusion-promise, no-inclusion-proof or
+    no-checkpoint where the version demands it; RefusedError (media-type, cosign-bundle,
+    digest-algorithm) for what is well-formed and not supported; LimitError above 40 MiB,
+    32 stamps or log entries, 16 certificates or 64 proof hashes.
     """
-    bundle = top_message(parse_json(raw, "Sigstore bundle", MAX_BUNDLE_BYTES), "bundle")
-    return read_sigstore_bundle(bundle)
+    value = parse_json(raw, "Sigstore bundle", MAX_BUNDLE_BYTES)
+    return read_sigstore_bundle(top_message(value, "bundle", lenient=True))
 
 
 def read_sigstore_bundle(bundle: Message) -> SigstoreBundle:
@@ -70,18 +79,14 @@ def read_sigstore_bundle(bundle: Message) -> SigstoreBundle:
     media_type = bundle.text("mediaType")
     version = _VERSIONS.get(media_type)
     if version is None:
-        raise MalformedError(
-            f"bundle.mediaType: expected a Sigstore bundle 0.1, 0.2 or 0.3, "
-            f"got {media_type[:120]!r}",
-            reason="media-type",
-        )
+        raise _of_another_kind(bundle, media_type)
     material = bundle.required_message("verificationMaterial")
     certificate, key_hint = _read_signer(material, version)
     return SigstoreBundle(
         version=version,
         certificate=certificate,
         key_hint=key_hint,
-        log_entry=_read_only_entry(material, version),
+        log_entries=_read_entries(material, version),
         stamps=_read_stamps(material),
         content=_read_content(bundle),
     )
@@ -108,15 +113,35 @@ def _read_signer(material: Message, version: str) -> tuple[bytes | None, str]:
     return chain[0].required_binary("rawBytes"), ""
 
 
-def _read_only_entry(material: Message, version: str) -> TransparencyLogEntry | None:
-    entries = material.messages("tlogEntries", MAX_STAMPS)
-    if not entries:
-        return None
-    if len(entries) > 1:
-        raise MalformedError(
-            f"bundle: expected exactly one log entry, got {len(entries)}", reason="log-entry-count"
+def _of_another_kind(bundle: Message, media_type: str) -> ApplianceError:
+    """Say what a file is that is no bundle of a version we know."""
+    expected = "expected a Sigstore bundle 0.1, 0.2 or 0.3"
+    if media_type.startswith(_FAMILY):
+        return RefusedError(
+            f"bundle.mediaType: {expected}, got the newer {media_type[:120]!r}",
+            reason="media-type",
+            next_step="update the appliance, or have the signer's client write version 0.3",
         )
-    entry = read_log_entry(entries[0])
+    if any(bundle.get(name) is not None for name in ("base64Signature", "rekorBundle")):
+        return RefusedError(
+            f"this is a bundle as cosign 1 and 2 wrote it (base64Signature, cert, rekorBundle); "
+            f"{expected}",
+            reason="cosign-bundle",
+            next_step="convert it where there is a network: cosign bundle create --artifact FILE "
+            "--bundle THIS_FILE --out FILE.sigstore.json",
+        )
+    return MalformedError(
+        f"bundle.mediaType: {expected}, got {media_type[:120]!r}", reason="media-type"
+    )
+
+
+def _read_entries(material: Message, version: str) -> tuple[TransparencyLogEntry, ...]:
+    entries = material.messages("tlogEntries", MAX_ENTRIES)
+    return tuple(_read_entry(one, version) for one in entries)
+
+
+def _read_entry(message: Message, version: str) -> TransparencyLogEntry:
+    entry = read_log_entry(message)
     if version == "0.1":
         if entry.inclusion_promise is None:
             raise MalformedError(
@@ -156,9 +181,9 @@ def _read_digest(message: Message) -> Digest | None:
     digest = message.message("messageDigest")
     if digest is None:
         return None
-    name = digest.text("algorithm")
+    name = digest.enum("algorithm", PROTOBUF_NUMBERS)
     if name not in PROTOBUF_DIGESTS:
-        raise MalformedError(
+        raise RefusedError(
             f"{digest.path}.algorithm: expected {', '.join(PROTOBUF_DIGESTS)}, got {name[:80]!r}",
             reason="digest-algorithm",
         )

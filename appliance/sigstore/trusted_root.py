@@ -10,15 +10,16 @@ from hashlib import sha256
 from typing import Final
 from urllib.parse import urlsplit
 
-from appliance.errors import MalformedError
+from appliance.errors import LimitError, MalformedError, RefusedError
 from appliance.rekor.protojson import Message, top_message
-from appliance.sigstore.root_keys import PINNED, RootKey
+from appliance.sigstore.root_keys import KEY_DETAILS_NUMBERS, PINNED, RootKey
 from appliance.sigstore.validity import ALWAYS, Window, read_window
 from appliance.tlog.note_keys import KEY_ID_BYTES, VerifierKey
-from appliance.tlog.strict_json import parse_json
+from appliance.tlog.strict_json import json_lines, parse_json
 from appliance.value import frozen
 
 MAX_ROOT_BYTES: Final = 2 * 1024 * 1024
+MAX_ROOTS: Final = 16  # in one file, one a line
 MAX_INSTANCES: Final = 256  # of each kind
 MAX_CHAIN: Final = 16  # certificates of one authority
 LOG_ID_BYTES: Final = 32
@@ -27,6 +28,7 @@ _MEDIA_TYPES: Final = (
     "application/vnd.dev.sigstore.trustedroot+json;version=0.2",
     "application/vnd.dev.sigstore.trustedroot.v0.2+json",
 )
+_FAMILY: Final = "application/vnd.dev.sigstore.trustedroot"
 
 
 @frozen
@@ -71,16 +73,42 @@ class TrustedRoot:
 def parse_trusted_root(raw: bytes) -> TrustedRoot:
     """Parse a trusted_root.json.
 
-    Raises MalformedError, or LimitError above 2 MiB, 256 instances of a kind or 16
+    Raises MalformedError; RefusedError (media-type) for a newer version, several-roots for
+    a file of one root a line; LimitError above 2 MiB, 256 instances of a kind or 16
     certificates in a chain.
     """
-    root = top_message(parse_json(raw, "trusted root", MAX_ROOT_BYTES), "trustedRoot")
+    if lines := json_lines(raw):
+        raise RefusedError(
+            f"expected one trusted root, got {len(lines)}, one a line",
+            reason="several-roots",
+            next_step="give each line a file of its own: split -l 1 FILE trusted_root.",
+        )
+    return _parse_root(raw)
+
+
+def parse_trusted_roots(raw: bytes) -> tuple[TrustedRoot, ...]:
+    """Parse a file of one trusted root, or of one a line (`gh attestation trusted-root`).
+
+    They stay apart: whoever one of them trusts may not vouch for a signature of another.
+    Raises as parse_trusted_root does.
+    """
+    if len(raw) > MAX_ROOT_BYTES:
+        raise LimitError(f"trusted root: expected at most {MAX_ROOT_BYTES} bytes, got {len(raw)}")
+    lines = json_lines(raw)
+    if len(lines) > MAX_ROOTS:
+        raise LimitError(f"expected at most {MAX_ROOTS} trusted roots, got {len(lines)}")
+    return tuple(map(_parse_root, lines or [raw]))
+
+
+def _parse_root(raw: bytes) -> TrustedRoot:
+    value = parse_json(raw, "trusted root", MAX_ROOT_BYTES)
+    root = top_message(value, "trustedRoot", lenient=True)
     media_type = root.text("mediaType")
     if media_type not in _MEDIA_TYPES:
-        raise MalformedError(
-            f"trusted root: expected media type {_MEDIA_TYPES[0]}, got {media_type[:120]!r}",
-            reason="media-type",
-        )
+        message = f"trusted root: expected media type {_MEDIA_TYPES[0]}, got {media_type[:120]!r}"
+        if media_type.startswith(_FAMILY):
+            raise RefusedError(message, reason="media-type", next_step="update the appliance")
+        raise MalformedError(message, reason="media-type")
     return TrustedRoot(
         digest=sha256(raw).hexdigest(),
         logs=tuple(map(_read_log, root.messages("tlogs", MAX_INSTANCES))),
@@ -107,11 +135,18 @@ def _read_log(log: Message) -> LogKey:
         log_id=log_id,
         key_id=_checkpoint_key_id(log, log_id),
         origins=_origins(base_url, f"{log.path}.baseUrl"),
-        key=RootKey(public_key.required_binary("rawBytes"), public_key.required_text("keyDetails")),
+        key=RootKey(public_key.required_binary("rawBytes"), _key_details(public_key)),
         valid=read_window(public_key, start_required=True),
         base_url=base_url,
         operator=log.text("operator"),
     )
+
+
+def _key_details(public_key: Message) -> str:
+    details = public_key.enum("keyDetails", KEY_DETAILS_NUMBERS)
+    if not details:
+        raise MalformedError(f"{public_key.path}.keyDetails: missing")
+    return details
 
 
 def _checkpoint_key_id(log: Message, log_id: bytes) -> bytes:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from appliance.errors import IncompleteError, RefusedError, SignatureError, VerificationError
 from appliance.rekor.entry import Digest
 from appliance.rekor.transparency_log_entry import InclusionProof, TransparencyLogEntry
-from appliance.sigstore.case import NO_ROOT, Case
+from appliance.sigstore.case import NO_OPT_INS, NO_ROOT, Case, OptIns
 from appliance.sigstore.digests import ArtifactDigests
 from appliance.sigstore.dsse import DsseEnvelope, match_subject, parse_statement
 from appliance.sigstore.entry_binding import check_entry_binding
@@ -42,6 +42,7 @@ from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.merkle import leaf_hash
 from appliance.tlog.quorum import verify_quorum
 from appliance.tlog.tlog_policy import TlogPolicy
+from appliance.value import replaced
 
 
 def verify_bundle(
@@ -51,9 +52,10 @@ def verify_bundle(
     trusted_root: TrustedRoot | None,
     log_keys: Sequence[LogKey] = (),
     policy: TlogPolicy | None = None,
+    opt_ins: OptIns = NO_OPT_INS,
 ) -> Verification:
     """Verify, or raise: VerificationError, RefusedError or IncompleteError, with its reason."""
-    verdict = judge_bundle(bundle, artifact, expected, trusted_root, log_keys, policy)
+    verdict = judge_bundle(bundle, artifact, expected, trusted_root, log_keys, policy, opt_ins)
     if verdict.error is not None:
         raise verdict.error
     return verdict
@@ -66,14 +68,17 @@ def judge_bundle(
     trusted_root: TrustedRoot | None,
     log_keys: Sequence[LogKey] = (),
     policy: TlogPolicy | None = None,
+    opt_ins: OptIns = NO_OPT_INS,
 ) -> Verification:
     """Return the verdict, good or bad, with every check that was made.
 
     `log_keys` are keys the operator pinned, beside those of the trusted root; without a
     root only managed keys can be verified. Under a `policy` the checkpoint has to be of
-    one of its logs, and cosigned by its quorum.
+    one of its logs, and cosigned by its quorum. A bundle with several log entries is judged
+    by one of them at a time: see single_entries.
     """
-    case = Case(bundle, artifact, expected, trusted_root or NO_ROOT, tuple(log_keys), policy)
+    root = trusted_root or NO_ROOT
+    case = Case(bundle, artifact, expected, root, tuple(log_keys), policy, opt_ins)
     error = None
     try:
         _verify(case)
@@ -93,6 +98,13 @@ def judge_bundle(
     )
 
 
+def single_entries(bundle: SigstoreBundle) -> tuple[SigstoreBundle, ...]:
+    """Return a bundle once for each of its log entries, with that entry alone."""
+    if len(bundle.log_entries) < 2:
+        return (bundle,)
+    return tuple(replaced(bundle, log_entries=(one,)) for one in bundle.log_entries)
+
+
 def _verify(case: Case) -> None:
     _check_kind(case)
     entry, keys = _find_log(case)
@@ -103,10 +115,12 @@ def _verify(case: Case) -> None:
     else:
         signer = take_managed_key(case, case.expected)
     # The key is the expected signer's; the entry may still be anybody's.
-    _verify_inclusion(case, entry, keys)
+    if entry is not None:
+        _verify_inclusion(case, entry, keys)
     signed = _verify_signature(case, signer)
     # The signer signed the artifact; that the log saw this signature is the last thing.
-    _verify_binding(case, entry, signer, signed)
+    if entry is not None:
+        _verify_binding(case, entry, signer, signed)
 
 
 def _check_kind(case: Case) -> None:
@@ -123,13 +137,23 @@ def _check_kind(case: Case) -> None:
         texts.append("certificate" if is_keyless else "managed key")
 
 
-def _find_log(case: Case) -> tuple[TransparencyLogEntry, tuple[LogKey, ...]]:
+def _find_log(case: Case) -> tuple[TransparencyLogEntry | None, tuple[LogKey, ...]]:
     with case.findings.step("log-entry") as texts:
         entry = case.bundle.log_entry
+        if entry is None and case.opt_ins.unlogged and case.policy is None:
+            texts.append("none, as allowed: nobody but the signer could notice this signature")
+            return None, ()
         if entry is None:
             raise RefusedError(
                 "the bundle has no log entry: nobody could have noticed this signature",
                 reason="no-log-entry",
+                next_step="if it is of a private repository that logs nothing: --allow-unlogged",
+            )
+        if len(case.bundle.log_entries) > 1:
+            raise RefusedError(
+                f"expected exactly one log entry, got {len(case.bundle.log_entries)}",
+                reason="log-entry-count",
+                next_step="to take one that satisfies everything: --allow-several-entries",
             )
         keys = find_log_keys(entry, (*case.root.logs, *case.pinned))
         texts.append(f"{keys[0]}, entry {entry.log_index}")
@@ -137,31 +161,32 @@ def _find_log(case: Case) -> tuple[TransparencyLogEntry, tuple[LogKey, ...]]:
     return entry, keys
 
 
-def _prove_times(case: Case, entry: TransparencyLogEntry, keys: tuple[LogKey, ...]) -> None:
+def _prove_times(case: Case, entry: TransparencyLogEntry | None, keys: tuple[LogKey, ...]) -> None:
     found = case.findings
-    if entry.inclusion_promise is not None:
+    if entry is not None and entry.inclusion_promise is not None:
         with found.step("signed-entry-timestamp") as texts:
             promised = verify_promise(entry, keys)
             texts.append(f"{format_time(promised.time)} by {promised.authority}")
             found.times.append(promised)
-    unproven: VerificationError | None = None
+    unproven: VerificationError | RefusedError | None = None
     for stamp in case.bundle.stamps:
         try:
             stamped = verify_stamp(stamp, case.bundle.signature, case.root.timestamp_authorities)
-        except VerificationError as error:
+        except (VerificationError, RefusedError) as error:
             unproven = unproven or error
             found.note("timestamp", error.message, error.reason)
             continue
         with found.step("timestamp") as texts:
             texts.append(f"{format_time(stamped.time)} by {stamped.authority}")
             found.times.append(SigningTime(stamped.time, "rfc3161", str(stamped.authority)))
-    if not found.times and case.bundle.certificate is not None:
+    # Without a log a stamp is all there is; a managed key alone would prove no time at all.
+    if not found.times and (case.bundle.certificate is not None or entry is None):
         with found.step("signing-time"):
             raise unproven or SignatureError(
                 "nothing proves when this was signed: no signed entry timestamp, no RFC 3161 stamp",
                 reason="no-signing-time",
             )
-    if (entry.kind, entry.version) in V2_KINDS:
+    if entry is not None and (entry.kind, entry.version) in V2_KINDS:
         found.note("signing-time", "the log has no clock; its key's window was not compared")
 
 

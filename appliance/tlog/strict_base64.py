@@ -17,6 +17,8 @@ def decode_base64(text: str, what: str = "base64") -> bytes:
         raw = b64decode(text.encode("ascii"), validate=True)
     except ValueError as error:
         raise MalformedError(f"{what}: not base64: {text[:80]!r}") from error
-    if b64encode(raw).decode() != text:
+    # The decoder has looked at each digit; what it lets pass is stray bits in the last group.
+    last = b64encode(raw[-(len(raw) % 3 or 3) :]).decode()
+    if len(text) != -(-len(raw) // 3) * 4 or not text.endswith(last):
         raise MalformedError(f"{what}: not canonical base64: {text[:80]!r}")
     return raw

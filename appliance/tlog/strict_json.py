@@ -1,19 +1,22 @@
 """JSON with one reading: the only JSON loader for bytes somebody else wrote.
 
 Python's own keeps the last of two equal keys, makes values of NaN and 1e999, lets lone
-surrogates through, and ends in RecursionError at depth. This one bounds
-bytes, values and depth before anything is believed, and raises only MalformedError and
-LimitError. It knows no schema.
+surrogates through, and ends in RecursionError at depth. This one bounds bytes, values and
+depth before anything is believed. It raises MalformedError, LimitError, and RefusedError
+(text-encoding) for text that is saved in another encoding, as PowerShell does. It knows no
+schema.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
+from collections.abc import Collection
 from typing import Any, Final, NoReturn
 
-from appliance.errors import LimitError, MalformedError
+from appliance.errors import LimitError, MalformedError, RefusedError
 
 MAX_JSON_BYTES: Final = 8 * 1024 * 1024
 MAX_VALUES: Final = 250_000  # about 100 bytes of memory each
@@ -21,24 +24,34 @@ MAX_DEPTH: Final = 64  # a Sigstore bundle has 8, an in-toto predicate rarely 20
 _CONTAINERS: Final = (dict, list)
 _STR_OVERHEAD: Final = 128
 _WHITESPACE: Final = " \t\n\r"
+_SPACE: Final = re.compile(r"[ \t\n\r]*")
+_MARKS: Final = {
+    b"\xef\xbb\xbf": "UTF-8 with a byte order mark",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+# An escaped backslash, a surrogate pair, or in group 1 half of one.
+_ESCAPES: Final = re.compile(
+    r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    r"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
 
 
 def parse_json(
-    raw: bytes, what: str = "JSON", max_bytes: int = MAX_JSON_BYTES, *, trailing: bool = False
+    raw: bytes,
+    what: str = "JSON",
+    max_bytes: int = MAX_JSON_BYTES,
+    *,
+    trailing: bool = False,
 ) -> Any:
     """Parse one JSON value; `what` names it in messages.
 
     With `trailing`, whatever follows the first value is ignored, as Rekor's server does.
-    Raises LimitError if it is too large, has too many values or is too deep, and
-    MalformedError unless it is UTF-8 JSON without repeated keys, infinities or halves
-    of surrogate pairs.
+    Raises LimitError if it is too large, has too many values or is too deep, MalformedError
+    unless it is UTF-8 JSON without repeated keys, infinities or halves of surrogate pairs,
+    and RefusedError (text-encoding) if it begins with a byte order mark.
     """
-    if len(raw) > max_bytes:
-        raise LimitError(f"{what}: expected at most {max_bytes} bytes, got {len(raw)}")
-    try:
-        text = raw.decode("utf-8").strip(_WHITESPACE)
-    except UnicodeDecodeError as error:
-        raise MalformedError(f"{what}: not UTF-8 at byte {error.start}") from error
+    text = _text(raw, what, max_bytes)
     # Python keeps a whole text as wide as its widest character, four bytes for an emoji.
     if text.__sizeof__() > 2 * max_bytes + _STR_OVERHEAD:
         raise LimitError(f"{what}: too large for text with characters beyond U+FFFF")
@@ -47,15 +60,116 @@ def parse_json(
     try:
         value, end = _DECODER.raw_decode(text)
     except RecursionError as error:
-        raise LimitError(f"{what}: nested deeper than {MAX_DEPTH}") from error
+        raise _too_deep(what) from error
     except ValueError as error:
         raise MalformedError(f"{what}: not JSON: {error}") from error
     if end != len(text) and not trailing:
         raise MalformedError(f"{what}: not JSON: extra data at character {end}")
     _check_depth(value, what)
-    if "\\ud" in text or "\\uD" in text:
-        _check_surrogates(value, what)
+    _check_surrogates(text if not trailing else text[:end], what)
     return value
+
+
+def json_lines(raw: bytes) -> list[bytes]:
+    """Split JSON Lines of objects; an empty list if `raw` is not more than one of them."""
+    lines = [line for line in raw.split(b"\n") if line.strip()]
+    is_lines = len(lines) > 1 and all(line.lstrip().startswith(b"{") for line in lines)
+    return lines if is_lines and lines[0].rstrip().endswith(b"}") else []
+
+
+def parse_members(
+    raw: bytes, what: str, names: Collection[str], *, max_bytes: int, max_values: int
+) -> dict[str, Any]:
+    """Parse one JSON object and return its members of these names; the others are checked.
+
+    They are held to the same rules, but each object of theirs is let go as soon as it is
+    read, so that memory stays near the size of the text however many values there are.
+    Raises as parse_json does, and MalformedError unless it is an object.
+    """
+    text = _text(raw, what, max_bytes)
+    if text.count(",") + text.count("{") + text.count("[") > max_values:
+        raise LimitError(f"{what}: expected at most {max_values} values")
+    _check_surrogates(text, what)
+    if not text.startswith("{"):
+        raise MalformedError(f"{what}: expected an object, got {text[:40]!r}")
+    try:
+        kept, end = _members(text, names)
+    except RecursionError as error:
+        raise _too_deep(what) from error
+    except ValueError as error:
+        raise MalformedError(f"{what}: not JSON: {error}") from error
+    except _TooDeep as error:
+        raise _too_deep(what) from error
+    if end != len(text):
+        raise MalformedError(f"{what}: not JSON: extra data at character {end}")
+    _check_depth(kept, what)
+    return kept
+
+
+def _members(text: str, names: Collection[str]) -> tuple[dict[str, Any], int]:
+    """Read the object at the start of `text`; return the named members and where it ends."""
+    members: list[tuple[str, Any]] = []
+    position = _skip_space(text, 1)
+    while text[position : position + 1] != "}" or members:
+        name, position = _DECODER.raw_decode(text, position)
+        position = _skip_space(text, position)
+        if not isinstance(name, str) or text[position : position + 1] != ":":
+            raise ValueError(f"expected a name and ':' before character {position}")
+        decoder = _DECODER if name in names else _CHECKER
+        value, position = decoder.raw_decode(text, _skip_space(text, position + 1))
+        if _depth(value) >= MAX_DEPTH:
+            raise _TooDeep
+        members.append((name, value if name in names else None))
+        position = _skip_space(text, position)
+        if text[position : position + 1] != ",":
+            break
+        position = _skip_space(text, position + 1)
+    if text[position : position + 1] != "}":
+        raise ValueError(f"expected ',' or '}}' at character {position}")
+    return {name: value for name, value in _unique(members).items() if name in names}, position + 1
+
+
+class _TooDeep(Exception):
+    pass
+
+
+class _Level(int):
+    """How deep an object was that was read and let go."""
+
+
+def _let_go(pairs: list[tuple[str, Any]]) -> _Level:
+    _unique(pairs)
+    return _LEVELS[min(1 + max((_depth(value) for _, value in pairs), default=0), MAX_DEPTH)]
+
+
+def _depth(value: Any) -> int:
+    if type(value) is _Level:
+        return value
+    if type(value) is list:
+        return 1 + max(map(_depth, value), default=0)
+    return 0  # a member that is kept is measured once all are there
+
+
+def _skip_space(text: str, position: int) -> int:
+    found = _SPACE.match(text, position)
+    return position if found is None else found.end()
+
+
+def _text(raw: bytes, what: str, max_bytes: int) -> str:
+    if len(raw) > max_bytes:
+        raise LimitError(f"{what}: expected at most {max_bytes} bytes, got {len(raw)}")
+    for mark, name in _MARKS.items():
+        if raw.startswith(mark):
+            step = "iconv -f UTF-16 -t UTF-8 FILE" if name == "UTF-16" else "tail -c +4 FILE"
+            raise RefusedError(
+                f"{what}: it is text in {name}, expected UTF-8 without a byte order mark",
+                reason="text-encoding",
+                next_step=f"convert it: {step}, or in PowerShell Set-Content -Encoding utf8NoBOM",
+            )
+    try:
+        return raw.decode("utf-8").strip(_WHITESPACE)
+    except UnicodeDecodeError as error:
+        raise MalformedError(f"{what}: not UTF-8 at byte {error.start}") from error
 
 
 def _check_depth(value: Any, what: str) -> None:
@@ -70,14 +184,16 @@ def _check_depth(value: Any, what: str) -> None:
             if type(child) in _CONTAINERS
         ]
     if level:
-        raise LimitError(f"{what}: nested deeper than {MAX_DEPTH}")
+        raise _too_deep(what)
 
 
-def _check_surrogates(value: Any, what: str) -> None:
-    try:
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise MalformedError(f"{what}: not JSON: half of a surrogate pair") from error
+def _check_surrogates(text: str, what: str) -> None:
+    if ("\\ud" in text or "\\uD" in text) and any(one[1] for one in _ESCAPES.finditer(text)):
+        raise MalformedError(f"{what}: not JSON: half of a surrogate pair")
+
+
+def _too_deep(what: str) -> LimitError:
+    return LimitError(f"{what}: nested deeper than {MAX_DEPTH}")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -106,3 +222,7 @@ def _no_constant(text: str) -> NoReturn:
 _DECODER: Final = json.JSONDecoder(
     object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant
 )
+_CHECKER: Final = json.JSONDecoder(
+    object_pairs_hook=_let_go, parse_float=_finite, parse_constant=_no_constant
+)
+_LEVELS: Final = [_Level(depth) for depth in range(MAX_DEPTH + 1)]

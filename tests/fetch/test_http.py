@@ -16,7 +16,14 @@ from hypothesis import strategies as st
 from appliance import __version__
 from appliance.config.keys import Key
 from appliance.config.schema import SETTINGS
-from appliance.errors import ApplianceError, ConfigError, LimitError, MalformedError, RemoteError
+from appliance.errors import (
+    ApplianceError,
+    ConfigError,
+    InflationError,
+    LimitError,
+    MalformedError,
+    RemoteError,
+)
 from appliance.fetch.http import MAX_CONNECTIONS, HttpClient, HttpSettings, url_prefix
 from tests.fetch.conftest import OpenClient
 from tests.fetch.hostile_server import (
@@ -416,8 +423,8 @@ BOMB = gzip.compress(bytes(64 << 20), compresslevel=9, mtime=0)  # 64 KiB to 64 
 @pytest.mark.parametrize(
     ("body", "encodings", "error"),
     [
-        (gzip.compress(b"x" * 1001, mtime=0), ["gzip"], LimitError),
-        (BOMB, ["gzip"], LimitError),
+        (gzip.compress(b"x" * 1001, mtime=0), ["gzip"], InflationError),
+        (BOMB, ["gzip"], InflationError),
         (gzip.compress(b"entries", mtime=0)[:-1], ["gzip"], MalformedError),
         (gzip.compress(b"entries", mtime=0)[:12], ["gzip"], MalformedError),
         (b"", ["gzip"], MalformedError),
@@ -460,7 +467,7 @@ def test_a_bomb_is_never_unpacked(server: HostileServer, client: HttpClient) -> 
     client.get(server.on("/first", ok(b"")), 0)  # what is imported and pooled once
     tracemalloc.start()
     try:
-        with pytest.raises(LimitError, match="decodes to more"):
+        with pytest.raises(InflationError, match="decodes to more"):
             client.get(url, 1 << 20, gzip_allowed=True)
         peak = tracemalloc.get_traced_memory()[1]
     finally:

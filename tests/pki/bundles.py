@@ -236,10 +236,12 @@ class Instance:
         algorithm: str = "sha256",
         managed: bool = False,
         payload_type: str = IN_TOTO,
+        payload: bytes | None = None,
     ) -> Signed:
         """Sign a statement in an envelope."""
         key = key or new_key()
-        payload = json.dumps(statement() if content is None else content).encode()
+        if payload is None:
+            payload = json.dumps(statement() if content is None else content).encode()
         certificate = None if managed else self.certify(key)
         signature = sign(key, encoded(payload, payload_type), algorithm)
         return Signed(key, signature, algorithm, certificate, payload)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from appliance.errors import ApplianceError, LimitError, MalformedError
-from appliance.sigstore.attestation_files import parse_attestation_file
+from appliance.errors import ApplianceError, LimitError, MalformedError, RefusedError
+from appliance.sigstore.attestation_files import parse_attestation_file, read_attestation_file
 from appliance.sigstore.sigstore_bundle import parse_sigstore_bundle
 from tests.shared import shared
 
@@ -72,7 +72,7 @@ def test_every_wrapping_gives_the_same_bundle() -> None:
         {"attestations": []},
         {"attestations": {}},
         {"attestations": [{"bundle": None}]},
-        {"attestation_bundles": [{"attestations": [{"version": 2, "verification_material": {}}]}]},
+        {"version": True, "verification_material": {}, "envelope": {}},
         {"version": 1, "verification_material": [], "envelope": {}},
         {"version": 1, "verification_material": {"certificate": 1}, "envelope": {"statement": []}},
     ],
@@ -83,9 +83,50 @@ def test_what_is_no_attestation_is_malformed(value: Any) -> None:
 
 
 def test_too_many_attestations_are_a_limit() -> None:
-    for raw in (b"{}\n" * 33, json.dumps([{"mediaType": "x"}] * 33).encode()):
+    for raw in (b"{}\n" * 4097, json.dumps([{"mediaType": "x"}] * 4097).encode()):
         with pytest.raises(LimitError):
             parse_attestation_file(raw)
+    with pytest.raises(LimitError):
+        parse_attestation_file(b" " * (64 * 1024 * 1024 + 1))
+
+
+def test_a_hundred_attestations_are_normal() -> None:
+    line = json.dumps(bundle()).encode() + b"\r\n"
+    assert len(parse_attestation_file(line * 100)) == 100
+
+
+def test_one_unreadable_attestation_does_not_spoil_those_beside_it() -> None:
+    good = bundle()
+    newer = {**good, "mediaType": "application/vnd.dev.sigstore.bundle.v0.4+json"}
+    stranger = {"mediaType": "x"}
+    lines = b"\n".join(json.dumps(one).encode() for one in (newer, good, stranger))
+    for raw in (lines, json.dumps([newer, good, stranger]).encode()):
+        found = read_attestation_file(raw)
+        assert len(found.bundles) == 1
+        assert [type(one) for one in found.unread] == [RefusedError, MalformedError]
+    found = read_attestation_file(json.dumps(good).encode() + b"\n{not json}\n")
+    assert len(found.bundles) == len(found.unread) == 1
+    with pytest.raises(RefusedError, match="newer") as caught:
+        parse_attestation_file(json.dumps([newer, newer]).encode())
+    assert caught.value.reason == "media-type"
+
+
+def test_what_is_well_formed_and_not_supported_is_refused_and_named() -> None:
+    old = {"base64Signature": "eA==", "cert": "x", "rekorBundle": {"Payload": {}}}
+    with pytest.raises(RefusedError, match="cosign 1 and 2") as caught:
+        parse_attestation_file(json.dumps(old).encode())
+    assert "cosign bundle create" in caught.value.next_step
+    later = {"version": 2, "verification_material": {}, "envelope": {}}
+    with pytest.raises(RefusedError, match="expected version 1, got 2"):
+        parse_attestation_file(json.dumps(later).encode())
+    text = json.dumps(bundle())
+    for raw, name in (
+        (text.encode("utf-16"), "UTF-16"),
+        (text.encode("utf-8-sig"), "byte order mark"),
+    ):
+        with pytest.raises(RefusedError, match=name) as caught:
+            parse_attestation_file(raw)
+        assert caught.value.reason == "text-encoding"
 
 
 def test_every_cut_is_an_error_of_ours() -> None:

@@ -145,7 +145,7 @@ def authenticated(bundle: SigstoreBundle, *, with_proof: bool = True) -> Sigstor
         text = proof.checkpoint.rpartition("\n\n")[0]
         proof = replaced(proof, checkpoint=text) if with_proof else None
     entry = replaced(entry, inclusion_proof=proof)
-    return replaced(bundle, content=content, log_entry=entry, stamps=())
+    return replaced(bundle, content=content, log_entries=(entry,), stamps=())
 
 
 def root_bytes() -> bytes:

@@ -275,7 +275,7 @@ def test_a_bundle_wants_a_signer_in_its_form() -> None:
 def test_a_message_digest_names_a_known_algorithm() -> None:
     bundle = MADE.v2_bundle()
     bundle["messageSignature"]["messageDigest"]["algorithm"] = "SHA3_256"
-    with pytest.raises(MalformedError) as caught:
+    with pytest.raises(RefusedError) as caught:
         parse_sigstore_bundle(json.dumps(bundle).encode())
     assert caught.value.reason == "digest-algorithm"
 
@@ -304,7 +304,12 @@ def test_a_digest_argument_has_one_form() -> None:
     assert found is not None
     assert found.get("sha256").value == b"\x0f" * 32
     assert parse_digest_argument("sha256:" + "0F" * 32) == found
-    for text in ("", "sha256:", "sha256:0f", "sha512:" + "0f" * 64, "sha256:" + "0f" * 32 + "\n"):
+    for name, n_bytes in {"sha256": 32, "sha384": 48, "sha512": 64}.items():
+        longer = parse_digest_argument(f"{name}:" + "0f" * n_bytes)
+        assert longer == ArtifactDigests({name: b"\x0f" * n_bytes})
+        for other in {32, 48, 64} - {n_bytes}:
+            assert parse_digest_argument(f"{name}:" + "0f" * other) is None
+    for text in ("", "sha256:", "sha256:0f", "sha1:" + "0f" * 20, "sha256:" + "0f" * 32 + "\n"):
         assert parse_digest_argument(text) is None
     with pytest.raises(IncompleteError, match="we hold only sha256"):
         found.get("sha512")
@@ -323,7 +328,7 @@ def test_the_pre_authentication_encoding_is_the_published_one() -> None:
     envelope = DsseEnvelope(vector["payloadType"], vector["payload"].encode(), b"", "")
     assert envelope.encoded == vector["pae"].encode()
     assert hashlib.sha256(envelope.encoded).hexdigest() == vector["sha256_hex"]
-    with pytest.raises(MalformedError) as caught:
+    with pytest.raises(RefusedError) as caught:
         parse_statement(envelope)
     assert caught.value.reason == "payload-type"
 

@@ -6,6 +6,8 @@ import base64
 import copy
 import hashlib
 import json
+import re
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,20 +18,32 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
-from appliance.errors import IncompleteError, RefusedError, SignatureError
+from appliance.errors import (
+    DigestError,
+    IncompleteError,
+    LimitError,
+    MalformedError,
+    RefusedError,
+    SignatureError,
+)
 from appliance.rekor.canonical_json import canonical_json
+from appliance.sigstore.case import OptIns
 from appliance.sigstore.digests import ArtifactDigests
-from appliance.sigstore.identity import CertificateIdentity, ManagedKey
+from appliance.sigstore.identity import CertificateIdentity, ExpectedSigner, ManagedKey
 from appliance.sigstore.sigstore_bundle import parse_sigstore_bundle
-from appliance.sigstore.trusted_root import parse_trusted_root, pinned_log_key
+from appliance.sigstore.trusted_root import (
+    parse_trusted_root,
+    parse_trusted_roots,
+    pinned_log_key,
+)
 from appliance.sigstore.validity import Window
 from appliance.sigstore.verdict import Outcome, Verification
-from appliance.sigstore.verification import judge_bundle, verify_bundle
+from appliance.sigstore.verification import judge_bundle, single_entries, verify_bundle
 from appliance.tlog.checkpoint import Checkpoint, SignedCheckpoint, parse_checkpoint
 from appliance.tlog.cosignature import cosign, cosigner_key
 from appliance.tlog.note import SigningKey, parse_note
 from appliance.tlog.note_keys import rekor_v1_key
-from appliance.tlog.tlog_policy import parse_tlog_policy
+from appliance.tlog.tlog_policy import TlogPolicy, parse_tlog_policy
 from tests.pki.authorities import (
     IDENTITY,
     ISSUER,
@@ -52,6 +66,7 @@ from tests.pki.bundles import (
     digests,
     dsse_v1,
     dsse_v2,
+    hashedrekord_v2,
     intoto,
     managed,
     statement,
@@ -702,3 +717,205 @@ def test_a_bundle_with_nothing_at_all_fails_before_any_log() -> None:
     verdict = judge_bundle(parsed, digests(), EXPECTED, None)
     assert verdict.json["log"] is None
     assert isinstance(verdict.error, RefusedError)
+
+
+# ---- spellings that nobody signed
+
+
+def respelled(value: Any, spell: Callable[[str, Any], tuple[str, Any]]) -> Any:
+    """Rebuild a JSON value, every member passed through `spell`."""
+    if isinstance(value, dict):
+        members = (spell(name, respelled(one, spell)) for name, one in value.items())
+        return dict(members)
+    return [respelled(one, spell) for one in value] if isinstance(value, list) else value
+
+
+_BYTES = {
+    *("rawBytes", "signedTimestamp", "signature", "digest", "keyId", "canonicalizedBody"),
+    *("rootHash", "hashes", "payload", "sig", "signedEntryTimestamp"),
+}
+
+
+def url_safe(name: str, value: Any) -> tuple[str, Any]:
+    if name in _BYTES and isinstance(value, str):
+        value = value.replace("+", "-").replace("/", "_")
+    return name, value
+
+
+def unpadded(name: str, value: Any) -> tuple[str, Any]:
+    return name, value.rstrip("=") if name in _BYTES and isinstance(value, str) else value
+
+
+def numbered(name: str, value: Any) -> tuple[str, Any]:
+    numbers = {"SHA2_256": 1, "SHA2_384": 2, "SHA2_512": 3}
+    details = {"PKIX_ED25519": 7, "PKIX_ECDSA_P256_SHA_256": 5}
+    return name, {**numbers, **details}.get(value, value) if isinstance(value, str) else value
+
+
+def snake_case(name: str, value: Any) -> tuple[str, Any]:
+    return re.sub("[A-Z]", lambda letter: "_" + letter[0].lower(), name), value
+
+
+@pytest.mark.parametrize("spell", [url_safe, unpadded, numbered, snake_case])
+@pytest.mark.parametrize("make", [MADE.v2_bundle, MADE.v1_bundle])
+def test_a_bundle_and_a_root_as_protojson_reads_them(make: Any, spell: Any) -> None:
+    bundle = make(MADE.sign_statement())
+    verify(respelled(bundle, spell), respelled(ROOT, spell))
+    verify(respelled(make(), spell), respelled(ROOT, spell))
+
+
+def test_what_is_signed_has_one_spelling_still() -> None:
+    """In a log entry's body URL-safe base64 is no base64: no log writes it."""
+    signed = MADE.sign_artifact()
+    while "+" not in base64_of(signed.signature):
+        signed = MADE.sign_artifact()
+    body = hashedrekord_v2(signed, hashlib.sha256(ARTIFACT).digest())
+    part = body["spec"]["hashedRekordV002"]["signature"]
+    part["content"] = part["content"].replace("+", "-").replace("/", "_")
+    entry = MADE.v2_log.add(canonical_json(body))
+    with pytest.raises(MalformedError):
+        verify(MADE.bundle(signed, entry), ROOT)
+
+
+def test_a_subject_digest_in_upper_case_hex() -> None:
+    content = statement()
+    digest = content["subject"][0]["digest"]
+    digest["sha256"] = digest["sha256"].upper()
+    verify(MADE.v2_bundle(MADE.sign_statement(content)), ROOT)
+    for wrong in ("0x" + digest["sha256"][2:], digest["sha256"][:-1], digest["sha256"] + " "):
+        digest["sha256"] = wrong
+        with pytest.raises(DigestError):
+            verify(MADE.v2_bundle(MADE.sign_statement(content)), ROOT)
+
+
+def test_a_statement_of_sixteen_mebibytes_and_a_million_values() -> None:
+    content = statement()
+    row = {"SPDXID": "SPDXRef-1", "name": "x", "files": []}
+    content["predicate"] = {"packages": [row] * 250_000, "text": "y" * (4 * 1024 * 1024)}
+    signed = MADE.sign_statement(content)
+    assert signed.payload is not None
+    assert len(signed.payload) > 16 * 1024 * 1024
+    bundle = MADE.v2_bundle(signed)
+    assert verify(bundle, ROOT).predicate_type == content["predicateType"]
+    # Every byte of it is signed, and checked as JSON.
+    broken = {**content, "predicate": {"packages": []}}
+    raw = json.dumps(broken).replace('"packages": []', '"packages": [}').encode()
+    unread = MADE.sign_statement(payload=raw)
+    with pytest.raises(MalformedError):
+        verify(MADE.v2_bundle(unread), ROOT)
+
+
+# ---- what has to be asked for
+
+
+def test_a_bundle_with_a_stamp_only_has_to_be_asked_for() -> None:
+    bundle = MADE.bundle(MADE.sign_artifact(), None)
+    with pytest.raises(RefusedError, match="nobody could have noticed") as caught:
+        verify(bundle, ROOT)
+    assert (caught.value.reason, "--allow-unlogged" in caught.value.next_step) == (
+        "no-log-entry",
+        True,
+    )
+    found = judged(bundle, unlogged=True)
+    assert found.error is None
+    assert found.log is None
+    assert [one.source for one in found.signing_times] == ["rfc3161"]
+    assert "nobody but the signer" in next(
+        one.text for one in found.checks if one.code == "log-entry"
+    )
+
+
+def test_without_a_log_a_stamp_and_everything_else_is_demanded_still() -> None:
+    signed = MADE.sign_artifact()
+    unstamped = MADE.bundle(signed, None, stamps=[])
+    assert reason(judged(unstamped, unlogged=True)) == "no-signing-time"
+    managed_key = MADE.sign_artifact(managed=True)
+    bundle = MADE.bundle(managed_key, None, stamps=[])
+    found = judged(bundle, managed(managed_key), unlogged=True)
+    assert reason(found) == "no-signing-time"
+    foreign = new_timestamp_authority().stamp(signed.signature)
+    bundle = MADE.bundle(signed, None, stamps=[foreign])
+    assert reason(judged(bundle, unlogged=True)) == "unknown-timestamp-authority"
+    bundle = MADE.bundle(signed, None)
+    other = CertificateIdentity("else@example.com", ISSUER)
+    assert reason(judged(bundle, other, unlogged=True)) == "identity"
+    policy = parse_tlog_policy(b"quorum none\n")
+    assert reason(judged(bundle, policy=policy, unlogged=True)) == "no-log-entry"
+    late = LeafPlan(sct_times=[])
+    bundle = MADE.bundle(MADE.sign_artifact(plan=late), None)
+    assert reason(judged(bundle, unlogged=True)) == "no-sct"
+
+
+def test_of_several_log_entries_one_is_judged_at_a_time() -> None:
+    signed = MADE.sign_artifact()
+    bundle, other = MADE.v2_bundle(signed), MADE.v2_bundle(MADE.sign_artifact())
+    entries = bundle["verificationMaterial"]["tlogEntries"]
+    entries.insert(0, entry_of(other))
+    with pytest.raises(RefusedError) as caught:
+        verify(bundle, ROOT)
+    assert caught.value.reason == "log-entry-count"
+    assert "--allow-several-entries" in caught.value.next_step
+    parsed = parse_sigstore_bundle(json.dumps(bundle).encode())
+    of_other, of_it = single_entries(parsed)
+    trusted = parse_trusted_root(json.dumps(ROOT).encode())
+    assert judge_bundle(of_it, digests(), EXPECTED, trusted).error is None
+    assert reason(judge_bundle(of_other, digests(), EXPECTED, trusted)) == "entry-signature"
+    assert single_entries(of_it) == (of_it,)
+
+
+def test_a_leaf_with_a_subject_has_to_be_asked_for() -> None:
+    for critical in (True, False):
+        plan = LeafPlan(subject="builder", critical_names=critical)
+        bundle = MADE.v2_bundle(MADE.sign_artifact(plan=plan))
+        refused = judged(bundle)
+        assert isinstance(refused.error, RefusedError)
+        assert refused.error.reason == "leaf-certificate"
+        assert judged(bundle, leaf_subject=True).error is None
+    # It is still a signer's certificate, or none.
+    for plan in (
+        LeafPlan(subject="builder", usages=[ExtendedKeyUsageOID.SERVER_AUTH]),
+        LeafPlan(subject="builder", is_authority=True),
+        LeafPlan(subject="builder", names=()),
+        LeafPlan(critical_names=False),
+    ):
+        bundle = MADE.v2_bundle(MADE.sign_artifact(plan=plan))
+        found = judged(bundle, leaf_subject=True)
+        assert isinstance(found.error, SignatureError)
+        assert found.error.reason == "leaf-certificate"
+
+
+def judged(
+    bundle: Json,
+    expected: ExpectedSigner = EXPECTED,
+    policy: TlogPolicy | None = None,
+    **opt_ins: bool,
+) -> Verification:
+    return judge_bundle(
+        parse_sigstore_bundle(json.dumps(bundle).encode()),
+        digests(),
+        expected,
+        parse_trusted_root(json.dumps(ROOT).encode()),
+        policy=policy,
+        opt_ins=OptIns(**opt_ins),
+    )
+
+
+def reason(found: Verification) -> str:
+    return "" if found.error is None else found.error.reason
+
+
+def test_roots_one_a_line_stay_apart() -> None:
+    other = Instance()
+    lines = "\n".join(json.dumps(one.root()) for one in (MADE, other)).encode()
+    first, second = parse_trusted_roots(lines)
+    assert parse_trusted_roots(json.dumps(ROOT).encode()) == (first,)
+    assert first.timestamp_authorities != second.timestamp_authorities
+    with pytest.raises(RefusedError) as caught:
+        parse_trusted_root(lines)
+    assert caught.value.reason == "several-roots"
+    newer = {**ROOT, "mediaType": "application/vnd.dev.sigstore.trustedroot.v0.9+json"}
+    with pytest.raises(RefusedError) as caught:
+        parse_trusted_root(json.dumps(newer).encode())
+    assert caught.value.reason == "media-type"
+    with pytest.raises(LimitError):
+        parse_trusted_roots(b"{}\n" * 17)

@@ -9,7 +9,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.errors import LimitError, MalformedError, VerificationError
+from appliance.errors import InflationError, MalformedError, VerificationError
 from appliance.store.mirror.entry_frames import compress_bundle, decompress_bundle
 from appliance.tlog.entries import MAX_BUNDLE_BYTES
 
@@ -50,7 +50,7 @@ def test_what_follows_the_frame_is_refused() -> None:
 
 def test_a_bomb_is_refused_by_what_it_declares() -> None:
     bomb = zstandard.ZstdCompressor(write_content_size=True).compress(bytes(MAX_BUNDLE_BYTES + 1))
-    with pytest.raises(LimitError, match=str(MAX_BUNDLE_BYTES + 1)):
+    with pytest.raises(InflationError, match=str(MAX_BUNDLE_BYTES + 1)):
         decompress_bundle(bomb)
     silent = zstandard.ZstdCompressor(write_content_size=False)
     with pytest.raises(VerificationError):

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.errors import ApplianceError, LimitError, MalformedError
-from appliance.tlog.strict_json import MAX_DEPTH, MAX_VALUES, parse_json
+from appliance.errors import ApplianceError, LimitError, MalformedError, RefusedError
+from appliance.tlog.strict_json import (
+    MAX_DEPTH,
+    MAX_VALUES,
+    json_lines,
+    parse_json,
+    parse_members,
+)
 
 JSON = st.recursive(
     st.none()
@@ -36,15 +43,13 @@ def test_what_python_formats_parses_back(value: Any, ascii_only: bool) -> None:
 def test_anything_else_is_a_typed_error(raw: bytes) -> None:
     try:
         parse_json(raw)
-    except (MalformedError, LimitError) as error:
-        assert error.reason in ("malformed", "limit")
+    except (MalformedError, RefusedError) as error:
+        assert error.reason in ("malformed", "limit", "text-encoding")
 
 
 MALFORMED: dict[str, bytes] = {
     "nothing": b"",
     "white space only": b" \n",
-    "a byte order mark": b"\xef\xbb\xbf{}",
-    "UTF-16": "{}".encode("utf-16"),
     "not UTF-8": b'"\xff"',
     "a repeated key": b'{"a":1,"b":2,"a":1}',
     "a repeated key, spelled differently": b'{"a":1,"\\u0061":2}',
@@ -113,3 +118,89 @@ def test_every_failure_is_ours() -> None:
     for raw in MALFORMED.values():
         with pytest.raises(ApplianceError):
             parse_json(raw)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-8-sig"])
+def test_text_in_another_encoding_is_named_with_what_converts_it(encoding: str) -> None:
+    raw = "{}".encode(encoding)
+    raw = raw if encoding != "utf-16-be" else b"\xfe\xff" + raw
+    with pytest.raises(RefusedError, match=r"UTF-16|byte order mark") as caught:
+        parse_json(raw, "thing")
+    assert caught.value.reason == "text-encoding"
+    assert "utf8NoBOM" in caught.value.next_step
+
+
+def members(raw: bytes, *names: str) -> dict[str, Any]:
+    return parse_members(raw, "thing", names, max_bytes=10**7, max_values=10**6)
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=6), st.booleans())
+def test_members_are_those_of_the_object(value: dict[str, Any], ascii_only: bool) -> None:
+    raw = f" {json.dumps(value, ensure_ascii=ascii_only)}\n".encode()
+    names = list(value)[::2]
+    assert members(raw, *names) == {name: value[name] for name in names}
+
+
+@given(
+    st.binary(max_size=60)
+    | st.text(alphabet='[]{}":,0159.eE+-\\udDaA tnf', max_size=40).map(str.encode)
+)
+def test_what_members_takes_is_what_the_whole_parser_takes(raw: bytes) -> None:
+    raw = b'{"a":' + raw + b',"b":1}'
+    try:
+        whole: Any = parse_json(raw)
+    except ApplianceError as error:
+        whole = type(error)
+    try:
+        found: Any = members(raw, "b")
+    except ApplianceError as error:
+        found = type(error)
+    assert found == ({"b": whole["b"]} if isinstance(whole, dict) else whole)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        *[b"[]", b"7", b"", b"{", b"{}x", b'{"a"}', b'{"a":}', b'{"a":1,}', b'{"a":1 "b":2}'],
+        *[b'{"a":1,"a":1}', b'{"x":{"a":1,"a":1}}', b'{"x":[{"a":1,"\\u0061":1}]}', b"{1:1}"],
+        *[b'{"x":NaN}', b'{"x":"\\ud800"}', b'{"\\udc00":1}', b'{"x":[1e999]}', b'{"a":1}}'],
+    ],
+)
+def test_members_that_are_let_go_are_held_to_the_same_rules(raw: bytes) -> None:
+    with pytest.raises(MalformedError):
+        parse_json(raw) if raw not in (b"[]", b"7") else members(raw)
+    with pytest.raises(MalformedError):
+        members(raw, "other")
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":'])
+def test_the_depth_of_what_is_let_go_is_bounded_as_well(opening: bytes) -> None:
+    closing = b"]" if opening == b"[" else b"}"
+
+    def nested(depth: int) -> bytes:
+        return b'{"x":' + opening * depth + b"1" + closing * depth + b"}"
+
+    for names in ((), ("x",)):
+        members(nested(MAX_DEPTH - 1), *names)
+        for depth in (MAX_DEPTH, 990, 100_000):
+            with pytest.raises(LimitError, match="nested deeper"):
+                members(nested(depth), *names)
+
+
+def test_a_million_values_are_let_go_as_they_are_read() -> None:
+    one = json.dumps({"name": "x" * 4, "version": 1, "files": []})
+    raw = f'{{"predicate":[{",".join([one] * 250_000)}],"kept":1}}'.encode()
+    tracemalloc.start()
+    found = parse_members(raw, "thing", ("kept",), max_bytes=10**8, max_values=10**7)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found == {"kept": 1}
+    assert peak < 3 * len(raw)
+    with pytest.raises(LimitError, match="values"):
+        parse_members(raw, "thing", (), max_bytes=10**8, max_values=1000)
+
+
+def test_json_lines_are_more_than_one_object() -> None:
+    assert json_lines(b'{"a":1}\n{"b":2}\r\n\n') == [b'{"a":1}', b'{"b":2}\r']
+    for raw in (b"", b"{}", b"{}\n", b"[1,\n2]", b'{"a":\n{}\n}', b"{}\n[]"):
+        assert json_lines(raw) == []

@@ -6,7 +6,13 @@ import json
 from collections.abc import Sequence
 from typing import Final
 
-from appliance.errors import IncompleteError, ProofError, RefusedError, VerificationError
+from appliance.errors import (
+    IncompleteError,
+    LimitError,
+    ProofError,
+    RefusedError,
+    VerificationError,
+)
 from appliance.rekor.entry import Digest, Dsse, Entry, HashedRekord, parse_entry
 from appliance.rekor.request import HashedRekordRequest
 from appliance.rekor.signing_algorithms import BY_KEY_DETAILS
@@ -230,7 +236,7 @@ def show_entry(mirror: Mirror, entry_index: int) -> ShownEntry:
     verify_inclusion(entry_index, leaf, head, proof.hashes)
     try:
         entry = parse_entry(body)
-    except VerificationError:
+    except (VerificationError, LimitError):
         entry = None
     return ShownEntry(entry_index, body, leaf, head, entry)
 

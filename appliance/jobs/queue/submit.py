@@ -8,7 +8,13 @@ from __future__ import annotations
 
 import enum
 
-from appliance.errors import ApplianceError, RefusedError, RemoteError, SignatureError
+from appliance.errors import (
+    ApplianceError,
+    LimitError,
+    RefusedError,
+    RemoteError,
+    SignatureError,
+)
 from appliance.jobs.mirror.prove import logged_entry
 from appliance.jobs.queue.log_proof import verify_receipt
 from appliance.policy.error_types import error_type
@@ -101,6 +107,8 @@ def send_request(server: Server, kind: str, api_version: int, request: bytes) ->
         else:
             entry, duplicate = answer.entry, answer.duplicate
         verify_receipt(server.log, claim, entry)
+    except LimitError as error:  # of its answer: whether it took the item nobody knows
+        return _failed(Verdict.AGAIN, error, certain=False)
     except RefusedError as error:
         verdict = Verdict.PARK if error.reason == "invalid-request" else Verdict.STOP
         return _failed(verdict, error, certain=True)

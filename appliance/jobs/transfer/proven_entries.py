@@ -30,8 +30,8 @@ def proven_entries(raw: bytes) -> tuple[ProvenEntry, ...]:
     does not say where in which tree its entry is.
     """
     found = []
-    for bundle in parse_attestation_file(raw):
-        entry = bundle.log_entry
+    bundles = parse_attestation_file(raw)
+    for entry in (one for bundle in bundles for one in bundle.log_entries or (None,)):
         proof = entry.inclusion_proof if entry else None
         if entry is None or proof is None or not proof.checkpoint:
             raise IncompleteError(

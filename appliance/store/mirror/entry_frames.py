@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from appliance.errors import LimitError, MalformedError
+from appliance.errors import InflationError, MalformedError
 from appliance.tlog.entries import MAX_BUNDLE_BYTES
 
 ZSTD_LEVEL: Final = 3  # higher gains nothing on entries
@@ -21,14 +21,14 @@ def compress_bundle(data: bytes) -> bytes:
 
 
 def decompress_bundle(data: bytes) -> bytes:
-    """Decompress an entry bundle; raises MalformedError or LimitError, whatever the bytes."""
+    """Decompress an entry bundle; raises MalformedError or InflationError, whatever the bytes."""
     import zstandard
 
     try:
         parameters = zstandard.get_frame_parameters(data)
         # The library trusts a declared size over any limit it is given, so look first.
         if not 0 <= parameters.content_size <= MAX_BUNDLE_BYTES:
-            raise LimitError(
+            raise InflationError(
                 f"an entry bundle has at most {MAX_BUNDLE_BYTES} bytes, "
                 f"this one declares {parameters.content_size}"
             )
