@@ -150,6 +150,12 @@ def stream_json_lines(one: Mapping[str, Any]) -> None:
     click.echo(_json_text(one))
 
 
+def stream_text(text: str) -> None:
+    """Print one answer of a stream for people, at once."""
+    if not is_quiet():
+        click.echo(text)
+
+
 def _json_text(document: Mapping[str, Any]) -> str:
     # A byte of a file name that is not UTF-8 becomes its escape, as in os.fsdecode.
     return json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()

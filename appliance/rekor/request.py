@@ -124,8 +124,8 @@ def verify_request(request: HashedRekordRequest) -> None:
 
     Key and certificate parse, keyDetails names exactly what the key is, the digest has
     that algorithm's length, the signature verifies. Raises VerificationError, with reason
-    key-details, malformed or bad-signature; RefusedError if the key is of no supported
-    kind (unsupported-key) or needs Ed25519ph (ed25519ph-unsupported).
+    key-details, malformed or bad-signature; RefusedError (unsupported-key) if the key is of
+    no supported kind.
     """
     key = load_material_key(request.verifier)
     algorithm = natural_algorithm(key)

@@ -1,7 +1,7 @@
 """Which keys sign for Rekor v2, and how: PublicKeyDetails by name.
 
-Every signature here is over a digest the caller already has. Ed25519ph is in the table
-because logs hold such entries, but `cryptography` cannot verify it.
+Every signature here is over a digest the caller already has; of an Ed25519 key that is the
+prehashed variant of RFC 8032, which ed25519 verifies.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from appliance.errors import MalformedError, RefusedError, SignatureError
+from appliance.rekor.ed25519 import SIGNATURE_BYTES, verify_prehashed
 from appliance.value import frozen
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ BY_KEY_DETAILS: Final = {row.key_details: row for row in _TABLE}
 BY_NUMBER: Final = {row.number: row for row in _TABLE}
 _BY_KEY: Final = {row.key: row for row in _TABLE}
 
-ED25519_SIGNATURE_BYTES: Final = 64
 DIGEST_BYTES: Final = {"sha256": 32, "sha384": 48, "sha512": 64}
 PROTOBUF_DIGESTS: Final = {"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
 PROTOBUF_NUMBERS: Final = {1: "SHA2_256", 2: "SHA2_384", 3: "SHA2_512"}  # of HashAlgorithm
@@ -61,10 +61,10 @@ def natural_algorithm(key: PublicKeyTypes) -> SigningAlgorithm:
 def verify_digest_signature(
     key: PublicKeyTypes, digest_algorithm: str, digest: bytes, signature: bytes
 ) -> None:
-    """Verify `signature` over a digest: ECDSA in DER, RSA PKCS#1 v1.5.
+    """Verify `signature` over a digest: ECDSA in DER, RSA PKCS#1 v1.5, Ed25519ph over SHA-512.
 
-    Raises SignatureError (reason bad-signature), or RefusedError (reason
-    ed25519ph-unsupported or unsupported-key) if nobody here can tell.
+    Raises SignatureError (reason bad-signature), or RefusedError (unsupported-key) if nobody
+    here can tell.
     """
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives import hashes
@@ -82,17 +82,15 @@ def verify_digest_signature(
         elif isinstance(key, rsa.RSAPublicKey):
             key.verify(signature, digest, padding.PKCS1v15(), prehashed)
         elif isinstance(key, ed25519.Ed25519PublicKey):
-            if len(signature) != ED25519_SIGNATURE_BYTES:
+            if len(signature) != SIGNATURE_BYTES:
                 raise SignatureError(
                     f"a signature of {len(signature)} bytes is not one of an Ed25519 key:"
                     " another key made it",
                     reason="bad-signature",
                 )
-            raise RefusedError(
-                "Ed25519 over a digest is Ed25519ph, which this appliance cannot verify",
-                reason="ed25519ph-unsupported",
-                next_step="verify it with a client that has Ed25519ph, or sign with ECDSA",
-            )
+            is_prehash = digest_algorithm == "sha512"
+            if not (is_prehash and verify_prehashed(key.public_bytes_raw(), signature, digest)):
+                raise InvalidSignature
         else:
             raise RefusedError(
                 f"signer key is {_describe_key(key)}, not ECDSA or RSA", reason="unsupported-key"

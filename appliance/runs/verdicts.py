@@ -75,7 +75,7 @@ def record_answers(
                     id=0,
                     at=session.now(),
                     artifact=answer.artifact,
-                    digests=dict(answer.digests.by_algorithm),
+                    digests=answer.digests.named,
                     bundle=answer.bundle,
                     expected=describe_signer(expected),
                     **_outcome(verdict),

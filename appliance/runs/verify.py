@@ -8,17 +8,29 @@ from pathlib import Path
 from typing import Final
 
 from appliance.config.durations import format_duration
-from appliance.errors import ApplianceError, IncompleteError, RefusedError, StoreError
+from appliance.errors import (
+    ApplianceError,
+    DivergenceError,
+    IncompleteError,
+    RefusedError,
+    StoreError,
+)
 from appliance.jobs.verify.verify import Demands, Verdict, pinned_keys, verify_artifact
 from appliance.runs.exit_codes import as_ours, naming
 from appliance.runs.session import Session
-from appliance.sigstore.attestation_files import MAX_FILE_BYTES, parse_attestation_file
-from appliance.sigstore.digests import ArtifactDigests, digests_needed, parse_digest_argument
+from appliance.sigstore.attestation_files import MAX_FILE_BYTES, read_attestation_file
+from appliance.sigstore.case import NO_OPT_INS, OptIns
+from appliance.sigstore.digests import (
+    ArtifactDigests,
+    digests_needed,
+    parse_digest_argument,
+    prefixes_needed,
+)
 from appliance.sigstore.identity import ExpectedSigner
 from appliance.sigstore.sigstore_bundle import SigstoreBundle
-from appliance.sigstore.trusted_root import LogKey, TrustedRoot, parse_trusted_root
+from appliance.sigstore.trusted_root import LogKey, TrustedRoot, parse_trusted_roots
 from appliance.store.database import Store
-from appliance.store.files import hash_file, read_foreign
+from appliance.store.files import hash_artifact, read_given
 from appliance.store.revoked_keys import revoked_keys
 from appliance.store.transfer.unsigned import unsigned_imports
 from appliance.store.verify.trust import StoredRoot, current_root
@@ -26,6 +38,7 @@ from appliance.tlog.tlog_policy import MAX_POLICY_BYTES, TlogPolicy, parse_tlog_
 from appliance.value import frozen
 
 MAX_ROOT_BYTES: Final = 2 * 1024 * 1024
+MAX_UNREAD_TOLD: Final = 8  # attestations of one file that could not be read
 
 
 @frozen
@@ -38,6 +51,7 @@ class VerifyOptions:
     require_mirror: bool = False
     max_age: float | None = None  # of our newest checkpoint, seconds; None: as set
     record: bool = False  # remember the verdicts
+    opt_ins: OptIns = NO_OPT_INS  # what is refused otherwise
 
 
 @frozen
@@ -60,11 +74,15 @@ class Verifier:
         self._answers: list[Answer] = []
         self.stored_root: StoredRoot | None = None  # None: given as a file, or there is none
         if options.trusted_root is not None:
-            raw: bytes | None = read_foreign(options.trusted_root, MAX_ROOT_BYTES)
+            raw: bytes | None = read_given(options.trusted_root, MAX_ROOT_BYTES)
         else:
             self.stored_root = current_root(store) if store else None
             raw = self.stored_root.raw if self.stored_root else None
-        self._root: TrustedRoot | None = parse_trusted_root(raw) if raw is not None else None
+        # One at a time: what one of them trusts says nothing for a signature under another.
+        with naming(options.trusted_root):
+            self._roots: tuple[TrustedRoot | None, ...] = (
+                parse_trusted_roots(raw) if raw is not None else (None,)
+            )
         self._keys: tuple[LogKey, ...] = pinned_keys(store) if store else ()
         self._demands = self._read_demands()
         self.warnings = list(self._root_warnings())
@@ -84,20 +102,22 @@ class Verifier:
             answer = self._answer(artifact, bundle_path)
         except ApplianceError as error:
             answer = Answer(artifact, bundle_path, None, as_ours(error, prefix=f"{artifact}: "))
-        self._answers.append(answer)
+        if self._options.record or _contradicts(answer):
+            self._answers.append(answer)  # without need a stream of answers is not kept
         return answer
+
+    def take_warnings(self) -> list[str]:
+        """Return the warnings since they were last taken."""
+        found, self.warnings = self.warnings, []
+        return found
 
     def finish(self) -> Iterator[str]:
         """Keep contradictions as evidence and, if asked, the verdicts; yield warnings.
 
         The answers stand whether or not that succeeds.
         """
-        from appliance.policy.own_view import Coverage
-
         found = [one for one in self._answers if one.verdict is not None]
-        contradicts = any(
-            one.verdict.own_view.coverage is Coverage.CONTRADICTION for one in found if one.verdict
-        )
+        contradicts = any(map(_contradicts, found))
         if not (contradicts or self._options.record):
             return
         # Only now: what remembers and alerts is a sixth of the start of a verify.
@@ -111,21 +131,35 @@ class Verifier:
     def _answer(self, artifact: str, bundle_path: Path | None) -> Answer:
         raw = _read_bundle(artifact, bundle_path)
         with naming(bundle_path):
-            bundles = parse_attestation_file(raw)
-        digests = _digests_of(artifact, bundles)
-        verdict = verify_artifact(
-            self._store,
-            bundles,
-            digests,
-            self._options.expected,
-            self._root,
-            self._keys,
-            self._demands,
-        )
+            file = read_attestation_file(raw)
+        self.warnings += [
+            f"{artifact}: {bundle_path}: passed over what could not be read: {one.message}"
+            for one in file.unread[:MAX_UNREAD_TOLD]
+        ]
+        digests = _digests_of(artifact, file.bundles, self._options.expected)
+        verdict = self._judge(file.bundles, digests)
         error = verdict.error
         if error is not None:
             error = as_ours(error, prefix=f"{artifact}: ")
         return Answer(artifact, bundle_path, verdict, error, digests, raw)
+
+    def _judge(self, bundles: Sequence[SigstoreBundle], digests: ArtifactDigests) -> Verdict:
+        """Judge under each trusted root; one that satisfies everything suffices."""
+        verdicts = []
+        for root in self._roots:
+            verdict = verify_artifact(
+                self._store,
+                bundles,
+                digests,
+                self._options.expected,
+                root,
+                self._keys,
+                self._demands,
+            )
+            if verdict.error is None or isinstance(verdict.error, DivergenceError):
+                return verdict
+            verdicts.append(verdict)
+        return max(verdicts, key=lambda one: len(one.verification.checks))
 
     def _read_demands(self) -> Demands:
         options, limit = self._options, self._options.max_age
@@ -139,6 +173,7 @@ class Verifier:
             require_mirror=require_mirror,
             max_age=int(limit) if limit else None,
             policy=_read_policy(options.policy, self._store),
+            opt_ins=options.opt_ins,
             now=self._session.now(),
         )
 
@@ -177,14 +212,21 @@ def verifying(session: Session, options: VerifyOptions) -> Iterator[Verifier]:
 def _read_policy(path: Path | None, store: Store | None) -> TlogPolicy | None:
     if path is None:
         return None
-    policy = parse_tlog_policy(read_foreign(path, MAX_POLICY_BYTES))
+    policy = parse_tlog_policy(read_given(path, MAX_POLICY_BYTES))
     return policy if store is None else policy.without(revoked_keys(store))
+
+
+def _contradicts(answer: Answer) -> bool:
+    from appliance.policy.own_view import Coverage
+
+    verdict = answer.verdict
+    return verdict is not None and verdict.own_view.coverage is Coverage.CONTRADICTION
 
 
 def _read_bundle(artifact: str, path: Path | None) -> bytes:
     """Read an artifact's Sigstore bundle; raises IncompleteError if there is none."""
     if path is not None:
-        return read_foreign(path, MAX_FILE_BYTES)
+        return read_given(path, MAX_FILE_BYTES)
     if parse_digest_argument(artifact) is not None:
         raise IncompleteError(
             f"{artifact} is a digest, and no Sigstore bundle was named for it",
@@ -200,10 +242,13 @@ def _read_bundle(artifact: str, path: Path | None) -> bytes:
     )
 
 
-def _digests_of(artifact: str, bundles: Sequence[SigstoreBundle]) -> ArtifactDigests:
+def _digests_of(
+    artifact: str, bundles: Sequence[SigstoreBundle], expected: ExpectedSigner
+) -> ArtifactDigests:
     """Hash an artifact once with all its bundles need, or take the digest it was given as."""
     given = parse_digest_argument(artifact)
-    if given is not None:
-        return given  # whatever files of that name there are
+    if given is not None:  # whatever lies here under that name: whoever put it there chose it
+        return given
     needed = frozenset().union(*map(digests_needed, bundles))
-    return ArtifactDigests(hash_file(Path(artifact), needed))
+    prefixes = frozenset().union(*(prefixes_needed(one, expected) for one in bundles))
+    return ArtifactDigests(*hash_artifact(Path(artifact), needed, prefixes))

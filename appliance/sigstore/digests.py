@@ -11,12 +11,17 @@ from collections.abc import Mapping
 from typing import Final
 
 from appliance.errors import IncompleteError, RefusedError, VerificationError
+from appliance.rekor.ed25519 import challenge_prefix
 from appliance.rekor.entry import Digest
 from appliance.rekor.signing_algorithms import DIGEST_BYTES
+from appliance.rekor.x509_certificate import load_certificate
 from appliance.sigstore.dsse import DsseEnvelope, parse_statement
+from appliance.sigstore.identity import ExpectedSigner, ManagedKey
 from appliance.sigstore.sigstore_bundle import SigstoreBundle
-from appliance.value import frozen
+from appliance.tlog.note_keys import load_spki
+from appliance.value import field, frozen
 
+_AFTER: Final = "sha512-after-"  # and a prefix in hex
 _ARGUMENT: Final = re.compile(r"(sha256|sha384|sha512):([0-9a-fA-F]+)")
 
 
@@ -25,6 +30,8 @@ class ArtifactDigests:
     """Raw digests of one artifact, by algorithm: sha256, sha384, sha512."""
 
     by_algorithm: Mapping[str, bytes]
+    # SHA-512 of each of these prefixes and the artifact, as pure Ed25519 hashes it.
+    by_prefix: Mapping[bytes, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.by_algorithm:
@@ -43,8 +50,25 @@ class ArtifactDigests:
             )
         return Digest(algorithm, self.by_algorithm[algorithm])
 
+    @property
+    def named(self) -> dict[str, bytes]:
+        """All digests under names, those after a prefix too; read_named reads them."""
+        prefixed = {f"{_AFTER}{one.hex()}": raw for one, raw in self.by_prefix.items()}
+        return {**self.by_algorithm, **prefixed}
+
     def __str__(self) -> str:
         return ", ".join(f"{name}:{raw.hex()}" for name, raw in self.by_algorithm.items())
+
+
+def read_named(named: Mapping[str, bytes]) -> ArtifactDigests:
+    """Read what ArtifactDigests.named wrote."""
+    plain = {name: raw for name, raw in named.items() if not name.startswith(_AFTER)}
+    prefixed = {
+        bytes.fromhex(name.removeprefix(_AFTER)): raw
+        for name, raw in named.items()
+        if name.startswith(_AFTER)
+    }
+    return ArtifactDigests(plain, prefixed)
 
 
 def parse_digest_argument(text: str) -> ArtifactDigests | None:
@@ -53,6 +77,27 @@ def parse_digest_argument(text: str) -> ArtifactDigests | None:
     if found is None or len(found[2]) != 2 * DIGEST_BYTES[found[1]]:
         return None
     return ArtifactDigests({found[1]: bytes.fromhex(found[2])})
+
+
+def prefixes_needed(bundle: SigstoreBundle, expected: ExpectedSigner) -> frozenset[bytes]:
+    """Return what to hash before the artifact for a pure Ed25519 signature over it, if it is one.
+
+    Never an error: what is wrong with the bundle or the key, verifying says.
+    """
+    if isinstance(bundle.content, DsseEnvelope):
+        return frozenset()
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        if isinstance(expected, ManagedKey):
+            key = load_spki(expected.spki)
+        else:
+            key = load_certificate(bundle.certificate or b"", "signer's certificate").public_key()
+    except VerificationError:
+        return frozenset()
+    if not isinstance(key, Ed25519PublicKey):
+        return frozenset()
+    return frozenset({challenge_prefix(key.public_bytes_raw(), bundle.content.signature)})
 
 
 def digests_needed(bundle: SigstoreBundle) -> frozenset[str]:

@@ -23,8 +23,13 @@ _ISSUER_V1: Final = _FULCIO + "1"  # raw bytes
 _ISSUER_V2: Final = _FULCIO + "8"  # DER UTF8String
 _OTHER_NAME: Final = _FULCIO + "7"
 _UTF8_STRING: Final = 0x0C
-# Claims by the names that Fulcio gives them, all DER UTF8String.
+# Claims by the names that Fulcio gives them: DER UTF8String, but for the first five, which are raw bytes.
 CLAIMS: Final = {
+    "github-workflow-trigger": _FULCIO + "2",
+    "github-workflow-sha": _FULCIO + "3",
+    "github-workflow-name": _FULCIO + "4",
+    "github-workflow-repository": _FULCIO + "5",
+    "github-workflow-ref": _FULCIO + "6",
     "build-signer-uri": _FULCIO + "9",
     "build-signer-digest": _FULCIO + "10",
     "runner-environment": _FULCIO + "11",
@@ -41,6 +46,14 @@ CLAIMS: Final = {
     "source-repository-visibility": _FULCIO + "22",
 }
 
+_RAW_CLAIMS: Final = frozenset(_FULCIO + arc for arc in "123456")
+_OID: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,18})){1,32}")
+
+
+def is_claim_oid(text: str) -> bool:
+    """Whether `text` is the number of an extension that may hold a claim."""
+    return _OID.fullmatch(text) is not None
+
 
 @frozen
 class CertificateIdentity:
@@ -54,13 +67,13 @@ class CertificateIdentity:
     issuer: str = ""
     identity_regexp: str = ""
     issuer_regexp: str = ""
-    claims: Mapping[str, str] = field(default_factory=dict)  # name in CLAIMS: exact value
+    claims: Mapping[str, str] = field(default_factory=dict)  # name in CLAIMS, or OID: exact value
 
     def __post_init__(self) -> None:
         _check_choice("identity", self.identity, self.identity_regexp)
         _check_choice("issuer", self.issuer, self.issuer_regexp)
         for name in self.claims:
-            if name not in CLAIMS:
+            if name not in CLAIMS and not is_claim_oid(name):
                 raise ConfigError(
                     f"certificate claim {name!r}: expected one of {', '.join(CLAIMS)}",
                     reason="identity",
@@ -85,6 +98,7 @@ class CertificateNames:
     identities: tuple[str, ...]  # e-mail addresses, URIs and other names, as written
     issuers: tuple[str, ...]  # one, or two if it carries both issuer extensions
     claims: Mapping[str, str]  # name in CLAIMS: value
+    extensions: Mapping[str, bytes]  # OID: DER, of those that X.509 itself does not know
 
 
 def read_names(leaf: Certificate) -> CertificateNames:
@@ -103,10 +117,12 @@ def read_names(leaf: Certificate) -> CertificateNames:
         issuers.append(_utf8_string(by_oid[_ISSUER_V2], "issuer"))
     if _ISSUER_V1 in by_oid:
         issuers.append(_utf8(by_oid[_ISSUER_V1], "issuer"))
-    claims = {
-        name: _utf8_string(by_oid[oid], name) for name, oid in CLAIMS.items() if oid in by_oid
-    }
-    return CertificateNames(identities, tuple(issuers), claims)
+    claims = {name: _claim(oid, by_oid[oid], name) for name, oid in CLAIMS.items() if oid in by_oid}
+    return CertificateNames(identities, tuple(issuers), claims, by_oid)
+
+
+def _claim(oid: str, value: bytes, name: str) -> str:
+    return _utf8(value, name) if oid in _RAW_CLAIMS else _utf8_string(value, name)
 
 
 def check_identity(names: CertificateNames, expected: CertificateIdentity) -> str:
@@ -137,13 +153,22 @@ def check_identity(names: CertificateNames, expected: CertificateIdentity) -> st
             next_step="if this issuer is the right one, name it; otherwise do not use the artifact",
         )
     for name, value in expected.claims.items():
-        if names.claims.get(name) != value:
+        got = _claimed(names, name)
+        if got != value:
             raise SignatureError(
                 f"certificate claim {name}: expected {_quoted(value)}, "
-                f"got {_quoted(names.claims[name]) if name in names.claims else 'none'}",
+                f"got {'none' if got is None else _quoted(got)}",
                 reason="claim",
             )
     return matched[0]
+
+
+def _claimed(names: CertificateNames, name: str) -> str | None:
+    """Return what a certificate says of a claim, by name or number; None if it is silent."""
+    if name in CLAIMS:
+        return names.claims.get(name)
+    der = names.extensions.get(name)
+    return None if der is None else _claim(name, der, name)
 
 
 def _matches(text: str, exact: str, regexp: str) -> bool:

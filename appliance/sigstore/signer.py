@@ -13,9 +13,9 @@ from appliance.errors import (
     DigestError,
     IncompleteError,
     MalformedError,
-    RefusedError,
     SignatureError,
 )
+from appliance.rekor.ed25519 import SIGNATURE_BYTES, challenge_prefix, verify_hashed
 from appliance.rekor.entry import Digest
 from appliance.rekor.signing_algorithms import (
     SigningAlgorithm,
@@ -25,9 +25,11 @@ from appliance.rekor.signing_algorithms import (
 from appliance.sigstore.digests import ArtifactDigests
 from appliance.sigstore.dsse import DsseEnvelope
 from appliance.sigstore.sigstore_bundle import MessageSignature
+from appliance.tlog.note_keys import check_ed25519_key
 from appliance.value import frozen
 
 if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 
 
@@ -58,8 +60,7 @@ def verify_message_signature(
 
     Raises DigestError (artifact-digest) if the bundle is for another artifact,
     SignatureError (bad-signature), MalformedError (digest-algorithm) if the key does not
-    sign that hash, IncompleteError (digest-algorithm) if we lack the digest, RefusedError
-    (ed25519ph-unsupported).
+    sign that hash, IncompleteError (digest-algorithm) if we lack the digest.
     """
     hint = message.digest
     if hint is not None:
@@ -74,9 +75,40 @@ def verify_message_signature(
             raise DigestError(
                 f"bundle is for {hint}, the artifact is {ours}", reason="artifact-digest"
             )
-        verify_digest_signature(signer.key, ours.algorithm, ours.value, message.signature)
-        return ours
+    if isinstance(signer.key, _ed25519_class()):
+        return _verify_ed25519_message(message, artifact, signer.key)
+    if hint is not None:
+        verify_digest_signature(signer.key, hint.algorithm, hint.value, message.signature)
+        return hint
     return _try_digests(message.signature, artifact, signer)
+
+
+def _verify_ed25519_message(
+    message: MessageSignature, artifact: ArtifactDigests, key: Ed25519PublicKey
+) -> Digest:
+    """Verify Ed25519ph over the digest, or Ed25519 over the artifact itself.
+
+    Clients write both, and nothing but the signature says which it is: either way the key
+    signed this artifact and no other.
+    """
+    raw, signature = key.public_bytes_raw(), message.signature
+    check_ed25519_key(raw, "the signer")
+    ours = artifact.get("sha512")
+    hashed = artifact.by_prefix.get(challenge_prefix(raw, signature))
+    if hashed is not None and verify_hashed(raw, signature, hashed):
+        return ours
+    try:
+        verify_digest_signature(key, ours.algorithm, ours.value, signature)
+    except SignatureError as error:
+        if hashed is None and len(signature) == SIGNATURE_BYTES:
+            raise IncompleteError(
+                "signature is not Ed25519ph over the digest; whether it is Ed25519 over the"
+                " artifact itself cannot be told from a digest",
+                reason="digest-algorithm",
+                next_step="give the file itself instead of a digest",
+            ) from error
+        raise
+    return ours
 
 
 def _try_digests(signature: bytes, artifact: ArtifactDigests, signer: Signer) -> Digest:
@@ -95,8 +127,7 @@ def _try_digests(signature: bytes, artifact: ArtifactDigests, signer: Signer) ->
 def verify_envelope_signature(envelope: DsseEnvelope, signer: Signer) -> Digest:
     """Verify the signature of a DSSE envelope; return the digest of what it is over.
 
-    Raises SignatureError (bad-signature), RefusedError (ed25519ph-unsupported) if an
-    Ed25519 key did not sign the encoding itself.
+    Of an Ed25519 key it may be pure or prehashed. Raises SignatureError (bad-signature).
     """
     if signer.algorithm.key == "ed25519":
         return _verify_ed25519(envelope, signer)
@@ -123,12 +154,16 @@ def _verify_ed25519(envelope: DsseEnvelope, signer: Signer) -> Digest:
 
     if not isinstance(signer.key, Ed25519PublicKey):
         raise TypeError(f"{signer.algorithm.key} is not {type(signer.key).__name__}")
+    check_ed25519_key(signer.key.public_bytes_raw(), "the signer")
+    signed = encoded_digest(envelope, signer.algorithm.digest)
     try:
         signer.key.verify(envelope.signature, envelope.encoded)
-    except InvalidSignature as error:
-        raise RefusedError(
-            "envelope is not signed with Ed25519; it may be Ed25519ph, "
-            "which this appliance cannot verify",
-            reason="ed25519ph-unsupported",
-        ) from error
-    return encoded_digest(envelope, signer.algorithm.digest)
+    except InvalidSignature:
+        verify_digest_signature(signer.key, signed.algorithm, signed.value, envelope.signature)
+    return signed
+
+
+def _ed25519_class() -> type[Ed25519PublicKey]:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    return Ed25519PublicKey

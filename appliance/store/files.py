@@ -7,12 +7,19 @@ import errno
 import hashlib
 import os
 import re
+import select
 import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from appliance.errors import IncompleteError, LimitError, MalformedError, StoreError
+from appliance.errors import (
+    ApplianceError,
+    IncompleteError,
+    LimitError,
+    RefusedError,
+    StoreError,
+)
 from appliance.store.failures import file_error
 from appliance.store.filesystem import sync_directory
 
@@ -41,6 +48,7 @@ def append_line(path: Path, line: bytes) -> None:
         raise file_error(path, error) from error
 
 
+PIPE_SECONDS: Final = 30  # until something comes through a pipe
 HASH_BUFFER_BYTES: Final = 1024 * 1024
 _STAGING: Final = "staging"
 _BUFFER_BYTES: Final = 1024 * 1024  # written at once: a transfer bundle is thousands of members
@@ -50,7 +58,7 @@ _BUFFER_BYTES: Final = 1024 * 1024  # written at once: a transfer bundle is thou
 def open_foreign(path: Path) -> Iterator[BinaryIO]:
     """Open a file somebody gave us, for one pass from start to end.
 
-    Raises IncompleteError if it is not there, MalformedError if it is a symbolic link,
+    Raises IncompleteError if it is not there, RefusedError if it is a symbolic link,
     a device, a FIFO or a directory, and StoreError if it cannot be read.
     """
     try:
@@ -60,17 +68,17 @@ def open_foreign(path: Path) -> Iterator[BinaryIO]:
         raise IncompleteError(f"{path} is not there", reason="no-file") from error
     except OSError as error:
         if path.is_symlink():
-            raise MalformedError(
+            raise RefusedError(
                 f"{path} is a symbolic link",
                 reason="not-a-file",
                 next_step="name the file itself",
             ) from error
         if error.errno == errno.ENXIO:  # a socket, or a device that nothing is behind
-            raise MalformedError(f"{path} is not a regular file", reason="not-a-file") from error
+            raise RefusedError(f"{path} is not a regular file", reason="not-a-file") from error
         raise file_error(path, error) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise MalformedError(f"{path} is not a regular file", reason="not-a-file")
+        raise RefusedError(f"{path} is not a regular file", reason="not-a-file")
     with os.fdopen(descriptor, "rb") as file:
         try:
             yield file
@@ -78,25 +86,119 @@ def open_foreign(path: Path) -> Iterator[BinaryIO]:
             raise file_error(path, error) from error
 
 
+@contextlib.contextmanager
+def open_given(path: Path) -> Iterator[BinaryIO]:
+    """Open what the operator named, for one pass: a file, a link to one, a pipe, or "-".
+
+    A link is followed: whoever typed the name may read what it leads to. "-" is standard
+    input. Raises IncompleteError if it is not there or nothing comes through the pipe for
+    half a minute, RefusedError for a directory or a device, StoreError if it cannot be read.
+    """
+    try:
+        if str(path) == "-":
+            descriptor = os.dup(0)
+        else:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError as error:
+        missing = f"{path} leads to {path.readlink()}, which" if path.is_symlink() else str(path)
+        raise IncompleteError(f"{missing} is not there", reason="no-file") from error
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise RefusedError(f"{path} is not a file", reason="not-a-file") from error
+        raise file_error(path, error) from error
+    try:
+        _check_given(path, descriptor)
+    except ApplianceError:
+        os.close(descriptor)
+        raise
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            yield file
+        except OSError as error:
+            raise file_error(path, error) from error
+
+
+def _check_given(path: Path, descriptor: int) -> None:
+    mode = os.fstat(descriptor).st_mode
+    if str(path) == "-":
+        return  # whoever writes to us takes the time it takes
+    if stat.S_ISFIFO(mode):
+        _await_pipe(path, descriptor)
+    elif not stat.S_ISREG(mode):
+        kind = "a directory" if stat.S_ISDIR(mode) else "not a file"
+        raise RefusedError(f"{path} is {kind}", reason="not-a-file")
+
+
+def _await_pipe(path: Path, descriptor: int) -> None:
+    """Wait until something came through a pipe, or its writer has closed it."""
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN | select.POLLHUP)
+    if not waiting.poll(PIPE_SECONDS * 1000):
+        raise IncompleteError(
+            f"nothing came through the pipe {path} for {PIPE_SECONDS} s", reason="no-file"
+        )
+    os.set_blocking(descriptor, True)
+
+
+def given_lines(path: Path, max_bytes: int) -> Iterator[bytes]:
+    """Yield the lines of what the operator named, each as soon as it is complete.
+
+    Without their ends, which may be \\r\\n. Raises LimitError for a line over `max_bytes`.
+    """
+    with open_given(path) as file:
+        while line := file.readline(max_bytes + 1):
+            if len(line) > max_bytes:
+                raise LimitError(f"{path}: a line is longer than the {max_bytes} bytes allowed")
+            yield line.removesuffix(b"\n").removesuffix(b"\r")
+
+
 def read_foreign(path: Path, max_bytes: int) -> bytes:
     """Read a small file somebody gave us; raises LimitError above `max_bytes`."""
     with open_foreign(path) as file:
-        data = file.read(max_bytes + 1)
+        return _read_small(path, file, max_bytes)
+
+
+def read_given(path: Path, max_bytes: int) -> bytes:
+    """Read a small file that the operator named; raises LimitError, and as open_given does."""
+    with open_given(path) as file:
+        return _read_small(path, file, max_bytes)
+
+
+def _read_small(path: Path, file: BinaryIO, max_bytes: int) -> bytes:
+    data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise LimitError(f"{path} is larger than the {max_bytes} bytes allowed")
     return data
 
 
 def hash_file(path: Path, algorithms: Collection[str]) -> dict[str, bytes]:
-    """Hash a file once with each algorithm, streaming; returns raw digests by algorithm."""
-    hashers = {name: hashlib.new(name) for name in algorithms}
+    """Hash what the operator named, once with each algorithm, streaming.
+
+    Returns raw digests by algorithm; raises as open_given does.
+    """
+    return hash_artifact(path, algorithms, ())[0]
+
+
+def hash_artifact(
+    path: Path, algorithms: Collection[str], prefixes: Collection[bytes]
+) -> tuple[dict[str, bytes], dict[bytes, bytes]]:
+    """Hash what the operator named, once, also with SHA-512 after each of some prefixes.
+
+    Returns raw digests by algorithm and by prefix; raises as open_given does.
+    """
+    plain = {name: hashlib.new(name) for name in algorithms}
+    prefixed = {one: hashlib.sha512(one) for one in prefixes}
+    hashers = (*plain.values(), *prefixed.values())
     buffer = bytearray(HASH_BUFFER_BYTES)
     view = memoryview(buffer)
-    with open_foreign(path) as file:
+    with open_given(path) as file:
         while n_bytes := file.readinto(buffer):  # type: ignore[attr-defined]
-            for hasher in hashers.values():
+            for hasher in hashers:
                 hasher.update(view[:n_bytes])
-    return {name: hasher.digest() for name, hasher in hashers.items()}
+    return (
+        {name: hasher.digest() for name, hasher in plain.items()},
+        {one: hasher.digest() for one, hasher in prefixed.items()},
+    )
 
 
 def size_of(path: Path) -> int:

@@ -191,7 +191,7 @@ def parse_stored_key(text: str) -> VerifierKey:
 def ed25519_key(name: str, raw: bytes, key_type: KeyType = KeyType.ED25519) -> VerifierKey:
     """Make a key from 32 raw bytes; raises MalformedError for a wrong length or low order."""
     _check_own_name(name)
-    _check_ed25519(raw, name)
+    check_ed25519_key(raw, name)
     hashed = name.encode() + b"\n" + bytes([key_type.value]) + raw
     return VerifierKey(name, key_type, raw, sha256(hashed).digest())
 
@@ -222,7 +222,7 @@ def _spki_key(name: str, spki: bytes, *, hash_name: bool) -> VerifierKey:
     bare_id = sha256(spki).digest()
     if isinstance(key, ed25519.Ed25519PublicKey):
         raw = key.public_bytes_raw()
-        _check_ed25519(raw, name)
+        check_ed25519_key(raw, name)
         log_id = sha256(prefix + b"\x01" + raw).digest() if hash_name else bare_id
         return VerifierKey(name, KeyType.ED25519, raw, log_id)
     if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVE_PREHASH:
@@ -293,7 +293,8 @@ def _check_own_name(name: str) -> None:
         raise MalformedError(f"key name of over {MAX_NAME_BYTES} bytes: {name[:80]!r}")
 
 
-def _check_ed25519(raw: bytes, name: str) -> None:
+def check_ed25519_key(raw: bytes, name: str) -> None:
+    """Raise MalformedError unless `raw` is the one spelling of a key only one can sign with."""
     if len(raw) != ED25519_KEY_BYTES:
         raise MalformedError(f"key of {name!r}: expected 32 bytes, got {len(raw)}")
     y = int.from_bytes(raw, "little") & (2**255 - 1)

@@ -1303,17 +1303,17 @@ def a_whole_log_entry_swapped_for_another_of_the_same_signer() -> Scene:
     return scenes[0]
 
 
-# ---- unsupported, and said so
+# ---- what cannot be told, or is not supported, and said so
 
 
-@mutation("ed25519ph-unsupported")
-def an_artifact_signed_with_ed25519() -> Scene:
+@mutation("digest-algorithm")
+def an_artifact_signed_with_ed25519_of_which_only_the_digest_is_here() -> Scene:
     key = ed25519.Ed25519PrivateKey.generate()
     signed = MADE.sign_artifact(key, algorithm="sha512")
     return logged_as(body_of(signed), signed)
 
 
-@mutation("ed25519ph-unsupported")
+@mutation("bad-signature")
 def an_envelope_signed_otherwise_by_an_ed25519_key() -> Scene:
     key = ed25519.Ed25519PrivateKey.generate()
     signed = MADE.sign_statement(key=key, algorithm="sha512")

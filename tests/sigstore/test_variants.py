@@ -27,8 +27,9 @@ from appliance.errors import (
     SignatureError,
 )
 from appliance.rekor.canonical_json import canonical_json
+from appliance.rekor.ed25519 import _BASE, _combine, _encode
 from appliance.sigstore.case import OptIns
-from appliance.sigstore.digests import ArtifactDigests
+from appliance.sigstore.digests import ArtifactDigests, prefixes_needed
 from appliance.sigstore.identity import CertificateIdentity, ExpectedSigner, ManagedKey
 from appliance.sigstore.sigstore_bundle import parse_sigstore_bundle
 from appliance.sigstore.trusted_root import (
@@ -66,6 +67,7 @@ from tests.pki.bundles import (
     digests,
     dsse_v1,
     dsse_v2,
+    encoded,
     hashedrekord_v2,
     intoto,
     managed,
@@ -803,6 +805,81 @@ def test_a_statement_of_sixteen_mebibytes_and_a_million_values() -> None:
     unread = MADE.sign_statement(payload=raw)
     with pytest.raises(MalformedError):
         verify(MADE.v2_bundle(unread), ROOT)
+
+
+# ---- Ed25519, pure and prehashed
+
+
+def prehashed(key: ed25519.Ed25519PrivateKey, message: bytes) -> bytes:
+    """Sign with Ed25519ph (RFC 8032 5.1), as slowly as the standard says it."""
+    secret = hashlib.sha512(key.private_bytes_raw()).digest()
+    scalar = int.from_bytes(secret[:32], "little") & (2**254 - 8) | 2**254
+    domain = b"SigEd25519 no Ed25519 collisions\x01\x00"
+    digest = hashlib.sha512(message).digest()
+    nonce = int.from_bytes(hashlib.sha512(domain + secret[32:] + digest).digest(), "little")
+    # The base point times a scalar: X25519 and Ed25519 libraries hide it, our verifier has it.
+    order = 2**252 + 27742317777372353535851937790883648493
+    point = _encode(_combine(nonce % order, _BASE, 0, _BASE))
+    public = key.public_key().public_bytes_raw()
+    challenge = int.from_bytes(hashlib.sha512(domain + point + public + digest).digest(), "little")
+    return point + ((nonce + challenge * scalar) % order).to_bytes(32, "little")
+
+
+@pytest.mark.parametrize("is_managed", [True, False])
+@pytest.mark.parametrize("is_prehashed", [True, False])
+def test_an_ed25519_key_over_an_artifact(is_managed: bool, is_prehashed: bool) -> None:
+    key = ed25519.Ed25519PrivateKey.generate()
+    signed = MADE.sign_artifact(key, algorithm="sha512", managed=is_managed)
+    if is_prehashed:
+        signed.signature = prehashed(key, ARTIFACT)
+    bundle = MADE.v2_bundle(signed)
+    expected = managed(signed) if is_managed else EXPECTED
+    parsed = parse_sigstore_bundle(json.dumps(bundle).encode())
+
+    def of_file(artifact: bytes, who: ExpectedSigner = expected) -> ArtifactDigests:
+        prefixes = prefixes_needed(parsed, who)
+        assert len(prefixes) == 1
+        hashed = {one: hashlib.sha512(one + artifact).digest() for one in prefixes}
+        return ArtifactDigests(digests(artifact).by_algorithm, hashed)
+
+    assert verify(bundle, ROOT, expected, of_file(ARTIFACT)).verified
+    if is_prehashed:  # then a digest will do
+        assert verify(bundle, ROOT, expected).verified
+    else:
+        with pytest.raises(IncompleteError, match="cannot be told from a digest") as lacking:
+            verify(bundle, ROOT, expected)
+        assert lacking.value.reason == "digest-algorithm"
+    with pytest.raises(DigestError):
+        verify(bundle, ROOT, expected, of_file(b"another"))
+    del bundle["messageSignature"]["messageDigest"]
+    with pytest.raises(SignatureError):
+        verify(bundle, ROOT, expected, of_file(b"another"))
+    if is_managed:
+        other = ManagedKey(spki(ed25519.Ed25519PrivateKey.generate()))
+        with pytest.raises(SignatureError):
+            verify(bundle, ROOT, other, of_file(ARTIFACT, other))
+
+
+def test_an_ed25519_key_over_an_envelope_pure_and_prehashed() -> None:
+    key = ed25519.Ed25519PrivateKey.generate()
+    signed = MADE.sign_statement(key=key, algorithm="sha512", managed=True)
+    assert verify(MADE.v2_bundle(signed), ROOT, managed(signed)).verified
+    assert signed.payload is not None
+    signed.signature = prehashed(key, encoded(signed.payload))
+    assert verify(MADE.v2_bundle(signed), ROOT, managed(signed)).verified
+    signed.signature = prehashed(key, encoded(signed.payload) + b" ")
+    with pytest.raises(SignatureError):
+        verify(MADE.v2_bundle(signed), ROOT, managed(signed))
+
+
+def test_an_ed25519_key_for_which_anybody_can_sign_is_refused() -> None:
+    key = ed25519.Ed25519PrivateKey.generate()
+    signed = MADE.sign_artifact(key, algorithm="sha512", managed=True)
+    bundle = MADE.v2_bundle(signed)
+    low_order = bytes.fromhex("302a300506032b6570032100") + (1).to_bytes(32, "little")
+    with pytest.raises(MalformedError) as caught:
+        verify(bundle, ROOT, ManagedKey(low_order))
+    assert caught.value.reason == "low-order-key"
 
 
 # ---- what has to be asked for

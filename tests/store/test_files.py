@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
-from appliance.errors import IncompleteError, LimitError, MalformedError, StoreError
-from appliance.store.files import hash_file, open_foreign, read_foreign, staging_file, written_whole
+from appliance.errors import IncompleteError, LimitError, RefusedError, StoreError
+from appliance.store import files
+from appliance.store.files import (
+    given_lines,
+    hash_file,
+    open_foreign,
+    open_given,
+    read_foreign,
+    read_given,
+    staging_file,
+    written_whole,
+)
 from tests.jobs.faults import Faults, PowerCutError, injected
 
 
@@ -33,12 +44,53 @@ def test_what_is_not_a_regular_file_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "directory").mkdir()
     paths = [tmp_path / name for name in ("link", "dangling", "fifo", "directory")]
     for path in [*paths, Path("/dev/zero"), Path("/dev/null")]:
-        with pytest.raises(MalformedError) as caught, open_foreign(path):
+        with pytest.raises(RefusedError) as caught, open_foreign(path):
             pass
         assert caught.value.reason == "not-a-file", path
     with pytest.raises(IncompleteError) as missing:
         read_foreign(tmp_path / "none", 1)
     assert missing.value.reason == "no-file"
+
+
+def test_what_the_operator_names_may_be_a_link_or_a_pipe(tmp_path: Path) -> None:
+    real, link = tmp_path / "app-1.2.tar.gz", tmp_path / "app-latest.tar.gz"
+    real.write_bytes(b"release")
+    link.symlink_to(real.name)
+    assert read_given(link, 7) == b"release"
+    assert hash_file(link, ["sha256"]) == hash_file(real, ["sha256"])
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=fifo.write_bytes, args=(b"through a pipe",))
+    writer.start()
+    assert read_given(fifo, 100) == b"through a pipe"
+    writer.join()
+    with pytest.raises(LimitError):
+        read_given(link, 6)
+
+
+def test_what_leads_nowhere_or_is_no_file_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to(tmp_path / "none")
+    with pytest.raises(IncompleteError, match=r"leads to .*none, which is not there"):
+        read_given(dangling, 1)
+    for path in (tmp_path, Path("/dev/null"), Path("/dev/zero")):
+        with pytest.raises(RefusedError) as caught, open_given(path):
+            pass
+        assert caught.value.reason == "not-a-file", path
+    monkeypatch.setattr(files, "PIPE_SECONDS", 0)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(IncompleteError, match="nothing came through the pipe"):
+        read_given(tmp_path / "fifo", 1)
+
+
+def test_lines_come_one_by_one_with_either_end(tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_bytes(b"one\r\ntwo\n\nthree")
+    assert list(given_lines(path, 10)) == [b"one", b"two", b"", b"three"]
+    with pytest.raises(LimitError):
+        list(given_lines(path, 3))
 
 
 def test_staging_has_no_name_and_is_ours_alone(tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ def test_wrong_usage_is_code_two_in_text_and_in_json(site: Site, arguments: list
 def test_a_malformed_bundle_is_one_clear_line(site: Site, content: bytes) -> None:
     site.bundle.write_bytes(content)
     code, _, err = site.run("verify", site.artifact, "--key", site.key)
-    assert code == 3
+    assert code == (8 if content.startswith(b"[[") else 3)  # a limit is no judgement
     assert err.startswith("Error: ") and err.count("\n") == 1 and "Traceback" not in err
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -11,14 +13,24 @@ import click
 from appliance.errors import MalformedError
 from appliance.runs.exit_codes import naming
 from appliance.sigstore.digests import parse_digest_argument
-from appliance.sigstore.identity import CertificateIdentity, ExpectedSigner, ManagedKey
-from appliance.store.files import read_foreign
+from appliance.sigstore.identity import (
+    CLAIMS,
+    CertificateIdentity,
+    ExpectedSigner,
+    ManagedKey,
+    is_claim_oid,
+)
+from appliance.store.files import given_lines, read_given
 from appliance.tlog.note_keys import load_public_key_file
 
 MAX_KEY_BYTES: Final = 64 * 1024
-MAX_LIST_BYTES: Final = 64 * 1024 * 1024
+MAX_LINE_BYTES: Final = 64 * 1024  # of a list: two paths
+STDIN: Final = "-"
 _ALGORITHM: Final = re.compile(r"sha\d+:")
-_HALF: Final = "expected sha256: and 64 hex digits, got {}; a file of that name is ./sha…"
+_HALF: Final = (
+    "expected sha256: and 64 hex digits, sha384: and 96 or sha512: and 128, got {};"
+    " a file of that name is ./sha…"
+)
 BUNDLE_SUFFIXES: Final = (
     ".sigstore.json",
     ".sigstore",
@@ -29,16 +41,20 @@ BUNDLE_SUFFIXES: Final = (
 
 
 def expected_signer(
-    identity: str, identity_regexp: str, issuer: str, issuer_regexp: str, key: Path | None
+    identity: str,
+    identity_regexp: str,
+    issuer: str,
+    issuer_regexp: str,
+    key: Path | None,
+    claims: Mapping[str, str],
 ) -> ExpectedSigner:
     """Return who should have signed; raises UsageError unless exactly one way is given."""
-
-    keyless = identity or identity_regexp or issuer or issuer_regexp
+    keyless = identity or identity_regexp or issuer or issuer_regexp or claims
     if key is not None and keyless:
         raise click.UsageError("--key and --certificate-… exclude each other")
     if key is not None:
         with naming(key):
-            return ManagedKey(load_public_key_file(read_foreign(key, MAX_KEY_BYTES)))
+            return ManagedKey(load_public_key_file(read_given(key, MAX_KEY_BYTES)))
     if not keyless:
         raise click.UsageError(
             "who should have signed it? give --key FILE, or --certificate-identity and "
@@ -50,37 +66,72 @@ def expected_signer(
     ):
         if bool(one) == bool(regexp):
             raise click.UsageError(f"give either {option} or {option}-regexp")
-    return CertificateIdentity(identity, issuer, identity_regexp, issuer_regexp)
+    return CertificateIdentity(identity, issuer, identity_regexp, issuer_regexp, claims)
+
+
+def claims_of(oids: tuple[str, ...], **workflow: str) -> dict[str, str]:
+    """Return the claims that are demanded, by name or number; raises UsageError.
+
+    `workflow` are cosign's names of what GitHub's certificates say; empty ones are not asked.
+    """
+    claims: dict[str, str] = {}
+    given = [one.partition("=") for one in oids]
+    for name, equals, value in given:
+        if not equals or not value or not (name in CLAIMS or is_claim_oid(name)):
+            raise click.UsageError(
+                f"--oid: expected NAME=VALUE with a name of {', '.join(CLAIMS)} or a number"
+                f" such as {CLAIMS['build-trigger']}, got {'='.join((name, value))!r}"
+            )
+        if claims.setdefault(name, value) != value:
+            raise click.UsageError(f"--oid {name} is given twice, with two values")
+    return claims | {f"github-workflow-{name}": one for name, one in workflow.items() if one}
 
 
 def artifacts_and_bundles(
     artifacts: tuple[str, ...], bundles: tuple[Path, ...], from_file: Path | None
-) -> list[tuple[str, Path | None]]:
-    """Return what to verify, with no bundle where none lies beside the artifact.
+) -> Iterator[tuple[str, Path | None]]:
+    """Yield what to verify, with no bundle where none lies beside the artifact.
 
-    Raises UsageError if they do not go together, MalformedError for LIST.
+    Lines of `from_file` are yielded as they come. Raises UsageError, before the first, if
+    they do not go together; MalformedError for a line that is none.
     """
-
-    pairs: list[tuple[str, Path | None]] = []
     if bundles and len(bundles) != len(artifacts):
         raise click.UsageError(f"{len(artifacts)} artifacts, but {len(bundles)} bundles")
-    for number, artifact in enumerate(artifacts):
-        if is_half_a_digest(artifact):
-            raise click.UsageError(_HALF.format(repr(artifact[:80])))
-        pairs.append((artifact, bundles[number] if bundles else _beside(artifact)))
-    if from_file is not None:
-        text = read_foreign(from_file, MAX_LIST_BYTES).decode("utf-8", "surrogateescape")
-        for number, line in enumerate(text.split("\n"), 1):
-            artifact, tab, bundle = line.partition("\t")
-            if line and not tab:
-                raise MalformedError(f"{from_file}:{number}: expected ARTIFACT <tab> BUNDLE")
-            if is_half_a_digest(artifact):
-                raise MalformedError(f"{from_file}:{number}: {_HALF.format(repr(artifact[:80]))}")
-            if line:
-                pairs.append((artifact, Path(bundle)))
-    if not pairs:
+    if not artifacts and from_file is None:
         raise click.UsageError("name an artifact, or --from-file")
-    return pairs
+    if [*artifacts, *map(str, bundles), str(from_file)].count(STDIN) > 1:
+        raise click.UsageError("standard input is there once: give '-' once")
+    for artifact in artifacts:
+        _check_argument(artifact)
+    if STDIN in artifacts and not bundles:
+        raise click.UsageError("standard input has no Sigstore bundle beside it: give --bundle")
+    named = [
+        (artifact, bundles[number] if bundles else _beside(artifact))
+        for number, artifact in enumerate(artifacts)
+    ]
+    return _all_of(named, from_file)
+
+
+def _all_of(
+    named: list[tuple[str, Path | None]], from_file: Path | None
+) -> Iterator[tuple[str, Path | None]]:
+    yield from named
+    lines = given_lines(from_file, MAX_LINE_BYTES) if from_file is not None else ()
+    for number, line in enumerate(lines, 1):
+        artifact, tab, bundle = os.fsdecode(line).partition("\t")
+        if line and not tab:
+            raise MalformedError(f"{from_file}:{number}: expected ARTIFACT <tab> BUNDLE")
+        if is_half_a_digest(artifact):
+            raise MalformedError(f"{from_file}:{number}: {_HALF.format(repr(artifact[:80]))}")
+        if line:
+            yield artifact, Path(bundle)
+
+
+def _check_argument(artifact: str) -> None:
+    if Path(artifact).is_dir():
+        raise click.UsageError(f"{artifact} is a directory: name a file, or --image-layout DIR")
+    if is_half_a_digest(artifact):
+        raise click.UsageError(_HALF.format(repr(artifact[:80])))
 
 
 def is_half_a_digest(artifact: str) -> bool:

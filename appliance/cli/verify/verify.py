@@ -2,35 +2,88 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from appliance.cli.options import seconds_option
-from appliance.cli.output import Result, common_options, is_json, stream_json_lines
-from appliance.cli.verify.inputs import artifacts_and_bundles, expected_signer
+from appliance.cli.output import (
+    Result,
+    common_options,
+    error_line,
+    is_json,
+    note,
+    stream_json_lines,
+    stream_text,
+)
+from appliance.cli.verify.inputs import (
+    STDIN,
+    artifacts_and_bundles,
+    claims_of,
+    expected_signer,
+)
 from appliance.cli.verify.verdict_text import verdict_data, verdict_text
 from appliance.errors import ApplianceError
+from appliance.runs.exit_codes import exit_code, worst
 from appliance.runs.session import Session, pass_session
 from appliance.runs.verify import Answer, Verifier, VerifyOptions, verifying
+from appliance.sigstore.case import OptIns
 
 FILE = click.Path(path_type=Path, dir_okay=False)
+_WORKFLOW = "--certificate-github-workflow-"  # as cosign names these options
 
 
 @click.command()
-@click.argument("artifacts", nargs=-1, metavar="ARTIFACT|sha256:HEX...")
+@click.argument("artifacts", nargs=-1, metavar="ARTIFACT|sha256:HEX|-...")
 @click.option("--bundle", "bundles", type=FILE, multiple=True, help="Sigstore bundle, in order.")
-@click.option("--from-file", type=FILE, help="Lines of ARTIFACT <tab> BUNDLE.")
+@click.option(
+    "--from-file",
+    type=FILE,
+    help="Lines of ARTIFACT <tab> BUNDLE; - answers each line of standard input as it comes.",
+)
 @click.option("--certificate-identity", default="", help="Exact e-mail or URI of the signer.")
 @click.option("--certificate-identity-regexp", default="", help="The same, as a whole match.")
 @click.option("--certificate-oidc-issuer", default="", help="Exact issuer of that identity.")
 @click.option("--certificate-oidc-issuer-regexp", default="", help="The same, as a whole match.")
 @click.option("--key", type=FILE, help="Public key of the signer (PEM or DER).")
+@click.option(
+    "--oid",
+    "oids",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="The certificate has to say this: a claim's name, or its number.",
+)
+@click.option(
+    _WORKFLOW + "trigger", "workflow_trigger", default="", help="Exact trigger of the run."
+)
+@click.option(_WORKFLOW + "sha", "workflow_sha", default="", help="Exact sha of the run.")
+@click.option(_WORKFLOW + "name", "workflow_name", default="", help="Exact name of the run.")
+@click.option(
+    _WORKFLOW + "repository", "workflow_repository", default="", help="Exact repository of the run."
+)
+@click.option(_WORKFLOW + "ref", "workflow_ref", default="", help="Exact ref of the run.")
 @click.option("--trusted-root", type=FILE, help="Instead of the one from 'trust import'.")
 @click.option("--require-mirror", is_flag=True, help="No answer unless our mirror covers it.")
 @click.option("--policy", type=FILE, help="tlog-policy: who must have cosigned the checkpoint.")
 @click.option("--max-age", metavar="DURATION", help="Refuse on an older view of the log.")
+@click.option(
+    "--allow-unlogged",
+    is_flag=True,
+    help="A stamp without a log entry will do (private repositories): nobody but the signer "
+    "can notice a misuse of the identity.",
+)
+@click.option(
+    "--allow-several-entries",
+    is_flag=True,
+    help="Of several log entries one good one will do: the others may be anything.",
+)
+@click.option(
+    "--allow-subject",
+    is_flag=True,
+    help="The certificate may have a subject (private authorities): what it says is not verified.",
+)
 @click.option("--record", is_flag=True, help="Remember the verdicts: 'attestor verdicts'.")
 @click.option("--jsonl", is_flag=True, help="Print one JSON object a line for each artifact.")
 @common_options
@@ -45,10 +98,19 @@ def verify(
     certificate_oidc_issuer: str,
     certificate_oidc_issuer_regexp: str,
     key: Path | None,
+    oids: tuple[str, ...],
+    workflow_trigger: str,
+    workflow_sha: str,
+    workflow_name: str,
+    workflow_repository: str,
+    workflow_ref: str,
     trusted_root: Path | None,
     require_mirror: bool,
     policy: Path | None,
     max_age: str | None,
+    allow_unlogged: bool,
+    allow_several_entries: bool,
+    allow_subject: bool,
     record: bool,
     jsonl: bool,
 ) -> Result:
@@ -63,7 +125,6 @@ def verify(
         attestor verify app.tar.gz --certificate-identity me@example.org \\
             --certificate-oidc-issuer https://accounts.example.org --require-mirror
     """
-
     if jsonl and is_json():
         raise click.UsageError("--json and --jsonl exclude each other")
     expected = expected_signer(
@@ -72,14 +133,25 @@ def verify(
         certificate_oidc_issuer,
         certificate_oidc_issuer_regexp,
         key,
+        claims_of(
+            oids,
+            trigger=workflow_trigger,
+            sha=workflow_sha,
+            name=workflow_name,
+            repository=workflow_repository,
+            ref=workflow_ref,
+        ),
     )
     pairs = artifacts_and_bundles(artifacts, bundles, from_file)
     limit = None if max_age is None else seconds_option(max_age, "--max-age", None)
-    options = VerifyOptions(expected, trusted_root, policy, require_mirror, limit, record)
-    errors: list[ApplianceError] = []
-    texts: list[str] = []
-    data: list[dict[str, Any]] = []
+    opt_ins = OptIns(allow_unlogged, allow_several_entries, allow_subject)
+    options = VerifyOptions(expected, trusted_root, policy, require_mirror, limit, record, opt_ins)
     with verifying(session, options) as verifier:
+        if str(from_file) == STDIN and not is_json():
+            return _stream(verifier, pairs, jsonl=jsonl)
+        errors: list[ApplianceError] = []
+        texts: list[str] = []
+        data: list[dict[str, Any]] = []
         for artifact, bundle in pairs:
             answer = verifier.answer(artifact, bundle)
             described = _data(verifier, answer)
@@ -92,6 +164,39 @@ def verify(
     warnings = (*verifier.warnings, *verifier.finish())
     text = "" if jsonl else "\n".join(filter(None, texts))
     return Result({"artifacts": data}, text, warnings, tuple(errors))
+
+
+def _stream(verifier: Verifier, pairs: Iterable[tuple[str, Path | None]], *, jsonl: bool) -> Result:
+    """Answer each question as it comes, in order, and keep none of them.
+
+    One object or one text an answer, flushed; what is wrong goes to stderr at once. The
+    code at the end is that of the worst.
+    """
+    failed: dict[int, ApplianceError] = {}  # the first of each code
+    count = n_failed = 0
+    for artifact, bundle in pairs:
+        answer = verifier.answer(artifact, bundle)
+        count += 1
+        for warning in verifier.take_warnings():
+            note(f"Warning: {warning}")
+        if jsonl:
+            stream_json_lines(_data(verifier, answer))
+        elif text := _text(verifier, answer):
+            stream_text(text)
+        if answer.error is not None:
+            n_failed += 1
+            failed.setdefault(exit_code(answer.error), answer.error)
+            if not jsonl:
+                click.echo(f"Error: {error_line(answer.error)}", err=True)
+    warnings = (*verifier.take_warnings(), *verifier.finish())
+    if not failed:
+        return Result({}, "", warnings)
+    worst_error = failed[worst(failed)]
+    summary = type(worst_error)(
+        f"{n_failed:,} of {count:,} are not verified; the worst: {worst_error.message}",
+        reason=worst_error.reason,
+    )
+    return Result({}, "", warnings, (summary,))
 
 
 def _data(verifier: Verifier, answer: Answer) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from appliance.errors import ApplianceError, MalformedError
 from appliance.jobs.divergence.gossip import report_seen_contradiction
 from appliance.jobs.verify.verify import Demands, Verdict, verify_artifact
 from appliance.sigstore.attestation_files import parse_attestation_file
-from appliance.sigstore.digests import ArtifactDigests
+from appliance.sigstore.digests import read_named
 from appliance.sigstore.identity import CertificateIdentity, ExpectedSigner, ManagedKey
 from appliance.sigstore.trusted_root import LogKey, TrustedRoot
 from appliance.store.database import Store
@@ -63,7 +63,7 @@ def judge_again(
     return verify_artifact(
         store,
         parse_attestation_file(recorded.bundle),
-        ArtifactDigests(recorded.digests),
+        read_named(recorded.digests),
         read_signer(recorded.expected),
         trusted_root,
         log_keys,

@@ -15,12 +15,13 @@ from appliance.policy.own_view import (
     compare,
     rests_on_common_ground,
 )
+from appliance.sigstore.case import NO_OPT_INS, OptIns
 from appliance.sigstore.digests import ArtifactDigests
 from appliance.sigstore.identity import ExpectedSigner
 from appliance.sigstore.sigstore_bundle import SigstoreBundle
 from appliance.sigstore.trusted_root import LogKey, TrustedRoot, pinned_log_key
 from appliance.sigstore.verdict import LogPosition, Verification
-from appliance.sigstore.verification import judge_bundle
+from appliance.sigstore.verification import judge_bundle, single_entries
 from appliance.store.database import Store
 from appliance.store.divergence.quarantine import quarantine_of
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint
@@ -38,6 +39,7 @@ class Demands:
     require_mirror: bool = False
     max_age: int | None = None  # seconds since our newest checkpoint of the log was first seen
     policy: TlogPolicy | None = None  # witnesses that must have cosigned the bundle's checkpoint
+    opt_ins: OptIns = NO_OPT_INS  # what the operator allows beyond what is usual
     now: int = 0  # Unix seconds
 
 
@@ -71,6 +73,8 @@ def verify_artifact(
     into one file. If none does, the answer is about the one that got furthest.
     """
     verdicts = []
+    if demands.opt_ins.several_entries:
+        bundles = [one for bundle in bundles for one in single_entries(bundle)]
     for bundle in bundles:
         verdict = _verify_one(store, bundle, artifact, expected, trusted_root, log_keys, demands)
         if verdict.error is None or isinstance(verdict.error, DivergenceError):
@@ -88,7 +92,12 @@ def _verify_one(
     log_keys: Sequence[LogKey],
     demands: Demands,
 ) -> Verdict:
-    found = judge_bundle(bundle, artifact, expected, trusted_root, log_keys, demands.policy)
+    found = judge_bundle(
+        bundle, artifact, expected, trusted_root, log_keys, demands.policy, demands.opt_ins
+    )
+    if found.error is None and found.log is None:
+        view = OwnView(Coverage.NO_CHECKPOINT, "not covered: it was never logged")
+        return Verdict(found, view, None, _unmet(view, None, demands))
     if found.error is not None or found.log is None:
         nothing = OwnView(Coverage.NO_CHECKPOINT, "not looked at: it did not verify")
         return Verdict(found, nothing, None, found.error)

@@ -1,0 +1,294 @@
+"""attestor verify, asked in the ways people ask: links, pipes, lists, streams, claims, opt-ins."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.cli.main import run
+from appliance.runs.session import Session
+from tests.mirror.mirrors import NOW
+from tests.pki.authorities import IDENTITY, ISSUER, LeafPlan
+from tests.pki.bundles import ARTIFACT, Instance
+from tests.signed_artifacts import SIGNER_PEM, bundle_of, log_request, sign_request
+from tests.simulator import SimulatedLog
+
+ATTESTOR = [sys.executable, "-m", "appliance.cli.main"]
+KEYLESS = ["--certificate-identity", IDENTITY, "--certificate-oidc-issuer", ISSUER]
+MADE = Instance()
+
+
+class Desk:
+    """A directory with an artifact, its Sigstore bundle and a trusted root; no store."""
+
+    def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.directory, self.capsys = directory, capsys
+        self.artifact = directory / "app-1.2.tar.gz"
+        self.artifact.write_bytes(ARTIFACT)
+        self.root = directory / "trusted_root.json"
+        self.root.write_text(json.dumps(MADE.root()), "utf-8")
+        self.bundle = directory / "app-1.2.tar.gz.sigstore.json"
+        self.write(MADE.v2_bundle())
+
+    def write(self, bundle: Any, name: str = "") -> Path:
+        path = self.directory / name if name else self.bundle
+        path.write_text(json.dumps(bundle), "utf-8")
+        return path
+
+    def verify(self, *arguments: str | Path, keyless: bool = True) -> tuple[int, str, str]:
+        session = Session(home=self.directory / "home", now=lambda: NOW)
+        more = [*KEYLESS, "--trusted-root", str(self.root)] if keyless else []
+        code = run(["verify", *map(str, arguments), *more], session)
+        return (code, *self.capsys.readouterr())
+
+
+@pytest.fixture
+def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
+    return Desk(tmp_path, capsys)
+
+
+def test_links_to_artifact_bundle_and_root(desk: Desk) -> None:
+    """As a release directory has app-latest, and a cluster mounts its secrets."""
+    mounted = desk.directory / "..data"
+    mounted.mkdir()
+    desk.root.rename(mounted / "root")
+    desk.root.symlink_to("..data/root")
+    latest = desk.directory / "app-latest.tar.gz"
+    latest.symlink_to(desk.artifact.name)
+    beside = desk.directory / "app-latest.tar.gz.sigstore.json"
+    beside.symlink_to(desk.bundle.name)
+    code, out, err = desk.verify(latest)
+    assert (code, err) == (0, "")
+    assert f"{latest}: VERIFIED" in out
+
+
+def test_a_link_that_leads_nowhere_says_where_it_leads(desk: Desk) -> None:
+    desk.artifact.unlink()
+    desk.artifact.symlink_to("app-1.1.tar.gz")
+    code, _, err = desk.verify(desk.artifact, "--bundle", desk.bundle)
+    assert code == 5
+    assert "leads to app-1.1.tar.gz, which is not there" in err
+
+
+def test_pipes(desk: Desk) -> None:
+    pipes = {}
+    for file in (desk.artifact, desk.bundle, desk.root):
+        pipe = desk.directory / f"{file.name}.pipe"
+        os.mkfifo(pipe)
+        pipes[pipe] = threading.Thread(target=pipe.write_bytes, args=(file.read_bytes(),))
+    artifact, bundle, desk.root = pipes
+    for writer in pipes.values():
+        writer.start()
+    code, _, err = desk.verify(artifact, "--bundle", bundle)
+    for writer in pipes.values():
+        writer.join()
+    assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize("which", ["artifact", "bundle", "root", "list"])
+def test_standard_input(desk: Desk, which: str) -> None:
+    files = {"artifact": desk.artifact, "bundle": desk.bundle, "root": desk.root}
+    names = {one: "-" if one == which else str(file) for one, file in files.items()}
+    words = [names["artifact"], "--bundle", names["bundle"]]
+    sent = files.get(which, desk.artifact).read_bytes()
+    if which == "list":
+        words, sent = ["--from-file", "-"], f"{desk.artifact}\t{desk.bundle}\n".encode()
+    done = subprocess.run(
+        [
+            *(*ATTESTOR, "--home", desk.directory / "home", "verify", *words, *KEYLESS),
+            *("--trusted-root", names["root"]),
+        ],
+        input=sent,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b": VERIFIED" in done.stdout
+
+
+def test_standard_input_is_there_once_and_has_nothing_beside_it(desk: Desk) -> None:
+    assert desk.verify("-", "--bundle", "-")[0] == 2
+    assert desk.verify("-")[0] == 2
+
+
+def test_a_directory_is_wrong_usage(desk: Desk) -> None:
+    code, _, err = desk.verify(desk.directory)
+    assert code == 2
+    assert "is a directory" in err
+    assert desk.verify(desk.artifact, "--bundle", desk.directory)[0] == 2
+
+
+def test_a_digest_is_a_digest_whatever_lies_there_under_that_name(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(desk.directory)
+    digest = "sha256:" + "ab" * 32  # nobody signed this
+    Path(digest).write_bytes(ARTIFACT)
+    code, _, err = desk.verify(digest, "--bundle", desk.bundle)
+    assert code == 3
+    assert "the artifact is sha256:abab" in err
+    assert desk.verify(f"./{digest}", "--bundle", desk.bundle)[0] == 0
+
+
+def test_a_list_with_windows_line_ends(desk: Desk) -> None:
+    names = desk.directory / "list"
+    names.write_bytes(f"{desk.artifact}\t{desk.bundle}\r\n\r\n".encode() * 2)
+    code, out, err = desk.verify("--from-file", names, "--jsonl")
+    assert (code, err) == (0, "")
+    assert [json.loads(line)["ok"] for line in out.splitlines()] == [True, True]
+
+
+def test_questions_are_answered_as_they_come_in_order(desk: Desk) -> None:
+    """One process, a question, its answer, the next: flushed, whatever is wrong with one."""
+    other = desk.directory / "other"
+    other.write_bytes(b"not signed")
+    asked = [*ATTESTOR, "--home", str(desk.directory / "home"), "verify", "--from-file", "-"]
+    asked += ["--jsonl", *KEYLESS, "--trusted-root", str(desk.root)]
+    with subprocess.Popen(asked, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for artifact, ok in [(desk.artifact, True), (other, False), ("none", False)] * 3:
+            process.stdin.write(f"{artifact}\t{desk.bundle}\n".encode())
+            process.stdin.flush()
+            answer = json.loads(process.stdout.readline())
+            assert (answer["file"], answer["ok"]) == (str(artifact), ok)
+        process.stdin.close()
+        assert process.wait() == 3
+
+
+def test_a_stream_for_people_ends_with_the_worst(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    lines = tmp_path / "lines"
+    lines.write_text(f"none\t{desk.bundle}\n{desk.artifact}\t{desk.bundle}\n", "utf-8")
+    with lines.open("rb") as file:
+        before = os.dup(0)
+        os.dup2(file.fileno(), 0)
+        try:
+            code, out, err = desk.verify("--from-file", "-")
+        finally:
+            os.dup2(before, 0)
+            os.close(before)
+    assert code == 5
+    assert out.count(": VERIFIED") == 1
+    assert err.startswith("Error: none is not there\n")
+    assert "1 of 2 are not verified" in err
+
+
+def test_claims_can_be_demanded_by_name_by_number_and_as_cosign_does(desk: Desk) -> None:
+    raw = {f"1.3.6.1.4.1.57264.1.{arc}": text.encode() for arc, text in _WORKFLOW.items()}
+    plan = LeafPlan(claims={"12": "https://example.com/repo", "20": "push"}, raw_extensions=raw)
+    desk.write(MADE.v2_bundle(MADE.sign_artifact(plan=plan)))
+    good = [
+        *("--oid", "source-repository-uri=https://example.com/repo"),
+        *("--oid", "1.3.6.1.4.1.57264.1.20=push"),
+        *("--certificate-github-workflow-trigger", "push"),
+        *("--certificate-github-workflow-sha", "abc"),
+        *("--certificate-github-workflow-name", "release"),
+        *("--certificate-github-workflow-repository", "example/repo"),
+        *("--certificate-github-workflow-ref", "refs/heads/main"),
+    ]
+    code, _, err = desk.verify(desk.artifact, *good)
+    assert (code, err) == (0, "")
+    for position in range(1, len(good), 2):
+        bad = [*good]
+        bad[position] += "x"
+        code, out, _ = desk.verify(desk.artifact, *bad, "--json")
+        assert (code, json.loads(out)["error"]["reason"]) == (3, "claim")
+    code, _, err = desk.verify(desk.artifact, "--oid", "build-config-uri=x")
+    assert code == 3
+    assert "expected 'x', got none" in err
+    code, _, err = desk.verify(desk.artifact, "--oid", "1.2.3.4=x")
+    assert code == 3
+
+
+_WORKFLOW = {"2": "push", "3": "abc", "4": "release", "5": "example/repo", "6": "refs/heads/main"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--oid", "nonsense=x"],
+        ["--oid", "build-trigger"],
+        ["--oid", "build-trigger="],
+        ["--oid", "1..2=x"],
+        ["--oid", "build-trigger=a", "--oid", "build-trigger=b"],
+    ],
+)
+def test_a_claim_that_nobody_makes_is_wrong_usage(desk: Desk, words: list[str]) -> None:
+    code, _, err = desk.verify(desk.artifact, *words)
+    assert code == 2
+    assert "--oid" in err
+
+
+def test_claims_are_of_certificates(desk: Desk) -> None:
+    key = desk.directory / "key"
+    key.write_bytes(SIGNER_PEM)
+    words = [desk.artifact, "--key", key, "--oid", "build-trigger=push"]
+    assert desk.verify(*words, keyless=False)[0] == 2
+
+
+def test_what_is_not_logged_is_not_covered_by_any_mirror(desk: Desk) -> None:
+    desk.write(MADE.bundle(MADE.sign_artifact(), None))
+    assert desk.verify(desk.artifact)[0] == 8
+    code, out, _ = desk.verify(desk.artifact, "--allow-unlogged")
+    assert code == 0
+    assert "it was never logged" in out
+    code, out, _ = desk.verify(desk.artifact, "--allow-unlogged", "--require-mirror", "--json")
+    assert (code, json.loads(out)["error"]["reason"]) == (5, "not-covered")
+
+
+def test_several_entries_one_of_them_mirrored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests.mirror.mirrors import make_mirror, sync_from
+
+    desk = Desk(tmp_path, capsys)
+    log = SimulatedLog()
+    request = sign_request(ARTIFACT)
+    index = log_request(log, request)
+    mirror = make_mirror(tmp_path / "home", log)
+    bundle = json.loads(bundle_of(log, request, index))
+    sync_from(mirror, log)
+    unknown = json.loads(json.dumps(bundle["verificationMaterial"]["tlogEntries"][0]))
+    unknown["logId"]["keyId"] = "A" * 43 + "="
+    bundle["verificationMaterial"]["tlogEntries"].insert(0, unknown)
+    desk.write(bundle)
+    key = tmp_path / "key"
+    key.write_bytes(SIGNER_PEM)
+    words = [desk.artifact, "--key", key]
+    code, out, _ = desk.verify(*words, "--json", keyless=False)
+    assert (code, json.loads(out)["error"]["reason"]) == (8, "log-entry-count")
+    more = ["--allow-several-entries", "--require-mirror"]
+    code, out, err = desk.verify(*words, *more, keyless=False)
+    assert (code, err) == (0, "")
+    assert "covered by our mirror" in out
+
+
+def test_a_recorded_signature_over_the_file_itself_is_judged_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    desk = Desk(tmp_path, capsys)
+    session = Session(home=tmp_path / "home", now=lambda: NOW)
+    assert run(["init"], session) == 0
+    assert run(["trust", "import", str(desk.root)], session) == 0
+    secret = Ed25519PrivateKey.generate()
+    signed = MADE.sign_artifact(secret, algorithm="sha512", managed=True)
+    desk.write(MADE.v2_bundle(signed))
+    key = tmp_path / "key"
+    public = secret.public_key()
+    key.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    capsys.readouterr()
+    assert run(["verify", str(desk.artifact), "--key", str(key), "--record"], session) == 0
+    assert run(["verdicts", "recheck"], session) == 0
+    assert "1 verdicts judged again, 0 changed" in capsys.readouterr().out
