@@ -1,4 +1,4 @@
-"""inspect: what a transfer bundle claims to be, without a key."""
+"""inspect: what a file claims to be, without a key: a transfer bundle, or any file of the field."""
 
 from __future__ import annotations
 
@@ -8,13 +8,17 @@ from typing import Any
 import click
 
 from appliance.cli.output import Result, common_options
+from appliance.errors import LimitError
 from appliance.runs.exit_codes import naming
-from appliance.store.files import open_foreign
+from appliance.sigstore.attestation_files import MAX_FILE_BYTES
+from appliance.sigstore.file_kinds import describe_file
+from appliance.store.files import open_foreign, open_given
 from appliance.times import utc
 from appliance.tlog.note import parse_note
 from bundles.manifest import LogPart, Manifest
 from bundles.reader import peek
 
+_HEAD_BYTES = 512
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -22,20 +26,28 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @click.argument("file", type=FILE)
 @common_options
 def inspect(file: Path) -> Result:
-    """Say what FILE claims to be. Needs no key and verifies nothing.
+    """Say what FILE is and what it claims. Needs no key and verifies nothing.
+
+    A transfer bundle, a Sigstore bundle or a file of attestations, a trusted root, a signing
+    config, a tlog-proof, a checkpoint, a key, a certificate, an RFC 3161 timestamp.
 
     \b
     Example:
         attestor inspect /media/stick/outside-1.tar
+        attestor inspect app.sigstore.json
     """
-
-    with naming(file), open_foreign(file) as medium:
+    with naming(file), open_given(file) as given:
+        start = given.read(_HEAD_BYTES)
+        if not _is_archive(start):
+            return _describe(file, start + given.read(MAX_FILE_BYTES + 1 - len(start)))
+    with naming(file), open_foreign(file.resolve()) as medium:
         claims = peek(medium)
     signers = [one.name for one in parse_note(claims.note).signatures]
     manifest = claims.manifest
     volume = manifest.volume
     data = {
         "verified": False,
+        "kind": "a transfer bundle",
         "bundleId": claims.header.bundle_id,
         "claimedSigners": signers,
         **manifest_data(manifest),
@@ -61,6 +73,31 @@ def inspect(file: Path) -> Result:
         more = "".join(f", {name} {value}" for name, value in facts.items() if value)
         lines.insert(2, f"  carried {said.handler}{more}")
     return Result(data, "\n".join(lines))
+
+
+def _is_archive(start: bytes) -> bool:
+    """Whether a file begins as a transfer bundle does: tar, gzip or zstd."""
+    return start[257:262] == b"ustar" or start.startswith((b"\x1f\x8b", b"\x28\xb5\x2f\xfd"))
+
+
+def _describe(file: Path, raw: bytes) -> Result:
+    if len(raw) > MAX_FILE_BYTES:
+        raise LimitError(f"expected at most {MAX_FILE_BYTES} bytes")
+    found = describe_file(raw)
+    lines = [f"{file}: {found.kind}, NOT VERIFIED"]
+    data: dict[str, Any] = {"verified": False, "kind": found.kind}
+    for name, value in found.claims:
+        data.setdefault(name, []).append(value)
+        shown = value if isinstance(value, list) else [value]
+        for one in shown:
+            text = ", ".join(map(str, one.values())) if isinstance(one, dict) else str(one)
+            lines.append(f"  {name:<12} {_printable(text)}")
+    return Result(data, "\n".join(lines))
+
+
+def _printable(text: str) -> str:
+    """Return text that no terminal obeys: whatever is not printable by its code point."""
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def besides_lines(manifest: Manifest) -> list[str]:
