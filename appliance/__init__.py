@@ -1,3 +1,29 @@
-"""Attestor: an offline verification appliance for Sigstore Rekor transparency logs."""
+"""Attestor: an offline verification appliance for Sigstore Rekor transparency logs.
+
+The library is `verify`, its `Verdict`, and `ApplianceError` (see appliance.api); it is
+imported when it is asked for, so that the command starts without it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from appliance.api import Verdict as Verdict
+    from appliance.api import verify as verify
+    from appliance.errors import ApplianceError as ApplianceError
 
 __version__ = "0.1.0"
+__all__ = ["ApplianceError", "Verdict", "__version__", "verify"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("Verdict", "verify"):
+        from appliance import api
+
+        return getattr(api, name)
+    if name == "ApplianceError":
+        from appliance.errors import ApplianceError
+
+        return ApplianceError
+    raise AttributeError(f"module 'appliance' has no attribute {name!r}")

@@ -102,7 +102,7 @@ def test_standard_input(desk: Desk, which: str) -> None:
         words, sent = ["--from-file", "-"], f"{desk.artifact}\t{desk.bundle}\n".encode()
     done = subprocess.run(
         [
-            *(*ATTESTOR, "--home", desk.directory / "home", "verify", *words, *KEYLESS),
+            *(*ATTESTOR, "--home", str(desk.directory / "home"), "verify", *words, *KEYLESS),
             *("--trusted-root", names["root"]),
         ],
         input=sent,
@@ -231,7 +231,7 @@ def test_a_claim_that_nobody_makes_is_wrong_usage(desk: Desk, words: list[str]) 
 def test_claims_are_of_certificates(desk: Desk) -> None:
     key = desk.directory / "key"
     key.write_bytes(SIGNER_PEM)
-    words = [desk.artifact, "--key", key, "--oid", "build-trigger=push"]
+    words: list[str | Path] = [desk.artifact, "--key", key, "--oid", "build-trigger=push"]
     assert desk.verify(*words, keyless=False)[0] == 2
 
 
@@ -263,7 +263,7 @@ def test_several_entries_one_of_them_mirrored(
     desk.write(bundle)
     key = tmp_path / "key"
     key.write_bytes(SIGNER_PEM)
-    words = [desk.artifact, "--key", key]
+    words: list[str | Path] = [desk.artifact, "--key", key]
     code, out, _ = desk.verify(*words, "--json", keyless=False)
     assert (code, json.loads(out)["error"]["reason"]) == (8, "log-entry-count")
     more = ["--allow-several-entries", "--require-mirror"]

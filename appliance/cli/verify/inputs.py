@@ -106,7 +106,7 @@ def artifacts_and_bundles(
     if STDIN in artifacts and not bundles:
         raise click.UsageError("standard input has no Sigstore bundle beside it: give --bundle")
     named = [
-        (artifact, bundles[number] if bundles else _beside(artifact))
+        (artifact, bundles[number] if bundles else beside(artifact))
         for number, artifact in enumerate(artifacts)
     ]
     return _all_of(named, from_file)
@@ -142,7 +142,8 @@ def is_half_a_digest(artifact: str) -> bool:
     return bool(_ALGORITHM.match(artifact)) and parse_digest_argument(artifact) is None
 
 
-def _beside(artifact: str) -> Path | None:
+def beside(artifact: str) -> Path | None:
+    """Return the Sigstore bundle that lies beside an artifact under a usual name, if one does."""
     if parse_digest_argument(artifact) is not None:
         return None  # a digest lies nowhere
     for suffix in BUNDLE_SUFFIXES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from appliance.jobs.verify.verify import Verdict
+from appliance.runs.verify import Answer
 from appliance.store.verify.trust import StoredRoot
 from appliance.times import utc
 
@@ -32,6 +33,18 @@ def verdict_data(verdict: Verdict, root: StoredRoot | None, root_age: int | None
         "ageSeconds": root_age,
     }
     return data
+
+
+def answer_data(answer: Answer, root: StoredRoot | None, root_age: int | None) -> dict[str, Any]:
+    """Return an answer for --json: the verdict, or why there can be none."""
+    # "artifact" becomes the digest, once it is known; "file" stays.
+    bundle = str(answer.bundle_path) if answer.bundle_path else None
+    asked = {"artifact": answer.artifact, "file": answer.artifact, "bundle": bundle}
+    if answer.verdict is not None:
+        return asked | verdict_data(answer.verdict, root, root_age)
+    error = answer.error
+    assert error is not None  # noqa: S101 no verdict without a reason
+    return asked | {"ok": False, "reason": error.reason, "message": error.message}
 
 
 def verdict_text(

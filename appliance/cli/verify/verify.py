@@ -24,7 +24,7 @@ from appliance.cli.verify.inputs import (
     claims_of,
     expected_signer,
 )
-from appliance.cli.verify.verdict_text import verdict_data, verdict_text
+from appliance.cli.verify.verdict_text import answer_data, verdict_text
 from appliance.errors import ApplianceError
 from appliance.runs.exit_codes import exit_code, worst
 from appliance.runs.session import Session, pass_session
@@ -154,7 +154,7 @@ def verify(
         data: list[dict[str, Any]] = []
         for artifact, bundle in pairs:
             answer = verifier.answer(artifact, bundle)
-            described = _data(verifier, answer)
+            described = answer_data(answer, verifier.stored_root, verifier.root_age)
             if answer.error is not None:
                 errors.append(answer.error)
             if jsonl:
@@ -180,7 +180,7 @@ def _stream(verifier: Verifier, pairs: Iterable[tuple[str, Path | None]], *, jso
         for warning in verifier.take_warnings():
             note(f"Warning: {warning}")
         if jsonl:
-            stream_json_lines(_data(verifier, answer))
+            stream_json_lines(answer_data(answer, verifier.stored_root, verifier.root_age))
         elif text := _text(verifier, answer):
             stream_text(text)
         if answer.error is not None:
@@ -197,17 +197,6 @@ def _stream(verifier: Verifier, pairs: Iterable[tuple[str, Path | None]], *, jso
         reason=worst_error.reason,
     )
     return Result({}, "", warnings, (summary,))
-
-
-def _data(verifier: Verifier, answer: Answer) -> dict[str, Any]:
-    # "artifact" becomes the digest, once it is known; "file" stays.
-    bundle = str(answer.bundle_path) if answer.bundle_path else None
-    asked = {"artifact": answer.artifact, "file": answer.artifact, "bundle": bundle}
-    if answer.verdict is not None:
-        return asked | verdict_data(answer.verdict, verifier.stored_root, verifier.root_age)
-    error = answer.error
-    assert error is not None  # noqa: S101 no verdict without a reason
-    return asked | {"ok": False, "reason": error.reason, "message": error.message}
 
 
 def _text(verifier: Verifier, answer: Answer) -> str:
