@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +15,7 @@ from appliance.errors import (
     RefusedError,
     StoreError,
 )
+from appliance.jobs.verify.image_layout import Image, ImageLayout
 from appliance.jobs.verify.verify import Demands, Verdict, pinned_keys, verify_artifact
 from appliance.runs.exit_codes import as_ours, naming
 from appliance.runs.session import Session
@@ -102,9 +103,45 @@ class Verifier:
             answer = self._answer(artifact, bundle_path)
         except ApplianceError as error:
             answer = Answer(artifact, bundle_path, None, as_ours(error, prefix=f"{artifact}: "))
+        return self._kept(answer)
+
+    def _kept(self, answer: Answer) -> Answer:
         if self._options.record or _contradicts(answer):
             self._answers.append(answer)  # without need a stream of answers is not kept
         return answer
+
+    def answer_images(self, directory: Path) -> Iterator[Answer]:
+        """Answer about each image in an OCI layout: signed, and every part of it as signed.
+
+        Raises RefusedError if it is no layout, IncompleteError if it has no image.
+        """
+        layout = ImageLayout(directory)
+        for image in layout.images():
+            artifact = f"{image.name or directory}@{image.digest}"
+            try:
+                answer = self._answer_image(layout, image, artifact, directory)
+            except ApplianceError as error:
+                answer = Answer(artifact, directory, None, as_ours(error, prefix=f"{artifact}: "))
+            yield self._kept(answer)
+
+    def _answer_image(
+        self, layout: ImageLayout, image: Image, artifact: str, directory: Path
+    ) -> Answer:
+        digests = parse_digest_argument(image.digest)
+        if digests is None:
+            raise RefusedError(
+                f"expected a sha256 digest, got {image.digest[:100]!r}", reason="digest-algorithm"
+            )
+        if not image.bundles:
+            raise IncompleteError(
+                "no Sigstore bundle refers to it",
+                reason="no-bundle",
+                next_step="copy it with what refers to it: oras copy --recursive",
+            )
+        layout.check_parts(image.digest)
+        # One file of all of them, as if they had come together.
+        raw = b"[" + b",".join(image.bundles) + b"]"
+        return self._judged(artifact, directory, raw, lambda _: digests)
 
     def take_warnings(self) -> list[str]:
         """Return the warnings since they were last taken."""
@@ -130,13 +167,25 @@ class Verifier:
 
     def _answer(self, artifact: str, bundle_path: Path | None) -> Answer:
         raw = _read_bundle(artifact, bundle_path)
+        expected = self._options.expected
+        return self._judged(
+            artifact, bundle_path, raw, lambda bundles: _digests_of(artifact, bundles, expected)
+        )
+
+    def _judged(
+        self,
+        artifact: str,
+        bundle_path: Path | None,
+        raw: bytes,
+        hash_for: Callable[[Sequence[SigstoreBundle]], ArtifactDigests],
+    ) -> Answer:
         with naming(bundle_path):
             file = read_attestation_file(raw)
         self.warnings += [
             f"{artifact}: {bundle_path}: passed over what could not be read: {one.message}"
             for one in file.unread[:MAX_UNREAD_TOLD]
         ]
-        digests = _digests_of(artifact, file.bundles, self._options.expected)
+        digests = hash_for(file.bundles)
         verdict = self._judge(file.bundles, digests)
         error = verdict.error
         if error is not None:

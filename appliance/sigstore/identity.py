@@ -23,7 +23,7 @@ _ISSUER_V1: Final = _FULCIO + "1"  # raw bytes
 _ISSUER_V2: Final = _FULCIO + "8"  # DER UTF8String
 _OTHER_NAME: Final = _FULCIO + "7"
 _UTF8_STRING: Final = 0x0C
-# Claims by the names that Fulcio gives them: DER UTF8String, but for the first five, which are raw bytes.
+# Claims by the names that Fulcio gives them: raw bytes in the first five, else DER UTF8String.
 CLAIMS: Final = {
     "github-workflow-trigger": _FULCIO + "2",
     "github-workflow-sha": _FULCIO + "3",

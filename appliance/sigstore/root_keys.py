@@ -22,6 +22,7 @@ _EXPECTED: Final = {
     "PKIX_RSA_PKCS1V15_2048_SHA256": "rsa-2048",
     "PKIX_RSA_PKCS1V15_3072_SHA256": "rsa-3072",
     "PKIX_RSA_PKCS1V15_4096_SHA256": "rsa-4096",
+    "ML_DSA_44": "ml-dsa-44",
     "PKIX_RSA_PKCS1V5": "rsa",
     "PKCS1_RSA_PKCS1V5": "rsa",  # PKCS#1, not SubjectPublicKeyInfo: staging's first CT log
 }
@@ -76,6 +77,8 @@ def _checked_spki(der: bytes, key_details: str) -> bytes:
         got = f"rsa-{key.key_size}"
     elif isinstance(key, ed25519.Ed25519PublicKey):
         got = "ed25519"
+    elif got == "MLDSA44PublicKey":
+        got = "ml-dsa-44"
     expected = _EXPECTED[key_details]
     if expected not in (got, got.partition("-")[0]):
         raise MalformedError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import itertools
 import os
 import re
 import select
@@ -199,6 +200,23 @@ def hash_artifact(
         {name: hasher.digest() for name, hasher in plain.items()},
         {one: hasher.digest() for one, hasher in prefixed.items()},
     )
+
+
+def names_in(directory: Path, max_names: int) -> list[str]:
+    """Return the names in a directory, sorted; raises LimitError above `max_names`.
+
+    None if it is not there. Raises StoreError if it cannot be read.
+    """
+    try:
+        with os.scandir(directory) as entries:
+            found = [entry.name for entry in itertools.islice(entries, max_names + 1)]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise file_error(directory, error) from error
+    if len(found) > max_names:
+        raise LimitError(f"{directory} has more than the {max_names} files allowed")
+    return sorted(found)
 
 
 def size_of(path: Path) -> int:

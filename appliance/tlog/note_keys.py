@@ -14,6 +14,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from appliance.errors import MalformedError
+from appliance.tlog.ml_dsa import load_ml_dsa_44, signed_subtree
 from appliance.tlog.strict_base64 import decode_base64
 from appliance.value import frozen
 
@@ -27,6 +28,7 @@ class KeyType(enum.Enum):
     ED25519 = 0x01
     ECDSA = 0x02
     COSIGNATURE = 0x04  # Ed25519 over a timestamped checkpoint
+    ML_DSA_44 = 0x06  # over a timestamped subtree, by a log or a witness
     RSA = 0xFF  # rekor-tiles' own
 
 
@@ -34,8 +36,11 @@ ED25519_KEY_BYTES: Final = 32
 KEY_ID_BYTES: Final = 4
 MAX_NAME_BYTES: Final = 255  # of a key we enrol; what c2sp.org/tlog-cosignature can carry
 COSIGNATURE_BYTES: Final = 8 + 64  # timestamp, Ed25519 signature
+# The types whose signatures begin with a time, as a witness's have to.
+COSIGNATURE_TYPES: Final = frozenset({KeyType.COSIGNATURE, KeyType.ML_DSA_44})
 MAX_TIMESTAMP: Final = 2**63 - 1  # POSIX seconds
 _SPKI_ED25519: Final = bytes.fromhex("302a300506032b6570032100")  # DER up to the raw key
+_SPKI_ML_DSA_44: Final = bytes.fromhex("30820532300b06096086480165030403110382052100")
 _RSA_LABEL: Final = b"PKIX-RSA-PKCS#1v1.5"
 _PRIME: Final = 2**255 - 19
 _ORDER_8_Y: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
@@ -49,7 +54,7 @@ class VerifierKey:
 
     name: str  # as on its signature lines
     key_type: KeyType
-    key: bytes  # raw 32 bytes for Ed25519 and cosignatures, else SubjectPublicKeyInfo DER
+    key: bytes  # raw for Ed25519, cosignatures and ML-DSA, else SubjectPublicKeyInfo DER
     log_id: bytes  # 32 bytes: the whole hash of which the key id is the start
     prehash: str = ""  # sha256, sha384 or sha512 for ECDSA and RSA
 
@@ -69,6 +74,8 @@ class VerifierKey:
         """The key as SubjectPublicKeyInfo DER."""
         if self.key_type in (KeyType.ED25519, KeyType.COSIGNATURE):
             return _SPKI_ED25519 + self.key
+        if self.key_type is KeyType.ML_DSA_44:
+            return _SPKI_ML_DSA_44 + self.key
         return self.key
 
     def signed(self, text: bytes, signature: bytes) -> bool:
@@ -81,13 +88,15 @@ class VerifierKey:
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
-        if self.key_type is KeyType.COSIGNATURE:
-            if len(signature) != COSIGNATURE_BYTES:
-                return False
-            timestamp, signature = int.from_bytes(signature[:8]), signature[8:]
+        if self.key_type in COSIGNATURE_TYPES:
+            timestamp = int.from_bytes(signature[:8])
             if timestamp > MAX_TIMESTAMP:
                 return False
-            text = cosigned_message(text, timestamp)
+            if self.key_type is KeyType.ML_DSA_44:
+                return signed_subtree(self.key, self.name, text, signature)
+            if len(signature) != COSIGNATURE_BYTES:
+                return False
+            text, signature = cosigned_message(text, timestamp), signature[8:]
         prehash = {"sha384": hashes.SHA384, "sha512": hashes.SHA512}.get(
             self.prehash, hashes.SHA256
         )()
@@ -135,6 +144,14 @@ def _public_bytes(key: VerifierKey | bytes) -> bytes:
     return key if isinstance(key, bytes) else key.spki
 
 
+def ml_dsa_44(name: str, raw: bytes) -> VerifierKey:
+    """Make an ML-DSA-44 key, of a log or a witness; raises as load_ml_dsa_44 does."""
+    _check_own_name(name)
+    load_ml_dsa_44(raw)
+    hashed = name.encode() + b"\n" + bytes([KeyType.ML_DSA_44.value]) + raw
+    return VerifierKey(name, KeyType.ML_DSA_44, raw, sha256(hashed).digest())
+
+
 def cosigned_message(text: bytes, timestamp: int) -> bytes:
     """Return what a witness signs: the checkpoint's text after two lines."""
     return f"cosignature/v1\ntime {timestamp}\n".encode() + text
@@ -154,13 +171,15 @@ def parse_vkey(text: str) -> VerifierKey:
     kind, key = blob[:1], blob[1:]
     if kind in (b"\x01", b"\x04"):
         parsed = ed25519_key(name, key, KeyType(kind[0]))
+    elif kind == b"\x06":
+        parsed = ml_dsa_44(name, key)
     elif kind == b"\x02":
         parsed = _spki_key(name, key, hash_name=False)
         if parsed.key_type is not KeyType.ECDSA:
             raise MalformedError(f"verifier key {name!r}: type 2 is ECDSA, the key is not")
     else:
         raise MalformedError(
-            f"verifier key {name[:80]!r}: expected type 1, 2 or 4, got {kind.hex() or 'nothing'}"
+            f"verifier key {name[:80]!r}: expected type 1, 2, 4 or 6, got {kind.hex() or 'nothing'}"
         )
     if parsed.vkey != text:
         raise MalformedError(
@@ -225,13 +244,17 @@ def _spki_key(name: str, spki: bytes, *, hash_name: bool) -> VerifierKey:
         check_ed25519_key(raw, name)
         log_id = sha256(prefix + b"\x01" + raw).digest() if hash_name else bare_id
         return VerifierKey(name, KeyType.ED25519, raw, log_id)
+    if spki.startswith(_SPKI_ML_DSA_44):
+        made = ml_dsa_44(name, spki.removeprefix(_SPKI_ML_DSA_44))
+        return made if hash_name else VerifierKey(name, made.key_type, made.key, bare_id)
     if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVE_PREHASH:
         return VerifierKey(name, KeyType.ECDSA, spki, bare_id, _CURVE_PREHASH[key.curve.name])
     if isinstance(key, rsa.RSAPublicKey):
         log_id = sha256(prefix + b"\xff" + _RSA_LABEL + spki).digest() if hash_name else bare_id
         return VerifierKey(name, KeyType.RSA, spki, log_id, "sha256")
     raise MalformedError(
-        f"key of {name!r}: expected Ed25519, P-256, P-384, P-521 or RSA, got {type(key).__name__}"
+        f"key of {name!r}: expected Ed25519, P-256, P-384, P-521, RSA or ML-DSA-44, "
+        f"got {type(key).__name__}"
     )
 
 

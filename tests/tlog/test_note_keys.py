@@ -187,7 +187,7 @@ BAD_KEYS = {
     "no key": ("name+00000000", "verifier key 'name+00000000': expected name+id+key"),
     "empty key": (
         "name+00000000+",
-        "verifier key 'name': expected type 1, 2 or 4, got nothing",
+        "verifier key 'name': expected type 1, 2, 4 or 6, got nothing",
     ),
     "wrong id": (
         "example.com/foo+530d903b+AekyeRrm56hApGFkyQR4ZCbV54Id2LKaANYcrnKv3U2k",
@@ -201,13 +201,13 @@ BAD_KEYS = {
         FOO.replace("foo", "fop"),
         "verifier key 'example.com/fop': key id '530d903a' is not that of this name and key",
     ),
-    "ML-DSA": (
-        "name+00000000+" + b64encode(b"\x06" + bytes(1312)).decode(),
-        "verifier key 'name': expected type 1, 2 or 4, got 06",
+    "a short ML-DSA key": (
+        "name+00000000+" + b64encode(b"\x06" + bytes(1311)).decode(),
+        "ML-DSA-44 key: expected 1312 bytes, got 1311",
     ),
     "RSA": (
         "name+00000000+" + b64encode(b"\xff" + bytes(32)).decode(),
-        "verifier key 'name': expected type 1, 2 or 4, got ff",
+        "verifier key 'name': expected type 1, 2, 4 or 6, got ff",
     ),
     "short": (
         "name+00000000+" + b64encode(b"\x01" + bytes(31)).decode(),
@@ -382,7 +382,7 @@ def test_a_key_of_another_kind_is_refused_by_name() -> None:
     for other in others:
         for make in (log_key, rekor_v1_key):
             with pytest.raises(
-                MalformedError, match="expected Ed25519, P-256, P-384, P-521 or RSA"
+                MalformedError, match="expected Ed25519, P-256, P-384, P-521, RSA or ML-DSA-44"
             ):
                 make("name", spki(other))
 

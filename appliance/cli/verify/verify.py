@@ -43,6 +43,11 @@ _WORKFLOW = "--certificate-github-workflow-"  # as cosign names these options
     type=FILE,
     help="Lines of ARTIFACT <tab> BUNDLE; - answers each line of standard input as it comes.",
 )
+@click.option(
+    "--image-layout",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Every image in an OCI layout, against the Sigstore bundles that refer to it.",
+)
 @click.option("--certificate-identity", default="", help="Exact e-mail or URI of the signer.")
 @click.option("--certificate-identity-regexp", default="", help="The same, as a whole match.")
 @click.option("--certificate-oidc-issuer", default="", help="Exact issuer of that identity.")
@@ -93,6 +98,7 @@ def verify(
     artifacts: tuple[str, ...],
     bundles: tuple[Path, ...],
     from_file: Path | None,
+    image_layout: Path | None,
     certificate_identity: str,
     certificate_identity_regexp: str,
     certificate_oidc_issuer: str,
@@ -124,6 +130,7 @@ def verify(
         attestor verify app.tar.gz --bundle app.sigstore.json --key signer.pem
         attestor verify app.tar.gz --certificate-identity me@example.org \\
             --certificate-oidc-issuer https://accounts.example.org --require-mirror
+        attestor verify --image-layout images/ --key signer.pem
     """
     if jsonl and is_json():
         raise click.UsageError("--json and --jsonl exclude each other")
@@ -142,7 +149,10 @@ def verify(
             ref=workflow_ref,
         ),
     )
-    pairs = artifacts_and_bundles(artifacts, bundles, from_file)
+    if image_layout is not None and (artifacts or bundles or from_file):
+        raise click.UsageError("--image-layout names its artifacts and bundles itself")
+    if image_layout is None:
+        pairs = artifacts_and_bundles(artifacts, bundles, from_file)
     limit = None if max_age is None else seconds_option(max_age, "--max-age", None)
     opt_ins = OptIns(allow_unlogged, allow_several_entries, allow_subject)
     options = VerifyOptions(expected, trusted_root, policy, require_mirror, limit, record, opt_ins)
@@ -152,8 +162,12 @@ def verify(
         errors: list[ApplianceError] = []
         texts: list[str] = []
         data: list[dict[str, Any]] = []
-        for artifact, bundle in pairs:
-            answer = verifier.answer(artifact, bundle)
+        answers = (
+            verifier.answer_images(image_layout)
+            if image_layout is not None
+            else (verifier.answer(artifact, bundle) for artifact, bundle in pairs)
+        )
+        for answer in answers:
             described = answer_data(answer, verifier.stored_root, verifier.root_age)
             if answer.error is not None:
                 errors.append(answer.error)
