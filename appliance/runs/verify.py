@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +17,13 @@ from appliance.errors import (
     StoreError,
 )
 from appliance.jobs.verify.image_layout import Image, ImageLayout
-from appliance.jobs.verify.verify import Demands, Verdict, pinned_keys, verify_artifact
+from appliance.jobs.verify.verify import (
+    Demands,
+    Verdict,
+    pinned_keys,
+    verify_artifact,
+    with_own_view,
+)
 from appliance.runs.exit_codes import as_ours, naming
 from appliance.runs.session import Session
 from appliance.sigstore.attestation_files import MAX_FILE_BYTES, read_attestation_file
@@ -28,14 +35,18 @@ from appliance.sigstore.digests import (
     prefixes_needed,
 )
 from appliance.sigstore.identity import ExpectedSigner
+from appliance.sigstore.logged_file import PROOF_START, judge_logged_file
 from appliance.sigstore.sigstore_bundle import SigstoreBundle
 from appliance.sigstore.trusted_root import LogKey, TrustedRoot, parse_trusted_roots
 from appliance.store.database import Store
 from appliance.store.files import hash_artifact, read_given
+from appliance.store.mirror.logs import all_logs
 from appliance.store.revoked_keys import revoked_keys
 from appliance.store.transfer.unsigned import unsigned_imports
 from appliance.store.verify.trust import StoredRoot, current_root
+from appliance.tlog.merkle import leaf_hash
 from appliance.tlog.tlog_policy import MAX_POLICY_BYTES, TlogPolicy, parse_tlog_policy
+from appliance.tlog.tlog_proof import parse_tlog_proof
 from appliance.value import frozen
 
 MAX_ROOT_BYTES: Final = 2 * 1024 * 1024
@@ -46,7 +57,7 @@ MAX_UNREAD_TOLD: Final = 8  # attestations of one file that could not be read
 class VerifyOptions:
     """What is asked about every artifact."""
 
-    expected: ExpectedSigner
+    expected: ExpectedSigner | None  # None: nobody, a tlog-proof of the file is the evidence
     trusted_root: Path | None = None  # None: the one in the store
     policy: Path | None = None  # a C2SP tlog-policy to require
     require_mirror: bool = False
@@ -162,15 +173,57 @@ class Verifier:
 
         if contradicts:
             yield from keep_contradictions(self._session, found)
-        if self._options.record:
+        if self._options.record and self._options.expected is not None:
             yield from record_answers(self._session, self._options.expected, found)
 
     def _answer(self, artifact: str, bundle_path: Path | None) -> Answer:
         raw = _read_bundle(artifact, bundle_path)
-        expected = self._options.expected
+        if raw.startswith(PROOF_START):
+            return self._answer_proof(artifact, bundle_path, raw)
+        expected = self._expected()
         return self._judged(
             artifact, bundle_path, raw, lambda bundles: _digests_of(artifact, bundles, expected)
         )
+
+    def _answer_proof(self, artifact: str, proof_path: Path | None, raw: bytes) -> Answer:
+        """Answer about a file by a tlog-proof: a log holds its bytes as an entry."""
+        if self._options.expected is not None:
+            raise RefusedError(
+                f"{proof_path} is a tlog-proof: it proves that a log holds the file, and nothing of"
+                " who signed it",
+                reason="no-signature",
+                next_step="ask without --key and --certificate-…, with --policy FILE;"
+                " or give the Sigstore bundle",
+            )
+        if parse_digest_argument(artifact) is not None:
+            raise IncompleteError(
+                "a tlog-proof is of the file's bytes; we hold only a digest",
+                reason="digest-algorithm",
+                next_step="give the file itself instead of a digest",
+            )
+        with naming(proof_path):
+            proof = parse_tlog_proof(raw)
+        content = read_given(Path(artifact), MAX_FILE_BYTES)
+        digests = ArtifactDigests({"sha256": sha256(content).digest()})
+        pinned = [key for log in all_logs(self._store) for key in log.keys] if self._store else []
+        found = judge_logged_file(
+            proof, leaf_hash(content), str(digests), pinned, self._demands.policy
+        )
+        verdict = with_own_view(self._store, found, self._demands)
+        error = verdict.error
+        if error is not None:
+            error = as_ours(error, prefix=f"{artifact}: ")
+        return Answer(artifact, proof_path, verdict, error)
+
+    def _expected(self) -> ExpectedSigner:
+        if self._options.expected is None:
+            raise RefusedError(
+                "a Sigstore bundle needs to be told who should have signed",
+                reason="no-signer",
+                next_step="give --key FILE, or --certificate-identity and"
+                " --certificate-oidc-issuer",
+            )
+        return self._options.expected
 
     def _judged(
         self,
@@ -200,7 +253,7 @@ class Verifier:
                 self._store,
                 bundles,
                 digests,
-                self._options.expected,
+                self._expected(),
                 root,
                 self._keys,
                 self._demands,

@@ -37,6 +37,7 @@ BUNDLE_SUFFIXES: Final = (
     ".bundle",
     ".publish.attestation",
     ".jsonl",
+    ".tlog-proof",
 )
 
 
@@ -47,14 +48,21 @@ def expected_signer(
     issuer_regexp: str,
     key: Path | None,
     claims: Mapping[str, str],
-) -> ExpectedSigner:
-    """Return who should have signed; raises UsageError unless exactly one way is given."""
+    *,
+    may_be_nobody: bool,
+) -> ExpectedSigner | None:
+    """Return who should have signed; raises UsageError unless exactly one way is given.
+
+    None if none is, where that `may_be`: under a policy a tlog-proof needs no signer.
+    """
     keyless = identity or identity_regexp or issuer or issuer_regexp or claims
     if key is not None and keyless:
         raise click.UsageError("--key and --certificate-… exclude each other")
     if key is not None:
         with naming(key):
             return ManagedKey(load_public_key_file(read_given(key, MAX_KEY_BYTES)))
+    if not keyless and may_be_nobody:
+        return None
     if not keyless:
         raise click.UsageError(
             "who should have signed it? give --key FILE, or --certificate-identity and "

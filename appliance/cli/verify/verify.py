@@ -123,7 +123,8 @@ def verify(
     """Verify artifacts against their Sigstore bundles and our own copy of the log.
 
     No network, no lock, and a read-only store will do. Without --bundle the one beside the
-    artifact is taken. Several artifacts: the worst outcome is the exit code.
+    artifact is taken. Several artifacts: the worst outcome is the exit code. With --policy
+    alone, a tlog-proof in place of a bundle proves that a log holds the file itself.
 
     \b
     Example:
@@ -148,6 +149,7 @@ def verify(
             repository=workflow_repository,
             ref=workflow_ref,
         ),
+        may_be_nobody=policy is not None,
     )
     if image_layout is not None and (artifacts or bundles or from_file):
         raise click.UsageError("--image-layout names its artifacts and bundles itself")

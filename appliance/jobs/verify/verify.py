@@ -95,6 +95,11 @@ def _verify_one(
     found = judge_bundle(
         bundle, artifact, expected, trusted_root, log_keys, demands.policy, demands.opt_ins
     )
+    return with_own_view(store, found, demands)
+
+
+def with_own_view(store: Store | None, found: Verification, demands: Demands) -> Verdict:
+    """Compare what verified with our own view of its log, and with the demands."""
     if found.error is None and found.log is None:
         view = OwnView(Coverage.NO_CHECKPOINT, "not covered: it was never logged")
         return Verdict(found, view, None, _unmet(view, None, demands))
