@@ -82,7 +82,7 @@ def _key_bytes(key: Key) -> bytes:
 
 def _describe(role: str, raw: bytes, metadata: Metadata[Any]) -> Verified:
     version = metadata.signed.version
-    if version > MAX_VERSION:
+    if type(version) is not int or version > MAX_VERSION:  # `true` counts as 1 in Python
         raise MalformedError(
             f"TUF {role}: expected a version up to {MAX_VERSION}, got {version}",
             reason="tuf-malformed",

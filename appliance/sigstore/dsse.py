@@ -7,6 +7,7 @@ names its subjects by digest; which of them the artifact is, match_subject decid
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 from appliance.errors import DigestError, IncompleteError, MalformedError, RefusedError
@@ -77,6 +78,7 @@ def read_envelope(envelope: Message) -> DsseEnvelope:
     )
 
 
+@lru_cache(maxsize=1)  # asked which digests it needs, and then whether they are right
 def parse_statement(envelope: DsseEnvelope) -> Statement:
     """Parse the statement in an envelope; its predicate is checked as JSON, and let go.
 

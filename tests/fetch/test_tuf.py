@@ -23,6 +23,7 @@ from appliance.errors import (
 )
 from appliance.fetch.http import HttpClient
 from appliance.fetch.tuf import BoundedFetcher, Followed, fetch_root, follow
+from appliance.fetch.tuf_metadata import verify_chain
 from tests.fetch.conftest import OpenClient
 from tests.fetch.hostile_server import (
     HostileServer,
@@ -330,6 +331,24 @@ def test_a_version_beyond_all_reason_is_malformed(
     error = refused(client, server, repository.read("1.root.json"))
     assert (type(error), error.reason) == (MalformedError, "tuf-malformed")
     assert "9007199254740993" in error.message
+
+
+def test_a_version_that_is_true_is_malformed(repository: Repository) -> None:
+    assert repository.root is not None
+    repository.root.version = True
+    raw = signed(repository.root, repository.signers["root"])
+    assert b'"version":true' in raw.replace(b" ", b"")
+    others = {one: repository.read(name) for one, name in OTHERS.items()}
+    with pytest.raises(MalformedError) as caught:
+        verify_chain((raw,), others)
+    assert caught.value.reason == "tuf-malformed"
+
+
+OTHERS = {
+    "timestamp": "timestamp.json",
+    "snapshot": "1.snapshot.json",
+    "targets": "1.targets.json",
+}
 
 
 def test_python_tuf_gets_nothing_but_by_our_client(

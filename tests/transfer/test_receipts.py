@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import MalformedError
-from appliance.jobs.transfer.receipt_text import parse_code, parse_receipt, receipt_code
+from appliance.jobs.transfer.receipt_text import (
+    Receipt,
+    parse_code,
+    parse_receipt,
+    receipt_code,
+)
 from appliance.store.database import open_store
 from appliance.store.transfer.receipts import receipts_to_carry
 from appliance.tlog.merkle import Hash, TreeHead
@@ -164,6 +169,15 @@ def test_what_is_no_receipt_is_told_what_one_is(sites: Sites) -> None:
     for command in ("accept", "show", "verify"):
         error = sites.json(OUTSIDE, "receipt", command, other, expect=3)
         assert error["reason"] == "not-a-receipt" and "receipt-….note" in error["next"]
+
+
+def test_a_clock_beyond_every_calendar_is_a_typed_error() -> None:
+    receipt = Receipt("00" * 32, "", (1, 1), "11" * 32, "in", 1, "", False, {}, (), ())
+    assert parse_receipt(str(receipt)) == receipt
+    for clock in (2**60, 253402300800, True, -1):
+        bad = str(receipt).replace('"clock":1,', f'"clock":{str(clock).lower()},')
+        with pytest.raises(MalformedError, match="clock"):
+            parse_receipt(bad)
 
 
 def test_codes_commit_to_bundle_and_heads() -> None:

@@ -18,6 +18,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from appliance.errors import MalformedError
+from appliance.times import MAX_SECONDS
 from appliance.tlog.merkle import HASH_BYTES, Hash, TreeHead
 from appliance.tlog.strict_json import parse_json
 from appliance.value import frozen
@@ -134,8 +135,9 @@ def _head_data(head: TreeHead | None) -> dict[str, Any] | None:
 
 def _receipt(document: dict[str, Any]) -> Receipt:
     number, of = document["volume"]
-    if not isinstance(document["clock"], int) or not 0 <= document["clock"] < 1 << 60:
-        raise ValueError("clock")
+    clock = document["clock"]
+    if type(clock) is not int or not 0 <= clock <= MAX_SECONDS:
+        raise ValueError(f"clock: expected seconds before the year 10000, got {clock!r:.40}")
     for name in ("bundleId", "sha256"):
         _digest(document[name])
     return Receipt(
