@@ -51,7 +51,10 @@ def describe_file(raw: bytes) -> FileClaims:
         if looks_like(raw):
             return describe(raw)
     raise MalformedError(
-        f"no kind of file that is known here: it begins with {raw[:24]!r}", reason="unknown-file"
+        f"not a transfer bundle, nor a file of another kind that is known here: it begins with"
+        f" {raw[:24]!r}",
+        reason="unknown-file",
+        next_step="look whether it is the right file",
     )
 
 

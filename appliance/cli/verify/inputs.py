@@ -28,7 +28,7 @@ MAX_LINE_BYTES: Final = 64 * 1024  # of a list: two paths
 STDIN: Final = "-"
 _ALGORITHM: Final = re.compile(r"sha\d+:")
 _HALF: Final = (
-    "expected sha256: and 64 hex digits, sha384: and 96 or sha512: and 128, got {};"
+    "expected sha256: and 64 hex digits, got {} (sha384: has 96, sha512: 128);"
     " a file of that name is ./sha…"
 )
 BUNDLE_SUFFIXES: Final = (
