@@ -268,7 +268,7 @@ def test_what_is_no_file_is_refused_at_once_by_the_command(gap: Gap, tmp_path: P
                 env=environment(),
             )
             spent = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
-            assert done.returncode == 3, (path, done)
+            assert done.returncode == 8, (path, done)
             said = [line for line in done.stderr.splitlines() if not line.startswith("Warning: ")]
             assert len(said) == 1 and said[0].startswith(f"Error: {path} is "), done.stderr
             assert spent < SECONDS, path
