@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # What `cryptography` raises for DER that is none: a string type it does not know is a
 # KeyError.
-_BROKEN_DER: Final = (ValueError, KeyError, TypeError)
+BROKEN_DER: Final = (ValueError, KeyError, TypeError)
 
 
 def load_certificate(der: bytes, what: str, *, with_extensions: bool = True) -> Certificate:
@@ -38,7 +38,7 @@ def load_certificate(der: bytes, what: str, *, with_extensions: bool = True) -> 
             _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
             _ = certificate.extensions if with_extensions else None
     except (
-        *_BROKEN_DER,
+        *BROKEN_DER,
         UnsupportedAlgorithm,
         x509.InvalidVersion,
         x509.DuplicateExtension,

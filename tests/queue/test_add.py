@@ -134,7 +134,7 @@ REFUSED: dict[str, tuple[Callable[[Path], list[str]], list[str], int, str]] = {
     "payload over a mebibyte": (
         lambda d: write_envelope(d, envelope(bytes(1024 * 1024 + 1))),
         [],
-        3,
+        8,
         "payload-too-large",
     ),
     "envelope changed after signing": (
