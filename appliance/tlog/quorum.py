@@ -27,7 +27,11 @@ def verify_quorum(
         raise RefusedError(
             f"the policy has no log with the key of {signed.origin}", reason="log-not-in-policy"
         )
-    own = [*log_keys, *(key for key in policy.log_keys if key.name == signed.origin)]
+    own = [
+        *log_keys,
+        *signed.signers,
+        *(key for key in policy.log_keys if key.name == signed.origin),
+    ]
     cosignatures = tuple(
         one for one in open_cosignatures(signed, policy.witness_keys) if not is_among(one.key, own)
     )

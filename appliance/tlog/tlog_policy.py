@@ -18,7 +18,7 @@ from typing import Final
 
 from appliance.errors import LimitError, MalformedError
 from appliance.tlog.cosignature import parse_witness_vkey
-from appliance.tlog.note_keys import KeyType, VerifierKey, is_among, parse_vkey
+from appliance.tlog.note_keys import COSIGNATURE_TYPES, KeyType, VerifierKey, is_among, parse_vkey
 from appliance.value import frozen, replaced
 
 MAX_POLICY_BYTES: Final = 64 * 1024
@@ -81,7 +81,7 @@ class TlogPolicy:
         """Whether these witnesses, whose cosignatures were verified, suffice."""
         satisfied = {NO_QUORUM}
         # Whoever signed the checkpoint as its log has not vouched for it as a witness.
-        cosigners = [key for key in cosigners if key.key_type is KeyType.COSIGNATURE]
+        cosigners = [key for key in cosigners if key.key_type in COSIGNATURE_TYPES]
         satisfied.update(one.name for one in self.witnesses if is_among(one.key, cosigners))
         for group in self.groups:
             if sum(member in satisfied for member in group.members) >= group.threshold:

@@ -95,6 +95,16 @@ def test_a_witness_cosigns_and_counts() -> None:
         verify_quorum(note_with(), policy)
 
 
+def test_a_log_is_not_its_own_witness() -> None:
+    key = ml_dsa_44("log.example", RAW)
+    raw = add_signatures(str(CHECKPOINT), [cosigned("log.example")])
+    signed = open_checkpoint(raw, [key], "log.example")
+    policy = parse_tlog_policy(f"witness w {key.vkey}\nquorum w\n".encode())
+    with pytest.raises(RefusedError) as caught:
+        verify_quorum(signed, policy)
+    assert caught.value.reason == "quorum"
+
+
 def test_extension_lines_are_not_covered() -> None:
     extended = Checkpoint("log.example", HEAD, ("an extension",))
     key = ml_dsa_44(NAME, RAW)
