@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from appliance.errors import RefusedError
 from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.cosignature import Cosignature, open_cosignatures
-from appliance.tlog.note_keys import VerifierKey, is_among
+from appliance.tlog.note_keys import KeyType, VerifierKey, is_among
 from appliance.tlog.tlog_policy import TlogPolicy
 
 
@@ -27,11 +27,9 @@ def verify_quorum(
         raise RefusedError(
             f"the policy has no log with the key of {signed.origin}", reason="log-not-in-policy"
         )
-    own = [
-        *log_keys,
-        *signed.signers,
-        *(key for key in policy.log_keys if key.name == signed.origin),
-    ]
+    own = [*log_keys, *(key for key in policy.log_keys if key.name == signed.origin)]
+    # A log's own ML-DSA-44 signature is made as a witness's is.
+    own += [key for key in signed.signers if key.key_type is KeyType.ML_DSA_44]
     cosignatures = tuple(
         one for one in open_cosignatures(signed, policy.witness_keys) if not is_among(one.key, own)
     )
