@@ -17,7 +17,7 @@ import click
 
 from appliance import __version__
 from appliance.cli.commands import LOCATIONS, RootGroup
-from appliance.cli.output import command_name, envelope
+from appliance.cli.output import command_name, envelope, say
 from appliance.runs import exit_codes
 from appliance.runs.session import Session, default_home
 from appliance.value import replaced
@@ -86,7 +86,7 @@ def run(arguments: list[str], session: Session | None = None) -> int:
     except click.UsageError as error:
         return _usage(_with_place_of_option(error), as_json="--json" in arguments)
     except click.ClickException as error:
-        error.show()
+        say(f"Error: {error.format_message()}", err=True)
         return exit_codes.USAGE
     except (KeyboardInterrupt, click.Abort):
         return exit_codes.INTERRUPTED
@@ -96,7 +96,7 @@ def run(arguments: list[str], session: Session | None = None) -> int:
         # One that names no file comes from our own output: all others end as StoreError.
         if error.filename is not None or error.errno not in _NO_ROOM:
             raise
-        click.echo(f"Error: standard output: {error.strerror}; what was done is done", err=True)
+        say(f"Error: standard output: {error.strerror}; what was done is done", err=True)
         _nobody_reads()
         return exit_codes.STORE
     except SystemExit:
@@ -123,11 +123,11 @@ def _usage(error: click.UsageError, *, as_json: bool) -> int:
     if as_json:
         name = command_name(error.ctx) if error.ctx else ""
         described = {"reason": "usage", "message": message, "next": see}
-        click.echo(envelope(name, code=exit_codes.USAGE, data={}, error=described))
+        say(envelope(name, code=exit_codes.USAGE, data={}, error=described))
     elif isinstance(error, click.exceptions.NoArgsIsHelpError):
         error.show()  # the help itself
     else:  # one line like every other error: cron mails it, journals sort by it
-        click.echo(f"Error: {message.removesuffix('.')}; {see}", err=True)
+        say(f"Error: {message.removesuffix('.')}; {see}", err=True)
     return exit_codes.USAGE
 
 

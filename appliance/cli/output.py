@@ -2,13 +2,18 @@
 
 A command returns a Result or raises one of our errors. stdout carries results only,
 stderr everything else; with --json stdout carries exactly one object, also on failure.
+
+This is the one place that prints. File names and what servers, logs and sticks say go to
+the terminal only as text: what would steer it, or turn the reading direction, is escaped.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
@@ -22,6 +27,42 @@ SCHEMA: Final = 1
 _JSON: Final = "attestor.json"
 _QUIET: Final = "attestor.quiet"
 _VERBOSE: Final = "attestor.verbose"
+
+# What a terminal acts on instead of showing it: C0 but for tab and line feed, DEL, C1 (also
+# as bytes of names that are not UTF-8), format characters (bidi, zero width), line separators.
+_STEERING: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\ufeff\ufff9-\ufffb\udc80-\udc9f\U000e0000-\U000e007f]"
+)
+
+
+def as_text(text: str) -> str:
+    """Return a text of several lines with all that would steer a terminal escaped."""
+    return _STEERING.sub(lambda found: _escaped(found[0]), text)
+
+
+def one_line(text: str) -> str:
+    """Return a text as as_text does, and on one line: nothing in it begins another."""
+    return as_text(text).replace("\n", "\\n")
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte of a name that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """Print one line, whatever it holds."""
+    click.echo(one_line(line), err=err)
+
+
+def show_progress(label: str, done: int | None) -> None:
+    """Print how far something is on the line where the cursor is; None: it is over."""
+    if done is None:
+        click.echo("", err=True)
+    else:
+        click.echo(f"\r{one_line(label)}: {done:,} ", err=True, nl=False)
 
 
 @frozen
@@ -105,7 +146,7 @@ def printable(text: str) -> str:
 def note(message: str) -> None:
     """Tell a person what is going on, on stderr, unless -q or --json."""
     if not is_quiet():
-        click.echo(message, err=True)
+        say(message, err=True)
 
 
 def is_quiet() -> bool:
@@ -147,7 +188,7 @@ def envelope(
 
 def stream_json_lines(one: Mapping[str, Any]) -> None:
     """Print one object of a stream, at once."""
-    click.echo(_json_text(one))
+    say(_json_text(one))
 
 
 def stream_text(text: str) -> None:
@@ -158,7 +199,9 @@ def stream_text(text: str) -> None:
 
 def _json_text(document: Mapping[str, Any]) -> str:
     # A byte of a file name that is not UTF-8 becomes its escape, as in os.fsdecode.
-    return json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+    text = json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
+    # The same JSON: each of these is a character inside a string.
+    return _STEERING.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def command_name(context: click.Context) -> str:
@@ -175,18 +218,30 @@ def _finish(context: click.Context, result: Result, *, as_json: bool, quiet: boo
     if as_json:
         described = None if leading is None else _describe(leading)
         name = command_name(context)
-        click.echo(
-            envelope(name, code=code, data=result.data, warnings=result.warnings, error=described)
-        )
+        say(envelope(name, code=code, data=result.data, warnings=result.warnings, error=described))
     else:
         if result.text and not quiet:
-            click.echo(result.text)
+            click.echo(as_text(_with_names_on_one_line(result.text, context)))
         if not quiet:
             for warning in result.warnings:
-                click.echo(f"Warning: {warning}", err=True)
+                say(f"Warning: {warning}", err=True)
         for error in result.errors:
-            click.echo(f"Error: {error_line(error)}", err=True)
+            say(f"Error: {error_line(error)}", err=True)
     context.exit(code)
+
+
+def _with_names_on_one_line(text: str, context: click.Context) -> str:
+    """Escape the line feeds of what was typed, a file's name above all, where it is repeated."""
+    for value in context.params.values():
+        for one in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(one, Path):
+                names = (str(one), one.name, str(one.parent))
+            else:
+                names = (one,) if isinstance(one, str) else ()
+            for name in names:
+                if "\n" in name.rstrip("\n"):
+                    text = text.replace(name, one_line(name))
+    return text
 
 
 def error_line(error: ApplianceError) -> str:

@@ -6,9 +6,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator
 
-import click
-
-from appliance.cli.output import is_quiet
+from appliance.cli.output import is_quiet, show_progress
 
 
 @contextlib.contextmanager
@@ -22,10 +20,10 @@ def progress_bar(label: str) -> Iterator[Callable[[int], None]]:
     def advance(more: int) -> None:
         nonlocal done
         done += more
-        click.echo(f"\r{label}: {done:,} ", err=True, nl=False)
+        show_progress(label, done)
 
     try:
         yield advance
     finally:
         if done:
-            click.echo("", err=True)
+            show_progress(label, None)

@@ -16,6 +16,13 @@ V1_ENTRIES: Final = "api/v1/log/entries"
 _LATER: Final = (408, 425, 429, 499)  # 4xx that say nothing against the request
 
 
+def _is_v1_refusal(status: int, answer: dict[str, object]) -> bool:
+    """Whether a 4xx is the Error of Rekor v1's OpenAPI document, or its validator's."""
+    code, message = answer.get("code"), answer.get("message")
+    known = type(code) is int and (code == status or 600 <= code < 1000)
+    return known and set(answer) == {"code", "message"} and isinstance(message, str)
+
+
 class RekorV2Writer:
     """The LogWriter of a Rekor v2 log, ours or theirs."""
 
@@ -62,7 +69,7 @@ class RekorV1Writer:
         if response.status == 409:
             return self._written_before(response)
         if 400 <= response.status < 500 and response.status not in _LATER:
-            raise refusal(response)
+            raise refusal(response, _is_v1_refusal)
         raise status_error(response)
 
     def _written_before(self, response: Response) -> Written:

@@ -6,12 +6,14 @@ it answered is not believed here; the queue verifies it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from re import fullmatch
 from typing import Final
 
-from appliance.errors import MalformedError, RefusedError, VerificationError
+from appliance.errors import MalformedError, RefusedError, RemoteError, VerificationError
 from appliance.fetch.http import HttpClient, url_prefix
 from appliance.fetch.response import Response, ResponseFacts, status_error
+from appliance.rekor.log_writer import FOREIGN_ANSWER
 from appliance.rekor.transparency_log_entry import MAX_ANSWER_BYTES
 from appliance.tlog.strict_json import parse_json
 from appliance.value import frozen
@@ -19,6 +21,7 @@ from appliance.value import frozen
 WRITE_PATH: Final = "api/v2/log/entries"
 SUBMIT_SECONDS: Final = 60.0  # a log answers once a checkpoint covers the entry: 11 s and more
 MAX_ERROR_JSON_BYTES: Final = 64 * 1024
+_GRPC_OF_400: Final = (3, 9, 11)  # invalid argument, failed precondition, out of range
 _DUPLICATE: Final = "an equivalent entry already exists in the transparency log with index "
 
 
@@ -59,7 +62,7 @@ def submit(http: HttpClient, base_url: str, request: bytes) -> Logged | Duplicat
     if response.status == 409:
         return Duplicate(_duplicate_index(response), response.facts)
     if 400 <= response.status < 500 and response.status not in (408, 425, 429, 499):
-        raise refusal(response)
+        raise refusal(response, _is_v2_refusal)
     raise status_error(response)
 
 
@@ -78,8 +81,13 @@ def _duplicate_index(response: Response) -> int:
     return int(text)
 
 
-def refusal(response: Response) -> RefusedError:
-    """Say what a 4xx means that will be the same the next time; reasons as submit has them."""
+def refusal(
+    response: Response, is_own: Callable[[int, dict[str, object]], bool]
+) -> RefusedError | RemoteError:
+    """Say what a 4xx means that will be the same the next time; reasons as submit has them.
+
+    `is_own` says of a status and a JSON object whether the log itself refuses a request so.
+    """
     status, url = response.status, response.facts.url
     if status == 405:
         return RefusedError(
@@ -99,11 +107,43 @@ def refusal(response: Response) -> RefusedError:
             reason="no-such-endpoint",
             next_step="see whether this is the log's write URL; a read URL takes no entries",
         )
+    if not is_own(status, _error_object(response)):
+        return RemoteError(
+            f"{url}: {status}, but not as this log refuses a request:"
+            f" {response.facts.lower_headers.get('content-type', 'no content type')[:80]!r},"
+            f" {_message(response)[:200]!r}",
+            reason=FOREIGN_ANSWER,
+            next_step="see what answers there: a proxy, a sign-in page, or another server",
+            nothing_sent=True,
+        )
     return RefusedError(
         f"{url}: the log refuses the request ({status}): {_message(response)[:500]!r}",
         reason="invalid-request",
         next_step="make a valid request: this one will never be taken",
     )
+
+
+def _is_v2_refusal(status: int, answer: dict[str, object]) -> bool:
+    """Whether a 4xx is a gRPC status as a gateway writes it (google.rpc.Status)."""
+    return (
+        status == 400
+        and set(answer) == {"code", "message", "details"}
+        and answer["code"] in _GRPC_OF_400
+        and isinstance(answer["message"], str)
+        and isinstance(answer["details"], list)
+    )
+
+
+def _error_object(response: Response) -> dict[str, object]:
+    """Return the JSON object of an error; empty if it is none, or not called one."""
+    kind = response.facts.lower_headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        return {}
+    try:
+        answer = parse_json(response.body, "error answer", MAX_ERROR_JSON_BYTES)
+    except VerificationError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
 
 
 def _message(response: Response) -> str:

@@ -6,10 +6,12 @@ believed; jobs/queue/log_proof.py verifies it.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from appliance.rekor.transparency_log_entry import TransparencyLogEntry
 from appliance.value import frozen
+
+FOREIGN_ANSWER: Final = "foreign-answer"  # reason: somebody in between refused, not the log
 
 
 @frozen
@@ -38,7 +40,9 @@ class LogWriter(Protocol):
         """Post these very bytes, once.
 
         Raises RefusedError if the log will never take it; only the reason
-        `invalid-request` is about this request. Raises RemoteError if it may take it later
-        or nobody knows whether it did: post the same bytes again. Raises VerificationError
-        for an answer that cannot be one.
+        `invalid-request` is about this request, and it is given only for a no in the form
+        that this kind of log has for it: a proxy or a captive portal refuses everything,
+        which is a RemoteError with the reason FOREIGN_ANSWER. Raises RemoteError if it may
+        take it later or nobody knows whether it did: post the same bytes again. Raises
+        VerificationError for an answer that cannot be one.
         """

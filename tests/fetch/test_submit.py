@@ -98,14 +98,13 @@ def test_a_duplicate_without_an_index_is_no_answer(
         (405, "frozen"),
         (407, "forbidden"),
         (410, "no-such-endpoint"),
-        (413, "invalid-request"),
-        (422, "invalid-request"),
     ],
 )
 def test_what_will_never_be_taken_is_refused(
     server: HostileServer, client: HttpClient, code: int, reason: str
 ) -> None:
-    server.on(PATH, status(code, error("invalid hashedrekord request")))
+    answer = error("invalid hashedrekord request")
+    server.on(PATH, status(code, answer, "Content-Type: application/json"))
     with pytest.raises(RefusedError) as caught:
         submit(client, server.url, REQUEST)
     assert caught.value.reason == reason
@@ -117,11 +116,40 @@ def test_what_will_never_be_taken_is_refused(
 def test_a_refusal_is_quoted_in_part_and_made_printable(
     server: HostileServer, client: HttpClient
 ) -> None:
-    server.on(PATH, status(400, b"\x1b[2J\xff" + b"x" * 100_000))
-    with pytest.raises(RefusedError) as caught:
+    said = error("\x1b[2J\u202e" + "x" * 50_000)
+    for kind in ("application/json", "text/html"):
+        server.on(PATH, status(400, said, f"Content-Type: {kind}"))
+        with pytest.raises((RefusedError, RemoteError)) as caught:
+            submit(client, server.url, REQUEST)
+        assert caught.value.message.isprintable()
+        assert len(caught.value.message) < 1000
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "kind"),
+    [
+        (400, b"<html>Sign in to the guest network</html>", "text/html"),
+        (400, error("invalid"), "text/html"),
+        (400, error("invalid"), ""),
+        (400, b"", "application/json"),
+        (400, b"[]", "application/json"),
+        (400, b'{"error": "blocked by policy"}', "application/json"),
+        (400, b'{"code": 400, "message": "blocked"}', "application/json"),
+        (400, error("invalid", 5), "application/json"),
+        (400, error(None), "application/json"),
+        (413, error("too large"), "application/json"),
+        (422, error("unprocessable"), "application/json"),
+        (451, b"{}", "application/json"),
+    ],
+)
+def test_a_no_that_is_not_the_logs_own_says_nothing_about_the_request(
+    server: HostileServer, client: HttpClient, code: int, body: bytes, kind: str
+) -> None:
+    server.on(PATH, status(code, body, *([f"Content-Type: {kind}"] if kind else [])))
+    with pytest.raises(RemoteError) as caught:
         submit(client, server.url, REQUEST)
-    assert caught.value.message.isprintable()
-    assert len(caught.value.message) < 1000
+    assert (caught.value.reason, caught.value.nothing_sent) == ("foreign-answer", True)
+    assert str(code) in caught.value.message
 
 
 @pytest.mark.parametrize(

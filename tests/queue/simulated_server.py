@@ -81,6 +81,10 @@ def refused(server: SimulatedServer, request: bytes) -> Written:
     raise RefusedError("the log refuses the request (400)", reason="invalid-request")
 
 
+def foreign(server: SimulatedServer, request: bytes) -> Written:
+    raise RemoteError("400, but not the log's", reason="foreign-answer", nothing_sent=True)
+
+
 def frozen(server: SimulatedServer, request: bytes) -> Written:
     raise RefusedError("this log is frozen (405)", reason="frozen")
 

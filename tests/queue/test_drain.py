@@ -33,6 +33,7 @@ from tests.queue.simulated_server import (
     SimulatedServer,
     busy,
     drain,
+    foreign,
     frozen,
     half_answer,
     lost_answer,
@@ -167,6 +168,42 @@ def test_a_poison_item_is_parked_and_the_others_go_on(
     assert spent(store) == 5
     drain(store, server)
     assert server.posted.count(poison.what.request) == 1
+
+
+def test_three_refusals_in_a_row_stop_the_drain_and_an_item_between_them_does_not(
+    store: Store, server: SimulatedServer
+) -> None:
+    items = [add(store, b"%d" % n) for n in range(9)]
+    server.next(refused, refused, None, refused, refused, refused)
+    report = drain(store, server, threads=1)
+    assert (report.sent, report.logged, report.refused) == (6, 1, 5)
+    assert report.errors[0].reason == "refused-in-a-row"
+    assert [state(store, one) for one in items[6:]] == ["queued"] * 3
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_no_that_is_not_the_logs_parks_nothing(
+    store: Store, server: SimulatedServer, threads: int
+) -> None:
+    items = [add(store, b"%d" % n) for n in range(9)]
+    server.trouble = lambda request: foreign
+    report = drain(store, server, threads=threads)
+    assert ([one.reason for one in report.errors], report.refused) == (["foreign-answer"], 0)
+    assert report.sent <= 2 * threads
+    assert {state(store, one) for one in items} == {"queued"}
+    assert spent(store) == 0
+    server.trouble = lambda request: None
+    assert drain(store, server).logged == 9
+
+
+def test_many_threads_park_no_more_than_three_of_a_proxys_refusals(
+    store: Store, server: SimulatedServer
+) -> None:
+    items = [add(store, b"%d" % n) for n in range(30)]
+    server.trouble = lambda request: refused
+    report = drain(store, server, threads=8)
+    assert report.refused == 3
+    assert [state(store, one) for one in items].count("queued") == 27
 
 
 def test_a_frozen_log_stops_the_drain_and_parks_nothing(

@@ -16,12 +16,21 @@ from appliance.jobs.queue.round_trip import (
     mark_returned,
     outbound_pending,
     outbound_receipts,
+    outbound_withdrawn,
 )
 from appliance.store.database import Store
 from appliance.store.home.settings import read_settings, replace_settings
 from appliance.store.mirror.logs import require_log
 from appliance.store.queue.attempts import begin_attempts, leave_sending, put_receipt, receipt_of
-from appliance.store.queue.queue import list_items, move_item
+from appliance.store.queue.queue import FINAL, WITHDRAWN, QueueItem, list_items, move_item
+from appliance.store.transfer.receipts import (
+    StoredReceipt,
+    carries_item,
+    carries_withdrawal,
+    record_carried,
+)
+from appliance.store.transfer.receipts import put_receipt as put_receipt_of_import
+from appliance.store.transfer.transfers import Transfer, record_transfer
 from tests.queue.queues import NOW, URL, add, answer, new_store, state
 from tests.simulator import SimulatedLog
 
@@ -163,9 +172,16 @@ def test_a_forged_proof_leaves_the_item_exported(
         assert receipt_of(inside, item) is None
 
 
-def test_what_was_refused_outside_comes_back_as_refused(inside: Store, outside: Store) -> None:
+def refused_outside(inside: Store, outside: Store, state_there: str = "refused") -> QueueItem:
+    """Let an item leave in a transfer bundle, and be refused over there."""
     item = add(inside, b"one")
     out = outbound_pending(inside, NOW)
+    with inside.atomic():
+        record_carried(inside, map(carries_item, out), "set")
+    left = Transfer(
+        "ab" * 32, "export", NOW, "inside.example", "a.tar", bytes(32), False, (), "set"
+    )
+    record_transfer(inside, left)
     mark_exported(inside, out, "ab" * 32, NOW)
     absorb_pending(outside, out, SITE, NOW)
     [there] = list_items(outside, ["queued"])
@@ -173,16 +189,67 @@ def test_what_was_refused_outside_comes_back_as_refused(inside: Store, outside: 
         move_item(
             outside,
             there,
-            "refused",
+            state_there,
             allowed=["queued"],
             now=NOW,
             reason="invalid-request",
             message="the log said no",
         )
-    absorb_receipts(inside, outbound_receipts(outside, NOW), NOW)
-    [refused] = list_items(inside, ["refused"])
-    assert (refused.id, refused.reason) == (item.id, "invalid-request")
-    assert refused.message == "refused outside: the log said no"
+    return item
+
+
+def imported_by(store: Store, site: str) -> None:
+    """Say that a site has acknowledged the export of refused_outside."""
+    with store.atomic():
+        put_receipt_of_import(store, StoredReceipt("ab" * 32, site, False, NOW, b"note"))
+
+
+@pytest.mark.parametrize("there", ["refused", "cancelled"])
+def test_a_no_counts_from_the_site_that_has_the_item_and_only_parks_it(
+    inside: Store, outside: Store, log: SimulatedLog, there: str
+) -> None:
+    item = refused_outside(inside, outside, there)
+    back = outbound_receipts(outside, NOW)
+    imported_by(inside, "other.example")
+    for site, reason in ((None, "unsigned-refusal"), ("outside.example", "foreign-refusal")):
+        done = absorb_receipts(inside, back, NOW, site=site)
+        assert [one.error.reason for one in done.rejected] == [reason]
+        assert (state(inside, item), done.taken, done.refused) == ("exported", (), ())
+    imported_by(inside, "outside.example")
+    done = absorb_receipts(inside, back, NOW, site="outside.example")
+    assert (done.taken, done.refused) == ((), (item.id,))
+    [parked] = list_items(inside, ["refused"])
+    assert parked.message == f"{there} by outside.example: the log said no"
+    assert "refused" not in FINAL and parked.id not in outbound_pending(inside, NOW)
+    # What was a mistake over there ends with its proof.
+    [other] = list_items(outside, [there])
+    move_item(outside, other, "queued", allowed=[there], now=NOW)
+    log_all(outside, log)
+    assert absorb_receipts(inside, outbound_receipts(outside, NOW), NOW).taken == (item.id,)
+    assert state(inside, item) == "proven-inside"
+
+
+def test_what_is_cancelled_here_after_it_left_is_cancelled_over_there(
+    inside: Store, outside: Store
+) -> None:
+    item = add(inside, b"one")
+    out = outbound_pending(inside, NOW)
+    mark_exported(inside, out, "ab" * 32, NOW)
+    absorb_pending(outside, out, SITE, NOW)
+    [exported] = list_items(inside, ["exported"])
+    move_item(inside, exported, "cancelled", allowed=["exported"], now=NOW, reason=WITHDRAWN)
+    told = outbound_withdrawn(inside, "")
+    assert list(told) == [item.id] and outbound_pending(inside, NOW) == {}
+    assert absorb_pending(outside, told, "other.example", NOW).known == (item.id,)
+    assert len(list_items(outside, ["queued"])) == 1  # that site has no such item
+    assert absorb_pending(outside, told, SITE, NOW).taken == (item.id,)
+    [there] = list_items(outside, ["cancelled"])
+    assert (there.reason, outbound_receipts(outside, NOW)) == ("withdrawn", {})
+    assert absorb_pending(outside, told, SITE, NOW).known == (item.id,)
+    for number in range(3):
+        with inside.atomic():
+            record_carried(inside, [carries_withdrawal(item.id)], f"set {number}")
+    assert outbound_withdrawn(inside, "") == {}
 
 
 def test_a_dry_run_changes_nothing(inside: Store, outside: Store) -> None:

@@ -18,7 +18,7 @@ from appliance.store.database import open_store
 from appliance.store.transfer.receipts import receipts_to_carry
 from appliance.tlog.merkle import Hash, TreeHead
 from appliance.tlog.note import SigningKey, parse_note, sign_note
-from tests.transfer.sites import INSIDE, OUTSIDE, Sites
+from tests.transfer.sites import INSIDE, OUTSIDE, SECOND, Sites
 
 
 def carried(sites: Sites, name: str = "stick.tar") -> dict[str, object]:
@@ -183,11 +183,12 @@ def test_a_clock_beyond_every_calendar_is_a_typed_error() -> None:
 def test_codes_commit_to_bundle_and_heads() -> None:
     head = TreeHead(7, Hash(bytes(32)))
     codes = {
-        receipt_code(bundle, {"log.example": one})
+        receipt_code(site, bundle, {"log.example": one})
+        for site in (INSIDE, SECOND)
         for bundle in ("00" * 32, "11" * 32)
         for one in (head, TreeHead(8, Hash(bytes(32))), TreeHead(7, Hash(b"\x01" * 32)), None)
     }
-    assert len(codes) == 8
+    assert len(codes) == 16
     for code in codes:
         assert parse_code(code) == code
         assert parse_code(code.replace("-", "").lower()) == code

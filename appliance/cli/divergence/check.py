@@ -14,7 +14,7 @@ import click
 
 from appliance.cli.mirror.status import age_limits, age_text, status_data
 from appliance.cli.options import seconds_option
-from appliance.cli.output import Result, common_options, envelope, error_line, is_json
+from appliance.cli.output import Result, common_options, envelope, error_line, is_json, say
 from appliance.jobs.divergence.health import LogStatus, log_status
 from appliance.policy.health import AgeLimits, Health
 from appliance.report.plugin import (
@@ -97,7 +97,7 @@ def _unknown(reason: str, text: str, as_json: bool) -> int:
     described = {"reason": reason, "message": text, "next": "see 'attestor check --help'"}
     line = plugin_line([Said(state, text)])
     answer = envelope("check", code=state, data={"state": state.name}, error=described)
-    click.echo(answer if as_json else line)
+    say(answer if as_json else line)
     return state
 
 

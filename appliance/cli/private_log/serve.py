@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from appliance.cli.output import common_options, envelope, error_line, is_quiet
+from appliance.cli.output import common_options, envelope, error_line, is_quiet, say
 from appliance.errors import ApplianceError, RefusedError
 from appliance.jobs.private_log.sequence import Sequenced, recover, sequence
 from appliance.rekor.request import MAX_REQUEST_BYTES
@@ -110,15 +110,15 @@ def _announce(url: str, name: str, origin: str) -> None:
     """Print the one line that scripts wait for."""
     if click.get_current_context().params["as_json"]:
         data = {"log": name, "origin": origin, "url": url}
-        click.echo(envelope("log serve", code=0, data=data))
+        say(envelope("log serve", code=0, data=data))
     elif not is_quiet():
-        click.echo(f"{name}: serving {origin} at {url}")
+        say(f"{name}: serving {origin} at {url}")
 
 
 def _complain(error: Exception) -> None:
 
     if isinstance(error, ApplianceError):
-        click.echo(f"Error: {error_line(error)}", err=True)
+        say(f"Error: {error_line(error)}", err=True)
 
 
 def _address(bind: str) -> tuple[str, int]:

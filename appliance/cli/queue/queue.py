@@ -22,6 +22,7 @@ from appliance.store.queue.queue import (
     QUEUED,
     REFUSED,
     STATES,
+    WITHDRAWN,
     QueueItem,
     list_items,
     move_item,
@@ -145,16 +146,18 @@ def queue_retry(session: Session, ids: tuple[str, ...], dry_run: bool) -> Result
 @common_options
 @pass_session
 def queue_cancel(session: Session, ids: tuple[str, ...], dry_run: bool) -> Result:
-    """Take items out that wait or were refused; they stay on record, and can be retried.
+    """Take items out that wait, left or were refused; they stay on record, can be retried.
 
-    What is being sent cannot be taken back: the log may have it.
+    What is being sent cannot be taken back: the log may have it. Of what left in a transfer
+    bundle the other side is told by the next exports; if it was logged before, its proof
+    still comes back and counts.
 
     \b
     Example:
         attestor queue cancel 3f2a91
     """
 
-    return _move(session, ids, CANCELLED, (QUEUED, POSTPONED, REFUSED), dry_run=dry_run)
+    return _move(session, ids, CANCELLED, (QUEUED, POSTPONED, EXPORTED, REFUSED), dry_run=dry_run)
 
 
 def _move(
@@ -165,7 +168,9 @@ def _move(
     with session.queueing() as store, store.atomic(dry_run=dry_run):
         items = [require_item(store, one) for one in ids]
         for item in items:
-            move_item(store, item, state, allowed=allowed, now=session.now())
+            left = state == CANCELLED and item.state == EXPORTED
+            reason = WITHDRAWN if left else ""
+            move_item(store, item, state, allowed=allowed, now=session.now(), reason=reason)
     verb = "would be" if dry_run else "is"
     lines = [f"{one.id[:12]}: {verb} {state}, was {one.state}" for one in items]
     data = {"items": [{"id": one.id, "from": one.state, "to": state} for one in items]}

@@ -84,6 +84,11 @@ def _skipped(run: ImportRun) -> list[str]:
 def _warnings(report: IngestReport) -> Iterator[str]:
     yield from report.side.said
     yield from _rejected(report)
+    for id_ in report.side.proofs.refused if report.side.proofs else ():
+        yield (
+            f"item {id_[:12]} will not be logged by {report.manifest.site}: see 'attestor queue"
+            f" show {id_[:12]}'; then queue retry or cancel it"
+        )
     yield from _coverage_warnings(report)
     for log in report.logs:
         for warning in log.report.warnings if log.report else ():
@@ -108,6 +113,7 @@ def _absorbed_data(absorbed: Absorbed | None) -> dict[str, Any] | None:
     return {
         "taken": list(absorbed.taken),
         "known": list(absorbed.known),
+        "refused": list(absorbed.refused),
         "rejected": [
             {"id": one.id, "reason": one.error.reason, "message": one.error.message}
             for one in absorbed.rejected
@@ -132,7 +138,8 @@ def _import_text(imported: ImportedFile, dry_run: bool) -> str:
     for what, absorbed in (("queued", report.side.pending), ("proven", report.side.proofs)):
         if absorbed is not None:
             known = f", {len(absorbed.known)} known before" if absorbed.known else ""
-            lines.append(f"  items {what}: {len(absorbed.taken)}{known}")
+            no = f", refused there {len(absorbed.refused)}" if absorbed.refused else ""
+            lines.append(f"  items {what}: {len(absorbed.taken)}{known}{no}")
     if receipt is not None:
         lines += [f"  receipt {receipt}", f"  by phone {_code(report)}"]
     return "\n".join(lines)
@@ -202,10 +209,19 @@ def _coverage_warnings(report: IngestReport) -> list[str]:
             f"it is volume {volume.number} of {volume.of}; still to come: {missing}."
             " If one is lost, export again"
         ]
-    return [
-        f"{log.origin} is proven up to {log.report.accepted_size:,} but not every"
-        f" tile is here, as after 'export --for', which needs no"
-        f" more; the far side fills the gap with: {log.fill}"
-        for log in report.logs
-        if log.report and log.fill
-    ]
+    return [_gap(log) for log in report.logs if log.fill]
+
+
+def _gap(log: IngestedLog) -> str:
+    size, proven = log.new.tree_size if log.new else 0, log.report and log.report.accepted_size
+    if log.missing_entries:
+        said = (
+            f"{log.origin}: of its entries those from {size - log.missing_entries:,} on are not"
+            f" all here, up to {size:,}"
+        )
+    else:
+        said = (
+            f"{log.origin} is proven up to {proven:,} but not every tile is here, as after"
+            " 'export --for', which needs no more"
+        )
+    return f"{said}; the far side fills the gap with: {log.fill}"

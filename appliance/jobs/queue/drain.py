@@ -215,9 +215,11 @@ class Drain:
         if outcome.verdict is Verdict.STOP:
             self._retries.stop = error
             return QUEUED, now
+        if outcome.verdict is Verdict.PARK and self._retries.stop is not None:
+            return QUEUED, now  # others were refused before it: asked again by the next drain
         if outcome.verdict is Verdict.PARK:
             self._counts["refused"] += 1
-            self._retries.answered()
+            self._retries.parked(error)
             self._retries.keep(_parked(item, error), REFUSED)
             return REFUSED, now
         return POSTPONED, now + self._retries.failed(item, outcome, error, self._scheduler.clock)

@@ -6,12 +6,13 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, RefusedError
 from appliance.jobs.queue.settings import Retry
 from appliance.jobs.queue.submit import Outcome
 from appliance.policy.budget import BudgetClock
 from appliance.store.queue.queue import QueueItem
 
+PARKED_IN_A_ROW: Final = 3  # refusals in a row after which it is not the items
 SILENCE: Final = 20  # failures in a row, of any items, after which the log counts as gone
 
 
@@ -25,6 +26,7 @@ class RetryState:
         self._until_empty = until_empty
         self._enough = max(SILENCE, 2 * threads)
         self._silence = 0  # failures in a row
+        self._parked = 0  # refusals in a row
         self._failures: dict[int, int] = {}  # by item
         self._retry_at: dict[int, int] = {}  # Unix seconds, by item that may be tried again
         self._paused_until = 0  # budget time
@@ -47,8 +49,20 @@ class RetryState:
         self._retry_at.pop(item.number, None)
 
     def answered(self) -> None:
-        """Take note that the log is there."""
+        """Take note that the log took an item."""
+        self._silence = self._parked = 0
+
+    def parked(self, error: ApplianceError) -> None:
+        """Take note that the log refused an item: too many in a row are not the items' fault."""
         self._silence = 0
+        self._parked += 1
+        if self._parked >= PARKED_IN_A_ROW:
+            self.stop = RefusedError(
+                f"{self._parked} items in a row were refused, the last with: {error.message}",
+                reason="refused-in-a-row",
+                next_step="see 'attestor queue list --state refused'; what is right is sent"
+                " by the next drain",
+            )
 
     def failed(
         self, item: QueueItem, outcome: Outcome, error: ApplianceError, clock: BudgetClock

@@ -51,6 +51,7 @@ from appliance.store.queue.queue import (
     PROVEN_INSIDE,
     QUEUED,
     REFUSED,
+    WITHDRAWN,
     NewItem,
     QueueItem,
     find_item,
@@ -62,8 +63,16 @@ from appliance.store.queue.queue import (
     list_items,
     move_item,
     set_returned,
+    withdrawn_items,
 )
 from appliance.store.queue.tenants import SITE_PREFIX, put_tenant
+from appliance.store.transfer.receipts import (
+    carries_item,
+    carries_withdrawal,
+    forget_carried,
+    has_taken,
+    is_due,
+)
 from appliance.tlog.strict_json import parse_json
 from appliance.value import frozen
 
@@ -81,9 +90,9 @@ class ReturnedReceipt:
     """What became of an item on the other side."""
 
     id: str  # here
-    state: str  # logged or refused
+    state: str  # logged, refused or cancelled
     entry: TransparencyLogEntry | None  # of a logged one; not verified
-    raw_entry: bytes  # the same, as JSON; empty for a refused one
+    raw_entry: bytes  # the same, as JSON; empty for another
     reason: str
     message: str
 
@@ -109,6 +118,16 @@ def format_pending(item: QueueItem) -> bytes:
             "createdAt": _time(item.created_at),
         }
     )
+
+
+def format_withdrawn(item: QueueItem) -> bytes:
+    """Write that an item which left is not wanted any more."""
+    return canonical_json({"schema": SCHEMA, "id": item.id, "withdrawn": True})
+
+
+def is_withdrawn(raw: bytes) -> bool:
+    """Whether a pending item says that it is not wanted any more; raises as parse_pending."""
+    return _member(raw, "pending item").get("withdrawn") is True
 
 
 def parse_pending(raw: bytes, tenant: str, site: str) -> NewItem:
@@ -156,11 +175,11 @@ def parse_receipt(raw: bytes) -> ReturnedReceipt:
     """Read what became of an item; raises MalformedError or LimitError."""
     member = _member(raw, "receipt")
     id_, state = member.required_text("id"), member.required_text("state")
-    if not re.fullmatch("[0-9a-f]{64}", id_) or state not in (LOGGED, REFUSED):
+    if not re.fullmatch("[0-9a-f]{64}", id_) or state not in (LOGGED, REFUSED, CANCELLED):
         raise MalformedError(f"receipt: state {state[:20]!r} of item {id_[:80]!r}")
-    if state == REFUSED:
+    if state != LOGGED:
         reason, message = member.text("reason")[:100], member.text("message")[:1000]
-        return ReturnedReceipt(id_, state, None, b"", reason or "refused", message)
+        return ReturnedReceipt(id_, state, None, b"", reason or state, message)
     entry = read_log_entry(member.required_message("entry"))
     return ReturnedReceipt(id_, state, entry, entry.json, "", "")
 
@@ -199,6 +218,7 @@ class Absorbed:
     taken: tuple[str, ...]  # ids, as the members are named
     known: tuple[str, ...]  # were here already
     rejected: tuple[Rejected, ...]
+    refused: tuple[str, ...] = ()  # ids of ours that the other side will not log
 
 
 def outbound_pending(store: Store, now: int) -> dict[str, bytes]:
@@ -210,6 +230,15 @@ def outbound_pending(store: Store, now: int) -> dict[str, bytes]:
         item.id: format_pending(item)
         for item in list_items(store, ON_ITS_WAY)
         if item.what.site is None and item.created_at <= now
+    }
+
+
+def outbound_withdrawn(store: Store, volume_set: str) -> dict[str, bytes]:
+    """Return what left and was cancelled since, by id: told a few times, for sticks get lost."""
+    return {
+        item.id: format_withdrawn(item)
+        for item in withdrawn_items(store)
+        if is_due(store, carries_withdrawal(item.id), volume_set)
     }
 
 
@@ -240,16 +269,23 @@ def absorb_pending(
     tenant = f"{SITE_PREFIX}{site}"
     items: dict[str, NewItem] = {}
     rejected: list[Rejected] = []
+    withdrawn: list[str] = []
     for id_, raw in members.items():
         try:
+            if is_withdrawn(raw):
+                withdrawn.append(id_)
+                continue
             items[id_] = _verified_item(id_, raw, tenant, site, settings)
         except ApplianceError as error:
             rejected.append(Rejected(id_, error))
     taken: list[str] = []
     known: list[str] = []
+    taken_back: list[str] = []
     with store.atomic(dry_run=dry_run):
         put_tenant(store, tenant, now)
         room = settings.max_queue_size - held_count(store)
+        for id_ in withdrawn:
+            (taken_back if _withdraw(store, site, id_, now) else known).append(id_)
         for id_, new in items.items():
             found = find_site_item(store, site, id_) or find_item(store, new.id)
             if found is not None:
@@ -260,7 +296,25 @@ def absorb_pending(
                 taken.append(id_)
             else:
                 rejected.append(Rejected(id_, _full(settings)))
-    return Absorbed(tuple(taken), tuple(known), tuple(rejected))
+    return Absorbed((*taken, *taken_back), tuple(known), tuple(rejected))
+
+
+def _withdraw(store: Store, site: str, id_: str, now: int) -> bool:
+    """Cancel what a site does not want any more; whether it was still to be sent."""
+    item = find_site_item(store, site, id_)
+    if item is None or item.state not in (QUEUED, POSTPONED, REFUSED):
+        return False
+    move_item(
+        store,
+        item,
+        CANCELLED,
+        allowed=(QUEUED, POSTPONED, REFUSED),
+        now=now,
+        reason=WITHDRAWN,
+        message=f"cancelled by {site}",
+    )
+    set_returned(store, [item.number], now)  # it knows
+    return True
 
 
 def outbound_receipts(store: Store, now: int, site: str | None = None) -> dict[str, bytes]:
@@ -284,22 +338,33 @@ def mark_returned(store: Store, ids: Iterable[str], now: int, site: str | None =
 
 
 def absorb_receipts(
-    store: Store, members: Mapping[str, bytes], now: int, *, dry_run: bool = False
+    store: Store,
+    members: Mapping[str, bytes],
+    now: int,
+    *,
+    site: str | None = None,
+    dry_run: bool = False,
 ) -> Absorbed:
-    """Take in what became of our items; a proof counts only under a key pinned here.
+    """Take in what became of our items.
+
+    A proof counts under a key pinned here, whoever brought it. A no cannot be proven: it
+    counts from `site`, which signed for it (None: nobody did), if that site has said that it
+    imported the item. Even then the operator has the last word: the item is parked.
 
     Nothing here raises for a bad member: it is listed, and its item stays exported.
     """
     taken: list[str] = []
     known: list[str] = []
+    refused: list[str] = []
     rejected: list[Rejected] = []
     with store.atomic(dry_run=dry_run):
         for id_, raw in members.items():
             try:
-                (taken if _absorb_receipt(store, id_, raw, now) else known).append(id_)
+                became = _absorb_receipt(store, id_, raw, now, site)
+                {None: known, PROVEN_INSIDE: taken, REFUSED: refused}[became].append(id_)
             except ApplianceError as error:
                 rejected.append(Rejected(id_, error))
-    return Absorbed(tuple(taken), tuple(known), tuple(rejected))
+    return Absorbed(tuple(taken), tuple(known), tuple(rejected), tuple(refused))
 
 
 def _verified_item(
@@ -322,8 +387,11 @@ def _verified_item(
     return new
 
 
-def _absorb_receipt(store: Store, id_: str, raw: bytes, now: int) -> bool:
-    """Take in one receipt; whether it was new. Raises ApplianceError for a bad one."""
+def _absorb_receipt(store: Store, id_: str, raw: bytes, now: int, site: str | None) -> str | None:
+    """Take in one receipt; returns the item's new state, None if it was known.
+
+    Raises ApplianceError for a bad one.
+    """
     receipt = parse_receipt(raw)
     if receipt.id != id_:
         raise MalformedError(f"receipts/{id_[:80]}.json is of item {receipt.id}")
@@ -333,22 +401,43 @@ def _absorb_receipt(store: Store, id_: str, raw: bytes, now: int) -> bool:
             f"a receipt for item {id_[:12]}, which was never queued here", reason="unknown-item"
         )
     if item.state in (LOGGED, PROVEN_INSIDE):
-        return False
+        return None
     if receipt.entry is None:
-        if item.state == REFUSED:
-            return False
-        move_item(
-            store,
-            item,
-            REFUSED,
-            allowed=ON_ITS_WAY,
-            now=now,
-            reason=receipt.reason,
-            message=f"refused outside: {receipt.message}",
-        )
-        return True
+        if item.state in (REFUSED, CANCELLED):
+            return None
+        _park(store, item, receipt, site, now)
+        return REFUSED
     _prove(store, item, receipt.raw_entry, now)
-    return True
+    return PROVEN_INSIDE
+
+
+def _park(
+    store: Store, item: QueueItem, receipt: ReturnedReceipt, site: str | None, now: int
+) -> None:
+    """Park an item that the site it went to will not log; raises RefusedError for a stranger."""
+    if site is None:
+        raise RefusedError(
+            f"nobody we know signed that item {item.id[:12]} was {receipt.state}",
+            reason="unsigned-refusal",
+            next_step="a refusal counts only in a transfer bundle signed by the site that says it",
+        )
+    if not has_taken(store, site, item.id):
+        raise RefusedError(
+            f"{site} says that item {item.id[:12]} was {receipt.state}, but never that it"
+            " imported it",
+            reason="foreign-refusal",
+            next_step="its receipt of the export that carried the item comes first:"
+            " attestor receipt accept FILE",
+        )
+    move_item(
+        store,
+        item,
+        REFUSED,
+        allowed=ON_ITS_WAY,
+        now=now,
+        reason=receipt.reason,
+        message=f"{receipt.state} by {site}: {receipt.message or receipt.reason}",
+    )
 
 
 def _prove(store: Store, item: QueueItem, raw_entry: bytes, now: int) -> None:
@@ -360,6 +449,7 @@ def _prove(store: Store, item: QueueItem, raw_entry: bytes, now: int) -> None:
     # Refused before, by mistake, or cancelled: a proof outweighs what was thought of it.
     allowed = (*ON_ITS_WAY, REFUSED, CANCELLED)
     move_item(store, item, PROVEN_INSIDE, allowed=allowed, now=now)
+    forget_carried(store, carries_item(item.id))
 
 
 def _full(settings: QueueSettings) -> RefusedError:

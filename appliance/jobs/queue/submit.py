@@ -18,7 +18,7 @@ from appliance.errors import (
 from appliance.jobs.mirror.prove import logged_entry
 from appliance.jobs.queue.log_proof import verify_receipt
 from appliance.policy.error_types import error_type
-from appliance.rekor.log_writer import LogWriter, WrittenBefore
+from appliance.rekor.log_writer import FOREIGN_ANSWER, LogWriter, WrittenBefore
 from appliance.rekor.transparency_log_entry import TransparencyLogEntry
 from appliance.sigstore.submission import read_stored_request
 from appliance.store.database import Store
@@ -113,6 +113,8 @@ def send_request(server: Server, kind: str, api_version: int, request: bytes) ->
         verdict = Verdict.PARK if error.reason == "invalid-request" else Verdict.STOP
         return _failed(verdict, error, certain=True)
     except RemoteError as error:
+        if error.reason == FOREIGN_ANSWER:
+            return _failed(Verdict.STOP, error, certain=True)
         # Of a 429 and of a connection that never was it is known that nothing was taken.
         certain = error.reason == "rate-limited" or error.nothing_sent
         return _failed(Verdict.AGAIN, error, certain=certain)

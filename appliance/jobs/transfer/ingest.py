@@ -7,7 +7,7 @@ with a transfer bundle for a source.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from appliance.errors import (
@@ -19,10 +19,19 @@ from appliance.errors import (
 from appliance.jobs.divergence.judge import reporting_damage
 from appliance.jobs.mirror.fill import Progress
 from appliance.jobs.transfer.exporters import open_header_note
-from appliance.jobs.transfer.ingest_log import IngestedLog, ingest_log
+from appliance.jobs.transfer.ingest_log import (
+    MISSING_BASE,
+    IngestedLog,
+    Lack,
+    covered,
+    fill_command,
+    ingest_log,
+    lack_of,
+)
+from appliance.jobs.transfer.receipt_text import ReceiptLog, parse_receipt
 from appliance.jobs.transfer.receipts import Imported, issue_receipt
 from appliance.jobs.transfer.side_members import Unloaded, compare_seen, unload
-from appliance.jobs.transfer.source import TransferSource
+from appliance.jobs.transfer.source import NOT_IN_BUNDLE, TransferSource
 from appliance.jobs.transfer.staged_tiles import StagedTiles
 from appliance.jobs.workers import Workers
 from appliance.store.database import Store
@@ -44,6 +53,8 @@ from bundles.header import Header
 from bundles.manifest import LogPart, Manifest
 from bundles.reader import StagedInfo, stage
 from bundles.strict_json import format_time
+
+_LACKING = (MISSING_BASE, NOT_IN_BUNDLE)
 
 
 @frozen
@@ -147,11 +158,22 @@ class _Ingestion:
         known = self._known()
         logs: list[IngestedLog] = []
         errors: list[ApplianceError] = []
+        lacks: list[Lack] = []
+        lacking: list[IncompleteError] = []
         for part, log in known:
             try:
                 logs.append(self._absorb(part, log, progress))
             except (DivergenceError, RefusedError, IncompleteError) as error:
-                errors.append(error)  # of this log: the others go on
+                if isinstance(error, IncompleteError) and error.reason in _LACKING:
+                    lacks.append(lack_of(Mirror(store, log), part))
+                    lacking.append(error)
+                else:
+                    errors.append(error)  # of this log: the others go on
+        lacks += [one.lack for one in logs if one.lack]
+        command = fill_command(lacks) if lacks else ""
+        logs = [replaced(one, fill=command if one.lack else "") for one in logs]
+        if lacking:
+            errors.append(self._all_that_is_missing(lacking, command))
         if errors and not logs:
             raise errors[0]
         side = Unloaded()
@@ -173,6 +195,27 @@ class _Ingestion:
             side=side,
         )
         return report if rules.dry_run else self._record(report)
+
+    def _all_that_is_missing(
+        self, lacking: Sequence[IncompleteError], command: str
+    ) -> IncompleteError:
+        """Return one error for all logs that could not go on, with the one way home."""
+        others = (
+            "import its other volumes; else " if self.staged.bundle.manifest.volume.of > 1 else ""
+        )
+        return IncompleteError(
+            "; ".join(one.message for one in lacking),
+            reason=lacking[0].reason,
+            next_step=f"{others}on the other side run: {command}",
+        )
+
+    def _held(self) -> tuple[ReceiptLog, ...]:
+        """Return what is held now of every log in it, whatever this import did for it."""
+        store, found = self.store, []
+        for part in self.staged.bundle.manifest.logs:
+            log = find_log(store, part.origin)
+            found.append((part.origin, covered(Mirror(store, log)) if log else None))
+        return tuple(ReceiptLog(origin, None, new) for origin, new in found)
 
     def _known(self) -> list[tuple[LogPart, Log]]:
         manifest = self.staged.bundle.manifest
@@ -209,14 +252,19 @@ class _Ingestion:
         volume = manifest.volume
         here = imported_volumes(store, volume.set_name) | {volume.number}
         to_come = tuple(sorted(set(range(1, volume.of + 1)) - here))
+        old = {one.origin: one.old for one in report.logs}
+        held = tuple(replaced(one, old=old.get(one.origin, one.new)) for one in self._held())
         changed = not report.already or any(one.need or one.old != one.new for one in report.logs)
         receipt = None if changed else our_receipt(store, report.bundle_id)
+        if receipt is not None and not _tells(receipt, held):
+            receipt, changed = None, True  # what was missing then came by another file
         if receipt is None and rules.sign is not None:
             imported = Imported(
                 report.bundle_id,
                 report.sha256,
                 manifest,
                 report.logs,
+                held,
                 report.skipped,
                 tuple(error.message for error in report.errors),
                 to_come,
@@ -258,6 +306,12 @@ class _Ingestion:
             manifest.volume.set_name,
             (manifest.volume.number, manifest.volume.of),
         )
+
+
+def _tells(note: bytes, held: Sequence[ReceiptLog]) -> bool:
+    """Whether a receipt that we wrote tells of what is held now."""
+    told = {one.origin: one.new for one in parse_receipt(parse_note(note).text).logs}
+    return told == {one.origin: one.new for one in held}
 
 
 def _transferred(part: LogPart, one: IngestedLog) -> TransferredLog:

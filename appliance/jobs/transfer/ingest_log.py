@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 from appliance.errors import ApplianceError, DigestError, IncompleteError, MalformedError
 from appliance.jobs.divergence.cross_check import follow_up
 from appliance.jobs.mirror.absorb import AbsorbReport, absorb
 from appliance.jobs.mirror.fill import Progress, Wanted
-from appliance.jobs.transfer.source import NOT_IN_BUNDLE, TransferSource
+from appliance.jobs.transfer.source import TransferSource
 from appliance.store.mirror.checkpoints import Arrival
 from appliance.store.mirror.mirror import Mirror
+from appliance.store.mirror.tile_cache import cached_entry_bundles
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
 from appliance.tlog.log_source import LogSource
 from appliance.tlog.merkle import TreeHead
-from appliance.tlog.tile import EntryBundle, Tile
+from appliance.tlog.tile import WIDTH, EntryBundle, Tile
 from appliance.value import frozen, replaced
 from bundles.manifest import LogPart, Manifest
 
@@ -24,13 +25,47 @@ from bundles.manifest import LogPart, Manifest
 
 
 GAP_FILE = "gap.tar"
+MISSING_BASE = "missing-base"
 
 
-def fill_command(origin: str, held_size: int | None, *, entries: bool) -> str:
-    """Return the command that exports what this site, which holds `held_size`, lacks of a log."""
-    since = ["--since-size", str(held_size)] if held_size else ["--full"]
-    with_entries = ["--include-entries"] if entries else []
-    words = ["attestor", "export", "--origin", origin, *since, *with_entries, "--output", GAP_FILE]
+@frozen
+class Lack:
+    """From where on this site lacks something of a log."""
+
+    origin: str
+    held_size: int  # every tile is here up to there, and every entry if entries are wanted
+    entries: bool  # entry bundles are wanted as well
+
+
+def lack_of(mirror: Mirror, part: LogPart | None = None) -> Lack:
+    """Return from where on a mirror lacks something; `part` is what came of its log.
+
+    Entries are wanted where some are here, or came.
+    """
+    head = covered(mirror)
+    size = head.tree_size if head else 0
+    entries = bool(part and part.entries) or holds_entries(mirror)
+    return Lack(mirror.log.origin, entries_covered(mirror, size) if entries else size, entries)
+
+
+def holds_entries(mirror: Mirror) -> bool:
+    """Whether any entry bundle of a log is here."""
+    return next(iter(cached_entry_bundles(mirror.store, mirror.log)), None) is not None
+
+
+def entries_covered(mirror: Mirror, tree_size: int) -> int:
+    """Return up to which entry, of so many, all are here."""
+    first = next(iter(mirror.missing_entry_bundles(tree_size)), None)
+    return tree_size if first is None else first.index * WIDTH
+
+
+def fill_command(lacks: Sequence[Lack]) -> str:
+    """Return the one command that exports, over there, all that this site lacks."""
+    size = min(lack.held_size for lack in lacks)
+    origins = [word for lack in lacks for word in ("--origin", lack.origin)]
+    since = ["--since-size", str(size)] if size else ["--full"]
+    with_entries = ["--include-entries"] if any(lack.entries for lack in lacks) else []
+    words = ["attestor", "export", *origins, *since, *with_entries, "--output", GAP_FILE]
     return shlex.join(words)
 
 
@@ -94,7 +129,9 @@ class IngestedLog:
     need: int  # tiles and entry bundles it has that we lacked
     offered: int  # tiles and entry bundles it has, with those that follow from others
     healed: int = 0  # that we had, but damaged or gone
-    fill: str = ""  # the command that fills what is missing up to the accepted head; empty: nothing
+    lack: Lack | None = None  # what is missing up to the accepted head; None: nothing
+    fill: str = ""  # the command that fills it, and what the other logs lack; empty: nothing
+    missing_entries: int = 0  # below the mirror checkpoint, where entries are wanted
 
     @property
     def old_size(self) -> int | None:
@@ -103,18 +140,16 @@ class IngestedLog:
 
 
 def require_base(mirror: Mirror, part: LogPart) -> None:
-    """Raise IncompleteError, naming the command that helps, unless we hold the base."""
+    """Raise IncompleteError unless we hold the base."""
     if part.base is None:
         return
     held = mirror.history.accepted()
     size = held.head.tree_size if held else 0
     # An accepted head is enough: the rest is found missing, and named, afterwards.
     if size < part.base.tree_size:
-        command = fill_command(part.origin, _size(covered(mirror)), entries=bool(part.entries))
         raise IncompleteError(
             f"it continues {part.origin} from size {part.base.tree_size}, this site holds {size}",
-            reason="missing-base",
-            next_step=f"on the other side run: {command}",
+            reason=MISSING_BASE,
         )
 
 
@@ -130,7 +165,7 @@ def ingest_log(
 ) -> IngestedLog:
     """Absorb what a transfer bundle brings of one log.
 
-    Raises IncompleteError, naming the command that helps, if we lack its base, and what
+    Raises IncompleteError if we lack its base or it lacks something that we do, and what
     absorb raises.
     """
     require_base(mirror, part)
@@ -145,21 +180,14 @@ def ingest_log(
     healed = heal(mirror, source, *source.offered()) if mirror.tile_count() else 0
     # If we die here, the mirror is what it was, with fewer holes in it.
     arrival = Arrival("import", source.description, now, manifest.data_age.newest_checkpoint)
-    try:
-        wanted = Wanted(
-            tiles=True,
-            entries=source.has_entries,
-            has=source.has,
-            from_older=True,
-            place=source.place,
-        )
-        report = absorb(mirror, source, arrival, wanted, progress)
-    except IncompleteError as error:
-        if error.reason == NOT_IN_BUNDLE:
-            command = fill_command(part.origin, _size(old), entries=bool(part.entries))
-            others = "import its other volumes; else " if manifest.volume.of > 1 else ""
-            error.next_step = f"{others}on the other side run: {command}"
-        raise
+    wanted = Wanted(
+        tiles=True,
+        entries=source.has_entries,
+        has=source.has,
+        from_older=True,
+        place=source.place,
+    )
+    report = absorb(mirror, source, arrival, wanted, progress)
     if report.tree_size != part.head.tree_size:
         raise MalformedError(
             f"{part.origin}: the manifest says size {part.head.tree_size}, "
@@ -167,10 +195,14 @@ def ingest_log(
             reason="head-mismatch",
         )
     report = replaced(report, warnings=follow_up(mirror, "import", now))
-    is_whole = report.mirror_size == report.accepted_size
-    command = fill_command(part.origin, report.mirror_size, entries=bool(part.entries))
-    fill = "" if is_whole else command
-    return IngestedLog(part.origin, old, covered(mirror), report, need, offered, healed, fill)
+    lack, new = lack_of(mirror, part), covered(mirror)
+    missing = (new.tree_size if new else 0) - lack.held_size
+    is_whole = report.mirror_size == report.accepted_size and not missing
+    return IngestedLog(
+        *(part.origin, old, new, report, need, offered, healed),
+        lack=None if is_whole else lack,
+        missing_entries=missing,
+    )
 
 
 def covered(mirror: Mirror) -> TreeHead | None:

@@ -13,9 +13,10 @@ from appliance.jobs.transfer.plan import PlannedLog
 from appliance.jobs.transfer.volumes import Cargo
 from appliance.store.database import Store
 from appliance.store.home.settings import require_site_name
-from appliance.store.mirror.logs import require_log
+from appliance.store.mirror.logs import Log, all_logs
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.verify.trust import current_root
+from appliance.tlog.merkle import EMPTY_ROOT, TreeHead
 from appliance.value import frozen
 from bundles.manifest import CreatedBy, Custody, DataAge, Have, Manifest, Volume
 from bundles.strict_json import format_time
@@ -73,7 +74,7 @@ def describe_volumes(
     root = current_root(store)
     # The oldest of the heads: a claim of freshness must hold for every log in here.
     oldest = min((log.head.first_seen_at for log in planned), default=None)
-    have = tuple(filter(None, (_have(store, log.origin) for log in planned)))
+    have = tuple(_have(store, log) for log in all_logs(store))
     return [
         Manifest(
             created_at=now,
@@ -108,7 +109,12 @@ def _window(validity: Validity, now: int) -> tuple[int | None, int | None]:
     return not_before, expires
 
 
-def _have(store: Store, origin: str) -> Have | None:
-    """Say what is proven and whole here; on an accepted head with gaps nothing can be built."""
-    held = Mirror(store, require_log(store, origin)).history.mirror_checkpoint()
-    return Have(origin, held.head.tree_size, held.head.root_hash) if held else None
+def _have(store: Store, log: Log) -> Have:
+    """Say what is proven and whole here; on an accepted head with gaps nothing can be built.
+
+    A log of which nothing is here is named too: silence would leave standing what was said
+    before a home was lost.
+    """
+    held = Mirror(store, log).history.mirror_checkpoint()
+    head = held.head if held else TreeHead(0, EMPTY_ROOT)
+    return Have(log.origin, head.tree_size, head.root_hash)

@@ -185,6 +185,10 @@ def plan_log(mirror: Mirror, choice: BaseChoice, contents: Contents, side: str) 
     proof = proof_tiles(head.head, {start, *(size for size in stands if size > start)})
     tiles: Iterable[Tile] = new_tiles(start, stop) if contents.tiles else ()
     bundles = list(new_entry_bundles(start, stop)) if contents.entries else []
+    if contents.entries and not bundles and stop:
+        # Nothing is new; the newest all the same, for it says that entries are wanted there.
+        index = (stop - 1) // WIDTH
+        bundles = [EntryBundle(index, stop - index * WIDTH)]
     if contents.proven is not None:
         wanted = [one for one in contents.proven if one.origin == mirror.log.origin]
         _require_covered(mirror, wanted, stop)

@@ -6,8 +6,8 @@ A receipt is a signed note by the importing site; its text is two lines:
     attestor-receipt/v1
     <JSON object, keys sorted, no spaces>
 
-The code commits to the transfer bundle and to the heads after it. It authenticates nobody:
-that is what the voice on the phone is for.
+The code commits to the site, to the transfer bundle and to the heads after it.
+It authenticates nobody: that is what the voice on the phone is for.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class Receipt:
     @property
     def code(self) -> str:
         """What can be read over the phone instead."""
-        return receipt_code(self.bundle_id, {log.origin: log.new for log in self.logs})
+        heads = {log.origin: log.new for log in self.logs}
+        return receipt_code(self.site, self.bundle_id, heads)
 
 
 def parse_receipt(text: str) -> Receipt:
@@ -100,9 +101,9 @@ def parse_receipt(text: str) -> Receipt:
     return receipt
 
 
-def receipt_code(bundle_id: str, heads: Mapping[str, TreeHead | None]) -> str:
-    """Return the code for a transfer bundle and the heads after its import, by origin."""
-    lines = [f"{MAGIC} code", bundle_id]
+def receipt_code(site: str, bundle_id: str, heads: Mapping[str, TreeHead | None]) -> str:
+    """Return the code by which a site names a transfer bundle and its heads, by origin."""
+    lines = [f"{MAGIC} code", json.dumps(site), bundle_id]
     for origin, head in sorted(heads.items()):
         stands = "-" if head is None else f"{head.tree_size} {head.root_hash.hex()}"
         lines.append(f"{stands} {json.dumps(origin)}")

@@ -35,6 +35,7 @@ from appliance.store.transfer.transfers import (
 from appliance.tlog.merkle import Hash, TreeHead
 from appliance.value import frozen
 from bundles.manifest import Manifest
+from bundles.strict_json import format_time
 
 # Write down what an import did, for the site that exported it.
 
@@ -50,6 +51,7 @@ class Imported:
     sha256: str  # of the file, hex
     manifest: Manifest
     logs: tuple[IngestedLog, ...]
+    held: tuple[ReceiptLog, ...]  # of every log in it: what is held now
     skipped: tuple[str, ...]  # origins that this site has not configured
     errors: tuple[str, ...]  # of logs that did not go on
     to_come: tuple[int, ...]  # volumes of its set that were not imported yet
@@ -86,11 +88,12 @@ def issue_receipt(it: Imported, site: str, handler: str, unsigned: bool, now: in
             unsigned,
             counts,
             tuple(ascii(one)[1:-1][:_MAX_WARNING] for one in warnings),
-            tuple(ReceiptLog(log.origin, log.old, log.new) for log in it.logs),
+            it.held,
         )
     )
 
 
+_CLOCKS_DIFFER_SECONDS = 3600  # before anybody is told
 _MAX_CANDIDATES = 4096  # heads that are tried for one transfer bundle
 _MAX_EXPORTS = 200  # that are tried for a code, newest first
 
@@ -130,6 +133,11 @@ def accept_receipt(store: Store, note: bytes, now: int, *, dry_run: bool = False
             f"they read a file with SHA-256 {receipt.sha256}, this home wrote"
             f" {export.tar_digest.hex()}: it was wrapped again or countersigned in between"
         )
+    if receipt.clock > now + _CLOCKS_DIFFER_SECONDS:
+        warnings.append(
+            f"the clock of {receipt.site} says {format_time(receipt.clock)}, ours"
+            f" {format_time(now)}: set the one that is wrong"
+        )
     if not dry_run:
         stored = StoredReceipt(receipt.bundle_id, receipt.site, False, now, note)
         _remember(store, stored, heads, receipt.clock, "receipt", now)
@@ -158,7 +166,7 @@ def accept_code(store: Store, code: str, site: str, now: int, *, dry_run: bool =
     options = cache(lambda origin: _possible_heads(store, origin))
     for export in newest_exports(store, _MAX_EXPORTS):
         for heads in _candidates(export, options):
-            if receipt_code(export.bundle_id, heads) == code:
+            if receipt_code(site, export.bundle_id, heads) == code:
                 warnings = _steps_back(store, site, heads)
                 if not dry_run:
                     stored = StoredReceipt(export.bundle_id, site, False, now, b"")
@@ -248,7 +256,7 @@ def _remember(
                 far = FarHead(
                     receipt.site, origin, head.tree_size, Hash(head.root_hash), told_at, how
                 )
-                put_far_head(store, far)
+                put_far_head(store, far, now)
         append_event(
             store,
             now,

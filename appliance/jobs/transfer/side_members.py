@@ -22,6 +22,7 @@ from appliance.jobs.queue.round_trip import (
     mark_returned,
     outbound_pending,
     outbound_receipts,
+    outbound_withdrawn,
 )
 from appliance.jobs.transfer.plan import in_memory
 from appliance.jobs.transfer.receipts import accept_receipt
@@ -30,7 +31,13 @@ from appliance.store.database import Store
 from appliance.store.divergence.seen import gossip_notes
 from appliance.store.mirror.checkpoints import History
 from appliance.store.mirror.logs import Log
-from appliance.store.transfer.receipts import carries, is_due, receipts_to_carry
+from appliance.store.transfer.receipts import (
+    carries,
+    carries_item,
+    carries_withdrawal,
+    is_due,
+    receipts_to_carry,
+)
 from appliance.store.transfer.transfers import FarHead, put_far_head
 from appliance.store.verify.trust import (
     ArrivedFile,
@@ -103,9 +110,15 @@ def collect_side_members(
     acks = receipts_to_carry(store, side=volume_set)
     carried += map(carries, acks)
     waiting = outbound_pending(store, now) if invited.pending else {}
+    withdrawn = outbound_withdrawn(store, volume_set) if invited.pending else {}
+    carried += [carries_item(id_) for id_ in waiting]
+    carried += [carries_withdrawal(id_) for id_ in withdrawn]
     proofs = outbound_receipts(store, now)
     after = [
-        *(in_memory(f"{PENDING}{id_}.json", raw) for id_, raw in sorted(waiting.items())),
+        *(
+            in_memory(f"{PENDING}{id_}.json", raw)
+            for id_, raw in sorted((waiting | withdrawn).items())
+        ),
         *(in_memory(f"{PROOFS}{id_}.json", raw) for id_, raw in sorted(proofs.items())),
         *(in_memory(f"{ACKS}{bundle_id}", note) for bundle_id, note in acks.items()),
     ]
@@ -119,7 +132,7 @@ def collect_side_members(
         tuple(carried),
         tuple(waiting),
         tuple(proofs),
-        Contains(len(waiting), len(proofs), len(acks), n_seen),
+        Contains(len(waiting) + len(withdrawn), len(proofs), len(acks), n_seen),
     )
 
 
@@ -199,12 +212,12 @@ def compare_seen(
 def unload(store: Store, bundle: TransferBundle, signers: Sequence[str], now: int) -> Unloaded:
     """Take in trust material, receipts, queue items and what the far side has."""
     said = _arrived_trust(store, bundle, now)
-    # A proof counts under a key pinned here, whoever carried it.
     proofs = _items(bundle, PROOFS)
-    proven = absorb_receipts(store, proofs, now) if proofs else None
     site = bundle.manifest.site
-    if site not in signers:
-        return Unloaded(said, None, proven)  # nobody speaks for that site
+    if site not in signers:  # nobody speaks for that site
+        # A proof counts under a key pinned here, whoever carried it; a no does not.
+        return Unloaded(said, None, absorb_receipts(store, proofs, now) if proofs else None)
+    # First what it imported: whoever has not had an item can refuse none.
     for path in _below(bundle, ACKS):
         try:
             accepted = accept_receipt(store, bundle.read(path), now)
@@ -215,8 +228,9 @@ def unload(store: Store, bundle: TransferBundle, signers: Sequence[str], now: in
     told_at = bundle.manifest.created_at
     with store.atomic():
         for one in bundle.manifest.have:
-            root = Hash(one.root_hash)
-            put_far_head(store, FarHead(site, one.origin, one.tree_size, root, told_at, "have"))
+            far = FarHead(site, one.origin, one.tree_size, Hash(one.root_hash), told_at, "have")
+            put_far_head(store, far, now)
+    proven = absorb_receipts(store, proofs, now, site=site) if proofs else None
     pending = _items(bundle, PENDING)
     return Unloaded(said, absorb_pending(store, pending, site, now) if pending else None, proven)
 

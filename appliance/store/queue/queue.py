@@ -3,9 +3,11 @@
     queued ─> sending ─> logged | postponed | refused | cancelled | exported ─> proven-inside
     queued ─> aggregated ─> logged            once the root that stands for it is logged
 
-The exact bytes of a request are stored before anybody sends them, and never change. An
-item leaves a final state only by an operator's word (retry, of what was refused or
-cancelled). Each change names the states it may start from, in its own statement.
+The exact bytes of a request are stored before anybody sends them, and never change. What
+is refused is parked: nobody can prove a no, so the operator says whether it is tried again
+or cancelled, and a proof that comes after all counts. An item leaves a final state only by
+an operator's word (retry, of what was cancelled) or by a proof.
+Each change names the states it may start from, in its own statement.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ PROVEN_INSIDE: Final = "proven-inside"
 
 WAITING: Final = (QUEUED, POSTPONED)  # to be sent
 HELD: Final = (QUEUED, SENDING, POSTPONED)  # what fills the queue
-FINAL: Final = (LOGGED, REFUSED, CANCELLED, PROVEN_INSIDE)
-STATES: Final = (QUEUED, SENDING, POSTPONED, EXPORTED, AGGREGATED, *FINAL)
+FINAL: Final = (LOGGED, CANCELLED, PROVEN_INSIDE)
+STATES: Final = (QUEUED, SENDING, POSTPONED, EXPORTED, AGGREGATED, REFUSED, *FINAL)
+WITHDRAWN: Final = "withdrawn"  # the reason of what was cancelled after it had left for a site
 MIN_ID_DIGITS: Final = 6
 MAX_PAUSE_SECONDS: Final = 2 * 86_400  # nothing is postponed for longer
 
@@ -211,8 +214,18 @@ def items_to_return(store: Store, site: str | None) -> list[QueueItem]:
     """List other sites' items, or one's, whose end they have not been told."""
     rows = store.rows(
         "SELECT * FROM queue_item WHERE site IS NOT NULL AND (? IS NULL OR site = ?)"
-        " AND state IN ('logged', 'refused') AND returned_at IS NULL ORDER BY number",
+        " AND state IN ('logged', 'refused', 'cancelled') AND returned_at IS NULL ORDER BY number",
         [site, site],
+    )
+    return [_item(row) for row in rows]
+
+
+def withdrawn_items(store: Store) -> list[QueueItem]:
+    """List our items that were cancelled after they had left for another site."""
+    rows = store.rows(
+        "SELECT * FROM queue_item WHERE state = 'cancelled' AND reason = ? AND site IS NULL"
+        " ORDER BY number",
+        [WITHDRAWN],
     )
     return [_item(row) for row in rows]
 

@@ -57,6 +57,27 @@ def carries(bundle_id: str) -> str:
     return f"receipt:{bundle_id}"
 
 
+def carries_item(id_: str) -> str:
+    """Name what an export carries that brings one of our queue items."""
+    return f"pending:{id_}"
+
+
+def carries_withdrawal(id_: str) -> str:
+    """Name what an export carries that takes one of our queue items back."""
+    return f"withdrawn:{id_}"
+
+
+def has_taken(store: Store, site: str, id_: str) -> bool:
+    """Whether a site has said that it imported an export that carried a queue item."""
+    row = store.row(
+        "SELECT 1 FROM carried JOIN transfer USING (volume_set) JOIN receipt USING (bundle_id)"
+        " WHERE carried.what = ? AND transfer.direction = 'export' AND NOT receipt.ours"
+        " AND receipt.site = ? LIMIT 1",
+        [carries_item(id_), site],
+    )
+    return row is not None
+
+
 def put_receipt(store: Store, receipt: StoredReceipt) -> None:
     """Keep a receipt, in the place of an earlier one of the same import. Inside store.atomic()."""
     store.execute(

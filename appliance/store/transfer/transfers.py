@@ -40,19 +40,25 @@ def far_heads(store: Store, origin: str) -> list[FarHead]:
     ]
 
 
-def put_far_head(store: Store, far: FarHead) -> None:
-    """Remember what a far side holds, inside store.atomic(); an old word changes nothing.
+def put_far_head(store: Store, far: FarHead, now: int) -> bool:
+    """Remember what a far side holds, inside store.atomic(); whether it counts.
 
-    A smaller tree that was told later counts: there a home was lost, or begun anew. A larger
-    one counts in any case, for that site's clock may be wrong.
+    An old word changes nothing. A smaller tree that was told later counts: there a home was
+    lost, or begun anew. A larger one counts in any case, for that site's clock may be wrong.
+    For the same reason a word from the future counts, and silences none that comes after it.
     """
-    store.execute(
+    told_at = far.told_at
+    if told_at > now:
+        known = [one.told_at for one in far_heads(store, far.origin) if one.site == far.site]
+        told_at = min([*known, now]) if known else 0
+    done = store.execute(
         "INSERT INTO far_head VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
         " tree_size = excluded.tree_size, root_hash = excluded.root_hash,"
         " told_at = excluded.told_at, how = excluded.how"
-        " WHERE excluded.tree_size >= tree_size OR excluded.told_at >= told_at",
-        [far.site, far.origin, far.tree_size, far.root_hash, far.told_at, far.how],
+        " WHERE excluded.tree_size >= tree_size OR excluded.told_at >= told_at OR told_at > ?",
+        [far.site, far.origin, far.tree_size, far.root_hash, told_at, far.how, now],
     )
+    return done.rowcount > 0
 
 
 def forget_far_side(store: Store, site: str) -> None:
