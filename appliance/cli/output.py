@@ -234,10 +234,9 @@ def _with_names_on_one_line(text: str, context: click.Context) -> str:
     """Escape the line feeds of what was typed, a file's name above all, where it is repeated."""
     for value in context.params.values():
         for one in value if isinstance(value, tuple | list) else (value,):
+            names = [one] if isinstance(one, str) else []
             if isinstance(one, Path):
-                names = (str(one), one.name, str(one.parent))
-            else:
-                names = (one,) if isinstance(one, str) else ()
+                names = [str(one), one.name, str(one.parent)]
             for name in names:
                 if "\n" in name.rstrip("\n"):
                     text = text.replace(name, one_line(name))
