@@ -110,6 +110,7 @@ OPERATION_KEYS: Final[dict[str, Setting]] = {
         Duration(), None, "Refuse (8) when our newest checkpoint is older.", "off", "30d"
     ),
     "verify.requireMirror": Key(Flag(), False, "Every entry must be in the tree we mirror."),
+    "verify.requireProof": Key(Flag(), False, "A log's promise without a proof is refused (8)."),
     "transfer.volumeSize": Key(
         Size(), None, "Split exports into volumes of at most this size.", "off", "3900M"
     ),

@@ -61,6 +61,7 @@ class VerifyOptions:
     trusted_root: Path | None = None  # None: the one in the store
     policy: Path | None = None  # a C2SP tlog-policy to require
     require_mirror: bool = False
+    require_proof: bool = False  # a log's promise is not enough
     max_age: float | None = None  # of our newest checkpoint, seconds; None: as set
     record: bool = False  # remember the verdicts
     opt_ins: OptIns = NO_OPT_INS  # what is refused otherwise
@@ -265,14 +266,16 @@ class Verifier:
 
     def _read_demands(self) -> Demands:
         options, limit = self._options, self._options.max_age
-        require_mirror = options.require_mirror
+        require_mirror, require_proof = options.require_mirror, options.require_proof
         if self._store is not None:
             settings = self._session.configuration
             require_mirror = require_mirror or settings.flag("verify.requireMirror")
+            require_proof = require_proof or settings.flag("verify.requireProof")
             if limit is None:
                 limit = settings.optional_seconds("verify.maxCheckpointAge")
         return Demands(
             require_mirror=require_mirror,
+            require_proof=require_proof,
             max_age=int(limit) if limit else None,
             policy=_read_policy(options.policy, self._store),
             opt_ins=options.opt_ins,

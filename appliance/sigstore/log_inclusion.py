@@ -15,7 +15,13 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from appliance.errors import IncompleteError, MalformedError, ProofError, SignatureError
+from appliance.errors import (
+    IncompleteError,
+    MalformedError,
+    ProofError,
+    RefusedError,
+    SignatureError,
+)
 from appliance.rekor.set import verify_set
 from appliance.rekor.transparency_log_entry import InclusionProof, TransparencyLogEntry
 from appliance.sigstore.trusted_root import LogKey
@@ -29,7 +35,7 @@ from appliance.tlog.checkpoint import (
 )
 from appliance.tlog.merkle import leaf_hash
 from appliance.tlog.note import parse_note
-from appliance.tlog.note_keys import VerifierKey, log_key, rekor_v1_key
+from appliance.tlog.note_keys import VerifierKey, is_among, log_key, rekor_v1_key
 from appliance.tlog.proof import verify_inclusion
 
 _V1_ORIGIN: Final = re.compile(".* - [0-9]+")
@@ -65,6 +71,11 @@ def verify_promise(entry: TransparencyLogEntry, keys: Sequence[LogKey]) -> Signi
     Raises SignatureError: reason set-in-v2 if no v1 log made this kind of entry, bad-set,
     or log-key-window if the time is outside every instance of the key.
     """
+    if not all(key.may_promise for key in keys):
+        raise SignatureError(
+            f"a signed entry timestamp by the key of {keys[0]}, a Rekor v2 log: it makes none",
+            reason="set-in-v2",
+        )
     if (entry.kind, entry.version) in V2_KINDS:
         raise SignatureError(
             f"a signed entry timestamp on {entry.kind} {entry.version}, which no v1 log holds",
@@ -94,6 +105,7 @@ def verify_log_inclusion(
     """
     signed = _open_log_checkpoint(proof.checkpoint.encode(), keys)
     head = signed.head
+    _refuse_retired(signed, keys)
     if (proof.tree_size, proof.root_hash) != (head.tree_size, head.root_hash):
         raise ProofError(
             f"inclusion proof leads to size {proof.tree_size} root {proof.root_hash.hex()}, "
@@ -107,6 +119,21 @@ def verify_log_inclusion(
         )
     verify_inclusion(proof.entry_index, leaf_hash(entry.canonicalized_body), head, proof.hashes)
     return signed
+
+
+def _refuse_retired(signed: SignedCheckpoint, keys: Sequence[LogKey]) -> None:
+    """Refuse a tree that only retired keys signed, beyond the size they were retired at."""
+    used = [key for key in keys if is_among(key.key.spki, signed.signers)]
+    limits = [key.max_size for key in used]
+    sizes = [size for size in limits if size is not None]
+    if sizes and len(sizes) == len(limits) and signed.head.tree_size > max(sizes):
+        raise RefusedError(
+            f"the key of {used[0]} was retired at {max(sizes):,} entries, and it signed a tree of"
+            f" {signed.head.tree_size:,}",
+            reason="retired-key",
+            next_step="see 'attestor backend key list'; a newer proof is signed by the log's new"
+            " key",
+        )
 
 
 def _open_log_checkpoint(raw: bytes, keys: Sequence[LogKey]) -> SignedCheckpoint:

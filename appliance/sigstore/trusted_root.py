@@ -42,6 +42,20 @@ class LogKey:
     valid: Window
     base_url: str = ""  # empty for a key the operator pinned
     operator: str = ""
+    api_version: int = 0  # of Rekor, 1 or 2; 0: only the log id says
+    source: str = "trusted root"  # who says that this is a log's key
+    max_size: int | None = None  # it was retired at that tree size; None: in force
+
+    @property
+    def may_promise(self) -> bool:
+        """Whether this key may sign entry timestamps: that, and a clock, is Rekor v1's alone.
+
+        The log id tells it, except for ECDSA keys, whose id is the same in both versions:
+        they may, unless they are pinned as those of a v2 log.
+        """
+        if self.api_version:
+            return self.api_version == 1
+        return sha256(self.key.spki).digest() == self.log_id
 
     def __str__(self) -> str:
         return self.base_url or (self.origins[0] if self.origins else self.log_id.hex())
@@ -118,9 +132,20 @@ def _parse_root(raw: bytes) -> TrustedRoot:
     )
 
 
-def pinned_log_key(key: VerifierKey, valid: Window = ALWAYS) -> LogKey:
+def pinned_log_key(
+    key: VerifierKey, valid: Window = ALWAYS, api_version: int = 0, max_size: int | None = None
+) -> LogKey:
     """Take a key the operator pinned for a log; its name is the origin of a v2 log."""
-    return LogKey(key.log_id, key.key_id, (key.name,), RootKey(key.spki, PINNED), valid)
+    return LogKey(
+        log_id=key.log_id,
+        key_id=key.key_id,
+        origins=(key.name,),
+        key=RootKey(key.spki, PINNED),
+        valid=valid,
+        api_version=api_version,
+        source="pin",
+        max_size=max_size,
+    )
 
 
 def _read_log(log: Message) -> LogKey:

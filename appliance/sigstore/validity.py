@@ -27,6 +27,12 @@ class Window:
         """Whether `time` is inside; both ends are."""
         return (self.start is None or self.start <= time) and (self.end is None or time <= self.end)
 
+    def within(self, other: Window) -> Window:
+        """Return the time that is in both."""
+        starts = [one.start for one in (self, other) if one.start is not None]
+        ends = [one.end for one in (self, other) if one.end is not None]
+        return Window(max(starts, default=None), min(ends, default=None))
+
     def __str__(self) -> str:
         start = "the beginning" if self.start is None else format_time(self.start)
         return f"{start} to {'now on' if self.end is None else format_time(self.end)}"

@@ -90,6 +90,15 @@ class LogPosition:
     log: str  # base URL or origin, for people
     entry_index: int | None = None  # within the tree; None if only a promise was given
     checkpoint: SignedCheckpoint | None = None  # the log signed it; None as above
+    key_source: str = ""  # who says that this is the log's key
+    claimed_index: int | None = None  # beside a promise, by nobody's word: where to look first
+
+    @property
+    def rests_on(self) -> str:
+        """What proves the entry: a proof to the checkpoint, our mirror, or a promise alone."""
+        if self.checkpoint is not None:
+            return "proof"
+        return "promise" if self.entry_index is None else "mirror"
 
     @property
     def origin(self) -> str:
@@ -202,4 +211,6 @@ def _log_json(log: LogPosition) -> dict[str, Any]:
         "entryIndex": log.entry_index,
         "treeSize": None if signed is None else signed.head.tree_size,
         "rootHash": None if signed is None else signed.head.root_hash.hex(),
+        "restsOn": log.rests_on,
+        "keySource": log.key_source,
     }

@@ -156,7 +156,7 @@ def _find_log(case: Case) -> tuple[TransparencyLogEntry | None, tuple[LogKey, ..
                 next_step="to take one that satisfies everything: --allow-several-entries",
             )
         keys = find_log_keys(entry, (*case.root.logs, *case.pinned))
-        texts.append(f"{keys[0]}, entry {entry.log_index}")
+        texts.append(f"{keys[0]}, entry {entry.log_index}, key from {keys[0].source}")
     case.findings.log = _position(entry, keys)
     return entry, keys
 
@@ -194,7 +194,7 @@ def _verify_inclusion(case: Case, entry: TransparencyLogEntry, keys: tuple[LogKe
     found = case.findings
     proof = entry.inclusion_proof
     if proof is None or not proof.checkpoint:
-        _accept_promise(case, proof)
+        _accept_promise(case, entry, proof)
         return
     with found.step("checkpoint-and-inclusion") as texts:
         signed = verify_log_inclusion(entry, proof, keys)
@@ -206,21 +206,30 @@ def _verify_inclusion(case: Case, entry: TransparencyLogEntry, keys: tuple[LogKe
             texts.append(", ".join(one.key.name for one in found.cosigners) or "none needed")
 
 
-def _accept_promise(case: Case, proof: InclusionProof | None) -> None:
+def _accept_promise(
+    case: Case, entry: TransparencyLogEntry, proof: InclusionProof | None
+) -> None:
     """Take the log's verified promise for inclusion; only bundles 0.1 get here.
 
-    Attestations were published that way for a year (npm). A signed artifact was not.
+    What lies beside the promise and has no checkpoint proves nothing, and changes nothing.
     """
-    with case.findings.step("checkpoint-and-inclusion") as texts:
-        if case.policy is not None or (
-            proof is None and not isinstance(case.bundle.content, DsseEnvelope)
-        ):
+    found = case.findings
+    with found.step("checkpoint-and-inclusion") as texts:
+        if entry.inclusion_promise is None:
+            raise RefusedError(
+                "the bundle holds neither a checkpoint with an inclusion proof nor the log's"
+                " promise",
+                reason="no-proof",
+            )
+        if case.policy is not None:
             raise RefusedError(
                 "the bundle holds only the log's promise, no checkpoint and inclusion proof",
                 reason="promise-only",
                 next_step="add today's proof from a mirror of the log: prove --upgrade",
             )
         texts.append("bundle 0.1: the log's promise only")
+    if proof is not None and found.log is not None:
+        found.log = replaced(found.log, claimed_index=proof.entry_index)
 
 
 def _position(
@@ -235,6 +244,7 @@ def _position(
         kind=f"{entry.kind} {entry.version}",
         leaf_hash=leaf_hash(entry.canonicalized_body),
         log=str(keys[0]),
+        key_source="; ".join(dict.fromkeys(key.source for key in keys)),
         entry_index=entry_index,
         checkpoint=signed,
     )

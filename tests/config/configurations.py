@@ -93,5 +93,6 @@ attestor:
     maxTrustRootAge: {warn: off, fail: "off"}
     maxCheckpointAge: 30d
     requireMirror: true
+    requireProof: true
   transfer: {volumeSize: 3900M, overlap: 1, threshold: 2}
 """

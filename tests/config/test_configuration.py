@@ -72,6 +72,7 @@ SPEC_DEFAULTS: dict[str, JsonValue] = {  # what was promised, in the order shown
     "verify.maxTrustRootAge.fail": None,
     "verify.maxCheckpointAge": None,
     "verify.requireMirror": False,
+    "verify.requireProof": False,
     "transfer.volumeSize": None,
     "transfer.overlap": 3,
     "transfer.threshold": 1,

@@ -965,11 +965,6 @@ def no_checkpoint() -> Scene:
     return on(keyless_v2, lambda scene: scene.proof.pop("checkpoint"))
 
 
-@mutation("promise-only")
-def an_artifact_signature_with_a_promise_only() -> Scene:
-    return on(keyless_v1, lambda scene: scene.entry.pop("inclusionProof"))
-
-
 @mutation("no-inclusion-promise")
 def a_v01_bundle_without_promise() -> Scene:
     return on(keyless_v1, lambda scene: scene.entry.pop("inclusionPromise"))

@@ -53,7 +53,10 @@ def verdict_text(
     """Return the verdict for people: what was checked and what it means."""
     found = verdict.verification
     yes = verdict.error is None
-    lines = [f"{artifact}: {'VERIFIED' if yes else 'NOT VERIFIED'}"]
+    log = found.log
+    by_promise = yes and log is not None and log.rests_on == "promise"
+    how = " by the log's promise alone, without a proof" if by_promise else ""
+    lines = [f"{artifact}: {'VERIFIED' if yes else 'NOT VERIFIED'}{how}"]
     if verdict.error is not None:
         failed = [
             f"  failed   {check.code}: {check.text}"
@@ -77,6 +80,8 @@ def verdict_text(
             f"  log      {found.log.origin}, entry {found.log.entry_index:,} "
             f"in a tree of {head.tree_size:,}"
         )
+    if found.log is not None and found.log.key_source:
+        lines.append(f"  log key  {found.log.key_source}")
     lines.append(f"  mirror   {verdict.own_view.text}")
     if found.trust_root_digest:
         how = f", imported from {root.source} {root_age} s ago" if root else ", given by hand"

@@ -71,6 +71,7 @@ _WORKFLOW = "--certificate-github-workflow-"  # as cosign names these options
 @click.option(_WORKFLOW + "ref", "workflow_ref", default="", help="Exact ref of the run.")
 @click.option("--trusted-root", type=FILE, help="Instead of the one from 'trust import'.")
 @click.option("--require-mirror", is_flag=True, help="No answer unless our mirror covers it.")
+@click.option("--require-proof", is_flag=True, help="A log's promise alone is refused.")
 @click.option("--policy", type=FILE, help="tlog-policy: who must have cosigned the checkpoint.")
 @click.option("--max-age", metavar="DURATION", help="Refuse on an older view of the log.")
 @click.option(
@@ -112,6 +113,7 @@ def verify(
     workflow_ref: str,
     trusted_root: Path | None,
     require_mirror: bool,
+    require_proof: bool,
     policy: Path | None,
     max_age: str | None,
     allow_unlogged: bool,
@@ -156,8 +158,16 @@ def verify(
     if image_layout is None:
         pairs = artifacts_and_bundles(artifacts, bundles, from_file)
     limit = None if max_age is None else seconds_option(max_age, "--max-age", None)
-    opt_ins = OptIns(allow_unlogged, allow_several_entries, allow_subject)
-    options = VerifyOptions(expected, trusted_root, policy, require_mirror, limit, record, opt_ins)
+    options = VerifyOptions(
+        expected,
+        trusted_root,
+        policy,
+        require_mirror=require_mirror,
+        require_proof=require_proof,
+        max_age=limit,
+        record=record,
+        opt_ins=OptIns(allow_unlogged, allow_several_entries, allow_subject),
+    )
     with verifying(session, options) as verifier:
         if str(from_file) == STDIN and not is_json():
             return _stream(verifier, pairs, jsonl=jsonl)

@@ -7,6 +7,7 @@ of a contradiction is a second, best-effort step of the caller's.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from hashlib import sha256
 
 from appliance.errors import ApplianceError, DivergenceError, IncompleteError, RefusedError
 from appliance.policy.own_view import (
@@ -25,11 +26,11 @@ from appliance.sigstore.verification import judge_bundle, single_entries
 from appliance.store.database import Store
 from appliance.store.divergence.quarantine import quarantine_of
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint
-from appliance.store.mirror.logs import all_logs, find_log
+from appliance.store.mirror.logs import Log, all_logs, find_log
 from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.tile_tree import TileTree
 from appliance.tlog.tlog_policy import TlogPolicy
-from appliance.value import frozen
+from appliance.value import frozen, replaced
 
 
 @frozen
@@ -37,6 +38,7 @@ class Demands:
     """What this site demands beyond a valid signature."""
 
     require_mirror: bool = False
+    require_proof: bool = False  # a log's promise is not enough
     max_age: int | None = None  # seconds since our newest checkpoint of the log was first seen
     policy: TlogPolicy | None = None  # witnesses that must have cosigned the bundle's checkpoint
     opt_ins: OptIns = NO_OPT_INS  # what the operator allows beyond what is usual
@@ -108,7 +110,10 @@ def with_own_view(store: Store | None, found: Verification, demands: Demands) ->
         return Verdict(found, nothing, None, found.error)
     if store is None:
         view = OwnView(Coverage.NO_STORE, "no mirror here to compare it with")
-        return Verdict(found, view, None, _unmet(view, None, demands))
+        unmet = _unproven(found.log, demands) or _unmet(view, None, demands)
+        return Verdict(found, view, None, unmet)
+    if found.log.checkpoint is None:
+        return _verify_promised(store, found, found.log, demands)
     mirror = _mirror(store, found.log)
     accepted = mirror.history.accepted() if mirror else None
     try:
@@ -118,6 +123,72 @@ def with_own_view(store: Store | None, found: Verification, demands: Demands) ->
         return Verdict(found, damaged, accepted, error)
     unmet = _disputed(mirror, found.log, view) or _unmet(view, accepted, demands)
     return Verdict(found, view, accepted, unmet)
+
+
+def _verify_promised(
+    store: Store, found: Verification, log: LogPosition, demands: Demands
+) -> Verdict:
+    """Look in every tree that the key of a promise signs: ours may prove what it only promised.
+
+    A key of a v1 log signs several trees, and the promise names none.
+    """
+    mirrors = [Mirror(store, one) for one in all_logs(store) if _signs_for(one, log.log_id)]
+    for mirror in mirrors:
+        accepted = mirror.history.accepted()
+        if accepted is None:
+            continue
+        try:
+            entry_index = _find_leaf(mirror, accepted, log)
+        except ApplianceError as error:  # a damaged tile: our store is at fault
+            damaged = OwnView(Coverage.TILES_MISSING, f"our mirror cannot say: {error.message}")
+            return Verdict(found, damaged, accepted, error)
+        if entry_index is not None:
+            size = accepted.head.tree_size
+            view = OwnView(
+                Coverage.COVERED,
+                f"covered by our mirror up to {size:,}: it holds entry {entry_index:,} of"
+                f" {mirror.log.origin}, which takes the place of the promise",
+                size,
+            )
+            log = replaced(log, entry_index=entry_index, log=mirror.log.origin)
+            unmet = _disputed(mirror, log, view) or _unmet(view, accepted, demands)
+            return Verdict(replaced(found, log=log), view, accepted, unmet)
+    view = OwnView(
+        Coverage.NO_CHECKPOINT,
+        "not covered: the bundle has the log's promise only, and no tree here holds the entry",
+    )
+    disputed = (_disputed(mirror, log, view) for mirror in mirrors)
+    unmet = next(filter(None, disputed), None) or _unproven(log, demands)
+    return Verdict(found, view, None, unmet or _unmet(view, None, demands))
+
+
+def _signs_for(log: Log, log_id: bytes) -> bool:
+    # The log id of a promise is the bare hash of the key; the tree may be pinned by another id.
+    return any(log_id in (key.log_id, sha256(key.spki).digest()) for key in log.keys)
+
+
+def _find_leaf(mirror: Mirror, accepted: AcceptedCheckpoint, log: LogPosition) -> int | None:
+    """Return where our tree holds an entry, looking where it is said to be; None: not there."""
+    tree = TileTree(accepted.head)
+    for index in (log.claimed_index, log.log_index):
+        if index is None or not 0 <= index < accepted.head.tree_size:
+            continue
+        try:
+            if tree.leaf(index, mirror.read_tiles) == log.leaf_hash:
+                return index
+        except IncompleteError:  # not in the tiles we hold
+            continue
+    return None
+
+
+def _unproven(log: LogPosition, demands: Demands) -> ApplianceError | None:
+    if not demands.require_proof or log.rests_on != "promise":
+        return None
+    return RefusedError(
+        "the bundle holds only the log's promise, no checkpoint and inclusion proof",
+        reason="promise-only",
+        next_step="add today's proof from a mirror of the log: attestor prove --upgrade",
+    )
 
 
 def _disputed(mirror: Mirror | None, log: LogPosition, view: OwnView) -> ApplianceError | None:
