@@ -58,6 +58,7 @@ def verify(
     home: str | Path | None = None,
     policy: str | Path | None = None,
     require_mirror: bool = False,
+    require_proof: bool = False,
     max_age: float | None = None,
     allow_unlogged: bool = False,
     allow_several_entries: bool = False,
@@ -80,8 +81,9 @@ def verify(
         _signer(key, identity, issuer, identity_regexp, issuer_regexp, claims),
         None if trusted_root is None else Path(trusted_root),
         None if policy is None else Path(policy),
-        require_mirror,
-        max_age,
+        require_mirror=require_mirror,
+        require_proof=require_proof,
+        max_age=max_age,
         opt_ins=opt_ins,
     )
     bundle_path = beside(name) if bundle is None else Path(bundle)

@@ -206,9 +206,7 @@ def _verify_inclusion(case: Case, entry: TransparencyLogEntry, keys: tuple[LogKe
             texts.append(", ".join(one.key.name for one in found.cosigners) or "none needed")
 
 
-def _accept_promise(
-    case: Case, entry: TransparencyLogEntry, proof: InclusionProof | None
-) -> None:
+def _accept_promise(case: Case, entry: TransparencyLogEntry, proof: InclusionProof | None) -> None:
     """Take the log's verified promise for inclusion; only bundles 0.1 get here.
 
     What lies beside the promise and has no checkpoint proves nothing, and changes nothing.

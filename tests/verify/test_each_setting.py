@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+from appliance.cli.main import run
+from appliance.runs.session import Session
 from tests.cli.homes import NOW
 from tests.shared import shared
+from tests.verify.test_promise import Site as PromisedSite
 from tests.verify.test_verify import Site, site
 
 DAY = 86_400
@@ -15,6 +22,15 @@ def test_setting_verify_requireMirror(site: Site) -> None:
     assert site.verify()[0] == 0
     site.run("config", "set", "verify.requireMirror", "true")
     assert site.verify()[0] == 5
+
+
+def test_setting_verify_requireProof(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    promised = PromisedSite(tmp_path, capsys, "artifact", proof=False)
+    assert promised.verify()[0] == 0
+    app = Session(home=tmp_path / "home", now=lambda: NOW)
+    assert run(["config", "set", "verify.requireProof", "true"], app) == 0
+    capsys.readouterr()
+    assert promised.verify()[0] == 8
 
 
 def test_setting_verify_maxCheckpointAge(site: Site) -> None:

@@ -57,7 +57,11 @@ class Verdict:
 
 def pinned_keys(store: Store) -> tuple[LogKey, ...]:
     """Return the keys of every log pinned in a store, as the verifier takes them."""
-    return tuple(pinned_log_key(key) for log in all_logs(store) for key in log.keys)
+    return tuple(
+        pinned_log_key(key, api_version=log.api_version)
+        for log in all_logs(store)
+        for key in log.keys
+    )
 
 
 def verify_artifact(
@@ -104,7 +108,8 @@ def with_own_view(store: Store | None, found: Verification, demands: Demands) ->
     """Compare what verified with our own view of its log, and with the demands."""
     if found.error is None and found.log is None:
         view = OwnView(Coverage.NO_CHECKPOINT, "not covered: it was never logged")
-        return Verdict(found, view, None, _unmet(view, None, demands))
+        unmet = _unproven(None, demands) or _unmet(view, None, demands)
+        return Verdict(found, view, None, unmet)
     if found.error is not None or found.log is None:
         nothing = OwnView(Coverage.NO_CHECKPOINT, "not looked at: it did not verify")
         return Verdict(found, nothing, None, found.error)
@@ -181,9 +186,13 @@ def _find_leaf(mirror: Mirror, accepted: AcceptedCheckpoint, log: LogPosition) -
     return None
 
 
-def _unproven(log: LogPosition, demands: Demands) -> ApplianceError | None:
-    if not demands.require_proof or log.rests_on != "promise":
+def _unproven(log: LogPosition | None, demands: Demands) -> ApplianceError | None:
+    if not demands.require_proof or (log is not None and log.rests_on != "promise"):
         return None
+    if log is None:
+        return RefusedError(
+            "it was never logged, so nothing proves that a log holds it", reason="no-proof"
+        )
     return RefusedError(
         "the bundle holds only the log's promise, no checkpoint and inclusion proof",
         reason="promise-only",
