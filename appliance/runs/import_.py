@@ -12,6 +12,7 @@ from appliance.jobs.queue.settings import queue_settings
 from appliance.jobs.transfer.ingest import IngestReport, Rules, ingest
 from appliance.runs.drain import nowhere_to_send
 from appliance.runs.exit_codes import EXIT_CODES, as_ours
+from appliance.runs.find import index_after
 from appliance.runs.session import Session
 from appliance.store.files import create_directory, written_whole
 from appliance.store.home.key_files import has_signing_key, load_signing_key
@@ -107,6 +108,8 @@ def import_files(
             )
         if not options.dry_run and any(one.report.side.pending for one in done):
             warnings += nowhere_to_send(store, queue_settings(session.configuration))
+    if done and not options.dry_run:
+        warnings += index_after(session)
     return ImportRun(tuple(done), tuple(failed.values()), tuple(warnings))
 
 

@@ -12,6 +12,7 @@ from appliance.jobs.mirror.fill import Progress, Wanted
 from appliance.jobs.mirror.sync import preview_sync
 from appliance.jobs.mirror.sync import sync as sync_backend
 from appliance.runs.drain import DrainRun, drain_after_sync
+from appliance.runs.find import index_after
 from appliance.runs.publish import publish_after_sync
 from appliance.runs.session import Session
 from appliance.runs.sources import open_backend
@@ -72,7 +73,8 @@ def sync(session: Session, options: SyncOptions, show: ShowProgress) -> SyncRun:
             return SyncRun(True, backends)
         # From here on the mirrors stand, whatever happens; the home's lock is free again.
         drained, said = drain_after_sync(session)
-        return SyncRun(True, backends, drained, (*said, *publish_after_sync(session)))
+        said = (*said, *publish_after_sync(session), *index_after(session))
+        return SyncRun(True, backends, drained, said)
 
 
 def _sync_backends(

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from appliance.cli.groups import LazyGroup
 from appliance.cli.output import Result, common_options, printable
 from appliance.errors import DigestError
 from appliance.jobs.mirror.prove import published_as, show_entry
@@ -20,12 +21,13 @@ from appliance.times import utc
 _CLAIM_NAMES: Final = {int(oid.rpartition(".")[2]): name for name, oid in CLAIMS.items()}
 
 
-@click.group()
+@click.group(cls=LazyGroup, lazy={"search": "find.search:entries_search"})
 def entries() -> None:
     """What is in the logs that this home mirrors.
 
     \b
     Example:
+        attestor entries search --identity-exact release@example.com
         attestor entries show --origin log.example --index 1234
     """
 

@@ -1,0 +1,1 @@
+"""Finding: index, entries search."""

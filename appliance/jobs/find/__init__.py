@@ -1,0 +1,1 @@
+"""Finding: building the index, searching it, and saying what was looked at."""

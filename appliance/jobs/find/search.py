@@ -1,0 +1,229 @@
+"""Look for entries in the mirrored logs, and say exactly what was looked at.
+
+The index only proposes: each entry is read again from its entry bundle, proven in the tree
+and judged anew before it is reported. "Not there" is said only of what was scanned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from appliance.jobs.find.criteria import Criteria, matches, proposed
+from appliance.jobs.local_tiles import corrupt, load_ours, told_apart
+from appliance.jobs.mirror.prove import show_entry
+from appliance.rekor.entry_facts import EntryFacts, read_entry
+from appliance.store.database import Store
+from appliance.store.divergence.quarantine import quarantine_of
+from appliance.store.find.index import Index
+from appliance.store.mirror.logs import Log
+from appliance.store.mirror.mirror import Mirror
+from appliance.store.mirror.tile_cache import cached_entry_bundles
+from appliance.tlog.checkpoint import open_checkpoint
+from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
+from appliance.tlog.merkle import Hash, TreeHead
+from appliance.tlog.tile import WIDTH, EntryBundle, tile_at
+from appliance.tlog.tile_tree import TileTree
+from appliance.value import frozen, replaced
+
+INDEX: Final = "index"
+RESCAN: Final = "rescan"
+# Why a range was not looked at.
+NO_ENTRIES: Final = "no-entry-bundles"
+NOT_INDEXED: Final = "not-indexed"
+BEYOND_MIRROR: Final = "beyond-mirror"
+QUARANTINED: Final = "quarantined"
+_TILES_TOGETHER: Final = 256
+
+Progress = Callable[[int], None]
+
+
+@frozen
+class Gap:
+    """A range of entries that was not looked at."""
+
+    start: int
+    stop: int
+    why: str
+
+
+@frozen
+class Scanned:
+    """What was looked at of one log."""
+
+    origin: str
+    head: TreeHead | None  # accepted, and all tiles here; None: nothing can be proven
+    first_seen_at: int | None  # Unix seconds
+    basis: str  # index or rescan
+    ranges: tuple[tuple[int, int], ...]  # start and stop
+    gaps: tuple[Gap, ...]
+    opaque: tuple[tuple[int, str], ...]  # entries that could not be read whole, and why
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every entry of the accepted tree was looked at and read."""
+        return self.head is not None and not self.gaps and not self.opaque
+
+
+@frozen
+class Hit:
+    """An entry that was read, proven, and meets the conditions."""
+
+    origin: str
+    entry_index: int
+    leaf: Hash
+    head: TreeHead  # under which it is proven
+    facts: EntryFacts
+
+
+@frozen
+class Found:
+    """The answer to a search."""
+
+    hits: tuple[Hit, ...]
+    coverage: tuple[Scanned, ...]
+    more: bool  # there are further hits than were asked for
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether "not logged" may be said."""
+        return bool(self.coverage) and all(one.is_complete for one in self.coverage)
+
+
+def search(
+    store: Store,
+    index: Index | None,
+    logs: Sequence[Log],
+    criteria: Criteria,
+    *,
+    limit: int,
+    progress: Progress = lambda _: None,
+) -> Found:
+    """Find entries through the index, or without it (None) by reading all of them.
+
+    Raises CorruptError if what is stored of ours does not lead to the proven root.
+    """
+    hits: list[Hit] = []
+    coverage = []
+    for log in logs:
+        mirror = Mirror(store, log)
+        scanned = _coverage(mirror, index)
+        if scanned.head is not None and index is not None:
+            for at in _proposed(criteria, index, log, scanned):
+                if len(hits) > limit:
+                    break
+                hit = _read_again(mirror, at)
+                if matches(criteria, hit.facts):
+                    hits.append(hit)
+        elif scanned.head is not None:
+            opaque = []
+            for at, facts in _rescan(mirror, scanned.head, scanned.ranges, progress):
+                if facts.unread:
+                    opaque.append((at, f"{facts.kind}: {'; '.join(facts.unread)}"))
+                if len(hits) <= limit and matches(criteria, facts):
+                    hits.append(_read_again(mirror, at))
+            scanned = replaced(scanned, opaque=tuple(opaque))
+        coverage.append(scanned)
+    return Found(tuple(hits[:limit]), tuple(coverage), len(hits) > limit)
+
+
+def _proposed(criteria: Criteria, index: Index, log: Log, scanned: Scanned) -> Iterator[int]:
+    for at in sorted(proposed(criteria, index, log)):
+        if any(start <= at < stop for start, stop in scanned.ranges):
+            yield at
+
+
+def _read_again(mirror: Mirror, entry_index: int) -> Hit:
+    shown = told_apart(mirror, lambda: show_entry(mirror, entry_index))
+    facts = read_entry(shown.body)
+    return Hit(mirror.log.origin, entry_index, shown.leaf, shown.head, facts)
+
+
+def _rescan(
+    mirror: Mirror, head: TreeHead, ranges: Sequence[tuple[int, int]], progress: Progress
+) -> Iterator[tuple[int, EntryFacts]]:
+    """Yield all entries of ranges that begin with an entry bundle, each proven under a head."""
+    tree = TileTree(head)
+    bundles = [
+        EntryBundle(at // WIDTH, min(WIDTH, stop - at))
+        for start, stop in ranges
+        for at in range(start, stop, WIDTH)
+    ]
+    for first in range(0, len(bundles), _TILES_TOGETHER):
+        some = bundles[first : first + _TILES_TOGETHER]
+        tiles = [tile_at(0, one.index, head.tree_size) for one in some]
+        load_ours(mirror, tree, tiles)
+        for bundle, tile in zip(some, tiles, strict=True):
+            bodies = _bodies(mirror, bundle)
+            if not tree.tile(tile).startswith(leaf_hashes(bodies)):
+                raise corrupt(mirror, f"{bundle.path} (other entries)", [bundle.path])
+            for at, body in enumerate(bodies, bundle.index * WIDTH):
+                yield at, read_entry(body)
+            progress(bundle.width)
+        tree.trim()
+
+
+def _bodies(mirror: Mirror, bundle: EntryBundle) -> tuple[bytes, ...]:
+    return told_apart(mirror, lambda: parse_entry_bundle(mirror.read_entry_bundle(bundle), bundle))
+
+
+def _coverage(mirror: Mirror, index: Index | None) -> Scanned:
+    """Say what of a log can be looked at: by the index, or by reading all (None)."""
+    log, basis = mirror.log, RESCAN if index is None else INDEX
+    accepted, covered = mirror.history.accepted(), mirror.history.mirror_checkpoint()
+    if accepted is None:
+        return Scanned(log.origin, None, None, basis, (), (), ())
+    size = accepted.head.tree_size
+    if covered is None:
+        gap = Gap(0, size, BEYOND_MIRROR)
+        return Scanned(log.origin, None, None, basis, (), (gap,), ())
+    # Opened again: what is said of a log must hold under the key that is pinned today.
+    head = open_checkpoint(covered.note, log.keys, log.origin).head
+    believed = head.tree_size
+    held = quarantine_of(mirror.store, log)
+    if held is not None and held.last_common_size < believed:
+        older = [n for n in mirror.history.accepted_sizes() if n <= held.last_common_size]
+        believed = older[-1] if older else 0
+    ranges, gaps = _ranges(mirror, index, believed)
+    if believed < head.tree_size:
+        gaps.append(Gap(believed, head.tree_size, QUARANTINED))
+    if head.tree_size < size:
+        gaps.append(Gap(head.tree_size, size, BEYOND_MIRROR))
+    opaque = [] if index is None else [one for one in index.opaque(log) if one[0] < believed]
+    return Scanned(
+        log.origin,
+        head,
+        covered.first_seen_at,
+        basis,
+        tuple(ranges),
+        tuple(gaps),
+        tuple(opaque),
+    )
+
+
+def _ranges(
+    mirror: Mirror, index: Index | None, tree_size: int
+) -> tuple[list[tuple[int, int]], list[Gap]]:
+    """Split the entries of a tree into what can be looked at, and gaps with their reasons."""
+    indexed = None if index is None else index.covered(mirror.log)
+    stored = {
+        one.place.index: (one.digest, one.place.width)
+        for one in cached_entry_bundles(mirror.store, mirror.log)
+    }
+    parts: list[tuple[int, int, str]] = []  # start, stop, why not: empty, it is looked at
+    for tile in range(-(-tree_size // WIDTH)):
+        start, stop = tile * WIDTH, min(tile * WIDTH + WIDTH, tree_size)
+        here = stored.get(tile)
+        if here is None or start + here[1] < stop:
+            why = NO_ENTRIES
+        # Coverage counts for the very bytes it was made from.
+        elif indexed is not None and indexed.get(tile) != here:
+            why = NOT_INDEXED
+        else:
+            why = ""
+        if parts and parts[-1][2] == why:
+            parts[-1] = (parts[-1][0], stop, why)
+        else:
+            parts.append((start, stop, why))
+    ranges = [(start, stop) for start, stop, why in parts if not why]
+    return ranges, [Gap(*part) for part in parts if part[2]]

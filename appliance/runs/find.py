@@ -1,0 +1,257 @@
+"""index and entries search: build what is searched, search it, and decide what that proves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final
+
+from appliance.errors import ApplianceError, IncompleteError, StoreError, VerificationError
+from appliance.jobs.find.criteria import Criteria
+from appliance.jobs.find.indexing import Compared, LogIndex, build, compare, log_index
+from appliance.jobs.find.search import Found, Gap, search
+from appliance.runs.session import Session
+from appliance.store.database import Store
+from appliance.store.find.index import (
+    REBUILD,
+    Index,
+    create_index,
+    drop_index,
+    index_size,
+    open_index,
+)
+from appliance.store.lock import INDEX_LOCK_NAME
+from appliance.store.mirror.logs import Log, all_logs, require_log
+from appliance.value import frozen
+
+Progress = Callable[[int], None]
+ShowProgress = Callable[[str], AbstractContextManager[Progress]]
+_NAMED: Final = 5  # gaps and entries that a message names
+_CLOSED_BY: Final = {
+    "no-entry-bundles": "run 'attestor sync --entries', or import a transfer bundle with entries",
+    "not-indexed": "run 'attestor index build', or search with --rescan",
+    "beyond-mirror": "run 'attestor sync --entries --full-tiles', or import a transfer bundle",
+    "quarantined": "see 'attestor quarantine list'",
+}
+
+
+@frozen
+class IndexStatus:
+    """The index of a home, and how much of each log is in it."""
+
+    n_bytes: int | None  # None: there is no index
+    logs: tuple[LogIndex, ...]
+
+
+def index_status(session: Session) -> IndexStatus:
+    """Compare the index with what is mirrored; raises StoreError if it is damaged."""
+    with session.reading() as store, _reading(session) as index:
+        logs = tuple(log_index(store, index, log) for log in all_logs(store))
+    return IndexStatus(index_size(session.home), logs)
+
+
+def build_index(
+    session: Session, origins: Sequence[str], limit: int | None, show: ShowProgress
+) -> int:
+    """Index what is mirrored and not indexed yet; returns how many entries were read."""
+    with session.reading() as store, session.locked(INDEX_LOCK_NAME):
+        index = create_index(session.home)
+        try:
+            with show("index") as advance:
+                return build(store, index, _logs(store, origins), advance, limit)
+        finally:
+            index.close()
+
+
+def rebuild_index(session: Session, show: ShowProgress) -> int:
+    """Make the index anew from the entry bundles; returns how many entries were read."""
+    with session.reading() as store, session.locked(INDEX_LOCK_NAME):
+        drop_index(session.home)
+        index = create_index(session.home)
+        try:
+            with show("index") as advance:
+                return build(store, index, all_logs(store), advance)
+        finally:
+            index.close()
+
+
+def check_index(session: Session, every: int, show: ShowProgress) -> Compared:
+    """Read every n-th indexed entry bundle again and compare.
+
+    Raises IncompleteError if there is no index, StoreError (index-differs) if it misses
+    something, CorruptError if an entry bundle is damaged.
+    """
+    with session.reading() as store, _reading(session) as index, show("index check") as advance:
+        if index is None:
+            raise _no_index()
+        compared = compare(store, index, all_logs(store), every, advance)
+    if compared.wrong:
+        more = f" and {len(compared.wrong) - _NAMED} more" if compared.wrong[_NAMED:] else ""
+        raise StoreError(
+            "entries cannot be found in the index that says it has them:"
+            f" {', '.join(compared.wrong[:_NAMED])}{more}",
+            reason="index-differs",
+            next_step=REBUILD,
+        )
+    return compared
+
+
+def delete_index(session: Session) -> bool:
+    """Delete the index; returns whether there was one."""
+    with session.locked(INDEX_LOCK_NAME):
+        return drop_index(session.home)
+
+
+def index_after(session: Session) -> tuple[str, ...]:
+    """Index what a sync or an import brought, if this home has an index; returns warnings."""
+    try:
+        if index_size(session.home) is None:
+            return ()
+        with session.reading() as store, session.locked(INDEX_LOCK_NAME):
+            index = create_index(session.home)
+            try:
+                build(store, index, all_logs(store))
+            finally:
+                index.close()
+    except ApplianceError as error:
+        step = f"; {error.next_step}" if error.next_step else ""
+        return (f"the index of entries is behind: {error.message}{step}",)
+    return ()
+
+
+@frozen
+class Query:
+    """What is looked for, where and how."""
+
+    criteria: Criteria
+    origins: tuple[str, ...] = ()  # none: all logs
+    rescan: bool = False  # read all entries, without the index
+    limit: int = 1000
+    expect: str | None = None  # found or none: anything else is an error
+
+
+@frozen
+class SearchRun:
+    """What a search found, and what that means."""
+
+    found: Found
+    warnings: tuple[str, ...]
+    errors: tuple[ApplianceError, ...]
+
+
+def search_entries(session: Session, query: Query, show: ShowProgress) -> SearchRun:
+    """Search the mirrored logs.
+
+    Raises IncompleteError if there is no index, no log or nothing accepted, StoreError if
+    the index or an entry bundle is damaged.
+    """
+    with session.reading() as store, _reading(session, not query.rescan) as index:
+        if index is None and not query.rescan:
+            raise _no_index()
+        logs = _logs(store, query.origins)
+        with show("rescan") as advance:
+            found = search(store, index, logs, query.criteria, limit=query.limit, progress=advance)
+    return judged(found, query.expect)
+
+
+def judged(found: Found, expect: str | None) -> SearchRun:
+    """Say what an answer proves: a hit always does, none only if everything was looked at."""
+    warnings = []
+    if found.hits:
+        if not found.is_complete:
+            warnings.append(f"not everything was looked at: {_unseen(found)}")
+        if found.more:
+            warnings.append("there are more hits than --limit")
+        if expect == "none":
+            first = found.hits[0]
+            return SearchRun(
+                found,
+                tuple(warnings),
+                (
+                    VerificationError(
+                        f"{first.origin} {first.entry_index} is an entry that should not be there",
+                        reason="unexpected-entry",
+                        next_step="confirm who signed; if nobody of yours, revoke the identity",
+                    ),
+                ),
+            )
+        return SearchRun(found, tuple(warnings), ())
+    if not found.is_complete:
+        whys = dict.fromkeys(gap.why for one in found.coverage for gap in one.gaps)
+        steps = [_CLOSED_BY[why] for why in whys]
+        if any(one.head is None and not one.gaps for one in found.coverage):
+            steps.append("run 'attestor sync --entries', or search only in others with --origin")
+        if any(one.opaque for one in found.coverage):
+            steps.append("look at what cannot be read yourself: 'attestor entries show'")
+        error: ApplianceError = IncompleteError(
+            f"nothing found, but not everything was looked at: {_unseen(found)}",
+            reason="search-incomplete",
+            next_step="; ".join(steps),
+        )
+        return SearchRun(found, (), (error,))
+    if expect == "found":
+        error = VerificationError(
+            not_logged(found),
+            reason="not-logged",
+            next_step="if it must be logged, ask who signs it; do not use what is not",
+        )
+        return SearchRun(found, (), (error,))
+    return SearchRun(found, (), ())
+
+
+def not_logged(found: Found) -> str:
+    """Say what is proven by an answer without hits over complete coverage."""
+    sizes = (
+        f"no entry below size {one.head.tree_size:,} of {one.origin} matches"
+        for one in found.coverage
+        if one.head is not None
+    )
+    return f"not logged: {'; '.join(sizes)}"
+
+
+def _unseen(found: Found) -> str:
+    parts = []
+    for one in found.coverage:
+        if one.head is None and not one.gaps:
+            parts.append(f"{one.origin}: no checkpoint was accepted yet")
+        parts += [f"{one.origin} {_gap(gap)}" for gap in one.gaps[:_NAMED]]
+        if one.gaps[_NAMED:]:
+            parts.append(f"{one.origin}: {len(one.gaps) - _NAMED} more gaps")
+        if one.opaque:
+            named = ", ".join(str(at) for at, _ in one.opaque[:_NAMED])
+            more = f" and {len(one.opaque) - _NAMED} more" if one.opaque[_NAMED:] else ""
+            parts.append(f"{one.origin}: entries that cannot be read whole: {named}{more}")
+    return "; ".join(parts)
+
+
+def _gap(gap: Gap) -> str:
+    return f"{gap.start:,} to {gap.stop - 1:,} ({gap.why})"
+
+
+def _logs(store: Store, origins: Sequence[str]) -> tuple[Log, ...]:
+    logs = tuple(require_log(store, one) for one in dict.fromkeys(origins)) or all_logs(store)
+    if not logs:
+        raise IncompleteError(
+            "no log is known here",
+            reason="no-log",
+            next_step="add one: attestor backend add ID --origin O --public-key FILE --url U",
+        )
+    return logs
+
+
+@contextmanager
+def _reading(session: Session, wanted: bool = True) -> Iterator[Index | None]:
+    index = open_index(session.home, write=False) if wanted else None
+    try:
+        yield index
+    finally:
+        if index is not None:
+            index.close()
+
+
+def _no_index() -> IncompleteError:
+    return IncompleteError(
+        "this home has no index of entries",
+        reason="no-index",
+        next_step="make it: attestor index build; or read everything: --rescan",
+    )

@@ -1,0 +1,1 @@
+"""Finding: the index of mirrored entries, a derived file beside the store."""

@@ -1,0 +1,390 @@
+"""index and entries search: what is found is proven, what is not found was looked at."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.jobs.find.criteria import Criteria
+from appliance.jobs.find.search import search
+from appliance.store.find.index import Index, index_path, open_index
+from appliance.store.lock import INDEX_LOCK_NAME
+from appliance.store.mirror.logs import put_backend, require_log
+from appliance.store.mirror.tile_cache import forget
+from appliance.tlog.tile import EntryBundle
+from tests.cli.mirrored import MirroredHome
+from tests.find.logged import key_leaf, leaf
+from tests.pki.authorities import new_key, spki
+from tests.transfer.sites import INSIDE, OUTSIDE, Sites
+
+WHO = "release@example.com"
+REPOSITORY = "https://github.com/org/app"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def home(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> MirroredHome:
+    return MirroredHome(tmp_path / "home", capsys, "connected")
+
+
+def filler(count: int, first: int = 0) -> list[bytes]:
+    """Entries that nobody looks for."""
+    key = new_key()
+    return [key_leaf(b"filler %d" % number, key) for number in range(first, first + count)]
+
+
+def logged(home: MirroredHome, *bodies: bytes) -> None:
+    home.log.grow(bodies)
+    home.sync(0)
+
+
+def find(home: MirroredHome, *arguments: str | Path, expect: int = 0) -> Any:
+    return home.json("entries", "search", *arguments, expect=expect)
+
+
+def indices(answer: Any) -> list[int]:
+    return [hit["index"] for hit in answer["hits"]]
+
+
+def test_every_condition_finds_its_entry(home: MirroredHome, tmp_path: Path) -> None:
+    key = new_key()
+    claims = {"12": REPOSITORY, "13": COMMIT}
+    logged(
+        home,
+        *filler(3),
+        leaf(WHO, b"app", claims=claims),
+        key_leaf(b"by key", key),
+        leaf("https://ci.example/job", b"other"),
+    )
+    home.json("index", "build")
+    artifact = tmp_path / "app"
+    artifact.write_bytes(b"app")
+    digest, fingerprint = sha256(b"app").hexdigest(), sha256(spki(key)).hexdigest()
+    listed = tmp_path / "SHA256SUMS"
+    listed.write_text(f"{digest}  app\n{sha256(b'other').hexdigest()} *other\n")
+    colons = ":".join(fingerprint[at : at + 2] for at in range(0, 64, 2)).upper()
+    for arguments, expected in (
+        (["--digest", digest.upper()], [3]),
+        (["--digest", f"sha256:{digest}"], [3]),
+        (["--artifact", artifact], [3]),
+        (["--from-file", listed], [3, 5]),
+        (["--fingerprint", fingerprint], [4]),
+        (["--fingerprint", colons], [4]),
+        (["--identity-exact", WHO], [3]),
+        (["--identity-prefix", "https://ci."], [5]),
+        (["--identity-prefix", "https://ci.", "--identity-exact", WHO], [3, 5]),
+        (["--issuer", "https://issuer.example"], [3, 5]),
+        (["--issuer", "https://issuer.example", "--identity-exact", WHO], [3]),
+        (["--commit", COMMIT], [3]),
+        (["--oid", f"source-repository-uri={REPOSITORY}"], [3]),
+        (["--oid", f"sourceRepositoryURI={REPOSITORY}"], [3]),
+        (["--oid", f"1.3.6.1.4.1.57264.1.12={REPOSITORY}"], [3]),
+        (["--oid", f"source-repository-digest={COMMIT}"], [3]),
+        (["--identity-exact", WHO, "--digest", sha256(b"other").hexdigest()], []),
+        (["--identity-exact", "release@example.co"], []),
+        (["--identity-exact", WHO, "--kind", "dsse"], []),
+    ):
+        answer = find(home, *arguments)
+        assert indices(answer) == expected, arguments
+        assert answer["complete"], arguments
+        assert indices(find(home, *arguments, "--rescan")) == expected, arguments
+
+
+def test_not_logged_says_below_which_size_and_an_expectation_is_code_3(home: MirroredHome) -> None:
+    logged(home, *filler(2), leaf(WHO))
+    home.json("index", "build")
+    code, text, _ = home.run("entries", "search", "--identity-exact", "nobody@example.com")
+    assert code == 0
+    assert text == f"not logged: no entry below size 3 of {home.log.origin} matches\n"
+    nobody = ("--identity-exact", "nobody@example.com", "--expect")
+    assert find(home, *nobody, "none")["hits"] == []
+    assert find(home, *nobody, "found", expect=3)["reason"] == "not-logged"
+    assert find(home, "--identity-exact", WHO, "--expect", "none", expect=3)["reason"] == (
+        "unexpected-entry"
+    )
+
+
+def test_nothing_found_over_a_gap_is_code_5_and_names_it(home: MirroredHome) -> None:
+    logged(home, *filler(300), leaf(WHO))
+    nobody = ("--identity-exact", "nobody@example.com")
+    assert find(home, *nobody, expect=5)["reason"] == "no-index"
+    home.json("index", "build", "--limit", "1")
+    error = find(home, *nobody, "--expect", "none", expect=5)
+    assert error["reason"] == "search-incomplete" and "256 to 300 (not-indexed)" in error["message"]
+    assert "index build" in error["next"]
+    home.json("index", "build")
+    with home.mirror() as mirror:
+        forget(mirror, [EntryBundle(0, 256)])
+    for rescan in ((), ("--rescan",)):
+        error = find(home, *nobody, *rescan, expect=5)
+        assert "0 to 255 (no-entry-bundles)" in error["message"]
+        code, _, err = home.run("entries", "search", "--identity-exact", WHO, *rescan)
+        assert code == 0 and "0 to 255 (no-entry-bundles)" in err
+
+
+def test_an_entry_that_cannot_be_read_forbids_not_logged(home: MirroredHome) -> None:
+    logged(home, leaf(WHO), b"anything")
+    home.json("index", "build")
+    for rescan in ((), ("--rescan",)):
+        error = find(home, "--identity-exact", "nobody@example.com", *rescan, expect=5)
+        assert "entries that cannot be read whole: 1" in error["message"]
+        assert "entries show" in error["next"]
+        assert indices(find(home, "--identity-exact", WHO, *rescan)) == [0]
+
+
+def test_a_log_without_a_checkpoint_was_not_looked_at(home: MirroredHome) -> None:
+    home.json("index", "build")
+    error = find(home, "--identity-exact", WHO, expect=5)
+    assert "no checkpoint was accepted yet" in error["message"] and "sync" in error["next"]
+
+
+def test_a_damaged_entry_bundle_is_ours_to_repair(home: MirroredHome) -> None:
+    logged(home, leaf(WHO))
+    home.json("index", "build")
+    with home.mirror() as mirror:
+        found = mirror.entry_bundle_blob(EntryBundle(0, 1))
+        assert found is not None
+        file = mirror.store.blobs.file(found[0])
+        assert file is not None
+        file.path.chmod(0o600)
+        file.path.write_bytes(b"junk")
+    for rescan in ((), ("--rescan",)):
+        assert find(home, "--identity-exact", WHO, *rescan, expect=6)["reason"] == "corrupt"
+    home.json("index", "drop")
+    assert home.json("index", "build", expect=6)["reason"] == "corrupt"
+
+
+def tamper(home: MirroredHome, *statements: str) -> None:
+    connection = sqlite3.connect(index_path(home.path))
+    for statement in statements:
+        connection.execute(statement)
+    connection.commit()
+    connection.close()
+
+
+def test_a_tampered_index_invents_nothing_and_hides_nothing_from_a_rescan(
+    home: MirroredHome,
+) -> None:
+    logged(home, *filler(2), leaf(WHO), leaf("other@example.com"))
+    home.json("index", "build")
+    tamper(home, "UPDATE identity SET name = 'nobody@example.com' WHERE name LIKE 'release%'")
+    assert indices(find(home, "--identity-exact", "nobody@example.com")) == []
+    assert indices(find(home, "--identity-exact", WHO)) == []
+    assert indices(find(home, "--identity-exact", WHO, "--rescan")) == [2]
+    assert home.json("index", "check", expect=6)["reason"] == "index-differs"
+    home.json("index", "rebuild")
+    assert home.json("index", "check") == {"entries": 4}
+    assert indices(find(home, "--identity-exact", WHO)) == [2]
+
+
+def test_claims_belong_to_a_certificate_and_not_to_an_identity(home: MirroredHome) -> None:
+    first, second = ({"12": f"https://github.com/org/{name}"} for name in ("a", "b"))
+    logged(home, leaf(WHO, b"1", claims=first), leaf(WHO, b"2", claims=second))
+    home.json("index", "build")
+    for name, at in (("a", 0), ("b", 1)):
+        claim = f"source-repository-uri=https://github.com/org/{name}"
+        assert indices(find(home, "--oid", claim)) == [at]
+    assert home.json("index", "check") == {"entries": 2}
+
+
+def test_coverage_of_other_bytes_does_not_count(home: MirroredHome) -> None:
+    logged(home, leaf(WHO))
+    home.json("index", "build")
+    tamper(home, "UPDATE indexed SET digest = zeroblob(32)")
+    assert find(home, "--identity-exact", "x@example.com", expect=5)["reason"] == (
+        "search-incomplete"
+    )
+    logged(home, leaf("later@example.com"))  # the same entry bundle, wider
+    assert "not-indexed" in find(home, "--identity-exact", "x@example.com", expect=5)["message"]
+    home.json("index", "build")
+    assert indices(find(home, "--identity-exact", "later@example.com")) == [1]
+
+
+def test_a_damaged_index_is_code_6_with_its_repair(home: MirroredHome) -> None:
+    logged(home, leaf(WHO))
+    home.json("index", "build")
+    index_path(home.path).write_bytes(b"no database" * 1000)
+    error = find(home, "--identity-exact", WHO, expect=6)
+    assert "index rebuild" in error["next"]
+    assert indices(find(home, "--identity-exact", WHO, "--rescan")) == [0]
+    home.json("index", "rebuild")
+    assert indices(find(home, "--identity-exact", WHO)) == [0]
+
+
+def test_status_and_drop(home: MirroredHome) -> None:
+    logged(home, *filler(2), b"anything")
+    assert home.json("index", "status")["bytes"] is None
+    home.json("index", "build")
+    (log,) = home.json("index", "status")["logs"]
+    assert log == {"origin": home.log.origin, "mirrored": 3, "indexed": 3, "opaque": 1}
+    assert home.json("index", "drop") == {"dropped": True}
+    assert home.json("index", "drop") == {"dropped": False}
+    assert home.json("index", "check", expect=5)["reason"] == "no-index"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--digest", "abc"],
+        ["--digest", "md5:" + "0" * 32],
+        ["--fingerprint", "0" * 40],
+        ["--oid", "nothing=1"],
+        ["--oid", "build-signer-uri"],
+        ["--identity-exact", ""],
+        ["--kind", "dsse"],
+        ["--oid", "run-invocation-uri=https://x"],
+    ],
+)
+def test_what_cannot_be_searched_is_usage(home: MirroredHome, arguments: list[str]) -> None:
+    assert home.run("entries", "search", *arguments)[0] == 2
+
+
+class KilledError(Exception):
+    """The process is gone."""
+
+
+def test_killed_at_any_write_nothing_is_covered_that_cannot_be_found(
+    home: MirroredHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged(home, *(leaf(f"u{at}@example.com", b"%d" % at) for at in range(4)), b"anything")
+    whole = Index._execute
+    at_write = 0
+    while True:
+        at_write += 1
+        left = at_write
+
+        def dying(self: Index, sql: str, values: Any = ()) -> Any:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                # As a kill leaves it: what committed stays, nothing is rolled back by us.
+                raise KilledError
+            return whole(self, sql, values)
+
+        home.run("index", "drop")
+        monkeypatch.setattr(Index, "_execute", dying)
+        try:
+            home.run("index", "build")
+        except KilledError:
+            pass
+        else:
+            if left > 0:
+                break
+        finally:
+            monkeypatch.setattr(Index, "_execute", whole)
+        covered_is_findable(home)
+    assert at_write > 20
+
+
+def covered_is_findable(home: MirroredHome) -> None:
+    index = open_index(home.path, write=False)
+    assert index is not None
+    with home.mirror() as mirror:
+        for tile, (_, width) in index.covered(mirror.log).items():
+            for at in range(tile * 256, tile * 256 + width):
+                if at < 4:
+                    assert at in index.with_identity(mirror.log, f"u{at}@example.com")
+                    assert at in index.with_term(mirror.log, sha256(b"%d" % at).digest())
+                else:
+                    assert at in dict(index.opaque(mirror.log))
+    index.close()
+
+
+def test_random_lives_never_hide_an_entry(home: MirroredHome) -> None:
+    random_ = random.Random(17)  # noqa: S311 repeatable
+    names: list[str] = []
+    for step in range(40):
+        action = random_.randrange(4)
+        if action == 0 or not names:
+            more = [f"n{len(names) + at}@example.com" for at in range(random_.randint(1, 90))]
+            names += more
+            logged(home, *(leaf(one, one.encode()) for one in more))
+        elif action == 1:
+            home.json("index", "build", "--limit", str(random_.randint(1, 2)))
+        elif action == 2:
+            with home.mirror() as mirror:
+                tiles = -(-len(names) // 256)
+                place = random_.randrange(tiles)
+                forget(mirror, [EntryBundle(place, min(256, len(names) - place * 256))])
+        elif random_.random() < 0.3:
+            home.run("index", "drop")
+        at = random_.randrange(len(names))
+        code, text, _ = home.run("entries", "search", "--identity-exact", names[at])
+        assert code in (0, 5), step
+        assert "not logged" not in text, step
+        if code == 0:
+            assert f" {at}: " in text, step
+
+
+def test_a_segment_is_packed_and_all_of_it_is_found(
+    home: MirroredHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("appliance.store.find.index._SEGMENT_BITS", 8)
+    monkeypatch.setattr("appliance.store.find.index._SEGMENT_TILES", 1)
+    logged(home, *filler(600))
+    home.json("index", "build")
+    connection = sqlite3.connect(index_path(home.path))
+    assert connection.execute("SELECT count(DISTINCT segment) FROM term").fetchone() == (2,)
+    assert connection.execute("SELECT min(ref & 1023) FROM tail").fetchone() == (512,)
+    connection.close()
+    for at in (0, 255, 256, 511, 512, 599):
+        digest = sha256(b"filler %d" % at).hexdigest()
+        assert indices(find(home, "--digest", digest)) == [at]
+    assert home.json("index", "check") == {"entries": 600}
+
+
+def test_a_hit_is_read_again(home: MirroredHome) -> None:
+    """What the index proposes is judged by the entry itself, never by the index."""
+    logged(home, leaf(WHO), leaf("other@example.com"))
+    home.json("index", "build")
+    with home.mirror() as mirror:
+        log = require_log(mirror.store, home.log.origin)
+        index = open_index(home.path, write=False)
+        assert index is not None
+        for proposal in (set(), {0}, {0, 1}, {1}, {7}):
+            index.with_identity = lambda *_, proposal=proposal, **__: proposal  # type: ignore[method-assign]
+            criteria = Criteria(identities=(WHO,))
+            found = search(mirror.store, index, [log], criteria, limit=10)
+            assert [hit.entry_index for hit in found.hits] == sorted(proposal & {0})
+        index.close()
+
+
+def test_what_a_sync_brings_is_indexed_if_there_is_an_index(
+    home: MirroredHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("appliance.runs.sync.open_backend", lambda *_: home.log)
+    with home.mirror() as mirror, mirror.store.atomic():
+        put_backend(mirror.store, "sim", mirror.log, base_url="http://log.invalid/", read_url=None)
+    home.log.grow([leaf(WHO)])
+    home.json("sync", "--entries")
+    assert not index_path(home.path).exists()
+    home.json("index", "build")
+    home.log.grow([leaf("later@example.com")])
+    home.json("sync", "--entries")
+    assert indices(find(home, "--identity-exact", "later@example.com")) == [1]
+    home.log.grow([leaf("third@example.com")])
+    with home.app.locked(INDEX_LOCK_NAME):
+        code, _, err = home.run("sync", "--entries")
+        assert code == 0 and "Warning: the index of entries is behind" in err
+    assert find(home, "--identity-exact", "third@example.com", expect=5)["reason"] == (
+        "search-incomplete"
+    )
+
+
+def test_what_an_import_brings_is_indexed_if_there_is_an_index(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sites = Sites(tmp_path, capsys)
+    sites.json(INSIDE, "index", "build")
+    sites.log.grow([leaf(WHO)])
+    sites.grow(0)
+    sites.json(OUTSIDE, "export", "--include-entries", "--output", sites.stick("out.tar"))
+    sites.json(INSIDE, "import", sites.stick("out.tar"))
+    answer = sites.json(INSIDE, "entries", "search", "--identity-exact", WHO)
+    assert indices(answer) == [0] and answer["complete"]
