@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from appliance.config.durations import parse_duration
 from appliance.config.keys import Item, JsonValue
@@ -17,6 +18,7 @@ from appliance.config.sync_keys import BACKENDS as BACKEND_FIELDS
 from appliance.errors import ConfigError
 
 _Typed = TypeVar("_Typed", bool, int, float, str)
+_SHORTEST_SECRET = 8  # characters of a path or a user that may be one
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,30 @@ class Sink:
 
     @property
     def name(self) -> str:
-        """What the outbox calls it: its type and where it delivers to."""
+        """What the outbox calls it: its type and where it delivers to. Not to be shown."""
         target = shlex.join(self.argv) or self.path or self.address or self.url or ""
         return f"{self.type} {target}"
+
+
+def hiding_url(text: str, url: str | None) -> str:
+    """Return a text with a URL in it cut to its scheme and host, however it was spelled."""
+    if not url:
+        return text
+    parts = urlsplit(url)
+    shown = f"{parts.scheme}://{parts.hostname or ''}/…"
+    for spelling in (url, url.rstrip("/"), f"{url}/"):
+        text = text.replace(spelling, shown)
+    user, _, _ = parts.netloc.rpartition("@")
+    for secret in (parts.path.strip("/"), parts.query, user):
+        if len(secret) >= _SHORTEST_SECRET:
+            text = text.replace(secret, "…")
+    return text
+
+
+def shown_sink(name: str) -> str:
+    """Return the name of a sink as it may be shown: of a URL no more than its host."""
+    kind, _, target = name.partition(" ")
+    return f"{kind} {hiding_url(target, target)}" if kind == "webhook" else name
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, StoreError
 from appliance.jobs.mirror.fill import Progress
 from appliance.jobs.queue.settings import queue_settings
 from appliance.jobs.transfer.ingest import IngestReport, Rules, ingest
@@ -14,7 +15,9 @@ from appliance.runs.drain import nowhere_to_send
 from appliance.runs.exit_codes import EXIT_CODES, as_ours
 from appliance.runs.find import index_after
 from appliance.runs.session import Session
+from appliance.store.database import Store
 from appliance.store.files import create_directory, written_whole
+from appliance.store.home.journal import append_event
 from appliance.store.home.key_files import has_signing_key, load_signing_key
 from appliance.store.home.settings import SITE_NAME, site_fact
 from appliance.store.transfer.unsigned import unsigned_imports
@@ -23,6 +26,7 @@ from appliance.value import frozen
 from bundles.errors import BundleError
 
 ShowProgress = Callable[[str], AbstractContextManager[Progress]]
+_MAX_SAID = 500  # characters of why, in the journal
 _COMES_TOO_EARLY = ("missing-base", "not-in-bundle")  # another file has to come before
 
 
@@ -93,6 +97,8 @@ def import_files(
                     done.append(ImportedFile(file, report, receipt))
                 except tuple(EXIT_CODES) as error:
                     failed[file] = _failure(error, file)
+                    if not options.dry_run:
+                        _journal_refusal(store, file, failed[file], session.now())
             # What another file has to come before is tried again after it: any order will do.
             late = [one for one in waiting if one in failed and _comes_too_early(failed[one])]
             waiting = late if len(done) > before and not options.dry_run else []
@@ -132,6 +138,13 @@ def _write_receipt(session: Session, report: IngestReport, options: ImportOption
     with written_whole(path, replace=True) as file:
         file.write(report.receipt)
     return path
+
+
+def _journal_refusal(store: Store, file: Path, error: ApplianceError, now: int) -> None:
+    """Write down that a file was refused, for whoever asks what was put in; never fails."""
+    details = {"file": file.name, "reason": error.reason, "message": error.message[:_MAX_SAID]}
+    with contextlib.suppress(StoreError), store.atomic():
+        append_event(store, now, "import.refused", details)
 
 
 def _comes_too_early(error: ApplianceError) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from appliance.config.configuration import Sink
+from appliance.config.configuration import Sink, hiding_url, shown_sink
 from appliance.errors import ApplianceError
 from appliance.fetch.http import HttpClient
 from appliance.fetch.mail import send_mail
@@ -45,7 +45,7 @@ def deliver_due(session: Session, *, local_only: bool = False) -> Iterator[str]:
     try:
         for one in deliver_alerts(session, early=False, local_only=local_only):
             if one.error is not None:
-                yield f"an alert waits for {one.delivery.sink}: {one.error}"
+                yield f"an alert waits for {shown_sink(one.delivery.sink)}: {one.error}"
     except ApplianceError as error:
         yield f"alerts wait to be delivered: {error.message}"
 
@@ -132,7 +132,22 @@ def _remote(session: Session, sink: Sink, site: str, http: HttpClient) -> Send |
             seconds=seconds,
         )
 
-    return {"webhook": webhook, "syslog": syslog, "smtp": smtp}.get(sink.type)
+    send = {"webhook": webhook, "syslog": syslog, "smtp": smtp}.get(sink.type)
+    return None if send is None else _without_its_secrets(send, sink)
+
+
+def _without_its_secrets(send: Send, sink: Sink) -> Send:
+    """Let no failure repeat the URL of a sink: its path and user are as good as a password."""
+
+    def careful(one: Delivery) -> None:
+        try:
+            send(one)
+        except ApplianceError as error:
+            error.message = hiding_url(error.message, sink.url)
+            error.next_step = hiding_url(error.next_step, sink.url)
+            raise
+
+    return careful
 
 
 def _secret(sink: Sink) -> bytes | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import itertools
 import os
@@ -151,6 +152,22 @@ def given_lines(path: Path, max_bytes: int) -> Iterator[bytes]:
             if len(line) > max_bytes:
                 raise LimitError(f"{path}: a line is longer than the {max_bytes} bytes allowed")
             yield line.removesuffix(b"\n").removesuffix(b"\r")
+
+
+@contextlib.contextmanager
+def open_alone(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that is to be replaced, and keep others who do the same waiting.
+
+    Whoever waited opens what the other one wrote. Raises as open_foreign does.
+    """
+    while True:
+        with open_foreign(path) as file:
+            with contextlib.suppress(OSError):  # a medium that knows no locks: as before
+                fcntl.flock(file, fcntl.LOCK_EX)
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat(follow_symlinks=False)):
+                    yield file
+                    return
 
 
 def read_foreign(path: Path, max_bytes: int) -> bytes:

@@ -77,10 +77,10 @@ def forks(home: MirroredHome, tmp_path: Path) -> Path:
 
 def test_check_py_is_short_and_needs_only_cryptography() -> None:
     lines = CHECK.read_text().splitlines()
-    assert len(lines) < 100
+    assert len(lines) < 115
     imports = [line.split() for line in lines if line.startswith(("import ", "from "))]
     imported = {words[1].partition(".")[0] for words in imports}
-    assert imported <= {"base64", "hashlib", "json", "sys", "pathlib", "cryptography"}
+    assert imported <= {"base64", "hashlib", "json", "os", "sys", "pathlib", "cryptography"}
 
 
 def test_a_fork_is_proven_on_a_bare_python(home: MirroredHome, tmp_path: Path) -> None:
@@ -256,3 +256,81 @@ def _doctored(facts: dict[str, Any]) -> list[dict[str, Any]]:
         facts | {"keys": []},
         facts | {"consistencyProof": None},
     ]
+
+
+def test_hashes_cut_at_other_places_prove_nothing_against_an_honest_log(
+    home: MirroredHome, tmp_path: Path
+) -> None:
+    """The bytes under a hash are the same wherever they are cut; a hash has 32 of them."""
+    pack = forks(home, tmp_path)
+    grown = home.log.fork(at=100)
+    grown.grow(30)
+    (pack / "theirs.note").write_bytes(grown.checkpoint())
+    facts = json.loads((pack / "evidence.json").read_text())
+    honest = [one.hex() for one in grown.consistency_proof(100)]
+    root = home.log.head_at(100).root_hash.hex()
+    for cut in (2, 62):  # hex digits
+        for at in range(len(honest) - 1):
+            both = honest[at] + honest[at + 1]
+            moved = [*honest[:at], both[: 64 + cut - 32], both[64 + cut - 32 :], *honest[at + 2 :]]
+            facts["consistencyProof"] |= {"oldRootHash": f"sha256:{root}", "hashes": moved}
+            (pack / "evidence.json").write_text(json.dumps(facts))
+            assert judged(pack) == 1
+    for wrong in (honest[0][:-2], honest[0] + "00", honest[0].upper(), " " + honest[0], ""):
+        with pytest.raises(ValueError, match="64 hex digits|non-hexadecimal"):
+            evidence_check._hash(wrong)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text.replace(b"\n100\n", b"\n+100\n"),
+        lambda text: text.replace(b"\n100\n", b"\n0100\n"),
+        lambda text: text.replace(b"\n100\n", b"\n1_00\n"),
+        lambda text: text.replace(b"=\n\n", b"AAAA\n\n"),
+        lambda text: text.replace(b"=\n\n", b"\n\n"),
+    ],
+)
+def test_a_signed_note_in_another_spelling_is_none(
+    home: MirroredHome, tmp_path: Path, spoil: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if whoever holds the key had signed it: other readers would refuse it."""
+    pack = forks(home, tmp_path)
+    monkeypatch.setattr(evidence_check, "_signed", lambda *_: True)
+    assert judged(pack) == 0
+    whole = (pack / "ours.note").read_bytes()
+    (pack / "ours.note").write_bytes(spoil(whole))
+    assert (pack / "ours.note").read_bytes() != whole
+    assert judged(pack) == 1
+
+
+def test_what_lies_beside_check_py_is_not_run_and_its_digest_is_told(
+    home: MirroredHome, tmp_path: Path
+) -> None:
+    from hashlib import sha256
+
+    home.sync(100)
+    twin = home.log.fork(at=60)
+    twin.grow(30)
+    caught(home, twin)
+    pack = tmp_path / "pack"
+    told = home.json("alerts", "export", "1", "--output", pack)["checkSha256"]
+    assert told == sha256((pack / "check.py").read_bytes()).hexdigest()
+    for name in ("json", "base64", "hashlib", "cryptography"):
+        (pack / f"{name}.py").write_text("import sys\nsys.stderr.write('taken over')\n")
+    code, said = checked(pack)  # checked() wants an empty stderr
+    assert (code, "CONTRADICTION" in said) == (0, True)
+
+
+def test_a_hostile_origin_reaches_the_terminal_as_text(
+    home: MirroredHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pack = forks(home, tmp_path)
+    monkeypatch.setattr(evidence_check, "_signed", lambda *_: True)
+    for name in ("ours.note", "theirs.note"):
+        text = (pack / name).read_bytes().partition(b"\n")[2]
+        (pack / name).write_bytes("log\x1b[2J\u202e\x9b".encode() + b"\n" + text)
+    shown = io.StringIO()
+    with redirect_stdout(shown):
+        evidence_check._check(pack, [])
+    assert all(line.isprintable() for line in shown.getvalue().splitlines())

@@ -144,6 +144,19 @@ def test_a_full_queue_takes_what_fits(inside: Store, outside: Store) -> None:
     assert done.rejected[0].error.reason == "queue-full"
 
 
+def test_one_site_fills_no_more_than_half_of_the_queue(inside: Store, outside: Store) -> None:
+    with outside.atomic():
+        replace_settings(outside, read_settings(outside) | {"rekor.offline.maxQueueSize": 6})
+    for number in range(5):
+        add(inside, b"%d" % number)
+    out = outbound_pending(inside, NOW)
+    done = absorb_pending(outside, out, SITE, NOW)
+    assert (len(done.taken), {one.error.reason for one in done.rejected}) == (3, {"queue-share"})
+    assert len(absorb_pending(outside, out, "other.example", NOW).taken) == 3
+    [first, *_] = absorb_pending(outside, out, "third.example", NOW).rejected
+    assert first.error.reason == "queue-full"
+
+
 def test_a_forged_proof_leaves_the_item_exported(
     inside: Store, outside: Store, log: SimulatedLog
 ) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from appliance.store.database import open_store
+from appliance.store.files import open_alone, written_whole
 from appliance.store.home.key_files import create_signing_key
 from appliance.tlog.note import SigningKey, parse_note
 from appliance.tlog.note_keys import ed25519_key
@@ -187,3 +189,24 @@ def test_revoking_a_key_under_one_name_revokes_it_under_all(sites: Sites) -> Non
     assert sites.json(INSIDE, "exporters", "list")["exporters"] == []
     error = sites.json(INSIDE, "import", exported(sites), expect=8)
     assert error["reason"] == "revoked-key"
+
+
+def test_whoever_replaces_a_file_waits_for_the_other_and_reads_what_it_wrote(
+    tmp_path: Path,
+) -> None:
+    path, seen = tmp_path / "stick.tar", []
+    path.write_bytes(b"one")
+
+    def second() -> None:
+        with open_alone(path) as file:
+            seen.append(file.read())
+
+    with open_alone(path) as file:
+        other = threading.Thread(target=second)
+        other.start()
+        other.join(0.2)
+        assert (other.is_alive(), seen) == (True, [])
+        with written_whole(path, replace=True) as out:
+            out.write(file.read() + b" and another")
+    other.join()
+    assert seen == [b"one and another"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 
 import click
@@ -49,8 +50,15 @@ def alerts_export(session: Session, which: str, output: Path) -> Result:
         _write_tar(output, files, alert.detected_at)
     else:
         _write_directory(output, files)
-    data = {"output": str(output), "alert": alert.number, "files": sorted(files)}
-    return Result(data, f"Wrote {output}: {', '.join(sorted(files))}")
+    digest = sha256(check).hexdigest()
+    data = {
+        "output": str(output),
+        "alert": alert.number,
+        "files": sorted(files),
+        "checkSha256": digest,
+    }
+    text = f"Wrote {output}: {', '.join(sorted(files))}\ncheck.py has SHA-256 {digest}"
+    return Result(data, text)
 
 
 def _write_directory(output: Path, files: Mapping[str, bytes]) -> None:

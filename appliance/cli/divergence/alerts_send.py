@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from appliance.cli.output import Result, common_options
+from appliance.config.configuration import shown_sink
 from appliance.errors import RemoteError
 from appliance.jobs.home.configure import read_configuration
 from appliance.runs.session import Session, pass_session
@@ -38,11 +39,12 @@ def alerts_send(session: Session, early: bool, dry_run: bool) -> Result:
         waiting = undelivered(store)
         known = {sink.name for sink in read_configuration(store).sinks}
     arrived = [one.delivery for one in sent if one.error is None]
-    lines = [f"alert {one.alert_number} delivered to {one.sink}" for one in arrived]
+    lines = [f"alert {one.alert_number} delivered to {shown_sink(one.sink)}" for one in arrived]
     lines += [_line(one) for one in waiting]
     errors = [
         RemoteError(
-            f"{one.delivery.sink} did not take alert {one.delivery.alert_number}: {one.error}",
+            f"{shown_sink(one.delivery.sink)} did not take alert {one.delivery.alert_number}:"
+            f" {one.error}",
             reason="not-delivered",
             next_step="it is tried again by itself; to try at once: attestor alerts send --all",
         )
@@ -51,8 +53,8 @@ def alerts_send(session: Session, early: bool, dry_run: bool) -> Result:
     ]
     orphans = sorted({one.sink for one in waiting} - known)
     warnings = tuple(
-        f"alerts wait for {sink}, which is no longer configured: add it again, or read them with"
-        " 'attestor alerts list' and acknowledge them: attestor alerts ack ID"
+        f"alerts wait for {shown_sink(sink)}, which is no longer configured: add it again, or"
+        " read them with 'attestor alerts list' and acknowledge them: attestor alerts ack ID"
         for sink in orphans
     )
     data = {
@@ -67,14 +69,15 @@ def _line(one: Delivery) -> str:
     times = "once" if one.attempts == 1 else f"{one.attempts:,} times"
     tried = f", tried {times}" if one.attempts else ""
     why = f": {one.last_error}" if one.last_error else ""
-    return f"alert {one.alert_number} waits for {one.sink} until {utc(one.next_at)}{tried}{why}"
+    until = f"until {utc(one.next_at)}{tried}{why}"
+    return f"alert {one.alert_number} waits for {shown_sink(one.sink)} {until}"
 
 
 def _data(one: Delivery) -> dict[str, Any]:
     return {
         "number": one.alert_number,
         "id": one.alert_id,
-        "sink": one.sink,
+        "sink": shown_sink(one.sink),
         "attempts": one.attempts,
         "nextAt": utc(one.next_at),
         "lastError": one.last_error,

@@ -15,6 +15,7 @@ import click
 from appliance.cli.mirror.status import age_limits, age_text, status_data
 from appliance.cli.options import seconds_option
 from appliance.cli.output import Result, common_options, envelope, error_line, is_json, say
+from appliance.config.configuration import shown_sink
 from appliance.jobs.divergence.health import LogStatus, log_status
 from appliance.policy.health import AgeLimits, Health
 from appliance.report.plugin import (
@@ -131,7 +132,7 @@ def _look(
         said.append(Said(PluginState.CRITICAL, text))
     stuck = [one for one in undelivered(store) if one.attempts >= TRIES_BEFORE_WARNING]
     if stuck:
-        text = f"alerts do not reach {stuck[0].sink}: attestor alerts send --all"
+        text = f"alerts do not reach {shown_sink(stuck[0].sink)}: attestor alerts send --all"
         said.append(Said(PluginState.WARNING, text))
     depth = held_count(store)
     values = [value for one in found for value in _values(one, limits)]

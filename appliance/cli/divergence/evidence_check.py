@@ -5,10 +5,15 @@
 compare the fingerprints printed here with keys that came another way. Proofs: RFC 9162, 2.1.4.2.
 """
 
+import os
+import sys
+
+if __name__ == "__main__" and not sys.flags.isolated:  # what lies beside it is never imported
+    os.execv(sys.executable, [sys.executable, "-I", *sys.argv])  # noqa: S606
+
 import base64
 import hashlib
 import json
-import sys
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -19,6 +24,16 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 def _need(is_so: object, what: str) -> None:
     if not is_so:
         raise ValueError(what)
+
+
+def _say(text: str) -> int:
+    return sys.stdout.write("".join(c if c.isprintable() else ascii(c)[1:-1] for c in text) + "\n")
+
+
+def _hash(text: str) -> bytes:
+    raw = bytes.fromhex(text)
+    _need(len(raw) == 32 and raw.hex() == text, f"not 64 hex digits: {text[:80]!a}")
+    return raw
 
 
 def _signed(key: dict[str, str], text: bytes, signature: bytes) -> bool:
@@ -43,12 +58,15 @@ def _opened(path: Path, keys: list[dict[str, str]]) -> tuple[str, int, str, list
     _need(by, f"{path.name}: none of the keys signed it")
     origin, size, root, *more = text.decode().split("\n")
     digest = hashlib.sha256(base64.b64decode(by[0]["publicKey"])).hexdigest()
-    sys.stdout.write(f"{path.name}: {origin}, size {size}, by the key with SHA-256 {digest}\n")
-    return origin, int(size), base64.b64decode(root, validate=True).hex(), more
+    _need(size.isascii() and size.isdigit() and str(int(size[:19])) == size, "a size is no number")
+    raw = _hash(base64.b64decode(root, validate=True).hex())
+    _need(base64.b64encode(raw).decode() == root, "a root is not in its one spelling")
+    _say(f"{path.name}: {origin}, size {size}, by the key with SHA-256 {digest}")
+    return origin, int(size), raw.hex(), more
 
 
 def _roots(old: int, new: int, implied: str, proof: list[str]) -> tuple[str, str]:
-    path = [bytes.fromhex(one) for one in [implied] * (old & (old - 1) == 0) + proof]
+    path = [_hash(one) for one in [implied] * (old & (old - 1) == 0) + proof]
     at, last = old - 1, new - 1
     while at & 1:
         at, last = at >> 1, last >> 1
@@ -96,4 +114,4 @@ if __name__ == "__main__":
         code, said = _check(where[0], [key.public_bytes(*form) for key in pems])
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         code, said = 1, f"{type(error).__name__}: {error}"
-    sys.exit(sys.stdout.write(f"{('CONTRADICTION', 'NO', 'UNPROVEN')[code]}: {said}\n") and code)
+    sys.exit(_say(f"{('CONTRADICTION', 'NO', 'UNPROVEN')[code]}: {said}") and code)

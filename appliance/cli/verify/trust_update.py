@@ -28,6 +28,7 @@ from appliance.store.verify.trust import (
     last_repository,
     put_repository,
     put_root,
+    repository_with_root,
 )
 from appliance.times import utc
 from appliance.value import frozen
@@ -110,7 +111,13 @@ def fetch_update(session: Session, store: Store, start: Start) -> Update:
     """Follow the repository, parse what it vouches for; stores nothing."""
 
     before = last_repository(store) if start.url is None else find_repository(store, start.url)
-    url = before.url if before else start.url or public_good.REPOSITORY_URL
+    url = start.url or (before.url if before else public_good.REPOSITORY_URL)
+    if before is None and not start.over:
+        # The same repository at another URL goes on from what was verified at the first.
+        wanted = sha256(start.root).digest() if start.root is not None else start.digest
+        if wanted is None and url == public_good.REPOSITORY_URL:
+            wanted = public_good.ROOT_DIGEST
+        before = None if wanted is None else repository_with_root(store, wanted)
     with session.http() as http:
         if before is None or start.over:
             root = _first_root(http, url, start)

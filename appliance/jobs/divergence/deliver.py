@@ -80,6 +80,7 @@ def _kill_group(pid: int) -> None:
 
 
 CLAIM_SECONDS: Final = 60  # beyond a sink's timeout
+MAX_ASKED_SECONDS: Final = 3600.0  # of a sink's Retry-After
 MOST_PER_SINK: Final = 100  # in one run
 
 Send = Callable[[Delivery], None]  # raises an ApplianceError if the sink did not take it
@@ -163,6 +164,8 @@ def _send_one(delivery: Delivery, sender: Sender, clocks: Clocks) -> Sent:
         sender.send(delivery)
     except ApplianceError as error:
         asked = error.retry_after if isinstance(error, RemoteError) else None
+        if asked is not None:  # a sink decides when it is asked again, not whether
+            asked = min(asked, MAX_ASKED_SECONDS)
         pause = DELIVERY.pause(delivery.attempts + 1, clocks.draw(), asked)
         said = error.message
         if isinstance(error, ConfigError) and error.next_step:  # waiting will not help

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from appliance.config.configuration import Sink
+from appliance.config.configuration import Sink, shown_sink
 from appliance.errors import ApplianceError, ConfigError, IncompleteError, RefusedError, StoreError
 from appliance.jobs.home.configure import read_configuration, verify_private_keys
 from appliance.jobs.home.journal import check_journal
@@ -187,11 +187,13 @@ def sinks_ready(store: Store) -> tuple[Outcome, str]:
         return Outcome.SKIPPED, "the home belongs to another user, who is the one to deliver"
     for sink in configuration.sinks:
         _verify_sink(sink)
-    names = ", ".join(one.name for one in configuration.sinks)
+    names = ", ".join(shown_sink(one.name) for one in configuration.sinks)
     waiting = undelivered(store)
     failed = [one for one in waiting if one.last_error is not None]
     if failed:
-        return warning(f"{len(waiting)} wait; for {failed[0].sink}: {failed[0].last_error}")
+        return warning(
+            f"{len(waiting)} wait; for {shown_sink(failed[0].sink)}: {failed[0].last_error}"
+        )
     return ok(names)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from appliance.errors import DigestError
+from appliance.errors import DigestError, SignatureError
 from appliance.store.database import Store
 from appliance.store.files import open_foreign, written_whole
 from appliance.store.home.journal import JournalHead, journal_head, journal_lines
@@ -80,10 +80,22 @@ def export_journal(store: Store, output: Path, sign: SignNote) -> ChainHead:
 
 
 def check_exported(path: Path, keys: tuple[VerifierKey, ...]) -> CheckedChain:
-    """Check an exported journal, with `keys` also who signed it. Raises as verify_chain does."""
+    """Check an exported journal, with `keys` also who signed it.
+
+    A journal is its site's alone: raises SignatureError if only keys of other names signed
+    it, and as verify_chain does.
+    """
     with open_foreign(path) as file:
         # A line that is cut off here is none of ours, and refused as that.
-        return verify_chain(iter(lambda: file.readline(MAX_LINE_BYTES), b""), keys)
+        chain = verify_chain(iter(lambda: file.readline(MAX_LINE_BYTES), b""), keys)
+    if keys and all(one.name != chain.head.site for one in chain.signers):
+        raise SignatureError(
+            f"it says it is the journal of {chain.head.site}, signed by"
+            f" {', '.join(one.name for one in chain.signers)}",
+            reason="foreign-journal",
+            next_step="give the key of the site whose journal it is",
+        )
+    return chain
 
 
 def _broken(what: str) -> DigestError:

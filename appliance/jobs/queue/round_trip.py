@@ -63,6 +63,7 @@ from appliance.store.queue.queue import (
     list_items,
     move_item,
     set_returned,
+    tenant_held_count,
     withdrawn_items,
 )
 from appliance.store.queue.tenants import SITE_PREFIX, put_tenant
@@ -284,6 +285,8 @@ def absorb_pending(
     with store.atomic(dry_run=dry_run):
         put_tenant(store, tenant, now)
         room = settings.max_queue_size - held_count(store)
+        # The queue is everybody's: no site fills more than half of it.
+        share = max(1, settings.max_queue_size // 2) - tenant_held_count(store, tenant)
         for id_ in withdrawn:
             (taken_back if _withdraw(store, site, id_, now) else known).append(id_)
         for id_, new in items.items():
@@ -291,11 +294,11 @@ def absorb_pending(
             if found is not None:
                 known.append(id_)
                 set_returned(store, [found.number], None)  # asked for again: the proof was lost
-            elif room > len(taken):
+            elif min(room, share) > len(taken):
                 insert_item(store, new, now)
                 taken.append(id_)
             else:
-                rejected.append(Rejected(id_, _full(settings)))
+                rejected.append(Rejected(id_, _full(settings, share=room > len(taken))))
     return Absorbed((*taken, *taken_back), tuple(known), tuple(rejected))
 
 
@@ -452,7 +455,14 @@ def _prove(store: Store, item: QueueItem, raw_entry: bytes, now: int) -> None:
     forget_carried(store, carries_item(item.id))
 
 
-def _full(settings: QueueSettings) -> RefusedError:
+def _full(settings: QueueSettings, *, share: bool) -> RefusedError:
+    if share:
+        return RefusedError(
+            "the site has half of the queue already (rekor.offline.maxQueueSize is"
+            f" {settings.max_queue_size}); the item stays on the other side's list",
+            reason="queue-share",
+            next_step="attestor queue drain, then import the same file again",
+        )
     return RefusedError(
         f"the queue is full (rekor.offline.maxQueueSize is {settings.max_queue_size}); the item"
         " stays on the other side's list",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from appliance.jobs.transfer.exporters import open_own_note
 from appliance.store.database import Store
-from appliance.store.files import open_foreign, staging_file, written_whole
+from appliance.store.files import open_alone, staging_file, written_whole
 from appliance.store.revoked_keys import refuse_revoked
 from appliance.store.transfer.transfers import record_countersigned
 from appliance.tlog.note import SigningKey, add_signatures, has_signed, parse_note
@@ -52,7 +52,7 @@ def countersign_file(store: Store, path: Path, key: SigningKey, now: int) -> Cou
             raise _AlreadySignedError
         return add_signatures(parsed.text, [*parsed.signatures, mine])
 
-    with open_foreign(path) as source, staging_file(store.home) as copy:
+    with open_alone(path) as source, staging_file(store.home) as copy:
         try:
             with written_whole(path, replace=True) as out:
                 written = countersign(

@@ -184,6 +184,16 @@ def held_count(store: Store) -> int:
     return 0 if row is None else int(row["n"])
 
 
+def tenant_held_count(store: Store, tenant: str) -> int:
+    """Count what a tenant has in the queue."""
+    row = store.row(
+        "SELECT count(*) AS n FROM queue_item WHERE state IN ('queued', 'sending', 'postponed')"
+        " AND tenant = ?",
+        [tenant],
+    )
+    return 0 if row is None else int(row["n"])
+
+
 def waiting_count(store: Store, tenant: str, tier: str) -> int:
     """Count what a tenant has still to be sent of one tier."""
     row = store.row(

@@ -120,6 +120,16 @@ def last_repository(store: Store) -> TufRepository | None:
     return None if row is None else find_repository(store, row["url"])
 
 
+def repository_with_root(store: Store, digest: bytes) -> TufRepository | None:
+    """Return the repository, last updated, that has a root document with this SHA-256."""
+    rows = store.rows(
+        "SELECT url, raw FROM tuf_metadata JOIN tuf_repository USING (url) WHERE role = 'root'"
+        " ORDER BY updated_at DESC, url, version"
+    )
+    found = next((row["url"] for row in rows if sha256(row["raw"]).digest() == digest), None)
+    return None if found is None else find_repository(store, found)
+
+
 def repository_of(store: Store, trusted_root: bytes) -> TufRepository | None:
     """Return the repository that vouches for this trusted_root.json now, if one does."""
     row = store.row(
