@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from appliance.config.configuration import hiding_url, shown_sink
 from appliance.jobs.divergence.alarm import raise_alarm
 from appliance.policy.alarms import Anomaly, stale_alarm
 from appliance.store.lock import writer_lock
@@ -274,6 +275,25 @@ def test_retry_after_is_honoured(site: Site) -> None:
         server.on("/hook", ok(b""))
         site.now += 1
         assert len(site.json("alerts", "send")["delivered"]) == 1
+
+
+def test_a_sink_cannot_ask_for_more_than_an_hour(site: Site) -> None:
+    with HostileServer() as server:
+        server.on("/hook", status(429, b"", "Retry-After: 80000"))
+        site.configure(webhook(server))
+        site.alarm()
+        site.run("alerts", "send")
+        assert site.waiting()[0]["nextAt"] == "2025-10-09T09:53:20Z"
+
+
+def test_the_secret_in_the_url_of_a_sink_is_never_shown() -> None:
+    url = "https://user:pass-word@hooks.example:8443/services/T0KEN-secret?key=s3cret-key"
+    said = f"{url}: the server cannot answer now (503); /services/T0KEN-secret?key=s3cret-key"
+    for text in (hiding_url(said, url), shown_sink(f"webhook {url}")):
+        assert "hooks.example" in text
+        assert not any(one in text for one in ("T0KEN", "s3cret", "pass-word"))
+    assert hiding_url("nothing", None) == "nothing"
+    assert shown_sink("file /var/log/alerts") == "file /var/log/alerts"
 
 
 def test_what_was_sent_but_not_recorded_comes_again_with_the_same_id(

@@ -77,7 +77,7 @@ def forks(home: MirroredHome, tmp_path: Path) -> Path:
 
 def test_check_py_is_short_and_needs_only_cryptography() -> None:
     lines = CHECK.read_text().splitlines()
-    assert len(lines) < 115
+    assert len(lines) < 120
     imports = [line.split() for line in lines if line.startswith(("import ", "from "))]
     imported = {words[1].partition(".")[0] for words in imports}
     assert imported <= {"base64", "hashlib", "json", "os", "sys", "pathlib", "cryptography"}
@@ -277,7 +277,7 @@ def test_hashes_cut_at_other_places_prove_nothing_against_an_honest_log(
             (pack / "evidence.json").write_text(json.dumps(facts))
             assert judged(pack) == 1
     for wrong in (honest[0][:-2], honest[0] + "00", honest[0].upper(), " " + honest[0], ""):
-        with pytest.raises(ValueError, match="64 hex digits|non-hexadecimal"):
+        with pytest.raises(ValueError, match=r"64 hex digits|non-hexadecimal"):
             evidence_check._hash(wrong)
 
 

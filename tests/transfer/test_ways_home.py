@@ -159,3 +159,16 @@ def test_a_site_that_lost_everything_says_so_by_its_own_stick(two: TwoLogs) -> N
     planned = two.json(OUTSIDE, "export", "--dry-run", "--output", two.stick("next.tar"))
     bases = {log["origin"]: log["baseSize"] for log in planned["logs"]}
     assert bases[two.log.origin] is None
+
+
+def test_a_refused_import_is_in_the_journal(two: TwoLogs) -> None:
+    two.grow_both(10, 10)
+    stick = two.stick("bad\nname.tar")
+    two.json(OUTSIDE, "export", "--output", two.stick("good.tar"))
+    raw = two.stick("good.tar").read_bytes()
+    stick.write_bytes(raw[:-1] + b"x")
+    two.json(INSIDE, "import", "--dry-run", stick, expect=3)
+    two.json(INSIDE, "import", stick, expect=3)
+    lines = two.json(INSIDE, "journal", "list", "--event", "import.refused")["lines"]
+    assert [line["details"]["file"] for line in lines] == ["bad\nname.tar"]
+    assert two.answer(INSIDE, "journal", "verify")["exitCode"] == 0

@@ -21,7 +21,12 @@ from appliance.jobs.home.init import init_home
 from appliance.rekor.client_files import log_instance, signing_config, trusted_root
 from appliance.runs.session import Session
 from appliance.store.database import open_store
-from appliance.store.verify.trust import TufRepository, current_root, find_repository
+from appliance.store.verify.trust import (
+    TufRepository,
+    current_root,
+    find_repository,
+    repository_with_root,
+)
 from appliance.tlog.note_keys import ed25519_key
 from tests.fetch.hostile_server import HostileServer, stall, status
 from tests.fetch.tuf_repository import Repository
@@ -324,6 +329,29 @@ def test_power_cuts_leave_the_old_or_the_new_and_never_half(world: World) -> Non
         assert world.current() == (NEW_ROOT if after else OLD_ROOT)
         assert (world.everything() == old) is not after
     world.update()
+
+
+def test_what_was_verified_counts_for_the_repository_at_another_url_too(world: World) -> None:
+    """A mirror of the same repository that serves old metadata is no way back."""
+    world.first_update()
+    known = world.stored()
+    assert known is not None
+    store = open_store(world.home, write=False)
+    try:
+        assert repository_with_root(store, known.anchor) == known
+        assert repository_with_root(store, bytes(32)) is None
+    finally:
+        store.close()
+    elsewhere = world.server.url.replace("127.0.0.1", "localhost")
+    old = dict(world.tuf.files)
+    world.tuf.files["trusted_root.json"] = NEW_ROOT
+    world.tuf.publish()
+    world.update()
+    assert world.current() == NEW_ROOT
+    before = world.everything()
+    del old, before
+    again = world.update("--repository", elsewhere, "--root", world.root)
+    assert again["data"]["repository"] == elsewhere
 
 
 def test_killed_while_it_fetches_it_stored_nothing_and_can_be_run_again(
