@@ -60,10 +60,10 @@ def hiding_url(text: str, url: str | None) -> str:
     if not url:
         return text
     parts = urlsplit(url)
-    shown = f"{parts.scheme}://{parts.hostname or ''}/…"
+    user, _, place = parts.netloc.rpartition("@")
+    shown = f"{parts.scheme}://{place}/…"
     for spelling in (url, url.rstrip("/"), f"{url}/"):
         text = text.replace(spelling, shown)
-    user, _, _ = parts.netloc.rpartition("@")
     for secret in (parts.path.strip("/"), parts.query, user):
         if len(secret) >= _SHORTEST_SECRET:
             text = text.replace(secret, "…")

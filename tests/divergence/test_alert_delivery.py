@@ -214,7 +214,7 @@ def test_every_sink_gets_it_and_a_failing_one_stops_no_other(site: Site, tmp_pat
         site.alarm()
         site.run("alerts", "send")
     assert len(good.read_text().splitlines()) == 1
-    assert [one["sink"] for one in site.waiting()] == [f"webhook {server.url}hook"]
+    assert [one["sink"] for one in site.waiting()] == [f"webhook {server.url}…"]
 
 
 def _sick(site: Site, server: HostileServer, minutes: int) -> list[float]:
