@@ -148,6 +148,19 @@ class LimitError(RefusedError):
     default_reason = "limit"
 
 
+class RestoredError(RefusedError):
+    """A private log may not sign here: this home may not be the newest of what it signed.
+
+    `evidence_id` names the row where both heads were made durable, if there were two.
+    """
+
+    default_reason = "restored"
+
+    def __init__(self, message: str, *, next_step: str = "") -> None:
+        super().__init__(message, next_step=next_step)
+        self.evidence_id: int | None = None
+
+
 class ConfigError(ApplianceError):
     """The configuration contradicts itself or the schema."""
 

@@ -2,7 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 from hypothesis import settings
 
 settings.register_profile("attestor", deadline=None)
 settings.load_profile("attestor")
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def runtime_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runtime")
+
+
+@pytest.fixture(autouse=True)
+def runtime_directory(runtime_base: Path) -> Iterator[Path]:
+    """Each test is a machine of its own: what it remembers ends with it."""
+    place = runtime_base / str(next(_numbers))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNTIME_DIRECTORY", str(place))
+        yield place

@@ -18,6 +18,7 @@ from appliance.jobs.queue.aggregate import (
 from appliance.jobs.queue.drain import Drain, DrainReport, Pace
 from appliance.jobs.queue.quota import Forecast, forecast
 from appliance.jobs.queue.settings import QueueSettings, find_server, queue_settings
+from appliance.runs.private_log import ready_to_sign
 from appliance.runs.publisher import require_publisher_key
 from appliance.runs.session import Session
 from appliance.runs.sources import open_server
@@ -162,6 +163,7 @@ def aggregate_queue(session: Session, min_items: int | None = None) -> tuple[Agg
         if not items:
             return Aggregated(0, 0), settled
         private = require_private_log(store, settings.aggregate_log)
+        ready_to_sign(session, store, private)
         key = load_signing_key(store.home, private.log.origin)
         signers = Signers(private, key, require_publisher_key(session, None))
         return aggregate(store, items, signers, session.now()), settled

@@ -22,6 +22,7 @@ from appliance.errors import (
     StoreError,
 )
 from appliance.jobs.mirror.prove import logged_entry
+from appliance.jobs.private_log.sequence import FROZEN
 from appliance.rekor.request import MAX_REQUEST_BYTES, parse_request, verify_request
 from appliance.serve.answers import (
     EXISTS,
@@ -117,7 +118,9 @@ class PrivateLogService:
     def _log(self, body: bytes) -> Answer:
         try:
             published = self._batches.log(body, ANSWER_SECONDS)
-        except RefusedError:
+        except RefusedError as error:
+            if error.reason != FROZEN:
+                return error_answer(FAILED, _NOT_INTEGRATED)
             return Answer(405, _FROZEN, "text/plain; charset=utf-8")
         except (StoreError, LockedError) as error:
             # What is wrong is the operator's to know.

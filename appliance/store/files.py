@@ -189,6 +189,11 @@ def _read_small(path: Path, file: BinaryIO, max_bytes: int) -> bytes:
     return data
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file of this name that can be read."""
+    return path.is_file()
+
+
 def hash_file(path: Path, algorithms: Collection[str]) -> dict[str, bytes]:
     """Hash what the operator named, once with each algorithm, streaming.
 

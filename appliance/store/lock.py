@@ -47,15 +47,35 @@ def writer_lock(
     except OSError as error:
         failed = file_error(home / name, error)
         raise StoreError(failed.message, reason="lock", next_step=failed.next_step) from error
+    # The directory too: a lock file can be unlinked under its holder, and the next run would
+    # make another one and lock that.
+    places = [(descriptor, home / name)]
     try:
-        _acquire(descriptor, home / name, wait_seconds, sleep)
+        if name == LOCK_NAME:
+            places.append((os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), home))
+        for held, path in places:
+            _acquire(held, path, wait_seconds, sleep)
+        if not _is_at(descriptor, home / name):
+            raise LockedError(
+                f"{home / name} was removed or replaced while it was being locked",
+                next_step="try again; leave the file alone: it needs no cleaning up",
+            )
         with contextlib.suppress(OSError):
             # A courtesy. On a full disk, who frees space needs the lock, not this.
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, holder.encode(), 0)
         yield
     finally:
-        os.close(descriptor)
+        for held, _ in places:
+            os.close(held)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    """Whether the open file is the one that has this name now."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except OSError:
+        return False
 
 
 def _acquire(
@@ -67,7 +87,7 @@ def _acquire(
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             if waited >= wait_seconds:
-                holder = os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+                holder = _holder(descriptor)
                 raise LockedError(
                     f"another run holds {path}: {holder or 'unknown'}",
                     next_step="wait for it, or use --lock-wait 5m",
@@ -79,3 +99,10 @@ def _acquire(
             raise StoreError(f"{path}: {error.strerror}", reason="lock") from error
         else:
             return
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        return os.pread(descriptor, 200, 0).decode(errors="replace").strip()
+    except OSError:  # of the directory: the lock file that named the holder was removed
+        return "its lock file was removed meanwhile"

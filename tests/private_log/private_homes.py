@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from appliance.jobs.private_log.sequence import Sequenced, sequence
 from appliance.store.database import Store, create_store, open_store
 from appliance.store.home.key_files import load_signing_key
 from appliance.store.mirror.mirror import Mirror
+from appliance.store.private_log import memory
 from appliance.store.private_log.last_signed import read_last_signed
 from appliance.store.private_log.private_logs import require_private_log
 from appliance.tlog.checkpoint import Checkpoint, open_checkpoint
@@ -37,7 +39,14 @@ def home_in_memory() -> Iterator[Path]:
         yield Path(directory) / "home"
 
 
+def reboot() -> None:
+    """Let the machine forget what it keeps until it is booted again."""
+    for place in memory.runtime_directories():
+        shutil.rmtree(place, ignore_errors=True)
+
+
 def make_home(home: Path, name: str = "build", origin: str = ORIGIN, seed: bytes = SEED) -> None:
+    reboot()
     store = create_store(home)
     create_log(store, name, origin, seed, NOW)
     store.close()

@@ -229,7 +229,7 @@ def test_a_frozen_log_says_so_and_takes_no_more(log: Site, tmp_path: Path) -> No
     assert answer["error"]["reason"] == "frozen"
 
 
-# What must never sign again ends with 4, whichever command meets it.
+# What may not sign as it stands ends with 8, whichever command meets it.
 
 
 def _signers(directory: Path) -> tuple[tuple[str | Path, ...], ...]:
@@ -242,8 +242,8 @@ def _signers(directory: Path) -> tuple[tuple[str | Path, ...], ...]:
 
 def _check_refused(log: Site, directory: Path, reason: str, home: Path | None = None) -> None:
     for command in _signers(directory):
-        assert log(*command, expect=4, home=home)["error"]["reason"] == reason
-    answer = log("status", expect=4, home=home)
+        assert log(*command, expect=8, home=home)["error"]["reason"] == reason
+    answer = log("status", expect=8, home=home)
     assert answer["error"]["reason"] == reason
     assert answer["data"]["logs"][0]["state"] == reason
 
@@ -254,23 +254,23 @@ def test_a_restored_backup_is_refused(log: Site, tmp_path: Path) -> None:
     log("add", _request_file(tmp_path, b"two"))
     log("add", _request_file(tmp_path, b"three"))
     shutil.copyfile(tmp_path / "backup", log.home / "attestor.db")
-    _check_refused(log, tmp_path, "restored-store")
-    log("recover", "--only-copy", expect=4)
-    answer = log("status", expect=4)
-    assert "backup" in answer["error"]["message"]
-    assert "new log" in answer["error"]["next"]
+    _check_refused(log, tmp_path, "restored")
+    log("recover", "--only-copy", expect=8)
+    answer = log("status", expect=8)
+    assert "restored from a backup" in answer["error"]["message"]
+    assert "log recover" in answer["error"]["next"]
 
 
 def test_a_deleted_record_is_refused(log: Site, tmp_path: Path) -> None:
     (log.home / "keys" / f"{ORIGIN}.last").unlink()
-    _check_refused(log, tmp_path, "restored-store")
+    _check_refused(log, tmp_path, "restored")
 
 
 def test_a_copied_home_is_refused_until_it_is_the_only_one(log: Site, tmp_path: Path) -> None:
     log("add", _request_file(tmp_path, b"one"))
     copy = tmp_path / "copy"
     shutil.copytree(log.home, copy)
-    _check_refused(log, tmp_path, "copied-home", home=copy)
+    _check_refused(log, tmp_path, "restored", home=copy)
     assert log("recover", "--only-copy", home=copy)["treeSize"] == 1
     assert log("add", _request_file(tmp_path, b"two"), home=copy)["index"] == 1
 

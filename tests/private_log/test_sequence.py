@@ -14,14 +14,15 @@ import pytest
 
 from appliance.errors import (
     ConfigError,
-    DivergenceError,
     IncompleteError,
     RefusedError,
+    RestoredError,
     StoreError,
     VerificationError,
 )
 from appliance.jobs.mirror.prove import logged_entry
-from appliance.jobs.private_log.create import create_log, freeze_log, take_over
+from appliance.jobs.private_log.create import create_log, freeze_log
+from appliance.jobs.private_log.recover import recover_log
 from appliance.jobs.private_log.sequence import Placed, Standing, recover, standing
 from appliance.rekor.request import parse_request, verify_request
 from appliance.store.database import create_store
@@ -45,6 +46,7 @@ from tests.private_log.private_homes import (
     home_in_memory,
     log_bodies,
     make_home,
+    reboot,
     writing,
 )
 from tests.shared import vectors
@@ -249,9 +251,9 @@ def test_a_restored_database_never_signs_again(home: Path, tmp_path: Path) -> No
     record = _record(home).read_bytes()
     _restore(home, tmp_path / "backup")
     for bodies in (NEW, [b"a fork"], []):
-        with pytest.raises(DivergenceError) as refused:
+        with pytest.raises(RestoredError) as refused:
             log_bodies(home, bodies)
-        assert refused.value.reason == "restored-store"
+        assert refused.value.reason == "restored"
         assert refused.value.evidence_id == 1
     assert _record(home).read_bytes() == record
     assert check_home_is_at(home, 3)
@@ -281,9 +283,9 @@ def test_a_database_of_another_history_never_signs(home: Path) -> None:
             make_home(place)
             log_bodies(place, bodies)
         shutil.copyfile(other / "attestor.db", home / "attestor.db")
-        with pytest.raises(DivergenceError) as refused:
+        with pytest.raises(RestoredError) as refused:
             log_bodies(home, [b"a fork"])
-    assert refused.value.reason == "restored-store"
+    assert refused.value.reason == "restored"
     assert refused.value.evidence_id is not None
 
 
@@ -293,8 +295,21 @@ def test_an_older_record_under_a_newer_database_never_signs(home: Path) -> None:
     older = _record(home).read_bytes()
     log_bodies(home, NEW)
     _record(home).write_bytes(older)
-    with pytest.raises(DivergenceError, match="restored"):
+    reboot()
+    with pytest.raises(RestoredError, match="restored"):
         log_bodies(home, [b"a fork"])
+
+
+def test_an_older_record_of_a_machine_that_remembers_the_newer_one_is_brought_up(
+    home: Path,
+) -> None:
+    make_home(home)
+    log_bodies(home, OLD)
+    older = _record(home).read_bytes()
+    log_bodies(home, NEW)
+    _record(home).write_bytes(older)
+    log_bodies(home, [b"no fork"])
+    assert check_home(home) == (*OLD, *NEW, b"no fork")
 
 
 @pytest.mark.parametrize("logged", [False, True], ids=["empty", "with entries"])
@@ -303,9 +318,9 @@ def test_without_its_record_a_log_never_signs(home: Path, logged: bool) -> None:
     if logged:
         log_bodies(home, OLD)
     _record(home).unlink()
-    with pytest.raises(DivergenceError) as refused:
+    with pytest.raises(RestoredError) as refused:
         log_bodies(home, NEW)
-    assert refused.value.reason == "restored-store"
+    assert refused.value.reason == "restored"
 
 
 def test_a_copied_home_signs_only_once_somebody_says_it_is_the_only_one(
@@ -315,14 +330,31 @@ def test_a_copied_home_signs_only_once_somebody_says_it_is_the_only_one(
     log_bodies(home, OLD)
     copy = tmp_path / "copy"
     shutil.copytree(home, copy)
-    with pytest.raises(DivergenceError) as refused:
+    with pytest.raises(RestoredError) as refused:
         log_bodies(copy, [b"a fork"])
-    assert refused.value.reason == "copied-home"
-    log_bodies(home, NEW)
+    assert refused.value.reason == "restored"
     with writing(copy) as store:
-        take_over(store, require_private_log(store, None), NOW)
+        private = require_private_log(store, None)
+        key = load_signing_key(copy, ORIGIN)
+        with pytest.raises(RestoredError, match="anything outside"):
+            recover_log(store, private, key, (), NOW, only_copy=False)
+        recover_log(store, private, key, (), NOW, only_copy=True)
     log_bodies(copy, [b"going on"])
     assert check_home(copy) == (*OLD, b"going on")
+    with pytest.raises(RestoredError, match="put back"):  # on one machine both are remembered
+        log_bodies(home, NEW)
+
+
+def test_a_copy_does_not_sign_what_the_old_home_signed_since(home: Path, tmp_path: Path) -> None:
+    make_home(home)
+    log_bodies(home, OLD)
+    copy = tmp_path / "copy"
+    shutil.copytree(home, copy)
+    log_bodies(home, NEW)
+    with writing(copy) as store, pytest.raises(RestoredError, match="remembers"):
+        private = require_private_log(store, None)
+        key = load_signing_key(copy, ORIGIN)
+        recover_log(store, private, key, (), NOW, only_copy=True)
 
 
 def test_a_moved_home_goes_on(home: Path) -> None:
@@ -344,8 +376,9 @@ def test_taking_over_does_not_help_a_restored_database(home: Path, tmp_path: Pat
     shutil.copytree(home, copy)
     _restore(copy, tmp_path / "backup")
     for _ in range(2):
-        with writing(copy) as store, pytest.raises(DivergenceError, match="restored"):
-            take_over(store, require_private_log(store, None), NOW)
+        with writing(copy) as store, pytest.raises(RestoredError, match="what it signed next"):
+            key = load_signing_key(copy, ORIGIN)
+            recover_log(store, require_private_log(store, None), key, (), NOW, only_copy=True)
 
 
 def test_every_damage_to_the_record_is_refused_or_changes_nothing(home: Path) -> None:
@@ -363,12 +396,12 @@ def test_every_damage_to_the_record_is_refused_or_changes_nothing(home: Path) ->
             record.write_bytes(damaged)
             try:
                 assert standing(store, private) is Standing.PUBLISHED
-            except (DivergenceError, VerificationError):
+            except (RestoredError, VerificationError):
                 continue
             accepted.append(position)
         for cut in range(len(whole)):
             record.write_bytes(whole[:cut])
-            with pytest.raises((DivergenceError, VerificationError)):
+            with pytest.raises((RestoredError, VerificationError)):
                 standing(store, private)
     # Where the batch started and lies is not looked at once it is published.
     batch = range(whole.index(b"base"), whole.index(b"\n\n"))
@@ -401,6 +434,7 @@ def test_creating_can_be_cut_anywhere_and_run_again() -> None:
     for fail_at in range(1, total + 1):
         for after in (False, True):
             with home_in_memory() as home:
+                reboot()
                 create_store(home).close()
                 with (
                     pytest.raises(PowerCutError),
@@ -436,9 +470,9 @@ def test_a_log_that_signed_entries_is_not_created_again(home: Path) -> None:
     (home / "attestor.db").unlink()
     store = create_store(home)
     for use_key in (False, True):
-        with pytest.raises(DivergenceError) as refused:
+        with pytest.raises(RestoredError) as refused:
             create_log(store, "build", ORIGIN, bytes(32), NOW, use_key=use_key)
-        assert refused.value.reason == "restored-store"
+        assert refused.value.reason == "restored"
     store.close()
 
 

@@ -123,3 +123,32 @@ def test_a_lock_that_is_a_link_or_in_no_home_is_refused(place: Path) -> None:
             pass
         assert caught.value.reason == reason
     assert not (place / "elsewhere").exists()
+
+
+def test_a_lock_file_that_is_unlinked_lets_nobody_else_in(place: Path) -> None:
+    with held(place):
+        (place / LOCK_NAME).unlink()
+        with (
+            pytest.raises(LockedError, match="its lock file was removed"),
+            writer_lock(place, holder="second", wait_seconds=0, sleep=no_sleep),
+        ):
+            raise AssertionError("two writers at once")
+    with writer_lock(place, holder="third", wait_seconds=0, sleep=no_sleep):
+        pass
+
+
+def test_a_lock_file_that_is_replaced_while_it_is_locked_is_noticed(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = fcntl.flock
+
+    def unlinked_meanwhile(descriptor: int, how: int) -> None:
+        real(descriptor, how)
+        (place / "drain.lock").unlink()
+
+    monkeypatch.setattr(fcntl, "flock", unlinked_meanwhile)
+    with (
+        pytest.raises(LockedError, match="removed or replaced"),
+        writer_lock(place, holder="x", wait_seconds=0, sleep=no_sleep, name="drain.lock"),
+    ):
+        raise AssertionError("locked what has no name")

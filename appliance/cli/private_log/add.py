@@ -21,6 +21,7 @@ from appliance.rekor.request import (
     verify_request,
 )
 from appliance.runs.exit_codes import naming
+from appliance.runs.private_log import ready_to_sign
 from appliance.runs.session import Session, pass_session
 from appliance.store.files import read_foreign, written_whole
 from appliance.store.home.key_files import load_signing_key
@@ -70,6 +71,7 @@ def add(
     with session.writing() as store:
         private = require_private_log(store, name)
         signer = load_signing_key(store.home, private.log.origin)
+        ready_to_sign(session, store, private)
         done = sequence(store, private, signer, [body], session.now())
         [placed] = done.placed
         index = placed.entry_index

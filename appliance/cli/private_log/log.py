@@ -11,15 +11,15 @@ import click
 
 from appliance.cli.groups import LazyGroup
 from appliance.cli.output import Result, common_options
+from appliance.cli.progress import progress_bar
 from appliance.errors import ApplianceError
-from appliance.jobs.private_log import create as private_log
-from appliance.jobs.private_log import sequence
 from appliance.jobs.private_log.create import create_log, freeze_log
-from appliance.jobs.private_log.sequence import standing
+from appliance.jobs.private_log.sequence import outside_memory, standing
+from appliance.runs.private_log import ready_to_sign
+from appliance.runs.private_log import recover as recover_run
 from appliance.runs.session import Session, pass_session
 from appliance.store.database import Store
 from appliance.store.files import written_whole
-from appliance.store.home.key_files import load_signing_key
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.private_log.private_logs import (
     PrivateLog,
@@ -94,8 +94,10 @@ def status(session: Session) -> Result:
                 error.message = f"{private.name}: {error.message}"
                 errors.append(error)
                 state = error.reason
-            data.append({**described, "state": state})
+            memory = outside_memory(store, private)
+            data.append({**described, "state": state, "outsideMemory": memory})
             lines.append(f"{private.name}: {private.log.origin} {described['treeSize']:,} {state}")
+            lines.append(f"  {memory}")
     text = "\n".join(lines) or "this home runs no log"
     return Result({"logs": data}, text, errors=tuple(errors))
 
@@ -103,30 +105,43 @@ def status(session: Session) -> Result:
 @log.command("recover")
 @click.option("--log", "name", metavar="NAME", help="Which log, if there are several.")
 @click.option("--only-copy", is_flag=True, help="The old home is gone, and logged nothing since.")
+@click.option(
+    "--source",
+    "sources",
+    metavar="URL|DIRECTORY",
+    multiple=True,
+    help="A mirror of it: served, a directory of tiles, or another home; repeatable.",
+)
 @common_options
 @pass_session
-def recover(session: Session, name: str | None, only_copy: bool) -> Result:
-    """Finish what an interrupted run signed, or go on in a home that was moved.
+def recover(
+    session: Session, name: str | None, only_copy: bool, sources: tuple[str, ...]
+) -> Result:
+    """Let a log sign again whose home was restored, copied, moved or lost.
 
-    Every command does the former by itself. Two homes that sign for one log make a fork,
-    and so does a backup older than what was logged last. So after a move say with
-    --only-copy that the old home will never run again, and logged nothing since this copy
-    was made; if you are not sure, start a new log.
+    Two homes that sign for one log make a fork, and so does a backup older than what was
+    logged last. So the home is compared with what is outside of it: what this machine
+    remembers since it was booted, the mirrors among the backends, and each --source. What a
+    source has and this home lacks is taken over, proven; with the log's key alone a home can
+    begin from it. Where nothing outside can tell, --only-copy says that the old home will
+    never run again and logged nothing since this copy was made. What could not be compared
+    is printed: if you are not sure, start a new log.
 
     \b
     Example:
+        attestor log recover --log build --source https://mirror.example/log/
         attestor log recover --log build --only-copy
     """
 
-    with session.writing() as store:
-        private = require_private_log(store, name)
-        if only_copy:
-            private_log.take_over(store, private, session.now())
-        else:
-            key = load_signing_key(store.home, private.log.origin)
-            sequence.recover(store, private, key, session.now())
+    with progress_bar("tiles") as advance:
+        private, done = recover_run(session, name, sources, advance, only_copy=only_copy)
+    with session.reading() as store:
         data = _describe(store, private)
-    return Result(data, f"{private.name}: {data['treeSize']:,} entries, ready")
+    data |= {"compared": list(done.compared), "notCompared": list(done.not_compared)}
+    lines = [f"{private.name}: {data['treeSize']:,} entries, ready"]
+    lines += [f"compared: {one}" for one in done.compared]
+    lines += [f"not compared: {one}" for one in done.not_compared]
+    return Result(data, "\n".join(lines))
 
 
 @log.command("freeze")
@@ -148,6 +163,7 @@ def freeze(session: Session, name: str, yes: bool) -> Result:
 
     with session.writing() as store:
         private = require_private_log(store, name)
+        ready_to_sign(session, store, private)
         frozen = freeze_log(store, private, session.now()).checkpoint.frozen
         data = _describe(store, private)
     return Result(data, f"{private.log.origin}: frozen at {data['treeSize']:,} since {frozen}")

@@ -11,8 +11,9 @@ import click
 
 from appliance.cli.output import common_options, envelope, error_line, is_quiet, say
 from appliance.errors import ApplianceError, RefusedError
-from appliance.jobs.private_log.sequence import Sequenced, recover, sequence
+from appliance.jobs.private_log.sequence import FROZEN, Sequenced, recover, sequence
 from appliance.rekor.request import MAX_REQUEST_BYTES
+from appliance.runs.private_log import ready_to_sign
 from appliance.runs.session import Session, pass_session
 from appliance.serve.batches import Batches
 from appliance.serve.http_server import HttpServer
@@ -54,11 +55,14 @@ def serve(session: Session, bind: str, name: str | None) -> NoReturn:
     with session.writing() as store:
         private = require_private_log(store, name)
         key = load_signing_key(store.home, private.log.origin)
+        ready_to_sign(session, store, private)
         recover(store, private, key, session.now())
 
     def log_batch(bodies: Sequence[bytes]) -> Sequenced:
         # The lock is taken for a batch, not for good: other commands have their turn.
-        with session.fresh().writing() as store:
+        own = session.fresh()
+        with own.writing() as store:
+            ready_to_sign(own, store, private)  # a runtime directory may go while we run
             return sequence(store, private, key, bodies, session.now())
 
     @contextlib.contextmanager
@@ -67,7 +71,7 @@ def serve(session: Session, bind: str, name: str | None) -> NoReturn:
             yield Mirror(store, private.log)
 
     def on_failure(error: Exception) -> bool:
-        if isinstance(error, RefusedError):
+        if isinstance(error, RefusedError) and error.reason == FROZEN:
             return True  # a frozen log is still read
         passing = is_passing(error)
         _complain(error)

@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Final
 
-from appliance.errors import DivergenceError, RefusedError
+from appliance.errors import DivergenceError, RefusedError, RestoredError
 from appliance.jobs.divergence.health import LogStatus, log_status
 from appliance.jobs.divergence.lift import lift
 from appliance.jobs.drill.checks import Checks
@@ -82,7 +82,7 @@ def rollback(sites: DrillSites, checks: Checks) -> None:
     sites.log.reopen()
     checks.refused(
         "our own log signs nothing from a database restored from an older backup",
-        *(partial(sites.grow, 1), DivergenceError, "restored-store"),
+        *(partial(sites.grow, 1), RestoredError, "restored"),
     )
 
 

@@ -6,21 +6,21 @@ log to the connected side is shorter: the log's own store instead of a server.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from appliance.errors import IncompleteError
 from appliance.jobs.home.init import CONNECTED, ISOLATED, init_home
 from appliance.jobs.mirror.absorb import AbsorbReport
 from appliance.jobs.mirror.backends import NewBackend, add_backend
 from appliance.jobs.mirror.fill import Wanted
+from appliance.jobs.mirror.mirror_source import MirrorSource
 from appliance.jobs.mirror.prove import logged_entry, sigstore_bundle
 from appliance.jobs.mirror.sync import sync
 from appliance.jobs.private_log.create import create_log
@@ -39,54 +39,12 @@ from appliance.store.divergence.alerts import alerts
 from appliance.store.home.key_files import SEED_BYTES, load_signing_key
 from appliance.store.mirror.logs import require_backend
 from appliance.store.mirror.mirror import Mirror
+from appliance.store.private_log.memory import forget
 from appliance.store.private_log.private_logs import require_private_log
 from appliance.store.transfer.transfers import EXPORTER, RECEIPT, add_exporter
 from appliance.tlog.merkle import TreeHead
-from appliance.tlog.note import sign_note
-from appliance.tlog.tile import EntryBundle, Tile
+from appliance.tlog.note import SigningKey, sign_note
 from appliance.value import frozen
-
-# A mirror, or a private log's own tree, as the source of another: without a server between.
-
-
-class MirrorSource:
-    """Implements LogSource over what one home holds of a log."""
-
-    def __init__(self, mirror: Mirror, *, tree_size: int | None = None) -> None:
-        self._mirror = mirror
-        self._tree_size = tree_size  # of the checkpoint it offers; None: the newest
-
-    @property
-    def description(self) -> str:
-        """The home's directory."""
-        return str(self._mirror.store.home)
-
-    @property
-    def exchange(self) -> Mapping[str, Any]:
-        """Nothing: there is no network in between."""
-        return {}
-
-    def checkpoint(self) -> bytes:
-        """Return the note of the checkpoint it offers."""
-        history = self._mirror.history
-        size = self._tree_size
-        found = history.mirror_checkpoint() if size is None else history.at(size)
-        if found is None:
-            raise IncompleteError(
-                f"{self.description} has no checkpoint to offer", reason="no-checkpoint"
-            )
-        return found.note
-
-    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
-        """Yield each wanted tile."""
-        for tile in wanted:
-            yield tile, self._mirror.read_tiles([tile])[tile]
-
-    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
-        """Yield each wanted entry bundle."""
-        for bundle in wanted:
-            yield bundle, self._mirror.read_entry_bundle(bundle)
-
 
 ORIGIN: Final = "log.drill.example"
 BACKEND: Final = "drill"
@@ -131,6 +89,8 @@ class LogHome:
         init_home(home, "log-host.drill.example", CONNECTED, lambda _: seed)
         self.home = home
         self.store = open_store(home, write=True)
+        # Two faces of one log are played on one machine, which must not remember either.
+        forget(SigningKey(ORIGIN, seed).verifier)
         self.private = create_log(self.store, BACKEND, ORIGIN, seed, now)
         self.key = load_signing_key(home, ORIGIN)
         self.mirror = Mirror(self.store, self.private.log)
@@ -141,6 +101,7 @@ class LogHome:
         for start in range(0, len(requests), MAX_BATCH):
             batch = requests[start : start + MAX_BATCH]
             bodies = [one.canonical_body for one in batch]
+            forget(self.key.verifier)
             done = sequence(self.store, self.private, self.key, bodies, now)
             for request, placed in zip(batch, done.placed, strict=True):
                 index = placed.entry_index
@@ -231,6 +192,7 @@ class DrillSites:
         """Make a log with the same key: the log itself, or the other face of one that lies."""
         log = LogHome(self.directory / name, self._seeds[0], self.now)
         self._opened.callback(lambda: log.store.close())
+        self._opened.callback(lambda: forget(log.key.verifier))
         return log
 
     def another_outside(self, name: str, log: LogHome) -> Site:

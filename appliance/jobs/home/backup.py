@@ -19,6 +19,7 @@ from appliance.store.home.backup import (
     new_copy,
     refuse_without_room,
 )
+from appliance.store.private_log.last_signed import mark_restored
 from appliance.store.references import named_blobs
 from appliance.value import frozen
 
@@ -63,6 +64,7 @@ def backup(
             copy_database(store, directory)
             if with_keys:
                 keys = len(copy_keys(store.home, directory))
+                mark_restored(directory)
         if with_blobs:
             blobs = 0
             copied = open_store(directory, write=False)

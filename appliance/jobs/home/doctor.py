@@ -31,7 +31,10 @@ from appliance.store.home.integrity import (
 )
 from appliance.store.home.key_files import KEYS_NAME, has_signing_key, read_secret
 from appliance.store.home.settings import SITE_NAME, SITE_ROLE, site_fact
+from appliance.store.mirror.logs import all_backends
 from appliance.store.mirror.sync_times import newest_time
+from appliance.store.private_log.memory import recall
+from appliance.store.private_log.private_logs import all_private_logs
 from appliance.store.verify.trust import current_root
 from appliance.value import frozen
 
@@ -242,7 +245,7 @@ def examine(examined: Examined) -> Iterator[Finding]:
     try:
         store = open_store(examined.home, write=False)
     except ApplianceError:  # which is a finding already
-        for name in ("site", "clock", "trust-root", "sinks"):
+        for name in ("site", "clock", "trust-root", "sinks", "private-logs"):
             yield Finding(name, Outcome.SKIPPED, "needs the store")
         return
     try:
@@ -250,6 +253,7 @@ def examine(examined: Examined) -> Iterator[Finding]:
         yield finding("clock", partial(_clock, store, examined.now))
         yield finding("trust-root", partial(_trust_root, store, examined.now))
         yield finding("sinks", partial(sinks_ready, store))
+        yield finding("private-logs", partial(_private_logs, store))
     finally:
         store.close()
 
@@ -360,3 +364,21 @@ def _trust_root(store: Store, now: int) -> _Condition:
         )
     warn = configuration.optional_seconds("verify.maxTrustRootAge.warn")
     return warning(text) if warn is not None and age > warn else ok(text)
+
+
+def _private_logs(store: Store) -> _Condition:
+    """Say for which logs nothing outside would notice that this home was put back."""
+    logs = all_private_logs(store)
+    if not logs:
+        return ok("none")
+    asked = {
+        one.log.id for one in all_backends(store) if one.enabled and (one.base_url or one.read_url)
+    }
+    unseen = [one for one in logs if recall(one.log.keys[0]) is None and one.log.id not in asked]
+    if not unseen:
+        return ok(", ".join(one.name for one in logs))
+    names = ", ".join(one.name for one in unseen)
+    return warning(
+        f"{names}: nothing signed since this machine was booted, and no mirror to ask: that this"
+        " home was put back to an older state cannot be seen"
+    )

@@ -1,4 +1,4 @@
-"""Create a private log, take one over after its home was moved, freeze it.
+"""Create a private log; freeze it.
 
 Creating can die anywhere and be run again: the record of what was signed comes first, the
 key second, the database last, and nobody hears of the log before.
@@ -10,8 +10,8 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
-from appliance.errors import ConfigError, DivergenceError
-from appliance.jobs.private_log.sequence import recover
+from appliance.errors import ConfigError, RestoredError
+from appliance.jobs.private_log.sequence import recover, sign_off
 from appliance.store.database import Store
 from appliance.store.home.journal import append_event
 from appliance.store.home.key_files import create_signing_key, has_signing_key, load_signing_key
@@ -20,8 +20,8 @@ from appliance.store.private_log.last_signed import (
     LastSigned,
     place_of,
     read_last_signed,
-    swap_last_signed,
 )
+from appliance.store.private_log.memory import recall
 from appliance.store.private_log.private_logs import PrivateLog, add_private_log, all_private_logs
 from appliance.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from appliance.tlog.merkle import EMPTY_ROOT, TreeHead
@@ -56,15 +56,22 @@ def create_log(
             " another origin",
         )
     key = load_signing_key(home, origin) if have_key else SigningKey(origin, seed)
-    checkpoint = _empty_checkpoint(key)
+    checkpoint = empty_checkpoint(key)
     if last is not None and (last.base_size or last.staged):
-        raise DivergenceError(
+        raise RestoredError(
             f"{origin} has signed more than an empty tree already (keys/{origin}.last)",
-            reason="restored-store",
-            next_step="restore the newest backup of the database, or choose another origin",
+            next_step=f"continue it: attestor log recover --log {name} --source URL|DIRECTORY; or"
+            " choose another origin",
+        )
+    memory = recall(key.verifier)
+    if memory is not None and memory.record.note != checkpoint.note:
+        raise RestoredError(
+            f"since this machine was booted, {origin} signed more than an empty tree",
+            next_step=f"continue it: attestor log recover --log {name} --source URL|DIRECTORY; or"
+            " choose another origin",
         )
     record = LastSigned(place_of(home), 0, None, checkpoint.note)
-    swap_last_signed(home, origin, expected=last, new=record)
+    sign_off(store, key.verifier, last, record)
     # If we die here, a size 0 checkpoint was signed, and at most by a key that is lost.
     if not have_key:
         create_signing_key(home, origin, seed)
@@ -75,24 +82,6 @@ def create_log(
         details = {"name": name, "origin": origin, "vkey": key.verifier.vkey}
         append_event(store, now, "log.created", details)
         return add_private_log(store, name, log, checkpoint, now)
-
-
-def take_over(store: Store, private: PrivateLog, now: int) -> SignedCheckpoint:
-    """Go on with a log in this home, which the caller says is its only and newest copy.
-
-    The caller holds the lock. Raises DivergenceError if the record is missing or does not
-    fit the database: then there is, or was, another copy that signed more.
-    """
-    origin = private.log.origin
-    key = load_signing_key(store.home, origin)
-    last = read_last_signed(store.home, origin)
-    here = place_of(store.home)
-    if last is not None and last.place != here:
-        new = LastSigned(here, last.base_size, last.staged, last.note)
-        swap_last_signed(store.home, origin, expected=last, new=new)
-        # If we die here, the record is ours; that it fits the database is checked below,
-        # and before every batch.
-    return recover(store, private, key, now)
 
 
 def freeze_log(store: Store, private: PrivateLog, now: int) -> SignedCheckpoint:
@@ -113,7 +102,7 @@ def freeze_log(store: Store, private: PrivateLog, now: int) -> SignedCheckpoint:
     frozen = Checkpoint(origin, head, (freeze_line(now),))
     note = sign_note(str(frozen), [key])
     new = LastSigned(last.place, head.tree_size, None, note)
-    swap_last_signed(store.home, origin, expected=last, new=new)
+    sign_off(store, key.verifier, last, new)
     # If we die here, it is frozen: whoever runs next publishes the note.
     return recover(store, private, key, now)
 
@@ -126,6 +115,12 @@ def freeze_line(now: int) -> str:
     """
     at = datetime.fromtimestamp(now, UTC)
     return f"Log frozen \N{EM DASH} {at:%a %b} {at.day:2} {at:%H:%M:%S} UTC {at.year}"
+
+
+def empty_checkpoint(key: SigningKey) -> SignedCheckpoint:
+    """Sign the checkpoint of the empty tree, the same each time."""
+    checkpoint = Checkpoint(key.name, TreeHead(0, EMPTY_ROOT))
+    return SignedCheckpoint(checkpoint, sign_note(str(checkpoint), [key]), (key.verifier,))
 
 
 def _check_names(store: Store, name: str, origin: str) -> None:
@@ -152,8 +147,3 @@ def _check_names(store: Store, name: str, origin: str) -> None:
             reason="origin-taken",
             next_step="choose another origin: two logs of one origin look like a fork",
         )
-
-
-def _empty_checkpoint(key: SigningKey) -> SignedCheckpoint:
-    checkpoint = Checkpoint(key.name, TreeHead(0, EMPTY_ROOT))
-    return SignedCheckpoint(checkpoint, sign_note(str(checkpoint), [key]), (key.verifier,))

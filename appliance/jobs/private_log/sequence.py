@@ -3,14 +3,17 @@
 The order of the durable steps is the whole argument (DESIGN.md invariant 7):
 
     1. tiles, entry bundles and the batch itself become blobs, which nothing names yet
-    2. the last-signed record is swapped to the new checkpoint and the batch: it is signed
+    2. this machine's memory, outside of the home, says what is signed now and after what;
+       then the last-signed record is swapped to the new checkpoint and the batch: it is signed
     3. one transaction moves the database to that checkpoint: it is published
     4. only then does anybody hear of it
 
-Before every batch, and at every start, the record and the database are compared. Equal:
-nothing to do. The database one batch behind: we died between 2 and 3, and do 3 again from
+Before every batch, and at every start, the memory, the record and the database are compared.
+Equal: nothing to do. The database one batch behind: we died between 2 and 3, and do 3 again from
 the staged batch, by the same lines that did it the first time; Ed25519 signs the same note.
-Anything else is another past than the one that was signed, and is refused for good.
+Memory one step ahead of the record: we died within 2, or this is a copy from just before it;
+either way that note is the only one that may be signed next. Anything else is another past
+than the one that was signed, and is refused until `log recover` has looked outside.
 """
 
 from __future__ import annotations
@@ -19,20 +22,23 @@ import enum
 from collections.abc import Sequence
 from typing import Final
 
-from appliance.errors import ConfigError, DivergenceError, RefusedError
+from appliance.errors import ConfigError, RefusedError, RestoredError
 from appliance.jobs.divergence.incident import keep_alarming, keys_described
 from appliance.policy.alarms import Anomaly, rollback_alarm
 from appliance.store.database import Store
 from appliance.store.home.journal import append_event
 from appliance.store.mirror.checkpoints import Arrival, History
 from appliance.store.mirror.entry_frames import compress_bundle, decompress_bundle
+from appliance.store.mirror.logs import Backend, all_backends
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.private_log.last_signed import (
+    ASK,
     LastSigned,
     place_of,
     read_last_signed,
     swap_last_signed,
 )
+from appliance.store.private_log.memory import boot_id, recall, remember
 from appliance.store.private_log.private_logs import (
     SIGNED_HERE,
     PrivateLog,
@@ -50,19 +56,14 @@ from appliance.tlog.entries import format_entry_bundle, parse_entry_bundle
 from appliance.tlog.growth import Edge, Growth, grow
 from appliance.tlog.merkle import EMPTY_ROOT, TreeHead
 from appliance.tlog.note import SigningKey, parse_note, sign_note
-from appliance.tlog.note_keys import is_among
+from appliance.tlog.note_keys import VerifierKey, is_among
 from appliance.tlog.tile import WIDTH, EntryBundle, edge_tiles
 from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
 
-RESTORED: Final = "restored-store"
-COPIED: Final = "copied-home"
 FROZEN: Final = "frozen"
 MAX_BATCH: Final = WIDTH  # entries: a batch is staged as one entry bundle
-_NEVER_AGAIN: Final = (
-    "nothing will be signed here again; if another home runs this log, use that one; if not,"
-    " start a new log under another origin: what was published stays provable"
-)
+COMPARE_FIRST: Final = "compare-first"
 
 
 class Standing(enum.Enum):
@@ -103,10 +104,10 @@ def sequence(
 ) -> Sequenced:
     """Log `bodies`, at most 256, each once. The caller holds the home's lock.
 
-    When this returns, every one is covered by a published checkpoint. Raises
-    DivergenceError (reason restored-store or copied-home) if this store must not sign,
-    RefusedError (reason frozen) if the log is closed, and StoreError if the disk is full
-    or fails: then the batch is published whole by the next run, or not at all.
+    When this returns, every one is covered by a published checkpoint. Raises RestoredError
+    if this home may not sign, RefusedError if the log is closed (reason frozen) or has to be
+    compared with its mirror first (compare-first), and StoreError if the disk is full or
+    fails: then the batch is published whole by the next run, or not at all.
     """
     mirror = Mirror(store, private.log)
     now_at = _recovered(mirror, private, key, now)
@@ -146,9 +147,33 @@ def recover(store: Store, private: PrivateLog, key: SigningKey, now: int) -> Sig
 def standing(store: Store, private: PrivateLog) -> Standing:
     """Compare what was signed last with what is published, changing nothing.
 
-    Raises DivergenceError as `sequence` does, but keeps no evidence.
+    Raises RestoredError as `sequence` does, but keeps no evidence.
     """
     return _compare(store, private)[0]
+
+
+def mirrors_of(store: Store, private: PrivateLog) -> tuple[Backend, ...]:
+    """List the enabled backends that serve a private log's tree from elsewhere."""
+    return tuple(
+        one
+        for one in all_backends(store)
+        if one.log.id == private.log.id and one.enabled and (one.base_url or one.read_url)
+    )
+
+
+def outside_memory(store: Store, private: PrivateLog) -> str:
+    """Return in words what outside of this home would notice that it was put back."""
+    mirrors = ", ".join(one.name for one in mirrors_of(store, private))
+    asked = f"{mirrors} is asked after each boot" if mirrors else "no mirror is asked after a boot"
+    if seen_this_boot(private):
+        return f"this machine remembers what it signed last; {asked}"
+    cannot = "" if mirrors else ": that the home was put back to an older state cannot be seen"
+    return f"this machine remembers nothing of it since it was booted; {asked}{cannot}"
+
+
+def seen_this_boot(private: PrivateLog) -> bool:
+    """Whether this machine remembers, since it was booted, what the log signed last."""
+    return recall(private.log.keys[0]) is not None
 
 
 def _compare(
@@ -157,20 +182,23 @@ def _compare(
     origin = private.log.origin
     last = read_last_signed(store.home, origin)
     if last is None:
-        raise DivergenceError(
+        raise RestoredError(
             f"what {origin} signed last is not recorded in keys/{origin}.last",
-            reason=RESTORED,
-            next_step=_NEVER_AGAIN,
+            next_step=recover_step(private),
+        )
+    if last.place == ASK:
+        raise RestoredError(
+            f"this home was restored from a backup, and nothing in it can tell what {origin}"
+            " signed after the backup was made",
+            next_step=recover_step(private),
         )
     if last.place != place_of(store.home):
-        raise DivergenceError(
+        raise RestoredError(
             f"{origin} was last signed for in another place than {store.home}: this is a copy"
             " or a restored backup, and two homes that sign make a fork",
-            reason=COPIED,
-            next_step="go on in the old home; if it is gone for ever and logged nothing since this"
-            f" copy was made: attestor log recover --log {private.name} --only-copy; if it did,"
-            " start a new log under another origin",
+            next_step=f"go on in the old home; if there is none: {recover_command(private)}",
         )
+    last = _remembered(store, private, last)
     signed = open_checkpoint(last.note, private.log.keys, origin)
     accepted = History(store, private.log).accepted()
     head = accepted.head if accepted else TreeHead(0, EMPTY_ROOT)
@@ -179,7 +207,51 @@ def _compare(
     staged = signed.head.tree_size - last.base_size  # entries
     if last.staged and head.tree_size == last.base_size and 1 <= staged <= MAX_BATCH:
         return Standing.SIGNED, last, signed, head
-    raise _restored(signed.head, head)
+    raise _restored(private, signed.head, head)
+
+
+def recover_command(private: PrivateLog) -> str:
+    """Return the command that looks outside of the home before the log signs again."""
+    return f"attestor log recover --log {private.name}"
+
+
+def recover_step(private: PrivateLog) -> str:
+    """Return what is to be done about a log that may not sign here."""
+    return (
+        f"run: {recover_command(private)} (with --source URL|DIRECTORY if there is a mirror of"
+        " the log); it compares with what is outside of this home, and says what it could not"
+    )
+
+
+def _remembered(store: Store, private: PrivateLog, last: LastSigned) -> LastSigned:
+    """Return what was signed last, by the record or by what this machine remembers beyond it.
+
+    Raises RestoredError if it remembers what this home cannot finish.
+    """
+    memory = recall(private.log.keys[0])
+    if memory is None or memory.record.note == last.note:
+        return last
+    mine, theirs = _head_of(last.note), _head_of(memory.record.note)
+    staged = memory.record.staged
+    if memory.follows(last) and (staged is None or store.blobs.file(staged) is not None):
+        record = memory.record
+        return LastSigned(last.place, record.base_size, record.staged, record.note)
+    if theirs.tree_size < mine.tree_size or (theirs == mine and _is_frozen(last.note)):
+        return last  # it could not be written down since
+    raise RestoredError(
+        f"since this machine was booted, {private.log.origin} signed tree size"
+        f" {theirs.tree_size}, root {theirs.root_hash.hex()}; this home holds size"
+        f" {mine.tree_size}, root {mine.root_hash.hex()}: it was put back to an older state",
+        next_step=recover_step(private),
+    )
+
+
+def _head_of(note: bytes) -> TreeHead:
+    return parse_checkpoint(parse_note(note).text).head
+
+
+def _is_frozen(note: bytes) -> bool:
+    return bool(parse_checkpoint(parse_note(note).text).frozen)
 
 
 def _recovered(mirror: Mirror, private: PrivateLog, key: SigningKey, now: int) -> _Position:
@@ -193,6 +265,8 @@ def _recovered(mirror: Mirror, private: PrivateLog, key: SigningKey, now: int) -
         )
     try:
         stands, last, signed, head = _compare(store, private)
+        _require_compared(store, private)
+        _write_down(store, private, last)
         if stands is Standing.PUBLISHED:
             if signed.checkpoint.frozen:
                 # The same head again, so nothing had to be staged: just its note.
@@ -204,13 +278,37 @@ def _recovered(mirror: Mirror, private: PrivateLog, key: SigningKey, now: int) -
         entries = parse_entry_bundle(decompress_bundle(staged), batch)
         growth = grow(_edge(mirror, head), entries)
         if growth.head != signed.head:
-            raise _restored(signed.head, head)
-    except DivergenceError as error:
-        if error.reason == RESTORED:
-            error.evidence_id = _keep_both_heads(mirror, now)
+            raise _restored(private, signed.head, head)
+    except RestoredError as error:
+        error.evidence_id = _keep_both_heads(mirror, now)
         raise
     _append(mirror, private, last, staged, growth, signed, entries, now)
     return _Position(_edge(mirror, growth.head), last, signed)
+
+
+def _require_compared(store: Store, private: PrivateLog) -> None:
+    """Raise RefusedError if the machine was booted since and there is somebody to ask."""
+    mirrors = mirrors_of(store, private)
+    if not mirrors or not boot_id() or seen_this_boot(private):
+        return
+    names = ", ".join(one.name for one in mirrors)
+    raise RefusedError(
+        f"nothing on this machine remembers what {private.log.origin} signed last, and {names}"
+        " can tell: it is asked first",
+        reason=COMPARE_FIRST,
+        next_step=f"run: {recover_command(private)}",
+    )
+
+
+def _write_down(store: Store, private: PrivateLog, last: LastSigned) -> None:
+    """Bring the record and the machine's memory to what was signed last."""
+    origin, key = private.log.origin, private.log.keys[0]
+    recorded = read_last_signed(store.home, origin)
+    if recorded != last:
+        swap_last_signed(store.home, origin, expected=recorded, new=last)
+    memory = recall(key)
+    if memory is None or memory.record.note != last.note:
+        remember(key, None, last)
 
 
 def _publish_frozen(
@@ -235,17 +333,24 @@ def _append(
     now: int,
 ) -> None:
     """Do the durable steps, those that are done already a second time."""
-    store, origin = mirror.store, private.log.origin
+    store = mirror.store
     durable = put_growth(store, private, growth, staged)
     # If we die here, nothing was signed, some blobs are unused, and the clients ask again.
     if last.note != checkpoint.note:
         base_size = checkpoint.head.tree_size - len(entries)
         new = LastSigned(last.place, base_size, durable.staged, checkpoint.note)
-        swap_last_signed(store.home, origin, expected=last, new=new)
+        sign_off(store, private.log.keys[0], last, new)
     # If we die here, it is signed: whoever runs next publishes it, and nothing else at
     # this size, before anything else is signed. No client has heard of it.
     publish(store, private, durable, checkpoint, entries, now)
     # If we die here, all is published; clients that were not told ask again and get 409.
+
+
+def sign_off(store: Store, key: VerifierKey, last: LastSigned | None, new: LastSigned) -> None:
+    """Make it durable that `new` is what is signed, on the machine first, then in the home."""
+    remember(key, last, new)
+    # If we die here, the note is known to this machine, which lets no other follow `last`.
+    swap_last_signed(store.home, key.name, expected=last, new=new)
 
 
 def _signed(private: PrivateLog, key: SigningKey, head: TreeHead) -> SignedCheckpoint:
@@ -270,13 +375,13 @@ def _tree(edge: Edge, growth: Growth) -> TileTree:
     return tree
 
 
-def _restored(signed: TreeHead, stored: TreeHead) -> DivergenceError:
-    return DivergenceError(
+def _restored(private: PrivateLog, signed: TreeHead, stored: TreeHead) -> RestoredError:
+    return RestoredError(
         f"signed last: tree size {signed.tree_size}, root {signed.root_hash.hex()}; but the"
         f" database holds size {stored.tree_size}, root {stored.root_hash.hex()}: it was restored"
         " from a backup or belongs to another home, and what it signed next would be a fork",
-        reason=RESTORED,
-        next_step=_NEVER_AGAIN,
+        next_step=f"{recover_step(private)}; without a mirror, restore a newer backup, or start a"
+        " new log under another origin: what was published stays provable",
     )
 
 
@@ -284,7 +389,7 @@ def _keep_both_heads(mirror: Mirror, now: int) -> int | None:
     """Keep what was signed last and what the database holds as evidence, if there are both."""
     last = read_last_signed(mirror.store.home, mirror.log.origin)
     stored = mirror.history.accepted()
-    if last is None or stored is None:
+    if last is None or stored is None or _head_of(last.note) == stored.head:
         return None
     alarm = rollback_alarm(
         Anomaly.ROLLBACK,

@@ -168,6 +168,25 @@ class Mirror:
         with self.store.atomic():
             self._arrive(checkpoint, arrival)
 
+    def forget_absent(self) -> int:
+        """Forget tiles and entry bundles whose blobs are gone; return how many those were."""
+        gone = 0
+        with self.store.atomic():
+            for table in ("tile", "entry_bundle"):
+                rows = self.store.rows(
+                    f"SELECT DISTINCT digest FROM {table} WHERE log_id = ?",  # noqa: S608 ours
+                    [self.log.id],
+                )
+                for row in rows:
+                    if self.store.blobs.file(row["digest"]) is None:
+                        gone += self.store.execute(
+                            f"DELETE FROM {table} WHERE log_id = ? AND digest = ?",  # noqa: S608
+                            [self.log.id, row["digest"]],
+                        ).rowcount
+            if gone:
+                self.settle()
+        return gone
+
     def settle(self) -> None:
         """Recompute the mirror checkpoint, after tiles were removed. Inside store.atomic()."""
         self.store.execute("UPDATE log SET mirror_size = NULL WHERE id = ?", [self.log.id])

@@ -5,7 +5,7 @@ fork: whoever signs compares the two first. It also names the place it was writt
 that a copied home cannot either.
 
     attestor last-signed/1
-    place HEX               (SHA-256 of what a copy cannot have)
+    place HEX|ask           (SHA-256 of what a copy cannot have; ask: it is a backup)
     base DECIMAL            (tree size before the batch that the note covers)
     staged HEX|none         (blob with that batch: its entries as one entry bundle, zstd)
                             (an empty line)
@@ -29,6 +29,7 @@ from appliance.value import frozen
 
 _FIRST_LINE: Final = "attestor last-signed/1"
 _NONE: Final = "none"
+ASK: Final = "ask"  # the place of a copy: whoever restores it is asked first
 _MACHINE_ID: Final = Path("/etc/machine-id")
 
 
@@ -36,7 +37,7 @@ _MACHINE_ID: Final = Path("/etc/machine-id")
 class LastSigned:
     """What a private log signed last, and how to finish publishing it."""
 
-    place: str  # 64 hex digits
+    place: str  # 64 hex digits, or ASK
     base_size: int  # tree size the batch was appended to
     staged: bytes | None  # digest of the blob with the batch; None: the empty tree
     note: bytes  # signed checkpoint
@@ -74,6 +75,15 @@ def read_last_signed(home: Path, origin: str) -> LastSigned | None:
     """Return the record of a private log, None if there is none; raises MalformedError."""
     raw = read_last_record(home, origin)
     return None if raw is None else parse_last_signed(raw)
+
+
+def mark_restored(home: Path) -> None:
+    """Let every log of a backup ask before it signs, wherever the backup is restored to."""
+    for origin in last_record_names(home):
+        last = read_last_signed(home, origin)
+        if last is not None and last.place != ASK:
+            asking = LastSigned(ASK, last.base_size, last.staged, last.note)
+            swap_last_signed(home, origin, expected=last, new=asking)
 
 
 def swap_last_signed(

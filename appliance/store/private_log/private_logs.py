@@ -13,7 +13,7 @@ from typing import Final
 
 from appliance.errors import ConfigError, StoreError
 from appliance.store.database import Store
-from appliance.store.mirror.checkpoints import Arrival
+from appliance.store.mirror.checkpoints import Arrival, History
 from appliance.store.mirror.entry_frames import compress_bundle
 from appliance.store.mirror.logs import Log, require_log
 from appliance.store.mirror.mirror import Mirror
@@ -82,6 +82,37 @@ def add_private_log(
     Mirror(store, log).history.insert(checkpoint, Arrival("private", SIGNED_HERE, now))
     store.execute("UPDATE log SET mirror_size = 0 WHERE id = ?", [log.id])
     return PrivateLog(name, log, now)
+
+
+def find_private_log(store: Store, name: str | None) -> PrivateLog | None:
+    """Return the named log of this home, or its only one; None if there is none."""
+    logs = all_private_logs(store)
+    if name is None and len(logs) != 1:
+        return None
+    return next((one for one in logs if name is None or one.name == name), None)
+
+
+def adopt_private_log(
+    store: Store, name: str, log: Log, empty: SignedCheckpoint, now: int
+) -> PrivateLog:
+    """Record that this home operates a log it may already mirror. Inside store.atomic()."""
+    if History(store, log).accepted() is None:
+        return add_private_log(store, name, log, empty, now)
+    store.forget()
+    store.execute("INSERT INTO private_log VALUES (?, ?, ?)", [log.id, name, now])
+    return PrivateLog(name, log, now)
+
+
+def remember_logged(store: Store, private: PrivateLog, first: int, bodies: Sequence[bytes]) -> None:
+    """Record where bodies stand that were logged in another life of the log."""
+    with store.atomic():
+        store.execute_many(
+            "INSERT INTO private_entry VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            [
+                (private.log.id, sha256(body).digest(), first + position)
+                for position, body in enumerate(bodies)
+            ],
+        )
 
 
 def logged_index(store: Store, private: PrivateLog, body: bytes) -> int | None:
