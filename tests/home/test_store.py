@@ -150,6 +150,7 @@ def test_test_says_what_is_well(home: MirroredHome) -> None:
         ["database", "ok"],
         ["schema", "ok"],
         ["history", "ok"],
+        ["custody", "ok"],
         ["blobs", "ok"],
         ["room", "ok"],
     ]
@@ -285,7 +286,7 @@ def test_gc_waits_for_nobody(home: MirroredHome) -> None:
 def test_the_doctor_prints_a_table_and_ends_with_the_worst_code(home: MirroredHome) -> None:
     code, out, err = home.run("doctor")
     assert (code, err) == (0, "")
-    assert len(out.splitlines()) == 16
+    assert len(out.splitlines()) == 17
     (home.path / "keys").chmod(0o755)  # 9
     assert home.json("doctor", expect=9)["reason"] == "key-permissions"
     a_blob(home)

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from appliance.store.transfer.custody import CustodyFacts, custody_lines
+from appliance.tlog.hash_chain import START, link
+from appliance.value import field_names, replaced
 from tests.cli.mirrored import MirroredHome
 
 ADD = ("custody", "add", "--who", "A. Courier")
@@ -40,13 +43,39 @@ def test_lines_are_added_shown_and_chained(home: MirroredHome, tmp_path: Path) -
         "UPDATE custody SET who = 'somebody else' WHERE id = 1",
         "DELETE FROM custody WHERE id = 1",
         "UPDATE custody SET digest = zeroblob(32) WHERE id = 2",
+        "DELETE FROM custody WHERE id = 3",
+        "DELETE FROM custody WHERE id > 1",
+        "DELETE FROM custody",
+        "INSERT INTO custody SELECT 4, at, action, who, bundle_id, medium, seal, ticket, remark,"
+        " digest FROM custody WHERE id = 3",
     ],
 )
-def test_a_changed_list_is_a_clear_3(home: MirroredHome, change: str) -> None:
+def test_a_changed_cut_or_emptied_list_is_found(home: MirroredHome, change: str) -> None:
     for action in ("sealed", "handed-over", "received"):
         home.json(*ADD, "--action", action)
     with home.mirror() as mirror:
         mirror.store.execute(change)
+    assert home.json("custody", "show", expect=3)["reason"] == "custody-chain"
+    assert "custody list" in home.json("store", "check", expect=6)["message"]
+    code, text, err = home.run("doctor")
+    assert code == 3 and "custody list" in text + err
+
+
+def test_a_list_rewritten_with_a_chain_of_its_own_is_found(home: MirroredHome) -> None:
+    for who in ("A. Courier", "B. Courier"):
+        home.json("custody", "add", "--who", who, "--action", "sealed")
+    with home.mirror() as mirror:
+        [first, second] = custody_lines(mirror.store)
+        other = replaced(first.facts, who="nobody")
+        mirror.store.execute("DELETE FROM custody")
+        digest = START
+        for line, facts in ((first, other), (second, second.facts)):
+            digest = link(digest, replaced(line, facts=facts).text)
+            values = [getattr(facts, name) for name in field_names(CustodyFacts)]
+            mirror.store.execute(
+                "INSERT INTO custody VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [line.id, line.at, *values, digest],
+            )
     assert home.json("custody", "show", expect=3)["reason"] == "custody-chain"
 
 

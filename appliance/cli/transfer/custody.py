@@ -11,6 +11,7 @@ import click
 from appliance.cli.output import Result, common_options
 from appliance.cli.transfer.export_options import MAX_TEXT, printable
 from appliance.errors import ApplianceError, DigestError
+from appliance.jobs.home.journal import check_custody
 from appliance.runs.exit_codes import naming
 from appliance.runs.session import Session, pass_session
 from appliance.store.files import open_foreign, written_whole
@@ -21,7 +22,6 @@ from appliance.store.transfer.custody import (
     custody_lines,
 )
 from appliance.times import utc
-from appliance.tlog.hash_chain import links
 from bundles.reader import peek
 
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
@@ -96,7 +96,9 @@ def custody_add(
 def custody_show(
     session: Session, bundle: str, bundle_file: Path | None, output: Path | None
 ) -> Result:
-    """Show the list, recomputing its chain; with --output write it, a JSON object a line.
+    """Show the list, checked against its chain and the journal.
+
+    With --output write it, a JSON object a line.
 
     The digest of the last line stands for all of them: noted elsewhere, on paper or in a
     receipt, it shows that nothing was changed since.
@@ -110,17 +112,11 @@ def custody_show(
     only = _bundle_id(bundle, bundle_file)
     with session.reading() as store:
         lines = list(custody_lines(store))
-    expected = links(line.text for line in lines)
-    wrong = [one.id for one, digest in zip(lines, expected, strict=True) if one.digest != digest]
-    errors: tuple[ApplianceError, ...] = ()
-    if wrong:
-        errors = (
-            DigestError(
-                f"line {wrong[0]} of the custody list, or one before it, is not as it was written",
-                reason="custody-chain",
-                next_step="somebody changed the database: compare with a backup",
-            ),
-        )
+        errors: tuple[ApplianceError, ...] = ()
+        try:
+            check_custody(store)
+        except DigestError as error:
+            errors = (error,)
     shown = [one for one in lines if only in ("", one.facts.bundle_id)]
     head = lines[-1].digest.hex() if lines else None
     if output is not None:

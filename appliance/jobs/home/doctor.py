@@ -18,7 +18,7 @@ from typing import Final
 from appliance.config.configuration import Sink, shown_sink
 from appliance.errors import ApplianceError, ConfigError, IncompleteError, RefusedError, StoreError
 from appliance.jobs.home.configure import read_configuration, verify_private_keys
-from appliance.jobs.home.journal import check_journal
+from appliance.jobs.home.journal import check_custody, check_journal
 from appliance.store.database import DATABASE_NAME, Store, has_hot_journal, open_store
 from appliance.store.divergence.outbox import undelivered
 from appliance.store.failures import CORRUPT, DISK_FULL, RESTORE
@@ -102,6 +102,7 @@ def store_findings(home: Path) -> Iterator[Finding]:
         yield finding("database", partial(_database, store))
         yield finding("schema", partial(_schema, store))
         yield finding("history", partial(_history, store))
+        yield finding("custody", partial(_custody, store))
         yield finding("blobs", partial(_blobs, store))
     finally:
         store.close()
@@ -139,6 +140,10 @@ def _schema(store: Store) -> _Condition:
 
 def _history(store: Store) -> _Condition:
     return ok(f"the journal is whole, {check_journal(store).head.id:,} lines")
+
+
+def _custody(store: Store) -> _Condition:
+    return ok(f"the list is whole, {check_custody(store):,} lines")
 
 
 def _blobs(store: Store) -> _Condition:

@@ -1,7 +1,8 @@
-"""Check the journal of a home, and write it to a file that is checked without one."""
+"""Check the chains of a home, and write the journal to a file that is checked without one."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -11,6 +12,7 @@ from appliance.store.database import Store
 from appliance.store.files import open_foreign, written_whole
 from appliance.store.home.journal import JournalHead, journal_head, journal_lines
 from appliance.store.home.settings import require_site_name
+from appliance.store.transfer.custody import CUSTODY_ADDED, custody_lines
 from appliance.tlog.chain_file import (
     MAX_LINE_BYTES,
     ChainHead,
@@ -64,6 +66,44 @@ def check_journal(store: Store) -> JournalReport:
     return JournalReport(head, tuple(digests))
 
 
+def check_custody(store: Store) -> int:
+    """Recompute the chain of the custody list, and compare its lines with the journal's word.
+
+    Returns how many lines there are. Raises DigestError (reason custody-chain), naming the
+    first line that is wrong, missing or too many.
+    """
+    said: dict[int, str | None] = {}  # None: written before the journal had the digest
+    for event in journal_lines(store, event=CUSTODY_ADDED):
+        details = json.loads(event.details)
+        said[details["id"]] = details.get("digest")
+    previous, n_lines = START, 0
+    for line in custody_lines(store):
+        n_lines += 1
+        previous = link(previous, line.text)
+        if line.id != n_lines:
+            raise _custody_broken(f"line {n_lines} is missing")
+        if line.digest != previous or (said.get(line.id) or previous.hex()) != previous.hex():
+            raise _custody_broken(f"line {line.id}, or one before it, is not as it was written")
+        if line.id not in said:
+            raise _custody_broken(f"line {line.id} was put in: the journal does not know it")
+    if n_lines < len(said):
+        raise _custody_broken(
+            f"line {n_lines + 1} is missing: the journal tells of {len(said)} lines"
+        )
+    return n_lines
+
+
+def check_chains(store: Store) -> list[DigestError]:
+    """Check every hash chain of the store; return what is wrong with each."""
+    wrong = []
+    for check in (check_journal, check_custody):
+        try:
+            check(store)
+        except DigestError as error:
+            wrong.append(error)
+    return wrong
+
+
 def export_journal(store: Store, output: Path, sign: SignNote) -> ChainHead:
     """Write the whole journal to `output`, its end signed; it appears complete or not at all.
 
@@ -100,3 +140,11 @@ def check_exported(path: Path, keys: tuple[VerifierKey, ...]) -> CheckedChain:
 
 def _broken(what: str) -> DigestError:
     return DigestError(f"the journal: {what}", reason="journal-broken", next_step=_NEXT)
+
+
+def _custody_broken(what: str) -> DigestError:
+    return DigestError(
+        f"the custody list: {what}",
+        reason="custody-chain",
+        next_step="somebody changed the database: compare with a backup",
+    )

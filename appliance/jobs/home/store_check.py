@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from appliance.errors import DigestError, IncompleteError, StoreError
-from appliance.jobs.home.journal import check_journal
+from appliance.jobs.home.journal import check_chains
 from appliance.store.database import Store
 from appliance.store.home.integrity import foreign_key_problems, integrity_problems, schema_problems
 from appliance.store.references import NamedBlob, named_blobs
@@ -47,7 +47,8 @@ def check_store(
     if database:
         # Rows out of a damaged file say nothing about blobs.
         return CheckReport(0, tuple(database), ())
-    database += foreign_key_problems(store) + schema_problems(store) + _journal_problems(store)
+    database += foreign_key_problems(store) + schema_problems(store)
+    database += [error.message for error in check_chains(store)]
     blobs = 0
     damaged = []
     for blob in named_blobs(store):
@@ -57,14 +58,6 @@ def check_store(
         blobs += 1
         progress(1)
     return CheckReport(blobs, tuple(database), tuple(damaged))
-
-
-def _journal_problems(store: Store) -> list[str]:
-    try:
-        check_journal(store)
-    except DigestError as error:
-        return [error.message]
-    return []
 
 
 def _looked_at(store: Store, blob: NamedBlob) -> str:

@@ -1,18 +1,22 @@
 """Custody: who had which medium when, as an append-only, hash-chained list.
 
-It is what people say, kept so that nothing can be taken back or put in between unseen.
+It is what people say, kept so that nothing can be taken back or put in between unseen. The
+journal has each line's digest as well, so that a list that was cut short or emptied is seen.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Final
 
 from appliance.store.database import Store
 from appliance.store.home.journal import append_event
 from appliance.tlog.hash_chain import START, link
 from appliance.tlog.merkle import Hash
 from appliance.value import field_names, frozen
+
+CUSTODY_ADDED: Final = "custody.added"  # in the journal
 
 
 @frozen
@@ -57,7 +61,8 @@ def append_custody(store: Store, facts: CustodyFacts, at: int) -> CustodyLine:
         "INSERT INTO custody VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [number, at, *values, line.digest],
     )
-    append_event(store, at, "custody.added", {"id": number, "action": facts.action})
+    head = {"id": number, "action": facts.action, "digest": line.digest.hex()}
+    append_event(store, at, CUSTODY_ADDED, head)
     return line
 
 
