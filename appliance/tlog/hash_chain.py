@@ -6,6 +6,7 @@ one reads it from the start, which for what one site does in its life takes a se
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Final
 
@@ -20,3 +21,10 @@ def link(previous: Hash, line: bytes) -> Hash:
     `previous` is 32 bytes, START for the first line, so no line can be mistaken for part of it.
     """
     return Hash(sha256(previous + line).digest())
+
+
+def links(lines: Iterable[bytes], previous: Hash = START) -> Iterator[Hash]:
+    """Yield the digest after each line."""
+    for line in lines:
+        previous = link(previous, line)
+        yield previous

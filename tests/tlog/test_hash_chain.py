@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from hashlib import sha256
 
-from appliance.tlog.hash_chain import START, link
-from appliance.tlog.merkle import Hash
+from appliance.tlog.hash_chain import START, link, links
 
 LINES = [b"one", b"", b"three"]
-
-
-def links(lines: Iterable[bytes], previous: Hash = START) -> Iterator[Hash]:
-    for line in lines:
-        previous = link(previous, line)
-        yield previous
 
 
 def test_a_link_is_the_hash_of_what_was_before_and_the_line() -> None:

@@ -20,7 +20,7 @@ from appliance.tlog.chain_file import (
     format_chain,
     verify_chain,
 )
-from appliance.tlog.hash_chain import START, link
+from appliance.tlog.hash_chain import START, link, links
 from appliance.tlog.merkle import Hash
 from appliance.tlog.note_keys import VerifierKey
 from appliance.value import frozen
@@ -76,13 +76,12 @@ def check_custody(store: Store) -> int:
     for event in journal_lines(store, event=CUSTODY_ADDED):
         details = json.loads(event.details)
         said[details["id"]] = details.get("digest")
-    previous, n_lines = START, 0
-    for line in custody_lines(store):
+    n_lines, lines = 0, list(custody_lines(store))
+    for line, digest in zip(lines, links(line.text for line in lines), strict=True):
         n_lines += 1
-        previous = link(previous, line.text)
         if line.id != n_lines:
             raise _custody_broken(f"line {n_lines} is missing")
-        if line.digest != previous or (said.get(line.id) or previous.hex()) != previous.hex():
+        if line.digest != digest or (said.get(line.id) or digest.hex()) != digest.hex():
             raise _custody_broken(f"line {line.id}, or one before it, is not as it was written")
         if line.id not in said:
             raise _custody_broken(f"line {line.id} was put in: the journal does not know it")
