@@ -14,11 +14,12 @@ from appliance.jobs.home import doctor
 from appliance.jobs.home import doctor as store_health
 from appliance.jobs.home.doctor import Examined, Finding, Outcome, examine
 from appliance.jobs.home.init import init_home
+from appliance.jobs.private_log.create import create_log
 from appliance.store.database import open_store
 from appliance.store.filesystem import Room
 from appliance.store.home.settings import replace_settings
 from appliance.store.verify.trust import StoredRoot, put_root
-from tests.private_log.private_homes import home_in_memory
+from tests.private_log.private_homes import home_in_memory, reboot
 from tests.store.test_database import leave_hot_journal
 from tests.store.test_integrity import damage_a_page
 from tests.store.unprivileged import as_nobody, reachable_directory
@@ -62,10 +63,21 @@ def test_a_new_home_is_well(home: Path) -> None:
             "database",
             "schema",
             "history",
+            "custody",
             "blobs",
         ),
-        *("room", "keys", "site", "clock", "trust-root", "sinks"),
+        *("room", "keys", "site", "clock", "trust-root", "sinks", "private-logs"),
     }
+
+
+def test_what_nobody_would_notice_of_a_private_log_is_said(home: Path) -> None:
+    store = open_store(home, write=True)
+    create_log(store, "build", "log.example", bytes(32), NOW)
+    store.close()
+    assert findings(home)["private-logs"].outcome is Outcome.OK
+    reboot()
+    found = findings(home)["private-logs"]
+    assert found.outcome is Outcome.WARNING and "cannot be seen" in found.text
 
 
 def test_without_a_home_everything_else_is_still_said(tmp_path: Path) -> None:
