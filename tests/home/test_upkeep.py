@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import (
-    DivergenceError,
     IncompleteError,
     MalformedError,
     RefusedError,
+    RestoredError,
     StoreError,
 )
 from appliance.jobs.coverage import tile_stats
@@ -484,5 +484,5 @@ def test_a_backup_of_a_private_log_goes_on_where_it_stopped(tmp_path: Path) -> N
         copied.close()
         home.rename(home.with_name("gone"))
         shutil.copytree(tmp_path / "copy", home)
-        with pytest.raises(DivergenceError, match="copy"):
+        with pytest.raises(RestoredError, match="restored from a backup"):
             log_bodies(home, [b"three"])  # not before its operator says it is the only one

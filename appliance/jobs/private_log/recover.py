@@ -46,6 +46,7 @@ from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from appliance.tlog.entries import parse_entry_bundle
 from appliance.tlog.log_source import LogSource
 from appliance.tlog.note import SigningKey, parse_note
+from appliance.tlog.note_keys import is_among
 from appliance.tlog.tile import WIDTH, EntryBundle
 from appliance.value import frozen
 
@@ -86,7 +87,7 @@ def recover_log(
     nothing could be compared and nobody answers for it; DivergenceError, evidence stored, if
     the log signed another tree; and as `sequence.recover` does.
     """
-    if key.verifier not in private.log.keys:
+    if not is_among(key.verifier, private.log.keys):
         return _finish(store, private, key, (), (), now)  # which says what is wrong with it
     last, memory = read_last_signed(store.home, private.log.origin), recall(key.verifier)
     here = place_of(store.home)
