@@ -199,17 +199,23 @@ def new_entry_bundles(old_size: int, new_size: int) -> Iterator[EntryBundle]:
             yield EntryBundle(index, min(WIDTH, new_size - index * WIDTH))
 
 
-def missing_indices(stored: Iterable[tuple[int, int]], level: int, tree_size: int) -> Iterator[int]:
-    """Yield the indices at a level that are not stored as wide as the tree has them."""
-    hashes = tree_size >> (8 * level)
-    full, width = divmod(hashes, WIDTH)
-    expected = 0
-    count = full + (1 if width else 0)
+def missing_ranges(
+    stored: Iterable[tuple[int, int]], level: int, tree_size: int, first: int = 0
+) -> Iterator[range]:
+    """Yield the indices at a level, from `first`, that are not stored as wide as the tree has them.
+
+    `stored` are (index, width), ascending. As ranges, because a tree has as many tiles as it
+    claims: whoever counts them, or has a list of what could fill them, walks through none.
+    """
+    full, width = divmod(tree_size >> (HEIGHT * level), WIDTH)
+    expected, count = first, full + (1 if width else 0)
     for index, stored_width in stored:
         if index >= count:
             break
-        yield from range(expected, index)
+        if expected < index:
+            yield range(expected, index)
         if stored_width < (WIDTH if index < full else width):
-            yield index
+            yield range(index, index + 1)
         expected = index + 1
-    yield from range(expected, count)
+    if expected < count:
+        yield range(expected, count)

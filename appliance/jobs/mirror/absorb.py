@@ -108,7 +108,7 @@ def preview(mirror: Mirror, source: LogSource, arrival: Arrival) -> AbsorbReport
     offer = _examine(mirror, source, arrival)
     missing = 0
     if offer.relation is not Relation.BEHIND:
-        missing = sum(1 for _ in mirror.missing_tiles(offer.candidate.head.tree_size))
+        missing = mirror.count_missing(offer.candidate.head.tree_size)
     return _report(mirror, offer, missing, 0, missing == 0)
 
 

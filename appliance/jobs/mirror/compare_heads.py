@@ -8,6 +8,7 @@ the two are told apart (checkpoints verify).
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Final, NoReturn
 
 from appliance.errors import (
@@ -157,9 +158,9 @@ def _prove(
 def _fold(mirror: Mirror, tree_size: int) -> Hash:
     """Return the root over the level 0 tiles as they are stored, re-hashed but no more."""
     leaves = CompactRange()
-    places = [Tile(0, index) for index in range(full_tile_count(0, tree_size))]
-    places += [tile for tile in edge_tiles(tree_size) if tile.level == 0]
-    for tile in places:
+    full = (Tile(0, index) for index in range(full_tile_count(0, tree_size)))
+    edge = (tile for tile in edge_tiles(tree_size) if tile.level == 0)
+    for tile in chain(full, edge):  # the first that is not here ends it
         try:
             data = mirror.read_tiles([tile])[tile]
         except VerificationError as error:

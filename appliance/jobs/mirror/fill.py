@@ -42,6 +42,8 @@ class Wanted:
     limit: int | None = None  # at most so many tiles and entry bundles; None: all of them
     # A source that holds only a part says which; what it lacks is left for another.
     has: Callable[[Tile | EntryBundle], bool] = lambda _: True
+    # And lists it: tiles, parents first, and entry bundles, each sorted. None: ask for anything.
+    offered: Callable[[], tuple[Sequence[Tile], Sequence[EntryBundle]]] | None = None
     from_older: bool = False  # a source behind us may fill what we lack; else it is left alone
     place: Place | None = None  # None: we hash all tiles ourselves
 
@@ -67,7 +69,7 @@ def fill(
     tiles = bundles = 0
     _restore_edge(mirror, tree, source, wanted)
     if wanted.tiles:
-        offered = islice(filter(wanted.has, mirror.missing_tiles(size)), left)
+        offered = islice(filter(wanted.has, _missing_tiles(mirror, size, wanted)), left)
         levels = groupby(offered, lambda tile: tile.level)
         batches = (batch for _, row in levels for batch in _batches(row))
         place = wanted.place or _place_none
@@ -83,9 +85,8 @@ def fill(
             left = None if left is None else left - len(batch)
             progress(len(batch))
     if wanted.entries:
-        brings = filter(wanted.has, mirror.missing_entry_bundles(size))
-        covered = (bundle for bundle in brings if mirror.has_tile(bundle.tile))
-        for bundle_batch in _batches(islice(covered, left)):
+        brings = filter(wanted.has, _missing_entry_bundles(mirror, size, wanted))
+        for bundle_batch in _batches(islice(brings, left)):
             brought = dict(source.entry_bundles(bundle_batch))
             for bundle, data in brought.items():
                 check_entries(mirror, tree, bundle, data)
@@ -97,6 +98,21 @@ def fill(
         wanted.entries and any(True for _ in mirror.missing_entry_bundles(size))
     )
     return Filled(tiles, bundles, complete)
+
+
+def _missing_tiles(mirror: Mirror, size: int, wanted: Wanted) -> Iterator[Tile]:
+    """Yield what is missing, walking over what the source has where it has not all of it."""
+    if wanted.offered is None:
+        return mirror.missing_tiles(size)
+    return mirror.missing_among(wanted.offered()[0], size)
+
+
+def _missing_entry_bundles(mirror: Mirror, size: int, wanted: Wanted) -> Iterator[EntryBundle]:
+    """Yield what is missing and can be proven, as its tile is here."""
+    if wanted.offered is None:
+        return mirror.provable_entry_bundles(size)
+    missing = mirror.missing_bundles_among(wanted.offered()[1], size)
+    return (bundle for bundle in missing if mirror.has_tile(bundle.tile))
 
 
 def _restore_edge(mirror: Mirror, tree: TileTree, source: LogSource, wanted: Wanted) -> None:

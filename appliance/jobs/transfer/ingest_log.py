@@ -170,20 +170,22 @@ def ingest_log(
     """
     require_base(mirror, part)
     old = covered(mirror)
-    need = sum(map(source.has, mirror.missing_tiles(part.head.tree_size)))
-    if source.has_entries:
-        need += sum(map(source.has, mirror.missing_entry_bundles(part.head.tree_size)))
+    tiles, bundles = source.offered()
+    # Counted over what it brings: how large a tree its manifest claims is nothing yet.
+    need = sum(1 for _ in mirror.missing_among(tiles, part.head.tree_size))
+    need += sum(1 for _ in mirror.missing_bundles_among(bundles, part.head.tree_size))
     offered = source.offered_count()
     if dry_run:
         return IngestedLog(part.origin, old, old, None, need, offered)
     # A site that holds nothing yet has nothing that could have rotted.
-    healed = heal(mirror, source, *source.offered()) if mirror.tile_count() else 0
+    healed = heal(mirror, source, tiles, bundles) if mirror.tile_count() else 0
     # If we die here, the mirror is what it was, with fewer holes in it.
     arrival = Arrival("import", source.description, now, manifest.data_age.newest_checkpoint)
     wanted = Wanted(
         tiles=True,
         entries=source.has_entries,
         has=source.has,
+        offered=source.offered,
         from_older=True,
         place=source.place,
     )

@@ -183,13 +183,21 @@ def plan_log(mirror: Mirror, choice: BaseChoice, contents: Contents, side: str) 
     # last exports brought it.
     stands = exported_heads(mirror.store, mirror.log.origin, stop, MAX_STANDS)
     proof = proof_tiles(head.head, {start, *(size for size in stands if size > start)})
-    tiles: Iterable[Tile] = new_tiles(start, stop) if contents.tiles else ()
-    bundles = list(new_entry_bundles(start, stop)) if contents.entries else []
-    if contents.entries and not bundles and stop:
-        # Nothing is new; the newest all the same, for it says that entries are wanted there.
-        index = (stop - 1) // WIDTH
-        bundles = [EntryBundle(index, stop - index * WIDTH)]
-    if contents.proven is not None:
+    tiles: Iterable[Tile] = ()
+    bundles: list[EntryBundle] = []
+    if contents.proven is None:
+        # Listed once all of it is known to be here: a head that no tiles cover may claim any size.
+        if contents.tiles:
+            mirror.require_all(mirror.missing_tiles(stop, start))
+            tiles = new_tiles(start, stop)
+        if contents.entries:
+            mirror.require_all(mirror.missing_entry_bundles(stop, start))
+            bundles = list(new_entry_bundles(start, stop))
+            if not bundles and stop:
+                # Nothing is new; the newest all the same: it says that entries are wanted there.
+                index = (stop - 1) // WIDTH
+                bundles = [EntryBundle(index, stop - index * WIDTH)]
+    else:
         wanted = [one for one in contents.proven if one.origin == mirror.log.origin]
         _require_covered(mirror, wanted, stop)
         bundles = _bundles_of(wanted, stop) if contents.entries else []

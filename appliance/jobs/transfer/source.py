@@ -63,6 +63,7 @@ class TransferSource:
         self._directory = part.directory  # hashed once: it is asked for with every tile
         self._description = description
         self._staged = staged
+        self._offered: tuple[Sequence[Tile], Sequence[EntryBundle]] | None = None
         entries = f"{self._directory}/tile/entries/"
         # Mostly there is none, and nothing to look for.
         self.has_entries = any(path.startswith(entries) for path in bundle.members)
@@ -98,21 +99,18 @@ class TransferSource:
 
     def offered_count(self) -> int:
         """Count the tiles and entry bundles here, with the tiles that follow from these."""
-        prefix = f"{self._part.directory}/tile/"
-        paths = [path for path in self._bundle.members if path.startswith(prefix)]
-        entries = f"{prefix}entries/"
-        implied = sum(
-            path.startswith(entries)
-            and f"{prefix}0/{path[len(entries) : -len(ENTRIES_SUFFIX)]}" not in self._bundle.members
-            for path in paths
-        )
-        return len(paths) + implied
+        return sum(map(len, self.offered()))
 
-    def offered(self) -> tuple[list[Tile], list[EntryBundle]]:
-        """List what is here, with the tiles that follow from entry bundles.
+    def offered(self) -> tuple[Sequence[Tile], Sequence[EntryBundle]]:
+        """List what is here, with the tiles that follow from entry bundles, parents first.
 
         Raises MalformedError if a member below tile/ is neither.
         """
+        if self._offered is None:
+            self._offered = self._list_offered()
+        return self._offered
+
+    def _list_offered(self) -> tuple[Sequence[Tile], Sequence[EntryBundle]]:
         prefix = f"{self._directory}/"
         paths = [
             path.removeprefix(prefix)
@@ -125,7 +123,10 @@ class TransferSource:
             if path.startswith("tile/entries/")
         ]
         tiles = [parse_tile_path(path) for path in paths if not path.startswith("tile/entries/")]
-        return [*tiles, *(bundle.tile for bundle in bundles)], bundles
+        if bundles:
+            tiles = list({*tiles, *(bundle.tile for bundle in bundles)})
+        tiles.sort(key=lambda tile: (-tile.level, tile.index))
+        return tiles, sorted(bundles)
 
     def has(self, what: Tile | EntryBundle) -> bool:
         """Whether a tile or entry bundle of exactly this width can be had from here."""

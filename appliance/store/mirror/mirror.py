@@ -8,7 +8,9 @@ here. Callers authenticate; this module makes durable.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import TypeVar
 
 from appliance.errors import IncompleteError
 from appliance.store.database import Store
@@ -20,15 +22,17 @@ from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.entries import truncate_entry_bundle
 from appliance.tlog.merkle import HASH_BYTES, Hash
 from appliance.tlog.tile import (
+    HEIGHT,
     WIDTH,
     EntryBundle,
     Tile,
     full_tile_count,
-    missing_indices,
+    missing_ranges,
     tile_at,
     top_level,
 )
 
+_Place = TypeVar("_Place", Tile, EntryBundle)
 _Rows = tuple[list[tuple[object, ...]], list[tuple[object, ...]]]  # of tiles, of entry bundles
 
 
@@ -57,14 +61,14 @@ class Mirror:
         """
         row = self._tile_row(tile)
         if row is None or row[0] < tile.width:
-            raise self._missing(tile.path)
+            raise self._missing_place(tile.path)
         return row[1] if row[0] == tile.width else None
 
     def read_entry_bundle(self, bundle: EntryBundle) -> bytes:
         """Read an entry bundle, decompressed and truncated to what was asked for."""
         row = self._bundle_row(bundle)
         if row is None or row[0] < bundle.width:
-            raise self._missing(bundle.path, "--entries")
+            raise self._missing_place(bundle.path, "--entries")
         return truncate_entry_bundle(decompress_bundle(self.store.blobs.get(row[1])), bundle.width)
 
     def entry_bundle_blob(self, bundle: EntryBundle) -> tuple[bytes, int] | None:
@@ -74,7 +78,7 @@ class Mirror:
         """
         row = self._bundle_row(bundle)
         if row is None or row[0] < bundle.width:
-            raise self._missing(bundle.path, "--entries")
+            raise self._missing_place(bundle.path, "--entries")
         return (row[1], row[2]) if row[0] == bundle.width else None
 
     def has_tile(self, tile: Tile) -> bool:
@@ -114,18 +118,64 @@ class Mirror:
                 [tree_size, b"".join(peaks), self.log.id],
             )
 
-    def missing_tiles(self, tree_size: int) -> Iterator[Tile]:
-        """Yield the tiles of a tree that are not here wide enough, parents first."""
-        for level in reversed(range(top_level(tree_size) + 1) if tree_size else range(0)):
-            stored = self._stored("tile", "AND level = ?", [level])
-            for index in missing_indices(stored, level, tree_size):
+    def missing_tiles(self, tree_size: int, old_size: int = 0) -> Iterator[Tile]:
+        """Yield the tiles of a tree that are not here wide enough, parents first.
+
+        Not those that the tree of `old_size` had as well. There are as many as the tree
+        claims: take a few, or use count_missing and missing_among.
+        """
+        for level, indices in self._missing(tree_size, old_size):
+            for index in indices:
                 yield tile_at(level, index, tree_size)
 
-    def missing_entry_bundles(self, tree_size: int) -> Iterator[EntryBundle]:
-        """Yield the entry bundles of a tree that are not here wide enough, left to right."""
+    def count_missing(self, tree_size: int) -> int:
+        """Count the tiles of a tree that are not here wide enough."""
+        return sum(len(indices) for _, indices in self._missing(tree_size, 0))
+
+    def missing_among(self, tiles: Iterable[Tile], tree_size: int) -> Iterator[Tile]:
+        """Yield those of `tiles`, sorted by level and index, that a tree has and we lack."""
+        for level, row in groupby(tiles, lambda tile: tile.level):
+            stored = self._stored("tile", "AND level = ?", [level])
+            yield from _lacking(row, stored, tree_size)
+
+    def missing_entry_bundles(self, tree_size: int, old_size: int = 0) -> Iterator[EntryBundle]:
+        """Yield the entry bundles of a tree that are not here wide enough, left to right.
+
+        There are as many as the tree claims.
+        """
+        first = old_size // WIDTH
+        stored = self._stored("entry_bundle", "AND tile_index >= ?", [first])
+        for indices in missing_ranges(stored, 0, tree_size, first):
+            for index in indices:
+                yield EntryBundle(index, min(WIDTH, tree_size - index * WIDTH))
+
+    def missing_bundles_among(
+        self, bundles: Iterable[EntryBundle], tree_size: int
+    ) -> Iterator[EntryBundle]:
+        """Yield those of `bundles`, sorted by index, that a tree has and we lack."""
         stored = self._stored("entry_bundle", "", [])
-        for index in missing_indices(stored, 0, tree_size):
+        yield from _lacking(bundles, stored, tree_size)
+
+    def provable_entry_bundles(self, tree_size: int) -> Iterator[EntryBundle]:
+        """Yield the missing entry bundles whose tile is here, left to right."""
+        full, edge = divmod(tree_size, WIDTH)
+        rows = self.store.execute(
+            "SELECT t.tile_index FROM tile AS t LEFT JOIN entry_bundle AS e"
+            " ON e.log_id = t.log_id AND e.tile_index = t.tile_index"
+            " WHERE t.log_id = ?1 AND t.level = 0 AND t.tile_index <= ?2"
+            " AND t.width >= iif(t.tile_index < ?2, 256, max(?3, 1))"
+            " AND coalesce(e.width, 0) < iif(t.tile_index < ?2, 256, ?3) ORDER BY t.tile_index",
+            [self.log.id, full, edge],
+        )
+        for row in rows:
+            index = row["tile_index"]
             yield EntryBundle(index, min(WIDTH, tree_size - index * WIDTH))
+
+    def require_all(self, missing: Iterator[Tile] | Iterator[EntryBundle]) -> None:
+        """Raise IncompleteError that names the first of what is missing; nothing: all is here."""
+        for place in missing:
+            option = "--entries" if isinstance(place, EntryBundle) else "--full-tiles"
+            raise self._missing_place(place.path, option)
 
     def tile_count(self, level: int | None = None) -> int:
         """Count stored tiles, at one level or in all."""
@@ -242,15 +292,24 @@ class Mirror:
     def _read_tile(self, tile: Tile) -> bytes:
         row = self._tile_row(tile)
         if row is None or row[0] < tile.width:
-            raise self._missing(tile.path)
+            raise self._missing_place(tile.path)
         return self.store.blobs.get(row[1])[: tile.width * HASH_BYTES]
 
-    def _missing(self, path: str, option: str = "--full-tiles") -> IncompleteError:
+    def _missing_place(self, path: str, option: str = "--full-tiles") -> IncompleteError:
         return IncompleteError(
             f"{path} of {self.log.origin} is not in the mirror",
             reason="tile-missing",
             next_step=f"run 'attestor sync {option}', or import a transfer bundle that has it",
         )
+
+    def _missing(self, tree_size: int, old_size: int) -> Iterator[tuple[int, range]]:
+        for level in reversed(range(top_level(tree_size) + 1) if tree_size else range(0)):
+            first = full_tile_count(level, old_size)
+            if old_size and old_size >> (HEIGHT * level) == tree_size >> (HEIGHT * level):
+                continue  # what is partial there is what it was
+            stored = self._stored("tile", "AND level = ? AND tile_index >= ?", [level, first])
+            for indices in missing_ranges(stored, level, tree_size, first):
+                yield level, indices
 
     def _stored(self, table: str, where: str, values: list[int]) -> Iterator[tuple[int, int]]:
         sql = (
@@ -314,3 +373,19 @@ class Mirror:
             self.store.execute(
                 "UPDATE log SET mirror_size = ? WHERE id = ?", [sizes[low - 1], self.log.id]
             )
+
+
+def _lacking(
+    places: Iterable[_Place], stored: Iterator[tuple[int, int]], tree_size: int
+) -> Iterator[_Place]:
+    """Yield what of one level, ascending, a tree has at just this width and `stored` has not."""
+    at = next(stored, None)
+    for place in places:
+        tile = place if isinstance(place, Tile) else place.tile
+        hashes = (tree_size >> (HEIGHT * tile.level)) - tile.index * WIDTH
+        if min(WIDTH, hashes) != tile.width:
+            continue
+        while at is not None and at[0] < tile.index:
+            at = next(stored, None)
+        if at is None or at[0] > tile.index or at[1] < tile.width:
+            yield place

@@ -1,0 +1,1 @@
+"""What an outsider claims never decides how long or how much: sizes, times, lengths."""
