@@ -67,7 +67,7 @@ def ours_or_theirs(mirror: Mirror, fetch: ReadTiles) -> ReadTiles:
             if mirror.has_tile(tile):
                 try:
                     got |= mirror.read_tiles([tile])
-                except VerificationError:
+                except CorruptError:
                     continue
         lacking = [tile for tile in wanted if tile not in got]
         return got | (dict(fetch(lacking)) if lacking else {})

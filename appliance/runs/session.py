@@ -159,10 +159,12 @@ class Session:
     @contextlib.contextmanager
     def locked(self, name: str = "lock") -> Iterator[None]:
         """Hold the home's lock, or another of its locks, without opening the store."""
-        from appliance.store.filesystem import refuse_network_filesystem
+        from appliance.store.filesystem import refuse_foreign_home, refuse_network_filesystem
         from appliance.store.lock import writer_lock
         from appliance.times import utc
 
+        if self.home.exists():  # else there is nothing to lock, which the lock says better
+            refuse_foreign_home(self.home)
         if not self.allow_network_fs:
             refuse_network_filesystem(self.home)
         context = click.get_current_context(silent=True)

@@ -10,19 +10,27 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
-from appliance.errors import DigestError, IncompleteError
+from appliance.errors import CorruptError
 from appliance.store.failures import file_error
 from appliance.store.filesystem import sync_directory, syncfs
 from appliance.value import frozen
 
 MAX_FSYNCED: Final = 16  # blobs in one put; more are made durable by one syncfs instead
+MAX_BLOB_BYTES: Final = 32 * 1024 * 1024  # an entry bundle, packed, and what a log staged
+_MARK: Final = re.compile("[0-9a-f]{64}")
 _TEMPORARY_SUFFIX: Final = ".tmp"
 _CREATING: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_BYTES: Final = 64 * 1024  # at once: a tile and, mostly, a packed entry bundle
+
+
+class _NotAFileError(Exception):
+    """What stands where a blob should can hold none."""
 
 
 @frozen
@@ -130,26 +138,54 @@ class Blobs:
     def get(self, digest: bytes) -> bytes:
         """Return the bytes of one blob, checked against its name.
 
-        Raises IncompleteError if it is absent, DigestError if it is damaged.
+        Only what a row names is asked for. So raises CorruptError if it is absent, damaged or
+        no regular file, and marks it, for a sync to bring it again; StoreError if we may not
+        read it.
         """
         path = self.file_name(digest)
         try:
             data = _read(path)
         except FileNotFoundError as error:
-            raise IncompleteError(
-                f"blob {digest.hex()} is not in the store",
-                reason="blob-missing",
-                next_step="fetch it again with 'attestor sync' or import a bundle that has it",
-            ) from error
+            raise self._damaged(digest, "blob-missing", "is gone from the store") from error
+        except _NotAFileError as error:
+            raise self._damaged(digest, "blob-damaged", str(error)) from error
         except OSError as error:
             raise file_error(Path(path), error) from error
         if (got := hashlib.sha256(data).digest()) != digest:
-            raise DigestError(
-                f"blob {digest.hex()} is damaged on disk: its bytes hash to {got.hex()}",
-                reason="blob-damaged",
-                next_step="run 'attestor store check --read-data', then sync or import again",
-            )
+            text = f"is damaged on disk: its bytes hash to {got.hex()}"
+            raise self._damaged(digest, "blob-damaged", text)
         return data
+
+    def _damaged(self, digest: bytes, reason: str, text: str) -> CorruptError:
+        with contextlib.suppress(OSError):  # a reader may not write here; its error stands
+            self._marks.mkdir(mode=0o700, exist_ok=True)
+            (self._marks / digest.hex()).touch(mode=0o600)
+        return CorruptError(
+            f"blob {digest.hex()} {text}",
+            reason=reason,
+            next_step="this is damage here, no answer about anybody: run 'attestor sync', which"
+            " brings it again, or import a transfer bundle that has it",
+            blobs=[digest.hex()],
+        )
+
+    def marked(self) -> tuple[bytes, ...]:
+        """List the digests of blobs that were found damaged or gone, by whoever read them."""
+        try:
+            names = sorted(path.name for path in self._marks.iterdir())
+        except FileNotFoundError:
+            return ()
+        except OSError as error:
+            raise file_error(self._marks, error) from error
+        return tuple(bytes.fromhex(name) for name in names if _MARK.fullmatch(name))
+
+    def unmark(self, digest: bytes) -> None:
+        """Forget that a blob was found damaged."""
+        with contextlib.suppress(OSError):
+            (self._marks / digest.hex()).unlink(missing_ok=True)
+
+    @property
+    def _marks(self) -> Path:
+        return self.root.parent / "damaged"
 
     def files(self) -> Iterator[BlobFile]:
         """Yield every file below the root, whatever it is, in name order.
@@ -219,9 +255,18 @@ def _digest(path: Path) -> bytes | None:
 
 
 def _read(path: str) -> bytes:
-    """Read a file to its end, with as few calls as it takes."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """Read a regular file of a blob's size to its end; raises _NotAFileError for anything else.
+
+    Not waiting for whoever might write to a FIFO, nor reading the nothing that a sparse
+    file claims to hold.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise _NotAFileError("is no regular file")
+        if status.st_size > MAX_BLOB_BYTES:
+            raise _NotAFileError(f"is damaged on disk: no blob has {status.st_size} bytes")
         data = piece = os.read(descriptor, _READ_BYTES)
         while piece:  # a file's end is where nothing comes any more
             piece = os.read(descriptor, _READ_BYTES)
@@ -250,7 +295,7 @@ def _holds(path: str, data: bytes) -> bool:
     """Whether all of it is there, not half, as after a kill or a power cut."""
     try:
         return _read(path) == data
-    except FileNotFoundError:  # a link that leads nowhere
+    except (FileNotFoundError, _NotAFileError):  # a link that leads nowhere, for example
         return False
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from appliance.errors import StoreError
 from appliance.store.blobs import Blobs
 from appliance.store.failures import CORRUPT, RESTORE, database_error, file_error
-from appliance.store.filesystem import refuse_open_home
+from appliance.store.filesystem import home_is_ours, refuse_foreign_home, refuse_open_home
 from appliance.store.schema import MIGRATION_SET, MIGRATIONS
 
 DATABASE_NAME: Final = "attestor.db"
@@ -128,7 +128,11 @@ def open_store(home: Path, *, write: bool, busy_seconds: float = BUSY_TIMEOUT_SE
     with store_errors(home):
         path = require_database(home)
         refuse_open_home(home)
-        unclean = has_hot_journal(home)
+        if write:
+            refuse_foreign_home(home)
+        unclean = has_hot_journal(home) and home_is_ours(home)
+    if path.stat().st_size == 0:
+        raise _emptied(path)
     # A read-only connection cannot roll back what a killed writer left; then open for
     # writing if we may, and promise not to.
     mode = "rw" if write or (unclean and os.access(path, os.W_OK)) else "ro"
@@ -162,6 +166,7 @@ def create_home(home: Path) -> None:
     with store_errors(home):
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         refuse_open_home(home)
+        refuse_foreign_home(home)
         (home / "keys").mkdir(mode=0o700, exist_ok=True)
 
 
@@ -177,6 +182,12 @@ def create_store(home: Path) -> Store:
 
     create_home(home)
     path = home / DATABASE_NAME
+    if not (path.exists() and path.stat().st_size) and (kept := _what_is_kept(home)):
+        raise StoreError(
+            f"{home} has no tables, but {kept} of a home that had: its database was lost",
+            reason="database-lost",
+            next_step=f"{RESTORE}; to begin anew, move {home} away first",
+        )
     with store_errors(home):
         # SQLite would create it world-readable; the journal inherits this mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
@@ -193,6 +204,29 @@ def create_store(home: Path) -> Store:
         store.close()
         raise
     return store
+
+
+def _what_is_kept(home: Path) -> str:
+    """Name what a home holds that only a database gives a meaning; empty: nothing."""
+    if any((home / "keys").iterdir()):
+        return "keys"
+    blobs = home / "blobs" / "sha256"
+    return "blobs" if any(blobs.glob("*/*")) else ""
+
+
+def _emptied(path: Path) -> StoreError:
+    """What to say of a database without a byte: init makes the file whole or fails."""
+    if _what_is_kept(path.parent):
+        return StoreError(
+            f"{path} is empty (0 bytes): it was emptied, or never written to the disk",
+            reason=CORRUPT,
+            next_step=RESTORE,
+        )
+    return StoreError(
+        f"{path} is empty (0 bytes): init was interrupted",
+        reason="no-store",
+        next_step=f"run: attestor --home {path.parent} init --site NAME",
+    )
 
 
 def _connect(

@@ -7,6 +7,7 @@ what was written is read again from the medium itself, not from the kernel's mem
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import stat
 from hashlib import sha256
@@ -111,6 +112,32 @@ def refuse_network_filesystem(home: Path) -> None:
             reason="network-filesystem",
             next_step="move the home to a local disk, or use --allow-network-fs at your own risk",
         )
+
+
+def home_is_ours(home: Path) -> bool:
+    """Whether the user we run as owns `home`."""
+    return home.stat().st_uid == os.geteuid()
+
+
+def refuse_foreign_home(home: Path) -> None:
+    """Raise StoreError if another user owns `home`: we would neither write nor run for them.
+
+    What we wrote there its owner could not change, and what its settings name (a program, a
+    file to append to) would run or be written with our rights.
+    """
+    if home_is_ours(home):
+        return
+    owner = home.stat().st_uid
+    try:
+        name = pwd.getpwuid(owner).pw_name
+    except KeyError:
+        name = f"#{owner}"  # as sudo takes a number
+    quoted = f"'{name}'" if name.startswith("#") else name
+    raise StoreError(
+        f"{home} belongs to user {name}, and we are user {os.geteuid()}",
+        reason="wrong-owner",
+        next_step=f"become that user: sudo -u {quoted} attestor --home {home} ...",
+    )
 
 
 def refuse_open_home(home: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from appliance.errors import DigestError, IncompleteError, StoreError
+from appliance.errors import CorruptError, StoreError
 from appliance.jobs.home.journal import check_chains
 from appliance.store.database import Store
 from appliance.store.home.integrity import foreign_key_problems, integrity_problems, schema_problems
@@ -72,10 +72,9 @@ def _looked_at(store: Store, blob: NamedBlob) -> str:
 def _reread(store: Store, blob: NamedBlob) -> str:
     try:
         data = store.blobs.get(blob.digest)
-    except IncompleteError:
-        return "missing"
-    except DigestError:
-        return "damaged: its bytes have another digest"
+    except CorruptError as error:
+        gone = error.reason == "blob-missing"
+        return "missing" if gone else "damaged: its bytes have another digest"
     except StoreError as error:
         return error.message
     if blob.n_bytes is not None and len(data) != blob.n_bytes:

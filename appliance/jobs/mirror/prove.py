@@ -13,6 +13,7 @@ from appliance.errors import (
     RefusedError,
     VerificationError,
 )
+from appliance.jobs.local_tiles import our_root_at, told_apart
 from appliance.rekor.entry import Digest, Dsse, Entry, HashedRekord, parse_entry
 from appliance.rekor.request import HashedRekordRequest
 from appliance.rekor.signing_algorithms import BY_KEY_DETAILS
@@ -45,7 +46,7 @@ def prove_inclusion(mirror: Mirror, entry_index: int, tree_size: int | None = No
     """Prove an entry under the newest checkpoint that local tiles reach, or the one at a size.
 
     Raises IncompleteError if the entry is not covered, the size was never accepted or a
-    tile is missing; DigestError or ProofError if a stored tile is damaged; RefusedError
+    tile is missing; CorruptError if a stored tile is damaged or gone; RefusedError
     (quarantined) for what rests on a size that the log's stories do not share.
     """
     accepted = _undisputed(mirror, _checkpoint(mirror, tree_size), entry_index, tree_size)
@@ -59,7 +60,8 @@ def prove_inclusion(mirror: Mirror, entry_index: int, tree_size: int | None = No
     # Opened again: what we hand out must verify under the key that is pinned today.
     note = mirror.history.newest_note(accepted.head.tree_size)
     signed = open_checkpoint(note, mirror.log.keys, mirror.log.origin)
-    proof = TileTree(signed.head).prove_inclusion(entry_index, mirror.read_tiles)
+    tree = TileTree(signed.head)
+    proof = told_apart(mirror, lambda: tree.prove_inclusion(entry_index, mirror.read_tiles))
     return TlogProof(entry_index, proof, note)
 
 
@@ -97,8 +99,8 @@ def prove_consistency(
             next_step="run 'attestor sync' or import a newer transfer bundle",
         )
     tree = TileTree(head)
-    old_root = tree.root_at(old_size, mirror.read_tiles)
-    proof = tree.prove_consistency(old_size, mirror.read_tiles)
+    old_root = our_root_at(mirror, tree, old_size)
+    proof = told_apart(mirror, lambda: tree.prove_consistency(old_size, mirror.read_tiles))
     return TreeHead(old_size, old_root), head, proof
 
 
@@ -224,16 +226,17 @@ class ShownEntry:
 def show_entry(mirror: Mirror, entry_index: int) -> ShownEntry:
     """Read an entry from the mirrored entry bundles and prove it included.
 
-    Raises IncompleteError if it is not covered or its entry bundle is not here, ProofError
-    or DigestError if what is stored is damaged.
+    Raises IncompleteError if it is not covered or its entry bundle is not here, CorruptError
+    if what is stored is damaged or gone.
     """
     proof = prove_inclusion(mirror, entry_index)
     head = open_checkpoint(proof.note, mirror.log.keys, mirror.log.origin).head
     index, position = divmod(entry_index, WIDTH)
     coordinate = EntryBundle(index, min(WIDTH, head.tree_size - index * WIDTH))
-    body = parse_entry_bundle(mirror.read_entry_bundle(coordinate), coordinate)[position]
+    packed = mirror.read_entry_bundle(coordinate)
+    body = told_apart(mirror, lambda: parse_entry_bundle(packed, coordinate)[position])
     leaf = leaf_hash(body)
-    verify_inclusion(entry_index, leaf, head, proof.hashes)
+    told_apart(mirror, lambda: verify_inclusion(entry_index, leaf, head, proof.hashes))
     try:
         entry = parse_entry(body)
     except (VerificationError, LimitError):

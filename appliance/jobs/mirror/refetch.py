@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
+from typing import Final
 
-from appliance.errors import ConfigError, IncompleteError
+from appliance.errors import ConfigError, CorruptError, IncompleteError
 from appliance.jobs.mirror.fill import check_entries, fetch_tiles
 from appliance.store.mirror.mirror import Mirror
+from appliance.store.references import unreferenced
 from appliance.tlog.log_source import LogSource
-from appliance.tlog.tile import WIDTH, EntryBundle, Tile, tile_at
+from appliance.tlog.tile import HEIGHT, WIDTH, EntryBundle, Tile, tile_at
 from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
+
+MAX_REFETCHED: Final = 512  # in one run; the rest stays marked for the next
 
 
 @frozen
@@ -64,3 +69,29 @@ def refetch(mirror: Mirror, source: LogSource, indices: Sequence[int]) -> Refetc
         tuple(tile.path for tile in sorted(got)),
         tuple(bundle.path for bundle in sorted(entries)),
     )
+
+
+def refetch_damaged(mirror: Mirror, source: LogSource) -> int:
+    """Fetch again what was found damaged or gone since the last sync; return how many tiles.
+
+    Whoever reads a blob and finds it so marks it. Raises as refetch does; then it stays marked.
+    """
+    blobs = mirror.store.blobs
+    marked = blobs.marked()
+    places = list(islice(mirror.places_of(marked), MAX_REFETCHED))
+    if places:
+        indices = {_first_below(place) for place in places}
+        refetch(mirror, source, sorted(indices))
+    for digest in marked:
+        if not unreferenced(mirror.store, [digest]):
+            try:
+                blobs.get(digest)
+            except CorruptError:
+                continue  # of another log, or of more than one run
+        blobs.unmark(digest)
+    return len(places)
+
+
+def _first_below(place: Tile | EntryBundle) -> int:
+    """Return the index of a level 0 tile that a place is, or is above."""
+    return place.index << (HEIGHT * place.level) if isinstance(place, Tile) else place.index

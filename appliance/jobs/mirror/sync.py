@@ -17,6 +17,7 @@ from appliance.jobs.divergence.health import vouched_at
 from appliance.jobs.divergence.judge import judge_answer, judge_log, reporting_damage
 from appliance.jobs.mirror.absorb import AbsorbReport, absorb, preview
 from appliance.jobs.mirror.fill import Progress, Wanted
+from appliance.jobs.mirror.refetch import refetch_damaged
 from appliance.policy.alarms import Anomaly, Severity
 from appliance.policy.error_types import error_type
 from appliance.policy.relate import Relation
@@ -172,6 +173,8 @@ def _sync(
     progress: Progress,
 ) -> AbsorbReport:
     mirror = Mirror(store, backend.log)
+    with suppress(ApplianceError):  # it stays marked; what is met of it below is said there
+        refetch_damaged(mirror, source)
     report = absorb(mirror, source, _arrival(backend, source, now), wanted, progress)
     record_answer(store, backend, now, behind=report.relation is Relation.BEHIND)
     warnings = list(follow_up(mirror, backend.name, now))

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
-from appliance.errors import ApplianceError, DigestError, IncompleteError, MalformedError
+from appliance.errors import ApplianceError, CorruptError, IncompleteError, MalformedError
 from appliance.jobs.divergence.cross_check import follow_up
 from appliance.jobs.mirror.absorb import AbsorbReport, absorb
 from appliance.jobs.mirror.fill import Progress, Wanted
@@ -104,7 +104,7 @@ def heal(
 def _is_whole(mirror: Mirror, digest: bytes) -> bool:
     try:
         mirror.store.blobs.get(digest)
-    except (DigestError, IncompleteError):
+    except CorruptError:
         return False
     return True
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 
-from appliance.errors import ApplianceError, DivergenceError, IncompleteError, RefusedError
+from appliance.errors import (
+    ApplianceError,
+    DivergenceError,
+    IncompleteError,
+    RefusedError,
+    VerificationError,
+)
+from appliance.jobs.local_tiles import corrupt
 from appliance.policy.own_view import (
     Coverage,
     OwnView,
@@ -123,7 +130,11 @@ def with_own_view(store: Store | None, found: Verification, demands: Demands) ->
     accepted = mirror.history.accepted() if mirror else None
     try:
         view = _own_view(mirror, accepted, found.log)
-    except ApplianceError as error:  # a damaged tile: our store is at fault, not the bundle
+    except VerificationError as error:  # our tiles do not lead to the root they were proven by
+        damage = corrupt(mirror, error.message) if mirror else error
+        damaged = OwnView(Coverage.TILES_MISSING, f"our mirror cannot say: {damage.message}")
+        return Verdict(found, damaged, accepted, damage)
+    except ApplianceError as error:  # our store is at fault, not the bundle
         damaged = OwnView(Coverage.TILES_MISSING, f"our mirror cannot say: {error.message}")
         return Verdict(found, damaged, accepted, error)
     unmet = _disputed(mirror, found.log, view) or _unmet(view, accepted, demands)

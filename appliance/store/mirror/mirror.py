@@ -8,7 +8,7 @@ here. Callers authenticate; this module makes durable.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import TypeVar
 
@@ -90,6 +90,20 @@ class Mirror:
         """Whether an entry bundle is here, at least this wide."""
         row = self._bundle_row(bundle)
         return row is not None and row[0] >= bundle.width
+
+    def places_of(self, digests: Collection[bytes]) -> Iterator[Tile | EntryBundle]:
+        """Yield where blobs of these digests stand; reads every row of the log."""
+        if not digests:
+            return
+        wanted = set(digests)
+        sql = "SELECT level, tile_index, width, digest FROM tile WHERE log_id = ?"
+        for row in self.store.execute(sql, [self.log.id]):
+            if row["digest"] in wanted:
+                yield Tile(row["level"], row["tile_index"], row["width"])
+        sql = "SELECT tile_index, width, digest FROM entry_bundle WHERE log_id = ?"
+        for row in self.store.execute(sql, [self.log.id]):
+            if row["digest"] in wanted:
+                yield EntryBundle(row["tile_index"], row["width"])
 
     def tile_digests(self, level: int, indices: range) -> list[bytes | None]:
         """Return the blob digests of the full tiles at these places; None where one is not."""
