@@ -6,19 +6,28 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
-from appliance.errors import MalformedError, RemoteError
+from appliance.errors import ApplianceError, MalformedError, RemoteError
 from appliance.fetch.http import HttpClient, url_prefix
 from appliance.fetch.parallel import fetch_all
 from appliance.fetch.response import ResponseFacts
 from appliance.tlog.entries import MAX_BUNDLE_BYTES, parse_entry_bundle, truncate_entry_bundle
 from appliance.tlog.merkle import HASH_BYTES
 from appliance.tlog.note import MAX_NOTE_BYTES
+from appliance.tlog.strict_json import parse_json
 from appliance.tlog.tile import WIDTH, EntryBundle, Tile
 
 Place = TypeVar("Place", Tile, EntryBundle)
 
 READ_PATH: Final = "api/v2/"  # below a log's base URL, as the specification has it
 MAX_TILE_BYTES: Final = 2 * WIDTH * HASH_BYTES  # room to say by how much a tile is too long
+
+
+NOTE_MARK: Final = "\n\n\N{EM DASH} ".encode()  # before the signatures of any signed note
+
+
+def _first_words(body: bytes) -> str:
+    """Return how a body begins, on one line."""
+    return " ".join(body[:400].decode("utf-8", "replace").split())[:80]
 
 
 class RekorV2Log:
@@ -44,19 +53,42 @@ class RekorV2Log:
         """Who answered the last checkpoint(), with which status, headers and certificate."""
         return {} if self.checkpoint_facts is None else self.checkpoint_facts.described
 
-    def checkpoint(self) -> bytes:
+    def checkpoint(self, stopped: threading.Event | None = None) -> bytes:
         """Return the newest signed note it offers; `checkpoint_facts` says how it came."""
         try:
-            response = self._http.get(f"{self._prefix}checkpoint", MAX_NOTE_BYTES)
+            response = self._http.get(f"{self._prefix}checkpoint", MAX_NOTE_BYTES, stopped=stopped)
         except RemoteError as error:
             if error.reason in ("not-found", "http-status"):
                 error.next_step = (
                     "set readUrl to the prefix where this log serves its checkpoint and tiles: "
                     "rekor-server itself serves none"
                 )
+                if self._is_v1(stopped):
+                    error.message += (
+                        ", but the paths of version 1 are: this looks like a Rekor v1 log"
+                    )
+                    error.next_step = "this version mirrors v2 logs only; give the URL of a v2 log"
             raise
+        if NOTE_MARK not in response.body:
+            raise RemoteError(
+                f"{self._prefix}checkpoint: expected a signed note, got status {response.status},"
+                f" Content-Type {response.facts.lower_headers.get('content-type', 'none')[:80]!r},"
+                f" beginning {_first_words(response.body)!r}",
+                reason="not-a-checkpoint",
+                next_step="look at that URL with a browser: a portal, a proxy or an error page"
+                " answers in the log's place, or it is not the log's read URL",
+            )
         self.checkpoint_facts = response.facts
         return response.body
+
+    def _is_v1(self, stopped: threading.Event | None) -> bool:
+        """Whether a Rekor v1 log answers where a v2 log was expected."""
+        url = f"{self._prefix.removesuffix(READ_PATH)}api/v1/log"
+        try:
+            found = parse_json(self._http.get(url, MAX_NOTE_BYTES, stopped=stopped).body, url)
+        except ApplianceError:
+            return False
+        return isinstance(found, dict) and {"treeSize", "rootHash"} <= found.keys()
 
     def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
         """Yield each wanted tile, width x 32 bytes, in any order, as they come."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from datetime import UTC, datetime
 from typing import Final
 
@@ -30,9 +31,11 @@ def send_syslog(
     Raises RemoteError if the system would not send it.
     """
     message = format_message(payload, severity, event_type, site, now)
+    ends = time.monotonic() + seconds
     try:
-        with _connected(address, seconds) as connection:
-            connection.send(message[:_MAX_BYTES])
+        with _connected(address, ends) as connection:
+            connection.settimeout(max(ends - time.monotonic(), 0.001))
+            connection.sendall(message[:_MAX_BYTES])
     except OSError as error:
         text = error.strerror or str(error) or type(error).__name__
         raise RemoteError(f"syslog {address}: {text}", reason="syslog") from error
@@ -53,21 +56,21 @@ def _word(text: str, most: int) -> str:
     return "".join(one for one in text if "!" <= one <= "~")[:most] or "-"
 
 
-def _connected(address: str, seconds: float) -> socket.socket:
+def _connected(address: str, ends: float) -> socket.socket:
     if address.startswith("/"):
         try:
-            return _open(socket.AF_UNIX, socket.SOCK_DGRAM, address, seconds)
+            return _open(socket.AF_UNIX, socket.SOCK_DGRAM, address, ends)
         except OSError:  # some daemons listen for streams only
-            return _open(socket.AF_UNIX, socket.SOCK_STREAM, address, seconds)
+            return _open(socket.AF_UNIX, socket.SOCK_STREAM, address, ends)
     host, _, port = address.rpartition(":")
     family, kind, _, _, resolved = socket.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM)[0]
-    return _open(family, kind, resolved, seconds)
+    return _open(family, kind, resolved, ends)
 
 
-def _open(family: int, kind: int, address: object, seconds: float) -> socket.socket:
+def _open(family: int, kind: int, address: object, ends: float) -> socket.socket:
     opened = socket.socket(family, kind)
     try:
-        opened.settimeout(seconds)
+        opened.settimeout(max(ends - time.monotonic(), 0.001))
         opened.connect(address)  # type: ignore[arg-type]  # what getaddrinfo gave
     except BaseException:
         opened.close()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
-from typing import Final
+from typing import Any, Final, Self
 
 from appliance.errors import ApplianceError, ConfigError
+from appliance.fetch.rekor_v2 import RekorV2Log
 from appliance.jobs.mirror.absorb import AbsorbReport
 from appliance.jobs.mirror.fill import Progress, Wanted
 from appliance.jobs.mirror.sync import preview_sync
@@ -16,10 +20,16 @@ from appliance.runs.find import index_after
 from appliance.runs.publish import publish_after_sync
 from appliance.runs.session import Session
 from appliance.runs.sources import open_backend
+from appliance.store.database import Store
 from appliance.store.mirror.logs import Backend, select_backends
+from appliance.tlog.log_source import LogSource
+from appliance.tlog.tile import EntryBundle, Tile
 from appliance.value import frozen
 
 _MAX_TILES: Final = "rekorSync.maxTilesPerSync"
+LOCKED_SECONDS: Final = 2.0  # how long the lock is held while no backend answers
+SOURCE_SECONDS: Final = 300.0  # of one run, for one backend; the next run goes on
+FULL_SECONDS: Final = 3600.0  # where everything was asked for
 ShowProgress = Callable[[str], AbstractContextManager[Progress]]
 
 
@@ -80,24 +90,141 @@ def sync(session: Session, options: SyncOptions, show: ShowProgress) -> SyncRun:
 def _sync_backends(
     session: Session, options: SyncOptions, show: ShowProgress
 ) -> tuple[Synced, ...]:
-    wanted, synced = _wanted(session, options), []
-    with session.writing() as store, session.http() as http:
-        chosen = select_backends(store, options.backends)
-        for backend in _reachable(chosen, options.backends):
+    """Sync each backend as its checkpoint comes: whoever is slow keeps nobody else waiting.
+
+    The home's lock is not held for those that have not answered in LOCKED_SECONDS.
+    """
+    wanted, synced = _wanted(session, options), {}
+    with contextlib.ExitStack() as stack:
+        with session.writing() as store:
+            chosen = _reachable(select_backends(store, options.backends), options.backends)
+            answers = stack.enter_context(_Answers(session, chosen, options))
+            for backend, source in answers.soon(LOCKED_SECONDS):
+                synced[backend.name] = _sync_one(
+                    session, store, backend, source, wanted, options, show
+                )
+        for backend, source in answers.later():
             try:
-                source = open_backend(http, backend)
-                if options.dry_run:
-                    report = preview_sync(store, backend, source, session.now())
-                else:
-                    with show(f"sync {backend.name}") as advance:
-                        now = session.now()
-                        report = sync_backend(store, backend, source, wanted, now, advance)
-            except ApplianceError as error:
+                with session.writing() as store:
+                    synced[backend.name] = _sync_one(
+                        session, store, backend, source, wanted, options, show
+                    )
+            except ApplianceError as error:  # another run has the home by now
                 error.message = f"{backend.name}: {error.message}"
-                synced.append(Synced(backend.name, None, error))
-            else:
-                synced.append(Synced(backend.name, report, None))
-    return tuple(synced)
+                synced[backend.name] = Synced(backend.name, None, error)
+    return tuple(synced[backend.name] for backend in chosen)
+
+
+def _sync_one(
+    session: Session,
+    store: Store,
+    backend: Backend,
+    source: LogSource,
+    wanted: Wanted,
+    options: SyncOptions,
+    show: ShowProgress,
+) -> Synced:
+    try:
+        if options.dry_run:
+            report = preview_sync(store, backend, source, session.now())
+        else:
+            with show(f"sync {backend.name}") as advance:
+                report = sync_backend(store, backend, source, wanted, session.now(), advance)
+    except ApplianceError as error:
+        error.message = f"{backend.name}: {error.message}"
+        return Synced(backend.name, None, error)
+    return Synced(backend.name, report, None)
+
+
+class _Answered:
+    """A backend's source whose checkpoint was asked for before; what came is kept."""
+
+    def __init__(self, source: RekorV2Log | None, failure: ApplianceError | None) -> None:
+        self._source = source
+        self._note = b""
+        self._failure = failure
+
+    def ask(self, stopped: threading.Event) -> None:
+        """Fetch the checkpoint; an error is for whoever wants it."""
+        if self._source is not None:
+            try:
+                self._note = self._source.checkpoint(stopped)
+            except ApplianceError as error:
+                self._failure = error
+
+    @property
+    def description(self) -> str:
+        """The source's own."""
+        return self._source.description if self._source else ""
+
+    @property
+    def exchange(self) -> Mapping[str, Any]:
+        """The source's own."""
+        return self._source.exchange if self._source else {}
+
+    def checkpoint(self) -> bytes:
+        """Return the note that came; raises what came instead."""
+        if self._failure is not None:
+            raise self._failure
+        return self._note
+
+    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
+        """Yield each wanted tile as it comes."""
+        return self._open().tiles(wanted)
+
+    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
+        """Yield each wanted entry bundle as it comes."""
+        return self._open().entry_bundles(wanted)
+
+    def _open(self) -> RekorV2Log:
+        if self._source is None:
+            raise self._failure or ValueError("a source without a URL was read")
+        return self._source
+
+
+class _Answers:
+    """The checkpoints of all backends, asked for at once; each with a budget of time of its own."""
+
+    def __init__(self, session: Session, backends: Sequence[Backend], options: SyncOptions) -> None:
+        self._stopped = threading.Event()
+        self._stack = contextlib.ExitStack()
+        everything = options.full or options.full_tiles
+        seconds = FULL_SECONDS if everything else SOURCE_SECONDS
+        self._executor = ThreadPoolExecutor(max(len(backends), 1), thread_name_prefix="ask")
+        self._pending: dict[Future[None], tuple[Backend, _Answered]] = {}
+        for backend in backends:
+            http = self._stack.enter_context(session.http(run_seconds=seconds))
+            try:
+                answered = _Answered(open_backend(http, backend), None)
+            except ApplianceError as error:
+                answered = _Answered(None, error)
+            asked = self._executor.submit(answered.ask, self._stopped)
+            self._pending[asked] = (backend, answered)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._executor.shutdown(cancel_futures=True)
+        self._stack.close()
+
+    def soon(self, seconds: float) -> Iterator[tuple[Backend, _Answered]]:
+        """Yield what is answered, until nothing more came for this long."""
+        while self._pending:
+            done, _ = wait(self._pending, seconds, FIRST_COMPLETED)
+            if not done:
+                return
+            # In the order they are configured in, of those that came together.
+            for asked in [one for one in self._pending if one in done]:
+                yield self._pending.pop(asked)
+
+    def later(self) -> Iterator[tuple[Backend, _Answered]]:
+        """Yield the rest as it comes; a source that never answers has an error by its budget."""
+        while self._pending:
+            done, _ = wait(self._pending, None, FIRST_COMPLETED)
+            for asked in [one for one in self._pending if one in done]:
+                yield self._pending.pop(asked)
 
 
 def _wanted(session: Session, options: SyncOptions) -> Wanted:

@@ -73,13 +73,16 @@ def test_a_url_that_is_none_is_refused_before_anything_is_sent(client: HttpClien
 # Checkpoints.
 
 
+NOTE = "log.example\n\n\N{EM DASH} log.example AAAA\n".encode()
+
+
 def test_a_checkpoint_comes_with_the_facts_of_its_response(
     server: HostileServer, log: RekorV2Log
 ) -> None:
     assert log.checkpoint_facts is None
     assert log.exchange == {}
-    url = server.on("/checkpoint", ok(b"note", "X-Cache: HIT"))
-    assert log.checkpoint() == b"note"
+    url = server.on("/checkpoint", ok(NOTE, "X-Cache: HIT"))
+    assert log.checkpoint() == NOTE
     assert log.checkpoint_facts is not None
     assert log.checkpoint_facts.url == url
     assert log.checkpoint_facts.lower_headers["x-cache"] == "HIT"
@@ -88,7 +91,7 @@ def test_a_checkpoint_comes_with_the_facts_of_its_response(
 
 
 def test_a_checkpoint_has_the_size_of_a_note(server: HostileServer, log: RekorV2Log) -> None:
-    server.on("/checkpoint", ok(b"x" * MAX_NOTE_BYTES), ok(b"x" * (MAX_NOTE_BYTES + 1)))
+    server.on("/checkpoint", ok(NOTE.ljust(MAX_NOTE_BYTES)), ok(NOTE.ljust(MAX_NOTE_BYTES + 1)))
     assert len(log.checkpoint()) == MAX_NOTE_BYTES
     with pytest.raises(LimitError):
         log.checkpoint()

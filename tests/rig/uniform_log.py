@@ -32,23 +32,24 @@ ENTRY = b"the entry\n"
 
 
 @functools.cache
-def _perfect(height: int) -> Hash:
-    return node_hash(_perfect(height - 1), _perfect(height - 1)) if height else leaf_hash(ENTRY)
-
-
-def _node(node: NodeId) -> Hash:
-    return _perfect(node.height)
+def _perfect(height: int, leaf: Hash) -> Hash:
+    return node_hash(below := _perfect(height - 1, leaf), below) if height else leaf
 
 
 class UniformLog:
     """One log of any size; implements LogSource."""
 
-    def __init__(self, tree_size: int, *, origin: str = "log.example") -> None:
+    def __init__(
+        self, tree_size: int, *, origin: str = "log.example", entry: bytes = ENTRY
+    ) -> None:
         self.origin = origin
         self.tree_size = tree_size
-        self.entry = ENTRY
+        self.entry = entry
         self.signer = SigningKey(origin, sha256(f"simulated log {origin}".encode()).digest())
         self.description = f"uniform log {origin}"
+
+    def _node(self, node: NodeId) -> Hash:
+        return _perfect(node.height, leaf_hash(self.entry))
 
     @property
     def key(self) -> VerifierKey:
@@ -58,7 +59,7 @@ class UniformLog:
     @property
     def head(self) -> TreeHead:
         """The published tree head."""
-        return TreeHead(self.tree_size, range_root(range(self.tree_size), _node))
+        return TreeHead(self.tree_size, range_root(range(self.tree_size), self._node))
 
     @property
     def exchange(self) -> Mapping[str, Any]:
@@ -72,7 +73,7 @@ class UniformLog:
     def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
         """Yield each wanted tile."""
         for tile in wanted:
-            yield tile, _perfect(HEIGHT * tile.level) * tile.width
+            yield tile, self._node(NodeId(HEIGHT * tile.level, tile.index)) * tile.width
 
     def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
         """Yield each wanted entry bundle."""

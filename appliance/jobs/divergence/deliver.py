@@ -7,12 +7,15 @@ ever given up. What sends is handed in by sink name; the network is not imported
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Final
+from typing import IO, Final
 
 from appliance.errors import ApplianceError, ConfigError, RemoteError
 from appliance.policy.retry import DELIVERY
@@ -29,7 +32,9 @@ from appliance.value import frozen
 # Alerts to a program of the operator's: the payload on its standard input.
 
 
-_MAX_TEXT = 300  # characters of what it complained
+_MAX_TEXT: Final = 300  # characters of what it complained
+_HEARD_BYTES: Final = 4096  # kept of it while it runs
+_LAST_SECONDS: Final = 1.0  # for the pipes of what was killed to close
 
 
 def run_hook(
@@ -53,23 +58,53 @@ def run_hook(
         )
     except OSError as error:
         raise RemoteError(f"{argv[0]}: {error.strerror}", reason="hook") from error
-    with process:
-        try:
-            _, complaint = process.communicate(payload, timeout=seconds)
-        except subprocess.TimeoutExpired as error:
+    ends = time.monotonic() + seconds
+    complaint = bytearray()
+    # Threads, because neither may hold up the other, and what it says has no end.
+    talking = (
+        threading.Thread(target=_tell, args=(process.stdin, payload), daemon=True),
+        threading.Thread(target=_hear, args=(process.stderr, complaint), daemon=True),
+    )
+    try:
+        for thread in talking:
+            thread.start()
+        process.wait(seconds)
+        for thread in talking:
+            thread.join(max(ends - time.monotonic(), 0))
+        if any(thread.is_alive() for thread in talking):  # what it started goes on
+            raise subprocess.TimeoutExpired(list(argv), seconds)
+    except subprocess.TimeoutExpired as error:
+        raise RemoteError(
+            f"{argv[0]}: killed, it did not end within {seconds:g} s", reason="timeout"
+        ) from error
+    finally:
+        if process.poll() is None or any(thread.is_alive() for thread in talking):
             _kill_group(process.pid)
-            raise RemoteError(
-                f"{argv[0]}: killed, it did not end within {seconds:g} s", reason="timeout"
-            ) from error
-        except BaseException:
-            _kill_group(process.pid)
-            raise
+        process.wait()
+        for thread in talking:
+            thread.join(_LAST_SECONDS)
     if process.returncode:
         said = complaint.decode("utf-8", "backslashreplace").strip()[-_MAX_TEXT:]
         raise RemoteError(
             f"{argv[0]}: exit code {process.returncode}" + (f": {said}" if said else ""),
             reason="hook",
         )
+
+
+def _tell(pipe: IO[bytes] | None, payload: bytes) -> None:
+    """Write all of `payload` to a program, which need not want it."""
+    if pipe is not None:
+        with contextlib.suppress(OSError), pipe:
+            pipe.write(payload)
+
+
+def _hear(pipe: IO[bytes] | None, heard: bytearray) -> None:
+    """Read what a program says to its end, and keep the last of it."""
+    if pipe is not None:
+        with contextlib.suppress(OSError, ValueError), pipe:
+            while piece := os.read(pipe.fileno(), _HEARD_BYTES):
+                heard += piece
+                del heard[:-_HEARD_BYTES]
 
 
 def _kill_group(pid: int) -> None:

@@ -19,6 +19,7 @@ from appliance.tlog.tile import WIDTH, EntryBundle, Tile
 from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
 
+BATCH_BYTES: Final = 16 * 1024 * 1024  # of entries in memory: their sizes are the log's choice
 BATCH_TILES: Final = 512  # made durable together; an interrupted run loses at most these
 
 
@@ -87,13 +88,13 @@ def fill(
     if wanted.entries:
         brings = filter(wanted.has, _missing_entry_bundles(mirror, size, wanted))
         for bundle_batch in _batches(islice(brings, left)):
-            brought = dict(source.entry_bundles(bundle_batch))
-            for bundle, data in brought.items():
-                check_entries(mirror, tree, bundle, data)
-            mirror.add({}, brought)
-            tree.trim()
-            bundles += len(bundle_batch)
-            progress(len(bundle_batch))
+            for brought in _by_bytes(source.entry_bundles(bundle_batch)):
+                for bundle, data in brought.items():
+                    check_entries(mirror, tree, bundle, data)
+                mirror.add({}, brought)
+                tree.trim()
+                bundles += len(brought)
+                progress(len(brought))
     complete = not (wanted.tiles and any(True for _ in mirror.missing_tiles(size))) and not (
         wanted.entries and any(True for _ in mirror.missing_entry_bundles(size))
     )
@@ -168,6 +169,22 @@ def _place_none(
 ) -> Iterator[tuple[list[Tile], Mapping[Tile, bytes]]]:
     for batch in batches:
         yield batch, {}
+
+
+def _by_bytes(
+    pairs: Iterable[tuple[EntryBundle, bytes]],
+) -> Iterator[dict[EntryBundle, bytes]]:
+    """Cut what comes into parts that reach BATCH_BYTES; no more is in memory, whatever came."""
+    part: dict[EntryBundle, bytes] = {}
+    n_bytes = 0
+    for bundle, data in pairs:
+        part[bundle] = data
+        n_bytes += len(data)
+        if n_bytes >= BATCH_BYTES:
+            yield part
+            part, n_bytes = {}, 0
+    if part:
+        yield part
 
 
 def _batches(items: Iterator[T]) -> Iterator[list[T]]:

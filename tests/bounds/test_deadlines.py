@@ -1,0 +1,141 @@
+"""A time-out is for the whole exchange, and each source has a budget of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import RemoteError
+from appliance.fetch.mail import send_mail
+from appliance.jobs.divergence.deliver import run_hook
+from appliance.jobs.mirror.fill import BATCH_BYTES, Wanted
+from appliance.jobs.mirror.sync import sync
+from appliance.runs import sync as sync_run
+from appliance.store.database import open_store
+from appliance.store.lock import writer_lock
+from appliance.store.mirror.logs import add_log, put_backend, require_backend
+from appliance.tlog.tile import WIDTH
+from tests.cli.homes import NOW, Home
+from tests.rig.uniform_log import UniformLog, served
+from tests.simulator import SimulatedLog
+
+PAYLOAD = '{"severity": "critical", "eventType": "test", "origin": "log.example"}'
+
+
+@contextlib.contextmanager
+def dripping(head: bytes, drop: bytes) -> Iterator[int]:
+    """Serve `head`, and then `drop` ten times a second to whoever connects; yield the port."""
+    over = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            connection.sendall(head)
+            while not over.wait(0.1):
+                connection.sendall(drop)
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=(listener.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield listener.getsockname()[1]
+        over.set()
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtps"])
+def test_a_mail_server_that_drips_is_left_in_time(scheme: str) -> None:
+    head = b"220 mail.example\r\n" if scheme == "smtp" else b""
+    with dripping(head, b"2") as port:
+        began = time.monotonic()
+        with pytest.raises(RemoteError):
+            send_mail(
+                f"{scheme}://127.0.0.1:{port}",
+                "to@mail.example",
+                PAYLOAD,
+                sender="from@mail.example",
+                message_id="1@mail.example",
+                password=None,
+                now=NOW,
+                seconds=1.0,
+            )
+        assert time.monotonic() - began < 3
+
+
+def test_what_a_program_complains_without_end_is_not_kept() -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    flood = "import os\nwhile True: os.write(2, b'x' * 65536)"
+    with pytest.raises(RemoteError, match="killed"):
+        run_hook([sys.executable, "-c", flood], b"{}", environment={}, seconds=1.5)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 * 1024  # KiB
+    last_words = "import sys; sys.stderr.write('x' * 10**6 + 'the end'); sys.exit(3)"
+    with pytest.raises(RemoteError, match=r"exit code 3: x+the end"):
+        run_hook([sys.executable, "-c", last_words], b"{}", environment={}, seconds=30)
+    run_hook(["/bin/true"], b"{}" * 10**6, environment={}, seconds=30)
+
+
+def test_a_backend_that_drips_keeps_neither_the_others_nor_the_lock(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_run, "SOURCE_SECONDS", 6.0)
+    monkeypatch.setattr(sync_run, "LOCKED_SECONDS", 0.5)
+    home, log = Home(tmp_path / "home", capsys), SimulatedLog()
+    log.grow(300)
+    slow = SimulatedLog("slow.example")
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n"
+    with dripping(head, b"x") as port, served(log.answer) as url:
+        with closing(open_store(home.path, write=True)) as store, store.atomic():
+            for name, one, at in (("a", slow, f"http://127.0.0.1:{port}/"), ("b", log, url)):
+                known = add_log(store, one.origin, 2, one.key.spki)
+                put_backend(store, name, known, base_url=None, read_url=at)
+        free_at: list[float] = []
+        began = time.monotonic()
+
+        def watch() -> None:
+            while not free_at and time.monotonic() - began < 10:
+                time.sleep(0.1)
+                with closing(open_store(home.path, write=False)) as reader:
+                    if not reader.row("SELECT 1 FROM checkpoint"):
+                        continue
+                with (
+                    contextlib.suppress(Exception),
+                    writer_lock(
+                        home.path, holder="", wait_seconds=0, sleep=time.sleep, name="lock"
+                    ),
+                ):
+                    free_at.append(time.monotonic() - began)
+
+        watching = threading.Thread(target=watch)
+        watching.start()
+        code, out, error = home.run("sync")
+        took = time.monotonic() - began
+        watching.join()
+    assert code == 7 and "a: " in error, out + error
+    assert "300" in out
+    assert took < 12 and free_at and free_at[0] < took - 1, (took, free_at)
+
+
+def test_entries_are_made_durable_before_many_are_in_memory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home, log = Home(tmp_path / "home", capsys), UniformLog(40 * WIDTH, entry=bytes(16 * 1024))
+    with closing(open_store(home.path, write=True)) as store:
+        with store.atomic():
+            known = add_log(store, log.origin, 2, log.key.spki)
+            put_backend(store, "sim", known, base_url=None, read_url=None)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        report = sync(store, require_backend(store, "sim"), log, Wanted(entries=True), NOW)
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert report.entry_bundles == 40  # 160 MiB of entries
+    assert grown * 1024 < 4 * BATCH_BYTES, grown
