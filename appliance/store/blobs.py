@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance.errors import CorruptError
-from appliance.store.failures import file_error
+from appliance.store.failures import CORRUPT, file_error
 from appliance.store.filesystem import sync_directory, syncfs
 from appliance.value import frozen
 
@@ -148,12 +148,12 @@ class Blobs:
         except FileNotFoundError as error:
             raise self._damaged(digest, "blob-missing", "is gone from the store") from error
         except _NotAFileError as error:
-            raise self._damaged(digest, "blob-damaged", str(error)) from error
+            raise self._damaged(digest, CORRUPT, str(error)) from error
         except OSError as error:
             raise file_error(Path(path), error) from error
         if (got := hashlib.sha256(data).digest()) != digest:
             text = f"is damaged on disk: its bytes hash to {got.hex()}"
-            raise self._damaged(digest, "blob-damaged", text)
+            raise self._damaged(digest, CORRUPT, text)
         return data
 
     def _damaged(self, digest: bytes, reason: str, text: str) -> CorruptError:

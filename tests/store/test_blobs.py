@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 
-from appliance.errors import DigestError, IncompleteError, StoreError
+from appliance.errors import CorruptError, StoreError
 from appliance.store.blobs import MAX_FSYNCED, Blobs
 from tests.jobs.faults import Faults, PowerCutError, injected
 
@@ -74,18 +74,18 @@ def test_every_flipped_byte_is_found(blobs: Blobs) -> None:
         damaged = bytearray(data)
         damaged[position] ^= 1
         path.write_bytes(damaged)
-        with pytest.raises(DigestError, match=digest.hex()) as caught:
+        with pytest.raises(CorruptError, match=digest.hex()) as caught:
             blobs.get(digest)
-        assert caught.value.reason == "blob-damaged"
+        assert caught.value.reason == "corrupt"
     for length in range(len(data)):
         path.write_bytes(data[:length])
-        with pytest.raises(DigestError):
+        with pytest.raises(CorruptError):
             blobs.get(digest)
 
 
 def test_a_blob_that_is_not_here_is_named(blobs: Blobs) -> None:
     digest = sha256(b"never").digest()
-    with pytest.raises(IncompleteError, match=digest.hex()) as caught:
+    with pytest.raises(CorruptError, match=digest.hex()) as caught:
         blobs.get(digest)
     assert caught.value.reason == "blob-missing"
     assert blobs.file(digest) is None
@@ -94,7 +94,7 @@ def test_a_blob_that_is_not_here_is_named(blobs: Blobs) -> None:
 def test_a_blob_that_cannot_be_read_is_the_store_s_fault(blobs: Blobs) -> None:
     digest = sha256(b"x").digest()
     blobs.path(digest).mkdir()
-    with pytest.raises(StoreError, match="directory"):
+    with pytest.raises(CorruptError, match="no regular file"):
         blobs.get(digest)
 
 

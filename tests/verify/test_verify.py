@@ -206,8 +206,17 @@ def test_a_damaged_tile_is_our_stores_fault(site: Site) -> None:
         if path.is_file():
             path.write_bytes(b"damaged")
     code, answer, _ = site.verify()
-    assert code == 3 and answer["error"]["reason"] == "blob-damaged"
-    assert "store check" in answer["error"]["next"]
+    assert code == 6 and answer["error"]["reason"] == "corrupt"
+    assert "attestor sync" in answer["error"]["next"]
+
+
+def test_a_deleted_tile_is_no_reason_to_verify(site: Site) -> None:
+    site.sync()
+    for path in (site.directory / "home" / "blobs").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    code, answer, _ = site.verify()
+    assert code == 6 and answer["error"]["reason"] == "blob-missing"
 
 
 def test_verdicts_are_recorded_and_judged_again(site: Site) -> None:
