@@ -99,7 +99,7 @@ def test_who_does_not_own_the_home_reads_it_and_writes_nothing(home: Home) -> No
         ["store", "gc"],
         ["init"],
         ["key", "generate", "another"],
-        ["log", "create", "mine.example"],
+        ["log", "create", "mine", "--origin", "mine.example"],
     ):
         error = home.json(*words, expect=6)
         assert error["reason"] == "wrong-owner", words
