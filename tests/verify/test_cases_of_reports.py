@@ -1,6 +1,6 @@
 """Situations from public reports, asked as their reporters would: the answer, its reason, its code.
 
-The inputs are ../shared/cases/verify; without them each case is skipped, by name. Beside our
+The inputs are reference data (cases/verify); without them each case is skipped, by name. Beside our
 answer stands what cosign and sigstore-python say of the same files, where they differ.
 """
 
