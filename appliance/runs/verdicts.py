@@ -8,8 +8,9 @@ from typing import Any
 
 from appliance.errors import ApplianceError
 from appliance.jobs.divergence.gossip import compare_note
+from appliance.jobs.verify.log_trust import log_trust
 from appliance.jobs.verify.recheck import describe_signer, judge_again, keep_contradiction
-from appliance.jobs.verify.verify import Demands, Verdict, pinned_keys
+from appliance.jobs.verify.verify import Demands, Verdict
 from appliance.policy.own_view import Coverage
 from appliance.runs.exit_codes import exit_code
 from appliance.runs.session import Session
@@ -92,10 +93,10 @@ def recheck(session: Session) -> Recheck:
     with session.writing() as store:
         stored = current_root(store)
         root = parse_trusted_root(stored.raw) if stored else None
-        keys, demands = pinned_keys(store), Demands(now=session.now())
+        trust, demands = log_trust(store, root), Demands(now=session.now())
         for before in list(recorded_verdicts(store)):
             judged += 1
-            verdict = judge_again(store, before, root, keys, demands)
+            verdict = judge_again(store, before, trust.root, trust.pins, demands)
             after = replaced(before, at=session.now(), **_outcome(verdict))
             record_verdict(store, after)
             if (after.code, after.reason) == (before.code, before.reason):

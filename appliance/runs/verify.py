@@ -17,10 +17,10 @@ from appliance.errors import (
     StoreError,
 )
 from appliance.jobs.verify.image_layout import Image, ImageLayout
+from appliance.jobs.verify.log_trust import log_trust
 from appliance.jobs.verify.verify import (
     Demands,
     Verdict,
-    pinned_keys,
     verify_artifact,
     with_own_view,
 )
@@ -35,9 +35,10 @@ from appliance.sigstore.digests import (
     prefixes_needed,
 )
 from appliance.sigstore.identity import ExpectedSigner
+from appliance.sigstore.log_trust import LogTrust
 from appliance.sigstore.logged_file import PROOF_START, judge_logged_file
 from appliance.sigstore.sigstore_bundle import SigstoreBundle
-from appliance.sigstore.trusted_root import LogKey, TrustedRoot, parse_trusted_roots
+from appliance.sigstore.trusted_root import TrustedRoot, parse_trusted_roots
 from appliance.store.database import Store
 from appliance.store.files import hash_artifact, read_given
 from appliance.store.mirror.logs import all_logs
@@ -93,10 +94,15 @@ class Verifier:
             raw = self.stored_root.raw if self.stored_root else None
         # One at a time: what one of them trusts says nothing for a signature under another.
         with naming(options.trusted_root):
-            self._roots: tuple[TrustedRoot | None, ...] = (
+            roots: tuple[TrustedRoot | None, ...] = (
                 parse_trusted_roots(raw) if raw is not None else (None,)
             )
-        self._keys: tuple[LogKey, ...] = pinned_keys(store) if store else ()
+        # A root that is named here is instead of the pins, not beside them.
+        with_pins = options.trusted_root is None
+        self._trust: tuple[LogTrust, ...] = tuple(
+            log_trust(store, root, with_pins=with_pins) if store else LogTrust(root, ())
+            for root in roots
+        )
         self._demands = self._read_demands()
         self.warnings = list(self._root_warnings())
         if store is not None and (unsigned := unsigned_imports(store)):
@@ -249,14 +255,14 @@ class Verifier:
     def _judge(self, bundles: Sequence[SigstoreBundle], digests: ArtifactDigests) -> Verdict:
         """Judge under each trusted root; one that satisfies everything suffices."""
         verdicts = []
-        for root in self._roots:
+        for trust in self._trust:
             verdict = verify_artifact(
                 self._store,
                 bundles,
                 digests,
                 self._expected(),
-                root,
-                self._keys,
+                trust.root,
+                trust.pins,
                 self._demands,
             )
             if verdict.error is None or isinstance(verdict.error, DivergenceError):

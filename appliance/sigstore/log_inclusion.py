@@ -24,7 +24,7 @@ from appliance.errors import (
 )
 from appliance.rekor.set import verify_set
 from appliance.rekor.transparency_log_entry import InclusionProof, TransparencyLogEntry
-from appliance.sigstore.trusted_root import LogKey
+from appliance.sigstore.trusted_root import REVOKED, LogKey
 from appliance.sigstore.validity import format_time, unix_time
 from appliance.sigstore.verdict import SigningTime
 from appliance.tlog.checkpoint import (
@@ -35,8 +35,9 @@ from appliance.tlog.checkpoint import (
 )
 from appliance.tlog.merkle import leaf_hash
 from appliance.tlog.note import parse_note
-from appliance.tlog.note_keys import VerifierKey, is_among, log_key, rekor_v1_key
+from appliance.tlog.note_keys import VerifierKey, log_key, rekor_v1_key
 from appliance.tlog.proof import verify_inclusion
+from appliance.value import replaced
 
 _V1_ORIGIN: Final = re.compile(".* - [0-9]+")
 _SET_KEY_NAME: Final = "rekor"  # a SET names no signer, but a key has to have a name
@@ -47,8 +48,25 @@ _v2_key = lru_cache(maxsize=64)(log_key)
 
 
 def find_log_keys(entry: TransparencyLogEntry, keys: Sequence[LogKey]) -> tuple[LogKey, ...]:
-    """Return the instances of the log's key, at least one; raises IncompleteError (no-log-key)."""
-    found = tuple(key for key in keys if key.log_id == entry.log_id)
+    """Return the instances of the log's key that count, at least one.
+
+    Raises IncompleteError (no-log-key), or RefusedError (revoked-key) for one revoked here.
+    """
+    named = tuple(key for key in keys if key.log_id == entry.log_id)
+    found = tuple(key for key in named if not key.state)
+    if any(key.state == REVOKED for key in named):
+        raise RefusedError(
+            f"the key of {named[0]} was revoked here",
+            reason="revoked-key",
+            next_step="see 'attestor backend key list' for the reason",
+        )
+    if named and not found:
+        raise IncompleteError(
+            f"no key for the log {entry.log_id.hex()}: a trusted root named that of {named[0]}"
+            " once and names it no more, and a pin does not bring it back",
+            reason="no-log-key",
+            next_step="verify with the trusted root of that time: --trusted-root FILE",
+        )
     if not keys:
         raise IncompleteError(
             "the key of no log is known here: neither a trusted root nor a pinned log",
@@ -105,7 +123,6 @@ def verify_log_inclusion(
     """
     signed = _open_log_checkpoint(proof.checkpoint.encode(), keys)
     head = signed.head
-    _refuse_retired(signed, keys)
     if (proof.tree_size, proof.root_hash) != (head.tree_size, head.root_hash):
         raise ProofError(
             f"inclusion proof leads to size {proof.tree_size} root {proof.root_hash.hex()}, "
@@ -121,27 +138,12 @@ def verify_log_inclusion(
     return signed
 
 
-def _refuse_retired(signed: SignedCheckpoint, keys: Sequence[LogKey]) -> None:
-    """Refuse a tree that only retired keys signed, beyond the size they were retired at."""
-    used = [key for key in keys if is_among(key.key.spki, signed.signers)]
-    limits = [key.max_size for key in used]
-    sizes = [size for size in limits if size is not None]
-    if sizes and len(sizes) == len(limits) and signed.head.tree_size > max(sizes):
-        raise RefusedError(
-            f"the key of {used[0]} was retired at {max(sizes):,} entries, and it signed a tree of"
-            f" {signed.head.tree_size:,}",
-            reason="retired-key",
-            next_step="see 'attestor backend key list'; a newer proof is signed by the log's new"
-            " key",
-        )
-
-
 def _open_log_checkpoint(raw: bytes, keys: Sequence[LogKey]) -> SignedCheckpoint:
     note = parse_note(raw)
     checkpoint = parse_checkpoint(note.text)
     if _is_v1(checkpoint):
         verifiers = [
-            _v1_key(line.name, key.key.spki)
+            replaced(_v1_key(line.name, key.key.spki), max_size=key.max_size)
             for key in keys
             for line in note.signatures
             if line.key_id == key.key_id
@@ -175,7 +177,10 @@ def _v2_keys(origin: str, keys: Sequence[LogKey]) -> list[VerifierKey]:
                 f"but is listed under {key.key_id.hex()}",
                 reason="log-id",
             )
-    return verifiers
+    return [
+        replaced(verifier, max_size=key.max_size)
+        for key, verifier in zip(named, verifiers, strict=True)
+    ]
 
 
 def _is_v1(checkpoint: Checkpoint) -> bool:

@@ -23,6 +23,8 @@ MAX_ROOTS: Final = 16  # in one file, one a line
 MAX_INSTANCES: Final = 256  # of each kind
 MAX_CHAIN: Final = 16  # certificates of one authority
 LOG_ID_BYTES: Final = 32
+REVOKED: Final = "revoked"  # at this site
+DROPPED: Final = "dropped"  # a trusted root named it once, and names it no more
 _MEDIA_TYPES: Final = (
     "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
     "application/vnd.dev.sigstore.trustedroot+json;version=0.2",
@@ -43,6 +45,7 @@ class LogKey:
     base_url: str = ""  # empty for a key the operator pinned
     operator: str = ""
     api_version: int = 0  # of Rekor, 1 or 2; 0: only the log id says
+    state: str = ""  # REVOKED or DROPPED: it counts for nothing
     source: str = "trusted root"  # who says that this is a log's key
     max_size: int | None = None  # it was retired at that tree size; None: in force
 

@@ -35,6 +35,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "015_common_ground",
     "016_publication",
     "017_aggregate",
+    "018_key_life",
 )
 
 

@@ -12,7 +12,7 @@ from base64 import b64encode
 from collections.abc import Sequence
 from typing import Final
 
-from appliance.errors import MalformedError, SignatureError
+from appliance.errors import MalformedError, RefusedError, SignatureError
 from appliance.tlog.merkle import TreeHead, as_hash
 from appliance.tlog.note import open_note
 from appliance.tlog.note_keys import VerifierKey
@@ -90,7 +90,8 @@ def open_checkpoint(raw: bytes, keys: Sequence[VerifierKey], origin: str) -> Sig
     """Open a signed checkpoint of the log `origin`.
 
     Raises SignatureError if no key of `keys` signed it or it is another log's (reason
-    wrong-origin), MalformedError if it is not a checkpoint.
+    wrong-origin), MalformedError if it is not a checkpoint, RefusedError (retired-key) for a
+    tree that is larger than when its signer was retired.
     """
     note = open_note(raw, keys)
     checkpoint = parse_checkpoint(note.text)
@@ -99,4 +100,19 @@ def open_checkpoint(raw: bytes, keys: Sequence[VerifierKey], origin: str) -> Sig
             f"checkpoint of another log: expected origin {origin!r}, got {checkpoint.origin!r}",
             reason="wrong-origin",
         )
+    _refuse_retired(checkpoint, note.signers)
     return SignedCheckpoint(checkpoint, raw, note.signers)
+
+
+def _refuse_retired(checkpoint: Checkpoint, signers: Sequence[VerifierKey]) -> None:
+    """Refuse a tree that only retired keys signed, beyond the size they were retired at."""
+    sizes = [key.max_size for key in signers if key.max_size is not None]
+    tree_size = checkpoint.head.tree_size
+    if sizes and len(sizes) == len(signers) and tree_size > max(sizes):
+        raise RefusedError(
+            f"{checkpoint.origin}: its key {signers[0].key_id.hex()} was retired here at"
+            f" {max(sizes):,} entries, and it signed a tree of {tree_size:,}",
+            reason="retired-key",
+            next_step="see 'attestor backend key list'; what is newer has to be signed by the log's"
+            " new key",
+        )

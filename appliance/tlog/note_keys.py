@@ -57,6 +57,7 @@ class VerifierKey:
     key: bytes  # raw for Ed25519, cosignatures and ML-DSA, else SubjectPublicKeyInfo DER
     log_id: bytes  # 32 bytes: the whole hash of which the key id is the start
     prehash: str = ""  # sha256, sha384 or sha512 for ECDSA and RSA
+    max_size: int | None = None  # a log's key that was retired at that tree size; None: in force
 
     @property
     def key_id(self) -> bytes:

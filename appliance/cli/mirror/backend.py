@@ -30,7 +30,11 @@ MAX_KEY_BYTES = 64 * 1024
 
 @click.group(
     cls=LazyGroup,
-    lazy={"verify-key": "mirror.backend_key:verify_key", "discover": "mirror.discover:discover"},
+    lazy={
+        "verify-key": "mirror.backend_key:verify_key",
+        "discover": "mirror.discover:discover",
+        "key": "mirror.backend_keys:key_group",
+    },
 )
 def backend() -> None:
     """The logs this home knows, and where they are reached.
@@ -103,13 +107,16 @@ def backend_add(
     if added.backend.log.api_version == 2:
         lines.append(f"log id {log_id(added.key)}")
     warnings = []
-    if added.key_is_new and len(added.backend.log.keys) > 1:
+    if added.key_is_new:
         others = [
-            key.key_id.hex() for key in added.backend.log.keys if not same_key(key, added.key)
+            key.key_id.hex()
+            for key in added.backend.log.keys
+            if not same_key(key, added.key) and key.max_size is None
         ]
+    if added.key_is_new and others:
         warnings.append(
             f"{origin} was known already: now either key may sign ({', '.join(others)});"
-            f" if the other was a mistake: attestor backend remove {name}, then add it again"
+            f" once the log signs with the new one alone: attestor backend key retire {name} KEY-ID"
         )
     return Result(data, "\n".join(lines), tuple(warnings))
 

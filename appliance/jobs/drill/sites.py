@@ -28,7 +28,8 @@ from appliance.jobs.private_log.sequence import MAX_BATCH, sequence
 from appliance.jobs.transfer.export import Selection, export
 from appliance.jobs.transfer.ingest import IngestReport, Rules, ingest
 from appliance.jobs.transfer.receipts import Accepted, accept_receipt
-from appliance.jobs.verify.verify import Demands, Verdict, pinned_keys, verify_artifact
+from appliance.jobs.verify.log_trust import log_trust
+from appliance.jobs.verify.verify import Demands, Verdict, verify_artifact
 from appliance.rekor.request import HashedRekordRequest
 from appliance.rekor.verifier_material import VerifierMaterial
 from appliance.sigstore.attestation_files import parse_attestation_file
@@ -252,7 +253,7 @@ class DrillSites:
             ArtifactDigests({"sha256": sha256(release.artifact).digest()}),
             ManagedKey(self.signer.spki),
             None,
-            pinned_keys(self.inside.store),
+            log_trust(self.inside.store, None).pins,
             Demands(require_mirror=True, max_age=max_age, now=self.now),
         )
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from appliance.config.keys import NAME, ORIGIN
 from appliance.config.kinds import Text, Url
-from appliance.errors import ApplianceError, ConfigError, IncompleteError, MalformedError
+from appliance.errors import (
+    ApplianceError,
+    ConfigError,
+    IncompleteError,
+    MalformedError,
+    RefusedError,
+)
 from appliance.store.database import Store
 from appliance.store.home.journal import append_event
 from appliance.store.mirror.checkpoints import History
@@ -14,12 +20,17 @@ from appliance.store.mirror.logs import (
     add_log,
     all_backends,
     find_log,
+    key_lives,
     key_name,
     put_backend,
     put_policy,
+    put_retirement,
     require_backend,
     verifier_key,
 )
+from appliance.store.private_log.private_logs import all_private_logs
+from appliance.store.revoked_keys import Revocation
+from appliance.store.transfer.exporters import revoke
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from appliance.tlog.note_keys import (
     KeyType,
@@ -27,6 +38,7 @@ from appliance.tlog.note_keys import (
     is_among,
     load_public_key_file,
     parse_vkey,
+    same_key,
 )
 from appliance.tlog.tlog_policy import parse_tlog_policy
 from appliance.value import frozen
@@ -112,7 +124,11 @@ def add_backend(store: Store, new: NewBackend, now: int, *, dry_run: bool) -> Ad
     if new.policy is not None:
         _verify_policy(new.policy, key)
     with store.atomic(dry_run=dry_run):
-        log = add_log(store, origin, new.api_version, spki)
+        _refuse_retired(store, known, key)
+        log = add_log(store, origin, new.api_version, spki, now)
+        is_ours = any(one.log.id == log.id for one in all_private_logs(store))
+        if not is_ours and not any(one.log.id == log.id for one in all_backends(store)):
+            retire_others(store, log, key, now)  # it was removed: the old key is not in force
         put_backend(
             store,
             name,
@@ -126,6 +142,57 @@ def add_backend(store: Store, new: NewBackend, now: int, *, dry_run: bool) -> Ad
         key_is_new = not known or not is_among(key, known.keys)
         append_event(store, now, "backend.added", _told(new, key, key_is_new))
         return AddedBackend(require_backend(store, name), key, key_is_new)
+
+
+def _refuse_retired(store: Store, log: Log | None, key: VerifierKey) -> None:
+    for life in key_lives(store, log) if log else ():
+        if same_key(life.key, key) and life.retired_at is not None:
+            raise RefusedError(
+                f"key id {key.key_id.hex()} of {key.name} was retired here: {life.retired_reason}",
+                reason="retired-key",
+                next_step="pin the log's new key; what the old one signed until then stays good",
+            )
+
+
+def retire_others(store: Store, log: Log, key: VerifierKey, now: int) -> None:
+    """Retire every key of a log but one, where nothing else says which of them are in force."""
+    for other in log.keys:
+        if not same_key(other, key) and other.max_size is None:
+            retire_key(store, log, other, now, f"{log.origin} was added again with another key")
+
+
+def retire_key(store: Store, log: Log, key: VerifierKey, now: int, reason: str) -> int:
+    """Let a key sign nothing from here on; return the size it is retired at. In store.atomic()."""
+    size = put_retirement(store, log, key.spki, now, reason)
+    details = {
+        "origin": log.origin,
+        "keyId": key.key_id.hex(),
+        "treeSize": size,
+        "reason": reason,
+    }
+    append_event(store, now, "backend.key-retired", details)
+    return size
+
+
+def revoke_key(store: Store, log: Log, key: VerifierKey, now: int, reason: str) -> int:
+    """Let a key count for nothing, in any role; what is mirrored stays. In store.atomic()."""
+    size = retire_key(store, log, key, now, reason)
+    revoke(store, Revocation(key, now, reason))
+    return size
+
+
+def find_key(log: Log, key_id: str) -> VerifierKey:
+    """Return the pinned key of this id (8 hex digits), or of this log id; raises ConfigError."""
+    wanted = key_id.lower()
+    for key in log.keys:
+        if wanted in (key.key_id.hex(), key.log_id.hex()):
+            return key
+    known = ", ".join(key.key_id.hex() for key in log.keys)
+    raise ConfigError(
+        f"{log.origin} has no key {key_id[:80]!r} (known: {known})",
+        reason="unknown-key",
+        next_step="see 'attestor backend key list'",
+    )
 
 
 def _verify_only_primary(store: Store, name: str, origin: str, mirror_of: str | None) -> None:

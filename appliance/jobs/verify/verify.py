@@ -27,7 +27,7 @@ from appliance.sigstore.case import NO_OPT_INS, OptIns
 from appliance.sigstore.digests import ArtifactDigests
 from appliance.sigstore.identity import ExpectedSigner
 from appliance.sigstore.sigstore_bundle import SigstoreBundle
-from appliance.sigstore.trusted_root import LogKey, TrustedRoot, pinned_log_key
+from appliance.sigstore.trusted_root import LogKey, TrustedRoot
 from appliance.sigstore.verdict import LogPosition, Verification
 from appliance.sigstore.verification import judge_bundle, single_entries
 from appliance.store.database import Store
@@ -60,15 +60,6 @@ class Verdict:
     own_view: OwnView
     checkpoint: AcceptedCheckpoint | None  # ours of that log
     error: ApplianceError | None  # why the answer is not yes; None if it is
-
-
-def pinned_keys(store: Store) -> tuple[LogKey, ...]:
-    """Return the keys of every log pinned in a store, as the verifier takes them."""
-    return tuple(
-        pinned_log_key(key, api_version=log.api_version)
-        for log in all_logs(store)
-        for key in log.keys
-    )
 
 
 def verify_artifact(

@@ -10,7 +10,7 @@ from appliance.errors import ConfigError, IncompleteError
 from appliance.store.database import Store
 from appliance.store.revoked_keys import refuse_revoked
 from appliance.tlog.note_keys import VerifierKey, log_key, rekor_v1_key
-from appliance.value import frozen
+from appliance.value import frozen, replaced
 
 # Which logs this home knows, their pinned keys, and the backends they are reached at.
 
@@ -76,8 +76,12 @@ def require_log(store: Store, origin: str) -> Log:
     return found
 
 
-def add_log(store: Store, origin: str, api_version: int, spki: bytes) -> Log:
-    """Pin a log, or one more key of a known log. Call it inside store.atomic().
+def add_log(
+    store: Store, origin: str, api_version: int, spki: bytes, now: int | None = None
+) -> Log:
+    """Pin a log, or one more key of a known log, since `now`. Call it inside store.atomic().
+
+    A key that was retired stays so.
 
     Raises MalformedError for a key nobody may trust, RefusedError for one revoked here,
     ConfigError if the log is known with another API version.
@@ -96,9 +100,10 @@ def add_log(store: Store, origin: str, api_version: int, spki: bytes) -> Log:
         [origin, api_version],
     )
     store.execute(
-        "INSERT INTO log_key (log_id, name, spki) SELECT id, ?, ? FROM log WHERE origin = ?"
-        " ON CONFLICT DO NOTHING",
-        [name, spki, origin],
+        "INSERT INTO log_key (log_id, name, spki, pinned_at, since_size)"
+        " SELECT id, ?, ?, ?, (SELECT max(tree_size) FROM checkpoint WHERE log_id = id)"
+        " FROM log WHERE origin = ? ON CONFLICT DO NOTHING",
+        [name, spki, now, origin],
     )
     return require_log(store, origin)
 
@@ -251,15 +256,78 @@ _FORGET: Final = (
 
 def _log(store: Store, row: sqlite3.Row) -> Log:
     policy = store.row("SELECT policy FROM log_policy WHERE log_id = ?", [row["id"]])
-    keys = store.rows("SELECT name, spki FROM log_key WHERE log_id = ? ORDER BY spki", [row["id"]])
+    keys = store.rows("SELECT * FROM log_key WHERE log_id = ? ORDER BY spki", [row["id"]])
     version = row["api_version"]
     return Log(
         row["id"],
         row["origin"],
         version,
-        tuple(verifier_key(version, key["name"], key["spki"]) for key in keys),
+        tuple(_key(version, key) for key in keys),
         policy["policy"] if policy else None,
     )
+
+
+def _key(api_version: int, row: sqlite3.Row) -> VerifierKey:
+    key = verifier_key(api_version, row["name"], row["spki"])
+    return key if row["retired_size"] is None else replaced(key, max_size=row["retired_size"])
+
+
+@frozen
+class KeyLife:
+    """One pinned key of a log: since when, within which window, until when."""
+
+    key: VerifierKey
+    pinned_at: int | None  # Unix seconds; None: before this was kept
+    since_size: int | None  # leaves that were accepted then; None: none, or not kept
+    valid_from: int | None  # Unix seconds, as a trusted root said; None: always
+    valid_until: int | None  # the same; None: still
+    retired_at: int | None  # Unix seconds; None: in force
+    retired_size: int | None  # leaves of the largest tree it may have signed; None: in force
+    retired_reason: str
+
+    @property
+    def ends_at(self) -> int | None:
+        """The last time at which it may have signed, Unix seconds; None: it still may."""
+        ends = [end for end in (self.valid_until, self.retired_at) if end is not None]
+        return min(ends, default=None)
+
+
+def key_lives(store: Store, log: Log) -> tuple[KeyLife, ...]:
+    """List the pinned keys of a log, oldest first."""
+    rows = store.rows(
+        "SELECT * FROM log_key WHERE log_id = ? ORDER BY coalesce(pinned_at, 0), spki", [log.id]
+    )
+    return tuple(
+        KeyLife(
+            _key(log.api_version, row),
+            row["pinned_at"],
+            row["since_size"],
+            row["valid_from"],
+            row["valid_until"],
+            row["retired_at"],
+            row["retired_size"],
+            row["retired_reason"],
+        )
+        for row in rows
+    )
+
+
+def put_retirement(store: Store, log: Log, spki: bytes, now: int, reason: str) -> int:
+    """Retire a key at the size that is accepted now, and return that. Inside store.atomic().
+
+    A key that is retired already stays retired as it was.
+    """
+    store.forget()
+    store.execute(
+        "UPDATE log_key SET retired_at = ?1, retired_reason = ?2, retired_size = coalesce("
+        "(SELECT max(tree_size) FROM checkpoint WHERE checkpoint.log_id = log_key.log_id), 0)"
+        " WHERE log_id = ?3 AND spki = ?4 AND retired_at IS NULL",
+        [now, reason, log.id, spki],
+    )
+    row = store.row(
+        "SELECT retired_size FROM log_key WHERE log_id = ? AND spki = ?", [log.id, spki]
+    )
+    return int(row["retired_size"]) if row else 0
 
 
 def _backend(store: Store, row: sqlite3.Row) -> Backend:

@@ -31,6 +31,12 @@ def current_root(store: Store) -> StoredRoot | None:
     return None if row is None else StoredRoot(row["raw"], row["source"], row["imported_at"])
 
 
+def all_roots(store: Store) -> tuple[StoredRoot, ...]:
+    """List every trusted root that was ever imported, newest first."""
+    rows = store.rows("SELECT * FROM trusted_root ORDER BY imported_at DESC, rowid DESC")
+    return tuple(StoredRoot(row["raw"], row["source"], row["imported_at"]) for row in rows)
+
+
 def put_root(store: Store, root: StoredRoot) -> None:
     """Make this the current trusted root; older ones are kept. Call it inside store.atomic()."""
     from appliance.store.home.journal import append_event

@@ -1,0 +1,148 @@
+"""backend key: the pinned keys of a log, since when each is, and until when."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from appliance.cli.mirror.backend_key import key_data
+from appliance.cli.output import Result, common_options
+from appliance.jobs.mirror.backends import find_key, retire_key, revoke_key
+from appliance.runs.session import Session, pass_session
+from appliance.store.mirror.logs import KeyLife, Log, all_logs, key_lives, require_backend
+from appliance.store.revoked_keys import Revocation, find_revocation
+from appliance.times import utc
+
+
+@click.group("key")
+def key_group() -> None:
+    """The keys that are pinned for a log: in force, retired, revoked.
+
+    \b
+    Example:
+        attestor backend key list
+    """
+
+
+@key_group.command("list")
+@click.argument("name", metavar="[ID]", required=False)
+@common_options
+@pass_session
+def key_list(session: Session, name: str | None) -> Result:
+    """List the keys of each log, or of one backend's log, with their state and since when.
+
+    \b
+    Example:
+        attestor backend key list public
+    """
+
+    with session.reading() as store:
+        logs = all_logs(store) if name is None else (require_backend(store, name).log,)
+        found = [
+            (log, life, find_revocation(store, life.key))
+            for log in logs
+            for life in key_lives(store, log)
+        ]
+    lines = [_line(*one) for one in found]
+    return Result({"keys": [_data(*one) for one in found]}, "\n".join(lines) or "no key is pinned")
+
+
+@key_group.command("retire")
+@click.argument("name", metavar="ID")
+@click.argument("key_id")
+@click.option("--reason", required=True, help="Told to whoever meets it again.")
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@common_options
+@pass_session
+def key_retire(session: Session, name: str, key_id: str, reason: str, dry_run: bool) -> Result:
+    """Let a key of a log sign nothing from now on; what it signed until here stays good.
+
+    That is how a log's rotation ends: 'backend add ID' with the new key first, then this for
+    the old one. A larger tree that the old key alone signed is refused (8, retired-key).
+
+    \b
+    Example:
+        attestor backend key retire public 4d3a1b2c --reason "rotated"
+    """
+
+    with session.writing() as store, store.atomic(dry_run=dry_run):
+        log = require_backend(store, name).log
+        key = find_key(log, key_id)
+        size = retire_key(store, log, key, session.now(), reason)
+    would = "would be" if dry_run else "is"
+    data = {"backend": name, **key_data(key), "treeSize": size, "reason": reason, "dryRun": dry_run}
+    return Result(
+        data, f"key id {key.key_id.hex()} of {log.origin} {would} retired at {size:,} entries"
+    )
+
+
+@key_group.command("revoke")
+@click.argument("name", metavar="ID")
+@click.argument("key_id")
+@click.option("--reason", required=True, help="Told to whoever meets it again.")
+@click.option("--dry-run", is_flag=True, help="Change nothing.")
+@common_options
+@pass_session
+def key_revoke(session: Session, name: str, key_id: str, reason: str, dry_run: bool) -> Result:
+    """Let a key of a log count for nothing any more; there is no way back.
+
+    'verify' refuses (8) whatever rests on it, whoever names it; nothing newer of the log is
+    taken by it. What was mirrored stays, and can be looked at.
+
+    \b
+    Example:
+        attestor backend key revoke public 4d3a1b2c --reason "it was stolen"
+    """
+
+    with session.writing() as store, store.atomic(dry_run=dry_run):
+        log = require_backend(store, name).log
+        key = find_key(log, key_id)
+        size = revoke_key(store, log, key, session.now(), reason)
+    would = "would be" if dry_run else "is"
+    data = {"backend": name, **key_data(key), "treeSize": size, "reason": reason, "dryRun": dry_run}
+    return Result(data, f"key id {key.key_id.hex()} of {log.origin} {would} revoked: {reason}")
+
+
+def _state(life: KeyLife, revocation: Revocation | None) -> str:
+    if revocation is not None:
+        return "revoked"
+    return "pinned" if life.retired_at is None else "retired"
+
+
+def _data(log: Log, life: KeyLife, revocation: Revocation | None) -> dict[str, Any]:
+    return {
+        "origin": log.origin,
+        **key_data(life.key),
+        "apiVersion": log.api_version,
+        "maySignTimestamps": log.api_version == 1,
+        "state": _state(life, revocation),
+        "pinnedAt": _utc(life.pinned_at),
+        "sinceSize": life.since_size,
+        "validFrom": _utc(life.valid_from),
+        "validUntil": _utc(life.valid_until),
+        "retiredAt": _utc(life.retired_at),
+        "retiredSize": life.retired_size,
+        "revokedAt": _utc(revocation.revoked_at) if revocation else None,
+        "reason": revocation.reason if revocation else life.retired_reason,
+    }
+
+
+def _line(log: Log, life: KeyLife, revocation: Revocation | None) -> str:
+    parts = [f"{life.key.key_id.hex()}  {_state(life, revocation):<8} {log.origin}"]
+    if life.pinned_at is not None:
+        parts.append(f"pinned {utc(life.pinned_at)} at {life.since_size or 0:,} entries")
+    if life.valid_until is not None:
+        parts.append(f"its window in the trusted root ends {utc(life.valid_until)}")
+    if revocation is not None:
+        parts.append(f"revoked {utc(revocation.revoked_at)}: {revocation.reason}")
+    elif life.retired_at is not None:
+        parts.append(
+            f"retired {utc(life.retired_at)} at {life.retired_size:,} entries:"
+            f" {life.retired_reason}"
+        )
+    return ", ".join(parts)
+
+
+def _utc(seconds: int | None) -> str | None:
+    return None if seconds is None else utc(seconds)
