@@ -35,7 +35,7 @@ from appliance.sigstore.digests import (
     prefixes_needed,
 )
 from appliance.sigstore.identity import ExpectedSigner
-from appliance.sigstore.log_trust import LogTrust
+from appliance.sigstore.log_trust import LogTrust, settle_trust
 from appliance.sigstore.logged_file import PROOF_START, judge_logged_file
 from appliance.sigstore.sigstore_bundle import SigstoreBundle
 from appliance.sigstore.trusted_root import TrustedRoot, parse_trusted_roots
@@ -100,7 +100,9 @@ class Verifier:
         # A root that is named here is instead of the pins, not beside them.
         with_pins = options.trusted_root is None
         self._trust: tuple[LogTrust, ...] = tuple(
-            log_trust(store, root, with_pins=with_pins) if store else LogTrust(root, ())
+            log_trust(store, root, with_pins=with_pins)
+            if store
+            else settle_trust(root, tuple, (), ())
             for root in roots
         )
         self._demands = self._read_demands()
