@@ -35,6 +35,7 @@ def first(size, json, quiet):
         return {"size": size, "rows": [{"id": one} for one in rows.all() if one]}
     return {}
 '''
+MODULES = ("appliance/__init__.py", "appliance/jobs/__init__.py", "appliance/jobs/drain.py")
 ROWS = '''"""Rows."""
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from appliance.cli.queue.group import first
+    from ..cli.queue.group import first
 
 
 def all():
@@ -72,7 +73,7 @@ def tree(house: ModuleType) -> Any:
         "appliance/store/__init__.py": "",
         "appliance/store/rows.py": ROWS,
         "bundles/__init__.py": "",
-        "tests/test_rows.py": "import appliance.store.rows\n",
+        "tests/test_rows.py": "from appliance.store import rows\n",
     }
     return house.Tree("made up", {name: text.encode() for name, text in files.items()})
 
@@ -123,14 +124,20 @@ def test_files_are_counted_by_layer_and_by_room(house: ModuleType) -> None:
         ("README", "every *.{} and NAME.mdx", None),
         ("scripts/run", "needs ..{}shared", "..{}shared"),
         ("tests/shared.py", "..{}shared/vectors", None),
+        ("tests/test_a.py", 'setattr("appliance.{}.sync.run", 1)', "appliance.{}.sync.run"),
+        ("tests/test_a.py", 'setattr("appliance.{}.drain.run", 1)', None),
+        ("tests/test_a.py", "from appliance.{}.drain import run", None),
+        ("tests/test_a.py", "from appliance.{} import __path__", None),
     ],
 )
 def test_a_reference_leads_into_the_repository(
     house: ModuleType, where: str, text: str, found: str | None
 ) -> None:
     # The names are put together here, because the real run reads this file as well.
-    put_in = "/" if "shared" in text else "md"
-    files = {"docs/guide.md": b"", where: text.replace("{}", put_in).encode()}
+    put_in = "/" if "shared" in text else "jobs" if "appliance" in text else "md"
+    files = dict.fromkeys(("docs/guide.md", *MODULES), b"") | {
+        where: text.replace("{}", put_in).encode()
+    }
     told = house.Tree("made up", files).dangling_references()
     expected = [] if found is None else [f"{where}:1 {found.replace('{}', put_in)}"]
     assert told == [one.removesuffix("/vectors") for one in expected]
@@ -138,10 +145,10 @@ def test_a_reference_leads_into_the_repository(
 
 def test_a_circle_through_a_function_is_a_circle(house: ModuleType) -> None:
     low = "def f():\n    from appliance.store import high\n    return high\n"
-    high = "import appliance.store.low\n"
+    high = "from appliance.store import low\n"
     files = {"appliance/store/low.py": low.encode(), "appliance/store/high.py": high.encode()}
     circles = house.Tree("made up", files).circles(for_types=False)
-    assert circles == ["appliance.store.high <-> appliance.store.low"]
+    assert circles == [" <-> ".join(f"appliance.store.{name}" for name in ("high", "low"))]
 
 
 def test_no_modules_import_each_other_in_a_circle(house: ModuleType) -> None:
@@ -150,7 +157,7 @@ def test_no_modules_import_each_other_in_a_circle(house: ModuleType) -> None:
 
 @pytest.mark.slow
 def test_two_revisions_stand_side_by_side() -> None:
-    command = [sys.executable, HOUSE, "--compare", "HEAD", "--rev", "HEAD"]
+    command = [sys.executable, str(HOUSE), "--compare", "HEAD", "--rev", "HEAD"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     lines = {line[:32].strip(): line[32:].split() for line in done.stdout.splitlines()}
@@ -160,7 +167,7 @@ def test_two_revisions_stand_side_by_side() -> None:
 
 
 def test_a_revision_that_is_not_there_is_named() -> None:
-    command = [sys.executable, HOUSE, "--rev", "no-such-revision"]
+    command = [sys.executable, str(HOUSE), "--rev", "no-such-revision"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("scripts/house: git rev-parse: fatal: ")
