@@ -1,0 +1,115 @@
+"""What a sync with nothing new costs, counted by a profile hook and not by reading.
+
+Nine of ten syncs find nothing new, and each of them is a process of its own.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from appliance.config.configuration import restore
+from appliance.store.home.settings import read_settings
+from appliance.tlog.note import open_note, parse_note
+from appliance.tlog.note_keys import VerifierKey
+from tests.divergence.world import LogServer, World
+
+# Python functions, by code object, and which of their arguments tells calls apart.
+COUNTED = {
+    read_settings.__code__: ("settings read", ()),
+    restore.__code__: ("configuration validated", ()),
+    parse_note.__code__: ("note parsed", ("raw",)),
+    open_note.__code__: ("note opened", ("raw",)),
+    VerifierKey.signed.__code__: ("signature verified", ("text", "signature")),
+}
+
+
+class Calls:
+    """How often something was called, and from where: (what, its arguments) -> places."""
+
+    def __init__(self) -> None:
+        self.places: dict[tuple[str, Any], list[str]] = {}
+
+    def hook(self, frame: FrameType, event: str, arg: object) -> None:
+        """See every call there is; sys.setprofile calls this."""
+        if event == "c_call" and arg is sqlite3.connect:
+            self._add("store opened", (), frame)
+        elif event == "call" and frame.f_code in COUNTED:
+            what, names = COUNTED[frame.f_code]
+            self._add(what, tuple(frame.f_locals[name] for name in names), frame.f_back)
+
+    def _add(self, what: str, arguments: object, frame: FrameType | None) -> None:
+        place = []
+        while frame is not None and len(place) < 6:  # enough to see who it was
+            file = frame.f_code.co_filename
+            if "/appliance/" in file:
+                place.append(f"{file.rpartition('/appliance/')[2]}:{frame.f_lineno}")
+            frame = frame.f_back
+        self.places.setdefault((what, arguments), []).append(" < ".join(place))
+
+    def count(self, what: str) -> Counter[object]:
+        """Return how often each different thing had this done to it."""
+        return Counter(
+            {which: len(places) for (kind, which), places in self.places.items() if kind == what}
+        )
+
+    def told(self, what: str) -> str:
+        """Say which calls these were, for the message of a failing test."""
+        return "\n".join(
+            line for (kind, _), places in self.places.items() if kind == what for line in places
+        )
+
+
+@contextmanager
+def counted() -> Iterator[Calls]:
+    """Count calls in this thread and in those that it starts."""
+    calls = Calls()
+    threading.setprofile(calls.hook)
+    sys.setprofile(calls.hook)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+
+
+@pytest.fixture
+def world(capsys: pytest.CaptureFixture[str]) -> Iterator[World]:
+    server = LogServer()
+    memory = Path("/dev/shm")  # noqa: S108 a directory below it is ours alone
+    try:
+        with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as directory:
+            yield World(Path(directory), server, capsys)
+    finally:
+        server.close()
+
+
+def test_an_idle_sync_opens_reads_and_verifies_everything_once(world: World) -> None:
+    world.log.grow(700)
+    world.sync()
+    with counted() as calls:
+        [report] = world.sync()["data"]["backends"]
+    assert (report["relation"], report["change"]) == ("same", False)
+    once = ("store opened", "settings read", "configuration validated")
+    found = {what: calls.count(what).total() for what in once}
+    assert found == dict.fromkeys(once, 1), "\n".join(map(calls.told, once))
+    for what in ("note parsed", "note opened", "signature verified"):
+        assert set(calls.count(what).values()) == {1}, f"{what}:\n{calls.told(what)}"
+
+
+def test_the_hook_counts_what_happens_twice(world: World) -> None:
+    with counted() as calls:
+        world.cli("config", "show")
+        world.cli("config", "show")
+    assert calls.count("store opened").total() == calls.count("settings read").total() == 2
+    assert "jobs/home/configure.py:" in calls.told("settings read")
