@@ -9,6 +9,7 @@ import pytest
 
 from appliance.policy.own_view import Coverage, rests_on_common_ground
 from tests.divergence.world import NOW, World
+from tests.fetch.hostile_server import HostileServer
 from tests.signed_artifacts import SIGNER_PEM, bundle_of, log_request, sign_request
 from tests.simulator import SimulatedLog
 
@@ -79,6 +80,25 @@ def test_a_bundle_that_contradicts_us_quarantines_the_log(logged: Logged) -> Non
     evidence = json.loads((pack / "evidence.json").read_text())
     assert evidence["source"].endswith("false.sigstore.json")
     assert logged.verify(logged.old, expect=8) == "quarantined"  # nothing is known to be shared
+
+
+def test_a_verify_that_finds_a_split_view_tells_a_file_and_opens_no_connection(
+    logged: Logged,
+) -> None:
+    world = logged.world
+    world.sync()
+    file, settings = world.directory / "alerts.jsonl", world.directory / "config.yaml"
+    with HostileServer() as server:
+        sinks = [
+            {"type": "webhook", "url": f"{server.url}hook"},
+            {"type": "file", "path": str(file)},
+        ]
+        settings.write_text(json.dumps({"attestor": {"alerts": {"sinks": sinks}}}))
+        world.cli("config", "apply", settings)
+        assert logged.verify(logged.false, expect=4) == "split-view"
+        assert server.n_connections == 0
+    [alert] = world.cli("alerts", "list")["data"]["alerts"]
+    assert json.loads(file.read_text()) == alert["payload"]
 
 
 def test_a_recorded_verdict_brings_the_log_s_checkpoint_to_be_compared(logged: Logged) -> None:
