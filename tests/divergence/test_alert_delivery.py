@@ -360,6 +360,14 @@ def test_an_import_delivers_to_files_but_opens_no_connection(site: Site, tmp_pat
     assert [one["sink"].partition(" ")[0] for one in site.waiting()] == ["webhook"]
 
 
+def test_whom_an_alert_did_not_reach_is_a_warning_at_the_end(site: Site, tmp_path: Path) -> None:
+    site.configure({"type": "file", "path": str(tmp_path / "missing" / "alerts.jsonl")})
+    site.alarm()
+    code, _, err = site.run("import", tmp_path / "none.tar")
+    assert code == 5
+    assert "Warning: an alert waits for file " in err
+
+
 def test_a_sync_that_is_switched_off_asks_nobody(site: Site) -> None:
     with HostileServer() as server:
         with site.mirror() as mirror, mirror.store.atomic():

@@ -261,6 +261,8 @@ def test_verify_tells_missing_from_damaged_from_lying(filled: MirroredHome) -> N
     raw = path.read_bytes()
     path.write_bytes(b"\0" + raw[1:])
     assert filled.json(*verify, expect=6)["reason"] == "corrupt"
+    [alert] = filled.json("alerts", "list")["alerts"]
+    assert alert["payload"]["eventType"] == "attestor.store.corrupt"
     path.write_bytes(raw)
     twin: SimulatedLog = filled.log.fork(at=5)
     with filled.mirror() as mirror, mirror.store.atomic():

@@ -15,6 +15,7 @@ from appliance.jobs.divergence.lift import lift
 from appliance.jobs.mirror.sync import sync
 from appliance.jobs.queue.quota import forecast, queue_figures, read_quota
 from appliance.jobs.queue.settings import read_queue_settings
+from appliance.policy.budget import SETTLE_SECONDS
 from appliance.rekor.log_writer import Written
 from appliance.rekor.transparency_log_entry import parse_log_entry
 from appliance.store.database import Store, open_store
@@ -306,6 +307,26 @@ def test_before_a_byte_leaves_it_is_durable_that_it_may(
     server.trouble = look
     drain(store, server)
     assert seen == [("sending", 1, 1)]
+
+
+def test_a_slot_counts_from_when_the_log_can_have_taken_it_at_the_latest(
+    store: Store, server: SimulatedServer
+) -> None:
+    add(store, b"one")
+    under_way = []
+
+    def look(request: bytes) -> None:
+        other = open_store(store.home, write=False)
+        under_way.extend(other.rows("SELECT counts_at FROM budget_spend"))
+        other.close()
+
+    server.trouble = look
+    drain(store, server)
+    # Whoever dies now leaves it so: for two minutes the log may still take what was sent.
+    assert [row["counts_at"] for row in under_way] == [NOW + SETTLE_SECONDS]
+    assert SETTLE_SECONDS == 120
+    # Once the answer is there, it is known.
+    assert [row["counts_at"] for row in store.rows("SELECT counts_at FROM budget_spend")] == [NOW]
 
 
 def test_higher_priorities_go_first_and_tenants_take_turns(
