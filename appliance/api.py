@@ -18,9 +18,10 @@ from typing import Any, Final
 from appliance.cli.verify.inputs import MAX_KEY_BYTES, beside
 from appliance.cli.verify.verdict_text import answer_data
 from appliance.errors import ApplianceError, ConfigError
+from appliance.jobs.verify.verify import Answer
 from appliance.runs.exit_codes import exit_code, naming
 from appliance.runs.session import Session
-from appliance.runs.verify import Answer, Verifier, VerifyOptions, verifying
+from appliance.runs.verify import Verifier, VerifyOptions, verifying
 from appliance.sigstore.case import OptIns
 from appliance.sigstore.digests import parse_digest_argument
 from appliance.sigstore.identity import CertificateIdentity, ExpectedSigner, ManagedKey

@@ -114,20 +114,20 @@ def test_files_are_counted_by_layer_and_by_room(house: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("where", "text", "found"),
     [
-        ("appliance/cli/a.py", "# NOWHERE.{} section 5", "NOWHERE.{}"),
-        ("docs/guide.md", "[more](more.{})", "more.{}"),
-        ("docs/guide.md", "[it](../docs/guide.{}), [it](guide.{}#part)", None),
-        ("docs/guide.md", "[it](../guide.{})", "../guide.{}"),
-        ("docs/guide.md", "docs/guide.{} from the root", None),
+        ("appliance/cli/main.py", "# NOWHERE.{} section 5", "NOWHERE.{}"),
+        ("docs/queue.md", "[more](more.{})", "more.{}"),
+        ("docs/queue.md", "[it](../docs/queue.{}), [it](queue.{}#part)", None),
+        ("docs/queue.md", "[it](../queue.{})", "../queue.{}"),
+        ("docs/queue.md", "docs/queue.{} from the root", None),
         ("README", "https://example.org/SPEC.{} is public", None),
-        ("README", "guide.{} by its name alone", None),
+        ("README", "queue.{} by its name alone", None),
         ("README", "every *.{} and NAME.mdx", None),
-        ("scripts/run", "needs ..{}shared", "..{}shared"),
+        ("scripts/test", "needs ..{}shared", "..{}shared"),
         ("tests/shared.py", "..{}shared/vectors", None),
-        ("tests/test_a.py", 'setattr("appliance.{}.sync.run", 1)', "appliance.{}.sync.run"),
-        ("tests/test_a.py", 'setattr("appliance.{}.drain.run", 1)', None),
-        ("tests/test_a.py", "from appliance.{}.drain import run", None),
-        ("tests/test_a.py", "from appliance.{} import __path__", None),
+        ("tests/test_layers.py", 'setattr("appliance.{}.sync.run", 1)', "appliance.{}.sync.run"),
+        ("tests/test_layers.py", 'setattr("appliance.{}.drain.run", 1)', None),
+        ("tests/test_layers.py", "from appliance.{}.drain import run", None),
+        ("tests/test_layers.py", "from appliance.{} import __path__", None),
     ],
 )
 def test_a_reference_leads_into_the_repository(
@@ -135,7 +135,7 @@ def test_a_reference_leads_into_the_repository(
 ) -> None:
     # The names are put together here, because the real run reads this file as well.
     put_in = "/" if "shared" in text else "jobs" if "appliance" in text else "md"
-    files = dict.fromkeys(("docs/guide.md", *MODULES), b"") | {
+    files = dict.fromkeys(("docs/queue.md", *MODULES), b"") | {
         where: text.replace("{}", put_in).encode()
     }
     told = house.Tree("made up", files).dangling_references()
@@ -144,11 +144,11 @@ def test_a_reference_leads_into_the_repository(
 
 
 def test_a_circle_through_a_function_is_a_circle(house: ModuleType) -> None:
-    low = "def f():\n    from appliance.store import high\n    return high\n"
-    high = "from appliance.store import low\n"
-    files = {"appliance/store/low.py": low.encode(), "appliance/store/high.py": high.encode()}
+    low = "def f():\n    from appliance.store import lock\n    return lock\n"
+    high = "from appliance.store import files\n"
+    files = {"appliance/store/files.py": low.encode(), "appliance/store/lock.py": high.encode()}
     circles = house.Tree("made up", files).circles(for_types=False)
-    assert circles == [" <-> ".join(f"appliance.store.{name}" for name in ("high", "low"))]
+    assert circles == [" <-> ".join(f"appliance.store.{name}" for name in ("files", "lock"))]
 
 
 def test_no_modules_import_each_other_in_a_circle(house: ModuleType) -> None:

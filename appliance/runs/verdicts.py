@@ -10,12 +10,11 @@ from appliance.errors import ApplianceError
 from appliance.jobs.divergence.gossip import compare_note
 from appliance.jobs.verify.log_trust import log_trust
 from appliance.jobs.verify.recheck import describe_signer, judge_again, keep_contradiction
-from appliance.jobs.verify.verify import Demands, Verdict
+from appliance.jobs.verify.verify import Answer, Demands, Verdict
 from appliance.policy.own_view import Coverage
 from appliance.runs.exit_codes import exit_code
 from appliance.runs.session import Session
 from appliance.runs.tell import deliver_due
-from appliance.runs.verify import Answer
 from appliance.sigstore.identity import ExpectedSigner
 from appliance.sigstore.trusted_root import parse_trusted_root
 from appliance.store.database import Store

@@ -19,6 +19,7 @@ from appliance.errors import (
 from appliance.jobs.verify.image_layout import Image, ImageLayout
 from appliance.jobs.verify.log_trust import log_trust
 from appliance.jobs.verify.verify import (
+    Answer,
     Demands,
     Verdict,
     verify_artifact,
@@ -66,18 +67,6 @@ class VerifyOptions:
     max_age: float | None = None  # of our newest checkpoint, seconds; None: as set
     record: bool = False  # remember the verdicts
     opt_ins: OptIns = NO_OPT_INS  # what is refused otherwise
-
-
-@frozen
-class Answer:
-    """One artifact, and what came of it: a verdict, or why there can be none."""
-
-    artifact: str
-    bundle_path: Path | None  # None: none was there
-    verdict: Verdict | None
-    error: ApplianceError | None  # why it is not verified
-    digests: ArtifactDigests | None = None
-    bundle: bytes = b""
 
 
 class Verifier:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from appliance.jobs.verify.verify import Verdict
-from appliance.runs.verify import Answer
+from appliance.jobs.verify.verify import Answer, Verdict
 from appliance.store.verify.trust import StoredRoot
 from appliance.times import utc
 

@@ -26,9 +26,10 @@ from appliance.cli.verify.inputs import (
 )
 from appliance.cli.verify.verdict_text import answer_data, verdict_text
 from appliance.errors import ApplianceError
+from appliance.jobs.verify.verify import Answer
 from appliance.runs.exit_codes import exit_code, worst
 from appliance.runs.session import Session, pass_session
-from appliance.runs.verify import Answer, Verifier, VerifyOptions, verifying
+from appliance.runs.verify import Verifier, VerifyOptions, verifying
 from appliance.sigstore.case import OptIns
 
 FILE = click.Path(path_type=Path, dir_okay=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import sha256
+from pathlib import Path
 
 from appliance.errors import (
     ApplianceError,
@@ -60,6 +61,18 @@ class Verdict:
     own_view: OwnView
     checkpoint: AcceptedCheckpoint | None  # ours of that log
     error: ApplianceError | None  # why the answer is not yes; None if it is
+
+
+@frozen
+class Answer:
+    """One artifact, and what came of it: a verdict, or why there can be none."""
+
+    artifact: str
+    bundle_path: Path | None  # None: none was there
+    verdict: Verdict | None
+    error: ApplianceError | None  # why it is not verified
+    digests: ArtifactDigests | None = None
+    bundle: bytes = b""
 
 
 def verify_artifact(
