@@ -16,7 +16,7 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 
 from appliance.cli.main import run
-from appliance.cli.verify import trust_update
+from appliance.fetch import public_good
 from appliance.jobs.home.init import init_home
 from appliance.rekor.client_files import log_instance, signing_config, trusted_root
 from appliance.runs.session import Session
@@ -219,12 +219,12 @@ def test_the_first_root_can_be_pinned_by_its_digest(world: World) -> None:
 def test_the_shipped_facts_are_used_when_nothing_is_said(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trust_update, "REPOSITORY_URL", world.server.url)
+    monkeypatch.setattr(public_good, "REPOSITORY_URL", world.server.url)
     error = world.update(expect=7)["error"]
     assert error["reason"] == "not-found" and "15.root.json" in error["message"]
-    monkeypatch.setattr(trust_update, "ROOT_VERSION", 1)
+    monkeypatch.setattr(public_good, "ROOT_VERSION", 1)
     assert world.update(expect=3)["error"]["reason"] == "tuf-root-digest"
-    monkeypatch.setattr(trust_update, "ROOT_DIGEST", sha256(world.root.read_bytes()).digest())
+    monkeypatch.setattr(public_good, "ROOT_DIGEST", sha256(world.root.read_bytes()).digest())
     assert world.update()["data"]["repository"] == world.server.url
 
 
