@@ -35,7 +35,7 @@ def first(size, json, quiet):
         return {"size": size, "rows": [{"id": one} for one in files.all() if one]}
     return {}
 '''
-MODULES = ("appliance/__init__.py", "appliance/jobs/__init__.py", "appliance/jobs/drain.py")
+MODULES = ("appliance/__init__.py", "appliance/jobs/__init__.py", "appliance/jobs/workers.py")
 ROWS = '''"""Rows."""
 
 from __future__ import annotations
@@ -124,9 +124,9 @@ def test_files_are_counted_by_layer_and_by_room(house: ModuleType) -> None:
         ("README", "every *.{} and NAME.mdx", None),
         ("scripts/test", "needs ..{}shared", "..{}shared"),
         ("tests/shared.py", "..{}shared/vectors", None),
-        ("tests/test_layers.py", 'setattr("appliance.{}.sync.run", 1)', "appliance.{}.sync.run"),
-        ("tests/test_layers.py", 'setattr("appliance.{}.drain.run", 1)', None),
-        ("tests/test_layers.py", "from appliance.{}.drain import run", None),
+        ("tests/test_layers.py", 'setattr("appliance.{}.gone.run", 1)', "appliance.{}.gone.run"),
+        ("tests/test_layers.py", 'setattr("appliance.{}.workers.run", 1)', None),
+        ("tests/test_layers.py", "from appliance.{}.workers import run", None),
         ("tests/test_layers.py", "from appliance.{} import __path__", None),
     ],
 )

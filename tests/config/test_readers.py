@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-import appliance
+from appliance import errors
 from appliance.config.configuration import restore
 
-CODE = Path(next(iter(appliance.__path__)))
+CODE = Path(errors.__file__).parent
 READERS = {
     f"{prefix}{kind}"
     for prefix in ("", "optional_")

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-import appliance.store
+from appliance.store import schema
 from appliance.store.schema import MIGRATIONS
 
-DIRECTORY = Path(next(iter(appliance.store.__path__))) / "migrations"
+DIRECTORY = Path(schema.__file__).parent / "migrations"
 PINNED = Path(__file__).with_name("migrations.sha256")
 
 
