@@ -166,6 +166,24 @@ def test_the_journal_is_published_at_the_thresholds(configured: Publisher) -> No
     assert len(configured.events()) == 3
 
 
+def test_every_events_and_every_seconds_as_set_say_when_the_journal_is_due(
+    configured: Publisher,
+) -> None:
+    configured.at(300)
+    assert len(configured.json("publish")["published"]) == 1  # from now on nothing is old
+    configured.json("config", "set", "publish.everySeconds", "1000")
+    configured.json("config", "set", "publish.everyEvents", "4")
+    configured.something_happens(6)
+    assert configured.json("publish")["published"] == []  # three events, and no time
+    configured.something_happens(7)
+    assert len(configured.json("publish")["published"]) == 1
+    configured.something_happens(8)
+    configured.at(1299)
+    assert configured.json("publish")["published"] == []
+    configured.at(1300)
+    assert len(configured.json("publish")["published"]) == 1
+
+
 @pytest.mark.parametrize("fault", [TOO_MANY, RESET_AFTER, HALF_BODY])
 def test_a_failure_is_a_warning_and_the_same_bytes_go_out_again(
     configured: Publisher, fault: str
