@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
         *("sigstore", "store", "tlog", "bundles"),
     },
     # The library answers as the command does, in the command's words.
-    "api": {"cli", "runs", "sigstore", "store", "tlog"},
+    "api": {"jobs", "cli", "runs", "sigstore", "store", "tlog"},
     "bundles": {"bundles"},
 }
 # Within a layer a room may import the rooms that stand before it, and the layer's own files.
