@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Final
 
-from appliance.errors import DigestError, MalformedError, ProofError
+from appliance.errors import DigestError, MalformedError, ProofError, SignatureError
 from appliance.rekor.entry import Digest, HashedRekord, parse_entry
+from appliance.rekor.entry_inclusion import verify_entry_inclusion, verify_own_promise
 from appliance.rekor.protojson import top_message
 from appliance.rekor.transparency_log_entry import (
     TransparencyLogEntry,
@@ -23,10 +24,8 @@ from appliance.rekor.transparency_log_entry import (
     read_log_entry,
 )
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
-from appliance.tlog.merkle import leaf_hash
 from appliance.tlog.note import parse_note
 from appliance.tlog.note_keys import VerifierKey
-from appliance.tlog.proof import verify_inclusion
 from appliance.tlog.strict_json import parse_json
 from appliance.tlog.tlog_proof import MAX_EXTRA_BYTES, TlogProof
 from appliance.value import frozen, replaced
@@ -84,6 +83,15 @@ def verify_upstream(proof: TlogProof, keys_of: KeysOf) -> UpstreamStep | None:
     note = step.checkpoint.encode()
     origin = parse_note(note).text.partition("\n")[0]
     checkpoint = open_checkpoint(note, keys_of(origin), origin)
-    leaf = leaf_hash(entry.canonicalized_body)
-    verify_inclusion(step.entry_index, leaf, checkpoint.head, step.hashes)
+    # The second log is a Rekor v2 log (jobs/queue/aggregate.py); nothing of v1 is taken here.
+    verify_entry_inclusion(
+        entry, checkpoint, {one.log_id for one in checkpoint.signers}, is_v1=False
+    )
+    verify_own_promise(entry, checkpoint, is_v1=False)
+    if (entry.kind, entry.version) != (body.kind, body.version) or entry.integrated_time:
+        raise SignatureError(
+            f"the second step is a {body.kind} {body.version} without a time, it says"
+            f" {entry.kind[:40]} {entry.version[:40]} at {entry.integrated_time}",
+            reason="entry-mismatch",
+        )
     return UpstreamStep(origin, entry, checkpoint)

@@ -18,10 +18,10 @@ from typing import Final
 from appliance.errors import (
     IncompleteError,
     MalformedError,
-    ProofError,
     RefusedError,
     SignatureError,
 )
+from appliance.rekor.entry_inclusion import verify_entry_inclusion
 from appliance.rekor.set import verify_set
 from appliance.rekor.transparency_log_entry import InclusionProof, TransparencyLogEntry
 from appliance.sigstore.trusted_root import REVOKED, LogKey
@@ -33,10 +33,8 @@ from appliance.tlog.checkpoint import (
     open_checkpoint,
     parse_checkpoint,
 )
-from appliance.tlog.merkle import leaf_hash
 from appliance.tlog.note import parse_note
 from appliance.tlog.note_keys import VerifierKey, log_key, rekor_v1_key
-from appliance.tlog.proof import verify_inclusion
 from appliance.value import replaced
 
 _V1_ORIGIN: Final = re.compile(".* - [0-9]+")
@@ -122,19 +120,8 @@ def verify_log_inclusion(
     a v2 entry has two indices.
     """
     signed = _open_log_checkpoint(proof.checkpoint.encode(), keys)
-    head = signed.head
-    if (proof.tree_size, proof.root_hash) != (head.tree_size, head.root_hash):
-        raise ProofError(
-            f"inclusion proof leads to size {proof.tree_size} root {proof.root_hash.hex()}, "
-            f"the checkpoint says {head}",
-            reason="checkpoint-mismatch",
-        )
-    if not _is_v1(signed.checkpoint) and entry.log_index != proof.entry_index:
-        raise ProofError(
-            f"log entry {entry.log_index} with an inclusion proof of entry {proof.entry_index}",
-            reason="index-mismatch",
-        )
-    verify_inclusion(proof.entry_index, leaf_hash(entry.canonicalized_body), head, proof.hashes)
+    log_ids = {key.log_id for key in keys}
+    verify_entry_inclusion(entry, signed, log_ids, is_v1=_is_v1(signed.checkpoint))
     return signed
 
 

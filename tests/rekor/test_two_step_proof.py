@@ -78,8 +78,7 @@ def test_every_part_of_the_second_step_counts() -> None:
     for member, value in (("logIndex", "0"), ("treeSize", "1"), ("hashes", [])):
         changed = json.loads(good.extra)
         changed["upstream"]["inclusionProof"][member] = value
-        if member != "treeSize":  # an unauthenticated copy
-            broken.append(changed)
+        broken.append(changed)
     without = json.loads(good.extra)
     del without["upstream"]["inclusionProof"]
     broken.append(without)
@@ -91,3 +90,45 @@ def test_every_part_of_the_second_step_counts() -> None:
     stranger = V2Log(SECOND.origin, b"\x09" * 32)
     with pytest.raises(ApplianceError):
         verify_upstream(with_upstream(good, upstream_of(good.note, stranger)), keys_of)
+
+
+def _members(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    if isinstance(value, dict):
+        return [one for key, below in value.items() for one in _members(below, (*path, key))]
+    if isinstance(value, list):
+        return [one for at, below in enumerate(value) for one in _members(below, (*path, at))]
+    return [path]
+
+
+def _changed(text: str) -> str:
+    """Another value of the same form: the next number, or the first letter or byte another."""
+    if text.isdecimal():
+        return str(int(text) + 1)
+    return ("B" if text[0] == "A" else "A") + text[1:]
+
+
+def test_each_member_of_the_entry_in_turn_is_authenticated() -> None:
+    good = two_step()
+    value = json.loads(good.extra)
+    paths = _members(value)
+    assert {path[1] for path in paths} >= {"logIndex", "logId", "kindVersion", "inclusionProof"}
+    for path in paths:
+        changed = json.loads(good.extra)
+        place = changed
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = _changed(place[path[-1]])
+        with pytest.raises(ApplianceError):
+            verify_upstream(replaced(good, extra=spelled(changed)), keys_of)
+            pytest.fail(f"changed and believed: {path}")
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [("integratedTime", "1"), ("inclusionPromise", {"signedEntryTimestamp": "AAAA"})],
+)
+def test_what_no_v2_log_says_is_not_believed_of_one(member: str, value: Any) -> None:
+    changed = json.loads(two_step().extra)
+    changed["upstream"][member] = value
+    with pytest.raises(ApplianceError):
+        verify_upstream(replaced(two_step(), extra=spelled(changed)), keys_of)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from appliance.errors import IncompleteError, ProofError, SignatureError
+from appliance.rekor.entry_inclusion import verify_entry_inclusion, verify_own_promise
 from appliance.rekor.transparency_log_entry import TransparencyLogEntry, parse_log_entry
 from appliance.sigstore.bundle_making import finish_bundle
 from appliance.store.database import Store
@@ -12,8 +13,6 @@ from appliance.store.mirror.logs import REKOR_V1, Log, all_logs
 from appliance.store.queue.attempts import receipt_of
 from appliance.store.queue.queue import QueueItem
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
-from appliance.tlog.merkle import leaf_hash
-from appliance.tlog.proof import verify_inclusion
 
 if TYPE_CHECKING:
     from appliance.sigstore.submission import Claim
@@ -40,36 +39,10 @@ def verify_receipt(log: Log, claim: Claim, entry: TransparencyLogEntry) -> Signe
             f"{log.origin}: the answer has no inclusion proof with a checkpoint", reason="no-proof"
         )
     signed = open_checkpoint(proof.checkpoint.encode(), log.keys, log.origin)
-    if entry.log_id not in {key.log_id for key in signed.signers}:
-        raise SignatureError(
-            f"{log.origin}: the answer is of log {entry.log_id.hex()}, the checkpoint is signed by"
-            f" {', '.join(key.log_id.hex() for key in signed.signers)}",
-            reason="wrong-log",
-        )
-    if (proof.tree_size, proof.root_hash) != (signed.head.tree_size, signed.head.root_hash):
-        raise ProofError(
-            f"{log.origin}: inclusion proof leads to size {proof.tree_size} root"
-            f" {proof.root_hash.hex()}, the checkpoint says {signed.head}",
-            reason="checkpoint-mismatch",
-        )
-    if log.api_version != REKOR_V1 and entry.log_index != proof.entry_index:
-        raise ProofError(
-            f"{log.origin}: entry {entry.log_index} with a proof of entry {proof.entry_index}",
-            reason="index-mismatch",
-        )
-    leaf = leaf_hash(entry.canonicalized_body)
-    verify_inclusion(proof.entry_index, leaf, signed.head, proof.hashes)
-    if entry.inclusion_promise is not None:
-        _verify_promise(entry, signed)
+    is_v1 = log.api_version == REKOR_V1
+    verify_entry_inclusion(entry, signed, {key.log_id for key in signed.signers}, is_v1=is_v1)
+    verify_own_promise(entry, signed, is_v1=is_v1)
     return signed
-
-
-def _verify_promise(entry: TransparencyLogEntry, signed: SignedCheckpoint) -> None:
-    """Verify the signed entry timestamp of a v1 log, by the key that signed the checkpoint."""
-    from appliance.rekor.set import verify_set
-
-    [key, *_] = [one for one in signed.signers if one.log_id == entry.log_id]
-    verify_set(entry, key)
 
 
 def log_of_entry(store: Store, entry: TransparencyLogEntry) -> Log:
