@@ -35,6 +35,7 @@ _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
     help="Where the store is.  [default: /var/lib/attestor for root, else below XDG_DATA_HOME]",
 )
 @click.option("--lock-wait", metavar="DURATION", help="Wait this long for another run, e.g. 5m.")
+@click.option("--scheduled", is_flag=True, help="For timers and cron: how it ends is watched.")
 @click.option("--allow-network-fs", is_flag=True, help="Write to a home on NFS or CIFS.")
 @click.option(
     "--color",
@@ -47,6 +48,7 @@ def cli(
     ctx: click.Context,
     home: Path | None,
     lock_wait: str | None,
+    scheduled: bool,
     allow_network_fs: bool,
     color: str,
 ) -> None:
@@ -62,6 +64,7 @@ def cli(
         from appliance.cli.options import seconds_option
 
         session = replaced(session, lock_wait=seconds_option(lock_wait, "--lock-wait", None))
+    session = replaced(session, now=session.clock, scheduled=session.scheduled or scheduled)
     allowed = session.allow_network_fs or allow_network_fs
     session = ctx.obj = replaced(session, allow_network_fs=allowed).fresh(kept=True)
     ctx.call_on_close(session.close)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
+from click.core import ParameterSource
 
 from appliance.errors import ApplianceError
 from appliance.runs.exit_codes import EXIT_CODES, as_ours, exit_code, worst
@@ -27,6 +28,7 @@ SCHEMA: Final = 1
 _JSON: Final = "attestor.json"
 _QUIET: Final = "attestor.quiet"
 _VERBOSE: Final = "attestor.verbose"
+_RECORDED: Final = "attestor.recorded"
 
 # What a terminal acts on instead of showing it: C0 but for tab and line feed, DEL, C1 (also
 # as bytes of names that are not UTF-8), format characters (bidi, zero width), line separators.
@@ -104,6 +106,9 @@ def common_options(command: Callable[..., Result]) -> Callable[..., None]:
 def _record(context: click.Context, result: Result) -> None:
     from appliance.runs.record import record_run
 
+    if context.meta.get(_RECORDED):
+        return
+    context.meta[_RECORDED] = True
     if context.obj is not None and not context.params.get("dry_run"):
         code = worst(exit_code(error) for error in result.errors)
         # By its own names, whichever alias was typed.
@@ -111,7 +116,17 @@ def _record(context: click.Context, result: Result) -> None:
         while at.parent is not None:
             names.append(at.command.name or "")
             at = at.parent
-        record_run(context.obj, " ".join(reversed(names)), code, result.errors)
+        record_run(
+            context.obj, " ".join(reversed(names)), code, result.errors, typed=_is_typed(context)
+        )
+
+
+def _is_typed(context: click.Context) -> bool:
+    """Whether an option or argument was given that changes what the command does."""
+    return any(
+        context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        for name in context.params.keys() - {"as_json", "quiet", "verbose"}
+    )
 
 
 def delivers_alerts(*, local_only: bool = False) -> Callable[..., Any]:
@@ -129,8 +144,13 @@ def delivers_alerts(*, local_only: bool = False) -> Callable[..., Any]:
                 result = command(*args, **kwargs)
             except tuple(EXIT_CODES) as error:  # anything else is a bug: let it show
                 result = Result({}, errors=(as_ours(error),))
-            session = click.get_current_context().find_object(Session)
-            warnings = tuple(deliver_due(session, local_only=local_only)) if session else ()
+            context = click.get_current_context()
+            _record(context, result)  # first: a schedule that is met again is no problem any more
+            session = context.find_object(Session)
+            warnings: tuple[str, ...] = ()
+            if session:
+                told = deliver_due(session, local_only=local_only, errors=result.errors)
+                warnings = tuple(told)
             return replaced(result, warnings=(*result.warnings, *warnings))
 
         return run

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from appliance.config.durations import parse_duration
 from appliance.config.keys import Item, JsonValue
+from appliance.config.kinds import NEVER
 from appliance.config.reading import Reader, node_of
 from appliance.config.schema import BACKENDS, ROLES, SETTINGS, Role, default_of, nearest
 from appliance.config.sync_keys import BACKENDS as BACKEND_FIELDS
@@ -140,6 +141,17 @@ class Configuration:
     def optional_seconds(self, name: str) -> int | None:
         """Return a duration in whole seconds, rounded up, None if it is off."""
         return None if self.value(name) is None else self.seconds(name)
+
+    def threshold(self, name: str, backend: str) -> int | None:
+        """Return one of THRESHOLDS for a backend, in seconds: its own, else the site's.
+
+        None: it is never reached.
+        """
+        items = (item for item in self.items(BACKENDS) if item.get("id") == backend)
+        own = next((item.get(name) for item in items), None)
+        if own is None:
+            return self.seconds(f"divergenceDetection.{name}")
+        return None if own == NEVER else ceil(parse_duration(str(own)))
 
     @property
     def backends(self) -> tuple[Backend, ...]:

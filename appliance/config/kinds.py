@@ -19,6 +19,7 @@ from appliance.errors import ConfigError
 from appliance.value import frozen
 
 MAX_COUNT: Final = 10**9
+NEVER: Final = "never"
 _USER: Final = re.compile(r"[^\s:]+@")  # a password would follow a colon
 _URL: Final = re.compile(
     r"([a-z]+)://([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
@@ -136,6 +137,17 @@ class Duration:
                 f"expected {format_duration(self.low)} or more, got {value}", reason="bad-duration"
             )
         return format_duration(seconds)
+
+
+@frozen
+class Threshold:
+    """A duration beyond which something is told, or `never`, kept as its canonical text."""
+
+    low: Fraction = Fraction(1)  # seconds
+    expected: str = f"{EXPECTED_DURATION}, or {NEVER}"
+
+    def read(self, value: ScalarValue) -> str:
+        return NEVER if value == NEVER else Duration(self.low).read(value)
 
 
 @frozen

@@ -6,9 +6,27 @@ from fractions import Fraction
 from typing import Final
 
 from appliance.config.keys import NAME, ORIGIN, PATH, ItemList, Key, Setting, TextList
-from appliance.config.kinds import Count, Duration, Flag, Number, Size, Text, Url, Word
+from appliance.config.kinds import (
+    Count,
+    Duration,
+    Flag,
+    Number,
+    Size,
+    Text,
+    Threshold,
+    Url,
+    Word,
+)
 
 AT_LEAST_A_SECOND: Final = Duration(Fraction(1))
+
+# What divergenceDetection sets for all logs, and a backend for its own.
+THRESHOLDS: Final = {
+    "staleCheckpointThreshold": "alert when it has not answered for longer, or never",
+    "staleTreeSizeThreshold": "alert when it has not grown for longer, or never",
+    "degradedCheckpointAgeThreshold": "DEGRADED beyond this age, or never",
+    "unhealthyCheckpointAgeThreshold": "UNHEALTHY beyond this age, or never",
+}
 
 BACKENDS: Final = ItemList(
     fields={
@@ -21,6 +39,10 @@ BACKENDS: Final = ItemList(
         "enabled": Key(Flag(), True, "whether sync visits it"),
         "mirrorOf": Key(NAME, None, "id of the backend whose log this one copies", "null"),
         "policyFile": Key(PATH, None, "a C2SP tlog-policy to require", "null"),
+        **{
+            name: Key(Threshold(), None, f"{what}; null: as divergenceDetection says", "null")
+            for name, what in THRESHOLDS.items()
+        },
     },
     comment="The logs, and where they are reached. An id that is here already is changed.",
     example=(
@@ -69,7 +91,7 @@ SYNC_KEYS: Final[dict[str, Setting]] = {
     ),
     "divergenceDetection.enabled": Key(Flag(), True, "Raise alerts for what logs do."),
     "divergenceDetection.staleCheckpointThreshold": Key(
-        AT_LEAST_A_SECOND, "1h", "Alert when the newest checkpoint is older."
+        AT_LEAST_A_SECOND, "1h", "Alert when a log has not answered for longer."
     ),
     "divergenceDetection.staleTreeSizeThreshold": Key(
         AT_LEAST_A_SECOND, "2h", "Alert when a log has not grown for longer."

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from appliance.policy.health import Problem
 from appliance.tlog.merkle import Hash
 from appliance.value import frozen
 
@@ -35,8 +36,11 @@ class Anomaly(enum.Enum):
     STALE_TREE_SIZE = "StaleTreeSize"
     GREW = "FrozenShardGrew"
     CORRUPT = "StoreCorrupt"
+    HOME = "HomeUnhealthy"
 
 
+STALE_REPLICA: Final = "rekor.checkpoint.stale_replica"
+HOME: Final = "attestor.home.unhealthy"
 DIVERGENCE: Final = "rekor.checkpoint.divergence"
 ROLLBACK: Final = "rekor.checkpoint.rollback"
 CROSS_LOG: Final = "rekor.checkpoint.cross_log_divergence"
@@ -116,7 +120,7 @@ def rollback_alarm(
     return Alarm(
         condition_of(anomaly, origin, backend),
         anomaly.value,
-        ROLLBACK,
+        ROLLBACK if critical else STALE_REPLICA,
         Severity.CRITICAL if critical else Severity.WARNING,
         {
             "origin": origin,
@@ -200,6 +204,30 @@ def grew_alarm(
             "description": description,
         },
     )
+
+
+def home_alarm(problem: Problem) -> Alarm:
+    """Something at this site that keeps it from its work: a job, the queue, the disk, the clock."""
+    return Alarm(
+        home_condition(problem),
+        Anomaly.HOME.value,
+        HOME,
+        Severity.CRITICAL if problem.is_critical else Severity.WARNING,
+        {
+            "problem": problem.kind.value,
+            "about": problem.about,
+            "ageSeconds": problem.age,
+            "thresholdSeconds": problem.threshold,
+            "description": problem.text,
+            "recommendedAction": problem.next_step,
+        },
+    )
+
+
+def home_condition(problem: Problem) -> str:
+    """Name the condition of a problem; a warning that becomes critical is another one."""
+    degree = Severity.CRITICAL if problem.is_critical else Severity.WARNING
+    return condition_of(Anomaly.HOME, problem.kind.value, degree.value, problem.about).rstrip()
 
 
 def corrupt_alarm(*, origin: str, blobs: Sequence[str], description: str) -> Alarm:

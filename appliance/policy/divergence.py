@@ -21,6 +21,7 @@ from appliance.policy.alarms import (
     stale_alarm,
 )
 from appliance.policy.relate import Contradiction, Rule
+from appliance.times import age_text
 from appliance.tlog.merkle import TreeHead
 from appliance.value import frozen
 
@@ -117,7 +118,7 @@ def judge_mirror_lag(
     ours: TreeHead,
     offered_size: int,
     lag: int,
-    threshold: int,
+    threshold: float,
 ) -> Judgement:
     """Judge a mirror that is `lag` seconds behind its log: tolerated up to `threshold`."""
     condition = condition_of(Anomaly.CROSS_LOG, Severity.WARNING.value, primary_origin, mirror)
@@ -131,8 +132,8 @@ def judge_mirror_lag(
         tree_size=offered_size,
         primary_root=None,
         mirror_root=None,
-        description=f"{mirror} has stayed behind for {lag} s at {offered_size} entries, the log"
-        f" has {ours.tree_size}; tolerated are {threshold} s",
+        description=f"{mirror} has stayed behind for {age_text(lag)} at {offered_size} entries, the"
+        f" log has {ours.tree_size}; tolerated are {age_text(threshold)}",
     )
 
 
@@ -140,8 +141,8 @@ def judge_mirror_lag(
 class Limits:
     """Beyond which ages a log is stale. Seconds."""
 
-    checkpoint: int  # divergenceDetection.staleCheckpointThreshold
-    tree_size: int  # divergenceDetection.staleTreeSizeThreshold
+    checkpoint: float  # divergenceDetection.staleCheckpointThreshold
+    tree_size: float  # divergenceDetection.staleTreeSizeThreshold
 
 
 def judge_age(
@@ -156,7 +157,7 @@ def judge_age(
 ) -> Iterator[Judgement]:
     """Judge the age of a checkpoint, and how long ago its log grew; a frozen log is never stale."""
     for anomaly, seconds, threshold, text in (
-        (Anomaly.STALE_CHECKPOINT, age, limits.checkpoint, "nobody has vouched for it for"),
+        (Anomaly.STALE_CHECKPOINT, age, limits.checkpoint, "the log has not answered for"),
         (Anomaly.STALE_TREE_SIZE, growth_age, limits.tree_size, "the log has not grown for"),
     ):
         alarm = None
@@ -166,10 +167,10 @@ def judge_age(
                 origin=origin,
                 tree_size=tree_size,
                 age=seconds,
-                threshold=threshold,
+                threshold=int(threshold),
                 backend=backend,
-                description=f"checkpoint {tree_size} of {origin}: {text} {seconds} s, allowed are"
-                f" {threshold} s",
+                description=f"checkpoint {tree_size} of {origin}: {text}"
+                f" {age_text(seconds)}, allowed are {age_text(threshold)}",
             )
         yield condition_of(anomaly, origin), alarm
 

@@ -191,6 +191,36 @@ FAMILIES: Final = (
         (),
         "When a transfer bundle was last imported, Unix time.",
     ),
-    Family("attestor_last_exit_code", "gauge", ("command",), "Exit code of a command's last run."),
+    Family(
+        "attestor_rekor_coverage_ratio",
+        "gauge",
+        ("backend",),
+        "How much of the accepted checkpoint its stored tiles cover, 0 to 1.",
+    ),
+    Family(
+        "attestor_rekor_queue_oldest_timestamp_seconds",
+        "gauge",
+        (),
+        "When the oldest submission that waits was added, Unix time; 0: none waits.",
+    ),
+    Family("attestor_health", "gauge", ("health",), "1 for the health the home is in."),
+    Family(
+        "attestor_problems",
+        "gauge",
+        ("kind", "severity"),
+        "What is wrong with the home or its backends beyond its threshold.",
+    ),
+    Family(
+        "attestor_last_exit_code",
+        "gauge",
+        ("command",),
+        "Exit code of a command's last scheduled run.",
+    ),
+    Family(
+        "attestor_last_success_timestamp_seconds",
+        "gauge",
+        ("command",),
+        "When a scheduled run of a command last succeeded, Unix time; 0: never.",
+    ),
     Family("attestor_build_info", "gauge", ("version", "python"), "Which program this is; 1."),
 )

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from appliance import __version__
-from appliance.policy.health import Health
+from appliance.policy.health import Health, Problem, ProblemKind
 from appliance.report.metric_families import FAMILIES, Family
 from appliance.store.database import Store
 from appliance.store.divergence.alerts import alerts
@@ -29,6 +29,7 @@ from appliance.value import frozen
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
+HOME_HEALTHS: Final = (Health.HEALTHY, Health.DEGRADED, Health.UNHEALTHY)
 SEVERITIES: Final = ("critical", "warning", "info")
 ERROR_TYPES: Final = (
     *("network", "timeout", "http", "signature", "proof", "malformed", "storage", "locked"),
@@ -47,6 +48,17 @@ class LogFacts:
     tree_size: int | None  # None: nothing accepted yet
     age: int | None  # seconds; None: nothing accepted yet
     health: Health
+    coverage: float | None  # 0 to 1; None: nothing accepted yet
+    mirror_of: str | None  # name of the primary
+
+
+@frozen
+class HomeMetrics:
+    """What is known of the home, by the one judgement of health."""
+
+    health: Health
+    problems: Sequence[Problem]  # its own and its backends'
+    oldest_item_at: int | None  # Unix seconds, of what waits to be logged; None: nothing
 
 
 @frozen
@@ -58,12 +70,14 @@ class QueueFacts:
     utilization: Mapping[str, float]  # by tenant, 0 to 1
 
 
-def metrics_text(store: Store, logs: Sequence[LogFacts], queue: QueueFacts, now: int) -> bytes:
+def metrics_text(
+    store: Store, logs: Sequence[LogFacts], home: HomeMetrics, queue: QueueFacts, now: int
+) -> bytes:
     """Return every metric at `now`, Unix seconds, ready to be scraped or written to a file."""
     from prometheus_client import CollectorRegistry, generate_latest
 
     registry = CollectorRegistry()
-    registry.register(_Collector(list(_metrics(store, logs, queue, now))))
+    registry.register(_Collector(list(_metrics(store, logs, home, queue, now))))
     return generate_latest(registry)
 
 
@@ -79,7 +93,7 @@ class _Collector:
 
 
 def _metrics(
-    store: Store, logs: Sequence[LogFacts], queue: QueueFacts, now: int
+    store: Store, logs: Sequence[LogFacts], home: HomeMetrics, queue: QueueFacts, now: int
 ) -> Iterator[Metric]:
     from prometheus_client.metrics_core import (
         CounterMetricFamily,
@@ -87,7 +101,7 @@ def _metrics(
         HistogramMetricFamily,
     )
 
-    gauges = _gauges(store, logs, queue, now)
+    gauges = _gauges(store, logs, home, queue, now)
     stored: dict[str, dict[Labels, dict[str, float]]] = {}  # by name, labels, part
     for one in counters(store):
         family, part = _family_of(one.name)
@@ -147,7 +161,7 @@ def _expected(family: Family, logs: Sequence[LogFacts]) -> Iterator[Labels]:
 
 
 def _gauges(
-    store: Store, logs: Sequence[LogFacts], queue: QueueFacts, now: int
+    store: Store, logs: Sequence[LogFacts], home: HomeMetrics, queue: QueueFacts, now: int
 ) -> dict[str, Samples]:
     sync = "attestor_rekor_sync"
     runs = {one.backend: one for one in backend_runs(store)}
@@ -185,8 +199,29 @@ def _gauges(
         "attestor_alert_deliveries_waiting": {(): len(undelivered(store))},
         "attestor_trust_root_fetched_timestamp_seconds": {(): root.imported_at} if root else {},
         "attestor_bundle_imported_timestamp_seconds": {(): imported} if imported else {},
+        "attestor_rekor_coverage_ratio": {
+            (one.backend,): one.coverage for one in logs if one.coverage is not None
+        },
+        "attestor_rekor_queue_oldest_timestamp_seconds": {(): home.oldest_item_at or 0},
+        "attestor_health": {(one.value,): one is home.health for one in HOME_HEALTHS},
+        "attestor_problems": _problems(home),
         "attestor_last_exit_code": {(one.command,): one.exit_code for one in command_runs(store)},
+        "attestor_last_success_timestamp_seconds": {
+            (one.command,): one.succeeded_at or 0 for one in command_runs(store)
+        },
         "attestor_build_info": {(__version__, platform.python_version()): 1},
+    }
+
+
+def _problems(home: HomeMetrics) -> Samples:
+    """Count what is wrong, by kind and severity, with a zero where nothing is."""
+    return {
+        (kind.value, severity): sum(
+            one.kind is kind and one.is_critical is (severity == "critical")
+            for one in home.problems
+        )
+        for kind in ProblemKind
+        for severity in ("critical", "warning")
     }
 
 

@@ -84,6 +84,8 @@ def import_files(
             sign,
             site,
             options.handler,
+            session.clock.proven,
+            lambda: session.clock.behind,
         )
         waiting = list(files)
         while waiting:

@@ -1,4 +1,4 @@
-"""Remember how a run of a command that cron starts ended (attestor_last_exit_code).
+"""Remember how a scheduled run ended: check, alerts and metrics judge by it.
 
 Best effort, after the answer is known: without the home's lock, since what kept the command
 from running may be that another one holds it, and never waiting long. Nothing but rows of
@@ -18,17 +18,23 @@ if TYPE_CHECKING:
     from appliance.runs.session import Session
     from appliance.store.database import Store
 
-RECORDED: Final = frozenset(
-    {
-        *("sync", "import", "export", "alerts send", "tiles verify", "checkpoint verify"),
-        *("queue drain", "publish", "store backup"),
-    }
-)
+# Sync is what a schedule runs on every home; typed without options it is the scheduled one.
+ALWAYS: Final = frozenset({"sync"})
 
 
-def record_run(session: Session, command: str, code: int, errors: Sequence[ApplianceError]) -> None:
-    """Record the exit code of a command, if it is one of those that cron runs."""
-    if command not in RECORDED:
+def record_run(
+    session: Session,
+    command: str,
+    code: int,
+    errors: Sequence[ApplianceError],
+    *,
+    typed: bool = False,
+) -> None:
+    """Record the exit code of a command, if it is a scheduled run.
+
+    What somebody `typed` by hand, with options, says nothing of the schedule.
+    """
+    if not session.scheduled and (typed or command not in ALWAYS):
         return
     from appliance.store.home.runs import record_command
 

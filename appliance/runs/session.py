@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from appliance.config.configuration import Configuration
     from appliance.fetch.http import HttpClient, HttpSettings
     from appliance.policy.budget import Moment
+    from appliance.runs.clock import RunClock
     from appliance.store.database import Store
 
 RECORD_BUSY_SECONDS = 1.0
@@ -68,6 +69,7 @@ class Session:
     random_bytes: Callable[[int], bytes] = os.urandom
     lock_wait: float = 0.0  # seconds to wait for another writer
     allow_network_fs: bool = False
+    scheduled: bool = False  # a timer or cron started it: how it ends is remembered
     opened: Opened = field(default_factory=Opened)
 
     def fresh(self, *, kept: bool = False) -> Session:
@@ -145,6 +147,13 @@ class Session:
 
         with self._using(opening, write=True) as store:
             yield store
+
+    @property
+    def clock(self) -> RunClock:
+        """The clock of this run: `now` is its time; it knows whether that can be believed."""
+        from appliance.runs.clock import RunClock
+
+        return self.now if isinstance(self.now, RunClock) else RunClock(self.home, self.now)
 
     def moment(self) -> Moment:
         """Return what the machine's clocks say, for the budget."""

@@ -7,21 +7,29 @@ for the rest their site runs `alerts send`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from appliance.config.configuration import Sink, hiding_url, shown_sink
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, StoreError
 from appliance.fetch.http import HttpClient
 from appliance.fetch.mail import send_mail
 from appliance.fetch.syslog import send_syslog
 from appliance.fetch.webhook import post_webhook
+from appliance.jobs.divergence.alarm import read_alerting
 from appliance.jobs.divergence.deliver import Clocks, Send, Sender, Sent, deliver, run_hook
+from appliance.jobs.divergence.judge import apply_site, judge_site
 from appliance.jobs.home.doctor import MAX_SECRET_BYTES
+from appliance.policy.alarms import Severity, home_alarm, payload
+from appliance.policy.health import DAY, Problem, ProblemKind
 from appliance.runs.session import Session
+from appliance.store.divergence.alerts import ID_DIGITS
 from appliance.store.divergence.outbox import Delivery, has_due
 from appliance.store.files import append_line
+from appliance.store.filesystem import access_of
 from appliance.store.home.key_files import read_secret
 from appliance.store.home.settings import SITE_NAME, site_fact
 from appliance.value import replaced
@@ -29,13 +37,16 @@ from appliance.value import replaced
 LOCK_SECONDS: Final = 10.0  # for another run to get out of the way of the outbox
 
 
-def deliver_due(session: Session, *, local_only: bool = False) -> Iterator[str]:
-    """Deliver what is due; yield a warning for each sink that did not take it.
+def deliver_due(
+    session: Session, *, local_only: bool = False, errors: Sequence[ApplianceError] = ()
+) -> Iterator[str]:
+    """Judge this site, deliver what is due; yield a warning for each sink that did not take it.
 
-    For the end of a run that may have raised alerts: it changes no exit code, and a sink
-    delays it by no more than its own timeout.
+    For the end of a run that may have raised alerts, or ended with `errors`: it changes no
+    exit code, and a sink delays it by no more than its own timeout.
     """
 
+    yield from tell_of_site(session, local_only=local_only, errors=errors)
     try:
         with session.reading() as store:
             if not has_due(store, session.now()):
@@ -48,6 +59,75 @@ def deliver_due(session: Session, *, local_only: bool = False) -> Iterator[str]:
                 yield f"an alert waits for {shown_sink(one.delivery.sink)}: {one.error}"
     except ApplianceError as error:
         yield f"alerts wait to be delivered: {error.message}"
+
+
+def tell_of_site(
+    session: Session, *, local_only: bool = False, errors: Sequence[ApplianceError] = ()
+) -> Iterator[str]:
+    """Raise the alerts about this site itself, and end those that are over.
+
+    Where the store takes no alert (the disk is full, a file is somebody else's), sinks are
+    told at once, and again at each run until the store can be written.
+    """
+    now = session.now()
+    try:
+        with session.reading() as store:
+            changes = judge_site(store, now, session.clock.behind)
+    except ApplianceError:
+        return  # there is no store, or it is broken: the command itself has said so
+    broken = [one for one in errors if isinstance(one, StoreError)]
+    try:
+        if changes.begun or changes.over:
+            with session.queueing() as store:
+                said = apply_site(store, changes, now)
+            yield from said
+    except ApplianceError as error:
+        broken.append(error if isinstance(error, StoreError) else StoreError(error.message))
+    if broken:
+        problems = [one for one in changes.begun if one.is_critical]
+        problems.append(
+            Problem(ProblemKind.STORE, True, broken[0].message, broken[0].next_step or "see doctor")
+        )
+        yield from _tell_directly(session, problems, now, local_only=local_only)
+
+
+def _tell_directly(
+    session: Session, problems: Sequence[Problem], now: int, *, local_only: bool
+) -> Iterator[str]:
+    """Hand problems to every sink without the store; yield a warning for each that failed."""
+    access = access_of(session.home)
+    if access is None or not access.is_ours:
+        return  # whose home it is decides which programs run
+    try:
+        with session.reading() as store:
+            alerting = read_alerting(store)
+            site = site_fact(store, SITE_NAME) or "attestor"
+    except ApplianceError:
+        return
+    if not alerting.enabled or Severity.CRITICAL not in alerting.delivered:
+        return
+    with contextlib.ExitStack() as stack:
+        http = None if local_only else stack.enter_context(session.http())
+        for problem in problems:
+            alarm = home_alarm(problem)
+            name = f"{site}\n{alarm.condition}\n{now // DAY}"
+            alert_id = sha256(name.encode("utf-8", "backslashreplace")).hexdigest()[:ID_DIGITS]
+            said = {"id": alert_id, **payload(alarm, now, alerting.tenant, alerting.stream)}
+            text, severity = json.dumps(said, ensure_ascii=False), alarm.severity.value
+            for sink in session.configuration.sinks:
+                send = _local(sink, site)
+                if send is None and http is not None:
+                    send = _remote(session, sink, site, http)
+                if send is None:
+                    continue
+                try:
+                    send(
+                        Delivery(
+                            0, alert_id, alarm.event_type, severity, text, sink.name, 0, now, None
+                        )
+                    )
+                except ApplianceError as error:
+                    yield f"{shown_sink(sink.name)} was not told: {error.message}"
 
 
 def deliver_alerts(session: Session, *, early: bool, local_only: bool = False) -> tuple[Sent, ...]:

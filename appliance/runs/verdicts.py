@@ -18,6 +18,7 @@ from appliance.runs.tell import deliver_due
 from appliance.sigstore.identity import ExpectedSigner
 from appliance.sigstore.trusted_root import parse_trusted_root
 from appliance.store.database import Store
+from appliance.store.home.clock import SIGNED, raise_floor
 from appliance.store.verify.trust import current_root
 from appliance.store.verify.verdicts import RecordedVerdict, record_verdict, recorded_verdicts
 from appliance.value import frozen, replaced
@@ -81,6 +82,7 @@ def record_answers(
                     **_outcome(verdict),
                 )
                 record_verdict(store, recorded)
+                _record_times(store, verdict)
                 _compare_checkpoint(store, answer, session.now())
     except ApplianceError as error:
         yield f"the verdicts could not be recorded: {error.message}"
@@ -114,6 +116,15 @@ def _outcome(verdict: Verdict) -> dict[str, Any]:
         "reason": error.reason if error else "",
         "coverage": verdict.own_view.coverage.value,
     }
+
+
+def _record_times(store: Store, verdict: Verdict) -> None:
+    """Remember that the times at which authorities that we trust signed have come."""
+    if verdict.verification.error is not None:
+        return
+    with store.atomic():
+        for one in verdict.verification.signing_times:
+            raise_floor(store, SIGNED, int(one.time.timestamp()), f"a signature of {one.authority}")
 
 
 def _compare_checkpoint(store: Store, answer: Answer, now: int) -> None:

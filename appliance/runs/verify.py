@@ -46,6 +46,7 @@ from appliance.store.mirror.logs import all_logs
 from appliance.store.revoked_keys import revoked_keys
 from appliance.store.transfer.unsigned import unsigned_imports
 from appliance.store.verify.trust import StoredRoot, current_root
+from appliance.times import age_text
 from appliance.tlog.merkle import leaf_hash
 from appliance.tlog.tlog_policy import MAX_POLICY_BYTES, TlogPolicy, parse_tlog_policy
 from appliance.tlog.tlog_proof import parse_tlog_proof
@@ -104,7 +105,7 @@ class Verifier:
         """Seconds since the stored trusted root was imported; None if none is in use."""
         if self.stored_root is None:
             return None
-        return self._session.now() - self.stored_root.imported_at
+        return max(self._session.now() - self.stored_root.imported_at, 0)
 
     def answer(self, artifact: str, bundle_path: Path | None) -> Answer:
         """Verify one artifact against its bundle; what is wrong is in the answer."""
@@ -277,6 +278,7 @@ class Verifier:
             policy=_read_policy(options.policy, self._store),
             opt_ins=options.opt_ins,
             now=self._session.now(),
+            clock_behind=self._session.clock.behind if limit else None,
         )
 
     def _root_warnings(self) -> Iterator[str]:
@@ -288,14 +290,16 @@ class Verifier:
         limit = settings.optional_seconds("verify.maxTrustRootAge.fail")
         if limit is not None and age > limit:
             raise RefusedError(
-                f"the trusted root was imported {format_duration(age)} ago, "
+                f"the trusted root was imported {age_text(age)} ago, "
                 f"at most {format_duration(limit)} allowed",
                 reason="trust-root-stale",
                 next_step="attestor trust import a newer trusted_root.json",
             )
+        if limit is not None:
+            self._session.clock.require_known()
         warn = settings.optional_seconds("verify.maxTrustRootAge.warn")
         if warn is not None and age > warn:
-            yield f"the trusted root was imported {format_duration(age)} ago"
+            yield f"the trusted root was imported {age_text(age)} ago"
 
 
 @contextlib.contextmanager

@@ -6,10 +6,12 @@ what was written is read again from the medium itself, not from the kernel's mem
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
 import stat
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -157,6 +159,7 @@ class Room:
 
     free_bytes: int
     free_files: int | None  # inodes; None: as many as there are bytes for
+    total_bytes: int
 
 
 def room_at(path: Path) -> Room:
@@ -165,7 +168,11 @@ def room_at(path: Path) -> Room:
         found = os.statvfs(path)
     except OSError as error:
         raise file_error(path, error) from error
-    return Room(found.f_bavail * found.f_frsize, found.f_favail if found.f_files else None)
+    return Room(
+        found.f_bavail * found.f_frsize,
+        found.f_favail if found.f_files else None,
+        found.f_blocks * found.f_frsize,
+    )
 
 
 @frozen
@@ -195,6 +202,20 @@ def access_of(path: Path) -> Access | None:
     except OSError as error:
         raise file_error(path, error) from error
     return Access(stat.S_IMODE(status.st_mode), status.st_uid == os.geteuid())
+
+
+def foreign_files(home: Path, paths: Iterable[Path]) -> tuple[str, ...]:
+    """List those of these paths that belong to another user than `home` does."""
+    try:
+        owner = home.stat().st_uid
+    except OSError as error:
+        raise file_error(home, error) from error
+    found = []
+    for path in paths:
+        with contextlib.suppress(OSError):  # what is not there belongs to nobody
+            if path.lstat().st_uid != owner:
+                found.append(str(path))
+    return tuple(found)
 
 
 _BUFFER_BYTES: Final = 1024 * 1024

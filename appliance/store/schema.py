@@ -36,6 +36,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "016_publication",
     "017_aggregate",
     "018_key_life",
+    "019_health",
 )
 
 

@@ -44,10 +44,24 @@ def verify_quorum(
     return cosignatures
 
 
-def newest_cosignature(checkpoint: SignedCheckpoint, policy: TlogPolicy) -> int | None:
-    """Return the newest time at which a witness vouched for a checkpoint, POSIX seconds.
+def quorum_time(
+    checkpoints: Sequence[SignedCheckpoint], policy: TlogPolicy, not_after: int | None = None
+) -> int | None:
+    """Return the newest time since which a whole quorum has vouched for a tree head.
 
-    None if none did. Raises SignatureError if the line of a known witness does not verify.
+    POSIX seconds. `checkpoints` are the notes of one tree head. Of each witness its newest
+    time counts, and none after `not_after`: one witness that dates itself 2100 makes nothing
+    fresh. None if no quorum vouched, or the policy wants none. Raises SignatureError if the
+    line of a known witness does not verify.
     """
-    times = [one.timestamp for one in open_cosignatures(checkpoint, policy.witness_keys)]
-    return max(times, default=None)
+    newest: dict[VerifierKey, int] = {}
+    for checkpoint in checkpoints:
+        for one in open_cosignatures(checkpoint, policy.witness_keys):
+            if not_after is None or one.timestamp <= not_after:
+                newest[one.key] = max(one.timestamp, newest.get(one.key, 0))
+    if policy.quorum_met([]):
+        return None
+    for time in sorted(set(newest.values()), reverse=True):
+        if policy.quorum_met([key for key, at in newest.items() if at >= time]):
+            return time
+    return None

@@ -53,6 +53,10 @@ def test_backends_are_changed_and_added_by_id() -> None:
         "enabled": True,
         "mirrorOf": None,
         "policyFile": None,
+        "staleCheckpointThreshold": None,
+        "staleTreeSizeThreshold": None,
+        "degradedCheckpointAgeThreshold": None,
+        "unhealthyCheckpointAgeThreshold": None,
     }
     assert diff(applied(FULL), later) == (
         Change("rekorSync.backends[copy].enabled", False, True),

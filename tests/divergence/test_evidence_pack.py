@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from appliance.cli.divergence import evidence_check
-from appliance.errors import DivergenceError
+from appliance.errors import DivergenceError, IncompleteError
 from appliance.jobs.divergence.gossip import compare_note
 from appliance.tlog.tile import Tile
 from tests.cli.homes import NOW
@@ -172,15 +172,14 @@ def test_a_note_seen_elsewhere_and_a_broken_freeze_are_proven(
     assert judged(exported(home, tmp_path / "grown", alert=2)) == 0
 
 
-def test_what_nothing_proves_is_not_called_proven(home: MirroredHome, tmp_path: Path) -> None:
+def test_what_nothing_places_is_no_alert(home: MirroredHome) -> None:
     home.sync(70_000)
     home.json("tiles", "clear", "--backend", "sim")
     home.log.roll_back(to=2_999)
     home.log.lose(Tile(0, 11))
-    with home.mirror() as mirror, pytest.raises(DivergenceError):
+    with home.mirror() as mirror, pytest.raises(IncompleteError, match="show whether it is"):
         sync_from(mirror, home.log)
-    code, said = checked(exported(home, tmp_path / "pack"))
-    assert (code, said.split("\n")[-2].partition(":")[0]) == (2, "UNPROVEN")
+    assert home.json("alerts", "list")["alerts"] == []
     assert home.json("quarantine", "list") == {"quarantines": []}
 
 

@@ -80,9 +80,9 @@ def test_counters_and_histograms_are_the_stores(home: MirroredHome) -> None:
         count(mirror.store, f"{PREFIX}_tiles_cached_total", {"backend": "sim"}, 7)
         for age in (30.0, 90.0):
             observe(mirror.store, name, {"backend": "sim"}, age, [60, 300])
-        record_failure(mirror.store, "sim", NOW - 20)
+        record_failure(mirror.store, "sim", NOW - 20, "down")
         record_success(mirror.store, "sim", NOW - 10, behind=False)
-        record_failure(mirror.store, "sim", NOW - 5)
+        record_failure(mirror.store, "sim", NOW - 5, "down")
         record_command(mirror.store, "sync", 7, NOW - 5)
     found = scrape(home)
     assert found[key(f"{PREFIX}_tiles_cached_total", backend="sim")] == 7

@@ -417,32 +417,26 @@ def test_another_root_at_an_older_accepted_size_is_a_rollback(world: World) -> N
     )
 
 
-def test_an_older_head_that_nothing_proves_is_an_alert_without_quarantine(world: World) -> None:
+def test_an_older_head_that_nothing_places_is_incomplete_and_no_alert(world: World) -> None:
     world.log.grow(70_000)
     world.sync("--max-tiles", "0")
     world.log.roll_back(to=2_999)
     world.log.lose(Tile(0, 11))
-    world.sync("--max-tiles", "0", expect=4)
-    world.ends(
-        head=70_000,
-        alerts=["TreeSizeRollback critical x1"],
-        health="UNHEALTHY",
-        evidence=1,
-        counts={ROLLBACKS: 1},
-    )
+    assert world.sync("--max-tiles", "0", expect=5)["error"]["reason"] == "not-placed"
+    world.ends(head=70_000, health="DEGRADED", counts={ROLLBACKS: 0})
 
 
-def test_an_older_head_that_nothing_proved_is_over_once_ours_is_offered_again(
+def test_an_older_head_that_nothing_placed_is_over_once_ours_is_offered_again(
     world: World,
 ) -> None:
     world.log.grow(70_000)
     world.sync("--max-tiles", "0")
     world.log.roll_back(to=2_999)
     world.log.lose(Tile(0, 11))
-    world.sync("--max-tiles", "0", expect=4)
+    world.sync("--max-tiles", "0", expect=5)
     world.log.resume()
     world.sync("--max-tiles", "0")
-    world.ends(head=70_000, alerts=["TreeSizeRollback critical x1 over"], evidence=1)
+    world.ends(head=70_000)
 
 
 def test_an_older_head_without_tiles_here_is_shown_by_whoever_offers_it(world: World) -> None:
@@ -673,27 +667,27 @@ def test_which_log_a_mirror_log_copies_must_be_clear(world: World) -> None:
 # --- age
 
 
-def test_a_checkpoint_gets_stale_and_growth_makes_it_fresh(world: World) -> None:
+def test_a_quiet_log_that_answers_is_fresh_and_an_answer_ends_an_outage(world: World) -> None:
     world.log.grow(100)
     world.sync()
-    world.sync(after=HOUR)
-    world.ends(head=100, health="DEGRADED")  # at the threshold, not beyond it
-    world.sync(after=MINUTE)
-    world.ends(head=100, alerts=["StaleCheckpoint warning x1"], health="DEGRADED")
-    world.log.grow(1)
+    world.sync(after=HOUR + MINUTE)
+    world.ends(head=100)
+    world.serve("primary", None)
+    world.sync(after=HOUR - 10 * MINUTE, expect=7)
+    world.ends(head=100, health="DEGRADED")  # below the threshold of the alert
+    world.serve("primary", world.log)
     world.sync()
-    world.ends(head=101, alerts=["StaleCheckpoint warning x1 over"])
+    world.ends(head=100)
 
 
-def test_a_log_that_does_not_grow_is_stale_in_two_ways(world: World) -> None:
+def test_a_log_that_answers_and_does_not_grow_is_well_and_told(world: World) -> None:
     world.log.grow(100)
     world.sync()
     for _ in range(3):
         world.sync(after=HOUR)
     world.ends(
         head=100,
-        alerts=["StaleCheckpoint warning x2", "StaleTreeSize warning x1"],
-        health="UNHEALTHY",
+        alerts=["StaleTreeSize warning x1"],
         counts={anomaly("warning", "StaleTreeSize"): 1},
     )
 
@@ -712,14 +706,24 @@ def test_an_outage_is_no_attack_but_a_log_gets_stale_in_it(world: World) -> None
     world.ends(head=101, alerts=["StaleCheckpoint warning x1 over"], counts={error("http"): 2})
 
 
-def test_a_clock_set_forth_and_back_ends_what_it_began(world: World) -> None:
+CLOCK = "HomeUnhealthy critical x1"
+
+
+def test_a_clock_that_was_ahead_is_told_and_one_step_heals(world: World) -> None:
     world.log.grow(100)
     world.sync()
     world.sync(after=DAY)
     world.sync(after=-DAY)
-    world.ends(
-        head=100, alerts=["StaleCheckpoint warning x1 over", "StaleTreeSize warning x1 over"]
-    )
+    world.ends(head=100, alerts=["StaleTreeSize warning x2", CLOCK])
+    assert world.cli("sync-status")["data"]["home"]["health"] == "UNHEALTHY"
+    assert [one["kind"] for one in world.cli("check", expect=2)["data"]["home"]["problems"]] == [
+        "clock"
+    ]
+    changed = world.cli("doctor", "--reset-clock", "the battery was replaced")["data"]
+    assert changed["changed"] > 0
+    world.sync()
+    world.ends(head=100, alerts=["StaleTreeSize warning x2 over", f"{CLOCK} over"])
+    assert world.cli("sync-status")["data"]["home"]["health"] == "HEALTHY"
 
 
 def test_a_clock_set_back_hides_no_fork(world: World) -> None:
@@ -730,7 +734,12 @@ def test_a_clock_set_back_hides_no_fork(world: World) -> None:
     world.sync(expect=4, after=60 * DAY)
     world.ends(
         head=100,
-        alerts=["RootHashMismatch critical x2", *STALE_BOTH],
+        alerts=[
+            "RootHashMismatch critical x2",
+            f"{CLOCK} over",
+            *STALE_BOTH,
+            *("HomeUnhealthy warning x1", "HomeUnhealthy warning x1"),  # sync: the job, the log
+        ],
         quarantine=50,
         health="QUARANTINED",
         evidence=1,

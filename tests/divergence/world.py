@@ -35,6 +35,9 @@ FIELDS = {  # what receivers of alerts rely on, exactly
     "rekor.checkpoint.rollback": (
         *("origin", "previousTreeSize", "attemptedTreeSize", "backend", "description"),
     ),
+    "rekor.checkpoint.stale_replica": (
+        *("origin", "previousTreeSize", "attemptedTreeSize", "backend", "description"),
+    ),
     "rekor.checkpoint.cross_log_divergence": (
         *("primaryOrigin", "mirrorOrigin", "treeSize", "primaryRootHash", "mirrorRootHash"),
         "description",
@@ -44,6 +47,10 @@ FIELDS = {  # what receivers of alerts rely on, exactly
     ),
     "rekor.shard.grew": ("origin", "frozenTreeSize", "treeSize", "backend", "description"),
     "attestor.store.corrupt": ("origin", "blobs", "description"),
+    "attestor.home.unhealthy": (
+        *("problem", "about", "ageSeconds", "thresholdSeconds", "description"),
+        "recommendedAction",
+    ),
 }
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 
@@ -128,7 +135,12 @@ class World:
 
     def cli(self, *arguments: str | Path, expect: int = 0) -> dict[str, Any]:
         """Run a command as a script would; return its JSON object."""
-        app = Session(home=self.home, now=lambda: self.now, sleep=lambda _: None)
+        app = Session(
+            home=self.home,
+            now=lambda: self.now,
+            sleep=lambda _: None,
+            scheduled=arguments[0] == "sync",
+        )
         code = run([*map(str, arguments), "--json"], app)
         out, _ = self.capsys.readouterr()
         answer: dict[str, Any] = json.loads(out)

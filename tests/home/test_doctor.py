@@ -15,8 +15,10 @@ from appliance.jobs.home import doctor as store_health
 from appliance.jobs.home.doctor import Examined, Finding, Outcome, examine
 from appliance.jobs.home.init import init_home
 from appliance.jobs.private_log.create import create_log
+from appliance.runs.clock import RunClock
 from appliance.store.database import open_store
 from appliance.store.filesystem import Room
+from appliance.store.home.journal import append_event
 from appliance.store.home.settings import replace_settings
 from appliance.store.verify.trust import StoredRoot, put_root
 from tests.private_log.private_homes import home_in_memory, reboot
@@ -39,8 +41,10 @@ def home() -> Iterator[Path]:
         yield path
 
 
-def findings(home: Path, **around: bool) -> dict[str, Finding]:
-    return {one.name: one for one in examine(Examined(home, NOW, **around))}
+def findings(home: Path, *, allow_network_fs: bool = False) -> dict[str, Finding]:
+    clock = RunClock(home, lambda: NOW)
+    examined = Examined(home, lambda: NOW, lambda: clock.behind, allow_network_fs)
+    return {one.name: one for one in examine(examined)}
 
 
 def failed(home: Path) -> dict[str, str]:
@@ -136,14 +140,12 @@ def test_a_journal_left_by_a_killed_run_is_a_warning(home: Path) -> None:
 
 
 def test_a_clock_behind_what_was_recorded_is_found(home: Path) -> None:
-    store = open_store(home, write=True)
-    put_root(store, StoredRoot(b"x", "x", NOW + 299))
-    store.close()
-    assert failed(home) == {}
-    store = open_store(home, write=True)
-    put_root(store, StoredRoot(b"y", "y", NOW + 301))
-    store.close()
-    assert failed(home) == {"clock": "clock"}
+    for seconds, expected in ((299, {}), (301, {"clock": "clock"})):
+        store = open_store(home, write=True)
+        with store.atomic():
+            append_event(store, NOW + seconds, "test.clock", {})
+        store.close()
+        assert failed(home) == expected
 
 
 @pytest.mark.parametrize(
@@ -206,12 +208,12 @@ def reason(one: Finding) -> str:
 @pytest.mark.parametrize(
     ("room", "outcome"),
     [
-        (Room(10**12, 10**6), Outcome.OK),
-        (Room(10**12, None), Outcome.OK),
-        (Room(100 * 2**20, 10**6), Outcome.WARNING),
-        (Room(10**12, 500), Outcome.WARNING),
-        (Room(15 * 2**20, 10**6), Outcome.FAILED),
-        (Room(10**12, 0), Outcome.FAILED),
+        (Room(10**12, 10**6, 10**13), Outcome.OK),
+        (Room(10**12, None, 10**13), Outcome.OK),
+        (Room(100 * 2**20, 10**6, 10**13), Outcome.WARNING),
+        (Room(10**12, 500, 10**13), Outcome.WARNING),
+        (Room(15 * 2**20, 10**6, 10**13), Outcome.FAILED),
+        (Room(10**12, 0, 10**13), Outcome.FAILED),
     ],
 )
 def test_little_room_is_found(
@@ -259,10 +261,11 @@ def test_somebody_without_rights_to_the_keys_is_not_told_they_are_wrong() -> Non
         for path in (home, home / "blobs", home / "blobs" / "sha256"):
             path.chmod(0o755)
         (home / "attestor.db").chmod(0o644)
-        list(examine(Examined(home, NOW)))  # so that everything is imported
+        list(examine(Examined(home, lambda: NOW, lambda: None)))  # so that everything is imported
 
         def look() -> dict[str, str]:
-            return {one.name: one.outcome.value for one in examine(Examined(home, NOW))}
+            found = examine(Examined(home, lambda: NOW, lambda: None))
+            return {one.name: one.outcome.value for one in found}
 
         found = as_nobody(look)
         assert found["home"] == "warning"

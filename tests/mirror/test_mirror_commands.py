@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from appliance.cli.mirror.status import age_text
 from appliance.errors import DivergenceError
 from appliance.store.mirror.logs import put_policy
 from appliance.store.mirror.tile_cache import forget
+from appliance.times import age_text
 from appliance.tlog.checkpoint import open_checkpoint
 from appliance.tlog.cosignature import cosign, cosigner_key
 from appliance.tlog.note import SigningKey

@@ -63,7 +63,7 @@ CASES = {
             backend="sim",
             description="d",
         ),
-        "rekor.checkpoint.rollback",
+        "rekor.checkpoint.stale_replica",
         "warning",
         ["origin", "previousTreeSize", "attemptedTreeSize", "backend", "description"],
     ),

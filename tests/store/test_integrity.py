@@ -60,7 +60,7 @@ def test_a_damaged_page_is_a_problem(filled: Store, home: Path) -> None:
 
 def test_a_row_that_names_nothing_is_a_problem(store: Store) -> None:
     store.execute("PRAGMA foreign_keys = OFF")
-    store.execute("INSERT INTO last_sync VALUES (99, 5)")
+    store.execute("INSERT INTO last_sync VALUES (99, 5, 5)")
     assert foreign_key_problems(store) == ["a row of last_sync names no log"]
 
 
@@ -96,7 +96,7 @@ def test_recreating_refuses_what_it_cannot_carry_and_changes_nothing(
     filled: Store, home: Path, memory: Path
 ) -> None:
     filled.execute("PRAGMA foreign_keys = OFF")
-    filled.execute("INSERT INTO last_sync VALUES (99, 5)")
+    filled.execute("INSERT INTO last_sync VALUES (99, 5, 5)")
     before = (home / DATABASE_NAME).read_bytes()
     with pytest.raises(StoreError) as caught:
         recreate_schema(filled, memory / "before.db")

@@ -16,7 +16,7 @@ from appliance.store.home.settings import (
     site_fact,
 )
 from appliance.store.mirror.logs import add_log
-from appliance.store.mirror.sync_times import last_sync, newest_time, record_sync
+from appliance.store.mirror.sync_times import last_answer, last_sync, record_sync
 from appliance.store.transfer.transfers import (
     EXPORTER,
     RECEIPT,
@@ -100,16 +100,11 @@ def test_exporters_have_roles(store: Store) -> None:
     assert exporter_keys(store) == ()
 
 
-def test_the_newest_time_is_found_wherever_it_is(store: Store) -> None:
-    assert newest_time(store) is None
+def test_a_sync_that_comes_with_an_older_time_changes_nothing(store: Store) -> None:
     with store.atomic():
         log = add_log(store, "log.example", 2, SigningKey("log.example", bytes(32)).verifier.spki)
     assert last_sync(store, log) is None
     with store.atomic():
-        record_sync(store, log, 50)
-        record_sync(store, log, 40)
-    assert (last_sync(store, log), newest_time(store)) == (50, 50)
-    put_root(store, StoredRoot(b"x", "x", 60))
-    assert newest_time(store) == 60
-    record_transfer(store, transfer(1, "import", 70, 5))
-    assert newest_time(store) == 70
+        record_sync(store, log, 50, 45)
+        record_sync(store, log, 40, 40)
+    assert (last_sync(store, log), last_answer(store, log)) == (50, 45)

@@ -8,7 +8,7 @@ from appliance.errors import RefusedError, SignatureError
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from appliance.tlog.cosignature import cosign, cosigner_key
 from appliance.tlog.note import SigningKey
-from appliance.tlog.quorum import newest_cosignature, verify_quorum
+from appliance.tlog.quorum import quorum_time, verify_quorum
 from appliance.tlog.tlog_policy import TlogPolicy, parse_tlog_policy
 from tests.simulator import SimulatedLog
 
@@ -61,11 +61,16 @@ def test_a_forged_cosignature_is_a_no_and_not_an_absence() -> None:
     lines = checkpoint.note.decode().split("\n")
     lines[-2] = lines[-2][:-6] + ("AAAA==" if lines[-2][-6:] != "AAAA==" else "BBBB==")
     forged = SignedCheckpoint(checkpoint.checkpoint, "\n".join(lines).encode(), checkpoint.signers)
-    for call in (verify_quorum, newest_cosignature):
-        with pytest.raises(SignatureError):
-            call(forged, policy("none"))
+    with pytest.raises(SignatureError):
+        verify_quorum(forged, policy("none"))
+    with pytest.raises(SignatureError):
+        quorum_time([forged], policy("two"))
 
 
-def test_the_newest_cosignature_gives_the_time() -> None:
-    assert newest_cosignature(cosigned(), policy("none")) is None
-    assert newest_cosignature(cosigned(7, None, 3), policy("none")) == 7
+def test_the_time_is_that_of_a_whole_quorum_and_none_that_is_to_come() -> None:
+    assert quorum_time([cosigned(7, None, 3)], policy("none")) is None
+    assert quorum_time([cosigned(7, None, None)], policy("two")) is None
+    assert quorum_time([cosigned(7, None, 3)], policy("two")) == 3
+    # One witness that dates itself far ahead makes nothing fresh.
+    assert quorum_time([cosigned(4_102_444_800, 5, 3)], policy("two"), not_after=9) == 3
+    assert quorum_time([cosigned(7, None, 3), cosigned(None, 6, 2)], policy("two")) == 6

@@ -11,7 +11,7 @@ from appliance.config.configuration import shown_sink
 from appliance.errors import RemoteError
 from appliance.jobs.home.configure import read_configuration
 from appliance.runs.session import Session, pass_session
-from appliance.runs.tell import deliver_alerts
+from appliance.runs.tell import deliver_alerts, tell_of_site
 from appliance.store.divergence.outbox import Delivery, undelivered
 from appliance.times import utc
 
@@ -34,6 +34,7 @@ def alerts_send(session: Session, early: bool, dry_run: bool) -> Result:
         attestor alerts send --dry-run
     """
 
+    said = () if dry_run else tuple(tell_of_site(session))
     sent = () if dry_run else deliver_alerts(session, early=early)
     with session.reading() as store:
         waiting = undelivered(store)
@@ -52,7 +53,7 @@ def alerts_send(session: Session, early: bool, dry_run: bool) -> Result:
         if one.error is not None
     ]
     orphans = sorted({one.sink for one in waiting} - known)
-    warnings = tuple(
+    warnings = said + tuple(
         f"alerts wait for {shown_sink(sink)}, which is no longer configured: add it again, or"
         " read them with 'attestor alerts list' and acknowledge them: attestor alerts ack ID"
         for sink in orphans

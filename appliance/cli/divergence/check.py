@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from math import isinf
 from typing import Any, Final
 
 import click
 
-from appliance.cli.mirror.status import age_limits, age_text, status_data
+from appliance.cli.mirror.status import home_data, status_data
 from appliance.cli.options import seconds_option
 from appliance.cli.output import Result, common_options, envelope, error_line, is_json, say
 from appliance.config.configuration import shown_sink
-from appliance.jobs.divergence.health import LogStatus, log_status
-from appliance.policy.health import AgeLimits, Health
+from appliance.jobs.divergence.health import LogStatus, home_health, limits_of, log_status
+from appliance.policy.alarms import HOME
+from appliance.policy.health import AgeLimits, Health, ProblemKind
 from appliance.report.plugin import (
     PerformanceValue,
     PluginState,
@@ -34,6 +36,8 @@ from appliance.store.divergence.outbox import undelivered
 from appliance.store.mirror.logs import Backend, all_backends, require_backend
 from appliance.store.private_log.private_logs import all_private_logs
 from appliance.store.queue.queue import held_count
+from appliance.times import age_text
+from appliance.value import frozen
 
 TRIES_BEFORE_WARNING: Final = 3  # of a delivery: a sink that restarts is none of Nagios' business
 
@@ -49,9 +53,10 @@ def check(
 ) -> Result:
     """Say in one line how the mirrored logs are, as plugins of Nagios and Icinga do.
 
-    Ends with 0 OK, 1 WARNING (degraded, or alerts that do not reach a sink), 2 CRITICAL
-    (unhealthy, quarantined, never synced, or a critical alert that nobody has acknowledged)
-    or 3 UNKNOWN (everything else, wrong usage included). Ages are compared with
+    Ends with 0 OK, 1 WARNING (degraded; a scheduled job, an item of the queue or an alert
+    that waits too long), 2 CRITICAL (unhealthy, quarantined, never synced, no room on the
+    disk, a clock that is wrong, or a critical alert that nobody has acknowledged) or 3
+    UNKNOWN (everything else, wrong usage included). Ages are compared with
     degradedCheckpointAgeThreshold and unhealthyCheckpointAgeThreshold unless given. Private
     logs and mirrors of a log that is listed are left out unless named.
 
@@ -62,8 +67,11 @@ def check(
     """
     try:
         with session.reading() as store:
-            limits = _limits(store, warning, critical)
-            said, values, data = _look(store, limits, names, session.now())
+            limits = _Limits(
+                None if warning is None else seconds_option(warning, "--warning", None),
+                None if critical is None else seconds_option(critical, "--critical", None),
+            )
+            said, values, data = _look(session, store, limits, names)
     except tuple(EXIT_CODES) as error:
         ours = as_ours(error)
         return Result(
@@ -102,43 +110,65 @@ def _unknown(reason: str, text: str, as_json: bool) -> int:
     return state
 
 
-def _limits(store: Store, warning: str | None, critical: str | None) -> AgeLimits:
+@frozen
+class _Limits:
+    """Ages given for all logs; None: as set."""
 
-    stored = age_limits(store)
-    limits = AgeLimits(
-        seconds_option(warning, "--warning", stored.degraded),
-        seconds_option(critical, "--critical", stored.unhealthy),
-    )
-    if limits.degraded > limits.unhealthy:
-        raise click.UsageError(
-            f"expected --warning up to --critical, got {limits.degraded:g} s and"
-            f" {limits.unhealthy:g} s"
+    degraded: int | float | None
+    unhealthy: int | float | None
+
+    def of(self, stored: AgeLimits) -> AgeLimits:
+        """Return the limits of a log; raises UsageError if they are in the wrong order."""
+        limits = AgeLimits(
+            stored.degraded if self.degraded is None else self.degraded,
+            stored.unhealthy if self.unhealthy is None else self.unhealthy,
         )
-    return limits
+        if limits.degraded > limits.unhealthy:
+            raise click.UsageError(
+                f"expected --warning up to --critical, got {age_text(limits.degraded)} and"
+                f" {age_text(limits.unhealthy)}"
+            )
+        return limits
 
 
 def _look(
-    store: Store, limits: AgeLimits, names: tuple[str, ...], now: int
+    session: Session, store: Store, limits: _Limits, names: tuple[str, ...]
 ) -> tuple[list[Said], list[PerformanceValue], dict[str, Any]]:
 
-    found = [log_status(store, one, limits, now) for one in _chosen(store, names)]
+    now, chosen = session.now(), _chosen(store, names)
+    configuration = session.configuration
+    home = home_health(store, now, clock_behind=session.clock.behind, backends=[])
+    found = [
+        log_status(store, one, limits.of(limits_of(configuration, one)), now) for one in chosen
+    ]
+    if not found:
+        limits.of(AgeLimits(float("-inf"), float("inf")))
     said = [Said(state_of(one.health), _text(one)) for one in found]
     if not found:
         said.append(Said(PluginState.UNKNOWN, "no enabled backend; see 'attestor backend list'"))
-    unacked = sum(one.severity == "critical" for one in alerts(store, unacked=True))
+    said += [
+        Said(
+            PluginState.CRITICAL if one.is_critical else PluginState.WARNING,
+            f"{one.text}: {one.next_step}",
+        )
+        for one in home.problems
+    ]
+    unacked = sum(
+        one.severity == "critical" and one.event_type != HOME for one in alerts(store, unacked=True)
+    )
     if unacked:
         plural = "alert is" if unacked == 1 else "alerts are"
         text = f"{unacked} critical {plural} not acknowledged: attestor alerts list --unacked"
         said.append(Said(PluginState.CRITICAL, text))
     stuck = [one for one in undelivered(store) if one.attempts >= TRIES_BEFORE_WARNING]
-    if stuck:
+    if stuck and not any(one.kind is ProblemKind.ALERTS for one in home.problems):
         text = f"alerts do not reach {shown_sink(stuck[0].sink)}: attestor alerts send --all"
         said.append(Said(PluginState.WARNING, text))
     depth = held_count(store)
-    values = [value for one in found for value in _values(one, limits)]
+    values = [value for one in found for value in _values(one)]
     values.append(PerformanceValue("queue_depth", depth))
     values.append(PerformanceValue("unacked_critical_alerts", unacked, critical=0))
-    data = {"backends": [status_data(one) for one in found]}
+    data = {"backends": [status_data(one) for one in found], "home": home_data(home)}
     return said, values, data | {"unackedCriticalAlerts": unacked, "queueDepth": depth}
 
 
@@ -162,11 +192,13 @@ def _text(one: LogStatus) -> str:
     return f"{one.backend.name} {one.health.value}: {one.tree_size or 0:,} entries{age}"
 
 
-def _values(one: LogStatus, limits: AgeLimits) -> list[PerformanceValue]:
-    name = one.backend.name
+def _values(one: LogStatus) -> list[PerformanceValue]:
+    name, limits = one.backend.name, one.limits
     values = []
     if one.age is not None:
-        ages = (None, None) if one.health is Health.FROZEN else (limits.degraded, limits.unhealthy)
+        is_frozen = one.health is Health.FROZEN
+        bounds = (limits.degraded, limits.unhealthy)
+        ages = [None if is_frozen or isinf(bound) else bound for bound in bounds]
         values.append(PerformanceValue(f"{name}_age", one.age, "s", *ages))
     if one.tree_size is not None:
         values.append(PerformanceValue(f"{name}_tree_size", one.tree_size))

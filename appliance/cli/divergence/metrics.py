@@ -7,16 +7,15 @@ from typing import Final
 
 import click
 
-from appliance.cli.mirror.status import age_limits
 from appliance.cli.output import Result, common_options
-from appliance.jobs.divergence.health import log_status
+from appliance.jobs.divergence.health import HomeHealth, home_health
 from appliance.jobs.queue.quota import queue_figures
 from appliance.jobs.queue.settings import read_queue_settings
-from appliance.report.metrics import LogFacts, QueueFacts, metrics_text
+from appliance.report.metrics import HomeMetrics, LogFacts, QueueFacts, metrics_text
 from appliance.runs.session import Session, pass_session
 from appliance.store.database import Store
 from appliance.store.files import written_whole
-from appliance.store.mirror.logs import all_backends
+from appliance.store.queue.queue import oldest_held
 
 ENDING: Final = ".prom"  # other names are not read
 _MODE: Final = 0o644  # node_exporter is another user
@@ -50,7 +49,13 @@ def metrics(session: Session, textfile: Path | None) -> Result:
         )
     with session.reading() as store:
         now = session.now()
-        text = metrics_text(store, _logs(store, now), _queue(session, store), now)
+        found = home_health(store, now, clock_behind=session.clock.behind)
+        facts = HomeMetrics(
+            found.health,
+            [*found.problems, *(one for log in found.logs for one in log.problems)],
+            oldest_held(store),
+        )
+        text = metrics_text(store, _logs(found), facts, _queue(session, store), now)
     if textfile is None:
         return Result({"text": text.decode()}, text.decode().rstrip("\n"))
     with written_whole(textfile, replace=True, mode=_MODE) as file:
@@ -58,13 +63,19 @@ def metrics(session: Session, textfile: Path | None) -> Result:
     return Result({"textfile": str(textfile), "bytes": len(text)})
 
 
-def _logs(store: Store, now: int) -> list[LogFacts]:
+def _logs(found: HomeHealth) -> list[LogFacts]:
 
-    limits = age_limits(store)
-    found = [log_status(store, one, limits, now) for one in all_backends(store) if one.enabled]
     return [
-        LogFacts(one.backend.name, one.backend.log, one.tree_size, one.age, one.health)
-        for one in found
+        LogFacts(
+            one.backend.name,
+            one.backend.log,
+            one.tree_size,
+            one.age,
+            one.health,
+            None if one.coverage is None else one.coverage.percent / 100,
+            one.backend.mirror_of,
+        )
+        for one in found.logs
     ]
 
 

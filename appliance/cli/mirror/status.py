@@ -7,19 +7,17 @@ from typing import Any
 import click
 
 from appliance.cli.output import Result, common_options
-from appliance.jobs.divergence.health import LogStatus, log_status
-from appliance.jobs.home.configure import read_configuration
+from appliance.jobs.divergence.health import HomeHealth, LogStatus, home_health
 from appliance.policy.coverage import Coverage
-from appliance.policy.health import AgeLimits
+from appliance.policy.health import Problem
 from appliance.runs.session import Session, pass_session
-from appliance.store.database import Store
+from appliance.store.home.runs import BackendRun
 from appliance.store.mirror.logs import all_backends, require_backend
 from appliance.store.transfer.unsigned import unsigned_imports
-from appliance.times import utc
+from appliance.times import age_text, utc
 
 _HEADINGS = ("Backend", "Origin", "Tree Size", "Last Sync (UTC)", "Age", "Coverage", "Health")
 _RIGHT = {"Tree Size", "Age", "Coverage"}
-_UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 @click.command("sync-status")
@@ -29,8 +27,10 @@ _UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 def sync_status(session: Session, backends: tuple[str, ...]) -> Result:
     """Show each log's size, when it last answered, its checkpoint's age, coverage and health.
 
-    Age counts from the newest time that vouches for the checkpoint: a witness's, else when
-    its size was first seen. Coverage is of the level 0 tiles of the accepted checkpoint.
+    Age counts from the last valid checkpoint that this backend offered; with a witness
+    policy from when a whole quorum last vouched, after an import from when the exporting
+    site last heard of the log. Coverage is of the level 0 tiles of the accepted checkpoint.
+    What is wrong with the home itself (its jobs, queue, alerts, disk and clock) follows.
 
     \b
     Example:
@@ -38,24 +38,38 @@ def sync_status(session: Session, backends: tuple[str, ...]) -> Result:
     """
 
     with session.reading() as store:
-        limits = age_limits(store)
         chosen = [require_backend(store, name) for name in backends] or all_backends(store)
-        found = [log_status(store, one, limits, session.now()) for one in chosen]
+        behind = session.clock.behind
+        found = home_health(store, session.now(), clock_behind=behind, backends=chosen)
         unsigned = unsigned_imports(store)
-    lines = [_table([_row(one) for one in found])] if found else ["no backend yet"]
-    lines += [f"{one.backend.name}: {reason}" for one in found for reason in one.reasons]
+    rows = [_row(one, clock_behind=behind is not None) for one in found.logs]
+    lines = [_table(rows)] if rows else ["no backend yet"]
+    lines += [f"{one.backend.name}: {reason}" for one in found.logs for reason in one.reasons]
+    lines += [f"this home: {one.text}; {one.next_step}" for one in found.problems]
     warnings = () if unsigned is None else (str(unsigned),)
-    return Result({"backends": [status_data(one) for one in found]}, "\n".join(lines), warnings)
+    data = {"backends": [status_data(one) for one in found.logs], "home": home_data(found)}
+    return Result(data, "\n".join(lines), warnings)
 
 
-def age_limits(store: Store) -> AgeLimits:
-    """Return the ages beyond which this site's logs are less than healthy."""
+def home_data(found: HomeHealth) -> dict[str, Any]:
+    """Describe how a home is for machines."""
+    return {
+        "health": found.health.value,
+        "problems": [problem_data(one) for one in found.problems],
+    }
 
-    configuration = read_configuration(store)
-    return AgeLimits(
-        configuration.seconds("divergenceDetection.degradedCheckpointAgeThreshold"),
-        configuration.seconds("divergenceDetection.unhealthyCheckpointAgeThreshold"),
-    )
+
+def problem_data(one: Problem) -> dict[str, Any]:
+    """Describe what is wrong for machines."""
+    return {
+        "kind": one.kind.value,
+        "severity": "critical" if one.is_critical else "warning",
+        "about": one.about or None,
+        "text": one.text,
+        "next": one.next_step,
+        "ageSeconds": one.age,
+        "thresholdSeconds": one.threshold,
+    }
 
 
 def coverage_data(coverage: Coverage | None) -> dict[str, Any] | None:
@@ -70,28 +84,15 @@ def coverage_data(coverage: Coverage | None) -> dict[str, Any] | None:
     }
 
 
-def age_text(seconds: int) -> str:
-    """Write an age for people, in its two largest units.
-
-    >>> age_text(135), age_text(90_000), age_text(0)
-    ('2m 15s', '1d 1h', '0s')
-    """
-    parts: list[str] = []
-    for unit, size in _UNITS:
-        amount, seconds = divmod(seconds, size)
-        if amount or parts or unit == "s":
-            parts.append(f"{amount}{unit}")
-    return " ".join(parts[:2])
-
-
-def _row(one: LogStatus) -> tuple[str, ...]:
+def _row(one: LogStatus, *, clock_behind: bool) -> tuple[str, ...]:
+    age = "none" if one.age is None else age_text(one.age)
     synced = "never" if one.last_sync is None else utc(one.last_sync)
     return (
         one.backend.name + ("" if one.backend.enabled else " (disabled)"),
         one.backend.log.origin,
         "none" if one.tree_size is None else f"{one.tree_size:,}",
         synced.replace("T", " ").removesuffix("Z"),
-        "none" if one.age is None else age_text(one.age),
+        "unknown" if clock_behind and one.age is not None else age,
         "none" if one.coverage is None else f"{one.coverage.percent:.1f}%",
         one.health.value,
     )
@@ -120,7 +121,24 @@ def status_data(one: LogStatus) -> dict[str, Any]:
         "mirrorSize": one.mirror_size,
         "lastSync": None if one.last_sync is None else utc(one.last_sync),
         "ageSeconds": one.age,
+        "growthAgeSeconds": one.growth_age,
+        "coveredAgeSeconds": one.covered_age,
         "coverage": coverage_data(one.coverage),
         "health": one.health.value,
         "reasons": list(one.reasons),
+        "problems": [problem_data(problem) for problem in one.problems],
+        "syncs": None if one.run is None else _run_data(one.run),
+    }
+
+
+def _run_data(run: BackendRun) -> dict[str, Any]:
+    def time(at: int | None) -> str | None:
+        return None if at is None else utc(at)
+
+    return {
+        "lastAttempt": time(run.attempted_at),
+        "lastSuccess": time(run.succeeded_at),
+        "failingSince": time(run.failing_since),
+        "failures": run.failures,
+        "error": run.error,
     }

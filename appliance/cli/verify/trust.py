@@ -21,7 +21,7 @@ from appliance.store.verify.trust import (
     put_root,
     repository_of,
 )
-from appliance.times import utc
+from appliance.times import age_text, utc
 
 MAX_ROOT_BYTES = 2 * 1024 * 1024
 
@@ -104,7 +104,7 @@ def trust_show(session: Session) -> Result:
             "'attestor trust update'",
         )
     root = parse_trusted_root(stored.raw)
-    age = session.now() - stored.imported_at
+    age = max(session.now() - stored.imported_at, 0)
     logs = [
         {"log": str(log), "logId": log.log_id.hex(), "valid": str(log.valid)} for log in root.logs
     ]
@@ -121,7 +121,7 @@ def trust_show(session: Session) -> Result:
     lines = [
         f"trusted root {root.digest}",
         f"  imported {utc(stored.imported_at)} from {stored.source}",
-        f"  age      {age // 86_400} days",
+        f"  age      {session.clock.behind or age_text(age)}",
         *(f"  log      {one['log']} {one['valid']}" for one in logs),
         *(f"  ca       {one} {one.valid}" for one in root.certificate_authorities),
         *(f"  tsa      {one} {one.valid}" for one in root.timestamp_authorities),

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from appliance.cli.output import Result, common_options
-from appliance.errors import IncompleteError, RefusedError
+from appliance.errors import IncompleteError, RefusedError, VerificationError
 from appliance.fetch import public_good
 from appliance.fetch.http import HttpClient, url_prefix
 from appliance.fetch.tuf import MAX_ROOT_BYTES, fetch_root, follow
@@ -110,6 +110,7 @@ def trust_update(
 def fetch_update(session: Session, store: Store, start: Start) -> Update:
     """Follow the repository, parse what it vouches for; stores nothing."""
 
+    session.clock.require_known()
     before = last_repository(store) if start.url is None else find_repository(store, start.url)
     url = start.url or (before.url if before else public_good.REPOSITORY_URL)
     if before is None and not start.over:
@@ -129,6 +130,13 @@ def fetch_update(session: Session, store: Store, start: Start) -> Update:
             known = {one.role: one.raw for one in before.newest[1:]}
             followed = follow(http, url, before.roots[-1].raw, known)
             anchor, older = before.anchor, before.roots[:-1]
+    for one in (followed.timestamp, followed.snapshot, followed.targets):
+        if one.expires_at <= session.now():
+            raise VerificationError(
+                f"{url}{one.role}.json ran out at {utc(one.expires_at)}",
+                reason="tuf-expired",
+                next_step="try again later; if it stays, ask whoever runs the repository",
+            )
     repository = TufRepository(
         url,
         anchor,

@@ -6,7 +6,7 @@ from typing import Any
 
 from appliance.jobs.verify.verify import Answer, Verdict
 from appliance.store.verify.trust import StoredRoot
-from appliance.times import utc
+from appliance.times import age_text, utc
 
 
 def verdict_data(verdict: Verdict, root: StoredRoot | None, root_age: int | None) -> dict[str, Any]:
@@ -83,7 +83,11 @@ def verdict_text(
         lines.append(f"  log key  {found.log.key_source}")
     lines.append(f"  mirror   {verdict.own_view.text}")
     if found.trust_root_digest:
-        how = f", imported from {root.source} {root_age} s ago" if root else ", given by hand"
+        how = (
+            f", imported from {root.source} {age_text(root_age or 0)} ago"
+            if root
+            else ", given by hand"
+        )
         lines.append(f"  root     trusted root {found.trust_root_digest[:16]}…{how}")
     lines.append("  network  none")
     return "\n".join(lines)

@@ -1,50 +1,133 @@
-"""How each log stands here: size, age, coverage, health (sync-status)."""
+"""The one judgement of health: each backend's log, and the home around them.
+
+sync-status, check, alerts, metrics, doctor and export all ask here, so they cannot disagree.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
+from appliance.config.configuration import Configuration, shown_sink
+from appliance.errors import ApplianceError
 from appliance.jobs.coverage import coverage_of
-from appliance.policy.alarms import GREW, STALE
+from appliance.jobs.home.configure import read_configuration
+from appliance.policy.alarms import GREW, HOME, STALE
 from appliance.policy.coverage import Coverage
-from appliance.policy.health import AgeLimits, Health, Lasting, health
-from appliance.store.database import Store
+from appliance.policy.health import (
+    AgeLimits,
+    Health,
+    HomeFacts,
+    Job,
+    Lasting,
+    Problem,
+    Syncs,
+    health,
+    judge_home,
+    judge_syncs,
+)
+from appliance.store.database import DATABASE_NAME, Store
 from appliance.store.divergence.alerts import lasting_alerts_of
+from appliance.store.divergence.outbox import waiting_since
 from appliance.store.divergence.quarantine import quarantine_of
+from appliance.store.filesystem import foreign_files, room_at
+from appliance.store.home.key_files import KEYS_NAME
+from appliance.store.home.runs import BackendRun, backend_run, backend_runs, command_runs
+from appliance.store.home.settings import SITE_ROLE, site_fact
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint
-from appliance.store.mirror.logs import Backend, Log, window_end
+from appliance.store.mirror.logs import Backend, Log, all_backends, window_end
 from appliance.store.mirror.mirror import Mirror
-from appliance.store.mirror.sync_times import last_sync
+from appliance.store.mirror.sync_times import last_answer, last_sync
+from appliance.store.private_log.private_logs import all_private_logs
+from appliance.store.queue.queue import held_count, oldest_held
 from appliance.store.revoked_keys import revoked_keys
+from appliance.store.verify.trust import current_root
 from appliance.tlog.checkpoint import open_checkpoint
-from appliance.tlog.quorum import newest_cosignature
+from appliance.tlog.quorum import quorum_time
+from appliance.tlog.tile import edge_tiles
 from appliance.tlog.tlog_policy import parse_tlog_policy
 from appliance.value import frozen
+
+_LIMITS = ("degradedCheckpointAgeThreshold", "unhealthyCheckpointAgeThreshold")
 
 
 @frozen
 class LogStatus:
-    """One row of the table. None: there is nothing to say it of."""
+    """How one backend and its log are. None: there is nothing to say it of. Unix seconds."""
 
     backend: Backend
     tree_size: int | None  # of the accepted checkpoint
     mirror_size: int | None  # of the mirror checkpoint
-    last_sync: int | None  # Unix seconds
-    age: int | None  # seconds
+    last_sync: int | None  # when this backend last offered a valid checkpoint
+    age: int | None  # seconds since that, or since what vouches in its stead
+    growth_age: int | None  # seconds since the log was first seen at its size
+    covered_age: int | None  # seconds since the mirror checkpoint was the newest there was
     coverage: Coverage | None
+    limits: AgeLimits
     health: Health
     reasons: tuple[str, ...]  # why it is not HEALTHY
+    problems: tuple[Problem, ...]
+    run: BackendRun | None  # how its syncs went
+
+
+@frozen
+class HomeHealth:
+    """How a home is: its logs, and everything else."""
+
+    logs: tuple[LogStatus, ...]
+    problems: tuple[Problem, ...]  # of the home itself, the critical ones first
+
+    @property
+    def health(self) -> Health:
+        """The worst of all; a log that is quarantined makes its home UNHEALTHY."""
+        logs = [one for one in self.logs if one.backend.enabled]
+        if any(one.health in (Health.UNHEALTHY, Health.QUARANTINED) for one in logs):
+            return Health.UNHEALTHY
+        if any(one.is_critical for one in self.problems):
+            return Health.UNHEALTHY
+        degraded = any(one.health is Health.DEGRADED for one in logs)
+        return Health.DEGRADED if degraded or self.problems else Health.HEALTHY
+
+
+def home_health(
+    store: Store,
+    now: int,
+    *,
+    clock_behind: str | None = None,
+    backends: Sequence[Backend] | None = None,
+) -> HomeHealth:
+    """Judge a home and these backends, or all that are enabled. Raises what reading raises."""
+    configuration = read_configuration(store)
+    chosen = [one for one in all_backends(store) if one.enabled] if backends is None else backends
+    logs = tuple(log_status(store, one, limits_of(configuration, one), now) for one in chosen)
+    problems = judge_home(_facts(store, configuration, now, clock_behind))
+    return HomeHealth(logs, tuple(sorted(problems, key=lambda one: not one.is_critical)))
+
+
+def limits_of(configuration: Configuration, backend: Backend) -> AgeLimits:
+    """Return the ages beyond which a backend is less than healthy."""
+    degraded, unhealthy = (configuration.threshold(name, backend.name) for name in _LIMITS)
+    never = float("inf")
+    return AgeLimits(
+        never if degraded is None else degraded, never if unhealthy is None else unhealthy
+    )
 
 
 def log_status(store: Store, backend: Backend, limits: AgeLimits, now: int) -> LogStatus:
     """Say how the log of a backend stands at `now`; raises only what reading the store raises."""
-    mirror = Mirror(store, backend.log)
+    mirror, run = Mirror(store, backend.log), backend_run(store, backend.name)
     accepted = mirror.history.accepted()
     mirrored = mirror.history.mirror_checkpoint()
-    age, is_frozen = None, False
+    answered_at, counts_from, age = last_sync(store, backend.log), None, None
+    is_frozen = is_fresh = False
     if accepted is not None:
-        signed_at, is_frozen = vouched_at(mirror, accepted)
-        age = max(now - signed_at, 0)
-        is_frozen = is_frozen or has_ended(store, backend.log, now)
+        vouched_at, is_frozen = vouched(mirror, accepted, now)
+        answered_at, counts_from = _own_answer(store, backend, run, vouched_at)
+        age = None if counts_from is None else max(now - counts_from, 0)
+        is_fresh = vouched_at is not None and now - vouched_at <= limits.degraded
+        is_frozen = is_frozen or is_complete_shard(mirror, mirrored, accepted, now)
     held = quarantine_of(store, backend.log)
+    coverage = coverage_of(mirror)
+    problems = tuple(_sync_problems(store, backend, run, coverage, now))
     judged, reasons = health(
         age,
         limits,
@@ -54,20 +137,31 @@ def log_status(store: Store, backend: Backend, limits: AgeLimits, now: int) -> L
             Lasting(one.number, one.type, one.severity == "critical")
             for one in lasting_alerts_of(store, backend.log)
             if one.severity != "info"
-            and one.event_type != STALE  # age is judged here, as of now
+            and one.event_type not in (STALE, HOME)  # judged here, as of now
             # It does not get better by itself; once somebody knows, the log may be well.
             and not (one.event_type == GREW and one.acked_at is not None)
         ],
+        problems=problems,
+        fresh_elsewhere=is_fresh,
     )
+    is_covered = mirrored is not None and accepted is not None and mirrored.head == accepted.head
+    covered_at = None if mirrored is None else mirrored.first_seen_at
+    if is_covered:
+        covered_at = counts_from
     return LogStatus(
         backend,
         accepted.head.tree_size if accepted else None,
         mirrored.head.tree_size if mirrored else None,
-        last_sync(store, backend.log),
+        answered_at,
         age,
-        coverage_of(mirror),
+        max(now - accepted.first_seen_at, 0) if accepted else None,
+        None if covered_at is None else max(now - covered_at, 0),
+        coverage,
+        limits,
         judged,
         reasons,
+        problems,
+        run,
     )
 
 
@@ -77,16 +171,124 @@ def has_ended(store: Store, log: Log, now: int) -> bool:
     return end is not None and now > end
 
 
-def vouched_at(mirror: Mirror, accepted: AcceptedCheckpoint) -> tuple[int, bool]:
-    """Return the newest time that vouches for a checkpoint, and whether the log is frozen."""
+def is_complete_shard(
+    mirror: Mirror, mirrored: AcceptedCheckpoint | None, accepted: AcceptedCheckpoint, now: int
+) -> bool:
+    """Whether the window of a log is over and all of it is here: only then is it at rest."""
+    if not has_ended(mirror.store, mirror.log, now):
+        return False
+    wanted = read_configuration(mirror.store).flag("rekorSync.enableTileSync")
+    return not wanted or (mirrored is not None and mirrored.head == accepted.head)
+
+
+def vouched(mirror: Mirror, accepted: AcceptedCheckpoint, now: int) -> tuple[int | None, bool]:
+    """Return the newest time that vouches for a log, and whether the log is frozen.
+
+    With a policy that is the newest time of a whole quorum of witnesses; None: no quorum did
+    at a time that has come. Else when the log last answered, us or whom we import from.
+    """
     log: Log = mirror.log
+    notes = [
+        open_checkpoint(note, log.keys, log.origin)
+        for note in mirror.history.notes(accepted.head.tree_size)
+    ]
+    is_frozen = any(one.checkpoint.frozen for one in notes)
     policy = None
     if log.policy is not None:
         policy = parse_tlog_policy(log.policy).without((*log.keys, *revoked_keys(mirror.store)))
-    newest, is_frozen = accepted.first_seen_at, False
-    for note in mirror.history.notes(accepted.head.tree_size):
-        signed = open_checkpoint(note, log.keys, log.origin)
-        is_frozen = is_frozen or bool(signed.checkpoint.frozen)
-        if policy is not None:
-            newest = max(newest, newest_cosignature(signed, policy) or 0)
-    return newest, is_frozen
+    if policy is not None and not policy.quorum_met([]):
+        return quorum_time(notes, policy, not_after=now), is_frozen
+    if any(one.log == log for one in all_private_logs(mirror.store)):
+        return now, is_frozen  # it is this home that answers
+    answered_at = last_answer(mirror.store, log)
+    if answered_at is None:
+        answered_at = accepted.first_seen_at
+    return min(answered_at, now), is_frozen
+
+
+def _own_answer(
+    store: Store, backend: Backend, run: BackendRun | None, vouched_at: int | None
+) -> tuple[int | None, int | None]:
+    """Return when this very backend last answered, and since when its age counts.
+
+    Another backend of its log may be fresher, and so may a transfer bundle.
+    """
+    arrived_at = last_sync(store, backend.log)
+    if run is None or vouched_at is None:
+        return arrived_at, vouched_at
+    log = backend.log
+    siblings = {one.name for one in all_backends(store) if one.log == log}
+    answers = [one.answered_at or 0 for one in backend_runs(store) if one.backend in siblings]
+    if arrived_at is not None and arrived_at > max(answers, default=0):
+        return arrived_at, vouched_at  # a transfer bundle came after every answer
+    if log.policy is not None:
+        return run.answered_at, vouched_at  # whoever brings it, the witnesses vouch
+    return run.answered_at, run.answered_at or run.failing_since or run.attempted_at
+
+
+def _sync_problems(
+    store: Store, backend: Backend, run: BackendRun | None, coverage: Coverage | None, now: int
+) -> Iterator[Problem]:
+    if run is None or not backend.enabled:
+        return
+    wanted = read_configuration(store).flag("rekorSync.enableTileSync")
+    yield from judge_syncs(
+        backend.name,
+        Syncs(
+            run.attempted_at,
+            run.succeeded_at,
+            run.failing_since,
+            run.error,
+            run.moved_at,
+            run.failures,
+        ),
+        now,
+        percent=coverage.percent if coverage is not None and wanted else None,
+    )
+
+
+def _facts(
+    store: Store, configuration: Configuration, now: int, clock_behind: str | None
+) -> HomeFacts:
+    root, waiting = current_root(store), waiting_since(store)
+    try:
+        room = room_at(store.home)
+    except ApplianceError:
+        room = None  # it cannot be asked here
+    return HomeFacts(
+        now=now,
+        jobs=[
+            Job(one.command, one.exit_code, one.failing_since, one.succeeded_at)
+            for one in command_runs(store)
+        ],
+        queue_depth=held_count(store),
+        oldest_item_at=oldest_held(store),
+        sends_itself=(site_fact(store, SITE_ROLE) != "isolated"),
+        undelivered_since=waiting[0] if waiting else None,
+        undelivered_sink=shown_sink(waiting[1]) if waiting else "",
+        root_at=root.imported_at if root else None,
+        root_warn=configuration.optional_seconds("verify.maxTrustRootAge.warn"),
+        root_fail=configuration.optional_seconds("verify.maxTrustRootAge.fail"),
+        clock_behind=clock_behind,
+        free_bytes=room.free_bytes if room else None,
+        free_files=room.free_files if room else None,
+        total_bytes=room.total_bytes if room else 0,
+        foreign=_foreign(store),
+    )
+
+
+def _foreign(store: Store) -> tuple[str, ...]:
+    """List what does not belong to whom the home does, looked for where it would hurt first."""
+    home = store.home
+    paths = [home / DATABASE_NAME, home / "lock", home / KEYS_NAME, *store.blobs.directories()]
+    for log in {one.log.id: one.log for one in all_backends(store)}.values():
+        mirror = Mirror(store, log)
+        accepted = mirror.history.accepted()
+        for tile in edge_tiles(accepted.head.tree_size) if accepted else ():
+            try:
+                digest = mirror.tile_digest(tile)
+            except ApplianceError:
+                continue
+            if digest is not None and (file := store.blobs.file(digest)) is not None:
+                paths.append(file.path)
+    return foreign_files(home, paths)

@@ -11,9 +11,17 @@ from contextlib import contextmanager
 from appliance.config.configuration import Configuration
 from appliance.errors import CorruptError
 from appliance.jobs.divergence.alarm import raise_alarm
-from appliance.jobs.divergence.health import has_ended, vouched_at
+from appliance.jobs.divergence.health import home_health, is_complete_shard, vouched
 from appliance.jobs.home.configure import read_configuration
-from appliance.policy.alarms import Anomaly, Severity, condition_of, corrupt_alarm
+from appliance.policy.alarms import (
+    HOME,
+    Anomaly,
+    Severity,
+    condition_of,
+    corrupt_alarm,
+    home_alarm,
+    home_condition,
+)
 from appliance.policy.divergence import (
     Judgement,
     Limits,
@@ -21,11 +29,13 @@ from appliance.policy.divergence import (
     judge_mirror_lag,
     judge_replica,
 )
+from appliance.policy.health import Problem, ProblemKind
 from appliance.store.database import Store
-from appliance.store.divergence.alerts import end_alert, lasting_alerts_of
+from appliance.store.divergence.alerts import alerts, end_alert, lasting_alerts_of
 from appliance.store.home.runs import BackendRun
 from appliance.store.mirror.logs import Backend, Log, all_backends
 from appliance.store.mirror.mirror import Mirror
+from appliance.value import frozen
 
 
 def apply_judgements(
@@ -53,15 +63,17 @@ def judge_log(store: Store, log: Log, backend: str, now: int) -> tuple[str, ...]
     accepted = mirror.history.accepted()
     if accepted is None or not configuration.flag("divergenceDetection.enabled"):
         return ()
-    signed_at, is_frozen = vouched_at(mirror, accepted)
+    vouched_at, is_frozen = vouched(mirror, accepted, now)
+    mirrored = mirror.history.mirror_checkpoint()
     judged = judge_age(
         origin=log.origin,
         backend=backend,
         tree_size=accepted.head.tree_size,
-        age=max(now - signed_at, 0),
+        # No quorum ever vouched for it at a time that has come: as old as it can be.
+        age=max(now - (accepted.first_seen_at if vouched_at is None else vouched_at), 0),
         growth_age=max(now - accepted.first_seen_at, 0),
-        limits=_limits(configuration),
-        is_frozen=is_frozen or has_ended(store, log, now),
+        limits=_limits(configuration, _primary_of(store, log, backend)),
+        is_frozen=is_frozen or is_complete_shard(mirror, mirrored, accepted, now),
     )
     return apply_judgements(store, log, judged, now)
 
@@ -93,7 +105,7 @@ def judge_answer(
             ours=accepted.head,
             offered_size=offered_size,
             lag=0 if run.behind_since is None else max(now - run.behind_since, 0),
-            threshold=_limits(configuration).checkpoint,
+            threshold=_limits(configuration, backend.name).checkpoint,
         )
     answered = [judged]
     if run.behind_count == 0:
@@ -141,8 +153,60 @@ def end_damage(store: Store, log: Log, now: int) -> None:
         end_alert(store, condition_of(Anomaly.CORRUPT, log.origin), now)
 
 
-def _limits(configuration: Configuration) -> Limits:
-    return Limits(
-        configuration.seconds("divergenceDetection.staleCheckpointThreshold"),
-        configuration.seconds("divergenceDetection.staleTreeSizeThreshold"),
+def _limits(configuration: Configuration, backend: str) -> Limits:
+    checkpoint, tree_size = (
+        configuration.threshold(name, backend)
+        for name in ("staleCheckpointThreshold", "staleTreeSizeThreshold")
     )
+    never = float("inf")
+    return Limits(
+        never if checkpoint is None else checkpoint, never if tree_size is None else tree_size
+    )
+
+
+def _primary_of(store: Store, log: Log, backend: str) -> str:
+    """Return the backend whose thresholds a log has: its primary, whoever was asked."""
+    own = [one for one in all_backends(store) if one.log == log and one.mirror_of is None]
+    return own[0].name if own else backend
+
+
+@frozen
+class SiteChanges:
+    """What began to be wrong with this site since it was last judged, and what is over."""
+
+    begun: tuple[Problem, ...] = ()
+    over: tuple[str, ...] = ()  # conditions
+
+
+def judge_site(store: Store, now: int, clock_behind: str | None) -> SiteChanges:
+    """Compare what is wrong with this site with the alerts that last; changes nothing.
+
+    Raises StoreError or ConfigError.
+    """
+    if not read_configuration(store).flag("divergenceDetection.enabled"):
+        return SiteChanges()
+    found = home_health(store, now, clock_behind=clock_behind)
+    problems = [*found.problems, *(one for status in found.logs for one in status.problems)]
+    # Alerts that do not get through are told by everything but one more alert.
+    told = {
+        home_condition(one): one
+        for one in problems
+        if one.kind is not ProblemKind.ALERTS and not one.is_new
+    }
+    lasting = {one.condition for one in alerts(store, lasting=True) if one.event_type == HOME}
+    return SiteChanges(
+        tuple(one for name, one in told.items() if name not in lasting),
+        tuple(sorted(lasting - told.keys())),
+    )
+
+
+def apply_site(store: Store, changes: SiteChanges, now: int) -> tuple[str, ...]:
+    """Raise and end the alerts about this site; return what is to be said."""
+    said = []
+    with store.atomic():
+        for condition in changes.over:
+            end_alert(store, condition, now)
+        for one in changes.begun:
+            number = raise_alarm(store, home_alarm(one), now)
+            said.append(f"alert {number}: {one.text}")
+    return tuple(said)

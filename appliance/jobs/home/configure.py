@@ -14,6 +14,7 @@ from appliance.config.changes import ConfigFile, diff
 from appliance.config.configuration import Backend, Configuration, restore
 from appliance.config.keys import Item, JsonValue
 from appliance.config.schema import BACKENDS
+from appliance.config.sync_keys import THRESHOLDS
 from appliance.errors import ApplianceError, ConfigError
 from appliance.store.database import Store
 from appliance.store.files import read_foreign
@@ -38,7 +39,7 @@ from appliance.tlog.note_keys import is_among, load_public_key_file
 MAX_KEY_FILE_BYTES: Final = 64 * 1024
 # What a backend's table has no column for is kept as a setting. Not the path of its key,
 # which is in the store: `config show` must not depend on a file that may be gone.
-_POLICY_FILE: Final = "policyFile"
+_REMEMBERED: Final = ("policyFile", *THRESHOLDS)
 _CONFIGURATION: Final = "configuration"  # among what an open store remembers
 
 
@@ -129,9 +130,9 @@ def write_configuration(
         if backend.id not in names:
             remove_backend(store, backend.id)
     rows = {name: value for name, value in after.stored.items() if name != BACKENDS}
-    policies = [_remembered(item) for item in after.items(BACKENDS) if item[_POLICY_FILE]]
-    if policies:
-        rows[BACKENDS] = [*policies]
+    remembered = [one for one in map(_remembered, after.items(BACKENDS)) if len(one) > 1]
+    if remembered:
+        rows[BACKENDS] = [*remembered]
     replace_settings(store, rows)
 
 
@@ -184,4 +185,5 @@ def _is_mirror(backend: Backend) -> bool:
 
 
 def _remembered(item: Item) -> Item:
-    return {"id": item["id"], _POLICY_FILE: item[_POLICY_FILE]}
+    kept = {name: item[name] for name in _REMEMBERED if item.get(name) is not None}
+    return {"id": item["id"], **kept}

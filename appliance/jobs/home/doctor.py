@@ -19,10 +19,12 @@ from appliance.config.configuration import Sink, shown_sink
 from appliance.errors import ApplianceError, ConfigError, IncompleteError, RefusedError, StoreError
 from appliance.jobs.home.configure import read_configuration, verify_private_keys
 from appliance.jobs.home.journal import check_custody, check_journal
+from appliance.policy.health import LOW_FREE_BYTES, LOW_FREE_FILES, MIN_FREE_BYTES
 from appliance.store.database import DATABASE_NAME, Store, has_hot_journal, open_store
 from appliance.store.divergence.outbox import undelivered
 from appliance.store.failures import CORRUPT, DISK_FULL, RESTORE
 from appliance.store.filesystem import access_of, filesystem_type, is_network, keeps_modes, room_at
+from appliance.store.home.clock import clock_floor
 from appliance.store.home.integrity import (
     foreign_key_problems,
     integrity_problems,
@@ -32,10 +34,10 @@ from appliance.store.home.integrity import (
 from appliance.store.home.key_files import KEYS_NAME, has_signing_key, read_secret
 from appliance.store.home.settings import SITE_NAME, SITE_ROLE, site_fact
 from appliance.store.mirror.logs import all_backends
-from appliance.store.mirror.sync_times import newest_time
 from appliance.store.private_log.memory import recall
 from appliance.store.private_log.private_logs import all_private_logs
 from appliance.store.verify.trust import current_root
+from appliance.times import age_text
 from appliance.value import frozen
 
 # What a check found: the rows of doctor and of checkpoint-store test.
@@ -81,10 +83,6 @@ def finding(name: str, check: Callable[[], tuple[Outcome, str]]) -> Finding:
 
 # Whether a home can be used: database, schema, blob directory, room (checkpoint-store test).
 
-
-MIN_FREE_BYTES: Final = 16 * 1024 * 1024  # below this no command can be sure to finish
-LOW_FREE_BYTES: Final = 512 * 1024 * 1024
-LOW_FREE_FILES: Final = 10_000
 
 _Condition = tuple[Outcome, str]
 
@@ -225,8 +223,6 @@ def _verify_sink(sink: Sink) -> None:
             )
 
 
-MAX_CLOCK_SKEW_SECONDS: Final = 300
-DAY_SECONDS: Final = 86_400
 _OLDEST_SQLITE: Final = (3, 37)  # STRICT tables
 
 
@@ -235,7 +231,9 @@ class Examined:
     """The home to look at, and what the check may not find out by itself."""
 
     home: Path
-    now: int  # Unix seconds
+    # Asked only once the store is open: to ask opens it, and that ends a hot journal.
+    now: Callable[[], int]  # Unix seconds
+    clock_behind: Callable[[], str | None]  # how far the clock is wrong; None: it is not
     allow_network_fs: bool = False
 
 
@@ -255,8 +253,8 @@ def examine(examined: Examined) -> Iterator[Finding]:
         return
     try:
         yield finding("site", partial(_site, store))
-        yield finding("clock", partial(_clock, store, examined.now))
-        yield finding("trust-root", partial(_trust_root, store, examined.now))
+        yield finding("clock", partial(_clock, store, examined))
+        yield finding("trust-root", partial(_trust_root, store, examined.now()))
         yield finding("sinks", partial(sinks_ready, store))
         yield finding("private-logs", partial(_private_logs, store))
     finally:
@@ -340,17 +338,19 @@ def _site(store: Store) -> _Condition:
     return ok(f"{name}, {site_fact(store, SITE_ROLE)}")
 
 
-def _clock(store: Store, now: int) -> _Condition:
-    newest = newest_time(store)
-    if newest is None:
-        return ok("nothing was recorded yet to compare it with")
-    if newest > now + MAX_CLOCK_SKEW_SECONDS:
+def _clock(store: Store, examined: Examined) -> _Condition:
+    behind = examined.clock_behind()
+    if behind is not None:
         raise ConfigError(
-            f"the clock says {now}, but {newest - now} seconds later something was recorded here",
+            behind,
             reason="clock",
-            next_step="set the clock; until then ages and time limits mean nothing",
+            next_step="set the clock; if it was ahead and is right now: attestor doctor"
+            " --reset-clock",
         )
-    return ok(f"{max(now - newest, 0)} s after what was recorded last")
+    floor = clock_floor(store)
+    if floor is None:
+        return ok("nothing was recorded yet to compare it with")
+    return ok(f"{age_text(examined.now() - floor.at)} after {floor.source}")
 
 
 def _trust_root(store: Store, now: int) -> _Condition:
@@ -358,12 +358,12 @@ def _trust_root(store: Store, now: int) -> _Condition:
     if root is None:
         return ok("none imported; needed only for certificates")
     configuration = read_configuration(store)
-    age = now - root.imported_at
-    text = f"imported {age // DAY_SECONDS} days ago"
+    age = max(now - root.imported_at, 0)
+    text = f"imported {age_text(age)} ago"
     limit = configuration.optional_seconds("verify.maxTrustRootAge.fail")
     if limit is not None and age > limit:
         raise RefusedError(
-            f"the trusted root was {text}, at most {limit // DAY_SECONDS} allowed",
+            f"the trusted root was {text}, at most {age_text(limit)} allowed",
             reason="trust-root-stale",
             next_step="run 'attestor trust import' with a newer trusted_root.json",
         )

@@ -23,6 +23,8 @@ from appliance.jobs.local_tiles import our_root_at, ours_or_theirs
 from appliance.jobs.mirror.fill import Filled, Progress, Wanted, fetch_tiles, fill
 from appliance.policy.relate import Contradiction, Relation, relate
 from appliance.store.divergence.quarantine import quarantine_of
+from appliance.store.divergence.seen import remember_seen
+from appliance.store.home.clock import SIGNED, raise_floor
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint, Arrival
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.revoked_keys import revoked_keys
@@ -30,7 +32,7 @@ from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from appliance.tlog.log_source import LogSource
 from appliance.tlog.merkle import Hash, TreeHead
 from appliance.tlog.proof import verify_consistency
-from appliance.tlog.quorum import verify_quorum
+from appliance.tlog.quorum import quorum_time, verify_quorum
 from appliance.tlog.shared_leaves import shared_leaves
 from appliance.tlog.tile import EntryBundle, Tile
 from appliance.tlog.tile_tree import TileTree
@@ -145,6 +147,10 @@ def _examine(mirror: Mirror, source: LogSource, arrival: Arrival) -> _Offer:
     if prefix.damage is not None and prefix.root is None:
         raise prefix.damage  # it is our own doing that nothing can be said
     relation = relate(accepted.head if accepted else None, candidate.head, prefix.root)
+    if isinstance(relation, Contradiction) and relation.actual_root is None:
+        with mirror.store.atomic():  # compared once our tree can tell
+            remember_seen(mirror.store, log, candidate, arrival)
+        raise _not_placed(candidate.head, arrival)
     if accepted is not None and isinstance(relation, Contradiction):
         raise report_incident(
             mirror,
@@ -164,10 +170,27 @@ def _examine(mirror: Mirror, source: LogSource, arrival: Arrival) -> _Offer:
     if log.policy is not None:
         policy = parse_tlog_policy(log.policy).without(revoked_keys(mirror.store))
         verify_quorum(candidate, policy, log.keys)
+        proven_at = quorum_time([candidate], policy.without(log.keys))
+        if proven_at is not None:
+            with mirror.store.atomic():
+                who = f"a quorum of witnesses of {log.origin}"
+                raise_floor(mirror.store, SIGNED, proven_at, who)
     _refuse_quarantined(mirror, relation, candidate.head, arrival)
     if relation in (Relation.FIRST, Relation.AHEAD):
         tree.load([], fetched)  # the right edge, if no proof has needed it yet
     return _Offer(candidate, relation, tree, fetched.tiles, accepted, prefix.damage)
+
+
+def _not_placed(offered: TreeHead, arrival: Arrival) -> IncompleteError:
+    """Say that an older head could be neither proven nor disproven: that is no contradiction."""
+    return IncompleteError(
+        f"{arrival.detail} offers an older checkpoint of {offered.tree_size:,} entries, and no"
+        " tiles, here or there, show whether it is of the tree that was accepted; nothing was"
+        " taken",
+        reason="not-placed",
+        next_step="a replica that lags will catch up; to be able to tell: attestor sync"
+        " --full-tiles, once the log answers with its newest checkpoint",
+    )
 
 
 def _refuse_quarantined(

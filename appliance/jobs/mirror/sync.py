@@ -13,7 +13,7 @@ from typing import Any, Final
 from appliance.errors import ApplianceError
 from appliance.jobs.divergence.alarm import ANOMALIES
 from appliance.jobs.divergence.cross_check import follow_up
-from appliance.jobs.divergence.health import vouched_at
+from appliance.jobs.divergence.health import vouched
 from appliance.jobs.divergence.judge import judge_answer, judge_log, reporting_damage
 from appliance.jobs.mirror.absorb import AbsorbReport, absorb, preview
 from appliance.jobs.mirror.fill import Progress, Wanted
@@ -94,17 +94,21 @@ def count_sync(
         count(store, f"{PREFIX}_tiles_fetched_total", label, source.n_tiles)
         count(store, f"{PREFIX}_tiles_cached_total", label, tiles)
         if head is not None:
-            age = max(now - vouched_at(mirror, head)[0], 0)
+            age = max(now - (vouched(mirror, head, now)[0] or head.first_seen_at), 0)
             observe(store, f"{PREFIX}_checkpoint_age_seconds", label, age, AGE_BUCKETS)
         if error is not None:
-            record_failure(store, backend.name, now)
+            record_failure(store, backend.name, now, error.message)
             count_error(store, backend.name, error)
 
 
-def record_answer(store: Store, backend: Backend, now: int, *, behind: bool) -> None:
+def record_answered(store: Store, backend: Backend, report: AbsorbReport, now: int) -> None:
     """Record that a backend answered honestly, if perhaps with an older head than ours."""
+    behind = report.relation is Relation.BEHIND
+    stored = report.tiles + report.entry_bundles > 0
+    # An older head leaves nothing to fetch of itself: that says nothing of ours.
+    covered = report.complete and not behind
     with store.atomic():
-        record_success(store, backend.name, now, behind=behind)
+        record_success(store, backend.name, now, behind=behind, moved=stored, covered=covered)
         if behind:
             # Every stale replica counts, one that is worth an alarm as a warning besides.
             labels = {"type": Anomaly.STALE_REPLICA.value, "severity": Severity.INFO.value}
@@ -176,7 +180,7 @@ def _sync(
     with suppress(ApplianceError):  # it stays marked; what is met of it below is said there
         refetch_damaged(mirror, source)
     report = absorb(mirror, source, _arrival(backend, source, now), wanted, progress)
-    record_answer(store, backend, now, behind=report.relation is Relation.BEHIND)
+    record_answered(store, backend, report, now)
     warnings = list(follow_up(mirror, backend.name, now))
     if (run := backend_run(store, backend.name)) is not None:
         warnings += judge_answer(store, backend, run, report.tree_size, now)

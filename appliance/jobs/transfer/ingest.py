@@ -36,6 +36,7 @@ from appliance.jobs.transfer.staged_tiles import StagedTiles
 from appliance.jobs.workers import Workers
 from appliance.store.database import Store
 from appliance.store.files import open_foreign, staging_file
+from appliance.store.home.clock import SIGNED, Floor, raise_floor
 from appliance.store.mirror.logs import Log, all_logs, find_log
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.transfer.custody import CustodyFacts, append_custody
@@ -86,6 +87,8 @@ class Rules:
     sign: Callable[[str], bytes] | None = None  # makes the receipt a signed note; None: none
     site: str = ""  # our name, on the receipt
     handler: str = ""  # who imports it, on the receipt
+    proven: Callable[[Floor], None] = lambda _: None  # told of a time that is past for sure
+    clock_behind: Callable[[], str | None] = lambda: None  # why no age can be told; None: it can
 
 
 def ingest(
@@ -108,7 +111,13 @@ def ingest(
         return signed.text
 
     def admit(_: Header, manifest: Manifest) -> None:
-        _within_its_time(manifest, now)
+        nonlocal now
+        if not rules.unsigned and manifest.created_at > now:
+            # A site we know signed that this time has come, whatever our clock says.
+            source = f"a transfer bundle that {manifest.site} signed"
+            rules.proven(Floor(manifest.created_at, source, SIGNED))
+            now = manifest.created_at
+        _within_its_time(manifest, now, rules.clock_behind())
 
     with (
         open_foreign(path) as medium,
@@ -121,7 +130,7 @@ def ingest(
         return it.run(progress)
 
 
-def _within_its_time(manifest: Manifest, now: int) -> None:
+def _within_its_time(manifest: Manifest, now: int, clock_behind: str | None) -> None:
     if manifest.not_before is not None and now < manifest.not_before:
         raise RefusedError(
             f"it may not be used before {format_time(manifest.not_before)}, says its manifest;"
@@ -135,6 +144,13 @@ def _within_its_time(manifest: Manifest, now: int) -> None:
             f" the clock here says {format_time(now)}",
             reason="expired",
             next_step="export again on the other side; if the clock is wrong, set it",
+        )
+    if clock_behind is not None and (manifest.expires or manifest.not_before):
+        raise IncompleteError(
+            f"it is only good for a time, and {clock_behind}",
+            reason="clock",
+            next_step="set the clock; if it was ahead and is right now: attestor doctor"
+            " --reset-clock",
         )
 
 
@@ -280,6 +296,9 @@ class _Ingestion:
 
         def record_the_rest() -> None:
             keep_receipt()
+            if not rules.unsigned:
+                source = f"a transfer bundle that {manifest.site} signed"
+                raise_floor(store, SIGNED, manifest.created_at, source)
             if rules.handler:
                 said = manifest.custody
                 facts = (rules.handler, report.bundle_id, said.media_id, said.seal, said.ticket)

@@ -180,7 +180,10 @@ def ingest_log(
     # A site that holds nothing yet has nothing that could have rotted.
     healed = heal(mirror, source, tiles, bundles) if mirror.tile_count() else 0
     # If we die here, the mirror is what it was, with fewer holes in it.
-    arrival = Arrival("import", source.description, now, manifest.data_age.newest_checkpoint)
+    heard_at = manifest.data_age.newest_checkpoint
+    # When the exporter last heard of it, and no later than when it wrote that down.
+    answered_at = min(now, manifest.created_at if heard_at is None else heard_at)
+    arrival = Arrival("import", source.description, now, heard_at, answered_at=answered_at)
     wanted = Wanted(
         tiles=True,
         entries=source.has_entries,

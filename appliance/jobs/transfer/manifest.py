@@ -8,12 +8,13 @@ from typing import Final
 
 from appliance import __version__
 from appliance.errors import ConfigError
+from appliance.jobs.divergence.health import vouched
 from appliance.jobs.transfer.names import fat_safe
 from appliance.jobs.transfer.plan import PlannedLog
 from appliance.jobs.transfer.volumes import Cargo
 from appliance.store.database import Store
 from appliance.store.home.settings import require_site_name
-from appliance.store.mirror.logs import Log, all_logs
+from appliance.store.mirror.logs import Log, all_logs, require_log
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.verify.trust import current_root
 from appliance.tlog.merkle import EMPTY_ROOT, TreeHead
@@ -72,8 +73,8 @@ def describe_volumes(
     content = sha256(said.encode("utf-8", "backslashreplace")).hexdigest()
     set_name = f"{fat_safe(site)[:80]}-{now}-{content[:8]}"
     root = current_root(store)
-    # The oldest of the heads: a claim of freshness must hold for every log in here.
-    oldest = min((log.head.first_seen_at for log in planned), default=None)
+    # The oldest of them: a claim of freshness must hold for every log in here.
+    oldest = min((_heard_at(store, log, now) for log in planned), default=None)
     have = tuple(_have(store, log) for log in all_logs(store))
     return [
         Manifest(
@@ -93,6 +94,13 @@ def describe_volumes(
         )
         for number, load in enumerate(cargo, start=1)
     ]
+
+
+def _heard_at(store: Store, planned: PlannedLog, now: int) -> int:
+    """Return when the log of a head was last heard of."""
+    mirror = Mirror(store, require_log(store, planned.origin))
+    vouched_at, _ = vouched(mirror, planned.head, now)
+    return planned.head.first_seen_at if vouched_at is None else vouched_at
 
 
 def _window(validity: Validity, now: int) -> tuple[int | None, int | None]:

@@ -17,6 +17,7 @@ from appliance.errors import (
     RefusedError,
     VerificationError,
 )
+from appliance.jobs.divergence.health import vouched
 from appliance.jobs.local_tiles import corrupt
 from appliance.policy.own_view import (
     Coverage,
@@ -36,6 +37,7 @@ from appliance.store.divergence.quarantine import quarantine_of
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint
 from appliance.store.mirror.logs import Log, all_logs, find_log
 from appliance.store.mirror.mirror import Mirror
+from appliance.times import age_text
 from appliance.tlog.tile_tree import TileTree
 from appliance.tlog.tlog_policy import TlogPolicy
 from appliance.value import frozen, replaced
@@ -47,7 +49,8 @@ class Demands:
 
     require_mirror: bool = False
     require_proof: bool = False  # a log's promise is not enough
-    max_age: int | None = None  # seconds since our newest checkpoint of the log was first seen
+    max_age: int | None = None  # seconds since the log last answered, us or whom we import from
+    clock_behind: str | None = None  # why no age can be told; None: it can
     policy: TlogPolicy | None = None  # witnesses that must have cosigned the bundle's checkpoint
     opt_ins: OptIns = NO_OPT_INS  # what the operator allows beyond what is usual
     now: int = 0  # Unix seconds
@@ -141,7 +144,8 @@ def with_own_view(store: Store | None, found: Verification, demands: Demands) ->
     except ApplianceError as error:  # our store is at fault, not the bundle
         damaged = OwnView(Coverage.TILES_MISSING, f"our mirror cannot say: {error.message}")
         return Verdict(found, damaged, accepted, error)
-    unmet = _disputed(mirror, found.log, view) or _unmet(view, accepted, demands)
+    heard_at = vouched(mirror, accepted, demands.now)[0] if mirror and accepted else None
+    unmet = _disputed(mirror, found.log, view) or _unmet(view, heard_at, demands)
     return Verdict(found, view, accepted, unmet)
 
 
@@ -171,7 +175,8 @@ def _verify_promised(
                 size,
             )
             log = replaced(log, entry_index=entry_index, log=mirror.log.origin)
-            unmet = _disputed(mirror, log, view) or _unmet(view, accepted, demands)
+            heard_at, _ = vouched(mirror, accepted, demands.now)
+            unmet = _disputed(mirror, log, view) or _unmet(view, heard_at, demands)
             return Verdict(replaced(found, log=log), view, accepted, unmet)
     view = OwnView(
         Coverage.NO_CHECKPOINT,
@@ -262,9 +267,7 @@ def _own_view(
         )
 
 
-def _unmet(
-    view: OwnView, accepted: AcceptedCheckpoint | None, demands: Demands
-) -> ApplianceError | None:
+def _unmet(view: OwnView, heard_at: int | None, demands: Demands) -> ApplianceError | None:
     if view.coverage is Coverage.CONTRADICTION:
         return DivergenceError(
             f"the log contradicts itself: {view.text}",
@@ -279,13 +282,20 @@ def _unmet(
             next_step="sync, or import a transfer bundle that reaches this entry",
         )
     if demands.max_age is not None:
-        age = None if accepted is None else demands.now - accepted.first_seen_at
+        age = None if heard_at is None else max(demands.now - heard_at, 0)
         if age is None or age > demands.max_age:
-            how_old = "absent" if age is None else f"{age} s old"
+            how_old = "absent" if age is None else f"{age_text(age)} old"
             return RefusedError(
-                f"our newest checkpoint of its log is {how_old}, at most {demands.max_age} s"
-                " allowed",
+                f"what we last heard of its log is {how_old}, at most"
+                f" {age_text(demands.max_age)} allowed",
                 reason="stale",
                 next_step="sync, or import a newer transfer bundle",
+            )
+        if demands.clock_behind is not None:
+            return IncompleteError(
+                demands.clock_behind,
+                reason="clock",
+                next_step="set the clock; if it was ahead and is right now: attestor doctor"
+                " --reset-clock",
             )
     return None

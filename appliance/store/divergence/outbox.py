@@ -41,6 +41,15 @@ def undelivered(store: Store) -> tuple[Delivery, ...]:
     return tuple(Delivery(*row) for row in rows)
 
 
+def waiting_since(store: Store) -> tuple[int, str] | None:
+    """Return since when an alert waits for its sink, and for which; None: none was tried."""
+    row = store.row(
+        "SELECT detected_at, sink FROM delivery JOIN alert ON alert.number = alert_number"
+        " WHERE delivered_at IS NULL ORDER BY detected_at, alert_number LIMIT 1"
+    )
+    return None if row is None else (row["detected_at"], row["sink"])
+
+
 def has_due(store: Store, now: int) -> bool:
     """Whether anything should be tried at `now`."""
     row = store.row(

@@ -13,6 +13,7 @@ from sqlite3 import Row
 from typing import Any, Final
 
 from appliance.store.database import Store
+from appliance.store.home.clock import RECORD, raise_floor
 from appliance.tlog.hash_chain import START, link
 from appliance.tlog.merkle import Hash
 from appliance.value import frozen
@@ -57,6 +58,7 @@ def append_event(store: Store, at: int, event: str, details: Mapping[str, Any]) 
         " ON CONFLICT DO UPDATE SET id = excluded.id, digest = excluded.digest",
         [number, digest],
     )
+    raise_floor(store, RECORD, at, f"journal line {number}")
     return number
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from appliance.store.database import Store
+from appliance.store.home.clock import RECORD, raise_floor
 from appliance.store.mirror.logs import Log
+from appliance.store.mirror.sync_times import record_answer
 from appliance.value import frozen
+
+MAX_ERROR_CHARACTERS: Final = 500
 
 
 @frozen
@@ -18,15 +24,22 @@ class BackendRun:
     behind_since: int | None  # None: what it offered last was not older than ours
     behind_count: int  # times in a row that it was older
     failures: int  # times in a row that it did not succeed
+    answered_at: int | None  # when it last offered a valid checkpoint, whatever came then
+    covered_at: int | None  # when a sync last left nothing to fetch
+    moved_at: int | None  # when a sync last stored tiles, or left nothing to fetch
+    error: str | None  # why the last sync failed; None: it did not
+    failing_since: int | None  # None: the last sync did not fail
 
 
 @frozen
 class CommandRun:
-    """How a command ended last."""
+    """How the scheduled runs of a command ended. Times are Unix seconds."""
 
     command: str  # without the program's name
-    exit_code: int
-    ended_at: int  # Unix seconds
+    exit_code: int  # of the last
+    ended_at: int  # the last
+    succeeded_at: int | None  # last; None: never
+    failing_since: int | None  # None: the last did not fail
 
 
 def backend_run(store: Store, backend: str) -> BackendRun | None:
@@ -40,7 +53,8 @@ def backend_runs(store: Store) -> tuple[BackendRun, ...]:
         BackendRun(*row)
         for row in store.rows(
             "SELECT backend, attempted_at, succeeded_at, confirmed_at, behind_since, behind_count,"
-            " failures FROM backend_run ORDER BY backend"
+            " failures, answered_at, covered_at, moved_at, error, failing_since"
+            " FROM backend_run ORDER BY backend"
         )
     )
 
@@ -55,38 +69,57 @@ def confirmed_at(store: Store, log: Log) -> int | None:
     return None if row is None else row["at"]
 
 
-def record_success(store: Store, backend: str, at: int, *, behind: bool) -> None:
-    """Record that a sync succeeded, and whether what it was offered is older than ours."""
+def record_success(
+    store: Store, backend: str, at: int, *, behind: bool, moved: bool = True, covered: bool = True
+) -> None:
+    """Record that a sync succeeded, and whether what it was offered is older than ours.
+
+    `moved`: it stored something, or there was nothing to fetch; `covered`: nothing is left.
+    """
+    record_answer(store, backend, at)
+    raise_floor(store, RECORD, at, f"the last sync of {backend}")
     store.execute(
-        "INSERT INTO backend_run (backend, attempted_at, succeeded_at, confirmed_at,"
-        " behind_since, behind_count) VALUES (?1, ?2, ?2, iif(?3, NULL, ?2), iif(?3, ?2, NULL), ?3)"
-        " ON CONFLICT DO UPDATE SET attempted_at = ?2, succeeded_at = ?2, failures = 0,"
-        " confirmed_at = iif(?3, confirmed_at, ?2),"
+        "UPDATE backend_run SET failures = 0, error = NULL, failing_since = NULL,"
+        " attempted_at = max(attempted_at, ?2),"
+        " succeeded_at = max(coalesce(succeeded_at, 0), ?2),"
+        " confirmed_at = iif(?3, confirmed_at, max(coalesce(confirmed_at, 0), ?2)),"
         " behind_since = iif(?3, coalesce(behind_since, ?2), NULL),"
-        " behind_count = iif(?3, behind_count + 1, 0)",
-        [backend, at, behind],
+        " behind_count = iif(?3, behind_count + 1, 0),"
+        " moved_at = iif(?4 OR ?5, max(coalesce(moved_at, 0), ?2), moved_at),"
+        " covered_at = iif(?5, max(coalesce(covered_at, 0), ?2), covered_at)"
+        " WHERE backend = ?1",
+        [backend, at, behind, moved, covered],
     )
 
 
-def record_failure(store: Store, backend: str, at: int) -> None:
-    """Record that a sync was tried and did not succeed."""
+def record_failure(store: Store, backend: str, at: int, error: str) -> None:
+    """Record that a sync was tried and did not succeed, and why."""
     store.execute(
-        "INSERT INTO backend_run (backend, attempted_at, failures) VALUES (?1, ?2, 1)"
-        " ON CONFLICT DO UPDATE SET attempted_at = ?2, failures = failures + 1",
-        [backend, at],
+        "INSERT INTO backend_run (backend, attempted_at, failures, error, failing_since)"
+        " VALUES (?1, ?2, 1, ?3, ?2)"
+        " ON CONFLICT DO UPDATE SET attempted_at = max(attempted_at, ?2), failures = failures + 1,"
+        " error = ?3, failing_since = coalesce(failing_since, ?2)",
+        [backend, at, error[:MAX_ERROR_CHARACTERS]],
     )
 
 
 def record_command(store: Store, command: str, exit_code: int, at: int) -> None:
-    """Record how a command ended."""
+    """Record how a scheduled run of a command ended."""
+    good = exit_code == 0
     store.execute(
-        "INSERT INTO command_run VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET"
-        " exit_code = excluded.exit_code, ended_at = excluded.ended_at",
-        [command, exit_code, at],
+        "INSERT INTO command_run (command, exit_code, ended_at, succeeded_at, failing_since)"
+        " VALUES (?1, ?2, ?3, iif(?4, ?3, NULL), iif(?4, NULL, ?3)) ON CONFLICT DO UPDATE SET"
+        " exit_code = ?2, ended_at = max(ended_at, ?3),"
+        " succeeded_at = iif(?4, max(coalesce(succeeded_at, 0), ?3), succeeded_at),"
+        " failing_since = iif(?4, NULL, coalesce(failing_since, ?3))",
+        [command, exit_code, at, good],
     )
 
 
 def command_runs(store: Store) -> tuple[CommandRun, ...]:
-    """List how every recorded command ended last, by name."""
-    rows = store.rows("SELECT command, exit_code, ended_at FROM command_run ORDER BY command")
+    """List how the scheduled runs of every command ended, by name."""
+    rows = store.rows(
+        "SELECT command, exit_code, ended_at, succeeded_at, failing_since FROM command_run"
+        " ORDER BY command"
+    )
     return tuple(CommandRun(*row) for row in rows)

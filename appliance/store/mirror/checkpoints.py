@@ -39,6 +39,7 @@ class Arrival:
     seen_at: int  # Unix seconds, our clock
     first_seen_at: int | None = None  # Unix seconds, if another site saw it before us
     backend: str | None = None  # that offered it; None: none did
+    answered_at: int | None = None  # Unix seconds, when the log did, if that was not seen_at
 
 
 class History:

@@ -17,7 +17,7 @@ from appliance.store.database import Store
 from appliance.store.mirror.checkpoints import SYNCED, Arrival, History
 from appliance.store.mirror.entry_frames import compress_bundle, decompress_bundle
 from appliance.store.mirror.logs import Log
-from appliance.store.mirror.sync_times import record_sync
+from appliance.store.mirror.sync_times import record_answer, record_sync
 from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.entries import truncate_entry_bundle
 from appliance.tlog.merkle import HASH_BYTES, Hash
@@ -286,7 +286,10 @@ class Mirror:
     def _arrive(self, checkpoint: SignedCheckpoint, arrival: Arrival) -> None:
         self.history.insert(checkpoint, arrival)
         if arrival.source in SYNCED:
-            record_sync(self.store, self.log, arrival.seen_at)
+            answered_at = arrival.seen_at if arrival.answered_at is None else arrival.answered_at
+            record_sync(self.store, self.log, arrival.seen_at, answered_at)
+        if arrival.backend is not None:
+            record_answer(self.store, arrival.backend, arrival.seen_at)
         self._settle()
 
     def _tile_row(self, tile: Tile) -> tuple[int, bytes] | None:

@@ -194,6 +194,15 @@ def tenant_held_count(store: Store, tenant: str) -> int:
     return 0 if row is None else int(row["n"])
 
 
+def oldest_held(store: Store) -> int | None:
+    """Return when the oldest item that fills the queue was added, Unix seconds; None: none."""
+    row = store.row(
+        "SELECT min(created_at) AS at FROM queue_item"
+        " WHERE state IN ('queued', 'sending', 'postponed')"
+    )
+    return None if row is None else row["at"]
+
+
 def waiting_count(store: Store, tenant: str, tier: str) -> int:
     """Count what a tenant has still to be sent of one tier."""
     row = store.row(

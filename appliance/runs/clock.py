@@ -1,0 +1,75 @@
+"""The one clock of a run: the system's, but never below the newest time that is proven to be past.
+
+A clock that was set back makes nothing young again, and no time that is stored grows
+smaller. Where the system's clock is below that floor, nobody knows how old anything is: what
+depends on an age is refused with what require_known raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from appliance.errors import ApplianceError, IncompleteError
+from appliance.store.database import open_store
+from appliance.store.home.clock import Floor, clock_floor
+from appliance.times import age_text, utc
+
+TOLERANCE_SECONDS: Final = 300  # clocks that agree this well agree
+NEXT_STEP: Final = (
+    "set the clock; if it was ahead before and is right now: attestor doctor --reset-clock"
+)
+
+
+class RunClock:
+    """Tells the time of one run. The floor is read once, when somebody first asks."""
+
+    def __init__(self, home: Path, system: Callable[[], int]) -> None:
+        self.system = system  # Unix seconds
+        self._home = home
+        self._floor: Floor | None = None
+        self._is_read = False
+
+    def __call__(self) -> int:
+        """Return the time, Unix seconds."""
+        floor = self.floor
+        return self.system() if floor is None else max(self.system(), floor.at)
+
+    @property
+    def floor(self) -> Floor | None:
+        """The newest time that is proven to be past; None: nothing proves any."""
+        if not self._is_read:
+            self._is_read = True
+            try:
+                store = open_store(self._home, write=False)
+            except ApplianceError:  # whoever needs the store will say why it is not there
+                return None
+            try:
+                self._floor = clock_floor(store)
+            except ApplianceError:
+                self._floor = None
+            finally:
+                store.close()
+        return self._floor
+
+    def proven(self, floor: Floor) -> None:
+        """Take note of a time that this run itself found proven to be past."""
+        if self.floor is None or floor.at > self.floor.at:
+            self._floor = floor
+
+    @property
+    def behind(self) -> str | None:
+        """How far the system's clock is below the floor, in words; None: it is not."""
+        floor, now = self.floor, self.system()
+        if floor is None or floor.at - now <= TOLERANCE_SECONDS:
+            return None
+        return (
+            f"the clock of this host says {utc(now)}, {age_text(floor.at - now)} before"
+            f" {floor.source} at {utc(floor.at)}: no age can be told"
+        )
+
+    def require_known(self) -> None:
+        """Raise IncompleteError if nobody can tell how old anything is."""
+        if self.behind is not None:
+            raise IncompleteError(self.behind, reason="clock", next_step=NEXT_STEP)
