@@ -823,11 +823,11 @@ def test_another_key_s_checkpoint_is_a_no_and_no_alert(world: World) -> None:
     world.ends(head=10, counts={error("signature"): 1})
 
 
-def test_junk_for_a_checkpoint_is_a_no_and_no_alert(world: World) -> None:
+def test_a_page_in_place_of_a_checkpoint_is_no_answer_and_no_alert(world: World) -> None:
     world.log.grow(10)
     world.sync()
     world.log.lie("checkpoint", b"<html>sign in</html>\n")
-    world.sync(expect=3)
+    world.sync(expect=7)
     world.ends(head=10, counts={error("malformed"): 1, FETCHED: 2})
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from appliance.errors import (
     ConfigError,
-    IncompleteError,
+    CorruptError,
     RefusedError,
     RestoredError,
     StoreError,
@@ -230,7 +230,7 @@ def test_the_staged_batch_is_named_for_the_sweep_to_spare(home: Path) -> None:
     [staged] = staged_blobs(home)
     with writing(home) as store:
         store.blobs.path(staged).unlink()
-    with pytest.raises(IncompleteError):
+    with pytest.raises(CorruptError):
         log_bodies(home, NEW)
     assert checkpoint_of(home).head.tree_size == 3
 

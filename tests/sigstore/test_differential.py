@@ -49,6 +49,7 @@ ORACLE_REFUSES = {
     "sigstore-js/tests/bundles/bundleV01-intoto-with-proof.sigstore": _INTOTO,
     "sigstore-js/tests/bundles/bundleV03-intoto.sigstore": _INTOTO,
     "sigstore-go/examples/bundle-provenance.json": "v0.1 with a promise only, as npm published",
+    "bundle.v1.no.inclusion.sigstore": "v0.1 with a promise only, over a blob",
     "PKIX_ECDSA_P384_SHA_384.sigstore.json": "it hashes with SHA-256 whatever the key",
     "PKIX_RSA_PKCS1V15_2048_SHA256.sigstore.json": "RSA signers end in an uncaught TypeError",
 }

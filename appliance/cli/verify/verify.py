@@ -15,6 +15,7 @@ from appliance.cli.output import (
     error_line,
     is_json,
     note,
+    say,
     stream_json_lines,
     stream_text,
 )
@@ -214,7 +215,7 @@ def _stream(verifier: Verifier, pairs: Iterable[tuple[str, Path | None]], *, jso
             n_failed += 1
             failed.setdefault(exit_code(answer.error), answer.error)
             if not jsonl:
-                click.echo(f"Error: {error_line(answer.error)}", err=True)
+                say(f"Error: {error_line(answer.error)}", err=True)
     warnings = (*verifier.take_warnings(), *verifier.finish())
     if not failed:
         return Result({}, "", warnings)
