@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from appliance.version import __version__
+
 if TYPE_CHECKING:
     from appliance.api import Verdict as Verdict
     from appliance.api import verify as verify
     from appliance.errors import ApplianceError as ApplianceError
 
-__version__ = "0.1.0"
 __all__ = ["ApplianceError", "Verdict", "__version__", "verify"]
 
 

@@ -54,7 +54,7 @@ def test_every_command_of_a_unit_is_there(unit: Path) -> None:
 
 def test_every_line_for_cron_is_one_and_its_commands_are_there() -> None:
     jobs = list(cron_jobs())
-    assert len(jobs) == 4
+    assert len(jobs) == 5
     for user, line in jobs:
         assert user == "attestor"
         assert "%" not in line, "cron makes a new line of it"

@@ -15,12 +15,12 @@ from typing import Any, Final, NoReturn
 
 import click
 
-from appliance import __version__
 from appliance.cli.commands import LOCATIONS, RootGroup
 from appliance.cli.output import command_name, envelope, say
 from appliance.runs import exit_codes
 from appliance.runs.session import Session, default_home
 from appliance.value import replaced
+from appliance.version import __version__
 
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 

@@ -15,12 +15,12 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
-from appliance import __version__
 from appliance.errors import ConfigError, RemoteError
 from appliance.fetch.exchange import Exchange
 from appliance.fetch.pacing import BACKOFF, MAX_PAUSE_SECONDS, RunPace
 from appliance.fetch.response import Response, read_response, status_error
 from appliance.value import frozen
+from appliance.version import __version__
 
 MAX_CONNECTIONS: Final = 32
 RUN_SECONDS: Final = 3600.0

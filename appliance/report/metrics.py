@@ -12,7 +12,6 @@ import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from appliance import __version__
 from appliance.policy.health import Health, Problem, ProblemKind
 from appliance.report.metric_families import FAMILIES, Family
 from appliance.store.database import Store
@@ -25,6 +24,7 @@ from appliance.store.mirror.mirror import Mirror
 from appliance.store.mirror.sync_times import last_import
 from appliance.store.verify.trust import current_root
 from appliance.value import frozen
+from appliance.version import __version__
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric

@@ -10,6 +10,7 @@ import pytest
 from appliance.errors import (
     ApplianceError,
     DivergenceError,
+    IncompleteError,
     MalformedError,
     ProofError,
     RefusedError,
@@ -175,7 +176,7 @@ def test_a_smaller_tree_that_is_no_prefix_is_a_rollback(tmp_path: Path) -> None:
     ]
 
 
-def test_an_older_head_without_local_tiles_is_shown_from_the_source_or_is_a_rollback(
+def test_an_older_head_without_local_tiles_is_shown_from_the_source_or_not_placed(
     tmp_path: Path,
 ) -> None:
     log = grown(70000)
@@ -185,8 +186,11 @@ def test_an_older_head_without_local_tiles_is_shown_from_the_source_or_is_a_roll
     assert sync_from(mirror, log, Wanted(tiles=False)).relation is Relation.BEHIND
     log.roll_back(to=2999)
     log.lose(Tile(0, 11))
-    with pytest.raises(DivergenceError):
+    # Nothing can place it: that proves nothing against the log.
+    with pytest.raises(IncompleteError) as caught:
         sync_from(mirror, log, Wanted(tiles=False))
+    assert caught.value.reason == "not-placed"
+    assert mirror.store.rows("SELECT * FROM evidence") == []
 
 
 @pytest.mark.parametrize("tile", [Tile(1, 0, 2), Tile(0, 0), Tile(0, 1), Tile(0, 2, 88)])

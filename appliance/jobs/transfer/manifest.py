@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
 
-from appliance import __version__
 from appliance.errors import ConfigError
 from appliance.jobs.divergence.health import vouched
 from appliance.jobs.transfer.names import fat_safe
@@ -19,6 +18,7 @@ from appliance.store.mirror.mirror import Mirror
 from appliance.store.verify.trust import current_root
 from appliance.tlog.merkle import EMPTY_ROOT, TreeHead
 from appliance.value import frozen
+from appliance.version import __version__
 from bundles.manifest import CreatedBy, Custody, DataAge, Have, Manifest, Volume
 from bundles.strict_json import format_time
 from bundles.writer import totals_of

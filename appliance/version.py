@@ -1,0 +1,5 @@
+"""The version; setup.cfg has the same one, and a test compares them."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
