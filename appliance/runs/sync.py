@@ -141,7 +141,7 @@ class _Answered:
 
     def __init__(self, source: RekorV2Log | None, failure: ApplianceError | None) -> None:
         self._source = source
-        self._note = b""
+        self._note: bytes | None = None
         self._failure = failure
 
     def ask(self, stopped: threading.Event) -> None:
@@ -166,6 +166,8 @@ class _Answered:
         """Return the note that came; raises what came instead."""
         if self._failure is not None:
             raise self._failure
+        if self._note is None:
+            raise RuntimeError("the source was asked and neither answered nor failed")
         return self._note
 
     def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from appliance.store.mirror.logs import put_backend, require_log
 from appliance.store.mirror.tile_cache import forget
 from appliance.tlog.tile import EntryBundle
 from tests.cli.mirrored import MirroredHome
+from tests.divergence.world import LogServer
 from tests.find.logged import key_leaf, leaf
 from tests.pki.authorities import new_key, spki
 from tests.transfer.sites import INSIDE, OUTSIDE, Sites
@@ -355,12 +357,20 @@ def test_a_hit_is_read_again(home: MirroredHome) -> None:
         index.close()
 
 
+@pytest.fixture
+def server() -> Iterator[LogServer]:
+    started = LogServer()
+    yield started
+    started.close()
+
+
 def test_what_a_sync_brings_is_indexed_if_there_is_an_index(
-    home: MirroredHome, monkeypatch: pytest.MonkeyPatch
+    home: MirroredHome, server: LogServer
 ) -> None:
-    monkeypatch.setattr("appliance.runs.sync.open_backend", lambda *_: home.log)
+    server.logs["sim"] = home.log
     with home.mirror() as mirror, mirror.store.atomic():
-        put_backend(mirror.store, "sim", mirror.log, base_url="http://log.invalid/", read_url=None)
+        url = f"{server.url}/sim/"
+        put_backend(mirror.store, "sim", mirror.log, base_url=None, read_url=url)
     home.log.grow([leaf(WHO)])
     home.json("sync", "--entries")
     assert not index_path(home.path).exists()

@@ -140,7 +140,7 @@ def test_rows_that_refer_to_nothing_are_found(mirror: Mirror) -> None:
     mirror.store.execute("PRAGMA foreign_keys = OFF")
     mirror.store.execute("DELETE FROM checkpoint_note")
     mirror.store.execute("DELETE FROM log_key")
-    mirror.store.execute("INSERT INTO last_sync VALUES (99, 5)")
+    mirror.store.execute("INSERT INTO last_sync (log_id, at) VALUES (99, 5)")
     assert check_store(mirror.store, read_data=False).database != ()
 
 

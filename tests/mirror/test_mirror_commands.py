@@ -53,7 +53,11 @@ def test_status_of_a_fresh_mirror(home: MirroredHome) -> None:
         "sim      log.example      1,500  2025-10-09 08:51:05  2m 15s    100.0%  HEALTHY\n"
     )
     [one] = home.json("status")["backends"]
+    assert one.pop("syncs")["error"] is None
     assert one == {
+        "coveredAgeSeconds": 135,
+        "growthAgeSeconds": 135,
+        "problems": [],
         "backend": "sim",
         "origin": "log.example",
         "enabled": True,
@@ -95,11 +99,12 @@ def test_health_follows_age_and_the_role_s_limits(home: MirroredHome) -> None:
     assert health(home) == "UNHEALTHY"
 
 
-def test_an_idle_log_answers_but_its_checkpoint_ages(home: MirroredHome) -> None:
+def test_an_idle_log_that_answers_is_young_and_its_growth_ages(home: MirroredHome) -> None:
     home.sync(3, now=NOW - 5 * DAY)
     home.sync(0, now=NOW - 60)
     [one] = home.json("sync-status")["backends"]
-    assert (one["lastSync"], one["ageSeconds"]) == ("2025-10-09T08:52:20Z", 5 * DAY)
+    assert (one["lastSync"], one["ageSeconds"]) == ("2025-10-09T08:52:20Z", 60)
+    assert one["growthAgeSeconds"] == 5 * DAY
 
 
 def test_a_witness_that_cosigned_again_makes_it_young(home: MirroredHome) -> None:
@@ -110,7 +115,7 @@ def test_a_witness_that_cosigned_again_makes_it_young(home: MirroredHome) -> Non
         note = checkpoint.note + cosign(checkpoint, witness, NOW - 30).line.encode()
         home.log.lie("checkpoint", note)
         sync_from(mirror, home.log, now=NOW - 20)
-    assert health(home) == "UNHEALTHY"  # nobody said to believe this witness
+    assert health(home) == "HEALTHY"  # it answered; nobody said to believe a witness
     with home.mirror() as mirror, mirror.store.atomic():
         policy = f"witness w {cosigner_key(witness).vkey}\nquorum none\n"
         put_policy(mirror.store, mirror.log, policy.encode())

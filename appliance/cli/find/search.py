@@ -96,7 +96,7 @@ def entries_search(
     Example:
         attestor entries search --artifact app.tar.gz --expect found
         attestor entries search --identity-exact release@example.com
-        attestor entries search --oid source-repository-uri=https://github.com/org/app
+        attestor entries search --oid source-repository-ref=refs/heads/main
     """
 
     wanted = [_digest(one, "--digest") for one in digests]
