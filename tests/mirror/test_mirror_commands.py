@@ -117,7 +117,7 @@ def test_a_witness_that_cosigned_again_makes_it_young(home: MirroredHome) -> Non
         sync_from(mirror, home.log, now=NOW - 20)
     assert health(home) == "HEALTHY"  # it answered; nobody said to believe a witness
     with home.mirror() as mirror, mirror.store.atomic():
-        policy = f"witness w {cosigner_key(witness).vkey}\nquorum none\n"
+        policy = f"witness w {cosigner_key(witness).vkey}\nquorum w\n"
         put_policy(mirror.store, mirror.log, policy.encode())
     assert health(home) == "HEALTHY"
     [one] = home.json("sync-status")["backends"]
