@@ -194,7 +194,8 @@ def test_verify_key_fetches_the_current_one_where_there_is_a_url(
         for key in (home.log.key, stranger.key):  # ours and theirs
             assert key.key_id.hex() in error["message"]
         (www / "checkpoint").write_text("no checkpoint")
-        assert home.json("backend", "verify-key", "sim", expect=3)["reason"] == "malformed"
+        answer = home.json("backend", "verify-key", "sim", expect=7)
+        assert answer["reason"] == "not-a-checkpoint"
         (www / "checkpoint").unlink()
         home.json("backend", "verify-key", "sim", expect=7)
     assert home.json("backend", "verify-key", "sim", expect=7)["reason"] == "unreachable"

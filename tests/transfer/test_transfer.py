@@ -30,7 +30,7 @@ from bundles.errors import BundleError
 from tests.mirror.mirrors import NOW, make_mirror, stored_state, sync_from
 from tests.simulator import SimulatedLog
 
-SITE_KEY = SigningKey("outside.example", bytes(range(32)))
+SITE_KEY = SigningKey("outside.example", bytes(range(32, 64)))
 WHOLE = Selection(entries=True)
 
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Final
 
-from appliance.errors import DivergenceError, RefusedError, RestoredError
+from appliance.errors import DivergenceError, RefusedError, RemoteError, RestoredError
 from appliance.jobs.divergence.health import LogStatus, log_status
 from appliance.jobs.divergence.lift import lift
 from appliance.jobs.drill.checks import Checks
@@ -101,7 +101,7 @@ def stale(sites: DrillSites, checks: Checks) -> None:
         *(Health.DEGRADED.value, _inside(sites).health.value),
     )
     sites.now += 20 * DAY
-    checks.same("the log answers with the same", Relation.SAME.value, sites.sync().relation.value)
+    checks.refused("the log answers no more", sites.sync_in_vain, RemoteError, "unreachable")
     checks.same(
         "outside says so", *(Health.UNHEALTHY.value, _status(sites, sites.outside).health.value)
     )

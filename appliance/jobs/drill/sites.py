@@ -6,16 +6,17 @@ log to the connected side is shorter: the log's own store instead of a server.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from appliance.errors import RemoteError
 from appliance.jobs.home.init import CONNECTED, ISOLATED, init_home
 from appliance.jobs.mirror.absorb import AbsorbReport
 from appliance.jobs.mirror.backends import NewBackend, add_backend
@@ -45,6 +46,7 @@ from appliance.store.private_log.private_logs import require_private_log
 from appliance.store.transfer.transfers import EXPORTER, RECEIPT, add_exporter
 from appliance.tlog.merkle import TreeHead
 from appliance.tlog.note import SigningKey, sign_note
+from appliance.tlog.tile import EntryBundle, Tile
 from appliance.value import frozen
 
 ORIGIN: Final = "log.drill.example"
@@ -163,6 +165,25 @@ class Site:
         return int(self.store.rows(f"SELECT count(*) FROM {table}")[0][0])  # noqa: S608 ours
 
 
+class SilentLog:
+    """A LogSource that cannot be reached."""
+
+    description = "a log that does not answer"
+    exchange: Mapping[str, Any] = {}
+
+    def checkpoint(self) -> bytes:
+        """Raise RemoteError (unreachable)."""
+        raise RemoteError(f"{self.description}: no connection", reason="unreachable")
+
+    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
+        """Raise RemoteError (unreachable)."""
+        raise RemoteError(f"{self.description}: no connection", reason="unreachable")
+
+    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
+        """Raise RemoteError (unreachable)."""
+        raise RemoteError(f"{self.description}: no connection", reason="unreachable")
+
+
 class DrillSites:
     """The log, the connected and the isolated site, and the stick between them."""
 
@@ -223,6 +244,11 @@ class DrillSites:
         backend = require_backend(site.store, BACKEND)
         source = MirrorSource((log or self.log).mirror, tree_size=tree_size)
         return sync(site.store, backend, source, EVERYTHING, self.now)
+
+    def sync_in_vain(self) -> AbsorbReport:
+        """Sync while the log gives no answer; raises RemoteError."""
+        backend = require_backend(self.outside.store, BACKEND)
+        return sync(self.outside.store, backend, SilentLog(), EVERYTHING, self.now)
 
     def export(self, name: str, since_size: int | None = None, site: Site | None = None) -> Path:
         """Write a transfer bundle to the stick, as `attestor export` does."""
