@@ -10,6 +10,7 @@ import pytest
 
 from appliance import errors
 from appliance.config.configuration import restore
+from appliance.config.schema import SECTIONS
 
 CODE = Path(errors.__file__).parent
 READERS = {
@@ -29,7 +30,7 @@ def settings_read() -> Iterator[tuple[str, str, str]]:
             if (
                 node.func.attr in READERS
                 and isinstance(name, ast.Constant)
-                and "." in str(name.value)
+                and str(name.value).partition(".")[0] in SECTIONS
             ):
                 yield node.func.attr, str(name.value), f"{path.relative_to(CODE)}:{node.lineno}"
 
