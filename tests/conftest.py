@@ -20,6 +20,14 @@ def runtime_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("runtime")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def runtime_directory_of_module(runtime_base: Path) -> Iterator[None]:
+    """What a module's own fixtures sign is remembered apart too, and never on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNTIME_DIRECTORY", str(runtime_base / str(next(_numbers))))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def runtime_directory(runtime_base: Path) -> Iterator[Path]:
     """Each test is a machine of its own: what it remembers ends with it."""
