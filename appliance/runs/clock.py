@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance.errors import ApplianceError, IncompleteError
-from appliance.store.database import open_store
+from appliance.store.database import Store, open_store
 from appliance.store.home.clock import Floor, clock_floor
 from appliance.times import age_text, utc
 
@@ -46,12 +46,22 @@ class RunClock:
             except ApplianceError:  # whoever needs the store will say why it is not there
                 return None
             try:
-                self._floor = clock_floor(store)
-            except ApplianceError:
-                self._floor = None
+                self._read(store)
             finally:
                 store.close()
         return self._floor
+
+    def read(self, store: Store) -> None:
+        """Take the floor from a store that the run has open, unless it is known already."""
+        if not self._is_read:
+            self._is_read = True
+            self._read(store)
+
+    def _read(self, store: Store) -> None:
+        try:
+            self._floor = clock_floor(store)
+        except ApplianceError:  # whoever reads the damaged rows will say so
+            self._floor = None
 
     def proven(self, floor: Floor) -> None:
         """Take note of a time that this run itself found proven to be past."""

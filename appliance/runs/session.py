@@ -178,7 +178,7 @@ class Session:
             refuse_network_filesystem(self.home)
         context = click.get_current_context(silent=True)
         command = context.command_path if context else Path(sys.argv[0]).name
-        holder = f"pid {os.getpid()} ({command}) since {utc(self.now())}\n"
+        holder = f"pid {os.getpid()} ({command}) since {utc(self.clock.system())}\n"
         with writer_lock(
             self.home,
             holder=holder,
@@ -197,6 +197,7 @@ class Session:
         own = None
         if opened.store is None:
             opened.store, opened.is_writable = opening(), write
+            self._read_clock(opened.store)
         elif write and not opened.is_writable:
             own = opening()  # somebody reads just now: a second connection beside theirs
         opened.users += 1
@@ -208,6 +209,13 @@ class Session:
                 own.close()
             if not opened.users and not opened.kept:
                 self.close()
+
+    def _read_clock(self, store: Store) -> None:
+        """Let the clock of this run have its floor from the store that is open anyway."""
+        from appliance.runs.clock import RunClock
+
+        if isinstance(self.now, RunClock):
+            self.now.read(store)
 
     def _open_for_writing(self) -> Store:
         from appliance.errors import StoreError
