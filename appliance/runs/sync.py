@@ -212,14 +212,10 @@ class _Answers:
         self._stack.close()
 
     def soon(self, seconds: float) -> Iterator[tuple[Backend, _Answered]]:
-        """Yield what is answered, until nothing more came for this long."""
-        while self._pending:
-            done, _ = wait(self._pending, seconds, FIRST_COMPLETED)
-            if not done:
-                return
-            # In the order they are configured in, of those that came together.
-            for asked in [one for one in self._pending if one in done]:
-                yield self._pending.pop(asked)
+        """Yield what is answered within this time, in the order of the configuration."""
+        done, _ = wait(self._pending, seconds)
+        for asked in [one for one in self._pending if one in done]:
+            yield self._pending.pop(asked)
 
     def later(self) -> Iterator[tuple[Backend, _Answered]]:
         """Yield the rest as it comes; a source that never answers has an error by its budget."""
