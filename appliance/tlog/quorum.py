@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from appliance.errors import RefusedError
 from appliance.tlog.checkpoint import SignedCheckpoint
@@ -10,9 +10,16 @@ from appliance.tlog.cosignature import Cosignature, open_cosignatures
 from appliance.tlog.note_keys import KeyType, VerifierKey, is_among
 from appliance.tlog.tlog_policy import TlogPolicy
 
+# open_cosignatures, or what remembers the cosignatures that it verified.
+Opened = Callable[[SignedCheckpoint, Sequence[VerifierKey]], tuple[Cosignature, ...]]
+
 
 def verify_quorum(
-    signed: SignedCheckpoint, policy: TlogPolicy, log_keys: Sequence[VerifierKey] = ()
+    signed: SignedCheckpoint,
+    policy: TlogPolicy,
+    log_keys: Sequence[VerifierKey] = (),
+    *,
+    opened: Opened = open_cosignatures,
 ) -> tuple[Cosignature, ...]:
     """Return the cosignatures of the policy's witnesses, in the order of the note.
 
@@ -31,7 +38,7 @@ def verify_quorum(
     # A log's own ML-DSA-44 signature is made as a witness's is.
     own += [key for key in signed.signers if key.key_type is KeyType.ML_DSA_44]
     cosignatures = tuple(
-        one for one in open_cosignatures(signed, policy.witness_keys) if not is_among(one.key, own)
+        one for one in opened(signed, policy.witness_keys) if not is_among(one.key, own)
     )
     if not policy.quorum_met([one.key for one in cosignatures]):
         got = ", ".join(one.key.name for one in cosignatures) or "nobody"
@@ -45,7 +52,11 @@ def verify_quorum(
 
 
 def quorum_time(
-    checkpoints: Sequence[SignedCheckpoint], policy: TlogPolicy, not_after: int | None = None
+    checkpoints: Sequence[SignedCheckpoint],
+    policy: TlogPolicy,
+    not_after: int | None = None,
+    *,
+    opened: Opened = open_cosignatures,
 ) -> int | None:
     """Return the newest time since which a whole quorum has vouched for a tree head.
 
@@ -56,7 +67,7 @@ def quorum_time(
     """
     newest: dict[VerifierKey, int] = {}
     for checkpoint in checkpoints:
-        for one in open_cosignatures(checkpoint, policy.witness_keys):
+        for one in opened(checkpoint, policy.witness_keys):
             if not_after is None or one.timestamp <= not_after:
                 newest[one.key] = max(one.timestamp, newest.get(one.key, 0))
     if policy.quorum_met([]):

@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -19,10 +19,17 @@ from typing import Any
 import pytest
 
 from appliance.config.configuration import restore
+from appliance.errors import RefusedError, SignatureError
+from appliance.jobs.opened_notes import open_note_of
 from appliance.store.home.settings import read_settings
-from appliance.tlog.note import open_note, parse_note
+from appliance.store.mirror.logs import require_log
+from appliance.tlog.checkpoint import open_checkpoint
+from appliance.tlog.cosignature import cosign, cosigner_key
+from appliance.tlog.note import SigningKey, open_note, parse_note
 from appliance.tlog.note_keys import VerifierKey
+from appliance.value import replaced
 from tests.divergence.world import LogServer, World
+from tests.simulator import SimulatedLog
 
 # Python functions, by code object, and which of their arguments tells calls apart.
 COUNTED = {
@@ -112,12 +119,43 @@ def test_an_idle_sync_opens_the_store_and_reads_the_configuration_once(
     assert calls.count(what).total() == 1, calls.told(what)
 
 
-# Strict: whoever makes it true takes the mark away.
-@pytest.mark.xfail(reason="vouched_at opens the accepted note again, in judge_log and count_sync")
 @pytest.mark.parametrize("what", ["note parsed", "note opened", "signature verified"])
 def test_an_idle_sync_opens_each_note_once(world: World, what: str) -> None:
     calls = idle_sync(world)
     assert set(calls.count(what).values()) == {1}, calls.told(what)
+
+
+def test_an_idle_sync_verifies_each_cosignature_once(world: World) -> None:
+    world.log.grow(700)
+    witness = SigningKey("witness.example", bytes(range(32)))
+    opened = open_checkpoint(world.log.checkpoint(), [world.log.key], world.log.origin)
+    line = cosign(opened, witness, world.now)
+    world.log.lie("checkpoint", world.log.checkpoint() + line.line.encode())
+    policy = world.directory / "policy"
+    policy.write_text(f"witness w {cosigner_key(witness).vkey}\nquorum w\n")
+    world.add("primary", world.log, "--policy", str(policy))
+    world.sync()
+    with counted() as calls:
+        [report] = world.sync()["data"]["backends"]
+    assert report["relation"] == "same"
+    verified = calls.count("signature verified")
+    assert len(verified) == 2  # the log's and the witness's
+    assert set(verified.values()) == {1}, calls.told("signature verified")
+
+
+def test_a_note_that_was_opened_is_opened_again_for_other_keys(world: World) -> None:
+    world.log.grow(7)
+    world.sync()
+    with closing(world.store()) as store:
+        log = require_log(store, world.log.origin)
+        note = world.log.checkpoint()
+        assert open_note_of(store, log, note) is open_note_of(store, log, note)
+        other = replaced(log, keys=(SimulatedLog("other.example").key,))
+        with pytest.raises(SignatureError):
+            open_note_of(store, other, note)
+        retired = replaced(log, keys=(replaced(world.log.key, max_size=6),))
+        with pytest.raises(RefusedError):
+            open_note_of(store, retired, note)
 
 
 def test_the_hook_counts_what_happens_twice(world: World) -> None:

@@ -11,6 +11,7 @@ from appliance.config.configuration import Configuration, shown_sink
 from appliance.errors import ApplianceError
 from appliance.jobs.coverage import coverage_of
 from appliance.jobs.home.configure import read_configuration
+from appliance.jobs.opened_notes import open_note_of, quorum_time_of
 from appliance.policy.alarms import GREW, HOME, STALE
 from appliance.policy.coverage import Coverage
 from appliance.policy.health import (
@@ -41,8 +42,6 @@ from appliance.store.private_log.private_logs import all_private_logs
 from appliance.store.queue.queue import held_count, oldest_held
 from appliance.store.revoked_keys import revoked_keys
 from appliance.store.verify.trust import current_root
-from appliance.tlog.checkpoint import open_checkpoint
-from appliance.tlog.quorum import quorum_time
 from appliance.tlog.tile import edge_tiles
 from appliance.tlog.tlog_policy import parse_tlog_policy
 from appliance.value import frozen
@@ -189,7 +188,7 @@ def vouched(mirror: Mirror, accepted: AcceptedCheckpoint, now: int) -> tuple[int
     """
     log: Log = mirror.log
     notes = [
-        open_checkpoint(note, log.keys, log.origin)
+        open_note_of(mirror.store, log, note)
         for note in mirror.history.notes(accepted.head.tree_size)
     ]
     is_frozen = any(one.checkpoint.frozen for one in notes)
@@ -197,7 +196,7 @@ def vouched(mirror: Mirror, accepted: AcceptedCheckpoint, now: int) -> tuple[int
     if log.policy is not None:
         policy = parse_tlog_policy(log.policy).without((*log.keys, *revoked_keys(mirror.store)))
     if policy is not None and not policy.quorum_met([]):
-        return quorum_time(notes, policy, not_after=now), is_frozen
+        return quorum_time_of(mirror.store, notes, policy, not_after=now), is_frozen
     if any(one.log == log for one in all_private_logs(mirror.store)):
         return now, is_frozen  # it is this home that answers
     answered_at = last_answer(mirror.store, log)

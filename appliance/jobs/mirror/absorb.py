@@ -21,6 +21,7 @@ from appliance.jobs.divergence.frozen_growth import report_growth
 from appliance.jobs.divergence.incident import ConsistencyProof, Incident, report_incident
 from appliance.jobs.local_tiles import our_root_at, ours_or_theirs
 from appliance.jobs.mirror.fill import Filled, Progress, Wanted, fetch_tiles, fill
+from appliance.jobs.opened_notes import open_note_of, quorum_time_of, verify_quorum_of
 from appliance.policy.relate import Contradiction, Relation, relate
 from appliance.store.divergence.quarantine import quarantine_of
 from appliance.store.divergence.seen import remember_seen
@@ -28,11 +29,10 @@ from appliance.store.home.clock import SIGNED, raise_floor
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint, Arrival
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.revoked_keys import revoked_keys
-from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
+from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.log_source import LogSource
 from appliance.tlog.merkle import Hash, TreeHead
 from appliance.tlog.proof import verify_consistency
-from appliance.tlog.quorum import quorum_time, verify_quorum
 from appliance.tlog.shared_leaves import shared_leaves
 from appliance.tlog.tile import EntryBundle, Tile
 from appliance.tlog.tile_tree import TileTree
@@ -140,7 +140,7 @@ class _Offer:
 def _examine(mirror: Mirror, source: LogSource, arrival: Arrival) -> _Offer:
     """Open what the source offers and place it; raises DivergenceError, evidence stored."""
     log = mirror.log
-    candidate = open_checkpoint(source.checkpoint(), log.keys, log.origin)
+    candidate = open_note_of(mirror.store, log, source.checkpoint())
     accepted = mirror.history.accepted()
     tree, fetched = TileTree(candidate.head), _Fetched(source)
     prefix = _Prefix(mirror, accepted, tree, fetched)
@@ -169,8 +169,8 @@ def _examine(mirror: Mirror, source: LogSource, arrival: Arrival) -> _Offer:
     # Only now: a log that contradicts itself does so with witnesses and without.
     if log.policy is not None:
         policy = parse_tlog_policy(log.policy).without(revoked_keys(mirror.store))
-        verify_quorum(candidate, policy, log.keys)
-        proven_at = quorum_time([candidate], policy.without(log.keys))
+        verify_quorum_of(mirror.store, candidate, policy, log.keys)
+        proven_at = quorum_time_of(mirror.store, [candidate], policy.without(log.keys))
         if proven_at is not None:
             with mirror.store.atomic():
                 who = f"a quorum of witnesses of {log.origin}"
