@@ -77,6 +77,7 @@ class ProblemKind(enum.Enum):
     DISK = "disk"
     OWNER = "owner"
     STORE = "store"
+    MIRROR_LOG = "mirror-log"
 
 
 @frozen
@@ -182,6 +183,18 @@ class Job:
 
 
 @frozen
+class Uncompared:
+    """A mirror log (divergenceDetection.mirrorOrigins) that nothing is compared with."""
+
+    origin: str
+    why: str
+
+    def __str__(self) -> str:
+        """Say which, and why."""
+        return f"divergenceDetection.mirrorOrigins: {self.origin} is not compared: {self.why}"
+
+
+@frozen
 class HomeFacts:
     """What a home is judged by. Times are Unix seconds; None: there is nothing to judge."""
 
@@ -200,6 +213,7 @@ class HomeFacts:
     free_files: int | None = None
     total_bytes: int = 0  # of the disk
     foreign: Sequence[str] = ()  # what of the home belongs to somebody else than the home
+    uncompared: Sequence[Uncompared] = ()
 
 
 def judge_home(facts: HomeFacts) -> Iterator[Problem]:
@@ -248,6 +262,15 @@ def judge_home(facts: HomeFacts) -> Iterator[Problem]:
                 threshold=UNDELIVERED_SECONDS,
             )
     yield from _judge_root(facts)
+    for one in facts.uncompared:
+        yield Problem(
+            ProblemKind.MIRROR_LOG,
+            False,
+            str(one),
+            "add it with 'attestor backend add', enable the log that it copies, or take it out of"
+            " divergenceDetection.mirrorOrigins",
+            one.origin,
+        )
 
 
 def _judge_disk(facts: HomeFacts) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 
 from appliance.errors import ApplianceError, ConfigError
 from appliance.fetch.rekor_v2 import RekorV2Log
+from appliance.jobs.divergence.cross_check import CrossChecked, cross_check
 from appliance.jobs.mirror.absorb import AbsorbReport
 from appliance.jobs.mirror.fill import Progress, Wanted
 from appliance.jobs.mirror.sync import preview_sync
@@ -21,7 +22,7 @@ from appliance.runs.publish import publish_after_sync
 from appliance.runs.session import Session
 from appliance.runs.sources import open_backend
 from appliance.store.database import Store
-from appliance.store.mirror.logs import Backend, select_backends
+from appliance.store.mirror.logs import Backend, all_backends, select_backends
 from appliance.tlog.log_source import LogSource
 from appliance.tlog.tile import EntryBundle, Tile
 from appliance.value import frozen
@@ -60,6 +61,7 @@ class SyncRun:
 
     enabled: bool  # rekorSync.enabled
     backends: tuple[Synced, ...] = ()
+    compared: tuple[ApplianceError, ...] = ()  # mirror logs that contradict their log
     drained: DrainRun | None = None  # None: nothing was to be sent, or it could not be
     warnings: tuple[str, ...] = ()  # of what came after the backends
 
@@ -67,7 +69,7 @@ class SyncRun:
     def errors(self) -> tuple[ApplianceError, ...]:
         """What the run ends with."""
         failed = tuple(one.error for one in self.backends if one.error is not None)
-        return failed + (self.drained.serious if self.drained else ())
+        return (*failed, *self.compared, *(self.drained.serious if self.drained else ()))
 
 
 def sync(session: Session, options: SyncOptions, show: ShowProgress) -> SyncRun:
@@ -82,9 +84,24 @@ def sync(session: Session, options: SyncOptions, show: ShowProgress) -> SyncRun:
         if options.dry_run or not any(one.report for one in backends):
             return SyncRun(True, backends)
         # From here on the mirrors stand, whatever happens; the home's lock is free again.
+        compared = _compare_mirror_logs(session, backends)
         drained, said = drain_after_sync(session)
-        said = (*said, *publish_after_sync(session), *index_after(session))
-        return SyncRun(True, backends, drained, said)
+        said = (*compared.said, *said, *publish_after_sync(session), *index_after(session))
+        return SyncRun(True, backends, compared.errors, drained, said)
+
+
+def _compare_mirror_logs(session: Session, backends: Sequence[Synced]) -> CrossChecked:
+    """Compare what was synced with the mirror logs, now that every log had its turn."""
+    if not session.configuration.mirror_origins:
+        return CrossChecked()
+    synced = {one.backend for one in backends if one.report}
+    try:
+        with session.writing() as store:
+            logs = [one.log for one in all_backends(store) if one.name in synced]
+            return cross_check(store, logs, session.now())
+    except ApplianceError as error:
+        error.message = f"mirror logs were not compared: {error.message}"
+        return CrossChecked(errors=(error,))
 
 
 def _sync_backends(

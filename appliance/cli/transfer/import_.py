@@ -83,6 +83,7 @@ def _skipped(run: ImportRun) -> list[str]:
 
 def _warnings(report: IngestReport) -> Iterator[str]:
     yield from report.side.said
+    yield from report.warnings
     yield from _rejected(report)
     for id_ in report.side.proofs.refused if report.side.proofs else ():
         yield (

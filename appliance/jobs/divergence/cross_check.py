@@ -1,15 +1,15 @@
-"""What is looked at once a checkpoint was absorbed, by sync and by import alike."""
+"""What is looked at once checkpoints were absorbed, by sync and by import alike."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from appliance.errors import DivergenceError, IncompleteError
+from appliance.errors import ApplianceError, CorruptError, DivergenceError
 from appliance.jobs.divergence.gossip import compare_waiting
 from appliance.jobs.divergence.incident import CROSS_LOG, keep_alarming, keys_described
 from appliance.jobs.divergence.judge import apply_judgements, end_what_nobody_asks, judge_log
+from appliance.jobs.divergence.mirror_logs import Pair, pairs
 from appliance.jobs.home.configure import read_configuration
-from appliance.jobs.local_tiles import our_root_at
 from appliance.policy.alarms import (
     Anomaly,
     Severity,
@@ -20,55 +20,47 @@ from appliance.policy.alarms import (
 from appliance.policy.divergence import Judgement, judge_mirror_lag
 from appliance.store.database import Store
 from appliance.store.home.counters import count
-from appliance.store.mirror.checkpoints import AcceptedCheckpoint
 from appliance.store.mirror.logs import Log, all_logs
 from appliance.store.mirror.mirror import Mirror
-from appliance.store.private_log.private_logs import all_private_logs
 from appliance.tlog.merkle import Hash
-from appliance.tlog.tile_tree import TileTree
-
-# Compare a log with the mirror logs that are configured to copy it (mirrorOrigins).
+from appliance.value import frozen
 
 
-def cross_check(store: Store, log: Log, now: int) -> tuple[str, ...]:
-    """Compare a log that was just synced with its mirror logs, or its primary if it is one.
+@frozen
+class CrossChecked:
+    """What came of comparing logs with the mirror logs that copy them."""
 
-    Returns what is to be said. Raises DivergenceError, evidence stored, for a mirror that
-    contradicts its log at the same size, and StoreError.
+    said: tuple[str, ...] = ()
+    errors: tuple[ApplianceError, ...] = ()  # evidence is stored
+
+
+def cross_check(store: Store, logs: Collection[Log], now: int) -> CrossChecked:
+    """Compare the logs that this run absorbed with their mirror logs (mirrorOrigins), each once.
+
+    Called at the end of a run, when all of them had their turn. Raises ConfigError or StoreError.
     """
     configuration = read_configuration(store)
-    origins = configuration.mirror_origins
-    if not origins or not (
-        configuration.flag("divergenceDetection.enabled")
-        and configuration.flag("divergenceDetection.enableCrossLogChecks")
-    ):
-        return ()
-    private = {one.log.id for one in all_private_logs(store)}
-    logs = [one for one in all_logs(store) if one.id not in private]
-    mirrors = [one for one in logs if one.origin in origins]
-    primaries = [one for one in logs if one.origin not in origins]
-    if len(primaries) != 1:
-        return (
-            f"divergenceDetection.mirrorOrigins: there are {len(primaries)} logs that could be"
-            " the primary, so nothing was compared; expected exactly one beside its mirrors",
-        )
-    said: list[str] = []
+    try:
+        found, lacking = pairs(store, configuration)
+    except CorruptError as error:
+        return CrossChecked(errors=(error,))
+    said = [str(one) for one in lacking]
+    errors: list[ApplianceError] = []
     threshold = configuration.seconds("divergenceDetection.staleCheckpointThreshold")
-    for mirror in mirrors:
-        if log.id in (mirror.id, primaries[0].id):
-            said += _compare(store, primaries[0], mirror, threshold, now)
-    return tuple(said)
+    absorbed = {log.id for log in logs}
+    for pair in found:
+        if absorbed & {pair.primary.id, pair.mirror.id}:
+            try:
+                said += _judge(store, pair, threshold, now)
+            except DivergenceError as error:
+                errors.append(error)
+    return CrossChecked(tuple(said), tuple(errors))
 
 
-def _compare(store: Store, primary: Log, mirror: Log, threshold: int, now: int) -> Sequence[str]:
-    ours = Mirror(store, primary).history.accepted()
-    theirs = Mirror(store, mirror).history.accepted()
-    if ours is None or theirs is None:
-        return ()
-    size = min(ours.head.tree_size, theirs.head.tree_size)
-    roots = _root_at(store, primary, ours, size), _root_at(store, mirror, theirs, size)
-    if roots[0] is not None and roots[1] is not None and roots[0] != roots[1]:
-        raise _contradiction(store, primary, mirror, (ours, theirs), size, roots[0], roots[1], now)
+def _judge(store: Store, pair: Pair, threshold: int, now: int) -> Sequence[str]:
+    primary, mirror, (ours, theirs) = pair.primary, pair.mirror, pair.heads
+    if pair.agrees is False:
+        raise _contradiction(store, pair, now)
     behind = theirs.head.tree_size < ours.head.tree_size
     judged = judge_mirror_lag(
         primary_origin=primary.origin,
@@ -79,35 +71,28 @@ def _compare(store: Store, primary: Log, mirror: Log, threshold: int, now: int) 
         lag=max(now - theirs.first_seen_at, 0) if behind else 0,
         threshold=threshold,
     )
-    agree = roots[0] is not None and roots[0] == roots[1]
-    about = (Severity.CRITICAL.value, primary.origin, mirror.origin)
-    over: list[Judgement] = [(condition_of(Anomaly.CROSS_LOG, *about), None)] if agree else []
+    over: list[Judgement] = []
+    if pair.agrees:  # whichever log it was held against before
+        over = [
+            (
+                condition_of(Anomaly.CROSS_LOG, Severity.CRITICAL.value, log.origin, mirror.origin),
+                None,
+            )
+            for log in all_logs(store)
+            if log.id != mirror.id
+        ]
     return apply_judgements(store, mirror, [judged, *over], now)
 
 
-def _root_at(store: Store, log: Log, accepted: AcceptedCheckpoint, size: int) -> Hash | None:
-    mirror = Mirror(store, log)
-    if (known := mirror.history.at(size)) is not None:
-        return known.head.root_hash
-    try:
-        return our_root_at(mirror, TileTree(accepted.head), size)
-    except IncompleteError:
-        return None  # without tiles they meet at a size that both signed, or not at all
-
-
-def _contradiction(
-    store: Store,
-    primary: Log,
-    mirror: Log,
-    heads: tuple[AcceptedCheckpoint, AcceptedCheckpoint],
-    size: int,
-    primary_root: Hash,
-    mirror_root: Hash,
-    now: int,
-) -> DivergenceError:
+def _contradiction(store: Store, pair: Pair, now: int) -> DivergenceError:
+    primary, mirror, size = pair.primary, pair.mirror, pair.tree_size
+    ours, theirs = _roots(pair)
+    of = primary.origin
+    if pair.instead_of:
+        of = "one of " + " and ".join((of, *(one.origin for one in pair.instead_of)))
     description = (
-        f"{mirror.origin} is configured as a mirror of {primary.origin}, but at {size} entries"
-        f" their roots are {mirror_root.hex()} and {primary_root.hex()}"
+        f"{mirror.origin} is configured as a mirror of {of}, but at {size} entries its root is"
+        f" {theirs.hex()}, {primary.origin} has {ours.hex()}"
     )
     alarm = cross_log_alarm(
         Severity.CRITICAL,
@@ -115,20 +100,20 @@ def _contradiction(
         mirror_origin=mirror.origin,
         mirror=mirror.origin,
         tree_size=size,
-        primary_root=primary_root,
-        mirror_root=mirror_root,
+        primary_root=ours,
+        mirror_root=theirs,
         description=description,
     )
     notes = tuple(
         (Mirror(store, log).history.at(size) or head).note
-        for log, head in zip((primary, mirror), heads, strict=True)
+        for log, head in zip((primary, mirror), pair.heads, strict=True)
     )
     details = {
         "treeSize": size,
-        "expectedRootHash": root_text(primary_root),
-        "actualRootHash": root_text(mirror_root),
+        "expectedRootHash": root_text(ours),
+        "actualRootHash": root_text(theirs),
         "keys": keys_described((*primary.keys, *mirror.keys)),
-        "source": heads[1].detail,
+        "source": pair.heads[1].detail,
     }
     evidence_id, number = keep_alarming(store, primary, alarm, (notes[0], notes[1]), details, now)
     with store.atomic():
@@ -142,13 +127,19 @@ def _contradiction(
     )
 
 
+def _roots(pair: Pair) -> tuple[Hash, Hash]:
+    ours, theirs = pair.roots
+    if ours is None or theirs is None:
+        raise ValueError("logs whose roots are not known contradict nobody")
+    return ours, theirs
+
+
 def follow_up(mirror: Mirror, backend: str, now: int) -> tuple[str, ...]:
-    """Compare with what was seen elsewhere and with mirror logs, and judge the age.
+    """Compare with what was seen elsewhere, and judge the age.
 
     `backend` is who was asked. Returns what is to be said. Raises DivergenceError, evidence
     stored, CorruptError if our own tiles are damaged, and StoreError.
     """
     compare_waiting(mirror, now)
     end_what_nobody_asks(mirror.store, mirror.log, now)
-    said = cross_check(mirror.store, mirror.log, now)
-    return (*said, *judge_log(mirror.store, mirror.log, backend, now))
+    return judge_log(mirror.store, mirror.log, backend, now)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from appliance.config.configuration import Configuration, shown_sink
 from appliance.errors import ApplianceError
 from appliance.jobs.coverage import coverage_of
+from appliance.jobs.divergence.mirror_logs import uncompared
 from appliance.jobs.home.configure import read_configuration
 from appliance.jobs.opened_notes import open_note_of, quorum_time_of
 from appliance.policy.alarms import GREW, HOME, STALE
@@ -273,6 +274,7 @@ def _facts(
         free_files=room.free_files if room else None,
         total_bytes=room.total_bytes if room else 0,
         foreign=_foreign(store),
+        uncompared=uncompared(store, configuration),
     )
 
 

@@ -133,7 +133,7 @@ def sync(
     """Bring the mirror of a backend's log up to what the backend offers at `now`.
 
     Raises what absorb raises, and DivergenceError if what is accepted now contradicts a
-    checkpoint seen elsewhere or a mirror log.
+    checkpoint seen elsewhere.
     """
     counted = CountedSource(source)
     old_size = _accepted_size(store, backend)

@@ -16,6 +16,7 @@ from appliance.errors import (
     IncompleteError,
     RefusedError,
 )
+from appliance.jobs.divergence.cross_check import CrossChecked, cross_check
 from appliance.jobs.divergence.judge import reporting_damage
 from appliance.jobs.mirror.fill import Progress
 from appliance.jobs.transfer.exporters import open_header_note
@@ -74,6 +75,7 @@ class IngestReport:
     to_come: tuple[int, ...] = ()  # volumes of its set that were not imported yet
     side: Unloaded = Unloaded()  # what was in it besides logs
     receipt: bytes | None = None  # signed note; None: nobody was there to sign it
+    warnings: tuple[str, ...] = ()  # of no single log
 
 
 @frozen
@@ -192,9 +194,14 @@ class _Ingestion:
             errors.append(self._all_that_is_missing(lacking, command))
         if errors and not logs:
             raise errors[0]
-        side = Unloaded()
+        side, compared = Unloaded(), CrossChecked()
         if not rules.dry_run:
             errors += compare_seen(store, self.staged.bundle, [log for _, log in known], self.now)
+            taken = {one.origin for one in logs}
+            compared = cross_check(
+                store, [log for _, log in known if log.origin in taken], self.now
+            )
+            errors += compared.errors
             side = unload(store, self.staged.bundle, self.signers, self.now)
         origins = {log.origin for _, log in known}
         skipped = tuple(part.origin for part in manifest.logs if part.origin not in origins)
@@ -209,6 +216,7 @@ class _Ingestion:
             skipped,
             tuple(errors),
             side=side,
+            warnings=compared.said,
         )
         return report if rules.dry_run else self._record(report)
 
