@@ -100,6 +100,9 @@ OPERATION_KEYS: Final[dict[str, Setting]] = {
     "alerts.alertOnInfo": Key(Flag(), False, "Deliver notices."),
     "alerts.stream": Key(_STREAM, "attestor.alerts", "Stream named in alerts."),
     "alerts.sinks": SINKS,
+    "watch.regexTimeout": Key(
+        Duration(Fraction(1, 1000)), "100ms", "For one search of one text by one pattern."
+    ),
     "verify.maxTrustRootAge.warn": Key(
         Duration(), "14d", "Warn when the trusted root is older.", "off", "14d"
     ),

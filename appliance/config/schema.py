@@ -22,6 +22,7 @@ SECTIONS: Final[dict[str, str]] = {  # in the order in which they are shown
     "tileCache": "Tiles: always this home's own",
     "divergenceDetection": "What is alarming",
     "alerts": "Who is told",
+    "watch": "Watching the logs for names and digests",
     "rekor": "The submission queue",
     "publish": "Anchoring the journal",
     "verify": "What a verification demands",

@@ -32,6 +32,7 @@ class SignerFacts:
     keys: tuple[bytes, ...]  # SHA-256 of the public key's DER, in each of its spellings
     certificate: CertificateFacts | None  # None: a bare key, or a certificate nobody can read
     is_certificate: bool
+    der: bytes  # of the key or certificate, as it stands in the entry
 
 
 @frozen
@@ -64,15 +65,15 @@ def _facts(
     for number, (der, is_certificate) in enumerate(materials, 1):
         fingerprint = sha256(der).digest()
         if not is_certificate:
-            signers.append(SignerFacts(fingerprint, key_digests(der), None, False))
+            signers.append(SignerFacts(fingerprint, key_digests(der), None, False, der))
             continue
         try:
             facts = read_certificate(der)
         except MalformedError as error:
-            signers.append(SignerFacts(fingerprint, (), None, True))
+            signers.append(SignerFacts(fingerprint, (), None, True, der))
             unread.append(f"signer {number}: {error.message}")
         else:
-            signers.append(SignerFacts(fingerprint, facts.keys, facts, True))
+            signers.append(SignerFacts(fingerprint, facts.keys, facts, True, der))
     return EntryFacts(kind, digests, tuple(signers), tuple(unread))
 
 

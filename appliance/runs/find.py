@@ -22,7 +22,7 @@ from appliance.store.find.index import (
 )
 from appliance.store.lock import INDEX_LOCK_NAME
 from appliance.store.mirror.logs import Log, all_logs, require_log
-from appliance.value import frozen
+from appliance.value import frozen, replaced
 
 Progress = Callable[[int], None]
 ShowProgress = Callable[[str], AbstractContextManager[Progress]]
@@ -128,6 +128,7 @@ class Query:
     rescan: bool = False  # read all entries, without the index
     limit: int = 1000
     expect: str | None = None  # found or none: anything else is an error
+    vouched_only: bool = False  # by an authority of the trusted root
 
 
 @frozen
@@ -149,8 +150,17 @@ def search_entries(session: Session, query: Query, show: ShowProgress) -> Search
         if index is None and not query.rescan:
             raise _no_index()
         logs = _logs(store, query.origins)
+        seconds = float(session.configuration.duration("watch.regexTimeout"))
         with show("rescan") as advance:
-            found = search(store, index, logs, query.criteria, limit=query.limit, progress=advance)
+            found = search(
+                store,
+                index,
+                logs,
+                replaced(query.criteria, pattern_seconds=seconds),
+                limit=query.limit,
+                vouched_only=query.vouched_only,
+                progress=advance,
+            )
     return judged(found, query.expect)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from appliance.jobs.find.indexing import COMMIT_CLAIMS, PROFILE_CLAIMS
+from appliance.jobs.find.patterns import SECONDS, OverTimeError, matcher
 from appliance.rekor.certificate_facts import CertificateFacts
 from appliance.rekor.entry_facts import EntryFacts
 from appliance.store.find.index import Index
@@ -24,33 +25,61 @@ class Criteria:
     issuers: tuple[str, ...] = ()  # exact
     claims: tuple[tuple[int, str], ...] = ()  # last number of the Fulcio OID, exact text
     kinds: tuple[str, ...] = ()  # hashedrekord, dsse, intoto
+    # Patterns in RE2's syntax, each matching anywhere unless it is anchored.
+    identity_patterns: tuple[str, ...] = ()
+    issuer_patterns: tuple[str, ...] = ()
+    claim_patterns: tuple[tuple[int, str], ...] = ()
+    pattern_seconds: float = SECONDS  # for one search of one pattern
+
+    @property
+    def names_somebody(self) -> bool:
+        """Whether it rests on what a certificate says, which anybody can write into his own."""
+        of_names = (self.identities, self.prefixes, self.issuers, self.commits, self.claims)
+        patterns = (self.identity_patterns, self.issuer_patterns, self.claim_patterns)
+        return any((*of_names, *patterns))
 
     @property
     def is_indexed(self) -> bool:
         """Whether the index can propose entries for it."""
         of_entries = (self.digests, self.fingerprints, self.commits)
-        of_names = (self.identities, self.prefixes, self.issuers)
+        exact = (self.identities, self.prefixes, self.issuers)
+        of_names = (*exact, self.identity_patterns, self.issuer_patterns)
         known = PROFILE_CLAIMS.union(COMMIT_CLAIMS)
         return any((*of_entries, *of_names)) or any(number in known for number, _ in self.claims)
 
 
 def matches(criteria: Criteria, facts: EntryFacts) -> bool:
-    """Whether an entry meets all conditions; those on a certificate, one certificate of it."""
+    """Whether an entry meets all conditions; those on a certificate, one certificate of it.
+
+    Raises OverTimeError if that hangs on a pattern that did not come to an end.
+    """
     if criteria.digests and not any(value in criteria.digests for _, value in facts.digests):
         return False
     if criteria.kinds and facts.kind.partition(" ")[0] not in criteria.kinds:
         return False
-    of_signer = (
-        *(criteria.fingerprints, criteria.commits, criteria.identities, criteria.prefixes),
-        *(criteria.issuers, criteria.claims),
-    )
-    if not any(of_signer):
+    if not (criteria.fingerprints or criteria.names_somebody):
         return True
-    return any(
-        _by_key(criteria, (one.fingerprint, *one.keys))
-        and _by_certificate(criteria, one.certificate)
-        for one in facts.signers
-    )
+    return bool(matching_signers(criteria, facts))
+
+
+def matching_signers(criteria: Criteria, facts: EntryFacts) -> tuple[int, ...]:
+    """Return which signers of an entry meet the conditions on signers; none asked: all do.
+
+    Raises OverTimeError if none does for all that can be told.
+    """
+    found: list[int] = []
+    over_time: OverTimeError | None = None
+    for at, one in enumerate(facts.signers):
+        try:
+            if _by_key(criteria, (one.fingerprint, *one.keys)) and _by_certificate(
+                criteria, one.certificate
+            ):
+                found.append(at)
+        except OverTimeError as error:  # another signer may decide it
+            over_time = error
+    if over_time is not None and not found:
+        raise over_time
+    return tuple(found)
 
 
 def _by_key(criteria: Criteria, digests: tuple[bytes, ...]) -> bool:
@@ -58,30 +87,65 @@ def _by_key(criteria: Criteria, digests: tuple[bytes, ...]) -> bool:
 
 
 def _by_certificate(criteria: Criteria, certificate: CertificateFacts | None) -> bool:
-    wanted = (criteria.commits, criteria.identities, criteria.prefixes, criteria.issuers)
-    if not any(wanted) and not criteria.claims:
+    if not criteria.names_somebody:
         return True
     if certificate is None:
         return False
     names = [name for _, name in certificate.identities]
     commits = [text for number, text in certificate.claims if number in COMMIT_CLAIMS]
-    by_number: dict[int, set[str]] = {}
-    for number, text in criteria.claims:
-        by_number.setdefault(number, set()).add(text)
+    seconds = criteria.pattern_seconds
     return (
-        (
-            not (criteria.identities or criteria.prefixes)
-            or any(
-                name in criteria.identities or name.startswith(criteria.prefixes) for name in names
-            )
-        )
-        and (not criteria.issuers or any(one in criteria.issuers for one in certificate.issuers))
-        and (not criteria.commits or any(one in criteria.commits for one in commits))
+        (not criteria.commits or any(one in criteria.commits for one in commits))
         and all(
             any(found == number and text in texts for found, text in certificate.claims)
-            for number, texts in by_number.items()
+            for number, texts in _by_number(criteria.claims).items()
+        )
+        and _has_name(
+            names, criteria.identities, criteria.prefixes, criteria.identity_patterns, seconds
+        )
+        and _has_name(certificate.issuers, criteria.issuers, (), criteria.issuer_patterns, seconds)
+        and all(
+            _any_found([text for at, text in certificate.claims if at == number], patterns, seconds)
+            for number, patterns in _by_number(criteria.claim_patterns).items()
         )
     )
+
+
+def _by_number(claims: Iterable[tuple[int, str]]) -> dict[int, list[str]]:
+    found: dict[int, list[str]] = {}
+    for number, text in claims:
+        found.setdefault(number, []).append(text)
+    return found
+
+
+def _has_name(
+    names: Sequence[str],
+    exact: tuple[str, ...],
+    prefixes: tuple[str, ...],
+    patterns: tuple[str, ...],
+    seconds: float,
+) -> bool:
+    """Whether any of the names is wanted in any of the three ways; nothing wanted: yes."""
+    if not (exact or prefixes or patterns):
+        return True
+    if any(name in exact or name.startswith(prefixes) for name in names):
+        return True
+    return bool(patterns) and _any_found(names, patterns, seconds)
+
+
+def _any_found(texts: Iterable[str], patterns: Iterable[str], seconds: float) -> bool:
+    over_time: OverTimeError | None = None
+    matchers = [matcher(one, seconds) for one in patterns]
+    for text in texts:
+        for one in matchers:
+            try:
+                if one.search(text):
+                    return True
+            except OverTimeError as error:  # another text or pattern may decide it
+                over_time = error
+    if over_time is not None:
+        raise over_time
+    return False
 
 
 def proposed(criteria: Criteria, index: Index, log: Log) -> set[int]:
@@ -92,12 +156,15 @@ def proposed(criteria: Criteria, index: Index, log: Log) -> set[int]:
         for some in (criteria.digests, criteria.fingerprints, commits)
         if some
     ]
-    if criteria.identities or criteria.prefixes:
+    if criteria.identities or criteria.prefixes or criteria.identity_patterns:
         exact = (index.with_identity(log, one) for one in criteria.identities)
         begins = (index.with_identity(log, one, prefix=True) for one in criteria.prefixes)
-        parts.append(_any((*exact, *begins)))
-    if criteria.issuers:
-        parts.append(_any(index.with_issuer(log, one) for one in criteria.issuers))
+        names = _names(index.identities, criteria.identity_patterns, criteria)
+        found = [index.with_identities(log, names)] if names else []
+        parts.append(_any((*exact, *begins, *found)))
+    if criteria.issuers or criteria.issuer_patterns:
+        named = _names(index.issuers, criteria.issuer_patterns, criteria)
+        parts.append(_any(index.with_issuer(log, one) for one in (*criteria.issuers, *named)))
     for number in sorted({number for number, _ in criteria.claims}):
         texts = [text for one, text in criteria.claims if one == number]
         if number in PROFILE_CLAIMS:
@@ -107,6 +174,21 @@ def proposed(criteria: Criteria, index: Index, log: Log) -> set[int]:
     if not parts:
         raise ValueError("no condition that the index knows")
     return set.intersection(*parts)
+
+
+def _names(
+    listed: Callable[[str], list[str]], patterns: Iterable[str], criteria: Criteria
+) -> set[str]:
+    """Return the names in the index that a pattern matches, or may match for all we know."""
+    found: set[str] = set()
+    for text in patterns:
+        one = matcher(text, criteria.pattern_seconds)
+        names = listed(one.prefix)
+        answers = one.search_all(names)
+        found |= {
+            name for name, is_found in zip(names, answers, strict=True) if is_found is not False
+        }
+    return found
 
 
 def _any(parts: Iterable[set[int]]) -> set[int]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from appliance.jobs.find.criteria import Criteria, matches, proposed
+from appliance.jobs.find.criteria import Criteria, matches, matching_signers, proposed
+from appliance.jobs.find.patterns import OverTimeError
+from appliance.jobs.find.vouching import Voucher
 from appliance.jobs.local_tiles import corrupt, load_ours, told_apart
 from appliance.jobs.mirror.prove import show_entry
 from appliance.rekor.entry_facts import EntryFacts, read_entry
@@ -74,6 +76,9 @@ class Hit:
     leaf: Hash
     head: TreeHead  # under which it is proven
     facts: EntryFacts
+    logged_after: int | None  # Unix seconds: when the newest tree without it was first seen
+    logged_before: int | None  # Unix seconds: when the first tree with it was
+    vouched: tuple[bool | None, ...]  # for each signer; None: no trusted root, or a bare key
 
 
 @frozen
@@ -97,34 +102,55 @@ def search(
     criteria: Criteria,
     *,
     limit: int,
+    vouched_only: bool = False,
     progress: Progress = lambda _: None,
 ) -> Found:
     """Find entries through the index, or without it (None) by reading all of them.
 
+    With `vouched_only`, those whose certificate an authority of the trusted root issued.
     Raises CorruptError if what is stored of ours does not lead to the proven root.
     """
     hits: list[Hit] = []
     coverage = []
+    voucher = Voucher(store)
+
+    def wanted(hit: Hit) -> bool:
+        return not vouched_only or vouched(criteria, hit) is True
+
     for log in logs:
         mirror = Mirror(store, log)
-        scanned = _coverage(mirror, index)
+        scanned = look_at(mirror, index)
+        opaque = dict(scanned.opaque)
         if scanned.head is not None and index is not None:
             for at in _proposed(criteria, index, log, scanned):
                 if len(hits) > limit:
                     break
-                hit = _read_again(mirror, at)
-                if matches(criteria, hit.facts):
+                hit = read_again(mirror, at, voucher)
+                if _decided(criteria, at, hit.facts, opaque) and wanted(hit):
                     hits.append(hit)
         elif scanned.head is not None:
-            opaque = []
-            for at, facts in _rescan(mirror, scanned.head, scanned.ranges, progress):
+            for at, facts in rescan(mirror, scanned.head, scanned.ranges, progress):
                 if facts.unread:
-                    opaque.append((at, f"{facts.kind}: {'; '.join(facts.unread)}"))
-                if len(hits) <= limit and matches(criteria, facts):
-                    hits.append(_read_again(mirror, at))
-            scanned = replaced(scanned, opaque=tuple(opaque))
-        coverage.append(scanned)
+                    opaque[at] = why_unread(facts)
+                if len(hits) <= limit and _decided(criteria, at, facts, opaque):
+                    hit = read_again(mirror, at, voucher)
+                    hits += [hit] * wanted(hit)
+        coverage.append(replaced(scanned, opaque=tuple(sorted(opaque.items()))))
     return Found(tuple(hits[:limit]), tuple(coverage), len(hits) > limit)
+
+
+def why_unread(facts: EntryFacts) -> str:
+    """Say what of an entry could not be read, and why."""
+    return f"{facts.kind}: {'; '.join(facts.unread)}"
+
+
+def _decided(criteria: Criteria, at: int, facts: EntryFacts, opaque: dict[int, str]) -> bool:
+    """Whether an entry matches; one of which that cannot be told is as good as unread."""
+    try:
+        return matches(criteria, facts)
+    except OverTimeError as error:
+        opaque[at] = "; ".join((*filter(None, [opaque.get(at)]), error.message))
+        return False
 
 
 def _proposed(criteria: Criteria, index: Index, log: Log, scanned: Scanned) -> Iterator[int]:
@@ -133,13 +159,38 @@ def _proposed(criteria: Criteria, index: Index, log: Log, scanned: Scanned) -> I
             yield at
 
 
-def _read_again(mirror: Mirror, entry_index: int) -> Hit:
+def read_again(mirror: Mirror, entry_index: int, voucher: Voucher) -> Hit:
+    """Read an entry from its authenticated entry bundle, prove it and say all that is known."""
     shown = told_apart(mirror, lambda: show_entry(mirror, entry_index))
-    facts = read_entry(shown.body)
-    return Hit(mirror.log.origin, entry_index, shown.leaf, shown.head, facts)
+    return describe(mirror, entry_index, shown.leaf, shown.head, shown.body, voucher)
 
 
-def _rescan(
+def describe(
+    mirror: Mirror, entry_index: int, leaf: Hash, head: TreeHead, body: bytes, voucher: Voucher
+) -> Hit:
+    """Say all that is known of an entry that was proven."""
+    facts = read_entry(body)
+    return Hit(
+        mirror.log.origin,
+        entry_index,
+        leaf,
+        head,
+        facts,
+        *mirror.history.logged_between(entry_index),
+        tuple(map(voucher.vouches, facts.signers)),
+    )
+
+
+def vouched(criteria: Criteria, hit: Hit) -> bool | None:
+    """Whether one of the certificates that meet the conditions is vouched for; None: unknown.
+
+    Not any certificate of the entry: whoever has one of his own can add a forged one to it.
+    """
+    answers = {hit.vouched[at] for at in matching_signers(criteria, hit.facts)} - {None}
+    return any(answers) if answers else None
+
+
+def rescan(
     mirror: Mirror, head: TreeHead, ranges: Sequence[tuple[int, int]], progress: Progress
 ) -> Iterator[tuple[int, EntryFacts]]:
     """Yield all entries of ranges that begin with an entry bundle, each proven under a head."""
@@ -167,7 +218,7 @@ def _bodies(mirror: Mirror, bundle: EntryBundle) -> tuple[bytes, ...]:
     return told_apart(mirror, lambda: parse_entry_bundle(mirror.read_entry_bundle(bundle), bundle))
 
 
-def _coverage(mirror: Mirror, index: Index | None) -> Scanned:
+def look_at(mirror: Mirror, index: Index | None) -> Scanned:
     """Say what of a log can be looked at: by the index, or by reading all (None)."""
     log, basis = mirror.log, RESCAN if index is None else INDEX
     accepted, covered = mirror.history.accepted(), mirror.history.mirror_checkpoint()

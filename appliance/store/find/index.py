@@ -12,6 +12,7 @@ What repeats from entry to entry is kept once, as a profile: all that one certif
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import sys
@@ -244,6 +245,11 @@ class Index:
             where, values = "name >= ? AND name < ?", [name, _after(name)]
         return self._of_identities(log, where, values)
 
+    def with_identities(self, log: Log, names: Iterable[str]) -> set[int]:
+        """Return the entries with a certificate for any of these identities."""
+        where = "i.name IN (SELECT value FROM json_each(?))"
+        return self._of_identities(log, where, [json.dumps(list(names))])
+
     def with_issuer(self, log: Log, issuer: str) -> set[int]:
         """Return the entries with a certificate that names an issuer."""
         return self._of_identities(log, "issuer = ?", [issuer])
@@ -255,6 +261,21 @@ class Index:
             "SELECT e.ref FROM claim JOIN entry AS e USING (profile) WHERE claim.hash = ?",
             [_claim_hash(number, text)],
         )
+
+    def identities(self, prefix: str = "") -> list[str]:
+        """List the distinct identities of all logs, or those that begin with a prefix."""
+        if not prefix:
+            return self._names("SELECT DISTINCT name FROM identity", [])
+        sql = "SELECT DISTINCT name FROM identity WHERE name >= ? AND name < ?"
+        return self._names(sql, [prefix, _after(prefix)])
+
+    def issuers(self, prefix: str = "") -> list[str]:
+        """List the distinct issuers of all logs, or those that begin with a prefix."""
+        found = self._names("SELECT DISTINCT issuer FROM identity", [])
+        return [one for one in found if one.startswith(prefix)]
+
+    def _names(self, sql: str, values: list[str]) -> list[str]:
+        return [name for (name,) in self._rows(sql, values)]
 
     def count(self, log: Log) -> int:
         """Count the entries of a log that are indexed."""

@@ -86,6 +86,27 @@ class History:
         )
         return [row["tree_size"] for row in rows]
 
+    def logged_between(self, entry_index: int) -> tuple[int | None, int | None]:
+        """Return between which times an entry was logged, Unix seconds, by our checkpoints.
+
+        After the newest tree without it was first seen, before the first with it was; None
+        where no checkpoint says.
+        """
+        after = self.store.row(
+            "SELECT first_seen_at FROM checkpoint WHERE log_id = ? AND tree_size <= ?"
+            " ORDER BY tree_size DESC LIMIT 1",
+            [self.log.id, entry_index],
+        )
+        before = self.store.row(
+            "SELECT first_seen_at FROM checkpoint WHERE log_id = ? AND tree_size > ?"
+            " ORDER BY tree_size LIMIT 1",
+            [self.log.id, entry_index],
+        )
+        return (
+            None if after is None else after["first_seen_at"],
+            None if before is None else before["first_seen_at"],
+        )
+
     def notes(self, tree_size: int) -> list[bytes]:
         """List the distinct signed notes stored for one size, oldest first."""
         rows = self.store.rows(

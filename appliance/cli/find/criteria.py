@@ -1,0 +1,215 @@
+"""The options that say what is looked for: of 'entries search' and of 'watch add'."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import click
+
+from appliance.errors import ConfigError, MalformedError
+from appliance.jobs.find.criteria import Criteria
+from appliance.policy.re2 import translate
+from appliance.rekor.certificate_facts import key_digests
+from appliance.rekor.signing_algorithms import DIGEST_BYTES
+from appliance.rekor.verifier_material import parse_pem_material
+from appliance.runs.exit_codes import naming
+from appliance.sigstore.identity import CLAIMS
+from appliance.store.files import hash_file, read_foreign
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_FULCIO: Final = "1.3.6.1.4.1.57264.1."
+OIDS: Final = {name: int(oid.removeprefix(_FULCIO)) for name, oid in CLAIMS.items()} | {
+    "deployment-environment": 23,
+    "token-subject": 24,
+}
+# Names that other programs have for them.
+_OTHER_NAMES: Final = {"source-repository-visibility-at-signing": 22}
+_BY_HEX_DIGITS: Final = {2 * n_bytes: n_bytes for n_bytes in DIGEST_BYTES.values()}
+_MAX_LIST_BYTES: Final = 16 * 1024 * 1024
+_MAX_PEM_BYTES: Final = 64 * 1024
+_KINDS: Final = ("hashedrekord", "dsse", "intoto")
+_FILE: Final = click.Path(path_type=Path)
+
+
+def _repeated(name: str, **settings: Any) -> Callable[[F], F]:
+    return click.option(f"--{name}", f"by_{name.replace('-', '_')}", multiple=True, **settings)
+
+
+_OPTIONS: Final = (
+    _repeated("identity", metavar="RE", help="Pattern found in a certificate's identity."),
+    _repeated("identity-exact", metavar="TEXT", help="Identity in the certificate."),
+    _repeated("identity-prefix", metavar="TEXT", help="What an identity begins with."),
+    _repeated("issuer", metavar="RE", help="Pattern found in the identity's issuer."),
+    _repeated("issuer-exact", metavar="TEXT", help="Issuer of the identity."),
+    _repeated("digest", metavar="HEX", help="Of an artifact, or of an attestation's payload."),
+    _repeated("artifact", metavar="FILE", type=_FILE, help="A file, by its digests."),
+    click.option("--from-file", type=_FILE, help="Digests, as sha256sum writes them."),
+    _repeated("fingerprint", metavar="HEX", help="SHA-256 of a key or certificate."),
+    _repeated("key", metavar="FILE", type=_FILE, help="A public key, as PEM."),
+    _repeated("certificate", metavar="FILE", type=_FILE, help="A certificate, as PEM."),
+    _repeated("commit", metavar="SHA", help="Commit in a CI certificate."),
+    _repeated("oid", metavar="NAME=VALUE", help="A certificate's claim; NAME~RE: a pattern."),
+    _repeated("kind", type=click.Choice(_KINDS), help="Of the entry."),
+)
+
+
+def criteria_options(command: F) -> F:
+    """Give a command the options of what is looked for; it is called with `criteria`."""
+
+    @functools.wraps(command)
+    def run(*args: Any, from_file: Path | None, **kwargs: Any) -> Any:
+        given = {name: value for name, value in kwargs.items() if name.startswith("by_")}
+        rest = {name: value for name, value in kwargs.items() if name not in given}
+        criteria = _criteria(**given, from_file=from_file)
+        return command(*args, criteria=criteria, **rest)
+
+    for option in reversed(_OPTIONS):
+        run = option(run)
+    return run  # type: ignore[return-value]
+
+
+def _criteria(
+    *,
+    by_identity: tuple[str, ...],
+    by_identity_exact: tuple[str, ...],
+    by_identity_prefix: tuple[str, ...],
+    by_issuer: tuple[str, ...],
+    by_issuer_exact: tuple[str, ...],
+    by_digest: tuple[str, ...],
+    by_artifact: tuple[Path, ...],
+    by_fingerprint: tuple[str, ...],
+    by_key: tuple[Path, ...],
+    by_certificate: tuple[Path, ...],
+    by_commit: tuple[str, ...],
+    by_oid: tuple[str, ...],
+    by_kind: tuple[str, ...],
+    from_file: Path | None,
+) -> Criteria:
+    digests = [read_digest(one, "--digest") for one in by_digest]
+    for path in by_artifact:
+        digests += hash_file(path, DIGEST_BYTES).values()
+    if from_file is not None:
+        digests += listed_digests(from_file)
+    fingerprints = [_fingerprint(one) for one in by_fingerprint]
+    fingerprints += [one for path in by_key for one in _fingerprints(path, "key")]
+    fingerprints += [one for path in by_certificate for one in _fingerprints(path, "certificate")]
+    texts = (*by_identity_exact, *by_identity_prefix, *by_issuer_exact, *by_commit)
+    for text in (*texts, *by_identity, *by_issuer):
+        _check_text(text)
+    claims = [read_claim(one) for one in by_oid]
+    patterns = [("--identity", one) for one in by_identity]
+    patterns += [("--issuer", one) for one in by_issuer]
+    patterns += [("--oid", text) for _, sign, text in claims if sign == "~"]
+    for option, text in patterns:
+        try:
+            translate(text)
+        except ConfigError as error:
+            raise click.BadParameter(error.message, param_hint=option) from error
+    criteria = Criteria(
+        digests=tuple(dict.fromkeys(digests)),
+        fingerprints=tuple(dict.fromkeys(fingerprints)),
+        commits=by_commit,
+        identities=by_identity_exact,
+        prefixes=by_identity_prefix,
+        issuers=by_issuer_exact,
+        claims=tuple((number, text) for number, sign, text in claims if sign == "="),
+        kinds=by_kind,
+        identity_patterns=by_identity,
+        issuer_patterns=by_issuer,
+        claim_patterns=tuple((number, text) for number, sign, text in claims if sign == "~"),
+    )
+    if criteria == Criteria():
+        raise click.UsageError("say what to look for: --digest, --identity-exact, ...")
+    return criteria
+
+
+def read_digest(text: str, option: str) -> bytes:
+    """Read a digest that was typed, with or without its algorithm."""
+    algorithm, colon, digits = text.rpartition(":")
+    n_bytes = _BY_HEX_DIGITS.get(len(digits))
+    known = not colon or DIGEST_BYTES.get(algorithm.lower()) == n_bytes
+    if n_bytes is None or not known or not re.fullmatch("[0-9a-fA-F]+", digits):
+        raise click.BadParameter(
+            f"expected a SHA-256, SHA-384 or SHA-512 digest in hex, got {text[:80]!r}",
+            param_hint=option,
+        )
+    return bytes.fromhex(digits)
+
+
+def _fingerprint(text: str) -> bytes:
+    digits = text.replace(":", "")
+    if not re.fullmatch("[0-9a-fA-F]{64}", digits):
+        raise click.BadParameter(
+            f"expected the 64 hex digits of a SHA-256, got {text[:80]!r}",
+            param_hint="--fingerprint",
+        )
+    return bytes.fromhex(digits)
+
+
+def _fingerprints(path: Path, wanted: str) -> tuple[bytes, ...]:
+    """Return the fingerprints of a PEM file: a key's in each of its spellings."""
+    with naming(path):
+        material = parse_pem_material(read_foreign(path, _MAX_PEM_BYTES), wanted)
+    if material.is_certificate is not (wanted == "certificate"):
+        raise MalformedError(
+            f"{path}: expected a {wanted}, got a {'certificate' if wanted == 'key' else 'key'}",
+            reason="malformed",
+            next_step="use --certificate for a certificate, --key for a public key",
+        )
+    if material.is_certificate:
+        return (sha256(material.der).digest(),)
+    return key_digests(material.der)
+
+
+def read_claim(text: str) -> tuple[int, str, str]:
+    """Read NAME=VALUE or NAME~RE: the claim's number, the sign, and what it is compared with."""
+    found = re.match("([^=~]*)([=~])(.*)", text, re.DOTALL)
+    name, sign, value = found.groups() if found else (text, "", "")
+    dotted = name.removeprefix(_FULCIO)
+    kebab = re.sub("(?<=[a-z])(?=[A-Z])", "-", name).lower().replace("-u-r-i", "-uri")
+    number = OIDS.get(kebab, _OTHER_NAMES.get(kebab))
+    if dotted != name and dotted.isascii() and dotted.isdigit():
+        number = int(dotted)
+    if not sign or number is None or not value:
+        raise click.BadParameter(
+            f"expected NAME=VALUE or NAME~RE with a NAME of {', '.join(sorted(OIDS))} or a dotted"
+            f" Fulcio OID, got {text[:80]!r}",
+            param_hint="--oid",
+        )
+    _check_text(value)
+    return number, sign, value
+
+
+def _check_text(text: str) -> None:
+    if not text:
+        raise click.UsageError("what is searched must not be empty")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise click.UsageError(f"not UTF-8: {text[:80]!a}") from error
+
+
+def listed_digests(path: Path) -> list[bytes]:
+    """Read the digests of a list as sha256sum and sha512sum write it."""
+    raw = read_foreign(path, _MAX_LIST_BYTES)
+    found = []
+    for number, line in enumerate(raw.decode("utf-8", "replace").splitlines(), 1):
+        if not line.strip():
+            continue
+        match = re.match(r"\\?([0-9a-fA-F]+)(?:$| [ *].)", line)
+        if match is None or len(match[1]) not in _BY_HEX_DIGITS:
+            raise MalformedError(
+                f"{path}, line {number}: expected a digest and a file name, got {line[:80]!r}",
+                reason="digest-list",
+                next_step="make the list with sha256sum",
+            )
+        found.append(bytes.fromhex(match[1]))
+    if not found:
+        raise MalformedError(f"{path}: no digest in it", reason="digest-list")
+    return found

@@ -1,0 +1,3 @@
+module attestor.example/re2-oracle
+
+go 1.21
