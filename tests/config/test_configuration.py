@@ -42,6 +42,7 @@ SPEC_DEFAULTS: dict[str, JsonValue] = {  # what was promised, in the order shown
     "alerts.alertOnInfo": False,
     "alerts.stream": "attestor.alerts",
     "alerts.sinks": [],
+    "watch.regexTimeout": "100ms",
     "rekor.enabled": True,
     "rekor.serverUrl": None,
     "rekor.tier": "graph-only",

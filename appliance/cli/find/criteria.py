@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from appliance.cli.find.digests import read_digest, read_digest_list, read_fingerprint
 from appliance.errors import ConfigError, MalformedError
 from appliance.jobs.find.criteria import Criteria
 from appliance.policy.re2 import translate
@@ -30,8 +31,6 @@ OIDS: Final = {name: int(oid.removeprefix(_FULCIO)) for name, oid in CLAIMS.item
 }
 # Names that other programs have for them.
 _OTHER_NAMES: Final = {"source-repository-visibility-at-signing": 22}
-_BY_HEX_DIGITS: Final = {2 * n_bytes: n_bytes for n_bytes in DIGEST_BYTES.values()}
-_MAX_LIST_BYTES: Final = 16 * 1024 * 1024
 _MAX_PEM_BYTES: Final = 64 * 1024
 _KINDS: Final = ("hashedrekord", "dsse", "intoto")
 _FILE: Final = click.Path(path_type=Path)
@@ -95,8 +94,8 @@ def _criteria(
     for path in by_artifact:
         digests += hash_file(path, DIGEST_BYTES).values()
     if from_file is not None:
-        digests += listed_digests(from_file)
-    fingerprints = [_fingerprint(one) for one in by_fingerprint]
+        digests += read_digest_list(from_file)
+    fingerprints = [read_fingerprint(one) for one in by_fingerprint]
     fingerprints += [one for path in by_key for one in _fingerprints(path, "key")]
     fingerprints += [one for path in by_certificate for one in _fingerprints(path, "certificate")]
     texts = (*by_identity_exact, *by_identity_prefix, *by_issuer_exact, *by_commit)
@@ -127,29 +126,6 @@ def _criteria(
     if criteria == Criteria():
         raise click.UsageError("say what to look for: --digest, --identity-exact, ...")
     return criteria
-
-
-def read_digest(text: str, option: str) -> bytes:
-    """Read a digest that was typed, with or without its algorithm."""
-    algorithm, colon, digits = text.rpartition(":")
-    n_bytes = _BY_HEX_DIGITS.get(len(digits))
-    known = not colon or DIGEST_BYTES.get(algorithm.lower()) == n_bytes
-    if n_bytes is None or not known or not re.fullmatch("[0-9a-fA-F]+", digits):
-        raise click.BadParameter(
-            f"expected a SHA-256, SHA-384 or SHA-512 digest in hex, got {text[:80]!r}",
-            param_hint=option,
-        )
-    return bytes.fromhex(digits)
-
-
-def _fingerprint(text: str) -> bytes:
-    digits = text.replace(":", "")
-    if not re.fullmatch("[0-9a-fA-F]{64}", digits):
-        raise click.BadParameter(
-            f"expected the 64 hex digits of a SHA-256, got {text[:80]!r}",
-            param_hint="--fingerprint",
-        )
-    return bytes.fromhex(digits)
 
 
 def _fingerprints(path: Path, wanted: str) -> tuple[bytes, ...]:
@@ -193,23 +169,3 @@ def _check_text(text: str) -> None:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise click.UsageError(f"not UTF-8: {text[:80]!a}") from error
-
-
-def listed_digests(path: Path) -> list[bytes]:
-    """Read the digests of a list as sha256sum and sha512sum write it."""
-    raw = read_foreign(path, _MAX_LIST_BYTES)
-    found = []
-    for number, line in enumerate(raw.decode("utf-8", "replace").splitlines(), 1):
-        if not line.strip():
-            continue
-        match = re.match(r"\\?([0-9a-fA-F]+)(?:$| [ *].)", line)
-        if match is None or len(match[1]) not in _BY_HEX_DIGITS:
-            raise MalformedError(
-                f"{path}, line {number}: expected a digest and a file name, got {line[:80]!r}",
-                reason="digest-list",
-                next_step="make the list with sha256sum",
-            )
-        found.append(bytes.fromhex(match[1]))
-    if not found:
-        raise MalformedError(f"{path}: no digest in it", reason="digest-list")
-    return found

@@ -66,6 +66,10 @@ class Scanned:
         """Whether every entry of the accepted tree was looked at and read."""
         return self.head is not None and not self.gaps and not self.opaque
 
+    def covers(self, entry_index: int) -> bool:
+        """Whether an entry is in a range that was looked at."""
+        return any(start <= entry_index < stop for start, stop in self.ranges)
+
 
 @frozen
 class Hit:
@@ -119,7 +123,7 @@ def search(
 
     for log in logs:
         mirror = Mirror(store, log)
-        scanned = look_at(mirror, index)
+        scanned = coverage_of(mirror, index)
         opaque = dict(scanned.opaque)
         if scanned.head is not None and index is not None:
             for at in _proposed(criteria, index, log, scanned):
@@ -155,7 +159,7 @@ def _decided(criteria: Criteria, at: int, facts: EntryFacts, opaque: dict[int, s
 
 def _proposed(criteria: Criteria, index: Index, log: Log, scanned: Scanned) -> Iterator[int]:
     for at in sorted(proposed(criteria, index, log)):
-        if any(start <= at < stop for start, stop in scanned.ranges):
+        if scanned.covers(at):
             yield at
 
 
@@ -218,7 +222,7 @@ def _bodies(mirror: Mirror, bundle: EntryBundle) -> tuple[bytes, ...]:
     return told_apart(mirror, lambda: parse_entry_bundle(mirror.read_entry_bundle(bundle), bundle))
 
 
-def look_at(mirror: Mirror, index: Index | None) -> Scanned:
+def coverage_of(mirror: Mirror, index: Index | None) -> Scanned:
     """Say what of a log can be looked at: by the index, or by reading all (None)."""
     log, basis = mirror.log, RESCAN if index is None else INDEX
     accepted, covered = mirror.history.accepted(), mirror.history.mirror_checkpoint()

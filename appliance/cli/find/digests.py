@@ -1,0 +1,66 @@
+"""Digests as they are typed, and lists of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+import click
+
+from appliance.errors import MalformedError
+from appliance.rekor.signing_algorithms import DIGEST_BYTES
+from appliance.store.files import read_foreign
+
+_BY_HEX_DIGITS: Final = {2 * n_bytes: n_bytes for n_bytes in DIGEST_BYTES.values()}
+_MAX_LIST_BYTES: Final = 16 * 1024 * 1024
+
+
+def read_digest(text: str, option: str) -> bytes:
+    """Read a digest in hex, with or without its algorithm; raises BadParameter."""
+    algorithm, colon, digits = text.rpartition(":")
+    n_bytes = _BY_HEX_DIGITS.get(len(digits))
+    known = not colon or DIGEST_BYTES.get(algorithm.lower()) == n_bytes
+    if n_bytes is None or not known or not re.fullmatch("[0-9a-fA-F]+", digits):
+        raise click.BadParameter(
+            f"expected a SHA-256, SHA-384 or SHA-512 digest in hex, got {text[:80]!r}",
+            param_hint=option,
+        )
+    return bytes.fromhex(digits)
+
+
+def read_fingerprint(text: str) -> bytes:
+    """Read the SHA-256 of a key or certificate, in any case, with or without colons."""
+    digits = text.replace(":", "")
+    if not re.fullmatch("[0-9a-fA-F]{64}", digits):
+        raise click.BadParameter(
+            f"expected the 64 hex digits of a SHA-256, got {text[:80]!r}",
+            param_hint="--fingerprint",
+        )
+    return bytes.fromhex(digits)
+
+
+def read_digest_list(path: Path) -> list[bytes]:
+    """Read the digests of a list as sha256sum and sha512sum write it; raises MalformedError."""
+    raw = read_foreign(path, _MAX_LIST_BYTES)
+    found = []
+    for number, line in enumerate(raw.decode("utf-8", "replace").splitlines(), 1):
+        if not line.strip():
+            continue
+        match = re.match(r"\\?([0-9a-fA-F]+)(?:$| [ *].)", line)
+        if match is None or len(match[1]) not in _BY_HEX_DIGITS:
+            raise MalformedError(
+                f"{path}, line {number}: expected a digest and a file name, got {line[:80]!r}",
+                reason="digest-list",
+                next_step="make the list with sha256sum",
+            )
+        found.append(bytes.fromhex(match[1]))
+    if not found:
+        raise MalformedError(f"{path}: no digest in it", reason="digest-list")
+    return found
+
+
+def digest_text(digest: bytes) -> str:
+    """Write a digest with its algorithm, which its length tells."""
+    [name] = [name for name, n_bytes in DIGEST_BYTES.items() if n_bytes == len(digest)]
+    return f"{name}:{digest.hex()}"
