@@ -1,7 +1,6 @@
 """kill -9 as each system call that changes a file is made, and what the next run finds.
 
-All places of an import; of the rest every few, and all of them with
-ATTESTOR_SOAK=1 in the environment.
+Every few places; all of them with ATTESTOR_SOAK=1 in the environment.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def test_a_killed_import_is_completed_by_the_next(sites: Sites, place: Path) -> 
     attempts = Attempts(sites.inside, ["import", sites.stick], place)
     made = {one.call for one in attempts.places}
     assert made >= {"write", "pwrite64", "fsync", "fdatasync", "ftruncate", "rename", "openat"}
-    assert kill_at_every(attempts, 1) > 90
+    assert kill_at_every(attempts, 4) > 22
 
 
 def test_a_killed_import_that_is_flushed_in_one_is_completed_by_the_next(
@@ -50,7 +49,7 @@ def test_a_killed_import_that_is_flushed_in_one_is_completed_by_the_next(
 ) -> None:
     attempts = Attempts(new_sites.inside, ["import", new_sites.stick], place)
     assert "syncfs" in {one.call for one in attempts.places}
-    assert kill_at_every(attempts, 9) > 20
+    assert kill_at_every(attempts, 36) > 4
 
 
 def test_an_import_whose_workers_are_killed_is_completed_by_the_next(
@@ -59,7 +58,7 @@ def test_an_import_whose_workers_are_killed_is_completed_by_the_next(
     words: list[str | Path] = ["import", "--jobs", "2", new_sites.of_tiles(place)]
     attempts = Attempts(new_sites.inside, words, place, of_workers=True)
     assert {one.call for one in attempts.places} >= {"openat", "write", "syncfs"}
-    assert kill_at_every(attempts, 4) > 8
+    assert kill_at_every(attempts, 9) > 3
 
 
 def test_an_import_with_workers_that_is_killed_is_completed_by_the_next(
@@ -67,25 +66,25 @@ def test_an_import_with_workers_that_is_killed_is_completed_by_the_next(
 ) -> None:
     words: list[str | Path] = ["import", "--jobs", "2", new_sites.of_tiles(place)]
     attempts = Attempts(new_sites.inside, words, place)
-    assert kill_at_every(attempts, 9) > 10
+    assert kill_at_every(attempts, 27) > 3
 
 
 def test_a_killed_sync_is_completed_by_the_next(sites: Sites, place: Path) -> None:
     attempts = Attempts(sites.outside, sites.syncing(), place)
-    assert kill_at_every(attempts, 4) > 15
+    assert kill_at_every(attempts, 13) > 4
 
 
 def test_a_killed_export_leaves_a_whole_file_or_none(sites: Sites, place: Path) -> None:
     attempts = ExportAttempts(sites, place)
     assert "rename" in {one.call for one in attempts.places}
-    assert kill_at_every(attempts, 2) > 15
+    assert kill_at_every(attempts, 7) > 4
 
 
 @pytest.mark.parametrize("name", COMPRESSED)
 def test_a_killed_compressed_export_leaves_a_whole_file_or_none(
     sites: Sites, place: Path, name: str
 ) -> None:
-    assert kill_at_every(ExportAttempts(sites, place, name), 10) > 2
+    assert kill_at_every(ExportAttempts(sites, place, name), 17) > 1
 
 
 def test_a_killed_export_in_volumes_leaves_whole_ones_that_the_next_completes(
@@ -93,7 +92,7 @@ def test_a_killed_export_in_volumes_leaves_whole_ones_that_the_next_completes(
 ) -> None:
     attempts = ExportAttempts(new_sites, place, "stick.tar", *IN_VOLUMES)
     assert len(attempts.sticks) > 1
-    assert kill_at_every(attempts, 20) > 3
+    assert kill_at_every(attempts, 41) > 1
 
 
 @pytest.mark.parametrize("name", COMPRESSED)
@@ -102,4 +101,4 @@ def test_a_killed_import_of_a_compressed_stick_is_completed_by_the_next(
 ) -> None:
     stick = place / name
     succeed(copied(sites.ahead, place / "exporter"), *sites.exporting(stick))
-    assert kill_at_every(Attempts(sites.inside, ["import", stick], place), 20) > 3
+    assert kill_at_every(Attempts(sites.inside, ["import", stick], place), 47) > 1
