@@ -14,10 +14,11 @@ from appliance.errors import MalformedError, RefusedError, SignatureError
 from appliance.sigstore.der import (
     INTEGER,
     SEQUENCE,
+    SET,
     Elements,
     context_tag,
     decode_integer,
-    encode_set,
+    encode,
     only_element,
     sorted_set,
 )
@@ -26,6 +27,7 @@ from appliance.sigstore.time_stamp_token import (
     AlgorithmId,
     SignerInfo,
     TimeStampToken,
+    certificate_name,
     parse_attributes,
     read_algorithm,
 )
@@ -59,19 +61,28 @@ _SIGNATURES: Final = {
     "1.2.840.10045.4.3.2": ("ecdsa", "sha256"),
     "1.2.840.10045.4.3.3": ("ecdsa", "sha384"),
     "1.2.840.10045.4.3.4": ("ecdsa", "sha512"),
-    "1.3.101.112": ("ed25519", "sha512"),
+    "1.3.101.112": ("ed25519", ""),
 }
 _MGF1: Final = "1.2.840.113549.1.1.8"
 _DEFAULT_SALT_BYTES: Final = 20
 
 
-def verify_token(token: TimeStampToken, info: SignerInfo, signer: Certificate, der: bytes) -> None:
+def verify_token(
+    token: TimeStampToken, info: SignerInfo, signer: Certificate, der: bytes, *, is_pinned: bool
+) -> None:
     """Verify that `signer`, whose DER is `der`, signed a token.
+
+    A token has to name its certificate by a hash (RFC 3161 2.4.2) unless that `is_pinned` by
+    the trusted root: of two certificates for one key, the token could come with the other.
 
     Raises SignatureError (bad-stamp), MalformedError (bad-stamp-form), or RefusedError
     (unsupported-stamp) for an algorithm that nothing here can verify.
     """
-    digest = _digest_name(info.digest)
+    digest = digest_name(info.digest)
+    if info.digest.oid not in token.digest_algorithms:
+        raise MalformedError(
+            f"timestamp: its list of digest algorithms lacks {digest}", reason="bad-stamp-form"
+        )
     try:
         attributes = parse_attributes(info.signed_attributes)
         kind = Elements(attributes[_CONTENT_TYPE].encoded, "contentType").object_identifier("value")
@@ -80,6 +91,8 @@ def verify_token(token: TimeStampToken, info: SignerInfo, signer: Certificate, d
             if oid in attributes:
                 named = Elements(attributes[oid].encoded, "signingCertificate")
                 _check_certificate_hash(named, by_default, der)
+        if not is_pinned and attributes.keys().isdisjoint(_SIGNING_CERTIFICATES):
+            raise MalformedError("no signed attribute names the signing certificate")
     except KeyError as error:
         raise MalformedError(
             f"timestamp: no signed attribute {error.args[0]}", reason="bad-stamp-form"
@@ -92,8 +105,8 @@ def verify_token(token: TimeStampToken, info: SignerInfo, signer: Certificate, d
         raise SignatureError(
             "timestamp: the message digest is not that of its content", reason="bad-stamp"
         )
-    came = encode_set(info.signed_attributes)
-    ordered = encode_set(sorted_set(info.signed_attributes, "signedAttrs"))
+    came = encode(SET, info.signed_attributes)
+    ordered = encode(SET, sorted_set(info.signed_attributes, "signedAttrs"))
     # The signature is over the set in DER's order, however it was sent (RFC 5652 5.4); there
     # are signers that keep their own. Either way it covers the same attributes.
     if not any(_signed(info, digest, signer, one) for one in dict.fromkeys((ordered, came))):
@@ -103,15 +116,19 @@ def verify_token(token: TimeStampToken, info: SignerInfo, signer: Certificate, d
         )
 
 
-def _digest_name(algorithm: AlgorithmId) -> str:
+def digest_name(algorithm: AlgorithmId) -> str:
+    """Return hashlib's name of a digest algorithm; raises RefusedError (unsupported-stamp)."""
     name = DIGESTS.get(algorithm.oid)
-    if name is None:
-        raise _unsupported(f"digest algorithm {algorithm.oid}, expected {_list(DIGESTS)}")
+    if name is None or not algorithm.has_none:
+        parameters = "" if algorithm.has_none else " with parameters"
+        raise _unsupported(
+            f"digest algorithm {algorithm.oid}{parameters}, expected {_list(DIGESTS)}"
+        )
     return name
 
 
 def _check_certificate_hash(attribute: Elements, by_default: str, der: bytes) -> None:
-    """Check that the first certificate an attribute names is the signer's.
+    """Check that the first certificate an attribute names is the signer's (RFC 5816 2.2.1).
 
     That it is follows from the key, too: the hash only says it once more, so SHA-1 will do.
     """
@@ -119,8 +136,19 @@ def _check_certificate_hash(attribute: Elements, by_default: str, der: bytes) ->
     algorithm = named.take_if(SEQUENCE)
     digest = by_default
     if algorithm is not None:
-        digest = _digest_name(read_algorithm(algorithm.children("hashAlgorithm")))
-    if named.octets("hash") != hashlib.new(digest, der, usedforsecurity=False).digest():
+        digest = digest_name(read_algorithm(algorithm.children("hashAlgorithm")))
+    hashed = named.octets("hash")
+    is_its = hashed == hashlib.new(digest, der, usedforsecurity=False).digest()
+    by_issuer = named.take_if(SEQUENCE)
+    named.end()
+    if by_issuer is not None:
+        number = by_issuer.children("issuerSerial")
+        names = number.take(SEQUENCE, "issuer").children("issuer").rest()
+        issuer, serial = certificate_name(der)
+        is_its &= number.integer("serialNumber") == serial
+        is_its &= [one.encoded for one in names] == [encode(context_tag(4), issuer)]
+        number.end()
+    if not is_its:
         raise SignatureError("timestamp: it names another signing certificate", reason="bad-stamp")
 
 
@@ -130,14 +158,21 @@ def _signed(info: SignerInfo, digest: str, signer: Certificate, message: bytes) 
 
     kind, named = _SIGNATURES.get(info.signature_algorithm.oid, ("", ""))
     key = signer.public_key()
+    parameters = None
+    if kind == "rsa-pss":
+        parameters, named = _pss(info.signature_algorithm.parameters)
+    if named not in ("", digest):  # one for attributes and content (RFC 4056 3)
+        raise SignatureError(
+            f"timestamp: its content is hashed with {digest}, its attributes with {named}",
+            reason="bad-stamp",
+        )
     try:
         if kind == "rsa" and isinstance(key, rsa.RSAPublicKey):
-            key.verify(info.signature, message, padding.PKCS1v15(), _hash(named or digest))
-        elif kind == "rsa-pss" and isinstance(key, rsa.RSAPublicKey):
-            pss, hashed = _pss(info.signature_algorithm.parameters)
-            key.verify(info.signature, message, pss, _hash(hashed))
+            key.verify(info.signature, message, padding.PKCS1v15(), _hash(digest))
+        elif parameters is not None and isinstance(key, rsa.RSAPublicKey):
+            key.verify(info.signature, message, parameters, _hash(digest))
         elif kind == "ecdsa" and isinstance(key, ec.EllipticCurvePublicKey):
-            key.verify(info.signature, message, ec.ECDSA(_hash(named or digest)))
+            key.verify(info.signature, message, ec.ECDSA(_hash(digest)))
         elif kind == "ed25519" and isinstance(key, ed25519.Ed25519PublicKey):
             key.verify(info.signature, message)
         else:
@@ -168,10 +203,10 @@ def _pss(parameters: bytes) -> tuple[PSS, str]:
         given = only_element(parameters, SEQUENCE, "rsaPss").children("rsaPss")
         digest, mask = given.take(context_tag(0), "hash"), given.take(context_tag(1), "mask")
         salt = given.take_if(context_tag(2))
-        name = _digest_name(read_algorithm(digest.children("hash").sequence("algorithm")))
+        name = digest_name(read_algorithm(digest.children("hash").sequence("algorithm")))
         generator = read_algorithm(mask.children("mask").sequence("algorithm"))
         of_mask = Elements(generator.parameters, "mask").sequence("algorithm")
-        if generator.oid != _MGF1 or _digest_name(read_algorithm(of_mask)) != name:
+        if generator.oid != _MGF1 or digest_name(read_algorithm(of_mask)) != name:
             raise _unsupported("RSASSA-PSS with another mask than MGF1 by the same hash")
         n_bytes = _DEFAULT_SALT_BYTES
         if salt is not None:

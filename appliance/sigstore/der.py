@@ -2,7 +2,8 @@
 
 Definite lengths in their shortest form, tags of one byte. What the bytes mean, the caller
 asks for element by element, so that nothing unread can hide between two that were read. A
-SET OF may come in any order: authorities write theirs as they come.
+SET OF may come in any order: authorities write theirs as they come. Some write BER around
+what they sign: definite_form brings that into this form first.
 """
 
 from __future__ import annotations
@@ -16,13 +17,21 @@ from appliance.value import frozen
 
 BOOLEAN: Final = 0x01
 INTEGER: Final = 0x02
+BIT_STRING: Final = 0x03
 OCTET_STRING: Final = 0x04
 OBJECT_IDENTIFIER: Final = 0x06
 GENERALIZED_TIME: Final = 0x18
 SEQUENCE: Final = 0x30
 SET: Final = 0x31
 MAX_ELEMENTS: Final = 1024  # in one constructed value
+MAX_DEPTH: Final = 32  # of what is brought into definite form
+_MAX_NESTED: Final = 16 * MAX_ELEMENTS  # elements at all depths of it
 _MAX_LENGTH_BYTES: Final = 4
+_MAX_INTEGER_BYTES: Final = 512  # no serial number, nonce or version is near it
+_MAX_OID_BYTES: Final = 64
+_CONSTRUCTED: Final = 0x20
+_INDEFINITE: Final = 0x80
+_END: Final = b"\x00\x00"
 _TIME: Final = re.compile(r"([0-9]{14})(?:\.([0-9]{1,9}))?Z")
 
 
@@ -84,6 +93,15 @@ class Elements:
         """Take an OBJECT IDENTIFIER, dotted."""
         return _decode_oid(self.take(OBJECT_IDENTIFIER, name).content, f"{self._what}.{name}")
 
+    def boolean_if(self) -> bool:
+        """Take the next element if it is a BOOLEAN; false if it is none, as DER omits that."""
+        found = self.take_if(BOOLEAN)
+        if found is not None and found.content not in (b"\x00", b"\xff"):
+            raise MalformedError(
+                f"{self._what}: not a BOOLEAN in DER: {found.content[:20].hex() or 'empty'}"
+            )
+        return found is not None and found.content == b"\xff"
+
     def octets(self, name: str) -> bytes:
         """Take an OCTET STRING in one piece."""
         return self.take(OCTET_STRING, name).content
@@ -106,18 +124,84 @@ def sorted_set(content: bytes, what: str) -> bytes:
     return b"".join(sorted(one.encoded for one in _split(content, what)))
 
 
-def encode_set(content: bytes) -> bytes:
-    """Encode a SET OF around its content."""
+def encode(tag: int, content: bytes) -> bytes:
+    """Encode one element around its content."""
     if len(content) < 0x80:
-        return bytes((SET, len(content))) + content
+        return bytes((tag, len(content))) + content
     length = len(content).to_bytes((len(content).bit_length() + 7) // 8)
-    return bytes((SET, 0x80 | len(length))) + length + content
+    return bytes((tag, 0x80 | len(length))) + length + content
+
+
+def definite_form(raw: bytes, what: str) -> bytes:
+    """Return BER with its indefinite lengths counted out and its octet strings in one piece.
+
+    What had neither keeps its bytes (X.690 8.1.3.6, 8.7.3). Raises MalformedError.
+    """
+    found, end = _Definite(raw, what).element(0, len(raw), 0)
+    return found + raw[end:]
+
+
+class _Definite:
+    """One walk over BER, bounded in depth and in elements."""
+
+    def __init__(self, raw: bytes, what: str) -> None:
+        self._raw = raw
+        self._what = what
+        self._n_elements = 0
+
+    def element(self, position: int, limit: int, depth: int) -> tuple[bytes, int]:
+        """Return the definite form of the element at `position`, and where it ends."""
+        raw = self._raw
+        self._n_elements += 1
+        if depth > MAX_DEPTH or self._n_elements > _MAX_NESTED:
+            raise MalformedError(f"{self._what}: nested too deeply, or too many elements")
+        if raw[position + 1 : position + 2] == bytes((_INDEFINITE,)):
+            return self._indefinite(position, limit, depth)
+        tag, length, start = _header(raw, position, self._what)
+        end = start + length
+        if end > limit:
+            raise MalformedError(f"{self._what}: an element of {length} bytes, fewer are left")
+        if not tag & _CONSTRUCTED:
+            return raw[position:end], end
+        parts = []
+        while start < end:
+            part, start = self.element(start, end, depth + 1)
+            parts.append(part)
+        content = b"".join(parts)
+        if tag == _CONSTRUCTED | OCTET_STRING:
+            return self._joined(content), end
+        if content == raw[end - length : end]:
+            return raw[position:end], end
+        return encode(tag, content), end
+
+    def _indefinite(self, position: int, limit: int, depth: int) -> tuple[bytes, int]:
+        tag = self._raw[position]
+        if not tag & _CONSTRUCTED or tag & 0x1F == 0x1F:
+            raise MalformedError(f"{self._what}: not BER at byte {position}")
+        parts, position = [], position + 2
+        while self._raw[position : position + 2] != _END or position + 2 > limit:
+            if position >= limit:
+                raise MalformedError(f"{self._what}: an indefinite length without its end")
+            part, position = self.element(position, limit, depth + 1)
+            parts.append(part)
+        content = b"".join(parts)
+        if tag == _CONSTRUCTED | OCTET_STRING:
+            return self._joined(content), position + 2
+        return encode(tag, content), position + 2
+
+    def _joined(self, content: bytes) -> bytes:
+        pieces = Elements(content, self._what).rest()
+        if any(one.tag != OCTET_STRING for one in pieces):
+            raise MalformedError(f"{self._what}: an OCTET STRING of other pieces")
+        return encode(OCTET_STRING, b"".join(one.content for one in pieces))
 
 
 def decode_integer(content: bytes, what: str) -> int:
     """Decode the content of an INTEGER; raises MalformedError unless it is the shortest form."""
-    if not content or (
-        len(content) > 1 and content[0] in (0x00, 0xFF) and content[0] >> 7 == content[1] >> 7
+    if (
+        not content
+        or len(content) > _MAX_INTEGER_BYTES
+        or (len(content) > 1 and content[0] in (0x00, 0xFF) and content[0] >> 7 == content[1] >> 7)
     ):
         raise MalformedError(f"{what}: not an INTEGER in DER: {content[:20].hex() or 'empty'}")
     return int.from_bytes(content, signed=True)
@@ -158,6 +242,8 @@ def _header(raw: bytes, position: int, what: str) -> tuple[int, int, int]:
 
 
 def _decode_oid(content: bytes, what: str) -> str:
+    if not content or content[-1] >= 0x80 or len(content) > _MAX_OID_BYTES:
+        raise MalformedError(f"{what}: not an OBJECT IDENTIFIER in DER: {content[:40].hex()}")
     arcs: list[int] = []
     value = 0
     for position, byte in enumerate(content):
@@ -167,8 +253,6 @@ def _decode_oid(content: bytes, what: str) -> str:
         if byte < 0x80:
             arcs.append(value)
             value = 0
-    if not arcs or content[-1] >= 0x80 or len(content) > 64:
-        raise MalformedError(f"{what}: not an OBJECT IDENTIFIER in DER: {content[:40].hex()}")
     first = min(arcs[0] // 40, 2)
     return ".".join(map(str, (first, arcs[0] - 40 * first, *arcs[1:])))
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from appliance.errors import MalformedError
 from appliance.sigstore.der import (
-    BOOLEAN,
+    BIT_STRING,
     INTEGER,
     OCTET_STRING,
     SEQUENCE,
@@ -20,6 +20,8 @@ from appliance.sigstore.der import (
     Element,
     Elements,
     context_tag,
+    decode_integer,
+    definite_form,
     only_element,
 )
 from appliance.value import frozen
@@ -27,7 +29,9 @@ from appliance.value import frozen
 GRANTED: Final = 0
 SIGNED_DATA: Final = "1.2.840.113549.1.7.2"
 TST_INFO: Final = "1.2.840.113549.1.9.16.1.4"
-_TRUE: Final = b"\xff"
+_NULL: Final = b"\x05\x00"
+# Encodings of the string types that are not UTF-8 or a part of it (X.680 41).
+_WIDE: Final = {0x14: "latin-1", 0x1C: "utf-32-be", 0x1E: "utf-16-be"}
 
 
 @frozen
@@ -36,6 +40,11 @@ class AlgorithmId:
 
     oid: str
     parameters: bytes  # DER; empty if absent
+
+    @property
+    def has_none(self) -> bool:
+        """Whether there are no parameters, in either spelling (RFC 5754 2)."""
+        return self.parameters in (b"", _NULL)
 
 
 @frozen
@@ -63,9 +72,11 @@ class TimeStampToken:
     """A token that parsed. Its time is the sender's word."""
 
     content: bytes  # TSTInfo, DER; what the message digest attribute is of
-    imprint_algorithm: str  # OID
+    imprint_algorithm: AlgorithmId
     imprint: bytes
     time: datetime
+    authority_name: bytes  # the general name it gives itself, DER; empty if it gives none
+    digest_algorithms: tuple[str, ...]  # OIDs that it says its signatures use
     certificates: tuple[bytes, ...]  # embedded ones, DER, in the order they came
     signer_infos: tuple[SignerInfo, ...]
 
@@ -73,19 +84,35 @@ class TimeStampToken:
 def parse_response(raw: bytes) -> tuple[int, TimeStampToken | None]:
     """Parse a TimeStampResp: the status, and the token if it was granted.
 
-    Raises MalformedError with reason bad-stamp-form.
+    It may be in BER, as several authorities write what they do not sign. Raises
+    MalformedError with reason bad-stamp-form.
     """
     try:
-        response = only_element(raw, SEQUENCE, "timestamp").children("timestamp")
-        status = response.sequence("status").integer("status")
-        if status != GRANTED:
-            return status, None
-        token = _read_token(response.sequence("timeStampToken"))
-        response.end()
+        return _read_response(raw)
     except MalformedError as error:
-        raise MalformedError(
-            f"not an RFC 3161 response: {error.message}", reason="bad-stamp-form"
-        ) from error
+        found = error
+    try:
+        definite = definite_form(raw, "timestamp")
+        if definite != raw:
+            return _read_response(definite)
+    except MalformedError as error:
+        found = error
+    raise MalformedError(
+        f"not an RFC 3161 response: {found.message}", reason="bad-stamp-form"
+    ) from found
+
+
+def _read_response(raw: bytes) -> tuple[int, TimeStampToken | None]:
+    response = only_element(raw, SEQUENCE, "timestamp").children("timestamp")
+    info = response.sequence("status")
+    status = info.integer("status")
+    info.take_if(SEQUENCE)  # statusString
+    info.take_if(BIT_STRING)  # failInfo
+    info.end()
+    if status != GRANTED:
+        return status, None
+    token = _read_token(response.sequence("timeStampToken"))
+    response.end()
     return status, token
 
 
@@ -126,6 +153,27 @@ def certificate_name(der: bytes) -> tuple[bytes, int]:
     return body.take(SEQUENCE, "issuer").encoded, serial
 
 
+def comparable_name(general_name: bytes) -> object:
+    """Return what a directory name says, whatever its case, spaces and types of string.
+
+    Only for comparing (RFC 5280 7.1); any other general name is returned as it is. Raises
+    MalformedError.
+    """
+    (name,) = Elements(general_name, "name").rest()
+    if name.tag != context_tag(4):
+        return general_name
+    parts: list[tuple[int, str, str]] = []
+    groups = only_element(name.content, SEQUENCE, "name").children("name").rest()
+    for number, group in enumerate(groups):
+        for one in group.children("name").rest():
+            attribute = _children(one, "name.attribute")
+            oid, *values = attribute.object_identifier("type"), *attribute.rest()
+            for value in values:
+                text = value.content.decode(_WIDE.get(value.tag, "utf-8"), "backslashreplace")
+                parts.append((number, oid, " ".join(text.lower().split())))
+    return parts
+
+
 def _read_token(token: Elements) -> TimeStampToken:
     kind = token.object_identifier("contentType")
     if kind != SIGNED_DATA:
@@ -135,20 +183,22 @@ def _read_token(token: Elements) -> TimeStampToken:
     signed = wrapped.sequence("signedData")
     wrapped.end()
     signed.integer("version")
-    signed.take(SET, "digestAlgorithms")
+    digests = signed.take(SET, "digestAlgorithms").children("digestAlgorithms").rest()
     content = _read_content(signed.sequence("encapContentInfo"))
     embedded = signed.take_if(context_tag(0))
     signed.take_if(context_tag(1))  # revocation lists: the trusted root's windows decide here
     signers = signed.take(SET, "signerInfos").children("signerInfos").rest()
     signed.end()
-    algorithm, imprint, time = _read_tst_info(
-        only_element(content, SEQUENCE, "tstInfo").children("tstInfo")
-    )
+    info = _read_tst_info(only_element(content, SEQUENCE, "tstInfo").children("tstInfo"))
     return TimeStampToken(
         content=content,
-        imprint_algorithm=algorithm.oid,
-        imprint=imprint,
-        time=time,
+        imprint_algorithm=info.algorithm,
+        imprint=info.imprint,
+        time=info.time,
+        authority_name=info.authority_name,
+        digest_algorithms=tuple(
+            read_algorithm(_children(one, "digestAlgorithm")).oid for one in digests
+        ),
         # Attribute certificates and other forms stand there, too, under other tags.
         certificates=tuple(
             one.encoded
@@ -192,7 +242,15 @@ def _read_signer_name(info: Elements) -> SignerName:
     return SignerName(issuer, serial, b"")
 
 
-def _read_tst_info(info: Elements) -> tuple[AlgorithmId, bytes, datetime]:
+@frozen
+class _TstInfo:
+    algorithm: AlgorithmId
+    imprint: bytes
+    time: datetime
+    authority_name: bytes
+
+
+def _read_tst_info(info: Elements) -> _TstInfo:
     version = info.integer("version")
     if version != 1:
         raise MalformedError(f"tstInfo.version: expected 1, got {version}")
@@ -203,22 +261,43 @@ def _read_tst_info(info: Elements) -> tuple[AlgorithmId, bytes, datetime]:
     imprint.end()
     info.integer("serialNumber")
     time = info.time("genTime")
-    info.take_if(SEQUENCE)  # accuracy
-    info.take_if(BOOLEAN)  # ordering
-    info.take_if(INTEGER)  # nonce
-    info.take_if(context_tag(0))  # tsa
+    accuracy = info.take_if(SEQUENCE)
+    if accuracy is not None:
+        _check_accuracy(accuracy.children("tstInfo.accuracy"))
+    info.boolean_if()  # ordering
+    nonce = info.take_if(INTEGER)
+    if nonce is not None:
+        decode_integer(nonce.content, "tstInfo.nonce")
+    name = info.take_if(context_tag(0))
+    names = () if name is None else name.children("tstInfo.tsa").rest()
+    if name is not None and len(names) != 1:
+        raise MalformedError(f"tstInfo.tsa: expected one name, got {len(names)}")
     extensions = info.take_if(context_tag(1))
     info.end()
     for one in extensions.children("tstInfo.extensions").rest() if extensions else ():
         _check_not_critical(_children(one, "tstInfo.extension"))
-    return algorithm, hashed, time
+    return _TstInfo(algorithm, hashed, time, b"".join(one.encoded for one in names))
+
+
+def _check_accuracy(accuracy: Elements) -> None:
+    """Seconds, then 1 to 999 milli- and microseconds; any may be absent (RFC 3161 2.4.2)."""
+    parts = [accuracy.take_if(INTEGER)]
+    parts += [accuracy.take_if(context_tag(one, constructed=False)) for one in (0, 1)]
+    accuracy.end()
+    values = [
+        0 if one is None else decode_integer(one.content, "tstInfo.accuracy") for one in parts
+    ]
+    if values[0] < 0 or any(
+        one is not None and not 1 <= value <= 999
+        for one, value in zip(parts[1:], values[1:], strict=True)
+    ):
+        raise MalformedError(f"tstInfo.accuracy: out of range: {values}")
 
 
 def _check_not_critical(extension: Elements) -> None:
     """No extension of a TSTInfo is known here, so none may be critical (RFC 3161 2.4.2)."""
     oid = extension.object_identifier("extnID")
-    critical = extension.take_if(BOOLEAN)
-    if critical is not None and critical.content == _TRUE:
+    if extension.boolean_if():
         raise MalformedError(f"tstInfo: critical extension {oid}, which is not known here")
     extension.take(OCTET_STRING, "extnValue")
     extension.end()

@@ -11,17 +11,19 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from appliance.errors import ApplianceError, MalformedError, RefusedError, SignatureError
 from appliance.rekor.x509_certificate import load_certificate
 from appliance.sigstore.certificates import load_chain, not_valid_at, own_window, path_to
 from appliance.sigstore.cms_signature import DIGESTS, verify_token
+from appliance.sigstore.der import SEQUENCE, context_tag, encode, only_element
 from appliance.sigstore.time_stamp_token import (
     GRANTED,
     SignerName,
     TimeStampToken,
     certificate_name,
+    comparable_name,
     parse_response,
 )
 from appliance.sigstore.trusted_root import Authority
@@ -30,6 +32,9 @@ from appliance.value import frozen
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
+
+# Embedded certificates that all claim to be the signer: each costs a path validation.
+_MAX_NAMESAKES: Final = 4
 
 
 @frozen
@@ -107,10 +112,10 @@ def _open_stamp(raw: bytes, signature: bytes) -> TimeStampToken:
             f"timestamp: status {status}, expected {GRANTED} (granted)",
             reason="stamp-not-granted",
         )
-    algorithm = DIGESTS.get(token.imprint_algorithm)
-    if algorithm is None:
+    algorithm = DIGESTS.get(token.imprint_algorithm.oid)
+    if algorithm is None or not token.imprint_algorithm.has_none:
         raise SignatureError(
-            f"timestamp: imprint by {token.imprint_algorithm}, "
+            f"timestamp: imprint by {token.imprint_algorithm.oid}, "
             f"expected {', '.join(DIGESTS.values())}",
             reason="stamp-of-something-else",
         )
@@ -139,10 +144,14 @@ def _signers(token: TimeStampToken, authority: Authority) -> Iterator[_Signer]:
     except MalformedError:  # a broken authority spoils only itself
         return
     issuers = {one.subject for one in chain}
+    n_named = 0
     for der in token.certificates:
         try:
             embedded = load_certificate(der, "timestamp: embedded certificate")
             if embedded.issuer in issuers and _is_named(name, der, embedded):
+                n_named += 1
+                if n_named > _MAX_NAMESAKES:
+                    return
                 yield _Signer(embedded, der, authority, is_listed=False)
         except MalformedError:  # whatever else the authority sends along
             continue
@@ -165,6 +174,12 @@ def _verify_under(signer: _Signer, token: TimeStampToken) -> None:
     if why := _unfit(signer.certificate):
         raise SignatureError(f"timestamp: {signer.authority}: {why}", reason="bad-stamp")
     (info,) = token.signer_infos
+    if token.authority_name and not _is_name_of(token.authority_name, signer):
+        raise SignatureError(
+            f"timestamp: {signer.authority}: it says it is by another authority than the one whose"
+            " certificate signed it",
+            reason="bad-stamp",
+        )
     for der in token.certificates if signer.is_listed else ():
         if der != signer.der and _looks_like(der, signer):
             raise SignatureError(
@@ -178,7 +193,23 @@ def _verify_under(signer: _Signer, token: TimeStampToken) -> None:
             path_to(signer.certificate, issuers, token.time, ExtendedKeyUsageOID.TIME_STAMPING)
         except SignatureError as error:
             raise SignatureError(f"timestamp: {error.message}", reason="bad-stamp") from error
-    verify_token(token, info, signer.certificate, signer.der)
+    verify_token(token, info, signer.certificate, signer.der, is_pinned=signer.is_listed)
+
+
+def _is_name_of(name: bytes, signer: _Signer) -> bool:
+    """Whether a general name is a certificate's subject or alternative name (RFC 3161 2.4.2)."""
+    from cryptography import x509
+
+    subject = encode(context_tag(4), signer.certificate.subject.public_bytes())
+    if comparable_name(name) == comparable_name(subject):
+        return True
+    for extension in signer.certificate.extensions:
+        if isinstance(extension.value, x509.SubjectAlternativeName):
+            names = only_element(extension.value.public_bytes(), SEQUENCE, "names").children(
+                "names"
+            )
+            return any(one.encoded == name for one in names.rest())
+    return False
 
 
 def _looks_like(der: bytes, signer: _Signer) -> bool:

@@ -262,19 +262,29 @@ class TimestampAuthority:
         signer: bytes | None = None,
         sign: Callable[[bytes], bytes] | None = None,
         signature_algorithm: bytes | None = None,
+        digest: str = "sha256",
+        digests: Sequence[str] | None = None,
+        more_info: Sequence[bytes] = (),
+        more_status: Sequence[bytes] = (),
+        version: bytes | None = None,
     ) -> bytes:
-        """Return a TimeStampResp over the bytes of a signature."""
+        """Return a TimeStampResp over the bytes of a signature.
+
+        `digest` is of content and attributes, `digests` what the token says it uses; `more_info`
+        stands at the end of the TSTInfo.
+        """
         hashed = imprint or new_hash(algorithm, signature).digest()
         info = der.sequence(
-            der.integer(1),
+            version or der.integer(1),
             der.object_identifier("1.3.6.1.4.1.57264.2"),
             der.sequence(_algorithm(_HASH_OIDS[algorithm]), der.octets(hashed)),
             der.integer(int(time.timestamp())),
             der.generalized_time(time),
+            *more_info,
         )
         values = {
             "1.2.840.113549.1.9.3": der.object_identifier(_TST_INFO),
-            "1.2.840.113549.1.9.4": der.octets(attribute_digest or sha256(info).digest()),
+            "1.2.840.113549.1.9.4": der.octets(attribute_digest or new_hash(digest, info).digest()),
         }
         values.pop(without_attribute, None)
         attributes = [*(_attribute(oid, one) for oid, one in values.items()), *more_attributes]
@@ -287,20 +297,21 @@ class TimestampAuthority:
         signer_info = der.sequence(
             der.integer(1),
             signer or named,
-            _algorithm(_HASH_OIDS["sha256"]),
+            _algorithm(_HASH_OIDS[digest]),
             der.tagged(0, *sorted(attributes)),
             signature_algorithm or ecdsa,
             der.octets(sign(signed) if sign else _ecdsa(key or self.leaf.key, signed)),
         )
         content = der.sequence(
             der.integer(3),
-            der.set_of(_algorithm(_HASH_OIDS["sha256"])),
+            der.set_of(*(_algorithm(_HASH_OIDS[one]) for one in digests or [digest])),
             der.sequence(der.object_identifier(_TST_INFO), der.tagged(0, der.octets(info))),
             *([der.tagged(0, *sorted(map(certificate_der, embedded)))] if embedded else []),
             der.set_of(*[signer_info] * signer_infos),
         )
         token = der.sequence(der.object_identifier("1.2.840.113549.1.7.2"), der.tagged(0, content))
-        return der.sequence(der.sequence(der.integer(status)), *([] if status > 1 else [token]))
+        answer = der.sequence(der.integer(status), *more_status)
+        return der.sequence(answer, *([] if status > 1 else [token]))
 
 
 _TST_INFO = "1.2.840.113549.1.9.16.1.4"

@@ -5,23 +5,29 @@ from __future__ import annotations
 import hashlib
 import itertools
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA512
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from appliance.errors import MalformedError, RefusedError, SignatureError, VerificationError
-from appliance.sigstore.der import SEQUENCE, Elements, only_element
+from appliance.sigstore.der import SEQUENCE, Elements, definite_form, only_element
 from appliance.sigstore.timestamps import verify_stamp
 from appliance.sigstore.trusted_root import Authority
 from appliance.sigstore.validity import ALWAYS
 from tests.pki import der
-from tests.pki.authorities import NOON, certificate_der, new_timestamp_authority
+from tests.pki.authorities import (
+    NOON,
+    TimestampAuthority,
+    certificate_der,
+    new_timestamp_authority,
+)
 from tests.pki.openssl_tsa import OpensslAuthority, Plan, make_authority
 
 SIGNATURE = b"a signature that was stamped"
@@ -128,7 +134,7 @@ def test_no_bit_of_what_is_signed_can_be_flipped(directory: Path) -> None:
     """Only what the signature does not cover may change: wrapping and embedded certificates."""
     authority, stamp = stamped(Plan(("P-256",) * 2, (1, 0)), directory)
     good = authority.listed()
-    time = verify_stamp(stamp, SIGNATURE, [good]).time
+    stamped_at = verify_stamp(stamp, SIGNATURE, [good]).time
     free = 0
     for position in range(len(stamp)):
         for bit in (0x01, 0x80):
@@ -138,7 +144,7 @@ def test_no_bit_of_what_is_signed_can_be_flipped(directory: Path) -> None:
                 found = verify_stamp(bytes(spoiled), SIGNATURE, [good])
             except (VerificationError, RefusedError):
                 continue
-            assert found.time == time
+            assert found.time == stamped_at
             free += 1
     assert 0 < free < len(stamp) * 2 * 3 // 4
 
@@ -183,6 +189,7 @@ def test_a_stamp_signed_with_rsassa_pss_or_ed25519() -> None:
             signature_algorithm=der.sequence(
                 der.object_identifier("1.2.840.113549.1.1.10"), der.sequence(*parameters)
             ),
+            digest="sha512",
         )
 
     authority = new_timestamp_authority(key=key)
@@ -193,17 +200,17 @@ def test_a_stamp_signed_with_rsassa_pss_or_ed25519() -> None:
     assert refused(stamp(20, *full), listed) == "bad-stamp"
     assert refused(stamp(64, full[0], full[2]), listed) == "bad-stamp-form"
 
-    own = ed25519.Ed25519PrivateKey.generate()
-    authority = new_timestamp_authority(key=own)
+    signer = ed25519.Ed25519PrivateKey.generate()
+    authority = new_timestamp_authority(key=signer)
     listed = Authority("", tuple(map(certificate_der, authority.chain)), ALWAYS)
     algorithm = der.sequence(der.object_identifier("1.3.101.112"))
-    good = authority.stamp(SIGNATURE, sign=own.sign, signature_algorithm=algorithm)
+    good = authority.stamp(SIGNATURE, sign=signer.sign, signature_algorithm=algorithm)
     verify_stamp(good, SIGNATURE, [listed])
     other = ed25519.Ed25519PrivateKey.generate()
     bad = authority.stamp(SIGNATURE, sign=other.sign, signature_algorithm=algorithm)
     assert refused(bad, listed) == "bad-stamp"
     unknown = der.sequence(der.object_identifier("1.3.101.113"))  # Ed448
-    bad = authority.stamp(SIGNATURE, sign=own.sign, signature_algorithm=unknown)
+    bad = authority.stamp(SIGNATURE, sign=signer.sign, signature_algorithm=unknown)
     assert refused(bad, listed) == "unsupported-stamp"
 
 
@@ -310,3 +317,196 @@ def test_an_embedded_certificate_of_a_stranger_with_the_authoritys_names(directo
     verify_stamp(stamp, SIGNATURE, [theirs.listed(1)])
     assert refused(stamp, ours.listed(1)) == "bad-stamp"
     assert refused(stamp, ours.listed()) == "unknown-timestamp-authority"
+
+
+def own(**changes: Any) -> tuple[Authority, TimestampAuthority]:
+    """Make an authority of ours, and how a trusted root lists it."""
+    authority = new_timestamp_authority(**changes)
+    return Authority("", tuple(map(certificate_der, authority.chain)), ALWAYS), authority
+
+
+@pytest.mark.parametrize("status", [True, False], ids=["status", "version"])
+def test_a_number_of_thousands_of_digits_is_malformed(status: bool) -> None:
+    """It would not print: Python refuses to write more than 4300 digits."""
+    listed, authority = own()
+    number = der.tlv(2, b"\x01" * 3000)
+    if status:
+        stamp = der.sequence(der.sequence(number))
+    else:
+        stamp = authority.stamp(SIGNATURE, version=number)
+    assert refused(stamp, listed) == "bad-stamp-form"
+
+
+def test_an_object_identifier_of_a_megabyte_is_refused_at_once() -> None:
+    body = der.sequence(der.tlv(6, b"\xff" * 1_000_000))
+    started = time.process_time()
+    assert refused(der.sequence(der.sequence(der.integer(0)), body)) == "bad-stamp-form"
+    assert time.process_time() - started < 1
+
+
+def test_what_is_signed_is_read_to_its_end() -> None:
+    """Optional fields are as RFC 3161 2.4.2 has them, or the stamp is malformed."""
+    listed, authority = own()
+    subject = authority.leaf.certificate.subject.public_bytes()
+    good: list[list[bytes]] = [
+        [der.sequence(der.integer(1), der.tlv(0x80, b"\x01"), der.tlv(0x81, b"\x03\xe7"))],
+        [der.sequence(), der.tlv(1, b"\xff"), der.integer(2**64)],
+        [der.tagged(0, der.tagged(4, subject))],
+        [der.tagged(0, der.tagged(4, subject.replace(b"test TSA", b"TEST tsa")))],
+        [der.tagged(1, der.sequence(der.object_identifier("1.2.3"), der.octets(b"x")))],
+    ]
+    for more in good:
+        verify_stamp(authority.stamp(SIGNATURE, more_info=more), SIGNATURE, [listed])
+    critical = der.sequence(der.object_identifier("1.2.3"), der.tlv(1, b"\xff"), der.octets(b"x"))
+    # TRUE in BER, and no BOOLEAN at all in DER: it could be read as "not critical".
+    unclear = der.sequence(der.object_identifier("1.2.3"), der.tlv(1, b"\x01"), der.octets(b"x"))
+    bad: list[list[bytes]] = [
+        [der.sequence(der.integer(1), der.tlv(0x80, b"\x00"))],
+        [der.sequence(der.tlv(0x81, b"\x03\xe8"))],
+        [der.sequence(der.octets(b"x"))],
+        [der.tlv(2, b"\x00\x01")],
+        [der.tlv(1, b"\x01")],
+        [der.tlv(1, b"")],
+        [der.tagged(0)],
+        [der.tagged(1, critical)],
+        [der.tagged(1, unclear)],
+        [der.null()],
+    ]
+    for more in bad:
+        assert refused(authority.stamp(SIGNATURE, more_info=more), listed) == "bad-stamp-form"
+    other = der.tagged(0, der.tagged(4, subject.replace(b"test TSA", b"best TSA")))
+    mail = der.tagged(0, der.tlv(0x81, b"tsa@example.com"))
+    for name in (other, mail):
+        assert refused(authority.stamp(SIGNATURE, more_info=[name]), listed) == "bad-stamp"
+
+
+def test_a_status_says_granted_and_no_more() -> None:
+    listed, authority = own()
+    words = der.sequence(der.utf8_string("granted"))
+    verify_stamp(authority.stamp(SIGNATURE, more_status=[words]), SIGNATURE, [listed])
+    stamp = authority.stamp(SIGNATURE, more_status=[der.octets(b"x")])
+    assert refused(stamp, listed) == "bad-stamp-form"
+    stamp = authority.stamp(SIGNATURE, status=2, more_status=[der.tlv(3, b"\x02\x04")])
+    assert refused(stamp, listed) == "stamp-not-granted"
+
+
+def test_content_and_attributes_are_hashed_alike_and_with_what_the_token_lists() -> None:
+    listed, authority = own()
+    verify_stamp(authority.stamp(SIGNATURE, digests=["sha384", "sha256"]), SIGNATURE, [listed])
+    assert refused(authority.stamp(SIGNATURE, digests=["sha384"]), listed) == "bad-stamp-form"
+    # ecdsa-with-SHA256 over the attributes, and the content by SHA-512.
+    assert refused(authority.stamp(SIGNATURE, digest="sha512"), listed) == "bad-stamp"
+    key = authority.leaf.key
+    unnamed = authority.stamp(
+        SIGNATURE,
+        digest="sha512",
+        sign=lambda message: key.sign(message, ec.ECDSA(SHA512())),
+        signature_algorithm=der.sequence(der.object_identifier("1.2.840.10045.2.1")),
+    )
+    verify_stamp(unnamed, SIGNATURE, [listed])
+
+
+def named_by(certificate: bytes, issuer: bytes, serial: int) -> bytes:
+    """Return a signingCertificateV2 attribute, with issuer and serial number."""
+    by_issuer = der.sequence(der.sequence(der.tagged(4, issuer)), der.integer(serial))
+    one = der.sequence(der.octets(hashlib.sha256(certificate).digest()), by_issuer)
+    value = der.sequence(der.sequence(one))
+    return der.sequence(der.object_identifier("1.2.840.113549.1.9.16.2.47"), der.set_of(value))
+
+
+def test_issuer_and_serial_number_beside_the_hash_are_the_certificates() -> None:
+    listed, authority = own()
+    leaf = authority.leaf.certificate
+    issuer, serial = leaf.issuer.public_bytes(), leaf.serial_number
+    for names, is_good in (
+        ((issuer, serial), True),
+        ((issuer, serial + 1), False),
+        ((leaf.subject.public_bytes(), serial), False),
+    ):
+        attribute = named_by(certificate_der(leaf), *names)
+        stamp = authority.stamp(SIGNATURE, more_attributes=[attribute])
+        if is_good:
+            verify_stamp(stamp, SIGNATURE, [listed])
+        else:
+            assert refused(stamp, listed) == "bad-stamp"
+
+
+def test_a_certificate_that_the_stamp_brings_is_named_by_its_hash() -> None:
+    """Else another certificate of the same key could be put in its place."""
+    listed, authority = own()
+    leaf = authority.leaf.certificate
+    issuers = Authority("", listed.chain[1:], ALWAYS)
+    stamp = authority.stamp(SIGNATURE, embedded=[leaf])
+    verify_stamp(stamp, SIGNATURE, [listed])
+    assert refused(stamp, issuers) == "bad-stamp-form"
+    attribute = named_by(certificate_der(leaf), leaf.issuer.public_bytes(), leaf.serial_number)
+    named = authority.stamp(SIGNATURE, embedded=[leaf], more_attributes=[attribute])
+    verify_stamp(named, SIGNATURE, [issuers])
+
+
+def test_a_crowd_of_certificates_with_the_signers_name_is_refused_at_once() -> None:
+    listed, authority = own()
+    leaf = authority.leaf.certificate
+    issuers = Authority("", listed.chain[1:], ALWAYS)
+    real = certificate_der(leaf)
+    crowd = [real[:-2] + bytes(divmod(one, 256)) for one in range(300)]
+    stamp = authority.stamp(SIGNATURE, embedded=[leaf])
+    whole = der.tagged(0, real)
+    assert whole in stamp
+    body = only_element(stamp, SEQUENCE, "stamp").children("stamp").rest()
+    content = only_element(body[1].content[11:], 0xA0, "content").content
+    parts = only_element(content, SEQUENCE, "signed").children("signed").rest()
+    crowded = der.sequence(
+        *(one.encoded for one in parts[:3]), der.tagged(0, *crowd), parts[4].encoded
+    )
+    token = der.sequence(der.object_identifier("1.2.840.113549.1.7.2"), der.tagged(0, crowded))
+    started = time.process_time()
+    assert refused(der.sequence(body[0].encoded, token), issuers) == "bad-stamp"
+    assert time.process_time() - started < 0.3
+
+
+def in_ber(raw: bytes, *, chunk: int = 0) -> bytes:
+    """Write DER with indefinite lengths throughout, and octet strings in chunks."""
+    out = []
+    for one in Elements(raw, "value").rest():
+        if one.tag & 0x20:
+            out.append(bytes((one.tag, 0x80)) + in_ber(one.content, chunk=chunk) + b"\0\0")
+        elif one.tag == 0x04 and chunk and one.content:
+            cut = [one.content[at : at + chunk] for at in range(0, len(one.content), chunk)]
+            out.append(b"\x24\x80" + b"".join(map(der.octets, cut)) + b"\0\0")
+        else:
+            out.append(one.encoded)
+    return b"".join(out)
+
+
+@pytest.mark.parametrize("chunk", [0, 1, 100])
+def test_a_stamp_in_ber_is_the_same_stamp(chunk: int) -> None:
+    """Several authorities write indefinite lengths around what they sign."""
+    listed, authority = own()
+    stamp = authority.stamp(SIGNATURE, embedded=[authority.leaf.certificate])
+    ber = in_ber(stamp, chunk=chunk)
+    assert ber != stamp
+    assert definite_form(ber, "stamp") == stamp
+    assert verify_stamp(ber, SIGNATURE, [listed]) == verify_stamp(stamp, SIGNATURE, [listed])
+    assert refused(ber[:-2], listed) == "bad-stamp-form"
+    assert refused(ber + b"\0\0", listed) == "bad-stamp-form"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x30\x80",
+        b"\x30\x80\x00",
+        b"\x04\x80\x00\x00",
+        b"\x30\x80" * 40 + b"\0\0" * 40,
+        b"\x24\x80\x02\x01\x00\x00\x00",
+        b"\x30\x03\x30\x80\x00\x00\x00",
+        b"\x30\x04\x30\x80\x00",
+        b"\x30\x80" + b"\x05\x00" * 20_000 + b"\x00\x00",
+        b"\x30\x85\x01\x00\x00\x00\x00",
+    ],
+)
+def test_broken_ber_is_malformed(raw: bytes) -> None:
+    with pytest.raises(MalformedError):
+        definite_form(raw, "value")
+    assert refused(raw) == "bad-stamp-form"
