@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from cryptography.x509.extensions import KeyUsage
     from cryptography.x509.verification import Policy, PolicyBuilder
 
+# Extensions that may be critical (RFC 5280 4.2): basic constraints, key usage, extended key
+# usage, and the names, which are compared with what is expected.
+_ACTED_ON: Final = frozenset(("2.5.29.19", "2.5.29.15", "2.5.29.37", "2.5.29.17"))
+_MIN_RSA_BITS: Final = 2048
 # Extended key usages that are asked for, as messages call them.
 _PURPOSES: Final = {"1.3.6.1.5.5.7.3.3": "code signing", "1.3.6.1.5.5.7.3.8": "time stamping"}
 
@@ -191,8 +195,9 @@ def _unconditional_issuers(authority: Authority) -> tuple[Certificate, ...]:
 
     That part of a path is the same for every leaf, and the trusted root gives its order. So
     its signatures are verified once, and a batch is spared them. With conditions (name
-    constraints, a path length that is too short) or a flaw there is none: every path is
-    then validated whole, and the validation says what is wrong.
+    constraints, a path length that is too short, a critical extension of another kind) or a
+    flaw (a weak key or hash) there is none: every path is then validated whole, and the
+    validation says what is wrong.
     """
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
@@ -208,6 +213,8 @@ def _unconditional_issuers(authority: Authority) -> tuple[Certificate, ...]:
             or (length is not None and length < position)
             or (usage is not None and not usage.key_cert_sign)
             or x509.NameConstraints in found
+            or unknown_critical(issuer)
+            or not _is_strong(issuer)
         ):
             return ()
         try:
@@ -215,6 +222,26 @@ def _unconditional_issuers(authority: Authority) -> tuple[Certificate, ...]:
         except (InvalidSignature, ValueError, TypeError):
             return ()
     return chain[1:]
+
+
+def unknown_critical(certificate: Certificate) -> str:
+    """Return the OID of a critical extension that nothing here acts on; empty if there is none."""
+    return next(
+        (
+            one.oid.dotted_string
+            for one in certificate.extensions
+            if one.critical and one.oid.dotted_string not in _ACTED_ON
+        ),
+        "",
+    )
+
+
+def _is_strong(certificate: Certificate) -> bool:
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    key, hashed = certificate.public_key(), certificate.signature_hash_algorithm
+    is_short = isinstance(key, rsa.RSAPublicKey) and key.key_size < _MIN_RSA_BITS
+    return not is_short and (hashed is None or hashed.name in ("sha256", "sha384", "sha512"))
 
 
 def _path_policy() -> PolicyBuilder:

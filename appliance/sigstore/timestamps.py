@@ -15,7 +15,13 @@ from typing import TYPE_CHECKING, Final
 
 from appliance.errors import ApplianceError, MalformedError, RefusedError, SignatureError
 from appliance.rekor.x509_certificate import load_certificate
-from appliance.sigstore.certificates import load_chain, not_valid_at, own_window, path_to
+from appliance.sigstore.certificates import (
+    load_chain,
+    not_valid_at,
+    own_window,
+    path_to,
+    unknown_critical,
+)
 from appliance.sigstore.cms_signature import DIGESTS, verify_token
 from appliance.sigstore.der import SEQUENCE, context_tag, encode, only_element
 from appliance.sigstore.time_stamp_token import (
@@ -244,6 +250,8 @@ def _unfit(leaf: Certificate) -> str:
         return "critical extended key usage is not time stamping alone"
     if usage is not None and not (usage.value.digital_signature or usage.value.content_commitment):
         return "key usage of the stamping certificate lacks digital signature"
+    if oid := unknown_critical(leaf):
+        return f"the stamping certificate has a critical extension {oid}, which is not known here"
     return ""
 
 

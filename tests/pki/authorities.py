@@ -77,7 +77,7 @@ def new_authority(
     critical_usage: bool = True,
     more_usages: Sequence[ObjectIdentifier] = (),
     path_length: int | None = None,
-    constraints: x509.NameConstraints | None = None,
+    constraints: x509.ExtensionType | None = None,
     key: SigningKey | None = None,
 ) -> Issuer:
     """Make an authority, or with is_authority=False and a usage a stamping certificate."""

@@ -24,8 +24,10 @@ from appliance.sigstore.validity import ALWAYS
 from tests.pki import der
 from tests.pki.authorities import (
     NOON,
+    Issuer,
     TimestampAuthority,
     certificate_der,
+    new_authority,
     new_timestamp_authority,
 )
 from tests.pki.openssl_tsa import OpensslAuthority, Plan, make_authority
@@ -404,6 +406,44 @@ def test_content_and_attributes_are_hashed_alike_and_with_what_the_token_lists()
         signature_algorithm=der.sequence(der.object_identifier("1.2.840.10045.2.1")),
     )
     verify_stamp(unnamed, SIGNATURE, [listed])
+
+
+UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), der.null())
+
+
+@pytest.mark.parametrize("level", [None, 0, 1, 2, 3])
+def test_a_critical_extension_that_nobody_here_knows_breaks_the_chain(level: int | None) -> None:
+    """RFC 5280 4.2, at every level: the stamping certificate, its issuers, the anchor."""
+    chain: list[Issuer] = []
+    for at in (3, 2, 1, 0):
+        chain.append(
+            new_authority(
+                f"level {at}",
+                chain[-1] if chain else None,
+                is_authority=at > 0,
+                usage=None if at else TIME_STAMPING,
+                constraints=UNKNOWN if at == level else None,
+            )
+        )
+    authority = TimestampAuthority(chain[-1], tuple(one.certificate for one in chain[::-1]))
+    listed = Authority("", tuple(map(certificate_der, authority.chain)), ALWAYS)
+    stamp = authority.stamp(SIGNATURE)
+    if level is None:
+        verify_stamp(stamp, SIGNATURE, [listed])
+    else:
+        assert refused(stamp, listed) == "bad-stamp"
+    if level == 0:
+        assert refused(stamp, Authority("", listed.chain[:1], ALWAYS)) == "bad-stamp"
+
+
+def test_an_anchor_with_a_short_key_is_no_anchor() -> None:
+    short = rsa.generate_private_key(65537, 1024)  # noqa: S505 - it has to be refused
+    anchor = new_authority("anchor", key=short)
+    issuing = new_authority("issuing", anchor)
+    leaf = new_authority("leaf", issuing, is_authority=False, usage=TIME_STAMPING)
+    chain = (leaf.certificate, issuing.certificate, anchor.certificate)
+    stamp = TimestampAuthority(leaf, chain).stamp(SIGNATURE)
+    assert refused(stamp, Authority("", tuple(map(certificate_der, chain)), ALWAYS)) == "bad-stamp"
 
 
 def named_by(certificate: bytes, issuer: bytes, serial: int) -> bytes:
