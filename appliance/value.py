@@ -51,6 +51,11 @@ def field_names(cls: type) -> tuple[str, ...]:
     return cast("tuple[str, ...]", getattr(cls, _FIELDS))
 
 
+def is_value(it: object) -> bool:
+    """Whether something is of a frozen value class."""
+    return hasattr(type(it), _FIELDS)
+
+
 def replaced(it: T, **changes: Any) -> T:
     """Return a copy of a value with some fields changed; checks them as construction does."""
     kept = {name: getattr(it, name) for name in field_names(type(it)) if name not in changes}

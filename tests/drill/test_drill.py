@@ -73,7 +73,8 @@ def test_the_table_has_a_line_for_each_and_verbose_one_for_each_check(drills: Dr
         ["none", "passed"],
     ]
     _, out, _ = drills.run("--attack", "stale", "-v")
-    assert sum(line.startswith("    ok ") for line in out.splitlines()) >= 8
+    checks = [line for line in out.splitlines() if line.startswith("    ")]
+    assert len(checks) >= 8 and all(" ok       " in line for line in checks)
 
 
 def test_an_unknown_attack_is_a_mistake(drills: Drills) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from appliance.errors import ConfigError
+from appliance.jobs.checks import CheckResult, CheckState
 from appliance.jobs.home import doctor
 from appliance.jobs.home import doctor as store_health
-from appliance.jobs.home.doctor import Examined, Finding, Outcome, examine
+from appliance.jobs.home.doctor import Examined, examine
 from appliance.jobs.home.init import init_home
 from appliance.jobs.private_log.create import create_log
 from appliance.runs.clock import RunClock
@@ -41,7 +42,7 @@ def home() -> Iterator[Path]:
         yield path
 
 
-def findings(home: Path, *, allow_network_fs: bool = False) -> dict[str, Finding]:
+def findings(home: Path, *, allow_network_fs: bool = False) -> dict[str, CheckResult]:
     clock = RunClock(home, lambda: NOW)
     examined = Examined(home, lambda: NOW, lambda: clock.behind, allow_network_fs)
     return {one.name: one for one in examine(examined)}
@@ -54,9 +55,9 @@ def failed(home: Path) -> dict[str, str]:
 
 def test_a_new_home_is_well(home: Path) -> None:
     found = findings(home)
-    assert {one.outcome for one in found.values()} == {Outcome.OK}
-    assert found["keys"].text == "site.example"
-    assert found["site"].text == "site.example, connected"
+    assert {one.state for one in found.values()} == {CheckState.OK}
+    assert found["keys"].message == "site.example"
+    assert found["site"].message == "site.example, connected"
     assert set(found) == {
         *(
             "python",
@@ -78,18 +79,18 @@ def test_what_nobody_would_notice_of_a_private_log_is_said(home: Path) -> None:
     store = open_store(home, write=True)
     create_log(store, "build", "log.example", bytes(32), NOW)
     store.close()
-    assert findings(home)["private-logs"].outcome is Outcome.OK
+    assert findings(home)["private-logs"].state is CheckState.OK
     reboot()
     found = findings(home)["private-logs"]
-    assert found.outcome is Outcome.WARNING and "cannot be seen" in found.text
+    assert found.state is CheckState.WARNING and "cannot be seen" in found.message
 
 
 def test_without_a_home_everything_else_is_still_said(tmp_path: Path) -> None:
     found = findings(tmp_path / "none")
     assert found["home"].error is not None and found["home"].error.reason == "no-store"
-    assert found["python"].outcome is Outcome.OK
+    assert found["python"].state is CheckState.OK
     for name in ("site", "clock", "trust-root", "sinks"):
-        assert found[name].outcome is Outcome.SKIPPED
+        assert found[name].state is CheckState.SKIPPED
 
 
 def test_files_that_others_can_write_are_found(home: Path) -> None:
@@ -117,7 +118,7 @@ def test_a_lost_key_and_a_site_without_a_name_are_found(home: Path) -> None:
     with store.atomic():
         store.execute("DELETE FROM setting WHERE key = 'site.name'")
     store.close()
-    assert findings(home)["site"].outcome is Outcome.WARNING
+    assert findings(home)["site"].state is CheckState.WARNING
 
 
 def test_a_damaged_database_and_a_changed_schema_are_found(home: Path) -> None:
@@ -134,9 +135,9 @@ def test_a_damaged_database_and_a_changed_schema_are_found(home: Path) -> None:
 def test_a_journal_left_by_a_killed_run_is_a_warning(home: Path) -> None:
     leave_hot_journal(home)
     found = findings(home)
-    assert found["journal"].outcome is Outcome.WARNING
-    assert found["database"].outcome is Outcome.OK
-    assert findings(home)["journal"].outcome is Outcome.OK  # opening it rolled it back
+    assert found["journal"].state is CheckState.WARNING
+    assert found["database"].state is CheckState.OK
+    assert findings(home)["journal"].state is CheckState.OK  # opening it rolled it back
 
 
 def test_a_clock_behind_what_was_recorded_is_found(home: Path) -> None:
@@ -151,19 +152,19 @@ def test_a_clock_behind_what_was_recorded_is_found(home: Path) -> None:
 @pytest.mark.parametrize(
     ("age", "outcome"),
     [
-        (0, Outcome.OK),
-        (14 * DAY, Outcome.OK),
-        (15 * DAY, Outcome.WARNING),
-        (91 * DAY, Outcome.FAILED),
+        (0, CheckState.OK),
+        (14 * DAY, CheckState.OK),
+        (15 * DAY, CheckState.WARNING),
+        (91 * DAY, CheckState.FAILED),
     ],
 )
-def test_an_old_trusted_root_is_found(home: Path, age: int, outcome: Outcome) -> None:
+def test_an_old_trusted_root_is_found(home: Path, age: int, outcome: CheckState) -> None:
     store = open_store(home, write=True)
     put_root(store, StoredRoot(b"x", "x", NOW - age))
     with store.atomic():
         replace_settings(store, {"verify.maxTrustRootAge.fail": "90d"})
     store.close()
-    assert findings(home)["trust-root"].outcome is outcome
+    assert findings(home)["trust-root"].state is outcome
 
 
 def test_a_sink_that_would_miss_the_next_alert_is_found_before_it(
@@ -171,7 +172,7 @@ def test_a_sink_that_would_miss_the_next_alert_is_found_before_it(
 ) -> None:
     secret, program = tmp_path / "secret", tmp_path / "page"
 
-    def told(sink: dict[str, Any]) -> Finding:
+    def told(sink: dict[str, Any]) -> CheckResult:
         store = open_store(home, write=True)
         with store.atomic():
             replace_settings(store, {"alerts.sinks": [sink]})
@@ -188,54 +189,59 @@ def test_a_sink_that_would_miss_the_next_alert_is_found_before_it(
     secret.chmod(0o644)
     assert reason(told(webhook)) == "key-permissions"
     secret.chmod(0o600)
-    assert told(webhook).outcome is Outcome.OK
+    assert told(webhook).state is CheckState.OK
     command: dict[str, Any] = {"type": "command", "argv": [str(program)]}
     assert reason(told(command)) == "bad-sink"
     program.write_text("#!/bin/sh\n")
     assert reason(told(command)) == "bad-sink"
     program.chmod(0o755)
-    assert told(command).text == f"command {program}"
+    assert told(command).message == f"command {program}"
     lines: dict[str, Any] = {"type": "file", "path": str(tmp_path / "none" / "alerts.jsonl")}
     assert reason(told(lines)) == "bad-sink"
-    assert told(lines | {"path": str(tmp_path / "alerts.jsonl")}).outcome is Outcome.OK
+    assert told(lines | {"path": str(tmp_path / "alerts.jsonl")}).state is CheckState.OK
 
 
-def reason(one: Finding) -> str:
-    assert one.error is not None, one.text
+def reason(one: CheckResult) -> str:
+    assert one.error is not None, one.message
     return one.error.reason
 
 
 @pytest.mark.parametrize(
     ("room", "outcome"),
     [
-        (Room(10**12, 10**6, 10**13), Outcome.OK),
-        (Room(10**12, None, 10**13), Outcome.OK),
-        (Room(100 * 2**20, 10**6, 10**13), Outcome.WARNING),
-        (Room(10**12, 500, 10**13), Outcome.WARNING),
-        (Room(15 * 2**20, 10**6, 10**13), Outcome.FAILED),
-        (Room(10**12, 0, 10**13), Outcome.FAILED),
+        (Room(10**12, 10**6, 10**13), CheckState.OK),
+        (Room(10**12, None, 10**13), CheckState.OK),
+        (Room(100 * 2**20, 10**6, 10**13), CheckState.WARNING),
+        (Room(10**12, 500, 10**13), CheckState.WARNING),
+        (Room(15 * 2**20, 10**6, 10**13), CheckState.FAILED),
+        (Room(10**12, 0, 10**13), CheckState.FAILED),
     ],
 )
 def test_little_room_is_found(
-    home: Path, monkeypatch: pytest.MonkeyPatch, room: Room, outcome: Outcome
+    home: Path, monkeypatch: pytest.MonkeyPatch, room: Room, outcome: CheckState
 ) -> None:
     monkeypatch.setattr(store_health, "room_at", lambda _: room)
     found = findings(home)["room"]
-    assert found.outcome is outcome
-    assert f"{room.free_bytes:,}" in found.text
+    assert found.state is outcome
+    assert f"{room.free_bytes:,}" in found.message
 
 
 @pytest.mark.parametrize(
     ("kind", "outcome"),
-    [("ext4", Outcome.OK), ("nfs4", Outcome.FAILED), ("exfat", Outcome.WARNING), ("", Outcome.OK)],
+    [
+        ("ext4", CheckState.OK),
+        ("nfs4", CheckState.FAILED),
+        ("exfat", CheckState.WARNING),
+        ("", CheckState.OK),
+    ],
 )
 def test_a_filesystem_that_cannot_hold_a_home_is_found(
-    home: Path, monkeypatch: pytest.MonkeyPatch, kind: str, outcome: Outcome
+    home: Path, monkeypatch: pytest.MonkeyPatch, kind: str, outcome: CheckState
 ) -> None:
     monkeypatch.setattr(doctor, "filesystem_type", lambda _: kind)
-    assert findings(home)["filesystem"].outcome is outcome
-    allowed = findings(home, allow_network_fs=True)["filesystem"].outcome
-    assert allowed is (Outcome.WARNING if kind == "nfs4" else outcome)
+    assert findings(home)["filesystem"].state is outcome
+    allowed = findings(home, allow_network_fs=True)["filesystem"].state
+    assert allowed is (CheckState.WARNING if kind == "nfs4" else outcome)
 
 
 def test_an_old_sqlite_is_found(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,8 +255,8 @@ def test_a_blob_directory_that_cannot_be_written_is_found(
     (home / "blobs" / "sha256").rename(home / "aside")
     (home / "blobs" / "sha256").write_text("not a directory")
     found = findings(home)["blobs"]
-    assert found.outcome is Outcome.FAILED
-    assert f"Errno {errno.ENOTDIR}" not in found.text  # said in words
+    assert found.state is CheckState.FAILED
+    assert f"Errno {errno.ENOTDIR}" not in found.message  # said in words
 
 
 def test_somebody_without_rights_to_the_keys_is_not_told_they_are_wrong() -> None:
@@ -265,7 +271,7 @@ def test_somebody_without_rights_to_the_keys_is_not_told_they_are_wrong() -> Non
 
         def look() -> dict[str, str]:
             found = examine(Examined(home, lambda: NOW, lambda: None))
-            return {one.name: one.outcome.value for one in found}
+            return {one.name: one.state.value for one in found}
 
         found = as_nobody(look)
         assert found["home"] == "warning"

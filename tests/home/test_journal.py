@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import DigestError, StoreError
-from appliance.jobs.home.doctor import store_findings
+from appliance.jobs.home.doctor import store_checks
 from appliance.jobs.home.journal import check_exported, check_journal, export_journal
 from appliance.jobs.home.store_check import check_store
 from appliance.store.database import Store, create_store
@@ -69,8 +69,8 @@ def test_what_was_changed_is_named(store: Store, statement: str, said: str) -> N
         check_journal(store)
     assert caught.value.reason == "journal-broken"
     assert any(said in one for one in check_store(store, read_data=False).database)
-    (history,) = [one for one in store_findings(store.home) if one.name == "history"]
-    assert said in history.text
+    (history,) = [one for one in store_checks(store.home) if one.name == "history"]
+    assert said in history.message
 
 
 @pytest.mark.parametrize("statement", ["UPDATE journal SET at = 0", "DELETE FROM journal"])

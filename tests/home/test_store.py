@@ -257,10 +257,24 @@ def test_a_damaged_blob_is_named_only_by_reading_it(home: MirroredHome) -> None:
     assert home.json("store", "check", expect=6)["reason"] == "corrupt"
 
 
-def test_check_for_people_is_one_line(home: MirroredHome) -> None:
-    assert home.run("store", "check") == (0, "database whole, 5 blobs there\n", "")
-    expected = (0, "database whole, 5 blobs read and re-hashed\n", "")
-    assert home.run("store", "check", "--read-data") == expected
+def test_check_for_people_has_a_line_for_the_database_and_one_for_the_blobs(
+    home: MirroredHome,
+) -> None:
+    whole = "database ok       whole\nblobs    ok       5 "
+    assert home.run("store", "check") == (0, f"{whole}there\n", "")
+    assert home.run("store", "check", "--read-data") == (0, f"{whole}read and re-hashed\n", "")
+
+
+def test_a_check_is_one_value_for_people_and_for_programs(home: MirroredHome) -> None:
+    a_blob(home).unlink()
+    code, out, _ = home.run("store", "check", "--json")
+    database, blobs = json.loads(out)["data"]["checks"]
+    assert database == {"check": "database", "outcome": "ok", "text": "whole"}
+    assert (code, blobs["outcome"], blobs["reason"]) == (6, "failed", "corrupt")
+    assert "attestor tiles fetch" in blobs["next"]
+    _, out, err = home.run("store", "check")
+    assert f"blobs    failed   {blobs['text']}\n" in out
+    assert f"Error: {blobs['text']}; {blobs['next']}\n" == err
 
 
 def test_gc_sweeps_what_nothing_names(home: MirroredHome) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from appliance.cli.checks import check_data, check_lines
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options, verbosity
 from appliance.errors import VerificationError
 from appliance.jobs.drill.drill import Drilled
@@ -61,15 +63,13 @@ def _result(done: tuple[Drilled, ...]) -> Result:
     lines = []
     for one in done:
         met = "passed" if one.passed else "FAILED"
-        held = sum(check.passed for check in one.checks)
+        held = sum(not check.failed for check in one.checks)
         lines.append(
             f"{one.attack:{width}}  {met}  {held:2} of {len(one.checks)} checks"
             f"  {one.seconds:4.1f} s"
         )
-        for check in one.checks:
-            if verbosity() or not check.passed:
-                mark = "ok" if check.passed else "FAILED"
-                lines.append(f"    {mark:6}  {check.what}: {check.found}")
+        told = [check for check in one.checks if verbosity() or check.failed]
+        lines += [f"    {line}" for line in check_lines(told)]
     failed = [one.attack for one in done if not one.passed]
     errors: tuple[VerificationError, ...] = ()
     if failed:
@@ -79,17 +79,14 @@ def _result(done: tuple[Drilled, ...]) -> Result:
             next_step="rely on this installation for nothing; keep the output, and install again",
         )
         errors = (failure,)
-    data = {"passed": not failed, "attacks": [_data(one) for one in done]}
+    data = members(passed=not failed, attacks=[_data(one) for one in done])
     return Result(data, "\n".join(lines), (), errors)
 
 
 def _data(one: Drilled) -> dict[str, Any]:
-    return {
-        "attack": one.attack,
-        "passed": one.passed,
-        "seconds": round(one.seconds, 3),
-        "checks": [
-            {"what": check.what, "passed": check.passed, "found": check.found}
-            for check in one.checks
-        ],
-    }
+    checks = [
+        # The last three are the names that programs know of before there was one for all.
+        check_data(check) | members(what=check.name, passed=not check.failed, found=check.message)
+        for check in one.checks
+    ]
+    return members(one, "attack", "passed", seconds=round(one.seconds, 3), checks=checks)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import click
 
+from appliance.cli.checks import checks_result
 from appliance.cli.output import Result, common_options
 from appliance.errors import ApplianceError
+from appliance.jobs.checks import CheckResult, CheckState
 from appliance.jobs.divergence.health import home_health
 from appliance.jobs.home.clock import reset_clock
-from appliance.jobs.home.doctor import Examined, Finding, Outcome, examine
+from appliance.jobs.home.doctor import Examined, examine
 from appliance.policy.health import ProblemKind
 from appliance.runs.session import Session, pass_session
 from appliance.times import utc
-
-NAME_COLUMNS = 12
 
 
 @click.command()
@@ -48,7 +47,7 @@ def doctor(session: Session, reset_reason: str | None) -> Result:
         return _reset_clock(session, reset_reason)
     clock = session.clock
     examined = Examined(session.home, clock, lambda: clock.behind, session.allow_network_fs)
-    return findings_result((*examine(examined), *_health_findings(session)))
+    return checks_result((*examine(examined), *_health_checks(session)))
 
 
 def _reset_clock(session: Session, reason: str) -> Result:
@@ -65,33 +64,17 @@ def _reset_clock(session: Session, reason: str) -> Result:
     return Result({**data, "changed": changed}, text)
 
 
-def _health_findings(session: Session) -> Iterator[Finding]:
+def _health_checks(session: Session) -> Iterator[CheckResult]:
     """Say what the one judgement of health says; doctor's own checks have said some of it."""
     try:
         with session.reading() as store:
             found = home_health(store, session.now())
     except ApplianceError:
-        return  # which is a finding already
+        return  # which is a result already
     own = (ProblemKind.CLOCK, ProblemKind.DISK, ProblemKind.TRUST_ROOT)
     told = [f"{one.text}; {one.next_step}" for one in found.problems if one.kind not in own]
     told += [f"{one.backend.name}: {reason}" for one in found.logs for reason in one.reasons]
     if not told:
-        yield Finding("health", Outcome.OK, "logs, jobs and queue are well")
+        yield CheckResult("health", CheckState.OK, "logs, jobs and queue are well")
     for text in told:
-        yield Finding("health", Outcome.WARNING, text)
-
-
-def findings_result(findings: Iterable[Finding]) -> Result:
-    """Show findings as a table, with the failed ones as errors."""
-
-    data: list[dict[str, Any]] = []
-    lines, warnings, errors = [], [], []
-    for one in findings:
-        data.append({"check": one.name, "outcome": one.outcome.value, "text": one.text})
-        if one.error is not None:
-            data[-1] |= {"reason": one.error.reason, "next": one.error.next_step}
-            errors.append(one.error)
-        if one.outcome is Outcome.WARNING:
-            warnings.append(f"{one.name}: {one.text}")
-        lines.append(f"{one.name:{NAME_COLUMNS}} {one.outcome.value:8} {one.text}")
-    return Result({"checks": data}, "\n".join(lines), tuple(warnings), tuple(errors))
+        yield CheckResult("health", CheckState.WARNING, text)

@@ -7,12 +7,13 @@ from typing import Any
 
 import click
 
-from appliance.cli.home.doctor import findings_result
+from appliance.cli.checks import check_data, check_lines, checks_result
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.cli.progress import progress_bar
 from appliance.errors import ConfigError, StoreError
 from appliance.jobs.home.backup import backup
-from appliance.jobs.home.doctor import store_findings
+from appliance.jobs.home.doctor import store_checks
 from appliance.jobs.home.init import Site, init_home
 from appliance.jobs.home.store_check import check_store
 from appliance.jobs.home.sweep import sweep
@@ -101,7 +102,7 @@ def checkpoint_store_test(session: Session) -> Result:
         attestor checkpoint-store test
     """
 
-    return findings_result(store_findings(session.home))
+    return checks_result(store_checks(session.home))
 
 
 @click.group()
@@ -185,24 +186,15 @@ def store_check(session: Session, read_data: bool) -> Result:
 
     with session.reading() as store, progress_bar("blobs") as advance:
         report = check_store(store, read_data=read_data, progress=advance)
-    damaged = [
-        {"digest": one.digest.hex(), "name": one.name, "problem": one.problem}
-        for one in report.damaged
-    ]
-    data = {"blobs": report.blobs, "problems": list(report.database), "damaged": damaged}
-    lines = [*report.database, *(f"{one.name}: {one.problem}" for one in report.damaged)]
-    if not lines:
-        done = "read and re-hashed" if read_data else "there"
-        return Result(data, f"database whole, {report.blobs:,} blobs {done}")
-    repair = "repair them with 'attestor tiles fetch', 'attestor sync' or an import"
-    restore = "restore a backup made with 'attestor store backup'"
-    more = f" and {len(lines) - _NAMED} more" if len(lines) > _NAMED else ""
-    error = StoreError(
-        f"{len(lines)} problems: {'; '.join(lines[:_NAMED])}{more}",
-        reason="corrupt",
-        next_step=restore if report.database else repair,
+    data = members(
+        report,
+        "blobs",
+        problems=report.database,
+        damaged=report.damaged,
+        checks=[check_data(one) for one in report.checks],
     )
-    return Result(data, errors=(error,))
+    errors = tuple(one.error for one in report.checks if one.error is not None)
+    return Result(data, "\n".join(check_lines(report.checks)), errors=errors)
 
 
 @store.command("gc")

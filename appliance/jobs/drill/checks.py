@@ -7,30 +7,22 @@ from contextlib import contextmanager
 from typing import Any
 
 from appliance.errors import ApplianceError
-from appliance.value import frozen
+from appliance.jobs.checks import CheckResult, CheckState
 from bundles.errors import BundleError
 
 REFUSALS = (ApplianceError, BundleError)
-
-
-@frozen
-class Check:
-    """One thing that has to be so."""
-
-    what: str
-    passed: bool
-    found: str  # in words
 
 
 class Checks:
     """The list of what was expected. Nothing in here decides what comes next."""
 
     def __init__(self) -> None:
-        self.done: list[Check] = []
+        self.done: list[CheckResult] = []
 
     def expect(self, what: str, holds: bool, found: object) -> None:
         """Write down whether something holds, and what was found."""
-        self.done.append(Check(what, holds, str(found)))
+        state = CheckState.OK if holds else CheckState.FAILED
+        self.done.append(CheckResult(what, state, str(found)))
 
     def same(self, what: str, expected: object, got: object) -> None:
         """Write down whether two things are equal."""

@@ -1,12 +1,10 @@
 """Look at what a home needs of its host: versions, files, clock, keys (doctor).
 
-Every check gives one finding, whatever the others found; nothing is changed. The checks
-of the store itself are in store_health.py.
+Every check gives one result, whatever the others found; nothing is changed.
 """
 
 from __future__ import annotations
 
-import enum
 import os
 import platform
 import shutil
@@ -17,6 +15,7 @@ from typing import Final
 
 from appliance.config.configuration import Sink, shown_sink
 from appliance.errors import ApplianceError, ConfigError, IncompleteError, RefusedError, StoreError
+from appliance.jobs.checks import CheckResult, CheckState, failed_check, ok, run_check, warning
 from appliance.jobs.home.configure import read_configuration, verify_private_keys
 from appliance.jobs.home.journal import check_custody, check_journal
 from appliance.policy.health import LOW_FREE_BYTES, LOW_FREE_FILES, MIN_FREE_BYTES
@@ -40,71 +39,30 @@ from appliance.store.verify.trust import current_root
 from appliance.times import age_text
 from appliance.value import frozen
 
-# What a check found: the rows of doctor and of checkpoint-store test.
-
-
-class Outcome(enum.Enum):
-    """How a check ended."""
-
-    OK = "ok"
-    WARNING = "warning"
-    FAILED = "failed"
-    SKIPPED = "skipped"  # it needs something that another check did not find
-
-
-@frozen
-class Finding:
-    """What one check found."""
-
-    name: str
-    outcome: Outcome
-    text: str
-    error: ApplianceError | None = None  # why it failed
-
-
-def ok(text: str) -> tuple[Outcome, str]:
-    """Return what a check says that found nothing wrong."""
-    return Outcome.OK, text
-
-
-def warning(text: str) -> tuple[Outcome, str]:
-    """Return what a check says that found something to look at."""
-    return Outcome.WARNING, text
-
-
-def finding(name: str, check: Callable[[], tuple[Outcome, str]]) -> Finding:
-    """Run one check; an error of ours is a finding, so that the other checks still run."""
-    try:
-        outcome, text = check()
-    except ApplianceError as error:
-        return Finding(name, Outcome.FAILED, error.message, error)
-    return Finding(name, outcome, text)
-
-
 # Whether a home can be used: database, schema, blob directory, room (checkpoint-store test).
 
 
-_Condition = tuple[Outcome, str]
+_Condition = tuple[CheckState, str]
 
 
-def store_findings(home: Path) -> Iterator[Finding]:
+def store_checks(home: Path) -> Iterator[CheckResult]:
     """Check that the store of `home` opens, is whole and can be written to."""
     # Looked at first: whoever opens the database rolls such a journal back.
-    yield finding("journal", partial(_journal, home))
+    yield run_check("journal", partial(_journal, home))
     try:
         store = open_store(home, write=False)
     except ApplianceError as error:
-        yield Finding("database", Outcome.FAILED, error.message, error)
+        yield failed_check("database", error)
         return
     try:
-        yield finding("database", partial(_database, store))
-        yield finding("schema", partial(_schema, store))
-        yield finding("history", partial(_history, store))
-        yield finding("custody", partial(_custody, store))
-        yield finding("blobs", partial(_blobs, store))
+        yield run_check("database", partial(_database, store))
+        yield run_check("schema", partial(_schema, store))
+        yield run_check("history", partial(_history, store))
+        yield run_check("custody", partial(_custody, store))
+        yield run_check("blobs", partial(_blobs, store))
     finally:
         store.close()
-    yield finding("room", partial(_room, home))
+    yield run_check("room", partial(_room, home))
 
 
 def _journal(home: Path) -> _Condition:
@@ -180,7 +138,7 @@ def _refuse(store: Store, problems: list[str]) -> None:
 MAX_SECRET_BYTES: Final = 4096
 
 
-def sinks_ready(store: Store) -> tuple[Outcome, str]:
+def sinks_ready(store: Store) -> tuple[CheckState, str]:
     """Look at what each sink needs of this host, and at what waits for them.
 
     Raises ConfigError for a secret, a program or a directory that the next alert would miss.
@@ -190,7 +148,7 @@ def sinks_ready(store: Store) -> tuple[Outcome, str]:
         return ok("none; alerts are recorded and nobody is told")
     access = access_of(store.home)
     if access is None or not access.is_ours:
-        return Outcome.SKIPPED, "the home belongs to another user, who is the one to deliver"
+        return CheckState.SKIPPED, "the home belongs to another user, who is the one to deliver"
     for sink in configuration.sinks:
         _verify_sink(sink)
     names = ", ".join(shown_sink(one.name) for one in configuration.sinks)
@@ -237,26 +195,26 @@ class Examined:
     allow_network_fs: bool = False
 
 
-def examine(examined: Examined) -> Iterator[Finding]:
+def examine(examined: Examined) -> Iterator[CheckResult]:
     """Check a home and its host."""
-    yield finding("python", _python)
-    yield finding("sqlite", _sqlite)
-    yield finding("home", partial(_home, examined))
-    yield finding("filesystem", partial(_filesystem, examined))
-    yield from store_findings(examined.home)
-    yield finding("keys", partial(_keys, examined))
+    yield run_check("python", _python)
+    yield run_check("sqlite", _sqlite)
+    yield run_check("home", partial(_home, examined))
+    yield run_check("filesystem", partial(_filesystem, examined))
+    yield from store_checks(examined.home)
+    yield run_check("keys", partial(_keys, examined))
     try:
         store = open_store(examined.home, write=False)
-    except ApplianceError:  # which is a finding already
+    except ApplianceError:  # which is a result already
         for name in ("site", "clock", "trust-root", "sinks", "private-logs"):
-            yield Finding(name, Outcome.SKIPPED, "needs the store")
+            yield CheckResult(name, CheckState.SKIPPED, "needs the store")
         return
     try:
-        yield finding("site", partial(_site, store))
-        yield finding("clock", partial(_clock, store, examined))
-        yield finding("trust-root", partial(_trust_root, store, examined.now()))
-        yield finding("sinks", partial(sinks_ready, store))
-        yield finding("private-logs", partial(_private_logs, store))
+        yield run_check("site", partial(_site, store))
+        yield run_check("clock", partial(_clock, store, examined))
+        yield run_check("trust-root", partial(_trust_root, store, examined.now()))
+        yield run_check("sinks", partial(sinks_ready, store))
+        yield run_check("private-logs", partial(_private_logs, store))
     finally:
         store.close()
 
@@ -311,7 +269,7 @@ def _keys(examined: Examined) -> _Condition:
     directory = examined.home / KEYS_NAME
     access = access_of(directory)
     if access is None:
-        return Outcome.SKIPPED, f"there is no {directory}"
+        return CheckState.SKIPPED, f"there is no {directory}"
     if access.others_write or access.others_read:
         raise ConfigError(
             f"{directory} is open to others (mode {access.mode:04o})",
@@ -319,7 +277,7 @@ def _keys(examined: Examined) -> _Condition:
             next_step=f"run: chmod 700 {directory}; if others used this host, make new keys",
         )
     if not access.is_ours:
-        return Outcome.SKIPPED, f"{directory} belongs to another user"
+        return CheckState.SKIPPED, f"{directory} belongs to another user"
     names = verify_private_keys(examined.home)
     return ok(", ".join(names) or "none yet")
 

@@ -6,16 +6,20 @@ answers (tiles verify).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from appliance.errors import CorruptError, StoreError
+from appliance.jobs.checks import CheckResult, CheckState, failed_check
 from appliance.jobs.home.journal import check_chains
 from appliance.store.database import Store
+from appliance.store.failures import CORRUPT, RESTORE
 from appliance.store.home.integrity import foreign_key_problems, integrity_problems, schema_problems
 from appliance.store.references import NamedBlob, named_blobs
 from appliance.value import frozen
 
 Progress = Callable[[int], None]
+_NAMED: Final = 20  # damaged blobs that a message names; the report has all
 
 
 @frozen
@@ -34,6 +38,22 @@ class CheckReport:
     blobs: int  # named by rows, each counted once a row
     database: tuple[str, ...]  # problems
     damaged: tuple[DamagedBlob, ...]
+    read_data: bool = False
+
+    @property
+    def checks(self) -> tuple[CheckResult, ...]:
+        """What that comes to: of the database, and of the blobs that it names."""
+        return (
+            _check("database", self.database, RESTORE, "whole"),
+            _check(
+                "blobs",
+                [f"{one.name}: {one.problem}" for one in self.damaged],
+                "repair them with 'attestor tiles fetch', 'attestor sync' or an import",
+                f"{self.blobs:,} {'read and re-hashed' if self.read_data else 'there'}",
+            )
+            if self.blobs or not self.database
+            else CheckResult("blobs", CheckState.SKIPPED, "needs a whole database"),
+        )
 
 
 def check_store(
@@ -46,7 +66,7 @@ def check_store(
     database = integrity_problems(store)
     if database:
         # Rows out of a damaged file say nothing about blobs.
-        return CheckReport(0, tuple(database), ())
+        return CheckReport(0, tuple(database), (), read_data)
     database += foreign_key_problems(store) + schema_problems(store)
     database += [error.message for error in check_chains(store)]
     blobs = 0
@@ -57,7 +77,21 @@ def check_store(
             damaged.append(DamagedBlob(blob.digest, blob.name, problem))
         blobs += 1
         progress(1)
-    return CheckReport(blobs, tuple(database), tuple(damaged))
+    return CheckReport(blobs, tuple(database), tuple(damaged), read_data)
+
+
+def _check(name: str, problems: Sequence[str], next_step: str, well: str) -> CheckResult:
+    if not problems:
+        return CheckResult(name, CheckState.OK, well)
+    more = f" and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+    return failed_check(
+        name,
+        StoreError(
+            f"{len(problems)} problems: {'; '.join(problems[:_NAMED])}{more}",
+            reason=CORRUPT,
+            next_step=next_step,
+        ),
+    )
 
 
 def _looked_at(store: Store, blob: NamedBlob) -> str:
