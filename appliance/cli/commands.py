@@ -79,6 +79,7 @@ _TABLE: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
                 "What somebody has to know of, and its evidence",
             ),
             ("quarantine", "divergence.quarantine:quarantine", "Logs that contradicted themselves"),
+            ("expected", "find.expected:expected", "What should be signed, and what it came to"),
             ("metrics", "divergence.metrics:metrics", "Metrics for Prometheus"),
         ),
     ),

@@ -13,6 +13,7 @@ from appliance.jobs.queue.settings import queue_settings
 from appliance.jobs.transfer.ingest import IngestReport, Rules, ingest
 from appliance.runs.drain import nowhere_to_send
 from appliance.runs.exit_codes import EXIT_CODES, as_ours
+from appliance.runs.expected import ledger_after
 from appliance.runs.find import index_after
 from appliance.runs.session import Session
 from appliance.store.database import Store
@@ -118,6 +119,7 @@ def import_files(
             warnings += nowhere_to_send(store, queue_settings(session.configuration))
     if done and not options.dry_run:
         warnings += index_after(session)
+        warnings += ledger_after(session)
     return ImportRun(tuple(done), tuple(failed.values()), tuple(warnings))
 
 

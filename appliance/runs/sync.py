@@ -17,6 +17,7 @@ from appliance.jobs.mirror.fill import Progress, Wanted
 from appliance.jobs.mirror.sync import preview_sync
 from appliance.jobs.mirror.sync import sync as sync_backend
 from appliance.runs.drain import DrainRun, drain_after_sync
+from appliance.runs.expected import ledger_after
 from appliance.runs.find import index_after
 from appliance.runs.publish import publish_after_sync
 from appliance.runs.session import Session
@@ -87,6 +88,7 @@ def sync(session: Session, options: SyncOptions, show: ShowProgress) -> SyncRun:
         compared = _compare_mirror_logs(session, backends)
         drained, said = drain_after_sync(session)
         said = (*compared.said, *said, *publish_after_sync(session), *index_after(session))
+        said = (*said, *ledger_after(session))
         return SyncRun(True, backends, compared.errors, drained, said)
 
 

@@ -37,6 +37,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "017_aggregate",
     "018_key_life",
     "019_health",
+    "020_expectation",
 )
 
 

@@ -11,6 +11,7 @@ import click
 from appliance.cli.output import Result, common_options
 from appliance.cli.private_log.signed_inputs import read_digest, read_signature, read_verifier
 from appliance.errors import MalformedError, StoreError
+from appliance.jobs.find.expected import expect_logged
 from appliance.jobs.mirror.prove import logged_entry, sigstore_bundle, stored_entry
 from appliance.jobs.private_log.sequence import sequence
 from appliance.rekor.request import (
@@ -72,6 +73,7 @@ def add(
         private = require_private_log(store, name)
         signer = load_signing_key(store.home, private.log.origin)
         ready_to_sign(session, store, private)
+        expect_logged(store, body, session.now())
         done = sequence(store, private, signer, [body], session.now())
         [placed] = done.placed
         index = placed.entry_index

@@ -1,0 +1,401 @@
+"""The ledger of what should be signed, compared with what the mirrored logs hold.
+
+What meets a row is decided by the entry, read again and proven; a name in a certificate
+counts only where an authority of the trusted root vouched for it, and only together with
+its issuer. Each step follows from what is stored, so a run that dies repeats it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from typing import Any, Final
+
+from appliance.errors import ApplianceError
+from appliance.jobs.divergence.alarm import raise_alarm, read_alerting
+from appliance.jobs.divergence.health import vouched as last_heard
+from appliance.jobs.find.criteria import Criteria, matches, proposed
+from appliance.jobs.find.patterns import OverTimeError
+from appliance.jobs.find.search import Hit, Scanned, coverage_of, read_again, vouched
+from appliance.jobs.find.vouching import Voucher
+from appliance.policy.alarms import root_text
+from appliance.policy.expected import (
+    EVENTS,
+    Finding,
+    Standing,
+    condition,
+    expected_alarm,
+    standing,
+)
+from appliance.rekor.entry_facts import read_entry
+from appliance.sigstore.submission import read_stored_request
+from appliance.store.database import Store
+from appliance.store.divergence.alerts import alerts, end_alert
+from appliance.store.find.expectations import (
+    LOG_ADD,
+    QUEUE,
+    Expectation,
+    Met,
+    Terms,
+    add_expectation,
+    add_met,
+    all_met,
+    expectations,
+    unledgered,
+)
+from appliance.store.find.index import Index
+from appliance.store.mirror.logs import Log, all_logs
+from appliance.store.mirror.mirror import Mirror
+from appliance.times import utc
+from appliance.tlog.merkle import leaf_hash
+from appliance.value import frozen
+
+_NAMED: Final = 5  # gaps and entries that a text names
+
+
+@frozen
+class State:
+    """One row of the ledger, and what it has come to."""
+
+    expectation: Expectation
+    standing: Standing
+    entries: tuple[Met, ...]  # that it stands for, in the order they were found
+    early: tuple[Met, ...]  # of them, logged before our queue had it
+    why: tuple[str, ...]  # what keeps it from being decided
+    origins: Mapping[int, str]  # of the logs, by their number
+
+
+def join_own(store: Store) -> int:
+    """Put what this home has queued and published into the ledger; returns how many were new.
+
+    An item from before this program counted counts too. Killed anywhere, the next run goes on.
+    """
+    waiting = unledgered(store)
+    if not waiting:
+        return 0
+    with store.atomic():
+        for one in waiting:
+            try:
+                claim = read_stored_request(one.kind, one.api_version, one.request)
+            except ApplianceError:
+                continue  # no log takes it either
+            signer = sha256(claim.verifier.der).digest()
+            terms = Terms(digest=claim.data.value, signer=signer)
+            add_expectation(store, one.source, one.reference, terms, one.created_at)
+    return len(waiting)
+
+
+def expect_logged(store: Store, body: bytes, now: int) -> None:
+    """Put an entry into the ledger that is about to be logged here by our own command."""
+    facts, leaf = read_entry(body), leaf_hash(body)
+    if not facts.digests or not facts.signers:
+        return  # nothing that could be in somebody's name
+    terms = Terms(leaf=leaf, digest=facts.digests[0][1], signer=facts.signers[0].fingerprint)
+    with store.atomic():
+        add_expectation(store, LOG_ADD, leaf.hex(), terms, now)
+
+
+def find_met(store: Store, index: Index, now: int) -> int:
+    """Look in the index for entries that meet what is expected; returns how many are new."""
+    rows = [one for one in expectations(store) if one.cancelled_at is None]
+    if not rows:
+        return 0
+    known = {(one.expectation, one.log_id, one.entry_index) for one in all_met(store)}
+    voucher, found = Voucher(store), 0
+    for log in all_logs(store):
+        mirror = Mirror(store, log)
+        scanned = coverage_of(mirror, index)
+        if scanned.head is None:
+            continue
+        read: dict[int, Hit] = {}
+        met = []
+        for one in rows:
+            if one.terms.origin not in (None, log.origin):
+                continue
+            for at in sorted(proposed(criteria_of(one.terms), index, log)):
+                if (one.id, log.id, at) in known or not scanned.covers(at):
+                    continue
+                hit = read.get(at) or read.setdefault(at, read_again(mirror, at, voucher))
+                if meets(one.terms, hit):
+                    met.append(Met(one.id, log.id, at, hit.leaf, now))
+        with store.atomic():
+            add_met(store, met)
+        found += len(met)
+    return found
+
+
+def criteria_of(terms: Terms) -> Criteria:
+    """Return the conditions on an entry; those on who signed, for one signature of it."""
+    return Criteria(
+        digests=() if terms.digest is None else (terms.digest,),
+        fingerprints=() if terms.signer is None else (terms.signer,),
+        identities=() if terms.identity is None else (terms.identity,),
+        identity_patterns=() if terms.pattern is None else (whole(terms.pattern),),
+        issuers=() if terms.issuer is None else (terms.issuer,),
+    )
+
+
+def whole(pattern: str) -> str:
+    """Return a pattern that matches only whole texts."""
+    return rf"\A(?:{pattern})\z"
+
+
+def meets(terms: Terms, hit: Hit) -> bool:
+    """Whether an entry is what is expected.
+
+    One of which a pattern cannot tell is not: it stays unexplained.
+    """
+    if terms.leaf is not None and terms.leaf != hit.leaf:
+        return False
+    criteria = criteria_of(terms)
+    try:
+        if not matches(criteria, hit.facts):
+            return False
+        is_ours = terms.issuer is None or vouched(criteria, hit) is True
+    except OverTimeError:
+        return False
+    return is_ours and _in_time(terms, hit)
+
+
+def _in_time(terms: Terms, hit: Hit) -> bool:
+    """Whether an entry can have been logged, and its certificate was issued, in the time given.
+
+    What is exact may come late: then its end is only when it is missed.
+    """
+    first, last = terms.valid_from, None if terms.digest else terms.valid_until
+    signed = [
+        one.certificate.signed_at
+        for one in hit.facts.signers
+        if one.certificate and one.certificate.signed_at is not None
+    ]
+    if first is not None and any(at < first for at in (*signed, hit.logged_before or first)):
+        return False
+    return last is None or all(at <= last for at in (*signed, hit.logged_after or last))
+
+
+def judge_ledger(store: Store, index: Index | None, now: int) -> tuple[State, ...]:
+    """Judge every row by the entries that were found to meet it."""
+    rows = expectations(store)
+    assigned = _assigned(rows, all_met(store))
+    logs = {log.id: log for log in all_logs(store)}
+    seen: dict[str, tuple[Scanned, Mirror]] = {}
+    for log in logs.values():
+        mirror = Mirror(store, log)
+        seen[log.origin] = (coverage_of(mirror, index), mirror)
+    origins = {log.id: log.origin for log in logs.values()}
+    states = []
+    for one in rows:
+        entries = tuple(assigned.get(one.id, ()))
+        why: tuple[str, ...] = ()
+        early: tuple[Met, ...] = ()
+        until = one.terms.valid_until
+        is_due = until is not None and now > until and len(entries) < one.terms.count
+        if until is not None and is_due and one.cancelled_at is None:
+            why = _unseen(seen, one.terms.origin, until, now, has_index=index is not None)
+        if one.source == QUEUE:
+            early = tuple(met for met in entries if _is_early(store, logs[met.log_id], met, one))
+        reached = standing(
+            count=one.terms.count,
+            used=len(entries),
+            cancelled=one.cancelled_at is not None,
+            valid_until=until,
+            now=now,
+            unseen=bool(why),
+        )
+        states.append(State(one, reached, entries, early, why, origins))
+    return tuple(states)
+
+
+def _assigned(rows: Sequence[Expectation], found: Iterable[Met]) -> Mapping[int, list[Met]]:
+    """Give each entry to the one row that stands for it: the most exact that is not used up."""
+    by_id = {one.id: one for one in rows if one.cancelled_at is None}
+    candidates: dict[tuple[int, int], list[Met]] = {}
+    for met in sorted(found, key=lambda one: (one.found_at, one.log_id, one.entry_index)):
+        if met.expectation in by_id:
+            candidates.setdefault((met.log_id, met.entry_index), []).append(met)
+    assigned: dict[int, list[Met]] = {}
+    for several in candidates.values():
+        several.sort(key=lambda one: (_rank(by_id[one.expectation].terms), one.expectation))
+        free = (
+            one
+            for one in several
+            if len(assigned.get(one.expectation, ())) < by_id[one.expectation].terms.count
+        )
+        chosen = next(free, several[0])
+        assigned.setdefault(chosen.expectation, []).append(chosen)
+    return assigned
+
+
+def _rank(terms: Terms) -> int:
+    """Order terms by how exact they are: the entry, what was signed, who signed."""
+    if terms.leaf is not None:
+        return 0
+    return 1 if terms.digest is not None else 2
+
+
+def _is_early(store: Store, log: Log, met: Met, row: Expectation) -> bool:
+    _, before = Mirror(store, log).history.logged_between(met.entry_index)
+    return before is not None and before < row.created_at
+
+
+def _unseen(
+    seen: Mapping[str, tuple[Scanned, Mirror]],
+    origin: str | None,
+    until: int,
+    now: int,
+    *,
+    has_index: bool,
+) -> tuple[str, ...]:
+    """Say what keeps from telling that an entry was not logged until a time; empty: nothing."""
+    if not has_index:
+        return ("this home has no index of entries",)
+    chosen = {name: one for name, one in seen.items() if origin in (None, name)}
+    if not chosen:
+        return ("no log is known here",)
+    why: list[str] = []
+    for name, (scanned, mirror) in chosen.items():
+        accepted = mirror.history.accepted()
+        if scanned.head is None or accepted is None:
+            why.append(f"{name}: no checkpoint was accepted yet")
+            continue
+        why += [
+            f"{name}: {gap.start:,} to {gap.stop - 1:,} ({gap.why})"
+            for gap in scanned.gaps[:_NAMED]
+        ]
+        if scanned.opaque:
+            named = ", ".join(str(at) for at, _ in scanned.opaque[:_NAMED])
+            why.append(f"{name}: entries that cannot be read whole: {named}")
+        heard, is_frozen = last_heard(mirror, accepted, now)
+        newest = max(scanned.first_seen_at or 0, heard or 0)
+        if not is_frozen and newest <= until:
+            why.append(f"{name}: nothing was heard of it after {utc(until)}")
+    return tuple(why)
+
+
+def tell(store: Store, index: Index | None, now: int) -> tuple[str, ...]:
+    """Raise the alerts that follow from the ledger, end those that are over; what is to be said."""
+    states = judge_ledger(store, index, now)
+    found = {
+        condition(finding, state.expectation.id): (finding, state)
+        for state in states
+        for finding in findings_of(state)
+    }
+    ours = frozenset(EVENTS.values())
+    lasting = {one.condition for one in alerts(store, lasting=True) if one.event_type in ours}
+    begun = {name: one for name, one in found.items() if name not in lasting}
+    alerting = read_alerting(store)
+    if not alerting.enabled or not (begun or lasting - found.keys()):
+        return ()
+    alarms = [(_alarm(store, *one), one[1]) for one in begun.values()]
+    said = []
+    with store.atomic():
+        for name in lasting - found.keys():
+            end_alert(store, name, now)
+        for alarm, state in alarms:
+            log = _log_of(store, state)
+            number = raise_alarm(store, alarm, now, log=log, alerting=alerting)
+            said.append(f"alert {number}: {alarm.fields['description']}")
+    return tuple(said)
+
+
+def findings_of(state: State) -> tuple[Finding, ...]:
+    """Return what somebody has to be told of a row."""
+    found = [Finding.EARLY] if state.early and state.standing is not Standing.CANCELLED else []
+    if state.standing is Standing.MISSING:
+        found.append(Finding.MISSING)
+    if state.standing is Standing.DUPLICATE:
+        found.append(Finding.DUPLICATE)
+    return tuple(found)
+
+
+def _alarm(store: Store, finding: Finding, state: State) -> Any:
+    one, log = state.expectation, _log_of(store, state)
+    mirror = None if log is None else Mirror(store, log)
+    covered = None if mirror is None else mirror.history.mirror_checkpoint()
+    shown = state.early if finding is Finding.EARLY else state.entries
+    return expected_alarm(
+        finding,
+        expectation=one.id,
+        origin=log.origin if log else one.terms.origin,
+        tree_size=covered.head.tree_size if covered else None,
+        root_hash=root_text(covered.head.root_hash) if covered else None,
+        entries=[describe_entry(store, met) for met in shown],
+        description=describe_finding(finding, state),
+    )
+
+
+def describe_finding(finding: Finding, state: State) -> str:
+    """Say in one line what is wrong with a row."""
+    one, n = state.expectation, len(state.entries)
+    what = describe_terms(one.terms)
+    if finding is Finding.MISSING:
+        return (
+            f"expectation {one.id} ({what}): {n} of {one.terms.count} expected entries were logged"
+            f" until {utc(one.terms.valid_until or 0)}"
+        )
+    if finding is Finding.DUPLICATE:
+        return f"expectation {one.id} ({what}): {n} entries, expected {one.terms.count}"
+    return (
+        f"expectation {one.id} ({what}): logged before it was put into our queue at"
+        f" {utc(one.created_at)}"
+    )
+
+
+def describe_terms(terms: Terms) -> str:
+    """Say in a few words what is expected."""
+    parts = []
+    if terms.leaf is not None:
+        parts.append(f"entry {terms.leaf.hex()[:16]}")
+    if terms.digest is not None:
+        parts.append(f"digest {terms.digest.hex()[:16]}")
+    if terms.signer is not None:
+        parts.append(f"signer {terms.signer.hex()[:16]}")
+    who = terms.identity or terms.pattern
+    if who is not None:
+        parts.append(f"{who} of {terms.issuer}")
+    return ", ".join(parts)
+
+
+def describe_entry(store: Store, met: Met) -> dict[str, Any]:
+    """Describe an entry as alerts do, read again and proven."""
+    [log] = [one for one in all_logs(store) if one.id == met.log_id]
+    hit = read_again(Mirror(store, log), met.entry_index, Voucher(store))
+    signer = hit.facts.signers[0] if hit.facts.signers else None
+    certificate = signer.certificate if signer else None
+    identities = certificate.identities if certificate else ()
+    issuers = certificate.issuers if certificate else ()
+    digest = hit.facts.digests[0] if hit.facts.digests else None
+    signed_at = certificate.signed_at if certificate else None
+    times = (signed_at, hit.logged_after, hit.logged_before)
+    written = [None if one is None else utc(one) for one in times]
+    return {
+        "origin": log.origin,
+        "index": met.entry_index,
+        "leafHash": met.leaf.hex(),
+        "kind": hit.facts.kind,
+        "digest": f"{digest[0]}:{digest[1].hex()}" if digest else None,
+        "identity": identities[0][1] if identities else None,
+        "issuer": issuers[0] if issuers else None,
+        "keyFingerprint": signer.keys[0].hex() if signer and signer.keys else None,
+        "certificateFingerprint": signer.fingerprint.hex()
+        if signer and signer.is_certificate
+        else None,
+        "signedAt": written[0],
+        "loggedAfter": written[1],
+        "loggedBefore": written[2],
+        "vouched": hit.vouched[0] if hit.vouched else None,
+        "matched": [],
+        "expectation": met.expectation,
+    }
+
+
+def _log_of(store: Store, state: State) -> Log | None:
+    """Return the log that a finding is about, if it is about one."""
+    ids = {one.log_id for one in state.entries}
+    logs = all_logs(store)
+    named = [
+        one
+        for one in logs
+        if one.id in ids or (not ids and one.origin == state.expectation.terms.origin)
+    ]
+    return named[0] if len(named) == 1 else None

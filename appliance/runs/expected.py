@@ -1,0 +1,198 @@
+"""expected: fill the ledger of what should be signed, compare it with the logs, and tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from appliance.errors import ApplianceError, IncompleteError, VerificationError
+from appliance.jobs.find.expected import (
+    State,
+    describe_finding,
+    describe_terms,
+    find_met,
+    findings_of,
+    join_own,
+    judge_ledger,
+    tell,
+)
+from appliance.policy.expected import Standing
+from appliance.rekor.entry_facts import read_entry
+from appliance.runs.exit_codes import naming
+from appliance.runs.session import Session
+from appliance.sigstore.attestation_files import parse_attestation_file
+from appliance.sigstore.sigstore_bundle import MAX_BUNDLE_BYTES
+from appliance.store.database import Store
+from appliance.store.files import read_foreign
+from appliance.store.find.expectations import (
+    OPERATOR,
+    Expectation,
+    Terms,
+    add_expectation,
+    cancel_expectation,
+    require_expectation,
+)
+from appliance.store.find.index import Index, open_index
+from appliance.store.mirror.logs import require_log
+from appliance.tlog.merkle import leaf_hash
+from appliance.value import frozen
+
+
+@frozen
+class Added:
+    """What was asked for, as it is in the ledger now."""
+
+    expectation: Expectation
+    is_new: bool
+
+
+@frozen
+class LedgerRun:
+    """The ledger, judged by what the logs hold."""
+
+    states: tuple[State, ...]
+    warnings: tuple[str, ...] = ()
+    errors: tuple[ApplianceError, ...] = ()
+
+
+def terms_of_bundle(path: Path) -> list[Terms]:
+    """Return what the log entries in a Sigstore bundle are: exactly these are expected.
+
+    Raises IncompleteError if it has none, or one that cannot be read; MalformedError or
+    LimitError for a file that is none. Nothing in it is verified: whoever adds it vouches.
+    """
+    with naming(path):
+        bundles = parse_attestation_file(read_foreign(path, MAX_BUNDLE_BYTES))
+        found = []
+        for entry in (one for bundle in bundles for one in bundle.log_entries):
+            facts = read_entry(entry.canonicalized_body)
+            if not facts.digests or not facts.signers:
+                raise IncompleteError(
+                    f"its log entry ({facts.kind}) cannot be read",
+                    reason="unread-entry",
+                    next_step="say what is expected with --digest",
+                )
+            terms = Terms(
+                leaf=leaf_hash(entry.canonicalized_body),
+                digest=facts.digests[0][1],
+                signer=facts.signers[0].fingerprint,
+            )
+            found.append(terms)
+        if not found:
+            raise IncompleteError(
+                "the Sigstore bundle has no log entry",
+                reason="no-entry",
+                next_step="queue it ('attestor queue add' expects what it logs), or give --digest",
+            )
+    return found
+
+
+def add_expected(session: Session, wanted: Sequence[Terms]) -> tuple[Added, ...]:
+    """Put what is expected into the ledger; what is there already is found.
+
+    All or nothing. Raises IncompleteError for a log that is not known here.
+    """
+    now = session.now()
+    with session.queueing() as store:
+        for terms in wanted:
+            if terms.origin is not None:
+                require_log(store, terms.origin)
+        with store.atomic():
+            added = [_add(store, terms, now) for terms in wanted]
+    return tuple(added)
+
+
+def _add(store: Store, terms: Terms, now: int) -> Added:
+    """Add terms; what was cancelled is asked for anew."""
+    reference, number = terms.reference, 1
+    while True:
+        found, is_new = add_expectation(store, OPERATOR, reference, terms, now)
+        if is_new or found.cancelled_at is None:
+            return Added(found, is_new)
+        number += 1
+        reference = f"{terms.reference}.{number}"
+
+
+def cancel_expected(session: Session, id_: int, reason: str) -> Expectation:
+    """Say that something is not expected any more; raises as cancel_expectation does."""
+    with session.queueing() as store, store.atomic():
+        return cancel_expectation(store, id_, reason, session.now())
+
+
+def read_ledger(session: Session) -> LedgerRun:
+    """Judge the ledger by what was found so far; without an index nothing is proven missing."""
+    with session.reading() as store, _index(session) as index:
+        return LedgerRun(judge_ledger(store, index, session.now()))
+
+
+def show_expected(session: Session, id_: int) -> State:
+    """Return one row of the ledger; raises IncompleteError if there is none."""
+    with session.reading() as store:
+        require_expectation(store, id_)
+    return next(one for one in read_ledger(session).states if one.expectation.id == id_)
+
+
+def check_ledger(session: Session) -> LedgerRun:
+    """Compare the ledger with the logs now, tell what follows, and say what is proven.
+
+    Raises IncompleteError (no-index) if there is no index of entries.
+    """
+    with session.queueing() as store, _index(session) as index:
+        if index is None:
+            raise IncompleteError(
+                "this home has no index of entries",
+                reason="no-index",
+                next_step="make it: attestor index build",
+            )
+        said = _pass(store, index, session.now())
+        states = judge_ledger(store, index, session.now())
+    errors: list[ApplianceError] = [
+        VerificationError(
+            describe_finding(finding, state),
+            reason=f"expected-{finding.value}",
+            next_step=f"see 'attestor expected show {state.expectation.id}'; if it is explained:"
+            f" attestor expected cancel {state.expectation.id} --reason TEXT",
+        )
+        for state in states
+        for finding in findings_of(state)
+    ]
+    errors += [
+        IncompleteError(
+            f"expectation {state.expectation.id} ({describe_terms(state.expectation.terms)}):"
+            f" not logged as far as was looked, but {'; '.join(state.why)}",
+            reason="cannot-tell",
+            next_step="run 'attestor sync --entries', or import a transfer bundle with entries;"
+            " then 'attestor index build'",
+        )
+        for state in states
+        if state.standing is Standing.CANNOT_TELL
+    ]
+    return LedgerRun(states, said, tuple(errors))
+
+
+def ledger_after(session: Session) -> tuple[str, ...]:
+    """Compare the ledger with what a sync or an import brought; returns what is to be said."""
+    try:
+        with session.queueing() as store, _index(session) as index:
+            return _pass(store, index, session.now())
+    except ApplianceError as error:
+        step = f"; {error.next_step}" if error.next_step else ""
+        return (f"what is expected was not compared with the logs: {error.message}{step}",)
+
+
+def _pass(store: Store, index: Index | None, now: int) -> tuple[str, ...]:
+    join_own(store)
+    if index is not None:
+        find_met(store, index, now)
+    return tell(store, index, now)
+
+
+@contextmanager
+def _index(session: Session) -> Iterator[Index | None]:
+    index = open_index(session.home, write=False)
+    try:
+        yield index
+    finally:
+        if index is not None:
+            index.close()

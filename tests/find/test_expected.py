@@ -1,0 +1,373 @@
+"""expected: what was to be signed is told from what was not, and from what is not known."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.store.mirror.tile_cache import forget
+from appliance.times import utc
+from appliance.tlog.merkle import leaf_hash
+from appliance.tlog.tile import EntryBundle
+from appliance.value import replaced
+from tests.cli.homes import NOW
+from tests.cli.mirrored import MirroredHome
+from tests.find.logged import instance, key_leaf, leaf
+from tests.pki.authorities import ISSUER, LeafPlan, new_key, spki
+from tests.pki.bundles import Instance, hashedrekord_v2
+
+WHO = "release@example.com"
+BY = ("--identity-exact", WHO, "--issuer", ISSUER)
+DAY = 86_400
+
+
+@pytest.fixture
+def home(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> MirroredHome:
+    made = MirroredHome(tmp_path / "home", capsys, "connected")
+    root = tmp_path / "root.json"
+    root.write_text(json.dumps(instance().root()))
+    made.json("trust", "import", root)
+    return made
+
+
+def at(home: MirroredHome, seconds: int) -> None:
+    """Let it be another time."""
+    home.app = replaced(home.app, now=lambda: seconds)
+
+
+def logged(home: MirroredHome, *bodies: bytes, now: int = NOW) -> None:
+    """Let the log hold more, and the index with it."""
+    home.log.grow(bodies)
+    home.sync(0, now)
+    home.json("index", "build")
+
+
+def hex_of(artifact: bytes) -> str:
+    return sha256(artifact).hexdigest()
+
+
+def check(home: MirroredHome, expect: int = 0) -> Any:
+    return home.json("expected", "check", expect=expect)
+
+
+def standings(home: MirroredHome) -> dict[int, str]:
+    rows = home.json("expected", "list")["expectations"]
+    return {row["id"]: row["standing"] for row in rows}
+
+
+def lasting(home: MirroredHome) -> list[tuple[str, str]]:
+    return [
+        (one["eventType"], one["severity"])
+        for one in home.json("alerts", "list")["alerts"]
+        if one["endedAt"] is None and one["eventType"].startswith("rekor.expected")
+    ]
+
+
+def test_what_was_expected_before_and_after_it_is_logged_is_used(home: MirroredHome) -> None:
+    home.json("expected", "add", "--digest", hex_of(b"app"), *BY)
+    assert standings(home) == {1: "open"}
+    logged(home, key_leaf(b"other"), leaf(WHO, b"app"), leaf(WHO, b"late"))
+    check(home)
+    home.json("expected", "add", "--digest", hex_of(b"late"), *BY)
+    check(home)
+    assert standings(home) == {1: "used", 2: "used"}
+    [entry] = home.json("expected", "show", "1")["entries"]
+    assert (entry["origin"], entry["index"]) == (home.log.origin, 1)
+    assert lasting(home) == []
+
+
+def test_the_same_again_changes_nothing_and_what_was_cancelled_can_be_asked_for_anew(
+    home: MirroredHome,
+) -> None:
+    wanted = ("expected", "add", "--digest", hex_of(b"app"), *BY, "--note")
+    assert home.json(*wanted, "first")["expectations"][0]["new"]
+    again = home.json(*wanted, "second")["expectations"][0]
+    assert (again["new"], again["id"], again["note"]) == (False, 1, "first")
+    assert home.json("expected", "cancel", "1", "--reason", "withdrawn")["cancelledAt"]
+    assert (
+        home.json("expected", "cancel", "1", "--reason", "x", expect=8)["reason"] == "wrong-state"
+    )
+    assert home.json(*wanted, "third")["expectations"][0]["id"] == 2
+    assert standings(home) == {1: "cancelled", 2: "open"}
+    assert home.json("expected", "show", "9", expect=5)["reason"] == "unknown-expectation"
+    events = [one["event"] for one in home.json("journal", "list")["lines"]]
+    assert [one for one in events if one.startswith("expected")] == [
+        *("expected.added", "expected.cancelled", "expected.added"),
+    ]
+
+
+def forged(identity: str, artifact: bytes) -> bytes:
+    """An entry by somebody else's authority, with our name in the certificate."""
+    from cryptography import x509
+
+    plan = LeafPlan((x509.RFC822Name(identity),))
+    signed = Instance().sign_artifact(None, plan, artifact=artifact)
+    return json.dumps(hashedrekord_v2(signed, sha256(artifact).digest())).encode()
+
+
+def test_a_name_that_nobody_vouched_for_meets_no_expectation(home: MirroredHome) -> None:
+    home.json("expected", "add", "--digest", hex_of(b"app"), *BY)
+    logged(home, forged(WHO, b"app"))
+    check(home)
+    assert standings(home) == {1: "open"}
+    logged(home, leaf(WHO, b"app"))
+    check(home)
+    [entry] = home.json("expected", "show", "1")["entries"]
+    assert entry["index"] == 1 and standings(home) == {1: "used"}
+
+
+def test_an_identity_counts_only_with_its_issuer(home: MirroredHome) -> None:
+    other = ("--identity-exact", WHO, "--issuer", "https://another.example")
+    home.json("expected", "add", "--digest", hex_of(b"app"), *other)
+    logged(home, leaf(WHO, b"app"))
+    check(home)
+    assert standings(home) == {1: "open"}
+    for words in (("--identity-exact", WHO), ("--issuer", ISSUER), ()):
+        assert home.run("expected", "add", "--digest", hex_of(b"app"), *words)[0] == 2
+
+
+def test_another_signer_or_another_artifact_meets_no_expectation(home: MirroredHome) -> None:
+    key = new_key()
+    mine = sha256(spki(key)).hexdigest().upper()
+    home.json("expected", "add", "--digest", hex_of(b"app"), "--fingerprint", mine)
+    home.json("expected", "add", "--digest", hex_of(b"app"), *BY)
+    logged(home, leaf("other@example.com", b"app"), leaf(WHO, b"another"), key_leaf(b"app"))
+    check(home)
+    assert standings(home) == {1: "open", 2: "open"}
+    logged(home, key_leaf(b"app", key))
+    check(home)
+    assert standings(home) == {1: "used", 2: "open"}
+
+
+def test_more_than_was_expected_is_a_duplicate_until_it_is_explained(home: MirroredHome) -> None:
+    home.json("expected", "add", "--digest", hex_of(b"app"), *BY)
+    logged(home, leaf(WHO, b"app"))
+    check(home)
+    logged(home, leaf(WHO, b"app"))
+    error = check(home, expect=3)
+    assert error["reason"] == "expected-duplicate" and "2 entries, expected 1" in error["message"]
+    assert standings(home) == {1: "duplicate"}
+    assert lasting(home) == [("rekor.expected.duplicate", "warning")]
+    [alert] = home.json("alerts", "list")["alerts"]
+    said = alert["payload"]
+    assert [one["index"] for one in said["entries"]] == [0, 1]
+    assert said["entries"][0]["identity"] == WHO and said["entries"][0]["vouched"] is True
+    check(home, expect=3)
+    assert home.json("alerts", "list")["alerts"][0]["count"] == 1  # told once
+    home.json("expected", "add", "--digest", hex_of(b"app"), *BY, "--count", "2")
+    check(home)  # the second entry has a row of its own now
+    assert lasting(home) == [] and standings(home) == {1: "used", 2: "open"}
+
+
+def test_missing_is_said_only_after_everything_was_looked_at(home: MirroredHome) -> None:
+    logged(home, key_leaf(b"first"))
+    until = utc(NOW + DAY)
+    home.json("expected", "add", "--digest", hex_of(b"app"), *BY, "--until", until)
+    check(home)
+    at(home, NOW + 2 * DAY)
+    error = check(home, expect=5)
+    assert (
+        error["reason"] == "cannot-tell"
+        and f"nothing was heard of it after {until}" in (error["message"])
+    )
+    assert standings(home) == {1: "cannot-tell"} and lasting(home) == []
+    logged(home, key_leaf(b"second"), now=NOW + 2 * DAY)
+    assert check(home, expect=3)["reason"] == "expected-missing"
+    assert standings(home) == {1: "missing"}
+    assert lasting(home) == [("rekor.expected.missing", "warning")]
+    at(home, NOW + 3 * DAY)
+    logged(home, leaf(WHO, b"app"), now=NOW + 3 * DAY)
+    check(home)  # late, and there
+    assert standings(home) == {1: "used"} and lasting(home) == []
+
+
+@pytest.mark.parametrize("gap", ["no-entry-bundles", "not-indexed", "unread", "no-index"])
+def test_missing_over_a_gap_says_cannot_tell_and_why(home: MirroredHome, gap: str) -> None:
+    until = utc(NOW + DAY)
+    home.json("expected", "add", "--digest", hex_of(b"app"), *BY, "--until", until)
+    at(home, NOW + 2 * DAY)
+    body = b"anything" if gap == "unread" else key_leaf(b"first")
+    logged(home, body, now=NOW + 2 * DAY)
+    if gap == "no-entry-bundles":
+        with home.mirror() as mirror:
+            forget(mirror, [EntryBundle(0, 1)])
+    elif gap == "not-indexed":
+        home.log.grow([key_leaf(b"second")])
+        home.sync(0, NOW + 2 * DAY)
+    elif gap == "no-index":
+        home.json("index", "drop")
+        assert check(home, expect=5)["reason"] == "no-index"
+        [row] = home.json("expected", "list", "--missing")["expectations"]
+        assert (row["standing"], row["why"]) == (
+            *("cannot-tell", ["this home has no index of entries"]),
+        )
+        return
+    error = check(home, expect=5)
+    named = {"unread": "entries that cannot be read whole: 0"}.get(gap, gap)
+    assert error["reason"] == "cannot-tell" and named in error["message"]
+    assert standings(home) == {1: "cannot-tell"} and lasting(home) == []
+
+
+def test_a_frozen_log_that_was_read_whole_is_no_gap(home: MirroredHome) -> None:
+    home.log.grow([key_leaf(b"first")])
+    home.log.freeze()
+    home.sync(0)
+    home.json("index", "build")
+    until = utc(NOW + DAY)
+    home.json("expected", "add", "--digest", hex_of(b"app"), *BY, "--until", until)
+    at(home, NOW + 30 * DAY)
+    assert check(home, expect=3)["reason"] == "expected-missing"
+
+
+def test_a_window_counts_entries_by_somebody_in_a_time(home: MirroredHome) -> None:
+    # The certificates of these tests are of 2026-01-01, 12:00.
+    window = ("--from", "2026-01-01T00:00:00Z", "--until", "2026-01-02T00:00:00Z")
+    other = ("--from", "2025-01-01T00:00:00Z", "--until", "2025-01-02T00:00:00Z")
+    home.json("expected", "add", *BY, *window, "--count", "2")
+    home.json("expected", "add", *BY, *other, "--count", "2")
+    noon = 1_767_268_800
+    logged(home, leaf(WHO, b"1"), leaf(WHO, b"2"), leaf("x@example.com", b"3"), now=noon)
+    at(home, noon)
+    check(home, expect=3)
+    assert standings(home) == {1: "used", 2: "missing"}
+    logged(home, leaf(WHO, b"4"), now=noon)
+    assert "3 entries, expected 2" in check(home, expect=3)["message"]
+
+
+def test_a_pattern_is_for_all_of_the_identity(home: MirroredHome) -> None:
+    for pattern in ("release@example", r"(release|x)@example\.com", "x|release@example"):
+        words = ("--identity", pattern, "--issuer", ISSUER)
+        home.json("expected", "add", "--digest", hex_of(b"app"), *words)
+    logged(home, leaf(WHO, b"app"))
+    check(home)
+    assert standings(home) == {1: "open", 2: "used", 3: "open"}
+    words = ("--identity", "(?=x)", "--issuer", ISSUER)
+    assert home.run("expected", "add", "--digest", "0" * 64, *words)[0] == 2
+
+
+def test_a_bundle_expects_exactly_its_entry(home: MirroredHome, tmp_path: Path) -> None:
+    made = instance()
+    signed = made.sign_artifact(None, LeafPlan())
+    bundle = made.v2_bundle(signed)
+    entry = bundle["verificationMaterial"]["tlogEntries"][0]
+    file = tmp_path / "app.sigstore.json"
+    file.write_text(json.dumps(bundle))
+    [row] = home.json("expected", "add", "--bundle", file)["expectations"]
+    from base64 import b64decode
+
+    body = b64decode(entry["canonicalizedBody"])
+    assert row["leafHash"] == leaf_hash(body).hex()
+    respelled = json.dumps(json.loads(body), indent=1).encode()  # the same, as another leaf
+    logged(home, respelled)
+    check(home)
+    assert standings(home) == {1: "open"}
+    logged(home, body)
+    check(home)
+    assert standings(home) == {1: "used"}
+    bundle["verificationMaterial"]["tlogEntries"] = []
+    file.write_text(json.dumps(bundle))
+    assert home.json("expected", "add", "--bundle", file, expect=5)["reason"] == "no-entry"
+    file.write_text("{}")
+    assert home.json("expected", "add", "--bundle", file, expect=3)
+
+
+@pytest.fixture
+def queued(home: MirroredHome, tmp_path: Path) -> bytes:
+    """Something that this home queued, and the body that it becomes."""
+    from appliance.rekor.request import parse_request
+    from appliance.store.database import open_store
+
+    key = new_key()
+    signed = instance().sign_artifact(key, managed=True, artifact=b"queued")
+    for name, content in (
+        *(("app", b"queued"), ("sig", b64encode(signed.signature)), ("key", spki(key))),
+    ):
+        (tmp_path / name).write_bytes(content)
+    words = ("--artifact", tmp_path / "app", "--signature", tmp_path / "sig")
+    at(home, NOW + 10)
+    home.json("queue", "add", *words, "--key", tmp_path / "key")
+    store = open_store(home.path, write=False)
+    [row] = store.rows("SELECT request FROM queue_item")
+    store.close()
+    return parse_request(row["request"]).canonical_body
+
+
+def test_what_was_queued_is_expected_by_itself(home: MirroredHome, queued: bytes) -> None:
+    logged(home, queued, now=NOW + 20)
+    check(home)
+    [row] = home.json("expected", "list")["expectations"]
+    assert (row["source"], row["standing"], row["early"]) == ("queue", "used", False)
+    logged(home, queued, now=NOW + 30)
+    assert check(home, expect=3)["reason"] == "expected-duplicate"
+
+
+def test_what_was_logged_before_it_was_queued_is_early(home: MirroredHome, queued: bytes) -> None:
+    logged(home, queued, now=NOW + 9)
+    error = check(home, expect=3)
+    assert error["reason"] == "expected-early"
+    assert lasting(home) == [("rekor.expected.early", "critical")]
+
+
+def test_what_is_logged_here_by_hand_is_expected_by_itself(
+    home: MirroredHome, tmp_path: Path
+) -> None:
+    key = new_key()
+    signed = instance().sign_artifact(key, managed=True, artifact=b"ours")
+    for name, content in (
+        *(("app", b"ours"), ("sig", b64encode(signed.signature)), ("key", spki(key))),
+    ):
+        (tmp_path / name).write_bytes(content)
+    home.json("log", "create", "mine", "--origin", "mine.example")
+    words = ("--artifact", tmp_path / "app", "--signature", tmp_path / "sig")
+    home.json("log", "add", *words, "--key", tmp_path / "key", "--log", "mine")
+    home.json("index", "build")
+    check(home)
+    [row] = home.json("expected", "list")["expectations"]
+    assert (row["source"], row["standing"]) == ("log-add", "used")
+    assert row["entries"][0]["origin"] == "mine.example"
+
+
+def test_a_sync_compares_the_ledger_whoever_runs_it(home: MirroredHome, queued: bytes) -> None:
+    from appliance.store.mirror.logs import put_backend
+    from tests.divergence.world import LogServer
+
+    server = LogServer()
+    try:
+        server.logs["sim"] = home.log
+        with home.mirror() as mirror, mirror.store.atomic():
+            url = f"{server.url}/sim/"
+            put_backend(mirror.store, "sim", mirror.log, base_url=None, read_url=url)
+        home.json("index", "build")
+        at(home, NOW + 20)
+        home.log.grow([queued, queued])
+        code, out, err = home.run("sync", "--entries")
+        assert code == 0 and "2 entries, expected 1" in out + err
+        assert lasting(home) == [("rekor.expected.duplicate", "warning")]
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--digest", "abc", *BY],
+        [*BY],
+        [*BY, "--until", "2026-01-01T00:00:00Z"],
+        [*BY, "--from", "2026-01-02T00:00:00Z", "--until", "2026-01-01T00:00:00Z"],
+        [*BY, "--from", "today", "--until", "tomorrow"],
+        ["--digest", "0" * 64, *BY, "--fingerprint", "0" * 64],
+        ["--bundle", "x", "--digest", "0" * 64],
+        ["--digest", "0" * 64, *BY, "--note", "\x1b[2J"],
+        ["--digest", "0" * 64, *BY, "--count", "0"],
+    ],
+)
+def test_what_says_too_little_or_too_much_is_usage(home: MirroredHome, words: list[str]) -> None:
+    assert home.run("expected", "add", *words)[0] == 2
+    unknown = ("--digest", "0" * 64, *BY, "--origin", "unknown.example")
+    assert home.json("expected", "add", *unknown, expect=5)["reason"] == "unknown-log"
