@@ -97,7 +97,9 @@ OPERATION_KEYS: Final[dict[str, Setting]] = {
     "alerts.defaultTenant": Key(NAME, "system", "Tenant named in alerts about logs."),
     "alerts.alertOnHighSeverity": Key(Flag(), True, "Deliver critical alerts."),
     "alerts.alertOnWarning": Key(Flag(), True, "Deliver warnings."),
-    "alerts.alertOnInfo": Key(Flag(), False, "Deliver notices."),
+    "alerts.alertOnInfo": Key(
+        Flag(), False, "Raise and deliver notices: a replica was stale once."
+    ),
     "alerts.stream": Key(_STREAM, "attestor.alerts", "Stream named in alerts."),
     "alerts.sinks": SINKS,
     "watch.regexTimeout": Key(

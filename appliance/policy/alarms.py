@@ -107,7 +107,20 @@ def divergence_alarm(
 
 
 def rollback_alarm(
-    anomaly: Anomaly,
+    *, origin: str, previous_size: int, attempted_size: int, backend: str, description: str
+) -> Alarm:
+    """A smaller tree that is no proven prefix of ours."""
+    return Alarm(
+        condition_of(Anomaly.ROLLBACK, origin, backend),
+        Anomaly.ROLLBACK.value,
+        ROLLBACK,
+        Severity.CRITICAL,
+        _smaller(origin, previous_size, attempted_size, backend, description),
+    )
+
+
+def stale_replica_alarm(
+    severity: Severity,
     *,
     origin: str,
     previous_size: int,
@@ -115,21 +128,32 @@ def rollback_alarm(
     backend: str,
     description: str,
 ) -> Alarm:
-    """A smaller tree: one that is no proven prefix of ours, or a replica that stays behind."""
-    critical = anomaly is Anomaly.ROLLBACK
+    """A backend that offered a proven prefix of our tree: a notice, or if it goes on a warning."""
     return Alarm(
-        condition_of(anomaly, origin, backend),
-        anomaly.value,
-        ROLLBACK if critical else STALE_REPLICA,
-        Severity.CRITICAL if critical else Severity.WARNING,
-        {
-            "origin": origin,
-            "previousTreeSize": previous_size,
-            "attemptedTreeSize": attempted_size,
-            "backend": backend,
-            "description": description,
-        },
+        stale_replica_condition(severity, origin, backend),
+        Anomaly.STALE_REPLICA.value,
+        STALE_REPLICA,
+        severity,
+        _smaller(origin, previous_size, attempted_size, backend, description),
     )
+
+
+def stale_replica_condition(severity: Severity, origin: str, backend: str) -> str:
+    """Name the condition of a stale replica: the notice and the warning are two."""
+    notice = (severity.value,) if severity is Severity.INFO else ()
+    return condition_of(Anomaly.STALE_REPLICA, *notice, origin, backend)
+
+
+def _smaller(
+    origin: str, previous_size: int, attempted_size: int, backend: str, description: str
+) -> Mapping[str, Any]:
+    return {
+        "origin": origin,
+        "previousTreeSize": previous_size,
+        "attemptedTreeSize": attempted_size,
+        "backend": backend,
+        "description": description,
+    }
 
 
 def cross_log_alarm(

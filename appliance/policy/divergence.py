@@ -19,6 +19,8 @@ from appliance.policy.alarms import (
     grew_alarm,
     rollback_alarm,
     stale_alarm,
+    stale_replica_alarm,
+    stale_replica_condition,
 )
 from appliance.policy.relate import Contradiction, Rule
 from appliance.times import age_text
@@ -71,7 +73,6 @@ def contradiction_alarm(
             else f"our tree has root {contradiction.expected_root.hex()} there"
         )
         return rollback_alarm(
-            Anomaly.ROLLBACK,
             origin=origin,
             previous_size=ours.tree_size,
             attempted_size=theirs.tree_size,
@@ -90,24 +91,28 @@ def contradiction_alarm(
 
 
 def judge_replica(
-    *, origin: str, backend: str, our_size: int, offered_size: int, times: int
-) -> Judgement:
+    *, origin: str, backend: str, our_size: int, offered_size: int, times: int, notices: bool
+) -> Iterator[Judgement]:
     """Judge a backend that offered a proven prefix of our tree `times` in a row; 0: it did not.
 
-    Once happens behind any load balancer. Again is worth a warning.
+    Once happens behind any load balancer, and is a notice to who wants `notices`. Again is
+    worth a warning.
     """
-    condition = condition_of(Anomaly.STALE_REPLICA, origin, backend)
-    if times < REPEATED:
-        return condition, None
-    return condition, rollback_alarm(
-        Anomaly.STALE_REPLICA,
+    often = f"{times} times in a row" if times > 1 else "once"
+    severity = Severity.WARNING if times >= REPEATED else Severity.INFO
+    alarm = stale_replica_alarm(
+        severity,
         origin=origin,
         previous_size=our_size,
         attempted_size=offered_size,
         backend=backend,
-        description=f"{backend} offered an older head {times} times in a row; it is a proven"
+        description=f"{backend} offered an older head {often}; it is a proven"
         " prefix of our tree, so a stale replica, not a lie",
     )
+    told = times >= REPEATED or (times > 0 and notices)
+    for one in (Severity.INFO, Severity.WARNING):
+        condition = stale_replica_condition(one, origin, backend)
+        yield condition, alarm if told and one is severity else None
 
 
 def judge_mirror_lag(

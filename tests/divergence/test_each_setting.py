@@ -292,6 +292,27 @@ def test_setting_alerts_alertOnWarning(world: World) -> None:
     assert world.cli("alerts", "list")["data"]["alerts"] != []
 
 
+@pytest.mark.parametrize("on", ["true", "false"])
+def test_setting_alerts_alertOnInfo(world: World, on: str) -> None:
+    """A replica that was stale once is a notice; from the second time it is a warning."""
+    path = sink(world)
+    world.set("alerts.alertOnInfo", on)
+    world.log.grow(30)
+    world.sync()
+    world.log.roll_back(to=20)
+    world.sync()
+    told = [(one["eventType"], one["severity"]) for one in heard(path)]
+    assert told == [("rekor.checkpoint.stale_replica", "info")] * (on == "true")
+    world.sync()
+    assert [one["severity"] for one in heard(path)][len(told) :] == ["warning"]
+    world.ends(
+        head=30,
+        alerts=["StaleReplica info x1 over"] * (on == "true") + ["StaleReplica warning x1"],
+        health="DEGRADED",
+        counts={"anomalies_detected_total info StaleReplica": 2},
+    )
+
+
 def test_setting_alerts_stream(world: World) -> None:
     path = sink(world)
     world.set("alerts.stream", "pager")

@@ -75,5 +75,6 @@ def raise_alarm(
         evidence_id,
     )
     number, _ = raise_alert(store, new, alerting.sinks_for(alarm.severity), now)
-    count(store, ANOMALIES, {"type": alarm.type, "severity": alarm.severity.value})
+    if alarm.severity is not Severity.INFO:  # a notice is counted where it is met, each time
+        count(store, ANOMALIES, {"type": alarm.type, "severity": alarm.severity.value})
     return number

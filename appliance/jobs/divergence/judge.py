@@ -21,6 +21,7 @@ from appliance.policy.alarms import (
     corrupt_alarm,
     home_alarm,
     home_condition,
+    stale_replica_condition,
 )
 from appliance.policy.divergence import (
     Judgement,
@@ -49,6 +50,8 @@ def apply_judgements(
                 end_alert(store, condition, now)
             else:
                 number = raise_alarm(store, alarm, now, log=log)
+                if alarm.severity is Severity.INFO:
+                    continue  # whoever found it says it
                 said.append(f"alert {number}: {alarm.fields['description']}")
     return tuple(said)
 
@@ -90,13 +93,16 @@ def judge_answer(
     if backend.mirror_of is None or not configuration.flag(
         "divergenceDetection.enableCrossLogChecks"
     ):
-        judged = judge_replica(
-            origin=origin,
-            backend=backend.name,
-            our_size=accepted.head.tree_size,
-            offered_size=offered_size,
-            times=run.behind_count,
-        )
+        answered = [
+            *judge_replica(
+                origin=origin,
+                backend=backend.name,
+                our_size=accepted.head.tree_size,
+                offered_size=offered_size,
+                times=run.behind_count,
+                notices=configuration.flag("alerts.alertOnInfo"),
+            )
+        ]
     else:
         judged = judge_mirror_lag(
             primary_origin=origin,
@@ -107,7 +113,7 @@ def judge_answer(
             lag=0 if run.behind_since is None else max(now - run.behind_since, 0),
             threshold=_limits(configuration, backend.name).checkpoint,
         )
-    answered = [judged]
+        answered = [judged]
     if run.behind_count == 0:
         # It offered what nothing could be compared with, and now our head or a newer one.
         about = (Severity.CRITICAL.value, origin, backend.name)
@@ -121,7 +127,8 @@ def end_what_nobody_asks(store: Store, log: Log, now: int) -> None:
     visited = {one.name for one in all_backends(store) if one.enabled and one.log == log}
     with store.atomic():
         for start in (
-            condition_of(Anomaly.STALE_REPLICA, log.origin, ""),
+            stale_replica_condition(Severity.INFO, log.origin, ""),
+            stale_replica_condition(Severity.WARNING, log.origin, ""),
             condition_of(Anomaly.CROSS_LOG, Severity.WARNING.value, log.origin, ""),
         ):
             for alert in lasting_alerts_of(store, log):
