@@ -6,7 +6,7 @@ other list is replaced. With prune, what the file does not name goes back to its
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -141,6 +141,16 @@ def set_one(current: Configuration, name: str, text: str, home: str) -> Changed:
     if name == IGNORED and value is not None:
         warnings = (*warnings, f"{name} is ignored: one file has one schema")
     return changed, warnings
+
+
+def told_of(changes: Iterable[Change]) -> tuple[str, ...]:
+    """Say of settings that were changed what they do not do, where that is easily thought."""
+    if any(one.key == "rekorSync.syncInterval" for one in changes):
+        return (
+            "rekorSync.syncInterval is the pause of 'sync --watch'; a timer or cron line that runs"
+            " 'sync' has its own schedule",
+        )
+    return ()
 
 
 def diff(old: Configuration, new: Configuration) -> tuple[Change, ...]:

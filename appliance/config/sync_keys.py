@@ -85,9 +85,9 @@ SYNC_KEYS: Final[dict[str, Setting]] = {
         Flag(), True, "Bring an older schema up to date when writing."
     ),
     "tileCache.basePath": Key(PATH, "blobs", "This home's own directory; nothing else is."),
-    "tileCache.maxCacheSizeBytes": Key(Size(), 0, "Where `tiles prune` stops; 0 is no limit."),
+    "tileCache.maxCacheSizeBytes": Key(Size(), 0, "Sync prunes entry bundles beyond it; 0: never."),
     "tileCache.autoPruneAfter": Key(
-        AT_LEAST_A_SECOND, None, "Prune tiles this old, never at the cost of proofs.", "off", "720h"
+        AT_LEAST_A_SECOND, None, "Sync prunes entry bundles this old.", "off", "720h"
     ),
     "divergenceDetection.enabled": Key(Flag(), True, "Raise alerts for what logs do."),
     "divergenceDetection.staleCheckpointThreshold": Key(

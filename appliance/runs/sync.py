@@ -14,6 +14,7 @@ from appliance.fetch.rekor_v2 import RekorV2Log
 from appliance.jobs.divergence.cross_check import CrossChecked, cross_check
 from appliance.jobs.mirror.absorb import AbsorbReport
 from appliance.jobs.mirror.fill import Progress, Wanted
+from appliance.jobs.mirror.prune import PruneReport, cache_limits, prune_as_set, too_large
 from appliance.jobs.mirror.sync import preview_sync
 from appliance.jobs.mirror.sync import sync as sync_backend
 from appliance.runs.drain import DrainRun, drain_after_sync
@@ -23,7 +24,7 @@ from appliance.runs.publish import publish_after_sync
 from appliance.runs.session import Session
 from appliance.runs.sources import open_backend
 from appliance.store.database import Store
-from appliance.store.mirror.logs import Backend, all_backends, select_backends
+from appliance.store.mirror.logs import Backend, all_backends, all_logs, select_backends
 from appliance.tlog.log_source import LogSource
 from appliance.tlog.tile import EntryBundle, Tile
 from appliance.value import frozen
@@ -63,6 +64,7 @@ class SyncRun:
     enabled: bool  # rekorSync.enabled
     backends: tuple[Synced, ...] = ()
     compared: tuple[ApplianceError, ...] = ()  # mirror logs that contradict their log
+    pruned: PruneReport | None = None  # None: no setting says that anything is to be
     drained: DrainRun | None = None  # None: nothing was to be sent, or it could not be
     warnings: tuple[str, ...] = ()  # of what came after the backends
 
@@ -89,7 +91,21 @@ def sync(session: Session, options: SyncOptions, show: ShowProgress) -> SyncRun:
         drained, said = drain_after_sync(session)
         said = (*compared.said, *said, *publish_after_sync(session), *index_after(session))
         said = (*said, *ledger_after(session))
-        return SyncRun(True, backends, compared.errors, drained, said)
+        pruned, full = _prune_cache(session)  # what is indexed by now
+        return SyncRun(True, backends, compared.errors, pruned, drained, (*said, *full))
+
+
+def _prune_cache(session: Session) -> tuple[PruneReport | None, tuple[str, ...]]:
+    """Prune what the settings let go, now that there is what replaces it; say what cannot go."""
+    limits = cache_limits(session.configuration)
+    if limits is None:
+        return None, ()
+    try:
+        with session.writing() as store:
+            report = prune_as_set(store, all_logs(store), limits, session.now(), dry_run=False)
+    except ApplianceError as error:
+        return None, (f"the tile cache was not pruned: {error.message}",)
+    return report, too_large(report, limits)
 
 
 def _compare_mirror_logs(session: Session, backends: Sequence[Synced]) -> CrossChecked:
@@ -252,6 +268,7 @@ def _wanted(session: Session, options: SyncOptions) -> Wanted:
         tiles=settings.flag("rekorSync.enableTileSync") or options.full_tiles,
         entries=settings.flag("rekorSync.enableEntrySync") if entries is None else entries,
         limit=capped if options.max_tiles is None else options.max_tiles,
+        entries_go_on=entries is None and cache_limits(settings) is not None,
     )
 
 

@@ -132,7 +132,6 @@ def test_a_critical_alert_about_no_log_is_critical_until_somebody_has_seen_it(
     assert checked(home)[0] == 0
     with home.mirror() as mirror, mirror.store.atomic():
         critical = rollback_alarm(
-            Anomaly.ROLLBACK,
             origin="x",
             previous_size=2,
             attempted_size=1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -69,7 +70,8 @@ def test_setting_rekorSync_enabled(world: World) -> None:
 
 
 def test_setting_rekorSync_syncInterval(world: World) -> None:
-    world.set("rekorSync.syncInterval", "7m")
+    said = world.cli("config", "set", "rekorSync.syncInterval", "7m")["warnings"]
+    assert any("has its own schedule" in one for one in said), said
     assert slept(world)[1] == 7 * MINUTE
 
 
@@ -180,6 +182,50 @@ def test_setting_checkpointStore_autoInitializeSchema(world: World) -> None:
 def test_setting_tileCache_basePath(world: World) -> None:
     error = world.cli("config", "set", "tileCache.basePath", "/elsewhere", expect=9)
     assert "blobs" in error["error"]["message"]
+
+
+def entries_held(world: World) -> tuple[int, int]:
+    """Return how many entry bundles are here, and how many were fetched until now."""
+    [stats] = world.cli("tiles", "stats")["data"]["backends"]
+    fetched = sum("/entries/" in path for path in world.log.requests)
+    return stats["entryBundles"], fetched
+
+
+def test_setting_tileCache_maxCacheSizeBytes(world: World) -> None:
+    """Sync keeps the cache below it, losing no proof, and fetches nothing a second time."""
+    world.set("rekorSync.enableEntrySync", "true")
+    world.log.grow(2000)
+    world.sync()
+    assert entries_held(world) == (8, 8)
+    [stats] = world.cli("tiles", "stats")["data"]["backends"]
+    world.set("tileCache.maxCacheSizeBytes", str(stats["bytes"] - 1))
+    [pruned] = world.sync()["data"]["pruned"]
+    assert pruned["entryBundles"] == 1
+    assert entries_held(world) == (7, 8)
+    world.cli("prove", "--origin", "log.example", "--index", "5")
+    world.log.grow(20)
+    world.sync()
+    assert entries_held(world)[1] == 9  # the last one, which grew
+    world.set("tileCache.maxCacheSizeBytes", "1")
+    said = world.sync()
+    assert entries_held(world)[0] == 1
+    assert any("--allow-coverage-loss" in one for one in said["warnings"]), said["warnings"]
+    world.cli("prove", "--origin", "log.example", "--index", "5")
+    world.sync("--entries")  # who asks for all of them gets them, for that run
+    assert entries_held(world) == (1, 16)
+
+
+def test_setting_tileCache_autoPruneAfter(world: World) -> None:
+    world.now = int(time.time())  # blobs have the times of the machine's clock
+    world.set("rekorSync.enableEntrySync", "true")
+    world.set("tileCache.autoPruneAfter", "720h")
+    world.log.grow(1000)
+    assert world.sync()["data"]["pruned"][0]["entryBundles"] == 0
+    assert world.sync(after=31 * DAY)["data"]["pruned"][0]["entryBundles"] == 3
+    assert entries_held(world) == (1, 4)
+    world.sync()
+    assert entries_held(world) == (1, 4)
+    world.cli("prove", "--origin", "log.example", "--index", "5")
 
 
 def test_setting_divergenceDetection_enabled(world: World) -> None:

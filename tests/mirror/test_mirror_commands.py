@@ -171,20 +171,31 @@ def test_stats_are_a_card_for_people_and_numbers_for_scripts(filled: MirroredHom
 
 def test_prune_refuses_to_lose_proofs_and_says_what_would_remain(filled: MirroredHome) -> None:
     backdate(filled, 31 * DAY)
-    dry = filled.json("tiles", "prune", "--older-than", "720h", "--dry-run")
+    losing = ("tiles", "prune", "--older-than", "720h", "--allow-coverage-loss")
+    dry = filled.json(*losing, "--dry-run")
     [log] = dry["logs"]
-    assert (log["tiles"], log["coverage"]["percent"]) == (3, 25.0)
-    error = filled.json("tiles", "prune", "--older-than", "720h", expect=8)
+    assert (log["tiles"], log["entryBundles"], log["coverage"]["percent"]) == (3, 4, 25.0)
+    error = filled.json("tiles", "prune", "--max-size", "1KiB", expect=8)
     assert error["reason"] == "coverage-loss"
     assert "25.0% (1,000)" in error["message"]
     assert filled.json("tiles", "stats")["backends"][0]["tiles"] == 5
-    lost = filled.json("tiles", "prune", "--older-than", "720h", "--allow-coverage-loss")
+    lost = filled.json(*losing)
     assert lost == {**dry, "dryRun": False}
     assert filled.json("tiles", "stats")["backends"][0]["coverage"]["percent"] == 25.0
     filled.json("store", "check", "--read-data")
     filled.json("prove", "--origin", "log.example", "--index", "5", expect=5)
     filled.sync(100)
     filled.json("prove", "--origin", "log.example", "--index", "5")
+
+
+def test_prune_by_age_spares_tiles_and_says_so(filled: MirroredHome) -> None:
+    backdate(filled, 31 * DAY)
+    [log] = filled.json("tiles", "prune", "--older-than", "720h")["logs"]
+    assert (log["tiles"], log["entryBundles"], log["sparedTiles"]) == (0, 4, 3)
+    assert log["coverage"]["percent"] == 100.0
+    filled.json("prove", "--origin", "log.example", "--index", "5")
+    _, out, _ = filled.run("tiles", "prune", "--older-than", "720h")
+    assert "3 tiles as old stay, proofs rest on them" in out
 
 
 def test_prune_of_entries_alone_loses_no_proof(filled: MirroredHome) -> None:
@@ -200,7 +211,10 @@ def test_prune_takes_its_limits_from_the_configuration(filled: MirroredHome) -> 
     filled.json("config", "set", "tileCache.autoPruneAfter", "10d")
     assert filled.json("tiles", "prune")["logs"][0]["entryBundles"] == 0
     backdate(filled, 11 * DAY)
-    assert filled.json("tiles", "prune", "--entries-only")["logs"][0]["entryBundles"] == 4
+    # The last one stays: it says from where on sync fetches.
+    assert filled.json("tiles", "prune", "--dry-run")["logs"][0]["entryBundles"] == 3
+    assert filled.json("tiles", "prune", "--entries-only")["logs"][0]["entryBundles"] == 3
+    assert filled.json("tiles", "prune")["logs"][0]["entryBundles"] == 0
     for wrong in (["--older-than", "720"], ["--max-size", "1.5GB"]):
         assert filled.run("tiles", "prune", *wrong)[0] == 2
 

@@ -17,6 +17,7 @@ from appliance.policy.alarms import (
     payload,
     rollback_alarm,
     stale_alarm,
+    stale_replica_alarm,
 )
 from appliance.tlog.merkle import Hash
 
@@ -43,7 +44,6 @@ CASES = {
     ),
     "rollback": (
         rollback_alarm(
-            Anomaly.ROLLBACK,
             origin="log.example",
             previous_size=9,
             attempted_size=7,
@@ -55,8 +55,8 @@ CASES = {
         ["origin", "previousTreeSize", "attemptedTreeSize", "backend", "description"],
     ),
     "stale replica": (
-        rollback_alarm(
-            Anomaly.STALE_REPLICA,
+        stale_replica_alarm(
+            Severity.WARNING,
             origin="log.example",
             previous_size=9,
             attempted_size=7,

@@ -8,7 +8,15 @@ from typing import Any, Final
 import click
 
 from appliance.cli.output import Result, common_options
-from appliance.config.changes import Change, ConfigFile, apply_file, diff, parse_config, set_one
+from appliance.config.changes import (
+    Change,
+    ConfigFile,
+    apply_file,
+    diff,
+    parse_config,
+    set_one,
+    told_of,
+)
 from appliance.config.configuration import Configuration
 from appliance.config.formatting import example_yaml, format_value, format_yaml
 from appliance.config.rules import Places, verify_rules
@@ -205,4 +213,4 @@ def _changes(
         for one in changes
     ]
     lines += [f"backend {name}: one more key is pinned" for name in pinned]
-    return Result(data, "\n".join(lines) or "no change", warnings)
+    return Result(data, "\n".join(lines) or "no change", (*warnings, *told_of(changes)))

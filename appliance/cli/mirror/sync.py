@@ -119,6 +119,17 @@ def _result(run: SyncRun) -> Result:
             data.append({"backend": synced.backend, "ok": True, **_report_data(report)})
             warnings += [f"{synced.backend}: {warning}" for warning in _warnings(report)]
     found: dict[str, Any] = {"backends": data}
+    for log in run.pruned.logs if run.pruned else ():
+        if log.entry_bundles:
+            lines.append(
+                f"{log.origin}: pruned {log.entry_bundles:,} entry bundles, {log.n_bytes:,} bytes,"
+                " as tileCache says"
+            )
+    if run.pruned is not None:
+        found["pruned"] = [
+            {"origin": one.origin, "entryBundles": one.entry_bundles, "bytes": one.n_bytes}
+            for one in run.pruned.logs
+        ]
     if run.drained is not None:
         found["queue"] = drain_data(run.drained.report)
         lines.append(f"queue: {drain_line(run.drained)}")

@@ -13,13 +13,21 @@ from appliance.config.durations import parse_duration
 from appliance.config.sizes import parse_size
 from appliance.errors import ConfigError
 from appliance.jobs.coverage import TileStats, tile_stats
-from appliance.jobs.home.configure import read_configuration
-from appliance.jobs.mirror.prune import Limits, PrunedLog, clear, prune
+from appliance.jobs.mirror.prune import (
+    Limits,
+    PrunedLog,
+    cache_limits,
+    clear,
+    prune,
+    prune_as_set,
+    too_large,
+)
 from appliance.runs.session import Session, pass_session
 from appliance.store.database import Store
-from appliance.store.mirror.logs import Backend, Log, all_backends, require_backend
+from appliance.store.mirror.logs import Backend, all_backends, require_backend
 from appliance.store.mirror.mirror import Mirror
 from appliance.times import utc
+from appliance.value import replaced
 
 
 @click.group(
@@ -75,10 +83,13 @@ def tiles_prune(
 ) -> Result:
     """Make room: entry bundles go first, then hash tiles, the oldest of each first.
 
-    Without a hash tile the entries under it cannot be proven, so that is refused unless
-    allowed. What consistency proofs need stays in any case; so do private logs. Without
-    limits, those of the configuration count (tileCache). The next sync fetches again what
-    it is configured to fetch.
+    Without a hash tile the entries under it cannot be proven: so tiles stay however old they
+    are, and a --max-size that needs them is refused (8), unless the loss is allowed. What
+    consistency proofs need stays in any case; so do private logs. The next sync fetches
+    again what it is configured to fetch.
+
+    Without limits those of the configuration count (tileCache), as they do after each sync:
+    entry bundles go, of each log from the first on, and sync does not fetch them again.
 
     \b
     Example:
@@ -86,17 +97,21 @@ def tiles_prune(
         attestor tiles prune --max-size 10GiB --allow-coverage-loss --dry-run
     """
 
+    as_set = older_than is None and max_size is None
     with session.writing() as store:
-        limits = _limits(store, older_than, max_size, entries_only=entries_only)
-        logs: dict[int, Log] = {one.log.id: one.log for one in _backends(store, backends)}
-        report = prune(
-            store,
-            list(logs.values()),
-            limits,
-            session.now(),
-            allow_coverage_loss=allow_coverage_loss,
-            dry_run=dry_run,
-        )
+        limits = _limits(session, older_than, max_size, entries_only=entries_only)
+        logs = list({one.log.id: one.log for one in _backends(store, backends)}.values())
+        if as_set and not allow_coverage_loss:
+            report = prune_as_set(store, logs, limits, session.now(), dry_run=dry_run)
+        else:
+            report = prune(
+                store,
+                logs,
+                limits,
+                session.now(),
+                allow_coverage_loss=allow_coverage_loss,
+                dry_run=dry_run,
+            )
     verb = "would prune" if dry_run else "pruned"
     lines = [f"{one.origin}: {verb} {_pruned_text(one)}" for one in report.logs]
     lines.append(f"{report.n_bytes:,} bytes {'would remain' if dry_run else 'remain'}")
@@ -105,7 +120,7 @@ def tiles_prune(
         "remainingBytes": report.n_bytes,
         "logs": [_pruned_data(one) for one in report.logs],
     }
-    return Result(data, "\n".join(lines))
+    return Result(data, "\n".join(lines), too_large(report, limits) if as_set else ())
 
 
 @tiles.command("clear")
@@ -137,16 +152,14 @@ def _backends(store: Store, names: tuple[str, ...]) -> tuple[Backend, ...]:
 
 
 def _limits(
-    store: Store, older_than: str | None, max_size: str | None, *, entries_only: bool
+    session: Session, older_than: str | None, max_size: str | None, *, entries_only: bool
 ) -> Limits:
 
     if older_than is None and max_size is None:
-        configuration = read_configuration(store)
-        seconds = configuration.optional_seconds("tileCache.autoPruneAfter")
-        n_bytes = configuration.count("tileCache.maxCacheSizeBytes") or None
-        if seconds is None and n_bytes is None:
+        limits = cache_limits(session.configuration)
+        if limits is None:
             raise click.UsageError("nothing limits the tiles: give --older-than or --max-size")
-        return Limits(seconds, n_bytes, entries_only)
+        return replaced(limits, entries_only=entries_only)
     try:
         seconds = None if older_than is None else int(parse_duration(older_than))
         n_bytes = None if max_size is None else parse_size(max_size)
@@ -183,9 +196,10 @@ def _stats_text(one: Backend, stats: TileStats) -> str:
 
 
 def _pruned_text(one: PrunedLog) -> str:
+    spared = f"; {one.spared:,} tiles as old stay, proofs rest on them" if one.spared else ""
     return (
         f"{one.tiles:,} tiles and {one.entry_bundles:,} entry bundles, {one.n_bytes:,} bytes;"
-        f" coverage {one.coverage or 'none'}"
+        f" coverage {one.coverage or 'none'}{spared}"
     )
 
 
@@ -196,4 +210,5 @@ def _pruned_data(one: PrunedLog) -> dict[str, Any]:
         "entryBundles": one.entry_bundles,
         "bytes": one.n_bytes,
         "coverage": coverage_data(one.coverage),
+        "sparedTiles": one.spared,
     }

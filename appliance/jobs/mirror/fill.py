@@ -40,6 +40,7 @@ class Wanted:
 
     tiles: bool = True  # hash tiles beyond those that the consistency proof needs
     entries: bool = False  # entry bundles as well
+    entries_go_on: bool = False  # but none before the first that is here: those were pruned
     limit: int | None = None  # at most so many tiles and entry bundles; None: all of them
     # A source that holds only a part says which; what it lacks is left for another.
     has: Callable[[Tile | EntryBundle], bool] = lambda _: True
@@ -95,8 +96,9 @@ def fill(
                 tree.trim()
                 bundles += len(brought)
                 progress(len(brought))
+    left_of = _first_entry(mirror, wanted) * WIDTH
     complete = not (wanted.tiles and any(True for _ in mirror.missing_tiles(size))) and not (
-        wanted.entries and any(True for _ in mirror.missing_entry_bundles(size))
+        wanted.entries and any(True for _ in mirror.missing_entry_bundles(size, left_of))
     )
     return Filled(tiles, bundles, complete)
 
@@ -111,9 +113,13 @@ def _missing_tiles(mirror: Mirror, size: int, wanted: Wanted) -> Iterator[Tile]:
 def _missing_entry_bundles(mirror: Mirror, size: int, wanted: Wanted) -> Iterator[EntryBundle]:
     """Yield what is missing and can be proven, as its tile is here."""
     if wanted.offered is None:
-        return mirror.provable_entry_bundles(size)
+        return mirror.provable_entry_bundles(size, _first_entry(mirror, wanted))
     missing = mirror.missing_bundles_among(wanted.offered()[1], size)
     return (bundle for bundle in missing if mirror.has_tile(bundle.tile))
+
+
+def _first_entry(mirror: Mirror, wanted: Wanted) -> int:
+    return mirror.first_entry_bundle() if wanted.entries_go_on else 0
 
 
 def _restore_edge(mirror: Mirror, tree: TileTree, source: LogSource, wanted: Wanted) -> None:

@@ -24,7 +24,7 @@ from typing import Final
 
 from appliance.errors import ConfigError, RefusedError, RestoredError
 from appliance.jobs.divergence.incident import keep_alarming, keys_described
-from appliance.policy.alarms import Anomaly, rollback_alarm
+from appliance.policy.alarms import rollback_alarm
 from appliance.store.database import Store
 from appliance.store.home.journal import append_event
 from appliance.store.mirror.checkpoints import Arrival, History
@@ -392,7 +392,6 @@ def _keep_both_heads(mirror: Mirror, now: int) -> int | None:
     if last is None or stored is None or _head_of(last.note) == stored.head:
         return None
     alarm = rollback_alarm(
-        Anomaly.ROLLBACK,
         origin=mirror.log.origin,
         previous_size=parse_checkpoint(parse_note(last.note).text).head.tree_size,
         attempted_size=stored.head.tree_size,

@@ -170,16 +170,24 @@ class Mirror:
         stored = self._stored("entry_bundle", "", [])
         yield from _lacking(bundles, stored, tree_size)
 
-    def provable_entry_bundles(self, tree_size: int) -> Iterator[EntryBundle]:
-        """Yield the missing entry bundles whose tile is here, left to right."""
+    def first_entry_bundle(self) -> int:
+        """Return the smallest index of an entry bundle that is here; 0: there is none."""
+        row = self.store.row(
+            "SELECT min(tile_index) AS first FROM entry_bundle WHERE log_id = ?", [self.log.id]
+        )
+        return int(row["first"] or 0) if row else 0
+
+    def provable_entry_bundles(self, tree_size: int, first: int = 0) -> Iterator[EntryBundle]:
+        """Yield the missing entry bundles from an index on whose tile is here, left to right."""
         full, edge = divmod(tree_size, WIDTH)
         rows = self.store.execute(
             "SELECT t.tile_index FROM tile AS t LEFT JOIN entry_bundle AS e"
             " ON e.log_id = t.log_id AND e.tile_index = t.tile_index"
             " WHERE t.log_id = ?1 AND t.level = 0 AND t.tile_index <= ?2"
             " AND t.width >= iif(t.tile_index < ?2, 256, max(?3, 1))"
-            " AND coalesce(e.width, 0) < iif(t.tile_index < ?2, 256, ?3) ORDER BY t.tile_index",
-            [self.log.id, full, edge],
+            " AND coalesce(e.width, 0) < iif(t.tile_index < ?2, 256, ?3)"
+            " AND t.tile_index >= ?4 ORDER BY t.tile_index",
+            [self.log.id, full, edge, first],
         )
         for row in rows:
             index = row["tile_index"]
