@@ -22,8 +22,12 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
 
 
+_slow_began = threading.Event()
+
+
 def _echo(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     if environ["PATH_INFO"] == "/slow":
+        _slow_began.set()
         time.sleep(0.3)
     if environ["PATH_INFO"] == "/bug":
         raise RuntimeError("a bug")
@@ -92,9 +96,10 @@ def test_a_request_in_work_is_not_slow() -> None:
 
 def test_stopping_answers_what_is_in_work() -> None:
     with _running() as server:
-        connection = HTTPConnection(server.host, server.port, timeout=5)
+        connection = HTTPConnection(server.host, server.port, timeout=30)
+        _slow_began.clear()
         connection.request("POST", "/slow", b"last")
-        time.sleep(0.1)
+        assert _slow_began.wait(30)
         server.stop()
         assert connection.getresponse().read() == b"last"
         connection.close()
