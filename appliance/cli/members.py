@@ -18,9 +18,9 @@ from appliance.value import field_names, is_value
 # Whole numbers of these names are Unix seconds; so are all whose name ends in _at.
 _TIMES: Final = frozenset(
     {
-        *("at", "since", "created", "changed", "started", "ended", "first_seen", "last_sync"),
+        *("at", "since", "created", "started", "ended", "first_seen", "last_sync"),
         *("last_attempt", "last_success", "failing_since", "not_before", "expires", "oldest"),
-        *("newest", "clock", "now", "valid_from", "valid_until", "lifted_at"),
+        *("newest", "clock", "now", "valid_from", "valid_until"),
     }
 )
 # What a field is called in JSON, where that is not its own name.
@@ -63,7 +63,7 @@ def _json(value: object, name: str) -> Any:
         return [value.start, value.stop]
     if isinstance(value, Mapping):
         return {key: _json(one, "") for key, one in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
+    if isinstance(value, list | tuple):
         return [_json(one, "") for one in value]
     if is_value(value):
         return members(value)

@@ -71,7 +71,7 @@ def show_progress(label: str, done: int | None) -> None:
 class Result:
     """What a command found: the same facts for machines and for people."""
 
-    data: Mapping[str, Any]  # JSON-able; plain integers, RFC 3339 Z times, hex digests
+    data: dict[str, Any]  # JSON-able, as members() makes it (docs/json.md)
     text: str = ""  # for people, without the last newline; empty prints nothing
     warnings: tuple[str, ...] = ()
     errors: tuple[ApplianceError, ...] = ()  # failures among several outcomes; the worst wins

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from appliance.cli.groups import LazyGroup
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.errors import ConfigError
 from appliance.jobs.home.configure import read_configuration
@@ -50,7 +51,7 @@ def alerts_list(session: Session, unacked: bool, lasting: bool) -> Result:
     with session.reading() as store:
         found = stored_alerts(store, unacked=unacked, lasting=lasting)
     text = "\n".join(map(_line, found)) or "no alert"
-    return Result({"alerts": [_data(one) for one in found]}, text)
+    return Result(members(alerts=[_data(one) for one in found]), text)
 
 
 @alerts.command("show")
@@ -105,7 +106,7 @@ def alerts_ack(
         f"alert {one.number} {verb if is_new else 'was acknowledged before'}"
         for one, is_new in zip(found, new, strict=True)
     ]
-    data = {"dryRun": dry_run, "acknowledged": [one.id for one in found]}
+    data = members(dry_run=dry_run, acknowledged=[one.id for one in found])
     return Result(data, "\n".join(lines))
 
 
@@ -120,19 +121,20 @@ def _line(one: Alert) -> str:
 
 
 def _data(one: Alert) -> dict[str, Any]:
-    return {
-        "number": one.number,
-        "id": one.id,
-        "type": one.type,
-        "eventType": one.event_type,
-        "severity": one.severity,
-        "origin": one.origin,
-        "evidence": one.evidence_id,
-        "detectedAt": utc(one.detected_at),
-        "lastSeenAt": utc(one.last_seen_at),
-        "count": one.count,
-        "endedAt": None if one.ended_at is None else utc(one.ended_at),
-        "ackedAt": None if one.acked_at is None else utc(one.acked_at),
-        "ackNote": one.ack_note,
-        "payload": one.payload,
-    }
+    return members(
+        one,
+        "number",
+        "id",
+        "type",
+        "event_type",
+        "severity",
+        "origin",
+        "detected_at",
+        "last_seen_at",
+        "count",
+        "ended_at",
+        "acked_at",
+        "ack_note",
+        "payload",
+        evidence=one.evidence_id,
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.errors import StoreError
 from appliance.jobs.divergence.evidence_pack import evidence_pack
@@ -51,12 +52,7 @@ def alerts_export(session: Session, which: str, output: Path) -> Result:
     else:
         _write_directory(output, files)
     digest = sha256(check).hexdigest()
-    data = {
-        "output": str(output),
-        "alert": alert.number,
-        "files": sorted(files),
-        "checkSha256": digest,
-    }
+    data = members(output=output, alert=alert.number, files=sorted(files), check_sha256=digest)
     text = f"Wrote {output}: {', '.join(sorted(files))}\ncheck.py has SHA-256 {digest}"
     return Result(data, text)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.config.configuration import shown_sink
 from appliance.errors import RemoteError
@@ -58,11 +59,11 @@ def alerts_send(session: Session, early: bool, dry_run: bool) -> Result:
         " read them with 'attestor alerts list' and acknowledge them: attestor alerts ack ID"
         for sink in orphans
     )
-    data = {
-        "dryRun": dry_run,
-        "delivered": [_data(one) for one in arrived],
-        "waiting": [_data(one) for one in waiting],
-    }
+    data = members(
+        dry_run=dry_run,
+        delivered=[_data(one) for one in arrived],
+        waiting=[_data(one) for one in waiting],
+    )
     return Result(data, "\n".join(lines) or "nothing waits", warnings, tuple(errors))
 
 
@@ -75,11 +76,12 @@ def _line(one: Delivery) -> str:
 
 
 def _data(one: Delivery) -> dict[str, Any]:
-    return {
-        "number": one.alert_number,
-        "id": one.alert_id,
-        "sink": shown_sink(one.sink),
-        "attempts": one.attempts,
-        "nextAt": utc(one.next_at),
-        "lastError": one.last_error,
-    }
+    return members(
+        one,
+        "attempts",
+        "next_at",
+        "last_error",
+        number=one.alert_number,
+        id=one.alert_id,
+        sink=shown_sink(one.sink),
+    )

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.mirror.status import home_data, status_data
 from appliance.cli.options import seconds_option
 from appliance.cli.output import Result, common_options, envelope, error_line, is_json, say
@@ -75,13 +76,13 @@ def check(
     except tuple(EXIT_CODES) as error:
         ours = as_ours(error)
         return Result(
-            {"state": PluginState.UNKNOWN.name},
+            members(state=PluginState.UNKNOWN.name),
             plugin_line([Said(PluginState.UNKNOWN, error_line(ours))]),
             errors=(ours,) if is_json() else (),  # the line has it already
             code=PluginState.UNKNOWN,
         )
     state = worst_state(said)
-    return Result({"state": state.name, **data}, plugin_line(said, values), code=state)
+    return Result(members(state=state.name) | data, plugin_line(said, values), code=state)
 
 
 def run_as_plugin(command: Callable[[], object], *, as_json: bool) -> object:
@@ -103,9 +104,9 @@ def run_as_plugin(command: Callable[[], object], *, as_json: bool) -> object:
 
 def _unknown(reason: str, text: str, as_json: bool) -> int:
     state = PluginState.UNKNOWN
-    described = {"reason": reason, "message": text, "next": "see 'attestor check --help'"}
+    described = members(reason=reason, message=text, next="see 'attestor check --help'")
     line = plugin_line([Said(state, text)])
-    answer = envelope("check", code=state, data={"state": state.name}, error=described)
+    answer = envelope("check", code=state, data=members(state=state.name), error=described)
     say(answer if as_json else line)
     return state
 
@@ -168,8 +169,8 @@ def _look(
     values = [value for one in found for value in _values(one)]
     values.append(PerformanceValue("queue_depth", depth))
     values.append(PerformanceValue("unacked_critical_alerts", unacked, critical=0))
-    data = {"backends": [status_data(one) for one in found], "home": home_data(home)}
-    return said, values, data | {"unackedCriticalAlerts": unacked, "queueDepth": depth}
+    data = members(backends=[status_data(one) for one in found], home=home_data(home))
+    return said, values, data | members(unacked_critical_alerts=unacked, queue_depth=depth)
 
 
 def _chosen(store: Store, names: tuple[str, ...]) -> list[Backend]:

@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.jobs.divergence.health import HomeHealth, home_health
 from appliance.jobs.queue.quota import queue_figures
@@ -57,10 +58,10 @@ def metrics(session: Session, textfile: Path | None) -> Result:
         )
         text = metrics_text(store, _logs(found), facts, _queue(session, store), now)
     if textfile is None:
-        return Result({"text": text.decode()}, text.decode().rstrip("\n"))
+        return Result(members(text=text.decode()), text.decode().rstrip("\n"))
     with written_whole(textfile, replace=True, mode=_MODE) as file:
         file.write(text)
-    return Result({"textfile": str(textfile), "bytes": len(text)})
+    return Result(members(textfile=textfile, bytes=len(text)))
 
 
 def _logs(found: HomeHealth) -> list[LogFacts]:

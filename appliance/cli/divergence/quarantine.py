@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options
 from appliance.jobs.divergence.lift import fail_over, lift
@@ -42,7 +43,7 @@ def quarantine_list(session: Session, lifted: bool) -> Result:
     with session.reading() as store:
         found = quarantines(store, lifted=lifted)
     text = "\n".join(map(_line, found)) or "no log is quarantined"
-    return Result({"quarantines": [_data(one) for one in found]}, text)
+    return Result(members(quarantines=[_data(one) for one in found]), text)
 
 
 @quarantine.command("lift")
@@ -63,7 +64,7 @@ def quarantine_lift(session: Session, quarantine_id: int, reason: str, dry_run: 
         raise click.BadParameter("say why", param_hint="--reason")
     with session.writing() as store:
         one, ended = lift(store, quarantine_id, reason, session.now(), dry_run=dry_run)
-    data = {"dryRun": dry_run, "quarantine": _data(one), "endedAlerts": list(ended)}
+    data = members(dry_run=dry_run, quarantine=_data(one), ended_alerts=ended)
     if one.lifted_at is not None:
         return Result(data, f"quarantine {one.id} was lifted before, {utc(one.lifted_at)}")
     verb = "would be lifted" if dry_run else "is lifted"
@@ -91,7 +92,7 @@ def failover(session: Session, name: str, mirror: str, dry_run: bool) -> Result:
     with session.writing() as store:
         fail_over(store, name, mirror, session.now(), dry_run=dry_run)
     verb = "would be" if dry_run else "is"
-    data = {"dryRun": dry_run, "primary": mirror, "disabled": name}
+    data = members(dry_run=dry_run, primary=mirror, disabled=name)
     return Result(data, f"{mirror} {verb} the primary now; {name} {verb} disabled, as its mirror")
 
 
@@ -104,12 +105,13 @@ def _line(one: Quarantine) -> str:
 
 
 def _data(one: Quarantine) -> dict[str, Any]:
-    return {
-        "id": one.id,
-        "origin": one.origin,
-        "lastCommonSize": one.last_common_size,
-        "alert": one.alert_number,
-        "since": utc(one.since),
-        "liftedAt": None if one.lifted_at is None else utc(one.lifted_at),
-        "liftReason": one.lift_reason,
-    }
+    return members(
+        one,
+        "id",
+        "origin",
+        "last_common_size",
+        "since",
+        "lifted_at",
+        "lift_reason",
+        alert=one.alert_number,
+    )

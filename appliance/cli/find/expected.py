@@ -13,6 +13,7 @@ from appliance.cli.find.digests import (
     read_digest_list,
     read_fingerprint,
 )
+from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options, delivers_alerts, printable
 from appliance.errors import ConfigError
@@ -179,8 +180,8 @@ def _added(found: tuple[Added, ...]) -> Result:
         + ("" if one.is_new else " (was there already)")
         for one in found
     ]
-    data = [_expectation_data(one.expectation) | {"new": one.is_new} for one in found]
-    return Result({"expectations": data}, printable_lines(lines))
+    data = [_expectation_data(one.expectation) | members(new=one.is_new) for one in found]
+    return Result(members(expectations=data), printable_lines(lines))
 
 
 @expected.command("list")
@@ -274,7 +275,7 @@ def cancel(session: Session, id: int, reason: str) -> Result:
 
 
 def _ledger(run: LedgerRun) -> Result:
-    data = {"expectations": [_state_data(one) for one in run.states]}
+    data = members(expectations=[_state_data(one) for one in run.states])
     lines = [_state_line(one) for one in run.states] or ["nothing is expected"]
     return Result(data, printable_lines(lines), run.warnings, run.errors)
 
@@ -306,44 +307,43 @@ def _term_lines(terms: Terms) -> list[tuple[str, str]]:
 
 def _expectation_data(one: Expectation) -> dict[str, Any]:
     terms = one.terms
-    return {
-        "id": one.id,
-        "source": one.source,
-        "reference": one.reference,
-        "site": one.site,
-        "createdAt": utc(one.created_at),
-        "leafHash": terms.leaf.hex() if terms.leaf else None,
-        "digest": digest_text(terms.digest) if terms.digest else None,
-        "signer": terms.signer.hex() if terms.signer else None,
-        "identity": terms.identity,
-        "pattern": terms.pattern,
-        "issuer": terms.issuer,
-        "origin": terms.origin,
-        "count": terms.count,
-        "from": None if terms.valid_from is None else utc(terms.valid_from),
-        "until": None if terms.valid_until is None else utc(terms.valid_until),
-        "note": terms.note,
-        "cancelledAt": None if one.cancelled_at is None else utc(one.cancelled_at),
-        "cancelReason": one.cancel_reason,
-    }
+    return members(
+        one,
+        "id",
+        "source",
+        "reference",
+        "site",
+        "created_at",
+        "cancelled_at",
+        "cancel_reason",
+        leaf_hash=terms.leaf if terms.leaf else None,
+        digest=digest_text(terms.digest) if terms.digest else None,
+        signer=terms.signer if terms.signer else None,
+        identity=terms.identity,
+        pattern=terms.pattern,
+        issuer=terms.issuer,
+        origin=terms.origin,
+        count=terms.count,
+        from_=None if terms.valid_from is None else utc(terms.valid_from),
+        until=None if terms.valid_until is None else utc(terms.valid_until),
+        note=terms.note,
+    )
 
 
 def _state_data(state: State) -> dict[str, Any]:
-    return _expectation_data(state.expectation) | {
-        "standing": state.standing.value,
-        "used": len(state.entries),
-        "early": bool(state.early),
-        "entries": [
-            {
-                "origin": state.origins[one.log_id],
-                "index": one.entry_index,
-                "leafHash": one.leaf.hex(),
-                "foundAt": utc(one.found_at),
-            }
+    return _expectation_data(state.expectation) | members(
+        state,
+        "standing",
+        "why",
+        used=len(state.entries),
+        early=bool(state.early),
+        entries=[
+            members(
+                one, "entry_index", "found_at", origin=state.origins[one.log_id], leaf_hash=one.leaf
+            )
             for one in state.entries
         ],
-        "why": list(state.why),
-    }
+    )
 
 
 def printable_lines(lines: list[str]) -> str:

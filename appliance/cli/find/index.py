@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options
 from appliance.cli.progress import progress_bar
@@ -46,7 +47,7 @@ def status(session: Session) -> Result:
     """
 
     found = index_status(session)
-    data = {"bytes": found.n_bytes, "logs": [_data(one) for one in found.logs]}
+    data = members(bytes=found.n_bytes, logs=[_data(one) for one in found.logs])
     lines = [
         f"{one.origin}: {one.indexed:,} of {one.mirrored:,} mirrored entries indexed,"
         f" {one.opaque:,} could not be read whole"
@@ -109,7 +110,7 @@ def check(session: Session, every: int) -> Result:
 
     compared = check_index(session, every, progress_bar)
     text = f"all of {compared.entries:,} entries can be found"
-    return Result({"entries": compared.entries}, text)
+    return Result(members(entries=compared.entries), text)
 
 
 @index.command("drop")
@@ -124,17 +125,12 @@ def drop(session: Session) -> Result:
     """
 
     was = delete_index(session)
-    return Result({"dropped": was}, "the index is gone" if was else "there was no index")
+    return Result(members(dropped=was), "the index is gone" if was else "there was no index")
 
 
 def _built(entries: int) -> Result:
-    return Result({"entries": entries}, f"{entries:,} entries indexed")
+    return Result(members(entries=entries), f"{entries:,} entries indexed")
 
 
 def _data(one: LogIndex) -> dict[str, Any]:
-    return {
-        "origin": one.origin,
-        "mirrored": one.mirrored,
-        "indexed": one.indexed,
-        "opaque": one.opaque,
-    }
+    return members(one, "origin", "mirrored", "indexed", "opaque")

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from appliance.cli.find.criteria import criteria_options
+from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options, printable
 from appliance.cli.progress import progress_bar
@@ -67,12 +68,12 @@ def entries_search(
 
 def _result(run: SearchRun) -> Result:
     found = run.found
-    data = {
-        "hits": [_hit_data(one) for one in found.hits],
-        "more": found.more,
-        "complete": found.is_complete,
-        "coverage": [_coverage_data(one) for one in found.coverage],
-    }
+    data = members(
+        hits=[_hit_data(one) for one in found.hits],
+        more=found.more,
+        complete=found.is_complete,
+        coverage=[_coverage_data(one) for one in found.coverage],
+    )
     lines = [line for one in found.hits for line in _hit_lines(one)]
     if not lines and not run.errors:
         lines = [not_logged(found)]
@@ -102,52 +103,54 @@ def _hit_lines(hit: Hit) -> list[str]:
 
 
 def _hit_data(hit: Hit) -> dict[str, Any]:
-    return {
-        "origin": hit.origin,
-        "index": hit.entry_index,
-        "kind": hit.facts.kind,
-        "digests": [f"{name}:{value.hex()}" for name, value in hit.facts.digests],
-        "leafHash": hit.leaf.hex(),
-        "treeSize": hit.head.tree_size,
-        "rootHash": hit.head.root_hash.hex(),
-        "loggedAfter": None if hit.logged_after is None else utc(hit.logged_after),
-        "loggedBefore": None if hit.logged_before is None else utc(hit.logged_before),
-        "signers": [
+    return members(
+        hit,
+        "origin",
+        "entry_index",
+        kind=hit.facts.kind,
+        digests=[f"{name}:{value.hex()}" for name, value in hit.facts.digests],
+        leaf_hash=hit.leaf,
+        tree_size=hit.head.tree_size,
+        root_hash=hit.head.root_hash,
+        logged_after=None if hit.logged_after is None else utc(hit.logged_after),
+        logged_before=None if hit.logged_before is None else utc(hit.logged_before),
+        signers=[
             signer_data(one, is_vouched)
             for one, is_vouched in zip(hit.facts.signers, hit.vouched, strict=True)
         ],
-        "unread": list(hit.facts.unread),
-    }
+        unread=hit.facts.unread,
+    )
 
 
 def signer_data(signer: SignerFacts, is_vouched: bool | None) -> dict[str, Any]:
     """Say all that an entry says of one of its signers."""
     certificate = signer.certificate
     at = None if certificate is None else certificate.signed_at
-    return {
-        "type": "certificate" if signer.is_certificate else "key",
-        "sha256": signer.fingerprint.hex(),
-        "keySha256": [key.hex() for key in signer.keys],
-        "identities": [name for _, name in certificate.identities] if certificate else [],
-        "issuers": list(certificate.issuers) if certificate else [],
-        "claims": {
+    return members(
+        type="certificate" if signer.is_certificate else "key",
+        sha256=signer.fingerprint,
+        key_sha256=[key.hex() for key in signer.keys],
+        identities=[name for _, name in certificate.identities] if certificate else [],
+        issuers=list(certificate.issuers) if certificate else [],
+        claims={
             _CLAIM_NAMES[number]: text
             for number, text in (certificate.claims if certificate else ())
             if number in _CLAIM_NAMES
         },
-        "signedAt": None if at is None else utc(at),
-        "vouched": is_vouched,
-    }
+        signed_at=at,
+        vouched=is_vouched,
+    )
 
 
 def _coverage_data(one: Scanned) -> dict[str, Any]:
-    return {
-        "origin": one.origin,
-        "treeSize": None if one.head is None else one.head.tree_size,
-        "rootHash": None if one.head is None else one.head.root_hash.hex(),
-        "firstSeenAt": None if one.first_seen_at is None else utc(one.first_seen_at),
-        "basis": one.basis,
-        "scanned": [list(part) for part in one.ranges],
-        "gaps": [{"from": gap.start, "to": gap.stop, "why": gap.why} for gap in one.gaps],
-        "opaque": [{"index": at, "why": why} for at, why in one.opaque],
-    }
+    return members(
+        one,
+        "origin",
+        "first_seen_at",
+        "basis",
+        tree_size=None if one.head is None else one.head.tree_size,
+        root_hash=None if one.head is None else one.head.root_hash,
+        scanned=[list(part) for part in one.ranges],
+        gaps=[members(from_=gap.start, to=gap.stop, why=gap.why) for gap in one.gaps],
+        opaque=[members(index=at, why=why) for at, why in one.opaque],
+    )

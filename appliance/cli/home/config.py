@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.config.changes import (
     Change,
@@ -66,13 +67,13 @@ def config_validate(session: Session, file: Path | None, prune: bool) -> Result:
     if file is None:
         warnings = verify_rules(current, Places())
         keys = verify_private_keys(session.home)
-        data: dict[str, Any] = {"file": None, "backends": len(current.backends), "keys": list(keys)}
+        data: dict[str, Any] = members(file=None, backends=len(current.backends), keys=keys)
         text = f"the settings of {session.home} are valid; {len(keys)} private keys load"
         return Result(data, text, warnings)
     parsed = _parse(session, file)
     changed, warnings = apply_file(current, parsed, prune=prune)
     read_named_keys(parsed, file.parent)
-    data = {"file": str(file), "backends": len(changed.backends), "keys": []}
+    data = members(file=file, backends=len(changed.backends), keys=[])
     return Result(data, f"{file} is valid", warnings)
 
 
@@ -140,7 +141,7 @@ def config_show(session: Session) -> Result:
     """
 
     current = _current(session)
-    data = {"role": current.role, "settings": current.effective}
+    data = members(role=current.role, settings=current.effective)
     return Result(data, format_yaml(current).removesuffix("\n"))
 
 
@@ -162,7 +163,7 @@ def config_example(session: Session, role: str | None) -> Result:
 
     role = role or _role(session)
     text = example_yaml("isolated" if role == "isolated" else "connected")
-    return Result({"role": role, "yaml": text}, text.removesuffix("\n"))
+    return Result(members(role=role, yaml=text), text.removesuffix("\n"))
 
 
 def _role(session: Session) -> str:
@@ -203,11 +204,11 @@ def _changes(
     pinned: tuple[str, ...] = (),
 ) -> Result:
 
-    data = {
-        "dryRun": dry_run,
-        "changes": [{"key": one.key, "old": one.old, "new": one.new} for one in changes],
-        "newKeys": list(pinned),  # backends whose log has one more key now
-    }
+    data = members(
+        dry_run=dry_run,
+        changes=[members(one, "key", "old", "new") for one in changes],
+        new_keys=pinned,  # backends whose log has one more key now
+    )
     lines = [
         f"{one.key}: {format_value(one.key, one.old)} -> {format_value(one.key, one.new)}"
         for one in changes

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 
 from appliance.cli.checks import checks_result
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.errors import ApplianceError
 from appliance.jobs.checks import CheckResult, CheckState
@@ -60,8 +61,8 @@ def _reset_clock(session: Session, reason: str) -> Result:
         f"the clock counts from {utc(now)} again; until now it was held at {was};"
         f" {changed:,} recorded times were later and are {utc(now)} now"
     )
-    data = {"now": utc(now), "before": None if before is None else utc(before.at)}
-    return Result({**data, "changed": changed}, text)
+    data = members(now=now, before=None if before is None else utc(before.at))
+    return Result(data | members(changed=changed), text)
 
 
 def _health_checks(session: Session) -> Iterator[CheckResult]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.options import verifier_key
 from appliance.cli.output import Result, common_options
 from appliance.errors import DigestError
@@ -66,7 +67,7 @@ def journal_list(session: Session, last: int, event: str | None) -> Result:
     with session.reading() as store:
         found = last_lines(store, last, event)
     lines = [f"{one.id:>6}  {utc(one.at)}  {one.event}  {_cut(one.details)}" for one in found]
-    return Result({"lines": [_data(one) for one in found]}, "\n".join(lines) or "no line")
+    return Result(members(lines=[_data(one) for one in found]), "\n".join(lines) or "no line")
 
 
 @journal.command("verify")
@@ -101,7 +102,7 @@ def journal_verify(
             report = check_journal(store)
         known = report.digests
         what = f"{len(known):,} lines, each bound to all before it"
-        data: dict[str, Any] = {"file": None, "lines": len(known), "signers": []}
+        data: dict[str, Any] = members(file=None, lines=len(known), signers=[])
     else:
         if key is not None or key_file is not None:
             keys = (verifier_key(key, key_file, name="--key", option="--key-file"),)
@@ -111,12 +112,12 @@ def journal_verify(
         known = chain.digests
         who = ", ".join(one.vkey for one in chain.signers) or "nobody whose key was given"
         what = f"{len(known):,} lines of {chain.head.site}, signed by {who}"
-        data = {
-            "file": str(file),
-            "lines": len(known),
-            "site": chain.head.site,
-            "signers": [one.vkey for one in chain.signers],
-        }
+        data = members(
+            file=file,
+            lines=len(known),
+            site=chain.head.site,
+            signers=[one.vkey for one in chain.signers],
+        )
     data["head"] = known[-1].hex() if known else None
     text = f"{what}\nhead {data['head']}" if known else what
     if head is not None:
@@ -143,13 +144,9 @@ def journal_export(session: Session, output: Path) -> Result:
     with session.reading() as store:
         key = load_signing_key(store.home, require_site_name(store))
         head = export_journal(store, output, lambda text: sign_note(text, [key]))
-    data = {
-        "output": str(output),
-        "site": head.site,
-        "lines": head.n_lines,
-        "head": head.digest.hex(),
-        "vkey": key.verifier.vkey,
-    }
+    data = members(
+        output=output, site=head.site, lines=head.n_lines, head=head.digest, vkey=key.verifier.vkey
+    )
     return Result(data, f"wrote {output}: {head.n_lines:,} lines, head {head.digest.hex()}")
 
 
@@ -177,10 +174,4 @@ def _cut(details: str) -> str:
 
 def _data(one: JournalLine) -> dict[str, Any]:
 
-    return {
-        "id": one.id,
-        "at": utc(one.at),
-        "event": one.event,
-        "details": json.loads(one.details),
-        "digest": one.digest.hex(),
-    }
+    return members(one, "id", "at", "event", "digest", details=json.loads(one.details))

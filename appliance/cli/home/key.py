@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.errors import ApplianceError, ConfigError
 from appliance.runs.session import Session, pass_session
@@ -74,14 +75,14 @@ def key_generate(session: Session, name: str, key_type: str, dry_run: bool) -> R
                 next_step="choose another name; a key is never overwritten",
             )
         if dry_run:
-            return Result({"name": name, "type": key_type, "dryRun": True}, f"{name} is free")
+            return Result(members(name=name, type=key_type, dry_run=True), f"{name} is free")
         with store.atomic():
             put_site_fact(store, _fact(name), key_type)
             append_event(store, session.now(), "key.generated", {"name": name, "type": key_type})
             # If we die after this line, the key is there and takes the default type.
             verifier = _create(session, name, key_type)
     public = _typed(verifier, key_type)
-    return Result({**_described(public, key_type), "dryRun": False}, public.vkey)
+    return Result(_described(public, key_type) | members(dry_run=False), public.vkey)
 
 
 def _create(session: Session, name: str, key_type: str) -> VerifierKey:
@@ -117,7 +118,7 @@ def key_list(session: Session) -> Result:
     lines = [f"{one['type']:<9} {one['vkey']}" for one in found]
     if not found and not failures:
         lines = ["none: make one with 'attestor key generate NAME'"]
-    return Result({"keys": found}, "\n".join(lines), errors=tuple(failures))
+    return Result(members(keys=found), "\n".join(lines), errors=tuple(failures))
 
 
 @key.command("show")
@@ -135,7 +136,7 @@ def key_show(session: Session, name: str, pem: bool) -> Result:
     with session.reading() as store:
         public, key_type = _load(session, store, name)
     encoded = _pem(public.spki)
-    data = {**_described(public, key_type), "pem": encoded}
+    data = _described(public, key_type) | members(pem=encoded)
     return Result(data, encoded.removesuffix("\n") if pem else public.vkey)
 
 
@@ -163,12 +164,7 @@ def _fact(name: str) -> str:
 
 
 def _described(public: VerifierKey, key_type: str) -> dict[str, Any]:
-    return {
-        "name": public.name,
-        "type": key_type,
-        "keyId": public.key_id.hex(),
-        "vkey": public.vkey,
-    }
+    return members(public, "name", "key_id", "vkey", type=key_type)
 
 
 def _pem(spki: bytes) -> str:

@@ -86,7 +86,7 @@ def checkpoint_store_init(
     with session.locked():
         carried = recreate_schema(open_store(session.home, write=True), backup)
     result = _site_result(session, _init(session, site, role))
-    data = {**result.data, "backup": str(backup), "carriedRows": carried}
+    data = result.data | members(backup=backup, carried_rows=carried)
     rows = sum(carried.values())
     return Result(data, f"{result.text}\nbackup {backup}\n{rows:,} rows carried over")
 
@@ -144,13 +144,7 @@ def store_backup(session: Session, file: Path, with_blobs: bool, with_keys: bool
             with_keys=with_keys,
             progress=advance,
         )
-    data = {
-        "path": str(file),
-        "bytes": report.n_bytes,
-        "blobs": report.blobs,
-        "keys": report.keys,
-        "damaged": list(report.damaged),
-    }
+    data = members(report, "n_bytes", "blobs", "keys", "damaged", path=file)
     parts = [f"database {report.n_bytes:,} bytes"]
     if report.blobs is not None:
         parts.append(f"{report.blobs:,} blobs")
@@ -211,13 +205,7 @@ def store_gc(session: Session, dry_run: bool) -> Result:
 
     with session.writing() as store:
         report = sweep(store, dry_run=dry_run)
-    data = {
-        "dryRun": dry_run,
-        "blobs": report.blobs,
-        "temporary": report.temporary,
-        "bytes": report.n_bytes,
-        "foreign": list(report.foreign),
-    }
+    data = members(report, "blobs", "temporary", "n_bytes", "foreign", dry_run=dry_run)
     verb = "would remove" if dry_run else "removed"
     text = (
         f"{verb} {report.blobs:,} blobs and {report.temporary:,} temporary files,"
@@ -237,7 +225,7 @@ def _init(session: Session, site: str | None, role: str | None) -> Site:
 
 
 def _site_result(session: Session, site: Site) -> Result:
-    data: dict[str, Any] = {"home": str(session.home), "site": site.name, "role": site.role}
+    data: dict[str, Any] = members(home=session.home, site=site.name, role=site.role)
     data["vkey"] = site.key.vkey if site.key else None
     data["newKey"] = site.key_is_new
     unnamed = "without a name (give it one before the first export: init --site NAME)"

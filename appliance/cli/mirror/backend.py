@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from appliance.cli.groups import LazyGroup
+from appliance.cli.members import members
 from appliance.cli.mirror.backend_key import key_data, log_id
 from appliance.cli.output import Result, common_options
 from appliance.jobs.mirror.backends import NewBackend, add_backend, parse_log_key
@@ -101,7 +102,7 @@ def backend_add(
     )
     with session.writing() as store:
         added = add_backend(store, new, session.now(), dry_run=dry_run)
-    data = {**_backend_data(added.backend), "dryRun": dry_run, "newKey": added.key_is_new}
+    data = _backend_data(added.backend) | members(dry_run=dry_run, new_key=added.key_is_new)
     verb = "would be pinned" if dry_run else "is pinned"
     lines = [f"{name}: {origin}, key id {added.key.key_id.hex()} {verb}"]
     if added.backend.log.api_version == 2:
@@ -140,7 +141,7 @@ def backend_list(session: Session) -> Result:
         for one in found
     ]
     text = "\n".join(lines) or "no backend yet; add one with 'attestor backend add'"
-    return Result({"backends": [_backend_data(one) for one in found]}, text)
+    return Result(members(backends=[_backend_data(one) for one in found]), text)
 
 
 @backend.command("show")
@@ -218,7 +219,7 @@ def backend_remove(session: Session, name: str, dry_run: bool) -> Result:
         append_event(store, session.now(), "backend.removed", {"id": name, "logRemoved": log_too})
     verb = "would be removed" if dry_run else "is removed"
     rest = ", and with it its log, of which nothing was stored" if log_too else "; its log stays"
-    data = {"backend": name, "dryRun": dry_run, "logRemoved": log_too}
+    data = members(backend=name, dry_run=dry_run, log_removed=log_too)
     return Result(data, f"{name} {verb}{rest}")
 
 
@@ -229,22 +230,23 @@ def _set_enabled(session: Session, name: str, *, enabled: bool, dry_run: bool) -
         set_backend_enabled(store, name, enabled=enabled)
         append_event(store, session.now(), f"backend.{word}", {"id": name})
     verb = "would be" if dry_run else "is"
-    data = {"backend": name, "enabled": enabled, "dryRun": dry_run}
+    data = members(backend=name, enabled=enabled, dry_run=dry_run)
     return Result(data, f"{name} {verb} {word}")
 
 
 def _backend_data(one: Backend) -> dict[str, Any]:
-    return {
-        "id": one.name,
-        "origin": one.log.origin,
-        "apiVersion": one.log.api_version,
-        "baseUrl": one.base_url,
-        "readUrl": one.read_url,
-        "enabled": one.enabled,
-        "mirrorOf": one.mirror_of,
-        "policy": None if one.log.policy is None else _policy_text(one),
-        "keys": [key_data(key) for key in one.log.keys],
-    }
+    return members(
+        one,
+        "base_url",
+        "read_url",
+        "enabled",
+        "mirror_of",
+        id=one.name,
+        origin=one.log.origin,
+        api_version=one.log.api_version,
+        policy=None if one.log.policy is None else _policy_text(one),
+        keys=[key_data(key) for key in one.log.keys],
+    )
 
 
 def _policy_text(one: Backend) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.fetch.rekor_v2 import RekorV2Log
 from appliance.jobs.mirror.backends import KeyReport, examine_key
@@ -67,13 +68,14 @@ def _key_result(found: Backend, report: KeyReport, listed: dict[bytes, bool] | N
     for term in report.terms:
         in_root = None if listed is None else listed[term.key.log_id]
         keys.append(
-            {
-                **key_data(term.key),
-                "signed": term.key.log_id in signers,
-                "firstSize": term.first_size,
-                "lastSize": term.last_size,
-                "inTrustedRoot": in_root,
-            }
+            key_data(term.key)
+            | members(
+                term,
+                "first_size",
+                "last_size",
+                signed=term.key.log_id in signers,
+                in_trusted_root=in_root,
+            )
         )
         sizes = (
             "" if term.first_size is None else f", sizes {term.first_size:,}..{term.last_size:,}"
@@ -83,19 +85,19 @@ def _key_result(found: Backend, report: KeyReport, listed: dict[bytes, bool] | N
         if in_root is False:
             warnings.append(f"key id {term.key.key_id.hex()} is not in the trusted root")
     lines.insert(0, f"{found.name}: checkpoint {head.tree_size:,} from {report.source} verifies")
-    data = {
-        "backend": found.name,
-        "origin": found.log.origin,
-        "treeSize": head.tree_size,
-        "source": report.source,
-        "keys": keys,
-    }
+    data = members(
+        backend=found.name,
+        origin=found.log.origin,
+        tree_size=head.tree_size,
+        source=report.source,
+        keys=keys,
+    )
     return Result(data, "\n".join(lines), tuple(warnings))
 
 
 def key_data(key: VerifierKey) -> dict[str, Any]:
     """Describe a pinned key."""
-    return {"name": key.name, "keyId": key.key_id.hex(), "logId": log_id(key)}
+    return members(key, "name", "key_id", log_id=log_id(key))
 
 
 def log_id(key: VerifierKey) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.mirror.backend_key import key_data
 from appliance.cli.output import Result, common_options
 from appliance.jobs.mirror.backends import find_key, retire_key, revoke_key
@@ -45,7 +46,9 @@ def key_list(session: Session, name: str | None) -> Result:
             for life in key_lives(store, log)
         ]
     lines = [_line(*one) for one in found]
-    return Result({"keys": [_data(*one) for one in found]}, "\n".join(lines) or "no key is pinned")
+    return Result(
+        members(keys=[_data(*one) for one in found]), "\n".join(lines) or "no key is pinned"
+    )
 
 
 @key_group.command("retire")
@@ -71,7 +74,11 @@ def key_retire(session: Session, name: str, key_id: str, reason: str, dry_run: b
         key = find_key(log, key_id)
         size = retire_key(store, log, key, session.now(), reason)
     would = "would be" if dry_run else "is"
-    data = {"backend": name, **key_data(key), "treeSize": size, "reason": reason, "dryRun": dry_run}
+    data = (
+        members(backend=name)
+        | key_data(key)
+        | members(tree_size=size, reason=reason, dry_run=dry_run)
+    )
     return Result(
         data, f"key id {key.key_id.hex()} of {log.origin} {would} retired at {size:,} entries"
     )
@@ -100,7 +107,11 @@ def key_revoke(session: Session, name: str, key_id: str, reason: str, dry_run: b
         key = find_key(log, key_id)
         size = revoke_key(store, log, key, session.now(), reason)
     would = "would be" if dry_run else "is"
-    data = {"backend": name, **key_data(key), "treeSize": size, "reason": reason, "dryRun": dry_run}
+    data = (
+        members(backend=name)
+        | key_data(key)
+        | members(tree_size=size, reason=reason, dry_run=dry_run)
+    )
     return Result(data, f"key id {key.key_id.hex()} of {log.origin} {would} revoked: {reason}")
 
 
@@ -111,21 +122,24 @@ def _state(life: KeyLife, revocation: Revocation | None) -> str:
 
 
 def _data(log: Log, life: KeyLife, revocation: Revocation | None) -> dict[str, Any]:
-    return {
-        "origin": log.origin,
-        **key_data(life.key),
-        "apiVersion": log.api_version,
-        "maySignTimestamps": log.api_version == 1,
-        "state": _state(life, revocation),
-        "pinnedAt": _utc(life.pinned_at),
-        "sinceSize": life.since_size,
-        "validFrom": _utc(life.valid_from),
-        "validUntil": _utc(life.valid_until),
-        "retiredAt": _utc(life.retired_at),
-        "retiredSize": life.retired_size,
-        "revokedAt": _utc(revocation.revoked_at) if revocation else None,
-        "reason": revocation.reason if revocation else life.retired_reason,
-    }
+    return (
+        members(origin=log.origin)
+        | key_data(life.key)
+        | members(
+            life,
+            "pinned_at",
+            "since_size",
+            "valid_from",
+            "valid_until",
+            "retired_at",
+            "retired_size",
+            api_version=log.api_version,
+            may_sign_timestamps=log.api_version == 1,
+            state=_state(life, revocation),
+            revoked_at=revocation.revoked_at if revocation else None,
+            reason=revocation.reason if revocation else life.retired_reason,
+        )
+    )
 
 
 def _line(log: Log, life: KeyLife, revocation: Revocation | None) -> str:
@@ -142,7 +156,3 @@ def _line(log: Log, life: KeyLife, revocation: Revocation | None) -> str:
             f" {life.retired_reason}"
         )
     return ", ".join(parts)
-
-
-def _utc(seconds: int | None) -> str | None:
-    return None if seconds is None else utc(seconds)

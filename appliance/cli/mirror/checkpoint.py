@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from appliance.cli.groups import LazyGroup
+from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options
 from appliance.cli.progress import progress_bar
@@ -63,7 +64,7 @@ def checkpoint_list(
                 if one is not None:
                     data.append(_data(log, one))
                     lines.append(_line(log, one))
-    return Result({"checkpoints": data}, "\n".join(lines) or "no checkpoint was accepted yet")
+    return Result(members(checkpoints=data), "\n".join(lines) or "no checkpoint was accepted yet")
 
 
 @checkpoint.command("show")
@@ -97,7 +98,7 @@ def checkpoint_show(
         size = found.head.tree_size
         notes = [note.decode() for note in history.notes(size)]
         newest = history.newest_note(size).decode()
-    data = {**_data(mirror.log, found), "note": newest, "notes": notes}
+    data = _data(mirror.log, found) | members(note=newest, notes=notes)
     return Result(data, newest.removesuffix("\n"))
 
 
@@ -128,12 +129,12 @@ def checkpoint_verify(
             with reporting_damage(store, mirror.log, session.now()):
                 root = recheck_root(mirror, tree_size, session.now())
             signed = "signed by the log" if root.signed else "a prefix of what the log signed"
-            data = {
-                "origin": mirror.log.origin,
-                "treeSize": tree_size,
-                "rootHash": root.head.root_hash.hex(),
-                "signed": root.signed,
-            }
+            data = members(
+                origin=mirror.log.origin,
+                tree_size=tree_size,
+                root_hash=root.head.root_hash,
+                signed=root.signed,
+            )
             text = (
                 f"{mirror.log.origin}: root {root.head.root_hash.hex()} at {tree_size:,}, {signed}"
             )
@@ -160,16 +161,17 @@ def _chain_result(log: Log, chain: ChainReport) -> Result:
                 " them",
             )
         )
-    data = {
-        "origin": log.origin,
-        "treeSize": chain.newest.tree_size,
-        "rootHash": chain.newest.root_hash.hex(),
-        "checkpoints": chain.checkpoints,
-        "notes": chain.notes,
-        "proven": chain.proven,
-        "unproven": list(chain.unproven),
-        "problems": [{"reason": one.reason, "message": one.message} for one in chain.problems],
-    }
+    data = members(
+        chain,
+        "checkpoints",
+        "notes",
+        "proven",
+        "unproven",
+        origin=log.origin,
+        tree_size=chain.newest.tree_size,
+        root_hash=chain.newest.root_hash,
+        problems=[members(one, "reason", "message") for one in chain.problems],
+    )
     text = (
         f"{log.origin}: {chain.notes:,} notes opened, {chain.proven:,} of {chain.checkpoints:,}"
         f" checkpoints proven prefixes of {chain.newest.tree_size:,}"
@@ -197,14 +199,15 @@ def _mirror(store: Store, backend: str | None, origin: str | None) -> Mirror:
 
 
 def _data(log: Log, one: AcceptedCheckpoint) -> dict[str, Any]:
-    return {
-        "origin": log.origin,
-        "treeSize": one.head.tree_size,
-        "rootHash": one.head.root_hash.hex(),
-        "firstSeen": utc(one.first_seen_at),
-        "source": one.source,
-        "detail": one.detail,
-    }
+    return members(
+        one.head,
+        "tree_size",
+        "root_hash",
+        origin=log.origin,
+        first_seen=one.first_seen_at,
+        source=one.source,
+        detail=one.detail,
+    )
 
 
 def _line(log: Log, one: AcceptedCheckpoint) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.options import seconds_option
 from appliance.cli.output import Result, common_options
 from appliance.errors import ApplianceError
@@ -47,11 +48,11 @@ def checkpoint_add(session: Session, files: tuple[Path, ...]) -> Result:
                     seen = compare_note(store, note, str(file), session.now())
             except ApplianceError as error:
                 errors.append(as_ours(error))
-                data.append({"file": str(file), "ok": False, "reason": error.reason})
+                data.append(members(file=file, ok=False, reason=error.reason))
             else:
-                data.append({"file": str(file), "ok": True, **_data(seen)})
+                data.append(members(file=file, ok=True) | _data(seen))
                 lines.append(f"{file}: {_text(seen)}")
-    return Result({"checkpoints": data}, "\n".join(lines), (), tuple(errors))
+    return Result(members(checkpoints=data), "\n".join(lines), (), tuple(errors))
 
 
 @click.command("prune")
@@ -86,19 +87,20 @@ def checkpoint_prune(
                 sizes = prunable_sizes(store, log, before)
                 forget_checkpoints(store, log, sizes)
                 verb = "would be forgotten" if dry_run else "forgotten"
-                data.append({"origin": log.origin, "pruned": len(sizes), "treeSizes": list(sizes)})
+                data.append(members(origin=log.origin, pruned=len(sizes), tree_sizes=sizes))
                 lines.append(f"{log.origin}: {len(sizes):,} checkpoints {verb}")
-    return Result({"dryRun": dry_run, "logs": data}, "\n".join(lines) or "no log yet")
+    return Result(members(dry_run=dry_run, logs=data), "\n".join(lines) or "no log yet")
 
 
 def _data(seen: Seen) -> dict[str, Any]:
-    return {
-        "origin": seen.origin,
-        "treeSize": seen.head.tree_size,
-        "rootHash": seen.head.root_hash.hex(),
-        "standing": seen.standing.value,
-        "acceptedSize": seen.accepted_size,
-    }
+    return members(
+        seen,
+        "origin",
+        "standing",
+        "accepted_size",
+        tree_size=seen.head.tree_size,
+        root_hash=seen.head.root_hash,
+    )
 
 
 def _text(seen: Seen) -> str:

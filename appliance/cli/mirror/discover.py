@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.cli.verify.trust_update import Start, fetch_update, store_update
 from appliance.errors import IncompleteError, MalformedError
@@ -102,22 +103,15 @@ def _services(
 
 def _result(root: TrustedRoot, found: Discovery, *, dry_run: bool) -> Result:
 
-    data: dict[str, Any] = {
-        "trustedRoot": root.digest,
-        "dryRun": dry_run,
-        "change": any(one.action != UNCHANGED for one in found.logs),
-        "logs": [
-            {
-                "origin": one.origin,
-                "apiVersion": one.api_version,
-                "backends": list(one.backends),
-                "action": one.action,
-                "enabled": one.enabled,
-                "notes": list(one.notes),
-            }
+    data: dict[str, Any] = members(
+        trusted_root=root.digest,
+        dry_run=dry_run,
+        change=any(one.action != UNCHANGED for one in found.logs),
+        logs=[
+            members(one, "origin", "api_version", "backends", "action", "enabled", "notes")
             for one in found.logs
         ],
-    }
+    )
     lines = [_line(one, dry_run=dry_run) for one in found.logs]
     return Result(data, "\n".join(lines) or "the trusted root names no log", found.warnings)
 

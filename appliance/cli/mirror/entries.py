@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from appliance.cli.groups import LazyGroup
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options, printable
 from appliance.errors import DigestError
 from appliance.jobs.mirror.prove import published_as, show_entry
@@ -55,19 +56,20 @@ def entries_show(session: Session, origin: str, entry_index: int) -> Result:
     kind = "no Rekor entry" if shown.entry is None else f"{shown.entry.kind} {shown.entry.version}"
     facts = read_entry(shown.body)
     signers = [_signer(one) for one in facts.signers]
-    data = {
-        "origin": origin,
-        "index": entry_index,
-        "kind": kind,
-        "digest": shown.digest or None,
-        "leafHash": shown.leaf.hex(),
-        "treeSize": shown.head.tree_size,
-        "rootHash": shown.head.root_hash.hex(),
-        "signers": signers,
-        "unread": list(facts.unread),
-        "body": shown.body.decode("utf-8", "replace"),
-        "journalLine": None if line is None else line.id,
-    }
+    data = members(
+        shown.head,
+        "tree_size",
+        "root_hash",
+        origin=origin,
+        index=entry_index,
+        kind=kind,
+        digest=shown.digest or None,
+        leaf_hash=shown.leaf,
+        signers=signers,
+        unread=facts.unread,
+        body=shown.body.decode("utf-8", "replace"),
+        journal_line=None if line is None else line.id,
+    )
     lines = [
         f"{origin} {entry_index}: {kind}, proven in the tree of {shown.head.tree_size:,}",
         f"  digest   {shown.digest or 'none that can be read here'}",
@@ -98,7 +100,7 @@ def _not_published(line: int, told: str, digest: str) -> Exception:
 
 def _signer(facts: SignerFacts) -> dict[str, Any]:
     kind = "certificate" if facts.is_certificate else "key"
-    signer: dict[str, Any] = {"type": kind, "sha256": facts.fingerprint.hex()}
+    signer: dict[str, Any] = members(type=kind, sha256=facts.fingerprint)
     certificate = facts.certificate
     if certificate is not None:
         signer["identities"] = [name for _, name in certificate.identities]

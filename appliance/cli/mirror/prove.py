@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options
 from appliance.jobs.mirror.prove import prove_consistency, prove_inclusion, upgrade_bundle
@@ -75,28 +76,29 @@ def prove(
             entry_index = fresh.entry_index
         if entry_index is None:
             old, new, hashes = prove_consistency(mirror, from_size or 0, tree_size)
-            data = {
-                "origin": origin,
-                "oldSize": old.tree_size,
-                "oldRootHash": old.root_hash.hex(),
-                "treeSize": new.tree_size,
-                "rootHash": new.root_hash.hex(),
-                "hashes": [one.hex() for one in hashes],
-            }
+            data = members(
+                new,
+                "tree_size",
+                "root_hash",
+                origin=origin,
+                old_size=old.tree_size,
+                old_root_hash=old.root_hash,
+                hashes=[one.hex() for one in hashes],
+            )
             return Result(data, "\n".join(one.hex() for one in hashes))
         proof = prove_inclusion(mirror, entry_index, tree_size)
     text = bytes(proof).decode()
     if output is not None:
         with written_whole(output) as file:
             file.write(text.encode())
-    data = {
-        "origin": origin,
-        "index": entry_index,
-        "hashes": [one.hex() for one in proof.hashes],
-        "checkpoint": proof.note.decode(),
-        "proof": text,
-        "output": str(output) if output else None,
-    }
+    data = members(
+        origin=origin,
+        index=entry_index,
+        hashes=[one.hex() for one in proof.hashes],
+        checkpoint=proof.note.decode(),
+        proof=text,
+        output=output,
+    )
     return Result(data, f"wrote {output}" if output else text.removesuffix("\n"))
 
 
@@ -104,7 +106,7 @@ def _upgraded(origin: str, path: Path, data: bytes, tree_size: int) -> Result:
 
     with written_whole(path) as file:
         file.write(data)
-    found = {"origin": origin, "output": str(path), "treeSize": tree_size}
+    found = members(origin=origin, output=path, tree_size=tree_size)
     return Result(found, f"wrote {path}, proven in the tree of {tree_size:,}")
 
 
@@ -157,14 +159,15 @@ def proof_verify(session: Session, file: Path, entry: Path, policy: Path | None)
         if upstream is not None:
             verify_quorum(upstream.checkpoint, rules)
     head = checkpoint.head
-    data: dict[str, Any] = {
-        "origin": origin,
-        "index": parsed.entry_index,
-        "leafHash": leaf.hex(),
-        "treeSize": head.tree_size,
-        "rootHash": head.root_hash.hex(),
-        "cosigners": [{"name": one.key.name, "timestamp": one.timestamp} for one in cosignatures],
-    }
+    data: dict[str, Any] = members(
+        head,
+        "tree_size",
+        "root_hash",
+        origin=origin,
+        index=parsed.entry_index,
+        leaf_hash=leaf,
+        cosigners=[members(name=one.key.name, timestamp=one.timestamp) for one in cosignatures],
+    )
     text = f"{origin}: entry {parsed.entry_index} is in the tree of {head.tree_size}"
     if upstream is not None:
         data["upstream"] = _upstream_data(upstream)
@@ -176,12 +179,13 @@ def proof_verify(session: Session, file: Path, entry: Path, policy: Path | None)
 
 
 def _upstream_data(step: UpstreamStep) -> dict[str, Any]:
-    return {
-        "origin": step.origin,
-        "index": step.entry.log_index,
-        "treeSize": step.checkpoint.head.tree_size,
-        "rootHash": step.checkpoint.head.root_hash.hex(),
-    }
+    return members(
+        step.checkpoint.head,
+        "tree_size",
+        "root_hash",
+        origin=step.origin,
+        index=step.entry.log_index,
+    )
 
 
 def _pinned_keys(session: Session, origin: str) -> tuple[VerifierKey, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.jobs.divergence.health import HomeHealth, LogStatus, home_health
 from appliance.policy.coverage import Coverage
@@ -47,41 +48,34 @@ def sync_status(session: Session, backends: tuple[str, ...]) -> Result:
     lines += [f"{one.backend.name}: {reason}" for one in found.logs for reason in one.reasons]
     lines += [f"this home: {one.text}; {one.next_step}" for one in found.problems]
     warnings = () if unsigned is None else (str(unsigned),)
-    data = {"backends": [status_data(one) for one in found.logs], "home": home_data(found)}
+    data = members(backends=[status_data(one) for one in found.logs], home=home_data(found))
     return Result(data, "\n".join(lines), warnings)
 
 
 def home_data(found: HomeHealth) -> dict[str, Any]:
     """Describe how a home is for machines."""
-    return {
-        "health": found.health.value,
-        "problems": [problem_data(one) for one in found.problems],
-    }
+    return members(health=found.health, problems=[problem_data(one) for one in found.problems])
 
 
 def problem_data(one: Problem) -> dict[str, Any]:
     """Describe what is wrong for machines."""
-    return {
-        "kind": one.kind.value,
-        "severity": "critical" if one.is_critical else "warning",
-        "about": one.about or None,
-        "text": one.text,
-        "next": one.next_step,
-        "ageSeconds": one.age,
-        "thresholdSeconds": one.threshold,
-    }
+    return members(
+        one,
+        "kind",
+        "text",
+        "next_step",
+        severity="critical" if one.is_critical else "warning",
+        about=one.about or None,
+        age_seconds=one.age,
+        threshold_seconds=one.threshold,
+    )
 
 
 def coverage_data(coverage: Coverage | None) -> dict[str, Any] | None:
     """Describe a coverage for machines."""
     if coverage is None:
         return None
-    return {
-        "percent": coverage.percent,
-        "treeSize": coverage.tree_size,
-        "present": coverage.present,
-        "expected": coverage.expected,
-    }
+    return members(coverage, "percent", "tree_size", "present", "expected")
 
 
 def _row(one: LogStatus, *, clock_behind: bool) -> tuple[str, ...]:
@@ -113,32 +107,31 @@ def _table(rows: list[tuple[str, ...]]) -> str:
 
 def status_data(one: LogStatus) -> dict[str, Any]:
     """Describe how a log stands for machines."""
-    return {
-        "backend": one.backend.name,
-        "origin": one.backend.log.origin,
-        "enabled": one.backend.enabled,
-        "treeSize": one.tree_size,
-        "mirrorSize": one.mirror_size,
-        "lastSync": None if one.last_sync is None else utc(one.last_sync),
-        "ageSeconds": one.age,
-        "growthAgeSeconds": one.growth_age,
-        "coveredAgeSeconds": one.covered_age,
-        "coverage": coverage_data(one.coverage),
-        "health": one.health.value,
-        "reasons": list(one.reasons),
-        "problems": [problem_data(problem) for problem in one.problems],
-        "syncs": None if one.run is None else _run_data(one.run),
-    }
+    return members(
+        one,
+        "tree_size",
+        "mirror_size",
+        "last_sync",
+        "health",
+        "reasons",
+        backend=one.backend.name,
+        origin=one.backend.log.origin,
+        enabled=one.backend.enabled,
+        age_seconds=one.age,
+        growth_age_seconds=one.growth_age,
+        covered_age_seconds=one.covered_age,
+        coverage=coverage_data(one.coverage),
+        problems=[problem_data(problem) for problem in one.problems],
+        syncs=None if one.run is None else _run_data(one.run),
+    )
 
 
 def _run_data(run: BackendRun) -> dict[str, Any]:
-    def time(at: int | None) -> str | None:
-        return None if at is None else utc(at)
-
-    return {
-        "lastAttempt": time(run.attempted_at),
-        "lastSuccess": time(run.succeeded_at),
-        "failingSince": time(run.failing_since),
-        "failures": run.failures,
-        "error": run.error,
-    }
+    return members(
+        run,
+        "failing_since",
+        "failures",
+        "error",
+        last_attempt=run.attempted_at,
+        last_success=run.succeeded_at,
+    )

@@ -7,6 +7,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.options import seconds_option
 from appliance.cli.output import Result, common_options, delivers_alerts, note
 from appliance.cli.progress import progress_bar
@@ -108,17 +109,17 @@ def _result(run: SyncRun) -> Result:
         off = (
             "sync is switched off here; to switch it on: attestor config set rekorSync.enabled true"
         )
-        return Result({"backends": []}, warnings=(off,))
+        return Result(members(backends=[]), warnings=(off,))
     lines, data, warnings = [], [], []
     for synced in run.backends:
         report, error = synced.report, synced.error
         if error is not None:
-            data.append({"backend": synced.backend, "ok": False, "reason": error.reason})
+            data.append(members(backend=synced.backend, ok=False, reason=error.reason))
         if report is not None:
             lines.append(f"{synced.backend}: {_line(report)}")
-            data.append({"backend": synced.backend, "ok": True, **_report_data(report)})
+            data.append(members(backend=synced.backend, ok=True) | _report_data(report))
             warnings += [f"{synced.backend}: {warning}" for warning in _warnings(report)]
-    found: dict[str, Any] = {"backends": data}
+    found: dict[str, Any] = members(backends=data)
     for log in run.pruned.logs if run.pruned else ():
         if log.entry_bundles:
             lines.append(
@@ -127,8 +128,7 @@ def _result(run: SyncRun) -> Result:
             )
     if run.pruned is not None:
         found["pruned"] = [
-            {"origin": one.origin, "entryBundles": one.entry_bundles, "bytes": one.n_bytes}
-            for one in run.pruned.logs
+            members(one, "origin", "entry_bundles", "n_bytes") for one in run.pruned.logs
         ]
     if run.drained is not None:
         found["queue"] = drain_data(run.drained.report)
@@ -160,16 +160,17 @@ def _line(report: AbsorbReport) -> str:
 
 
 def _report_data(report: AbsorbReport) -> dict[str, Any]:
-    return {
-        "origin": report.origin,
-        "relation": report.relation.value,
-        "treeSize": report.tree_size,
-        "oldSize": report.old_size,
-        "acceptedSize": report.accepted_size,
-        "mirrorSize": report.mirror_size,
-        "tiles": report.tiles,
-        "entryBundles": report.entry_bundles,
-        "complete": report.complete,
-        "change": report.old_size != report.accepted_size
+    return members(
+        report,
+        "origin",
+        "relation",
+        "tree_size",
+        "old_size",
+        "accepted_size",
+        "mirror_size",
+        "tiles",
+        "entry_bundles",
+        "complete",
+        change=report.old_size != report.accepted_size
         or bool(report.tiles or report.entry_bundles),
-    }
+    )

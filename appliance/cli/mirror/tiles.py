@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from appliance.cli.groups import LazyGroup
+from appliance.cli.members import members
 from appliance.cli.mirror.status import coverage_data
 from appliance.cli.output import Result, common_options
 from appliance.config.durations import parse_duration
@@ -60,7 +61,7 @@ def tiles_stats(session: Session, backends: tuple[str, ...]) -> Result:
         found = [(one, tile_stats(Mirror(store, one.log))) for one in chosen]
     data = [_stats_data(one, stats) for one, stats in found]
     text = "\n\n".join(_stats_text(one, stats) for one, stats in found) or "no backend yet"
-    return Result({"backends": data}, text)
+    return Result(members(backends=data), text)
 
 
 @tiles.command("prune")
@@ -115,11 +116,11 @@ def tiles_prune(
     verb = "would prune" if dry_run else "pruned"
     lines = [f"{one.origin}: {verb} {_pruned_text(one)}" for one in report.logs]
     lines.append(f"{report.n_bytes:,} bytes {'would remain' if dry_run else 'remain'}")
-    data = {
-        "dryRun": dry_run,
-        "remainingBytes": report.n_bytes,
-        "logs": [_pruned_data(one) for one in report.logs],
-    }
+    data = members(
+        dry_run=dry_run,
+        remaining_bytes=report.n_bytes,
+        logs=[_pruned_data(one) for one in report.logs],
+    )
     return Result(data, "\n".join(lines), too_large(report, limits) if as_set else ())
 
 
@@ -142,7 +143,7 @@ def tiles_clear(session: Session, name: str, dry_run: bool) -> Result:
     with session.writing() as store:
         cleared = clear(store, require_backend(store, name).log, dry_run=dry_run)
     verb = "would remove" if dry_run else "removed"
-    data = {"dryRun": dry_run, **_pruned_data(cleared)}
+    data = members(dry_run=dry_run) | _pruned_data(cleared)
     return Result(data, f"{name}: {verb} {_pruned_text(cleared)}")
 
 
@@ -169,17 +170,18 @@ def _limits(
 
 
 def _stats_data(one: Backend, stats: TileStats) -> dict[str, Any]:
-    return {
-        "backend": one.name,
-        "origin": one.log.origin,
-        "tiles": stats.totals.tiles,
-        "entryBundles": stats.totals.entry_bundles,
-        "bytes": stats.totals.n_bytes,
-        "coverage": coverage_data(stats.tiles),
-        "entryCoverage": coverage_data(stats.entries),
-        "oldest": None if stats.oldest is None else utc(stats.oldest),
-        "newest": None if stats.newest is None else utc(stats.newest),
-    }
+    return members(
+        stats.totals,
+        "tiles",
+        "entry_bundles",
+        "n_bytes",
+        backend=one.name,
+        origin=one.log.origin,
+        coverage=coverage_data(stats.tiles),
+        entry_coverage=coverage_data(stats.entries),
+        oldest=stats.oldest,
+        newest=stats.newest,
+    )
 
 
 def _stats_text(one: Backend, stats: TileStats) -> str:
@@ -204,11 +206,12 @@ def _pruned_text(one: PrunedLog) -> str:
 
 
 def _pruned_data(one: PrunedLog) -> dict[str, Any]:
-    return {
-        "origin": one.origin,
-        "tiles": one.tiles,
-        "entryBundles": one.entry_bundles,
-        "bytes": one.n_bytes,
-        "coverage": coverage_data(one.coverage),
-        "sparedTiles": one.spared,
-    }
+    return members(
+        one,
+        "origin",
+        "tiles",
+        "entry_bundles",
+        "n_bytes",
+        coverage=coverage_data(one.coverage),
+        spared_tiles=one.spared,
+    )

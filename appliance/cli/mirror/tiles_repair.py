@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.cli.progress import progress_bar
 from appliance.errors import ApplianceError
@@ -49,25 +50,26 @@ def tiles_verify(session: Session, names: tuple[str, ...], full: bool, jobs: int
                     end_damage(store, log, session.now())
             except ApplianceError as error:
                 errors.append(error)
-                data.append({"origin": log.origin, "ok": False, "reason": error.reason})
+                data.append(members(origin=log.origin, ok=False, reason=error.reason))
                 continue
             data.append(
-                {
-                    "origin": log.origin,
-                    "ok": True,
-                    "treeSize": report.head.tree_size,
-                    "rootHash": report.head.root_hash.hex(),
-                    "fromSize": report.from_size,
-                    "tiles": report.tiles,
-                    "entryBundles": report.entry_bundles,
-                }
+                members(
+                    report,
+                    "from_size",
+                    "tiles",
+                    "entry_bundles",
+                    origin=log.origin,
+                    ok=True,
+                    tree_size=report.head.tree_size,
+                    root_hash=report.head.root_hash,
+                )
             )
             lines.append(
                 f"{log.origin}: root {report.head.root_hash.hex()} of {report.head.tree_size:,} "
                 f"rebuilt ({report.tiles:,} tiles, {report.entry_bundles:,} entry bundles read, "
                 f"from {report.from_size:,})"
             )
-    return Result({"logs": data}, "\n".join(lines), (), tuple(errors))
+    return Result(members(logs=data), "\n".join(lines), (), tuple(errors))
 
 
 @click.command("fetch")
@@ -90,9 +92,5 @@ def tiles_fetch(session: Session, indices: tuple[int, ...], name: str) -> Result
         with session.http() as http:
             source = open_backend(http, backend)
             report = refetch(Mirror(store, backend.log), source, indices)
-    data = {
-        "origin": report.origin,
-        "tiles": list(report.tiles),
-        "entryBundles": list(report.entry_bundles),
-    }
+    data = members(report, "origin", "tiles", "entry_bundles")
     return Result(data, "\n".join(("fetched again:", *report.tiles, *report.entry_bundles)))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.cli.private_log.signed_inputs import read_digest, read_signature, read_verifier
 from appliance.errors import MalformedError, StoreError
@@ -89,15 +90,15 @@ def add(
         if file_name is not None:
             with written_whole(file_name, replace=True) as file:
                 file.write(document)
-    data = {
-        "log": private.name,
-        "origin": private.log.origin,
-        "index": index,
-        "duplicate": placed.duplicate,
-        "entry": json.loads(entry.json),
-        "output": str(output) if output else None,
-        "bundle": str(bundle) if bundle else None,
-    }
+    data = members(
+        log=private.name,
+        origin=private.log.origin,
+        index=index,
+        duplicate=placed.duplicate,
+        entry=json.loads(entry.json),
+        output=output,
+        bundle=str(bundle) if bundle else None,
+    )
     known = ", which was there already" if placed.duplicate else ""
     return Result(data, f"{private.log.origin}: entry {index}{known}")
 

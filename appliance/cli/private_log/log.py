@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from appliance.cli.groups import LazyGroup
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.cli.progress import progress_bar
 from appliance.errors import ApplianceError
@@ -95,11 +96,11 @@ def status(session: Session) -> Result:
                 errors.append(error)
                 state = error.reason
             memory = outside_memory(store, private)
-            data.append({**described, "state": state, "outsideMemory": memory})
+            data.append(described | members(state=state, outside_memory=memory))
             lines.append(f"{private.name}: {private.log.origin} {described['treeSize']:,} {state}")
             lines.append(f"  {memory}")
     text = "\n".join(lines) or "this home runs no log"
-    return Result({"logs": data}, text, errors=tuple(errors))
+    return Result(members(logs=data), text, errors=tuple(errors))
 
 
 @log.command("recover")
@@ -137,7 +138,7 @@ def recover(
         private, done = recover_run(session, name, sources, advance, only_copy=only_copy)
     with session.reading() as store:
         data = _describe(store, private)
-    data |= {"compared": list(done.compared), "notCompared": list(done.not_compared)}
+    data |= members(done, "compared", "not_compared")
     lines = [f"{private.name}: {data['treeSize']:,} entries, ready"]
     lines += [f"compared: {one}" for one in done.compared]
     lines += [f"not compared: {one}" for one in done.not_compared]
@@ -228,14 +229,15 @@ def _describe(store: Store, private: PrivateLog) -> dict[str, Any]:
     note = mirror.history.newest_note(published.head.tree_size if published else 0)
     key = private.log.keys[0]
     checkpoint = open_checkpoint(note, private.log.keys, private.log.origin).checkpoint
-    return {
-        "name": private.name,
-        "origin": private.log.origin,
-        "treeSize": checkpoint.head.tree_size,
-        "rootHash": checkpoint.head.root_hash.hex(),
-        "checkpoint": note.decode(),
-        "frozen": checkpoint.frozen or None,
-        "vkey": key.vkey,
-        "logId": b64encode(key.log_id).decode(),
-        "created": utc(private.created_at),
-    }
+    return members(
+        checkpoint.head,
+        "tree_size",
+        "root_hash",
+        name=private.name,
+        origin=private.log.origin,
+        checkpoint=note.decode(),
+        frozen=checkpoint.frozen or None,
+        vkey=key.vkey,
+        log_id=b64encode(key.log_id).decode(),
+        created=private.created_at,
+    )

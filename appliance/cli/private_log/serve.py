@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import common_options, envelope, error_line, is_quiet, say
 from appliance.errors import ApplianceError, RefusedError
 from appliance.jobs.private_log.sequence import FROZEN, Sequenced, recover, sequence
@@ -113,7 +114,7 @@ def _run(server: HttpServer, name: str, origin: str) -> int:
 def _announce(url: str, name: str, origin: str) -> None:
     """Print the one line that scripts wait for."""
     if click.get_current_context().params["as_json"]:
-        data = {"log": name, "origin": origin, "url": url}
+        data = members(log=name, origin=origin, url=url)
         say(envelope("log serve", code=0, data=data))
     elif not is_quiet():
         say(f"{name}: serving {origin} at {url}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options
 from appliance.cli.private_log.signed_inputs import (
@@ -212,17 +213,18 @@ def _check_stamp(raw: bytes, signature: bytes) -> None:
 
 def _result(done: Enqueued, now: int, *, dry_run: bool) -> Result:
     item, warnings = done.item, list(done.warnings)
-    data: dict[str, Any] = {
-        "id": item.id,
-        "state": item.state,
-        "new": done.is_new and not dry_run,
-        "tenant": item.what.tenant,
-        "tier": item.what.tier,
-        "ahead": done.ahead,
-        "slotAt": None if done.slot is None else utc(done.slot),
-        "waitSeconds": None if done.slot is None else max(0, done.slot - now),
-        "dryRun": dry_run,
-    }
+    data: dict[str, Any] = members(
+        item,
+        "id",
+        "state",
+        new=done.is_new and (not dry_run),
+        tenant=item.what.tenant,
+        tier=item.what.tier,
+        ahead=done.ahead,
+        slot_at=done.slot,
+        wait_seconds=None if done.slot is None else max(0, done.slot - now),
+        dry_run=dry_run,
+    )
     if not done.is_new:
         return Result(data, f"{item.id}: already queued, {item.state}", tuple(warnings))
     if done.slot is None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.cli.queue.drain_text import aggregate_line
 from appliance.jobs.queue.aggregate import (
@@ -46,9 +47,9 @@ def queue_aggregate(session: Session, min_items: int | None, dry_run: bool) -> R
             settings = read_queue_settings(store)
             least = min_items or settings.min_aggregate
             count = len(short_of_budget(store, settings, session.moment(), least))
-            return Result({"dryRun": True, "items": count}, f"{count} items would be aggregated")
+            return Result(members(dry_run=True, items=count), f"{count} items would be aggregated")
         done, settled = aggregate_queue(session, min_items)
-    data = {"dryRun": False, "items": done.items, "roots": done.roots, "logged": settled}
+    data = members(done, "items", "roots", dry_run=False, logged=settled)
     return Result(data, aggregate_line(done, settled) or "nothing to aggregate")
 
 
@@ -78,10 +79,5 @@ def queue_proof(session: Session, id_: str, output: Path, entry: Path | None) ->
     if entry is not None:
         with written_whole(entry) as file:
             file.write(parse_request(item.what.request).canonical_body)
-    data = {
-        "id": item.id,
-        "output": str(output),
-        "entry": None if entry is None else str(entry),
-        "index": proof.entry_index,
-    }
+    data = members(id=item.id, output=output, entry=entry, index=proof.entry_index)
     return Result(data, f"wrote {output}")

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.errors import RefusedError
 from appliance.jobs.queue.quota import Quota, read_quota
@@ -50,7 +51,7 @@ def budget_show(session: Session, tenant: str | None) -> Result:
         moment = session.moment()
         found = [read_quota(store, limits, name, tier, moment) for name in names for tier in TIERS]
     lines = [_line(one, session.now()) for one in found]
-    return Result({"budgets": [_data(one) for one in found]}, "\n".join(lines))
+    return Result(members(budgets=[_data(one) for one in found]), "\n".join(lines))
 
 
 @budget.command("check")
@@ -88,13 +89,12 @@ def budget_check(session: Session, tenant: str, count: int, tier: str) -> Result
         quota = read_quota(store, limits, tenant, tier, session.moment(), waiting + count)
     now = session.now()
     slots = quota.slots[waiting:]
-    data = {
-        **_data(quota),
-        "count": count,
-        "waiting": waiting,
-        "nextSlotAt": utc(slots[0]) if slots else None,
-        "lastSlotAt": utc(slots[-1]) if len(slots) == count else None,
-    }
+    data = _data(quota) | members(
+        count=count,
+        waiting=waiting,
+        next_slot_at=slots[0] if slots else None,
+        last_slot_at=slots[-1] if len(slots) == count else None,
+    )
     if len(slots) == count and slots[-1] <= now:
         return Result(data, f"{tenant}: {count} of tier {tier} may go now")
     first = next((one for one in slots if one > now), None)
@@ -118,19 +118,14 @@ def _line(quota: Quota, now: int) -> str:
 
 
 def _data(quota: Quota) -> dict[str, Any]:
-    return {
-        "tenant": quota.tenant,
-        "tier": quota.tier,
-        "windows": [
-            {
-                "name": one.window.name,
-                "seconds": one.window.seconds,
-                "limit": one.window.limit,
-                "used": one.used,
-            }
-            for one in quota.windows
+    return members(
+        quota,
+        "tenant",
+        "tier",
+        "free",
+        windows=[
+            members(one.window, "name", "seconds", "limit", used=one.used) for one in quota.windows
         ],
-        "free": quota.free,
-        "utilization": round(quota.utilization, 4),
-        "nextSlotAt": utc(quota.slots[0]) if quota.slots else None,
-    }
+        utilization=round(quota.utilization, 4),
+        next_slot_at=quota.slots[0] if quota.slots else None,
+    )

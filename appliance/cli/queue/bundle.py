@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.jobs.queue.log_proof import finished_bundle
 from appliance.runs.session import Session, pass_session
@@ -38,4 +39,4 @@ def queue_bundle(session: Session, id_: str, output: Path) -> Result:
         document = finished_bundle(store, item)
     with written_whole(output, replace=True) as file:
         file.write(document)
-    return Result({"id": item.id, "output": str(output)}, f"wrote {output}")
+    return Result(members(id=item.id, output=output), f"wrote {output}")

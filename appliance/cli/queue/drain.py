@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.cli.queue.drain_text import drain_data, drain_line
 from appliance.jobs.queue.quota import forecast
@@ -34,16 +35,14 @@ def queue_drain(session: Session, limit: int | None, until_empty: bool) -> Resul
 
     run = drain_queue(session, limit=limit, until_empty=until_empty)
     if run is None:
-        return Result({"enabled": False}, "rekor.enabled is false: nothing is sent")
+        return Result(members(enabled=False), "rekor.enabled is false: nothing is sent")
     waiting = sum(one.waiting for one in run.left)
     slots = [one.first_slot for one in run.left if one.first_slot is not None]
-    data = {
-        "server": run.backend.base_url,
-        "origin": run.backend.log.origin,
-        **drain_data(run.report),
-        "waiting": waiting,
-        "nextSlotAt": utc(min(slots)) if slots else None,
-    }
+    data = (
+        members(server=run.backend.base_url, origin=run.backend.log.origin)
+        | drain_data(run.report)
+        | members(waiting=waiting, next_slot_at=min(slots) if slots else None)
+    )
     warnings = []
     if run.other_versions:
         warnings.append(
@@ -78,20 +77,14 @@ def queue_forecast(session: Session) -> Result:
         first = None if one.first_slot is None else utc(one.first_slot)
         last = None if one.last_slot is None else utc(one.last_slot)
         data.append(
-            {
-                "tenant": one.tenant,
-                "tier": one.tier,
-                "waiting": one.waiting,
-                "firstSlotAt": first,
-                "lastSlotAt": last,
-            }
+            members(one, "tenant", "tier", "waiting", first_slot_at=first, last_slot_at=last)
         )
         when = f"the first at {first}, the last at {last}" if first else "never: a limit is 0"
         lines.append(f"{one.tenant:<24} {one.tier:<5} {one.waiting:>6} waiting, {when}")
     empty_at = None
     if all(one.last_slot is not None for one in found):
         empty_at = max((one.last_slot or 0 for one in found), default=session.now())
-    result = {"queues": data, "emptyAt": None if empty_at is None else utc(empty_at)}
+    result = members(queues=data, empty_at=empty_at)
     if found and empty_at is not None:
         lines.append(f"empty at {utc(empty_at)}, in {max(0, empty_at - session.now())} s")
     return Result(result, "\n".join(lines) or "nothing waits")

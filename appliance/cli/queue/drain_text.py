@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from appliance.cli.members import members
 from appliance.jobs.queue.aggregate import Aggregated
 from appliance.jobs.queue.drain import DrainReport
 from appliance.runs.drain import DrainRun
@@ -11,14 +12,7 @@ from appliance.runs.drain import DrainRun
 
 def drain_data(report: DrainReport) -> dict[str, Any]:
     """Describe what a drain did, for machines."""
-    return {
-        "sent": report.sent,
-        "logged": report.logged,
-        "duplicates": report.duplicates,
-        "refused": report.refused,
-        "postponed": report.postponed,
-        "interrupted": report.interrupted,
-    }
+    return members(report, "sent", "logged", "duplicates", "refused", "postponed", "interrupted")
 
 
 def drain_line(run: DrainRun) -> str:

@@ -7,6 +7,7 @@ from typing import Final
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.errors import MalformedError
 from appliance.runs.publish import URL_VARIABLE, PublishRun, describe, unpublished
@@ -65,7 +66,7 @@ def publish(
         dry_run=dry_run,
     )
     if not run.configured:
-        return Result({"published": [], "configured": False}, "", (_NO_URL,))
+        return Result(members(published=[], configured=False), "", (_NO_URL,))
     if dry_run:
         return _plan(run)
     return _result(run)
@@ -84,31 +85,31 @@ def _parse_digest(text: str) -> Hash:
 
 def _plan(run: PublishRun) -> Result:
     digest = None if run.due is None else f"sha256:{run.due.hex()}"
-    data = {"dryRun": True, "digest": digest, "waiting": run.waiting}
+    data = members(dry_run=True, digest=digest, waiting=run.waiting)
     text = "nothing is due" if digest is None else f"{digest} would be published"
     return Result(data, text)
 
 
 def _result(run: PublishRun) -> Result:
     if not run.done:
-        return Result({"published": [], "configured": True}, "nothing is due")
+        return Result(members(published=[], configured=True), "nothing is due")
     lines, warnings, data = [], [], []
     for one in run.done:
         index = None if one.entry is None else one.entry.log_index
         state = "refused" if one.for_good else "waiting" if one.entry is None else "logged"
         data.append(
-            {
-                "digest": f"sha256:{one.publication.digest.hex()}",
-                "journalLine": one.publication.journal_line,
-                "state": state,
-                "origin": run.origin,
-                "logIndex": index,
-                "reason": "" if one.error is None else one.error.reason,
-            }
+            members(
+                digest=f"sha256:{one.publication.digest.hex()}",
+                journal_line=one.publication.journal_line,
+                state=state,
+                origin=run.origin,
+                log_index=index,
+                reason="" if one.error is None else one.error.reason,
+            )
         )
         if one.entry is not None:
             lines.append(f"{describe(one)}: entry {index} of {run.origin}, proven")
         elif one.error is not None and not one.is_final:
             warnings.append(unpublished(one))
-    found = {"published": data, "configured": True}
+    found = members(published=data, configured=True)
     return Result(found, "\n".join(lines), tuple(warnings), run.failures)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from appliance.cli.groups import LazyGroup
+from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options
 from appliance.runs.session import Session, pass_session
@@ -87,7 +88,7 @@ def queue_list(
     lines = [_line(one) for one in items]
     text = "\n".join(lines) or "nothing waits"
     warnings = (f"only the first {limit} are shown",) if more else ()
-    return Result({"items": [item_data(one) for one in items], "more": more}, text, warnings)
+    return Result(members(items=[item_data(one) for one in items], more=more), text, warnings)
 
 
 @queue.command("show")
@@ -108,11 +109,10 @@ def queue_show(session: Session, id_: str) -> Result:
         receipt = receipt_of(store, item)
     lines = [f"{item.id}", *_details(item)]
     lines += [f"  attempt {one.attempt}   {_attempt_line(one)}" for one in attempts]
-    data: dict[str, Any] = {
-        **item_data(item),
-        "attempts": [_attempt_data(one) for one in attempts],
-        "entry": None if receipt is None else json.loads(receipt),
-    }
+    data: dict[str, Any] = item_data(item) | members(
+        attempts=[_attempt_data(one) for one in attempts],
+        entry=None if receipt is None else json.loads(receipt),
+    )
     if receipt is not None:
         proof = data["entry"]["inclusionProof"]
         origin = proof["checkpoint"]["envelope"].partition("\n")[0]
@@ -173,33 +173,34 @@ def _move(
             move_item(store, item, state, allowed=allowed, now=session.now(), reason=reason)
     verb = "would be" if dry_run else "is"
     lines = [f"{one.id[:12]}: {verb} {state}, was {one.state}" for one in items]
-    data = {"items": [{"id": one.id, "from": one.state, "to": state} for one in items]}
-    return Result({**data, "dryRun": dry_run}, "\n".join(lines))
+    data = members(items=[members(id=one.id, from_=one.state, to=state) for one in items])
+    return Result(data | members(dry_run=dry_run), "\n".join(lines))
 
 
 def item_data(item: QueueItem) -> dict[str, Any]:
     """Describe an item for machines."""
     what = item.what
-    return {
-        "id": item.id,
-        "tenant": what.tenant,
-        "tier": what.tier,
-        "trigger": what.edge_trigger,
-        "priority": what.priority,
-        "kind": what.kind,
-        "apiVersion": what.api_version,
-        "requestBytes": len(what.request),
-        "timestamped": what.stamp is not None,
-        "site": what.site,
-        "siteId": what.site_id,
-        "state": item.state,
-        "created": utc(item.created_at),
-        "changed": utc(item.changed_at),
-        "notBefore": utc(item.next_at),
-        "attemptCount": item.attempts,
-        "reason": item.reason or None,
-        "message": item.message or None,
-    }
+    return members(
+        what,
+        "tenant",
+        "tier",
+        "priority",
+        "kind",
+        "api_version",
+        "site",
+        "site_id",
+        id=item.id,
+        trigger=what.edge_trigger,
+        request_bytes=len(what.request),
+        timestamped=what.stamp is not None,
+        state=item.state,
+        created=item.created_at,
+        changed=utc(item.changed_at),
+        not_before=item.next_at,
+        attempt_count=item.attempts,
+        reason=item.reason or None,
+        message=item.message or None,
+    )
 
 
 def _line(item: QueueItem) -> str:
@@ -237,11 +238,12 @@ def _attempt_line(one: Attempt) -> str:
 
 
 def _attempt_data(one: Attempt) -> dict[str, Any]:
-    return {
-        "attempt": one.attempt,
-        "started": utc(one.started_at),
-        "ended": None if one.ended_at is None else utc(one.ended_at),
-        "url": one.url,
-        "outcome": one.outcome or None,
-        "message": one.message or None,
-    }
+    return members(
+        one,
+        "attempt",
+        "url",
+        started=one.started_at,
+        ended=one.ended_at,
+        outcome=one.outcome or None,
+        message=one.message or None,
+    )

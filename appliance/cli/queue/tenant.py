@@ -6,6 +6,7 @@ import re
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.runs.session import Session, pass_session
 from appliance.store.home.journal import append_event
@@ -17,7 +18,6 @@ from appliance.store.queue.tenants import (
     remove_tenant,
     set_tenant_enabled,
 )
-from appliance.times import utc
 
 
 @click.group()
@@ -54,7 +54,7 @@ def tenant_add(session: Session, name: str, dry_run: bool) -> Result:
         if is_new:
             append_event(store, session.now(), "tenant.added", {"tenant": name})
     verb = "was there already" if not is_new else "would be added" if dry_run else "is added"
-    return Result({"tenant": name, "new": is_new, "dryRun": dry_run}, f"{name} {verb}")
+    return Result(members(tenant=name, new=is_new, dry_run=dry_run), f"{name} {verb}")
 
 
 @tenant.command("list")
@@ -71,19 +71,16 @@ def tenant_list(session: Session) -> Result:
     with session.reading() as store:
         found = all_tenants(store)
     data = [
-        {
-            "name": one.name,
-            "created": utc(one.created_at) if one.created_at else None,
-            "enabled": one.enabled,
-            "waiting": one.waiting,
-        }
+        members(
+            one, "name", "enabled", "waiting", created=one.created_at if one.created_at else None
+        )
         for one in found
     ]
     lines = [
         f"{one.name:<24} {one.waiting:>6} waiting" + ("" if one.enabled else ", disabled")
         for one in found
     ]
-    return Result({"tenants": data}, "\n".join(lines))
+    return Result(members(tenants=data), "\n".join(lines))
 
 
 @tenant.command("disable")
@@ -133,7 +130,7 @@ def tenant_remove(session: Session, name: str, dry_run: bool) -> Result:
         remove_tenant(store, name)
         append_event(store, session.now(), "tenant.removed", {"tenant": name})
     verb = "would be removed" if dry_run else "is removed"
-    return Result({"tenant": name, "dryRun": dry_run}, f"{name} {verb}")
+    return Result(members(tenant=name, dry_run=dry_run), f"{name} {verb}")
 
 
 def _set_enabled(session: Session, name: str, *, enabled: bool, dry_run: bool) -> Result:
@@ -143,4 +140,4 @@ def _set_enabled(session: Session, name: str, *, enabled: bool, dry_run: bool) -
         set_tenant_enabled(store, name, enabled=enabled)
         append_event(store, session.now(), f"tenant.{word}", {"tenant": name})
     verb = "would be" if dry_run else "is"
-    return Result({"tenant": name, "enabled": enabled, "dryRun": dry_run}, f"{name} {verb} {word}")
+    return Result(members(tenant=name, enabled=enabled, dry_run=dry_run), f"{name} {verb} {word}")

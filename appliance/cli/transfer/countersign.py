@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.cli.transfer.inspect import manifest_data, part_line
 from appliance.jobs.transfer.countersign import countersign_file
@@ -35,14 +36,9 @@ def countersign(session: Session, file: Path, key_name: str) -> Result:
         done = countersign_file(
             store, file, load_signing_key(session.home, key_name), session.now()
         )
-    data = {
-        "path": str(file),
-        "bundleId": done.bundle_id,
-        "sha256": done.sha256,
-        "signers": list(done.signers),
-        "already": done.already,
-        **manifest_data(done.manifest),
-    }
+    data = members(done, "bundle_id", "sha256", "signers", "already", path=file) | manifest_data(
+        done.manifest
+    )
     lines = [
         f"{file}: {'was signed' if done.already else 'is signed'} by {', '.join(done.signers)}",
         f"  bundle {done.bundle_id}",

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.cli.transfer.export_options import MAX_TEXT, printable
 from appliance.errors import ApplianceError, DigestError
@@ -84,7 +85,7 @@ def custody_add(
     facts = CustodyFacts(action, who, _bundle_id(bundle, bundle_file), medium, seal, ticket, remark)
     with session.writing() as store, store.atomic(dry_run=dry_run):
         line = append_custody(store, facts, session.now())
-    return Result({"dryRun": dry_run, **_data(line)}, _line(line))
+    return Result(members(dry_run=dry_run) | _data(line), _line(line))
 
 
 @custody.command("show")
@@ -123,7 +124,7 @@ def custody_show(
         with written_whole(output) as file:
             file.write(b"".join(one.text + b"\n" for one in lines))
     text = "\n".join([*map(_line, shown), f"head {head}"]) if shown else "no line"
-    return Result({"lines": [_data(one) for one in shown], "head": head}, text, errors=errors)
+    return Result(members(lines=[_data(one) for one in shown], head=head), text, errors=errors)
 
 
 def _bundle_id(bundle: str, file: Path | None) -> str:
@@ -160,15 +161,16 @@ def _line(one: CustodyLine) -> str:
 
 def _data(one: CustodyLine) -> dict[str, Any]:
     facts = one.facts
-    return {
-        "id": one.id,
-        "at": utc(one.at),
-        "action": facts.action,
-        "who": facts.who,
-        "bundleId": facts.bundle_id,
-        "medium": facts.medium,
-        "seal": facts.seal,
-        "ticket": facts.ticket,
-        "remark": facts.remark,
-        "digest": one.digest.hex(),
-    }
+    return members(
+        facts,
+        "action",
+        "who",
+        "bundle_id",
+        "medium",
+        "seal",
+        "ticket",
+        "remark",
+        id=one.id,
+        at=one.at,
+        digest=one.digest,
+    )

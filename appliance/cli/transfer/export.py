@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.cli.transfer.export_options import (
     Carrier,
@@ -110,14 +111,11 @@ def export(
     run = export_bundle(session, options)
     files = [_file_data(one) for one in run.report.volumes]
     first = files[0] if len(files) == 1 else {}
-    data = {
-        "dryRun": dry_run,
-        "already": run.report.already,
-        "signers": list(run.signers),
-        "volumes": files,
-        **first,
-        **manifest_data(run.report.manifest),
-    }
+    data = (
+        members(dry_run=dry_run, already=run.report.already, signers=run.signers, volumes=files)
+        | first
+        | manifest_data(run.report.manifest)
+    )
     lines = [line for one in run.report.volumes for line in _file_lines(one, dry_run)]
     if not dry_run:
         lines.append(f"  signed {', '.join(run.signers)}")
@@ -125,14 +123,15 @@ def export(
 
 
 def _file_data(one: ExportedFile) -> dict[str, Any]:
-    return {
-        "path": str(one.path),
-        "bundleId": one.bundle_id,
-        "sha256": one.sha256,
-        "bytes": one.n_bytes,
-        "volume": [one.manifest.volume.number, one.manifest.volume.of],
-        "readBack": one.read_back,
-    }
+    return members(
+        one,
+        "path",
+        "bundle_id",
+        "sha256",
+        "n_bytes",
+        "read_back",
+        volume=[one.manifest.volume.number, one.manifest.volume.of],
+    )
 
 
 def _file_lines(one: ExportedFile, dry_run: bool) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.options import verifier_key
 from appliance.cli.output import Result, common_options
 from appliance.errors import ConfigError, MalformedError
@@ -20,7 +21,6 @@ from appliance.store.transfer.transfers import (
     exporter_keys,
     remove_exporter,
 )
-from appliance.times import utc
 from appliance.tlog.note_keys import KeyType, VerifierKey, is_among, same_key
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -66,7 +66,7 @@ def exporters_add(
     key = exporter_key(vkey, vkey_file)
     with session.writing() as store:
         add_exporter(store, key, [role], session.now(), dry_run=dry_run)
-    data = {"name": key.name, "keyId": key.key_id.hex(), "vkey": key.vkey, "role": role}
+    data = members(key, "name", "key_id", "vkey", role=role)
     now = "would be" if dry_run else "is now"
     return Result(data, f"{key.name} (key id {key.key_id.hex()}) {now} believed as {role}")
 
@@ -85,22 +85,13 @@ def exporters_list(session: Session) -> Result:
     with session.reading() as store:
         revoked = revocations(store)
         found = [(role, key) for role in (EXPORTER, RECEIPT) for key in exporter_keys(store, role)]
-    data = {
-        "exporters": [
-            {"role": role, "name": key.name, "keyId": key.key_id.hex(), "vkey": key.vkey}
-            for role, key in found
-        ],
-        "revoked": [
-            {
-                "name": one.key.name,
-                "keyId": one.key.key_id.hex(),
-                "vkey": one.key.vkey,
-                "revokedAt": utc(one.revoked_at),
-                "reason": one.reason,
-            }
+    data = members(
+        exporters=[members(key, "name", "key_id", "vkey", role=role) for role, key in found],
+        revoked=[
+            members(one.key, "name", "key_id", "vkey", revoked_at=one.revoked_at, reason=one.reason)
             for one in revoked
         ],
-    }
+    )
     lines = [f"{role:<9} {key.key_id.hex()}  {key.vkey}" for role, key in found]
     lines += [f"revoked   {one.key.key_id.hex()}  {one.key.vkey}: {one.reason}" for one in revoked]
     return Result(data, "\n".join(lines) or "none: add one with 'attestor exporters add VKEY'")
@@ -135,7 +126,7 @@ def exporters_remove(
             next_step="see 'attestor exporters list'",
         )
     now = "would no longer be" if dry_run else "is no longer"
-    return Result({"removed": key.vkey}, f"{key.name} {now} believed")
+    return Result(members(removed=key.vkey), f"{key.name} {now} believed")
 
 
 @exporters.command("revoke")
@@ -161,7 +152,7 @@ def exporters_revoke(
     with session.writing() as store, store.atomic(dry_run=dry_run):
         revoke(store, Revocation(key, session.now(), _reason(reason)))
     would = "would be" if dry_run else "is"
-    data = {"revoked": key.vkey, "reason": reason, "dryRun": dry_run}
+    data = members(revoked=key.vkey, reason=reason, dry_run=dry_run)
     return Result(data, f"{key.name} (key id {key.key_id.hex()}) {would} revoked: {reason}")
 
 
@@ -209,7 +200,7 @@ def exporters_replace(
         with store.atomic(dry_run=dry_run):
             revoke(store, Revocation(gone, session.now(), _reason(reason)))
             enrol(store, come, roles, session.now())
-    data = {"revoked": gone.vkey, "vkey": come.vkey, "roles": roles, "dryRun": dry_run}
+    data = members(revoked=gone.vkey, vkey=come.vkey, roles=roles, dry_run=dry_run)
     would = "would be" if dry_run else "is"
     return Result(
         data, f"{come.name}+{come.key_id.hex()} {would} believed, {gone.key_id.hex()} revoked"

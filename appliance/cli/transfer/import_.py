@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options, delivers_alerts
 from appliance.cli.progress import progress_bar
 from appliance.cli.transfer.export_options import printable
@@ -69,7 +70,7 @@ def import_(
     for file in run.files:
         warnings += [f"{file.path.name}: {warning}" for warning in _warnings(file.report)]
     text = "\n".join(_import_text(file, dry_run) for file in run.files)
-    data = {"dryRun": dry_run, "imports": [_import_data(file) for file in run.files]}
+    data = members(dry_run=dry_run, imports=[_import_data(file) for file in run.files])
     return Result(data, text, tuple(warnings), run.errors)
 
 
@@ -111,15 +112,13 @@ def _rejected(report: IngestReport) -> list[str]:
 def _absorbed_data(absorbed: Absorbed | None) -> dict[str, Any] | None:
     if absorbed is None:
         return None
-    return {
-        "taken": list(absorbed.taken),
-        "known": list(absorbed.known),
-        "refused": list(absorbed.refused),
-        "rejected": [
-            {"id": one.id, "reason": one.error.reason, "message": one.error.message}
-            for one in absorbed.rejected
-        ],
-    }
+    return members(
+        absorbed,
+        "taken",
+        "known",
+        "refused",
+        rejected=[members(one.error, "reason", "message", id=one.id) for one in absorbed.rejected],
+    )
 
 
 def _code(report: IngestReport) -> str | None:
@@ -168,37 +167,39 @@ def _ingested_line(log: IngestedLog, dry_run: bool) -> str:
 
 def _import_data(imported: ImportedFile) -> dict[str, Any]:
     file, report, receipt = imported.path, imported.report, imported.receipt
-    return {
-        "file": str(file),
-        "bundleId": report.bundle_id,
-        "sha256": report.sha256,
-        "signers": list(report.signers),
-        "already": report.already,
-        "total": report.total,
-        "skipped": list(report.skipped),
-        "volume": [report.manifest.volume.number, report.manifest.volume.of],
-        "pending": _absorbed_data(report.side.pending),
-        "proofs": _absorbed_data(report.side.proofs),
-        "receipt": str(receipt) if receipt else None,
-        "receiptCode": _code(report),
-        "volumesToCome": list(report.to_come),
-        "logs": [
-            {
-                "origin": log.origin,
-                "oldSize": log.old_size,
-                "newSize": log.report.mirror_size if log.report else log.old_size,
-                "acceptedSize": log.report.accepted_size if log.report else None,
-                "relation": log.report.relation.value if log.report else None,
-                "total": log.offered,
-                "have": log.offered - log.need,
-                "need": log.need,
-                "healed": log.healed,
-                "fill": log.fill,
-                "change": bool(log.report and (log.need or log.old_size != log.report.mirror_size)),
-            }
+    return members(
+        report,
+        "bundle_id",
+        "sha256",
+        "signers",
+        "already",
+        "total",
+        "skipped",
+        file=file,
+        volume=[report.manifest.volume.number, report.manifest.volume.of],
+        pending=_absorbed_data(report.side.pending),
+        proofs=_absorbed_data(report.side.proofs),
+        receipt=str(receipt) if receipt else None,
+        receipt_code=_code(report),
+        volumes_to_come=report.to_come,
+        logs=[
+            members(
+                log,
+                "origin",
+                "old_size",
+                "need",
+                "healed",
+                "fill",
+                new_size=log.report.mirror_size if log.report else log.old_size,
+                accepted_size=log.report.accepted_size if log.report else None,
+                relation=log.report.relation if log.report else None,
+                total=log.offered,
+                have=log.offered - log.need,
+                change=bool(log.report and (log.need or log.old_size != log.report.mirror_size)),
+            )
             for log in report.logs
         ],
-    }
+    )
 
 
 def _coverage_warnings(report: IngestReport) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.errors import LimitError
 from appliance.runs.exit_codes import naming
@@ -45,13 +46,12 @@ def inspect(file: Path) -> Result:
     signers = [one.name for one in parse_note(claims.note).signatures]
     manifest = claims.manifest
     volume = manifest.volume
-    data = {
-        "verified": False,
-        "kind": "a transfer bundle",
-        "bundleId": claims.header.bundle_id,
-        "claimedSigners": signers,
-        **manifest_data(manifest),
-    }
+    data = members(
+        verified=False,
+        kind="a transfer bundle",
+        bundle_id=claims.header.bundle_id,
+        claimed_signers=signers,
+    ) | manifest_data(manifest)
     lines = [
         f"{file}: a transfer bundle, NOT VERIFIED",
         f"  bundle  {claims.header.bundle_id}",
@@ -69,8 +69,8 @@ def inspect(file: Path) -> Result:
         lines.insert(2, f"  purpose {manifest.purpose}")
     said = manifest.custody
     if said.handler:
-        facts = {"medium": said.media_id, "seal": said.seal, "ticket": said.ticket}
-        more = "".join(f", {name} {value}" for name, value in facts.items() if value)
+        facts = (("medium", said.media_id), ("seal", said.seal), ("ticket", said.ticket))
+        more = "".join(f", {name} {value}" for name, value in facts if value)
         lines.insert(2, f"  carried {said.handler}{more}")
     return Result(data, "\n".join(lines))
 
@@ -85,7 +85,7 @@ def _describe(file: Path, raw: bytes) -> Result:
         raise LimitError(f"expected at most {MAX_FILE_BYTES} bytes")
     found = describe_file(raw)
     lines = [f"{file}: {found.kind}, NOT VERIFIED"]
-    data: dict[str, Any] = {"verified": False, "kind": found.kind}
+    data: dict[str, Any] = members(verified=False, kind=found.kind)
     for name, value in found.claims:
         data.setdefault(name, []).append(value)
         shown = value if isinstance(value, list) else [value]
@@ -122,47 +122,33 @@ def validity_lines(manifest: Manifest) -> list[str]:
 
 def manifest_data(manifest: Manifest) -> dict[str, Any]:
     """Describe what a manifest says for machines."""
-    return {
-        "site": manifest.site,
-        "createdAt": utc(manifest.created_at),
-        "purpose": manifest.purpose,
-        "notBefore": None if manifest.not_before is None else utc(manifest.not_before),
-        "expires": None if manifest.expires is None else utc(manifest.expires),
-        "files": manifest.totals.files,
-        "volume": [manifest.volume.number, manifest.volume.of],
-        "volumeSet": manifest.volume.set_name,
-        "contains": {
-            "pending": manifest.contains.pending,
-            "receipts": manifest.contains.receipts,
-            "acks": manifest.contains.acks,
-            "checkpointsSeen": manifest.contains.checkpoints_seen,
-        },
-        "have": [
-            {
-                "origin": one.origin,
-                "treeSize": one.tree_size,
-                "rootHash": one.root_hash.hex(),
-            }
-            for one in manifest.have
-        ],
-        "custody": {
-            "handler": manifest.custody.handler,
-            "medium": manifest.custody.media_id,
-            "seal": manifest.custody.seal,
-            "ticket": manifest.custody.ticket,
-        },
-        "logs": [
-            {
-                "origin": part.origin,
-                "baseSize": part.base.tree_size if part.base else None,
-                "headSize": part.head.tree_size,
-                "headRootHash": part.head.root_hash.hex(),
-                "tiles": part.tiles.count,
-                "entries": [part.entries.start, part.entries.stop] if part.entries else None,
-            }
+    return members(
+        manifest,
+        "site",
+        "created_at",
+        "purpose",
+        "not_before",
+        "expires",
+        files=manifest.totals.files,
+        volume=[manifest.volume.number, manifest.volume.of],
+        volume_set=manifest.volume.set_name,
+        contains=members(manifest.contains, "pending", "receipts", "acks", "checkpoints_seen"),
+        have=[members(one, "origin", "tree_size", "root_hash") for one in manifest.have],
+        custody=members(
+            manifest.custody, "handler", "seal", "ticket", medium=manifest.custody.media_id
+        ),
+        logs=[
+            members(
+                origin=part.origin,
+                base_size=part.base.tree_size if part.base else None,
+                head_size=part.head.tree_size,
+                head_root_hash=part.head.root_hash,
+                tiles=part.tiles.count,
+                entries=[part.entries.start, part.entries.stop] if part.entries else None,
+            )
             for part in manifest.logs
         ],
-    }
+    )
 
 
 def part_line(part: LogPart) -> str:

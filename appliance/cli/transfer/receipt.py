@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.errors import ApplianceError, MalformedError
 from appliance.jobs.transfer.receipt_text import (
@@ -51,22 +52,13 @@ def receipt_list(session: Session) -> Result:
 
     with session.reading() as store:
         found = all_receipts(store)
-    data = [
-        {
-            "bundleId": one.bundle_id,
-            "site": one.site,
-            "ours": one.ours,
-            "at": utc(one.at),
-            "byPhone": not one.note,
-        }
-        for one in found
-    ]
+    data = [members(one, "bundle_id", "site", "ours", "at", by_phone=not one.note) for one in found]
     lines = [
         f"{utc(one.at)}  {one.bundle_id}  {'ours' if one.ours else one.site}"
         + ("" if one.note else " (by phone)")
         for one in found
     ]
-    return Result({"receipts": data}, "\n".join(lines) or "none")
+    return Result(members(receipts=data), "\n".join(lines) or "none")
 
 
 @receipt.command("show")
@@ -84,7 +76,7 @@ def receipt_show(file: Path) -> Result:
         note = parse_note(_read(file))
         claimed = parse_receipt(note.text)
     signers = [one.name for one in note.signatures]
-    data = {"verified": False, "claimedSigners": signers, **_data(claimed)}
+    data = members(verified=False, claimed_signers=signers) | _data(claimed)
     lines = [f"{file}: a receipt, NOT VERIFIED", f"  signed  {', '.join(signers)} (says the file)"]
     return Result(data, "\n".join([*lines, *_lines(claimed)]))
 
@@ -149,7 +141,7 @@ def receipt_accept(
                 errors.append(error)
     found = [_accepted(one, "would be accepted" if dry_run else "accepted") for one in done]
     return Result(
-        {"accepted": [one.data for one in found], **(found[0].data if len(found) == 1 else {})},
+        members(accepted=[one.data for one in found]) | (found[0].data if len(found) == 1 else {}),
         "\n".join(one.text for one in found),
         tuple(f"{one.bundle_id[:12]}: {text}" for one in done for text in _warnings(one)),
         tuple(errors),
@@ -176,13 +168,9 @@ def _read(file: Path) -> bytes:
 
 def _accepted(accepted: Accepted, what: str) -> Result:
     heads = {origin: _head_data(head) for origin, head in accepted.heads.items()}
-    data: dict[str, Any] = {
-        "bundleId": accepted.bundle_id,
-        "site": accepted.site,
-        "heads": heads,
-    }
+    data: dict[str, Any] = members(accepted, "bundle_id", "site", heads=heads)
     if accepted.receipt is not None:
-        data |= {"verified": True, **_data(accepted.receipt)}
+        data |= members(verified=True) | _data(accepted.receipt)
     lines = [f"{what}: {accepted.site} imported {accepted.bundle_id}"]
     lines += [
         f"  {origin}: holds {head.tree_size:,}" if head else f"  {origin}: holds nothing whole yet"
@@ -192,26 +180,27 @@ def _accepted(accepted: Accepted, what: str) -> Result:
 
 
 def _head_data(head: TreeHead | None) -> dict[str, Any] | None:
-    return {"treeSize": head.tree_size, "rootHash": head.root_hash.hex()} if head else None
+    return members(head, "tree_size", "root_hash") if head else None
 
 
 def _data(one: Receipt) -> dict[str, Any]:
-    return {
-        "bundleId": one.bundle_id,
-        "site": one.site,
-        "sha256": one.sha256,
-        "volume": list(one.volume),
-        "clock": utc(one.clock),
-        "handler": one.handler,
-        "unsigned": one.unsigned,
-        "counts": dict(one.counts),
-        "warnings": list(one.warnings),
-        "logs": [
-            {"origin": log.origin, "old": _head_data(log.old), "new": _head_data(log.new)}
+    return members(
+        one,
+        "bundle_id",
+        "site",
+        "sha256",
+        "volume",
+        "clock",
+        "handler",
+        "unsigned",
+        "counts",
+        "warnings",
+        "code",
+        logs=[
+            members(origin=log.origin, old=_head_data(log.old), new=_head_data(log.new))
             for log in one.logs
         ],
-        "code": one.code,
-    }
+    )
 
 
 def _lines(one: Receipt) -> list[str]:

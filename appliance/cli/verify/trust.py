@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from appliance.cli.groups import LazyGroup
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.cli.verify.trust_arrived import arrived_root
 from appliance.errors import IncompleteError
@@ -69,12 +70,9 @@ def trust_import(session: Session, file: Path | None, arrived: str | None, dry_r
     root = parse_trusted_root(raw)
     with session.writing() as store, store.atomic(dry_run=dry_run):
         put_root(store, StoredRoot(raw, source, session.now()))
-    data = {
-        "digest": root.digest,
-        "logs": [str(log) for log in root.logs],
-        "source": source,
-        "dryRun": dry_run,
-    }
+    data = members(
+        digest=root.digest, logs=[str(log) for log in root.logs], source=source, dry_run=dry_run
+    )
     verb = "would be pinned" if dry_run else "is pinned"
     return Result(data, f"trusted root {root.digest} with {len(root.logs)} logs {verb}")
 
@@ -105,19 +103,18 @@ def trust_show(session: Session) -> Result:
         )
     root = parse_trusted_root(stored.raw)
     age = max(session.now() - stored.imported_at, 0)
-    logs = [
-        {"log": str(log), "logId": log.log_id.hex(), "valid": str(log.valid)} for log in root.logs
-    ]
-    data = {
-        "digest": root.digest,
-        "source": stored.source,
-        "importedAt": utc(stored.imported_at),
-        "ageSeconds": age,
-        "logs": logs,
-        "certificateAuthorities": [str(one) for one in root.certificate_authorities],
-        "timestampAuthorities": [str(one) for one in root.timestamp_authorities],
-        "tuf": None if repository is None else _tuf_data(repository, session.now()),
-    }
+    logs = [members(log=str(log), log_id=log.log_id, valid=str(log.valid)) for log in root.logs]
+    data = members(
+        stored,
+        "source",
+        "imported_at",
+        digest=root.digest,
+        age_seconds=age,
+        logs=logs,
+        certificate_authorities=[str(one) for one in root.certificate_authorities],
+        timestamp_authorities=[str(one) for one in root.timestamp_authorities],
+        tuf=None if repository is None else _tuf_data(repository, session.now()),
+    )
     lines = [
         f"trusted root {root.digest}",
         f"  imported {utc(stored.imported_at)} from {stored.source}",
@@ -131,23 +128,18 @@ def trust_show(session: Session) -> Result:
 
 
 def _tuf_data(repository: TufRepository, now: int) -> dict[str, Any]:
-    return {
-        "repository": repository.url,
-        "updatedAt": utc(repository.updated_at),
-        "firstRoot": {
-            "version": repository.roots[0].version,
-            "digest": repository.anchor.hex(),
-        },
-        "metadata": {
-            one.role: {
-                "version": one.version,
-                "expires": utc(one.expires_at),
-                "expired": one.expires_at <= now,
-            }
+    return members(
+        repository=repository.url,
+        updated_at=repository.updated_at,
+        first_root=members(version=repository.roots[0].version, digest=repository.anchor),
+        metadata={
+            one.role: members(
+                version=one.version, expires=one.expires_at, expired=one.expires_at <= now
+            )
             for one in repository.newest
         },
-        "files": [name for name, _ in repository.files],
-    }
+        files=[name for name, _ in repository.files],
+    )
 
 
 def _tuf_lines(repository: TufRepository, now: int) -> list[str]:

@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.errors import ApplianceError, IncompleteError
 from appliance.jobs.transfer.side_members import ROOT_MEMBER
 from appliance.runs.session import Session, pass_session
 from appliance.store.verify.trust import ArrivedFile, arrived_files, current_root
-from appliance.times import utc
 from appliance.tlog.strict_json import parse_json
 
 
@@ -38,7 +38,7 @@ def trust_arrived(session: Session) -> Result:
         f"{one['digest']}  {one['path']}  {one['what']}{', pinned' if one['pinned'] else ''}"
         for one in data
     ]
-    return Result({"arrived": data}, "\n".join(lines) or "nothing came yet")
+    return Result(members(arrived=data), "\n".join(lines) or "nothing came yet")
 
 
 def arrived_root(session: Session, digest: str) -> tuple[bytes, str]:
@@ -56,15 +56,16 @@ def arrived_root(session: Session, digest: str) -> tuple[bytes, str]:
 
 
 def _data(one: ArrivedFile, *, pinned: bool) -> dict[str, Any]:
-    return {
-        "path": one.path,
-        "digest": one.digest,
-        "bytes": len(one.raw),
-        "bundleId": one.bundle_id,
-        "arrivedAt": utc(one.arrived_at),
-        "what": _what(one.raw),
-        "pinned": pinned,
-    }
+    return members(
+        one,
+        "path",
+        "digest",
+        "bundle_id",
+        "arrived_at",
+        bytes=len(one.raw),
+        what=_what(one.raw),
+        pinned=pinned,
+    )
 
 
 def _what(raw: bytes) -> str:

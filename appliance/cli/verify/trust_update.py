@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.errors import IncompleteError, RefusedError, VerificationError
 from appliance.fetch import public_good
@@ -211,19 +212,19 @@ def _digest(text: str) -> bytes:
 def _result(update: Update, *, dry_run: bool) -> Result:
     repository, root, old = update.repository, update.root, update.old_root
     change = old is None or old.digest != root.digest
-    data: dict[str, Any] = {
-        "repository": repository.url,
-        "digest": root.digest,
-        "oldDigest": None if old is None else old.digest,
-        "change": change,
-        "dryRun": dry_run,
-        "firstRoot": repository.anchor.hex(),
-        "metadata": {
-            one.role: {"version": one.version, "expires": utc(one.expires_at)}
+    data: dict[str, Any] = members(
+        repository=repository.url,
+        digest=root.digest,
+        old_digest=None if old is None else old.digest,
+        change=change,
+        dry_run=dry_run,
+        first_root=repository.anchor,
+        metadata={
+            one.role: members(version=one.version, expires=one.expires_at)
             for one in repository.newest
         },
-        "files": [name for name, _ in repository.files],
-    }
+        files=[name for name, _ in repository.files],
+    )
     verb = "would count" if dry_run else "counts"
     versions = ", ".join(f"{one.role} v{one.version}" for one in repository.newest)
     lines = [

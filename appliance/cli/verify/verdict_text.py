@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from appliance.cli.members import members
 from appliance.jobs.verify.verify import Answer, Verdict
 from appliance.store.verify.trust import StoredRoot
 from appliance.times import age_text, utc
@@ -12,25 +13,26 @@ from appliance.times import age_text, utc
 def verdict_data(verdict: Verdict, root: StoredRoot | None, root_age: int | None) -> dict[str, Any]:
     """Return the verdict for --json."""
     view = verdict.own_view
-    data = verdict.verification.json | {"network": "none", "ok": verdict.error is None}
+    data = verdict.verification.json | members(network="none", ok=verdict.error is None)
     if verdict.error is not None:
-        data |= {"reason": verdict.error.reason, "message": verdict.error.message}
-    data["ownView"] = {
-        "coverage": view.coverage.value,
-        "text": view.text,
-        "mirrorSize": view.mirror_size,
-        "expectedRootHash": view.expected_root.hex() if view.expected_root else None,
-        "firstSeenAt": utc(verdict.checkpoint.first_seen_at) if verdict.checkpoint else None,
-    }
+        data |= members(verdict.error, "reason", "message")
+    data["ownView"] = members(
+        view,
+        "coverage",
+        "text",
+        "mirror_size",
+        expected_root_hash=view.expected_root if view.expected_root else None,
+        first_seen_at=verdict.checkpoint.first_seen_at if verdict.checkpoint else None,
+    )
     log, ours = verdict.verification.log, verdict.checkpoint
     if view.expected_root and log and log.checkpoint and ours:
-        notes = {"ours": ours.note.decode(), "theirs": log.checkpoint.note.decode()}
+        notes = members(ours=ours.note.decode(), theirs=log.checkpoint.note.decode())
         data["evidence"] = notes
-    data["trustRoot"] = {
-        "digest": verdict.verification.trust_root_digest or None,
-        "source": root.source if root else None,
-        "ageSeconds": root_age,
-    }
+    data["trustRoot"] = members(
+        digest=verdict.verification.trust_root_digest or None,
+        source=root.source if root else None,
+        age_seconds=root_age,
+    )
     return data
 
 
@@ -38,12 +40,12 @@ def answer_data(answer: Answer, root: StoredRoot | None, root_age: int | None) -
     """Return an answer for --json: the verdict, or why there can be none."""
     # "artifact" becomes the digest, once it is known; "file" stays.
     bundle = str(answer.bundle_path) if answer.bundle_path else None
-    asked = {"artifact": answer.artifact, "file": answer.artifact, "bundle": bundle}
+    asked = members(artifact=answer.artifact, file=answer.artifact, bundle=bundle)
     if answer.verdict is not None:
         return asked | verdict_data(answer.verdict, root, root_age)
     error = answer.error
     assert error is not None  # noqa: S101 no verdict without a reason
-    return asked | {"ok": False, "reason": error.reason, "message": error.message}
+    return asked | members(error, "reason", "message", ok=False)
 
 
 def verdict_text(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.runs.session import Session, pass_session
 from appliance.runs.verdicts import recheck
@@ -36,15 +37,16 @@ def verdicts_list(session: Session, failed: bool) -> Result:
     with session.reading() as store:
         found = [one for one in recorded_verdicts(store) if one.code or not failed]
     data = [
-        {
-            "id": one.id,
-            "at": utc(one.at),
-            "artifact": one.artifact,
-            "exitCode": one.code,
-            "reason": one.reason,
-            "coverage": one.coverage,
-            "trustRootDigest": one.root_digest or None,
-        }
+        members(
+            one,
+            "id",
+            "at",
+            "artifact",
+            "reason",
+            "coverage",
+            exit_code=one.code,
+            trust_root_digest=one.root_digest or None,
+        )
         for one in found
     ]
     lines = [
@@ -53,7 +55,7 @@ def verdicts_list(session: Session, failed: bool) -> Result:
         for one in found
     ]
     return Result(
-        {"verdicts": data}, "\n".join(lines) or "none: 'attestor verify --record' keeps them"
+        members(verdicts=data), "\n".join(lines) or "none: 'attestor verify --record' keeps them"
     )
 
 
@@ -76,13 +78,14 @@ def verdicts_recheck(session: Session) -> Result:
         for one in done.changed
     ]
     changes = [
-        {
-            "id": one.before.id,
-            "artifact": one.before.artifact,
-            "before": one.before.reason or None,
-            "after": one.after.reason or None,
-        }
+        members(
+            one.before,
+            "id",
+            "artifact",
+            before=one.before.reason or None,
+            after=one.after.reason or None,
+        )
         for one in done.changed
     ]
     lines.append(f"{done.judged} verdicts judged again, {len(changes)} changed")
-    return Result({"judged": done.judged, "changed": changes}, "\n".join(lines), (), done.worse)
+    return Result(members(judged=done.judged, changed=changes), "\n".join(lines), (), done.worse)

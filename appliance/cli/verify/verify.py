@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.members import members
 from appliance.cli.options import seconds_option
 from appliance.cli.output import (
     Result,
@@ -191,7 +192,7 @@ def verify(
             texts.append(_text(verifier, answer))
     warnings = (*verifier.warnings, *verifier.finish())
     text = "" if jsonl else "\n".join(filter(None, texts))
-    return Result({"artifacts": data}, text, warnings, tuple(errors))
+    return Result(members(artifacts=data), text, warnings, tuple(errors))
 
 
 def _stream(verifier: Verifier, pairs: Iterable[tuple[str, Path | None]], *, jsonl: bool) -> Result:
