@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from appliance.value import frozen
@@ -30,6 +31,15 @@ class Backoff:
         # Beyond 64 doublings the ceiling has long been reached, and floats overflow.
         full = min(self.longest, self.first * self.factor ** min(failures - 1, 64))
         return max(full * (self.fixed + (1 - self.fixed) * draw), asked or 0.0)
+
+    def next_try(self, now: int, failures: int, draw: float, asked: float | None = None) -> int:
+        """Return when to try again, in whole Unix seconds; as pause() otherwise."""
+        return now + math.ceil(self.pause(failures, draw, asked))
+
+
+def steady(seconds: float) -> Backoff:
+    """Return the back-off that always pauses so long, without jitter."""
+    return Backoff(first=seconds, longest=seconds, fixed=1.0)
 
 
 DELIVERY: Final = Backoff(first=30.0, longest=3600.0)

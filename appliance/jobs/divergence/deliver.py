@@ -201,9 +201,9 @@ def _send_one(delivery: Delivery, sender: Sender, clocks: Clocks) -> Sent:
         asked = error.retry_after if isinstance(error, RemoteError) else None
         if asked is not None:  # a sink decides when it is asked again, not whether
             asked = min(asked, MAX_ASKED_SECONDS)
-        pause = DELIVERY.pause(delivery.attempts + 1, clocks.draw(), asked)
+        again = DELIVERY.next_try(clocks.now(), delivery.attempts + 1, clocks.draw(), asked)
         said = error.message
         if isinstance(error, ConfigError) and error.next_step:  # waiting will not help
             said = f"{said}; {error.next_step}"
-        return Sent(delivery, said, clocks.now() + max(int(pause), 1))
+        return Sent(delivery, said, again)
     return Sent(delivery, None, None)

@@ -222,7 +222,7 @@ class Drain:
             self._retries.parked(error)
             self._retries.keep(_parked(item, error), REFUSED)
             return REFUSED, now
-        return POSTPONED, now + self._retries.failed(item, outcome, error, self._scheduler.clock)
+        return POSTPONED, self._retries.failed(item, outcome, error, self._scheduler.clock)
 
     def _take_note(self, outcome: Outcome) -> None:
         self._counts["logged"] += 1

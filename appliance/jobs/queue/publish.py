@@ -16,6 +16,7 @@ from typing import Final
 
 from appliance.errors import ApplianceError, VerificationError
 from appliance.jobs.queue.submit import Outcome, Server, Verdict, in_doubt, send_request
+from appliance.policy.retry import steady
 from appliance.rekor.entry import Digest
 from appliance.rekor.transparency_log_entry import TransparencyLogEntry, format_log_entry
 from appliance.rekor.verifier_material import VerifierMaterial
@@ -90,10 +91,13 @@ def to_retry(
     store: Store, log: Log, thresholds: Thresholds, now: int, *, is_due: bool
 ) -> list[Publication]:
     """List what an earlier run could not publish, at the next threshold after that."""
+    backoff = steady(thresholds.seconds)
     return [
         one
         for one in waiting_publications(store, log.id)
-        if is_due or one.tried_at is None or now - one.tried_at >= thresholds.seconds
+        if is_due
+        or one.tried_at is None
+        or backoff.next_try(one.tried_at, one.attempts, 0.0) <= now
     ]
 
 

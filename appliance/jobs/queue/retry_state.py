@@ -67,10 +67,11 @@ class RetryState:
     def failed(
         self, item: QueueItem, outcome: Outcome, error: ApplianceError, clock: BudgetClock
     ) -> int:
-        """Return after how many seconds an item that failed may be sent again."""
+        """Return when an item that failed may be sent again, in Unix seconds."""
         failures = self._failures[item.number] = self._failures.get(item.number, 0) + 1
         tried = max(failures, item.attempts + 1)
-        pause = self._retry.backoff.pause(tried, self._chance(), outcome.retry_after)
+        now = clock.moment.wall
+        again = self._retry.backoff.next_try(now, tried, self._chance(), outcome.retry_after)
         if outcome.retry_after:  # it is the server that asks, not the item that is wrong
             self._pause(outcome.retry_after, clock)
         self._silence += 1
@@ -84,8 +85,8 @@ class RetryState:
             self.passed_over.add(item.number)
             self.keep(error, error.reason)
         else:
-            self._retry_at[item.number] = clock.moment.wall + math.ceil(pause)
-        return math.ceil(pause)
+            self._retry_at[item.number] = again
+        return again
 
     def paused_seconds(self, clock: BudgetClock) -> int:
         """Return for how long the server is to be left alone."""

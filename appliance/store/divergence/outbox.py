@@ -1,4 +1,4 @@
-"""The outbox: which alert still has to reach which sink, and when to try again.
+"""Deliveries: which alert still has to reach which sink, and when to try again.
 
 A delivery is claimed before it is tried and recorded after. If we die in between, the claim
 runs out and it is tried again under the same id, by which the other side knows it.
@@ -11,8 +11,15 @@ from collections.abc import Collection
 from typing import Final
 
 from appliance.store.database import Store
+from appliance.store.outbox import Outbox
 from appliance.value import frozen
 
+DELIVERIES: Final = Outbox(
+    table="delivery",
+    key=("alert_number", "sink"),
+    waiting="delivered_at IS NULL",
+    claimed="delivered_at IS NULL",
+)
 MAX_ERROR_CHARACTERS: Final = 500
 
 
@@ -73,30 +80,20 @@ def claim(
             if one.sink in sinks and (early or one.next_at <= now) and count < limit:
                 per_sink[one.sink] = count + 1
                 taken.append(one)
-        store.execute_many(
-            "UPDATE delivery SET attempts = attempts + 1, next_at = ?"
-            " WHERE alert_number = ? AND sink = ?",
-            [(until, one.alert_number, one.sink) for one in taken],
-        )
+        keys = [(one.alert_number, one.sink) for one in taken]
+        DELIVERIES.claim(store, keys, next_at=until)
     return tuple(taken)
 
 
 def record_delivered(store: Store, one: Delivery, at: int) -> None:
     """Record that a sink took an alert. Call it inside store.atomic()."""
-    store.execute(
-        "UPDATE delivery SET delivered_at = ?, last_error = NULL"
-        " WHERE alert_number = ? AND sink = ? AND delivered_at IS NULL",
-        [at, one.alert_number, one.sink],
-    )
+    DELIVERIES.settle(store, one.alert_number, one.sink, delivered_at=at, last_error=None)
 
 
 def record_failure(store: Store, one: Delivery, error: str, next_at: int) -> None:
     """Record why a sink did not take an alert, and when to try again. Inside store.atomic()."""
-    store.execute(
-        "UPDATE delivery SET last_error = ?, next_at = ?"
-        " WHERE alert_number = ? AND sink = ? AND delivered_at IS NULL",
-        [error[:MAX_ERROR_CHARACTERS], next_at, one.alert_number, one.sink],
-    )
+    said = error[:MAX_ERROR_CHARACTERS]
+    DELIVERIES.settle(store, one.alert_number, one.sink, last_error=said, next_at=next_at)
 
 
 def give_up_others(store: Store, alert_number: int, sinks: Collection[str]) -> None:
@@ -110,8 +107,5 @@ def give_up_others(store: Store, alert_number: int, sinks: Collection[str]) -> N
 
 def release(store: Store, one: Delivery) -> None:
     """Give back a claim that came to nothing: it was not tried. Inside store.atomic()."""
-    store.execute(
-        "UPDATE delivery SET attempts = ?, next_at = ?"
-        " WHERE alert_number = ? AND sink = ? AND delivered_at IS NULL",
-        [one.attempts, one.next_at, one.alert_number, one.sink],
-    )
+    key = (one.alert_number, one.sink)
+    DELIVERIES.release(store, *key, attempts=one.attempts, next_at=one.next_at)

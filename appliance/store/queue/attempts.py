@@ -13,10 +13,17 @@ from collections.abc import Sequence
 from typing import Final
 
 from appliance.store.database import Store
-from appliance.store.queue.queue import QueueItem
+from appliance.store.outbox import Outbox
+from appliance.store.queue.queue import SENDING, QueueItem
 from appliance.value import frozen
 
 INTERRUPTED: Final = "interrupted"
+ITEMS: Final = Outbox(
+    table="queue_item",
+    key=("number",),
+    waiting="state IN ('queued', 'postponed')",
+    claimed="state = 'sending'",
+)
 
 
 @frozen
@@ -50,11 +57,7 @@ def begin_attempts(
 
     `counts_at` is budget time: when the log could take them at the latest.
     """
-    store.execute_many(
-        "UPDATE queue_item SET state = 'sending', changed_at = ?, attempts = ?"
-        " WHERE number = ? AND state IN ('queued', 'postponed')",
-        [(now, one.attempts + 1, one.number) for one in items],
-    )
+    ITEMS.claim(store, [(one.number,) for one in items], state=SENDING, changed_at=now)
     store.execute_many(
         "INSERT INTO queue_attempt (item, attempt, started_at, url) VALUES (?, ?, ?, ?)",
         [(one.number, one.attempts + 1, now, url) for one in items],
@@ -96,11 +99,8 @@ def leave_sending(
     store: Store, item: QueueItem, state: str, *, reason: str, message: str, now: int, next_at: int
 ) -> None:
     """Give an item that was being sent its next state."""
-    store.execute(
-        "UPDATE queue_item SET state = ?, reason = ?, message = ?, changed_at = ?, next_at = ?"
-        " WHERE number = ? AND state = 'sending'",
-        [state, reason, message, now, next_at, item.number],
-    )
+    why = {"reason": reason, "message": message}
+    ITEMS.settle(store, item.number, state=state, changed_at=now, next_at=next_at, **why)
 
 
 def put_receipt(

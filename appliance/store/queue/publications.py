@@ -6,6 +6,7 @@ import sqlite3
 from typing import Final
 
 from appliance.store.database import Store
+from appliance.store.outbox import Outbox
 from appliance.tlog.merkle import Hash
 from appliance.value import frozen
 
@@ -13,6 +14,12 @@ WAITING: Final = "waiting"
 LOGGED: Final = "logged"
 REFUSED: Final = "refused"
 PUBLISHED: Final = "transparency.checkpoint"  # the journal's event
+PUBLICATIONS: Final = Outbox(
+    table="publication",
+    key=("number",),
+    waiting="state = 'waiting'",
+    claimed="state = 'waiting'",  # two runs may post the same bytes: the log tells them apart
+)
 
 
 @frozen
@@ -71,28 +78,18 @@ def last_journal_publication(store: Store) -> Publication | None:
 
 def begin_publication(store: Store, number: int, now: int) -> None:
     """Record that it is about to be posted."""
-    store.execute(
-        "UPDATE publication SET attempts = attempts + 1, tried_at = ? WHERE number = ?",
-        [now, number],
-    )
+    PUBLICATIONS.claim(store, [(number,)], tried_at=now)
 
 
 def fail_publication(store: Store, number: int, state: str, message: str) -> None:
     """Record why it was not logged; `state` is waiting or refused."""
-    store.execute(
-        "UPDATE publication SET state = ?, message = ? WHERE number = ? AND state = 'waiting'",
-        [state, message, number],
-    )
+    PUBLICATIONS.settle(store, number, state=state, message=message)
 
 
 def finish_publication(store: Store, number: int, log_index: int, entry: bytes) -> bool:
     """Keep the verified proof; False if another run was first. Call it inside store.atomic()."""
-    done = store.execute(
-        "UPDATE publication SET state = 'logged', message = '', log_index = ?, entry = ?"
-        " WHERE number = ? AND state = 'waiting'",
-        [log_index, entry, number],
-    )
-    return done.rowcount > 0
+    proven = {"log_index": log_index, "entry": entry}
+    return PUBLICATIONS.settle(store, number, state=LOGGED, message="", **proven)
 
 
 def _publication(row: sqlite3.Row) -> Publication:
