@@ -54,12 +54,12 @@ def test_a_value_is_an_object_of_its_fields() -> None:
 
 
 def test_fields_are_chosen_and_others_added_in_order() -> None:
-    found = members(REPORT, "path", "n_bytes", from_=1, changed=0, at=None, entry_index=4)
+    found = members(REPORT, "path", "n_bytes", from_=1, created=0, at=None, entry_index=4)
     assert list(found.items()) == [
         ("path", "a/b"),
         ("bytes", 5),
         ("from", 1),
-        ("changed", "1970-01-01T00:00:00Z"),
+        ("created", "1970-01-01T00:00:00Z"),
         ("at", None),
         ("index", 4),
     ]
