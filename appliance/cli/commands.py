@@ -23,6 +23,7 @@ _TABLE: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
             ("tiles", "mirror.tiles:tiles", "The stored tiles of each log"),
             ("entries", "mirror.entries:entries", "What is in the mirrored logs"),
             ("index", "find.index:index", "Where to look in the mirrored entries"),
+            ("sql", "find.sql:sql", "Ask the views of this home anything, by SQL"),
             ("prove", "mirror.prove:prove", "Prove an entry included, or a tree a prefix"),
             ("proof", "mirror.prove:proof", "Proofs as files"),
             ("failover", "divergence.quarantine:failover", "Make a mirror the primary source"),

@@ -298,6 +298,15 @@ class Index:
         return self.connection.execute(sql, values)
 
 
+def empty_index_schema(schema: str) -> tuple[str, ...]:
+    """Return the statements that make an empty index in an attached database of this name."""
+    return tuple(
+        one.replace("CREATE TABLE ", f"CREATE TABLE {schema}.", 1)
+        for one in _SCHEMA
+        if one.startswith("CREATE TABLE ")
+    )
+
+
 def index_path(home: Path) -> Path:
     """Return where the index of a home is, or would be."""
     return home / INDEX_NAME

@@ -1,0 +1,135 @@
+"""sql: read the views of a home, with functions that read and prove entries."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from appliance.errors import ApplianceError, IncompleteError, RefusedError
+from appliance.jobs.find.patterns import matcher
+from appliance.jobs.find.search import Hit, read_again
+from appliance.jobs.find.vouching import Voucher
+from appliance.jobs.local_tiles import told_apart
+from appliance.jobs.mirror.prove import show_entry
+from appliance.runs.session import Session
+from appliance.store.database import Store
+from appliance.store.find.views import (
+    Rows,
+    Views,
+    attach_statements,
+    export_views,
+    view_statements,
+)
+from appliance.store.mirror.logs import require_log
+from appliance.store.mirror.mirror import Mirror
+
+
+def run_sql(
+    session: Session,
+    sql: str,
+    parameters: Mapping[str, Any],
+    claims: Mapping[str, int],
+    *,
+    seconds: float,
+    max_rows: int,
+) -> Rows:
+    """Run one SELECT over the views; `claims` are the numbers of a certificate's claims by name.
+
+    Raises as Views.run does, and what a function of ours raises in it.
+    """
+    failed: list[ApplianceError] = []
+    until = session.monotonic() + seconds
+    with session.reading() as store:  # first: it heals what a killed writer left
+        views = Views(session.home)
+        try:
+            pattern_seconds = float(session.configuration.duration("watch.regexTimeout"))
+            _add_functions(views, store, claims, failed, pattern_seconds)
+            return views.run(
+                sql,
+                parameters,
+                max_rows=max_rows,
+                is_over=lambda: session.monotonic() > until,
+            )
+        except RefusedError:
+            if failed:
+                raise failed[0] from None
+            raise
+        finally:
+            views.close()
+
+
+def _add_functions(
+    views: Views,
+    store: Store,
+    claims: Mapping[str, int],
+    failed: list[ApplianceError],
+    seconds: float,
+) -> None:
+    def kept(error: ApplianceError) -> ApplianceError:
+        failed.append(error)
+        return error
+
+    def regexp(pattern: Any, text: Any) -> int | None:
+        if not isinstance(text, str) or not isinstance(pattern, str):
+            return None
+        try:
+            return int(matcher(pattern, seconds).search(text))
+        except ApplianceError as error:
+            raise kept(error) from error
+
+    def entry_body(origin: Any, entry_index: Any) -> str | bytes | None:
+        try:
+            mirror = Mirror(store, require_log(store, str(origin)))
+            body = told_apart(mirror, lambda: show_entry(mirror, int(entry_index))).body
+        except IncompleteError:
+            return None
+        except ApplianceError as error:
+            raise kept(error) from error
+        try:
+            return body.decode("utf-8")
+        except UnicodeDecodeError:
+            return body
+
+    def claim(origin: Any, entry_index: Any, name: Any) -> str | None:
+        if name not in claims:
+            raise kept(
+                RefusedError(
+                    f"there is no claim {str(name)[:80]!r}",
+                    reason="sql-error",
+                    next_step=f"known are {', '.join(sorted(claims))}",
+                )
+            )
+        try:
+            mirror = Mirror(store, require_log(store, str(origin)))
+            hit = read_again(mirror, int(entry_index), Voucher(store))
+        except IncompleteError:
+            return None
+        except ApplianceError as error:
+            raise kept(error) from error
+        return _claimed(hit, claims[name])
+
+    views.function("regexp", 2, regexp)
+    views.function("entry_body", 2, entry_body)
+    views.function("claim", 3, claim)
+
+
+def _claimed(hit: Hit, number: int) -> str | None:
+    for signer in hit.facts.signers:
+        for found, text in signer.certificate.claims if signer.certificate else ():
+            if found == number:
+                return text
+    return None
+
+
+def init_script(session: Session) -> str:
+    """Return what `sqlite3 -init` reads: both files attached read only, and the views."""
+    with session.reading():
+        statements = (*attach_statements(session.home), *view_statements())
+    return "".join(f"{one};\n" for one in statements)
+
+
+def export_sql(session: Session, output: Path) -> dict[str, int]:
+    """Write the views as tables of a new SQLite file; returns the rows of each."""
+    with session.reading():
+        return export_views(session.home, output)
