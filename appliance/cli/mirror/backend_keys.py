@@ -9,7 +9,8 @@ import click
 from appliance.cli.members import members
 from appliance.cli.mirror.backend_key import key_data
 from appliance.cli.output import Result, common_options
-from appliance.jobs.mirror.backends import find_key, retire_key, revoke_key
+from appliance.jobs.log_keys import retire_key
+from appliance.jobs.mirror.backends import find_key, revoke_key
 from appliance.runs.session import Session, pass_session
 from appliance.store.mirror.logs import KeyLife, Log, all_logs, key_lives, require_backend
 from appliance.store.revoked_keys import Revocation, find_revocation

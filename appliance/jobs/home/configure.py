@@ -16,6 +16,7 @@ from appliance.config.keys import Item, JsonValue
 from appliance.config.schema import BACKENDS
 from appliance.config.sync_keys import THRESHOLDS
 from appliance.errors import ApplianceError, ConfigError
+from appliance.jobs.log_keys import refuse_retired, retire_others
 from appliance.store.database import Store
 from appliance.store.files import read_foreign
 from appliance.store.home.journal import append_event
@@ -29,9 +30,12 @@ from appliance.store.home.settings import SITE_ROLE, read_settings, replace_sett
 from appliance.store.mirror.logs import (
     add_log,
     all_backends,
+    find_log,
+    key_name,
     put_backend,
     remove_backend,
     require_log,
+    verifier_key,
 )
 from appliance.store.private_log.private_logs import all_private_logs
 from appliance.tlog.note_keys import is_among, load_public_key_file
@@ -123,9 +127,12 @@ def write_configuration(
         append_event(store, now, "config.changed", details)
     # Primaries come before their mirrors, and go after them.
     kept = sorted(after.backends, key=_is_mirror)
-    for backend in kept:
-        _put(store, backend, keys.get(backend.id))
     names = {backend.id for backend in kept}
+    # What no backend that stays has served until now is added again: its old key is not in force.
+    served = {backend.origin for backend in before.backends if backend.id in names}
+    for backend in kept:
+        _put(store, backend, keys.get(backend.id), now, is_new=backend.origin not in served)
+        served.add(backend.origin)
     for backend in sorted(before.backends, key=_is_mirror, reverse=True):
         if backend.id not in names:
             remove_backend(store, backend.id)
@@ -158,7 +165,7 @@ def verify_private_keys(home: Path) -> tuple[str, ...]:
     return names + publishers
 
 
-def _put(store: Store, backend: Backend, spki: bytes | None) -> None:
+def _put(store: Store, backend: Backend, spki: bytes | None, now: int, *, is_new: bool) -> None:
     if spki is None:
         log = require_log(store, backend.origin)
         if log.api_version != backend.api_version:
@@ -168,7 +175,13 @@ def _put(store: Store, backend: Backend, spki: bytes | None) -> None:
                 reason="api-version",
             )
     else:
-        log = add_log(store, backend.origin, backend.api_version, spki)
+        key = verifier_key(backend.api_version, key_name(backend.api_version, backend.origin), spki)
+        is_ours = any(one.log.origin == backend.origin for one in all_private_logs(store))
+        if is_new and not is_ours:
+            refuse_retired(store, find_log(store, backend.origin), key)
+        log = add_log(store, backend.origin, backend.api_version, spki, now)
+        if is_new and not is_ours:
+            retire_others(store, log, key, now)
     put_backend(
         store,
         backend.id,

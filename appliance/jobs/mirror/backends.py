@@ -9,8 +9,8 @@ from appliance.errors import (
     ConfigError,
     IncompleteError,
     MalformedError,
-    RefusedError,
 )
+from appliance.jobs.log_keys import refuse_retired, retire_key, retire_others
 from appliance.store.database import Store
 from appliance.store.home.journal import append_event
 from appliance.store.mirror.checkpoints import History
@@ -20,11 +20,9 @@ from appliance.store.mirror.logs import (
     add_log,
     all_backends,
     find_log,
-    key_lives,
     key_name,
     put_backend,
     put_policy,
-    put_retirement,
     require_backend,
     verifier_key,
 )
@@ -38,7 +36,6 @@ from appliance.tlog.note_keys import (
     is_among,
     load_public_key_file,
     parse_vkey,
-    same_key,
 )
 from appliance.tlog.tlog_policy import parse_tlog_policy
 from appliance.value import frozen
@@ -124,7 +121,7 @@ def add_backend(store: Store, new: NewBackend, now: int, *, dry_run: bool) -> Ad
     if new.policy is not None:
         _verify_policy(new.policy, key)
     with store.atomic(dry_run=dry_run):
-        _refuse_retired(store, known, key)
+        refuse_retired(store, known, key)
         log = add_log(store, origin, new.api_version, spki, now)
         is_ours = any(one.log.id == log.id for one in all_private_logs(store))
         if not is_ours and not any(one.log.id == log.id for one in all_backends(store)):
@@ -142,36 +139,6 @@ def add_backend(store: Store, new: NewBackend, now: int, *, dry_run: bool) -> Ad
         key_is_new = not known or not is_among(key, known.keys)
         append_event(store, now, "backend.added", _told(new, key, key_is_new))
         return AddedBackend(require_backend(store, name), key, key_is_new)
-
-
-def _refuse_retired(store: Store, log: Log | None, key: VerifierKey) -> None:
-    for life in key_lives(store, log) if log else ():
-        if same_key(life.key, key) and life.retired_at is not None:
-            raise RefusedError(
-                f"key id {key.key_id.hex()} of {key.name} was retired here: {life.retired_reason}",
-                reason="retired-key",
-                next_step="pin the log's new key; what the old one signed until then stays good",
-            )
-
-
-def retire_others(store: Store, log: Log, key: VerifierKey, now: int) -> None:
-    """Retire every key of a log but one, where nothing else says which of them are in force."""
-    for other in log.keys:
-        if not same_key(other, key) and other.max_size is None:
-            retire_key(store, log, other, now, f"{log.origin} was added again with another key")
-
-
-def retire_key(store: Store, log: Log, key: VerifierKey, now: int, reason: str) -> int:
-    """Let a key sign nothing from here on; return the size it is retired at. In store.atomic()."""
-    size = put_retirement(store, log, key.spki, now, reason)
-    details = {
-        "origin": log.origin,
-        "keyId": key.key_id.hex(),
-        "treeSize": size,
-        "reason": reason,
-    }
-    append_event(store, now, "backend.key-retired", details)
-    return size
 
 
 def revoke_key(store: Store, log: Log, key: VerifierKey, now: int, reason: str) -> int:

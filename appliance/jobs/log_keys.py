@@ -1,0 +1,40 @@
+"""The end of a pinned log key: it is retired, or not pinned again."""
+
+from __future__ import annotations
+
+from appliance.errors import RefusedError
+from appliance.store.database import Store
+from appliance.store.home.journal import append_event
+from appliance.store.mirror.logs import Log, key_lives, put_retirement
+from appliance.tlog.note_keys import VerifierKey, same_key
+
+
+def refuse_retired(store: Store, log: Log | None, key: VerifierKey) -> None:
+    """Raise RefusedError (retired-key) if a key of a log was retired here."""
+    for life in key_lives(store, log) if log else ():
+        if same_key(life.key, key) and life.retired_at is not None:
+            raise RefusedError(
+                f"key id {key.key_id.hex()} of {key.name} was retired here: {life.retired_reason}",
+                reason="retired-key",
+                next_step="pin the log's new key; what the old one signed until then stays good",
+            )
+
+
+def retire_others(store: Store, log: Log, key: VerifierKey, now: int) -> None:
+    """Retire every key of a log but one, where nothing else says which of them are in force."""
+    for other in log.keys:
+        if not same_key(other, key) and other.max_size is None:
+            retire_key(store, log, other, now, f"{log.origin} was added again with another key")
+
+
+def retire_key(store: Store, log: Log, key: VerifierKey, now: int, reason: str) -> int:
+    """Let a key sign nothing from here on; return the size it is retired at. In store.atomic()."""
+    size = put_retirement(store, log, key.spki, now, reason)
+    details = {
+        "origin": log.origin,
+        "keyId": key.key_id.hex(),
+        "treeSize": size,
+        "reason": reason,
+    }
+    append_event(store, now, "backend.key-retired", details)
+    return size
