@@ -214,6 +214,7 @@ class HomeFacts:
     total_bytes: int = 0  # of the disk
     foreign: Sequence[str] = ()  # what of the home belongs to somebody else than the home
     uncompared: Sequence[Uncompared] = ()
+    frozen_target: tuple[str, str] | None = None  # the queue's log takes nothing; the way on
 
 
 def judge_home(facts: HomeFacts) -> Iterator[Problem]:
@@ -292,6 +293,15 @@ def _judge_disk(facts: HomeFacts) -> Iterator[Problem]:
 
 
 def _judge_queue(facts: HomeFacts) -> Iterator[Problem]:
+    if facts.frozen_target is not None and facts.queue_depth and facts.sends_itself:
+        origin, way_on = facts.frozen_target
+        yield Problem(
+            ProblemKind.QUEUE,
+            True,
+            f"{facts.queue_depth:,} in the queue, and {origin} is frozen: it takes nothing more",
+            way_on,
+            origin,
+        )
     if facts.oldest_item_at is None or not facts.sends_itself:
         return
     waited = facts.now - facts.oldest_item_at

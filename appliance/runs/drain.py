@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from appliance.errors import ApplianceError, ConfigError, DivergenceError, LockedError
 from appliance.jobs.divergence.gossip import compare_note, keep_note
+from appliance.jobs.divergence.successor import way_on_from_frozen
 from appliance.jobs.queue.aggregate import (
     Aggregated,
     Signers,
@@ -25,7 +26,7 @@ from appliance.runs.sources import open_server
 from appliance.store.database import Store
 from appliance.store.home.key_files import load_signing_key
 from appliance.store.home.settings import SITE_ROLE, site_fact
-from appliance.store.mirror.logs import Backend, all_backends
+from appliance.store.mirror.logs import Backend
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.private_log.private_logs import require_private_log
 from appliance.store.queue.queue import held_count, other_version_count
@@ -96,28 +97,6 @@ def drain_queue(
     return DrainRun(
         backend, report, left, others, aggregated, settled, tuple(warnings), tuple(errors)
     )
-
-
-def way_on_from_frozen(store: Store, frozen_one: Backend) -> str:
-    """Return how to send to another log what waits for one that takes nothing any more."""
-    others = [
-        one
-        for one in all_backends(store)
-        if one.enabled
-        and one.base_url is not None
-        and one.mirror_of is None
-        and one.log != frozen_one.log
-        and one.log.api_version == frozen_one.log.api_version
-    ]
-    if not others:
-        return (
-            "add its successor ('attestor backend discover' knows those of the trusted root), then:"
-            " attestor config set rekor.serverUrl URL, and 'attestor queue drain'"
-        )
-    choices = " or ".join(
-        f"attestor config set rekor.serverUrl {one.base_url} ({one.log.origin})" for one in others
-    )
-    return f"what waits can go to another log: {choices}; then 'attestor queue drain'"
 
 
 def drain_after_sync(session: Session) -> tuple[DrainRun | None, tuple[str, ...]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from appliance.errors import IncompleteError, MalformedError
+from appliance.jobs.divergence.health import home_health
 from appliance.jobs.transfer.export import ExportReport, Selection
 from appliance.jobs.transfer.export import export as write_export
 from appliance.jobs.transfer.manifest import Remarks
@@ -12,6 +14,7 @@ from appliance.jobs.transfer.plan import ProvenEntry
 from appliance.jobs.transfer.proven_entries import proven_entries, require_ours
 from appliance.jobs.transfer.receipt_text import MAX_RECEIPT_BYTES
 from appliance.jobs.transfer.receipts import accept_receipt
+from appliance.policy.health import Health
 from appliance.runs.exit_codes import naming
 from appliance.runs.session import Session
 from appliance.sigstore.sigstore_bundle import MAX_BUNDLE_BYTES
@@ -20,7 +23,7 @@ from appliance.store.divergence.quarantine import quarantine_of
 from appliance.store.files import read_foreign
 from appliance.store.home.key_files import load_signing_key
 from appliance.store.home.settings import SITE_ROLE, require_site_name, site_fact
-from appliance.store.mirror.logs import Log, all_logs, require_backend, require_log
+from appliance.store.mirror.logs import Log, all_backends, all_logs, require_backend, require_log
 from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.note import sign_note
 from appliance.value import frozen
@@ -101,13 +104,30 @@ def export_bundle(session: Session, options: ExportOptions) -> ExportRun:
             lambda text: sign_note(text, signers),
             session.now(),
         )
+        said = _health_of(session, store, logs)
         warnings = tuple(
             f"{log.origin} contradicted itself (alert {held.alert_number}): this carries only what"
             f" was accepted before; beyond {held.last_common_size:,} entries it is in doubt"
             for log in logs
             if (held := quarantine_of(store, log))
         )
-    return ExportRun(report, tuple(one.name for one in signers), (*report.warnings, *warnings))
+    signed = tuple(one.name for one in signers)
+    return ExportRun(report, signed, (*report.warnings, *warnings, *said))
+
+
+def _health_of(session: Session, store: Store, logs: Sequence[Log]) -> tuple[str, ...]:
+    """Say of each log that leaves why nobody should take it for the newest there is."""
+    wanted = {log.id for log in logs}
+    served = [one for one in all_backends(store) if one.enabled and one.log.id in wanted]
+    behind = session.clock.behind
+    found = home_health(store, session.now(), clock_behind=behind, backends=served).logs
+    said = []
+    for log in logs:
+        own = [one for one in found if one.backend.log.id == log.id]
+        if own and all(one.health in (Health.DEGRADED, Health.UNHEALTHY) for one in own):
+            best = min(own, key=lambda one: one.health is Health.UNHEALTHY)
+            said.append(f"{log.origin} is {best.health.value} here: {'; '.join(best.reasons)}")
+    return tuple(said)
 
 
 def _selection(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from appliance.store.mirror.logs import add_log, put_window, require_log
 from tests.divergence.conftest import server, world
 from tests.divergence.world import World
 from tests.simulator import SimulatedLog
@@ -46,6 +48,33 @@ def test_a_log_that_is_added_again_with_another_key(world: World, way: str) -> N
     assert states == ["pinned", "retired"]
     world.log.grow(1)
     assert world.sync(expect=8)["error"]["reason"] == "retired-key"
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_growth_by_a_key_whose_window_is_over_is_refused(world: World, ended: bool) -> None:
+    """Two keys are pinned; the trusted root says that the one which signs has ended."""
+    world.log.grow(20)
+    world.sync()
+    with closing(world.store()) as store, store.atomic():
+        log = require_log(store, "log.example")
+        add_log(store, log.origin, 2, SimulatedLog("another.example").key.spki, world.now)
+        put_window(store, log, world.log.key.spki, None, world.now - 1 if ended else None)
+    world.log.grow(1)
+    said = world.sync(expect=8 if ended else 0)
+    if ended:
+        assert said["error"]["reason"] == "retired-key"
+        assert "whose window in the trusted root ended" in said["error"]["message"]
+
+
+def test_a_key_whose_window_is_over_may_have_signed_before_we_looked(world: World) -> None:
+    world.log.grow(20)
+    world.sync()
+    with closing(world.store()) as store, store.atomic():
+        log = require_log(store, "log.example")
+        add_log(store, log.origin, 2, SimulatedLog("another.example").key.spki, world.now)
+        put_window(store, log, world.log.key.spki, None, world.now + 60)
+    world.log.grow(1)
+    world.sync()
 
 
 def test_applying_a_file_again_retires_nothing(world: World) -> None:

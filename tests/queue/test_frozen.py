@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
-from appliance.runs.drain import way_on_from_frozen
-from appliance.store.mirror.logs import add_log, put_backend, require_backend, set_backend_enabled
-from tests.queue.queues import new_store
+import pytest
+
+from appliance.cli.main import run
+from appliance.jobs.divergence.health import home_health
+from appliance.jobs.divergence.successor import way_on_from_frozen
+from appliance.jobs.mirror.fill import Wanted
+from appliance.jobs.mirror.sync import sync
+from appliance.policy.health import ProblemKind
+from appliance.runs.session import Session
+from appliance.store.mirror.logs import (
+    add_log,
+    put_backend,
+    require_backend,
+    require_log,
+    set_backend_enabled,
+)
+from appliance.store.mirror.mirror import Mirror
+from tests.queue.queues import NOW, add, new_store
 from tests.simulator import SimulatedLog
 
 
@@ -35,3 +51,32 @@ def test_the_successor_of_a_frozen_log_is_offered(tmp_path: Path) -> None:
             set_backend_enabled(store, row["name"], enabled=row["name"] == "old")
     assert "backend discover" in way_on_from_frozen(store, frozen)
     store.close()
+
+
+def test_check_tells_that_the_queues_log_is_frozen_and_offers_its_successor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "home"
+    log, new = SimulatedLog(), SimulatedLog("new.example")
+    with closing(new_store(home, log)) as store:
+        log.grow(5)
+        mirror = Mirror(store, require_log(store, log.origin))
+        sync(store, require_backend(store, "server"), log, Wanted(), NOW)
+        with store.atomic():
+            pinned = add_log(store, new.origin, 2, new.key.spki)
+            put_backend(store, "new", pinned, base_url="https://new.example", read_url=None)
+            set_backend_enabled(store, "new", enabled=False)
+        add(store, b"waits")
+        assert home_health(store, NOW + 60).problems == ()
+        log.freeze()
+        sync(store, require_backend(store, "server"), log, Wanted(), NOW + 60)
+        with store.atomic():
+            set_backend_enabled(store, "new", enabled=True)
+        [told] = home_health(store, NOW + 120, backends=[]).problems
+        assert mirror.history.accepted() is not None
+    assert told.is_critical and told.kind is ProblemKind.QUEUE
+    assert told.text == "1 in the queue, and log.example is frozen: it takes nothing more"
+    assert "rekor.serverUrl https://new.example" in told.next_step
+    session = Session(home=home, now=lambda: NOW + 120, sleep=lambda _: None)
+    assert run(["check", "--backend", "server"], session) == 2
+    assert "it takes nothing more" in capsys.readouterr().out

@@ -11,6 +11,7 @@ from appliance.config.configuration import Configuration, shown_sink
 from appliance.errors import ApplianceError
 from appliance.jobs.coverage import coverage_of
 from appliance.jobs.divergence.mirror_logs import uncompared
+from appliance.jobs.divergence.successor import way_on_from_frozen
 from appliance.jobs.home.configure import read_configuration
 from appliance.jobs.opened_notes import open_note_of, quorum_time_of
 from appliance.policy.alarms import GREW, HOME, STALE
@@ -275,7 +276,21 @@ def _facts(
         total_bytes=room.total_bytes if room else 0,
         foreign=_foreign(store),
         uncompared=uncompared(store, configuration),
+        frozen_target=_frozen_target(store, configuration, now),
     )
+
+
+def _frozen_target(store: Store, configuration: Configuration, now: int) -> tuple[str, str] | None:
+    """Return the log that the queue is sent to, and the way on, if that log takes nothing more."""
+    url = configuration.optional_text("rekor.serverUrl")
+    found = [one for one in all_backends(store) if url is not None and one.base_url == url]
+    for backend in found:
+        mirror = Mirror(store, backend.log)
+        accepted = mirror.history.accepted()
+        is_frozen = accepted is not None and vouched(mirror, accepted, now)[1]
+        if is_frozen or has_ended(store, backend.log, now):
+            return backend.log.origin, way_on_from_frozen(store, backend)
+    return None
 
 
 def _foreign(store: Store) -> tuple[str, ...]:

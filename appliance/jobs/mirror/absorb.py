@@ -17,7 +17,7 @@ from appliance.errors import (
     RefusedError,
     RemoteError,
 )
-from appliance.jobs.divergence.frozen_growth import report_growth
+from appliance.jobs.divergence.frozen_growth import refuse_beyond_window, report_growth
 from appliance.jobs.divergence.incident import ConsistencyProof, Incident, report_incident
 from appliance.jobs.local_tiles import our_root_at, ours_or_theirs
 from appliance.jobs.mirror.fill import Filled, Progress, Wanted, fetch_tiles, fill
@@ -166,6 +166,8 @@ def _examine(mirror: Mirror, source: LogSource, arrival: Arrival) -> _Offer:
         )
     if isinstance(relation, Contradiction):
         raise ValueError("nothing was accepted that could be contradicted")
+    if accepted is not None and relation is Relation.AHEAD:
+        refuse_beyond_window(mirror, accepted, candidate)
     # Only now: a log that contradicts itself does so with witnesses and without.
     if log.policy is not None:
         policy = parse_tlog_policy(log.policy).without(revoked_keys(mirror.store))
