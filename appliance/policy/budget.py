@@ -25,6 +25,7 @@ Turn = tuple[str, str]  # tenant, tier
 GRAPH: Final = "graph"
 EDGE: Final = "edge"
 TIERS: Final = (GRAPH, EDGE)
+TRIGGERS: Final = ("cvss", "policy-gate", "escalation")  # what makes an edge bundle due
 HOUR_SECONDS: Final = 3600
 DAY_SECONDS: Final = 86_400
 SETTLE_SECONDS: Final = 120  # after this, a log takes nothing any more of what was sent

@@ -10,8 +10,11 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, product
 from typing import TYPE_CHECKING, Final
 
+from appliance.policy.alarms import Anomaly
+from appliance.policy.budget import TIERS, TRIGGERS
 from appliance.policy.health import Health, Problem, ProblemKind
 from appliance.report.metric_families import FAMILIES, Family
 from appliance.store.database import Store
@@ -22,6 +25,7 @@ from appliance.store.home.runs import backend_runs, command_runs
 from appliance.store.mirror.logs import Log
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.mirror.sync_times import last_import
+from appliance.store.queue.queue import LOGGED, POSTPONED, REFUSED
 from appliance.store.verify.trust import current_root
 from appliance.value import frozen
 from appliance.version import __version__
@@ -59,6 +63,7 @@ class HomeMetrics:
     health: Health
     problems: Sequence[Problem]  # its own and its backends'
     oldest_item_at: int | None  # Unix seconds, of what waits to be logged; None: nothing
+    mirror_logs: Sequence[tuple[str, str]] = ()  # origins of each log and mirror log compared
 
 
 @frozen
@@ -121,13 +126,15 @@ def _metrics(
         elif family.kind == "counter":
             counter = CounterMetricFamily(family.name, family.help, labels=names)
             # A counter that first appears with 1 has no increase that an alert could see.
-            zero = {labels: {"": 0.0} for labels in _expected(family, logs)}
+            zero = {labels: {"": 0.0} for labels in _expected(family, logs, home, queue)}
             for labels, parts in sorted({**zero, **found}.items()):
                 counter.add_metric(labels, parts[""])
             yield counter
         else:
             histogram = HistogramMetricFamily(family.name, family.help, labels=names)
-            for labels, parts in found.items():
+            expected = _expected(family, logs, home, queue)
+            empty = {labels: {"bucket+Inf": 0.0} for labels in expected}
+            for labels, parts in sorted({**empty, **found}.items()):
                 histogram.add_metric(labels, _buckets(parts), parts.get("sum", 0.0))
             yield histogram
 
@@ -148,8 +155,20 @@ def _buckets(parts: Mapping[str, float]) -> list[tuple[str, float]]:
     return [(le, parts[f"bucket{le}"]) for le in ascending]
 
 
-def _expected(family: Family, logs: Sequence[LogFacts]) -> Iterator[Labels]:
-    """Yield the labels that a counter will have once anything happens."""
+def _expected(
+    family: Family, logs: Sequence[LogFacts], home: HomeMetrics, queue: QueueFacts
+) -> Iterator[Labels]:
+    """Yield the labels that a counter or a histogram will have once anything happens."""
+    mirrors = ((one.mirror_of, one.backend) for one in logs if one.mirror_of is not None)
+    known: dict[tuple[str, ...], Iterable[Labels]] = {
+        ("type", "severity"): product((one.value for one in Anomaly), SEVERITIES),
+        ("tier", "status"): product(TIERS, (LOGGED, POSTPONED, REFUSED)),
+        ("trigger",): ((one,) for one in TRIGGERS),
+        ("primary", "mirror"): chain(mirrors, home.mirror_logs),
+        ("tenant",): ((name,) for name in queue.remaining),
+        ("tier",): ((one,) for one in TIERS),
+    }
+    yield from known.get(family.labels, ())
     if family.labels == ("backend",):
         yield from ((one.backend,) for one in logs)
     elif family.labels == ("backend", "error_type"):

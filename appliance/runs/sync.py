@@ -15,6 +15,7 @@ from appliance.jobs.divergence.cross_check import CrossChecked, cross_check
 from appliance.jobs.mirror.absorb import AbsorbReport
 from appliance.jobs.mirror.fill import Progress, Wanted
 from appliance.jobs.mirror.prune import PruneReport, cache_limits, prune_as_set, too_large
+from appliance.jobs.mirror.shards import is_resting
 from appliance.jobs.mirror.sync import preview_sync
 from appliance.jobs.mirror.sync import sync as sync_backend
 from appliance.runs.drain import DrainRun, drain_after_sync
@@ -133,6 +134,9 @@ def _sync_backends(
     with contextlib.ExitStack() as stack:
         with session.writing() as store:
             chosen = _reachable(select_backends(store, options.backends), options.backends)
+            if not options.backends and not options.full and not options.full_tiles:
+                settings, now = session.configuration, session.now()
+                chosen = [one for one in chosen if not is_resting(store, settings, one, now)]
             answers = stack.enter_context(_Answers(session, chosen, options))
             for backend, source in answers.soon(LOCKED_SECONDS):
                 synced[backend.name] = _sync_one(

@@ -105,20 +105,19 @@ def test_a_dry_run_says_the_same_and_changes_nothing(store: Store) -> None:
 def test_a_log_that_ended_is_added_disabled_and_a_known_one_retired(store: Store) -> None:
     (found,) = run(store, instance(KEY, end=ENDED)).logs
     assert (found.action, found.enabled) == ("added", False)
-    assert found.notes == (f"its window ended {ENDED}",)
+    assert found.notes[0] == f"its window ended {ENDED}"
     set_backend_enabled(store, "log.example", enabled=True)
     (found,) = run(store, instance(KEY, end=ENDED)).logs
-    assert (found.action, found.enabled) == ("retired", False)
-    (found,) = run(store, instance(KEY, end=ENDED)).logs
-    assert (found.action, found.enabled) == ("unchanged", False)
+    assert (found.action, found.enabled) == ("unchanged", True)
 
 
-def test_all_backends_of_an_ended_log_are_retired(store: Store) -> None:
+def test_all_backends_of_an_ended_log_stay_enabled_until_all_of_it_is_here(store: Store) -> None:
     log = add_log(store, KEY.name, 2, KEY.spki)
     put_backend(store, "main", log, base_url="https://other.example", read_url=None)
     put_backend(store, "copy", log, base_url=None, read_url="https://m.example", mirror_of="main")
     (found,) = run(store, instance(KEY, end=ENDED)).logs
-    assert (found.backends, found.action, found.enabled) == (("copy", "main"), "retired", False)
+    assert (found.backends, found.action, found.enabled) == (("copy", "main"), "retired", True)
+    assert "until all of it is here" in found.notes[-1]
 
 
 def test_what_the_operator_set_up_is_left_alone(store: Store) -> None:
@@ -176,6 +175,14 @@ def test_the_signing_config_tells_a_v2_log_with_an_ecdsa_key(store: Store) -> No
     (found,) = run(store, made, services=ONE_WRITE_URL).logs
     assert (found.origin, found.api_version, found.enabled) == ("log.example", 2, True)
     assert require_backend(store, "log.example").base_url == "https://log.example"
+
+
+def test_the_one_log_is_at_the_url_of_the_signing_config(store: Store) -> None:
+    """A private log's trusted root has no other place for it than its origin."""
+    services = (LogService("http://127.0.0.1:3000/", 2, ALWAYS),)
+    found = run(store, instance(KEY), services=services)
+    assert found.warnings == ()
+    assert require_backend(store, "log.example").base_url == "http://127.0.0.1:3000"
 
 
 def test_a_write_url_that_is_no_log_of_the_root_is_named(store: Store) -> None:

@@ -6,7 +6,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from appliance.errors import RefusedError
+from appliance.report.metric_families import FAMILIES
 from tests.queue.short_budget import BUDGET, ShortHome
+from tests.queue.signed_files import write_artifact
 
 
 def metrics(home: ShortHome) -> dict[tuple[str, ...], float]:
@@ -43,6 +45,32 @@ def test_depth_budget_and_submissions(home: ShortHome) -> None:
     assert found["attestor_rekor_queue_depth", "graph"] == 0
     assert found["attestor_rekor_submissions_total", "logged", "graph"] == BUDGET + 3
     assert found["attestor_rekor_budget_utilization", "acme"] == 3 / BUDGET
+
+
+def test_every_family_of_counters_and_histograms_starts_at_zero(home: ShortHome) -> None:
+    found = {name for name, *_ in metrics(home)}
+    for family in FAMILIES:
+        suffix = {"histogram": "_count", "counter": "", "gauge": None}[family.kind]
+        needs_mirror = family.labels == ("primary", "mirror")
+        if suffix is not None and not needs_mirror:
+            assert f"{family.name}{suffix}" in found, family.name
+
+
+def test_every_refusal_is_counted_and_a_typed_name_is_no_label(home: ShortHome) -> None:
+    signed = write_artifact(home.path.parent / "signed", b"refused")
+    for words, reason in (
+        (("--tier", "edge", "--escalate"), "edges-disabled"),
+        (("--tenant", "nobody"), "unknown-tenant"),
+    ):
+        assert home.json("queue", "add", *signed, *words, expect=8)["reason"] == reason
+    home.json("config", "set", "rekor.tier", "with-edges")
+    assert home.json("queue", "add", *signed, "--tier", "edge", expect=8)["reason"] == "no-trigger"
+    home.json("config", "set", "rekor.offline.queueEnabled", "false")
+    assert home.json("queue", "add", *signed, expect=8)["reason"] == "queue-disabled"
+    found = metrics(home)
+    rejected = "attestor_rekor_submissions_rejected_total"
+    assert found[rejected, "system"] == 3
+    assert (rejected, "nobody") not in found
 
 
 def test_what_is_refused_and_what_fails_is_counted(home: ShortHome) -> None:

@@ -10,6 +10,7 @@ import click
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.jobs.divergence.health import HomeHealth, home_health
+from appliance.jobs.divergence.mirror_logs import compared_pairs
 from appliance.jobs.queue.quota import queue_figures
 from appliance.jobs.queue.settings import read_queue_settings
 from appliance.report.metrics import HomeMetrics, LogFacts, QueueFacts, metrics_text
@@ -55,6 +56,7 @@ def metrics(session: Session, textfile: Path | None) -> Result:
             found.health,
             [*found.problems, *(one for log in found.logs for one in log.problems)],
             oldest_held(store),
+            [(one.primary.origin, one.mirror.origin) for one in compared_pairs(store)],
         )
         text = metrics_text(store, _logs(found), facts, _queue(session, store), now)
     if textfile is None:

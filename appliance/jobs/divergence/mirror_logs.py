@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from appliance.config.configuration import Configuration
 from appliance.errors import CorruptError, IncompleteError
+from appliance.jobs.home.configure import read_configuration
 from appliance.jobs.local_tiles import our_root_at
 from appliance.policy.health import Uncompared
 from appliance.store.database import Store
@@ -81,6 +82,14 @@ def uncompared(store: Store, configuration: Configuration) -> Sequence[Uncompare
     try:
         return pairs(store, configuration)[1]
     except CorruptError:  # told where the tiles are looked after
+        return ()
+
+
+def compared_pairs(store: Store) -> Sequence[Pair]:
+    """List each mirror log that is compared, with its log. Raises StoreError."""
+    try:
+        return pairs(store, read_configuration(store))[0]
+    except CorruptError:
         return ()
 
 

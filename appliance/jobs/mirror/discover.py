@@ -1,7 +1,8 @@
 """Find logs: what the trusted root names is added, what it says has ended is retired.
 
 An operator's choices stay: a backend that is here is never enabled, moved or renamed. Keys
-are added, as logs rotate them, and none is taken away: it signed the older checkpoints.
+are added, as logs rotate them, and none is taken away: it signed the older checkpoints. A log
+that ended stays enabled: sync asks it until all of it is here, then once a week (shards.py).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final
 
 from appliance.config.kinds import Url
 from appliance.errors import ApplianceError
-from appliance.sigstore.log_shards import LogShard, identify_shard, unnamed_services
+from appliance.sigstore.log_shards import LogShard, identify_shard, unnamed_services, with_scheme
 from appliance.sigstore.signing_config import LogService
 from appliance.sigstore.trusted_root import LogKey
 from appliance.sigstore.validity import Window, format_time, unix_time
@@ -28,7 +29,6 @@ from appliance.store.mirror.logs import (
     key_name,
     put_backend,
     put_window,
-    set_backend_enabled,
 )
 from appliance.tlog.note_keys import is_among, same_key
 from appliance.value import frozen, replaced
@@ -84,6 +84,7 @@ def discover(
             warnings.append(f"{log} is not added: {error.message}")
         else:
             by_origin.setdefault(shard.origin, []).append(shard)
+    _move_to_service(by_origin, services)
     shards = [shard for own in by_origin.values() for shard in own]
     warnings += [
         f"{one.url} is in the signing config, but no log of the trusted root is there; logs "
@@ -102,6 +103,22 @@ def discover(
                 details = {"origin": one.origin, "action": one.action, "notes": list(one.notes)}
                 append_event(store, now, "backend.discovered", details)
     return Discovery(tuple(found), tuple(warnings))
+
+
+def _move_to_service(by_origin: dict[str, list[LogShard]], services: Sequence[LogService]) -> None:
+    """Take the URL of the signing config for the one log of the root that can be meant by it.
+
+    A private log's trusted root may know no more than its origin.
+    """
+    for version in {one.api_version for one in services}:
+        shards = [one for own in by_origin.values() for one in own if one.api_version == version]
+        own_services = [one for one in services if one.api_version == version]
+        free = unnamed_services(own_services, shards)
+        origins = {one.origin for one in shards}
+        if len(free) == len(own_services) == len(origins) == 1:
+            [origin] = origins
+            url = Url().read(with_scheme(free[0].url))
+            by_origin[origin] = [replaced(one, base_url=url) for one in by_origin[origin]]
 
 
 def _origins_here(store: Store, shard: LogShard) -> tuple[str, ...]:
@@ -135,13 +152,14 @@ def _absorb(store: Store, origin: str, shards: Sequence[LogShard], now: datetime
     if ended:
         last = max(end for end in ends if end is not None)
         notes.append(f"its window ended {format_time(last)}")
+        notes.append("sync asks it until all of it is here, then once a week")
     return _settle(store, log, newest, notes, ended=ended, changed=changed)
 
 
 def _settle(
     store: Store, log: Log, shard: LogShard, notes: list[str], *, ended: bool, changed: bool
 ) -> FoundLog:
-    """Give a log its backend if it has none, or retire what it has."""
+    """Give a log its backend if it has none; what the operator set up stays as it is."""
     own = [one for one in all_backends(store) if one.log.id == log.id]
     action = CHANGED if changed else UNCHANGED
     if not own:
@@ -151,9 +169,7 @@ def _settle(
         enabled = shard.api_version != REKOR_V1 and not ended
         put_backend(store, name, log, base_url=shard.base_url, read_url=None, enabled=enabled)
         action = ADDED
-    elif ended and any(one.enabled for one in own):
-        for one in own:
-            set_backend_enabled(store, one.name, enabled=False)
+    elif ended and changed and any(one.enabled for one in own):
         action = RETIRED
     own = [one for one in all_backends(store) if one.log.id == log.id]
     return FoundLog(

@@ -26,9 +26,10 @@ from appliance.store.queue.queue import (
     held_count,
     insert_item,
 )
-from appliance.store.queue.tenants import require_tenant
+from appliance.store.queue.tenants import all_tenants, require_tenant
 from appliance.value import frozen
 
+REJECTED: Final = "attestor_rekor_submissions_rejected_total"
 SHORT_LIVED_SECONDS: Final = 24 * 3600  # a keyless certificate lives about ten minutes
 
 
@@ -74,15 +75,15 @@ def enqueue(
     no-trigger, queue-full) and then nothing is stored; ConfigError for a server without a
     backend; VerificationError for what no log of that version takes.
     """
-    if not settings.queue_enabled:
-        raise RefusedError(
-            "the queue is switched off; nothing was stored",
-            reason="queue-disabled",
-            next_step="attestor config set rekor.offline.queueEnabled true",
-        )
+    try:
+        _require_queue(settings)
+        trigger = _trigger(wish, settings)
+    except RefusedError:
+        if not dry_run:
+            _count_rejected(store, wish.tenant)
+        raise
     server = find_server(store, settings)
     api_version = wish.api_version or (server.log.api_version if server else REKOR_V2)
-    trigger = _trigger(wish, settings)
     kind, request = submission.request(api_version)
     unfinished = unfinished_bundle(
         submission.content, submission.verifier, wish.stamps, wish.key_hint
@@ -99,6 +100,22 @@ def enqueue(
         warnings=_warnings(submission, api_version, wish.stamps, moment.wall),
         dry_run=dry_run,
     )
+
+
+def _require_queue(settings: QueueSettings) -> None:
+    if not settings.queue_enabled:
+        raise RefusedError(
+            "the queue is switched off; nothing was stored",
+            reason="queue-disabled",
+            next_step="attestor config set rekor.offline.queueEnabled true",
+        )
+
+
+def _count_rejected(store: Store, tenant: str) -> None:
+    """Count a refusal for its tenant, if that is one of ours: names that are typed are no label."""
+    if any(one.name == tenant for one in all_tenants(store)):
+        with store.atomic():
+            count(store, REJECTED, {"tenant": tenant})
 
 
 def put_in_queue(
@@ -123,10 +140,9 @@ def put_in_queue(
                     labels = {"trigger": new.edge_trigger}
                     count(store, "attestor_rekor_edge_bundle_triggers_total", labels)
             ahead = ahead_count(store, item)
-    except RefusedError as error:
-        if not dry_run and error.reason != "unknown-tenant":
-            with store.atomic():
-                count(store, "attestor_rekor_submissions_rejected_total", {"tenant": new.tenant})
+    except RefusedError:
+        if not dry_run:
+            _count_rejected(store, new.tenant)
         raise
     slot = None
     if item.state in HELD:

@@ -28,7 +28,7 @@ from typing import Any, Final
 from appliance.errors import ApplianceError, MalformedError, RefusedError
 from appliance.jobs.queue.log_proof import log_of_entry, verify_receipt
 from appliance.jobs.queue.settings import QueueSettings, read_queue_settings
-from appliance.policy.budget import EDGE, TIERS
+from appliance.policy.budget import EDGE, TIERS, TRIGGERS
 from appliance.rekor.canonical_json import canonical_json
 from appliance.rekor.protojson import Message, top_message
 from appliance.rekor.transparency_log_entry import (
@@ -83,7 +83,6 @@ from appliance.value import frozen
 SCHEMA: Final = 1
 MAX_MEMBER_BYTES: Final = 2 * MAX_STORED_BYTES
 MAX_PRIORITY: Final = 2**31
-_TRIGGERS: Final = ("cvss", "policy-gate", "escalation")
 
 
 @frozen
@@ -142,7 +141,7 @@ def parse_pending(raw: bytes, tenant: str, site: str) -> NewItem:
     tier, trigger = member.required_text("tier"), member.text("trigger") or None
     if tier not in TIERS or (trigger is not None) != (tier == EDGE):
         raise MalformedError(f"pending item: tier {tier[:20]!r} with trigger {trigger!r}")
-    if trigger is not None and trigger not in _TRIGGERS:
+    if trigger is not None and trigger not in TRIGGERS:
         raise MalformedError(f"pending item: no such trigger {trigger[:40]!r}")
     priority = member.integer("priority")
     if priority > MAX_PRIORITY:
