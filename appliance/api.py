@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from appliance.cli.verify.inputs import MAX_KEY_BYTES, beside
 from appliance.cli.verify.verdict_text import answer_data
-from appliance.errors import ApplianceError, ConfigError
+from appliance.errors import ApplianceError, ArgumentError
 from appliance.jobs.verify.verify import Answer
 from appliance.runs.exit_codes import exit_code, naming
 from appliance.runs.session import Session
@@ -73,7 +73,7 @@ def verify(
     pinned keys, the trusted root and the mirror of a store; without it nothing but the files
     is used. `max_age` is in seconds; the other options are those of the command.
 
-    Raises ConfigError for a question that is none, or a policy, root or key file that cannot
+    Raises ArgumentError for a question that is none, or a policy, root or key file that cannot
     be read or used raises its own ApplianceError.
     """
     name = _artifact_name(artifact, digest)
@@ -96,10 +96,10 @@ def verify(
 
 def _artifact_name(artifact: str | Path | None, digest: str) -> str:
     if (artifact is None) == (not digest):
-        raise ConfigError("give either an artifact or a digest", reason="question")
+        raise ArgumentError("give either an artifact or a digest", reason="question")
     if artifact is None:
         if parse_digest_argument(digest) is None:
-            raise ConfigError(f"not a digest: {digest[:140]!r}", reason="question")
+            raise ArgumentError(f"not a digest: {digest[:140]!r}", reason="question")
         return digest
     # A path is a path, whatever it looks like.
     text = str(artifact)
@@ -118,7 +118,7 @@ def _signer(
     if key is None:
         return CertificateIdentity(identity, issuer, identity_regexp, issuer_regexp, dict(claims))
     if keyless:
-        raise ConfigError("give either a key or an identity and its issuer", reason="identity")
+        raise ArgumentError("give either a key or an identity and its issuer", reason="identity")
     with naming(Path(key)):
         return ManagedKey(load_public_key_file(read_given(Path(key), MAX_KEY_BYTES)))
 

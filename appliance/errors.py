@@ -88,6 +88,12 @@ class IncompleteError(ApplianceError):
     default_reason = "incomplete"
 
 
+class ArgumentError(ApplianceError):
+    """What was typed is not in the form it must have: a name, an id, a key, a value."""
+
+    default_reason = "argument"
+
+
 class StoreError(ApplianceError):
     """The store is full, corrupt, read-only, or from a newer version."""
 

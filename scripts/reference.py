@@ -46,6 +46,8 @@ def every_command(
     """Yield every command that does something, with the words that call it."""
     for name, command in _members(group):
         if isinstance(command, click.Group):
+            if command.invoke_without_command:
+                yield " ".join((*words, name)), command
             yield from every_command(command, (*words, name))
         else:
             yield " ".join((*words, name)), command

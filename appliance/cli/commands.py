@@ -82,6 +82,7 @@ _TABLE: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
             ("quarantine", "divergence.quarantine:quarantine", "Logs that contradicted themselves"),
             ("expected", "find.expected:expected", "What should be signed, and what it came to"),
             ("metrics", "divergence.metrics:metrics", "Metrics for Prometheus"),
+            ("report", "divergence.report:report", "One page to sign off, that checks itself"),
         ),
     ),
     (

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import click
 
 from appliance.config.durations import parse_duration
-from appliance.errors import ConfigError
+from appliance.errors import ArgumentError, ConfigError, LimitError, MalformedError
 from appliance.runs.exit_codes import naming
 from appliance.store.files import read_foreign
 from appliance.tlog.note_keys import VerifierKey, parse_vkey
@@ -26,6 +28,21 @@ def seconds_option(text: str | None, option: str, default: float | None) -> floa
         raise click.BadParameter(error.message, param_hint=option) from error
 
 
+@contextlib.contextmanager
+def typed(what: str) -> Iterator[None]:
+    """Make what is wrong with something typed an ArgumentError that names it.
+
+    The same text in a file is the file's fault, and has the code of that.
+    """
+    try:
+        yield
+    except (MalformedError, ConfigError, LimitError) as error:
+        message = error.message if error.message.startswith(what) else f"{what}: {error.message}"
+        raise ArgumentError(
+            message, reason=error.reason, next_step=error.next_step or "see --help"
+        ) from error
+
+
 def verifier_key(
     vkey: str | None, file: Path | None, *, name: str = "VKEY", option: str = "--vkey-file"
 ) -> VerifierKey:
@@ -37,7 +54,8 @@ def verifier_key(
     if (vkey is None) == (file is None):
         raise click.UsageError(f"either {name} or {option} FILE is needed")
     if file is None:
-        return parse_vkey(vkey or "")
+        with typed(name):
+            return parse_vkey(vkey or "")
     with naming(file):
         text = read_foreign(file, MAX_VKEY_FILE_BYTES).decode("utf-8", "replace")
         return parse_vkey(text.removesuffix("\n").removesuffix("\r"))

@@ -75,6 +75,7 @@ class Result:
     text: str = ""  # for people, without the last newline; empty prints nothing
     warnings: tuple[str, ...] = ()
     errors: tuple[ApplianceError, ...] = ()  # failures among several outcomes; the worst wins
+    essence: str = ""  # what -q still prints: an id that a script goes on with
     code: int | None = None  # of check alone, which has its own; else the errors decide
 
 
@@ -90,6 +91,8 @@ def common_options(command: Callable[..., Result]) -> Callable[..., None]:
     @functools.wraps(command)
     def run(*args: Any, as_json: bool, quiet: bool, verbose: int, **kwargs: Any) -> None:
         context = click.get_current_context()
+        if context.invoked_subcommand is not None:
+            return  # a group that is a command as well: its subcommand answers
         context.meta[_QUIET] = quiet or as_json
         context.meta[_JSON] = as_json
         context.meta[_VERBOSE] = verbose
@@ -240,8 +243,9 @@ def _finish(context: click.Context, result: Result, *, as_json: bool, quiet: boo
         name = command_name(context)
         say(envelope(name, code=code, data=result.data, warnings=result.warnings, error=described))
     else:
-        if result.text and not quiet:
-            click.echo(as_text(_with_names_on_one_line(result.text, context)))
+        text = result.essence if quiet else result.text
+        if text:
+            click.echo(as_text(_with_names_on_one_line(text, context)))
         if not quiet:
             for warning in result.warnings:
                 say(f"Warning: {warning}", err=True)

@@ -204,5 +204,7 @@ def unexpected(kind: Kind, value: ScalarValue, next_step: str = "") -> ConfigErr
     if isinstance(value, bool):
         got = str(value).lower()
     return ConfigError(
-        f"expected {kind.expected}, got {got}", reason="bad-value", next_step=next_step
+        f"expected {kind.expected}, got {got}",
+        reason="bad-value",
+        next_step=next_step or "see 'attestor config example'",
     )

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from appliance import errors
-from appliance.errors import ApplianceError, VerificationError
+from appliance.errors import ApplianceError, MalformedError, VerificationError
 from bundles.errors import BundleError
 
 EXIT_CODES: Final[dict[type[Exception], tuple[int, str]]] = {
+    errors.ArgumentError: (2, "usage: something typed is not in the form it must have"),
     errors.VerificationError: (3, "no: the bytes are wrong (signature, proof, digest, malformed)"),
     BundleError: (3, "no: the bytes are wrong (signature, proof, digest, malformed)"),
     errors.DivergenceError: (4, "a log contradicts itself; evidence was stored"),
@@ -24,7 +25,6 @@ EXIT_CODES: Final[dict[type[Exception], tuple[int, str]]] = {
 OTHER_CODES: Final[dict[int, str]] = {
     0: "done, or nothing to do",
     1: "a bug in the appliance (traceback shown)",
-    2: "usage",
     130: "interrupted (SIGINT)",
     141: "the reader of our output went away",
     143: "terminated (SIGTERM)",
@@ -61,11 +61,18 @@ def worst(codes: Iterable[int]) -> int:
 
 @contextlib.contextmanager
 def naming(file: object) -> Iterator[None]:
-    """Put the file's name before whatever is wrong with what it holds."""
+    """Put the file's name before whatever is wrong with what it holds.
+
+    What is not in its form at all may be another file: the next step, if there is none, is to
+    look.
+    """
     try:
         yield
     except tuple(EXIT_CODES) as error:
-        raise as_ours(error, prefix=f"{file}: ") from error
+        ours = as_ours(error, prefix=f"{file}: ")
+        if isinstance(ours, MalformedError) and not ours.next_step:
+            ours.next_step = "look whether it is the right file, and whole"
+        raise ours from error
 
 
 def as_ours(error: Exception, prefix: str = "") -> ApplianceError:

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from appliance.errors import ConfigError, MalformedError, SignatureError
+from appliance.errors import ArgumentError, MalformedError, SignatureError
 from appliance.sigstore.validity import ALWAYS, Window
 from appliance.value import field, frozen
 
@@ -60,7 +60,7 @@ class CertificateIdentity:
     """Whose certificate the operator expects.
 
     Exactly one of identity and identity_regexp, and of issuer and issuer_regexp, is given;
-    anything else raises ConfigError (reason identity), and so does an unknown claim.
+    anything else raises ArgumentError (reason identity), and so does an unknown claim.
     """
 
     identity: str = ""
@@ -74,7 +74,7 @@ class CertificateIdentity:
         _check_choice("issuer", self.issuer, self.issuer_regexp)
         for name in self.claims:
             if name not in CLAIMS and not is_claim_oid(name):
-                raise ConfigError(
+                raise ArgumentError(
                     f"certificate claim {name!r}: expected one of {', '.join(CLAIMS)}",
                     reason="identity",
                 )
@@ -187,14 +187,16 @@ def _quoted(text: str) -> str:
 
 def _check_choice(what: str, exact: str, regexp: str) -> None:
     if bool(exact) == bool(regexp):
-        raise ConfigError(
+        raise ArgumentError(
             f"expected signer: give either {what} or {what} regexp", reason="identity"
         )
     try:
         re.compile(regexp)
     except (re.error, RecursionError, OverflowError) as error:
-        raise ConfigError(
-            f"expected signer: {what} regexp {regexp[:120]!r}: {error}", reason="identity"
+        raise ArgumentError(
+            f"expected signer: {what} regexp {regexp[:120]!r}: {error}",
+            reason="identity",
+            next_step="write a regular expression of Python",
         ) from error
 
 

@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 from typing import Final
 
-from appliance.errors import LockedError, StoreError
+from appliance.errors import ApplianceError, IncompleteError, LockedError, StoreError
 
 DISK_FULL: Final = "disk-full"
 READ_ONLY: Final = "read-only"
@@ -45,6 +45,20 @@ def file_error(path: Path, error: OSError) -> StoreError:
     return StoreError(
         f"{named}: {error.strerror}", reason=reason, next_step=_NEXT_STEPS.get(reason, "")
     )
+
+
+def output_error(path: Path, error: OSError) -> ApplianceError:
+    """Make the error for an output that could not be written at `path`.
+
+    IncompleteError if the directory it was to be in is not there, else as file_error.
+    """
+    if error.errno == errno.ENOENT and not path.parent.exists():
+        return IncompleteError(
+            f"the directory {path.parent} is not there",
+            reason="no-directory",
+            next_step=f"make it: mkdir -p {path.parent}",
+        )
+    return file_error(path, error)
 
 
 def database_error(path: Path, error: sqlite3.Error) -> StoreError:

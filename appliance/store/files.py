@@ -22,7 +22,7 @@ from appliance.errors import (
     RefusedError,
     StoreError,
 )
-from appliance.store.failures import file_error
+from appliance.store.failures import file_error, output_error
 from appliance.store.filesystem import sync_directory
 
 # A file of one JSON object a line, that others read while we append.
@@ -67,7 +67,7 @@ def open_foreign(path: Path) -> Iterator[BinaryIO]:
         # O_NONBLOCK: opening a FIFO that nobody writes to must not hang.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        raise IncompleteError(f"{path} is not there", reason="no-file") from error
+        raise _no_file(str(path)) from error
     except OSError as error:
         if path.is_symlink():
             raise RefusedError(
@@ -103,7 +103,7 @@ def open_given(path: Path) -> Iterator[BinaryIO]:
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
         missing = f"{path} leads to {path.readlink()}, which" if path.is_symlink() else str(path)
-        raise IncompleteError(f"{missing} is not there", reason="no-file") from error
+        raise _no_file(missing) from error
     except OSError as error:
         if error.errno == errno.ENXIO:
             raise RefusedError(f"{path} is not a file", reason="not-a-file") from error
@@ -118,6 +118,14 @@ def open_given(path: Path) -> Iterator[BinaryIO]:
             yield file
         except OSError as error:
             raise file_error(path, error) from error
+
+
+def _no_file(what: str) -> IncompleteError:
+    return IncompleteError(
+        f"{what} is not there",
+        reason="no-file",
+        next_step="look at the name, and whether the medium is mounted",
+    )
 
 
 def _check_given(path: Path, descriptor: int) -> None:
@@ -284,9 +292,10 @@ def written_whole(
 
     It gets the permission bits `mode`, or what the umask leaves.
 
-    Raises StoreError if the disk is full or `path` exists (unless `replace`); then nothing
-    is there under that name that was not before. If we die in between, at most a file ending
-    in .tmp is left, until the same is written again.
+    Raises IncompleteError if its directory is not there, StoreError if the disk is full or
+    `path` exists (unless `replace`); then nothing is there under that name that was not
+    before. If we die in between, at most a file ending in .tmp is left, until the same is
+    written again.
     """
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}.tmp")
     if not replace and path.exists():
@@ -312,7 +321,7 @@ def written_whole(
         if isinstance(error, OSError):
             if error.filename == str(temporary):  # nobody asked for a file of that name
                 error.filename = str(path)
-            raise file_error(path, error) from error
+            raise output_error(path, error) from error
         raise
 
 

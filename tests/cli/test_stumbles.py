@@ -181,7 +181,7 @@ def test_the_example_of_an_isolated_home_changes_nothing_there(
 def test_a_name_is_never_empty_and_a_home_without_one_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(["--home", str(tmp_path / "new"), "init", "--site", ""]) == 9
+    assert run(["--home", str(tmp_path / "new"), "init", "--site", ""]) == 2
     assert "''" in capsys.readouterr().err
     assert run(["--home", str(tmp_path / "new"), "init"]) == 0
     assert "init --site NAME" in capsys.readouterr().out
@@ -189,7 +189,7 @@ def test_a_name_is_never_empty_and_a_home_without_one_says_so(
 
 def test_what_is_no_exporter_key_is_not_called_a_missing_file(home: Home) -> None:
     for command in ("add", "remove"):
-        error = home.json("exporters", command, "outside.example", expect=3)
+        error = home.json("exporters", command, "outside.example", expect=2)
         assert "verifier key" in error["message"]
 
 

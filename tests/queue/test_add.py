@@ -160,7 +160,7 @@ REFUSED: dict[str, tuple[Callable[[Path], list[str]], list[str], int, str]] = {
     "unknown tenant": (
         lambda d: write_artifact(d, b"one"),
         ["--tenant", "nobody"],
-        8,
+        5,
         "unknown-tenant",
     ),
     "negative priority": (lambda d: write_artifact(d, b"one"), ["--priority", "-1"], 2, "usage"),

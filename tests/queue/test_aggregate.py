@@ -33,7 +33,7 @@ def test_one_root_is_logged_for_all_that_has_no_slot(
     assert home.states() == {"logged": BUDGET, "aggregated": ITEMS - BUDGET}
     (root,) = [one for one in home.json("queue", "list")["items"] if one["tenant"] == "system"]
     one = next(one for one in home.items() if one["state"] == "aggregated")
-    error = home.json(*("queue", "proof", one["id"], "--output", tmp_path / "early"), expect=5)
+    error = home.json(*("queue", "proof", one["id"], "--output", tmp_path / "early"), expect=7)
     assert error["reason"] == "root-not-logged"
     (told,) = home.json("journal", "list", "--event", "queue.aggregated")["lines"]
     assert told["details"]["items"] == ITEMS - BUDGET and told["details"]["root"] == root["id"]

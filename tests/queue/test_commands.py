@@ -144,7 +144,7 @@ def test_a_finished_bundle_verifies_with_its_stamp_carried(home: Home, tmp_path:
     added = home.json("queue", "add", *artifact)
     finished = tmp_path / "finished.sigstore.json"
     command = ["queue", "bundle", added["id"], "--output", str(finished)]
-    assert home.json(*command, expect=5)["reason"] == "not-logged"
+    assert home.json(*command, expect=7)["reason"] == "not-logged"
     home.json("queue", "drain")
     home.json(*command)
     home.json("verify", artifact[1], "--bundle", finished, "--key", artifact[5])

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import (
-    ConfigError,
+    ArgumentError,
     IncompleteError,
     LimitError,
     MalformedError,
@@ -354,7 +354,7 @@ def test_lengths_in_the_encoding_are_of_bytes() -> None:
     ],
 )
 def test_an_expectation_that_contradicts_itself_is_a_config_error(fields: Json) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ArgumentError) as caught:
         CertificateIdentity(**fields)
     assert caught.value.reason == "identity"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.errors import StoreError
+from appliance.errors import IncompleteError, StoreError
 from appliance.store.database import DATABASE_NAME, Store, open_store
 from appliance.store.home.backup import (
     copy_database,
@@ -164,7 +164,7 @@ def test_a_copy_appears_whole_or_not_at_all(memory: Path) -> None:
         (directory / "file").write_text("1")
     assert (memory / "one").read_text() == "1"
     assert {path.name for path in memory.iterdir()} == {"copy", "one"}
-    with pytest.raises(StoreError), new_copy(memory / "none" / "copy"):
+    with pytest.raises(IncompleteError), new_copy(memory / "none" / "copy"):
         pass
 
 
@@ -173,5 +173,5 @@ def test_a_copy_that_does_not_fit_is_not_begun(memory: Path) -> None:
     with pytest.raises(StoreError) as caught:
         refuse_without_room(memory, 2**60)
     assert caught.value.reason == "disk-full"
-    with pytest.raises(StoreError):
+    with pytest.raises(IncompleteError):
         refuse_without_room(memory / "none", 0)

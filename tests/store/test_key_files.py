@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import (
+    ArgumentError,
     ConfigError,
     IncompleteError,
     MalformedError,
@@ -165,7 +166,7 @@ def test_names_that_are_no_file_names_are_refused(home: Path, name: str) -> None
         lambda: read_last_record(home, name),
         lambda: swap_last_record(home, name, expected=None, new=b""),
     ):
-        with pytest.raises(ConfigError, match="not a key name") as caught:
+        with pytest.raises(ArgumentError, match="not a key name") as caught:
             use()
         assert caught.value.reason == "key-name"
 
@@ -175,7 +176,7 @@ def test_no_name_leads_out_of_the_directory(name: str) -> None:
     home = Path("/nowhere")
     try:
         assert not has_signing_key(home, name)
-    except ConfigError:
+    except ArgumentError:
         return
     assert (home / "keys" / f"{name}.key").parent == home / "keys"
     assert os.path.normpath(home / "keys" / f"{name}.key") == f"/nowhere/keys/{name}.key"

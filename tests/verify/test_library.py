@@ -14,7 +14,7 @@ import pytest
 import appliance
 from appliance import ApplianceError, Verdict, verify
 from appliance.cli.main import run
-from appliance.errors import ConfigError
+from appliance.errors import ArgumentError
 from appliance.runs.session import Session
 from tests.mirror.mirrors import NOW, make_mirror, sync_from
 from tests.pki.authorities import IDENTITY, ISSUER
@@ -121,7 +121,7 @@ def test_a_digest_is_given_as_one_and_a_path_is_a_path(desk: Path) -> None:
     ],
 )
 def test_a_question_that_is_none_is_an_error(desk: Path, question: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ArgumentError) as caught:
         verify(**question)
     assert isinstance(caught.value, ApplianceError)
 

@@ -178,7 +178,7 @@ def test_a_stream_for_people_ends_with_the_worst(
             os.close(before)
     assert code == 5
     assert out.count(": VERIFIED") == 1
-    assert err.startswith("Error: none is not there\n")
+    assert err.startswith("Error: none is not there; look at the name")
     assert "1 of 2 are not verified" in err
 
 

@@ -13,10 +13,13 @@ import click
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.errors import StoreError
-from appliance.jobs.divergence.evidence_pack import evidence_pack
+from appliance.jobs.divergence.evidence_pack import PAGE, evidence_pack
+from appliance.report.page import page
+from appliance.runs.report import pack_data
 from appliance.runs.session import Session, pass_session
 from appliance.store.divergence.alerts import require_alert
-from appliance.store.failures import file_error
+from appliance.store.divergence.evidence import require_evidence
+from appliance.store.failures import output_error
 from appliance.store.files import written_whole
 from appliance.store.home.settings import SITE_NAME, site_fact
 
@@ -35,6 +38,7 @@ def alerts_export(session: Session, which: str, output: Path) -> Result:
     """Write what proves a contradiction: both signed notes, the proof, how it came, check.py.
 
     check.py shows it with Python and the package cryptography alone: python3 -I check.py
+    report.html shows it in a browser, without a network.
 
     \b
     Example:
@@ -47,6 +51,8 @@ def alerts_export(session: Session, which: str, output: Path) -> Result:
         alert = require_alert(store, which)
         site = site_fact(store, SITE_NAME) or "(unnamed)"
         files = evidence_pack(store, alert, site, check)
+        data = pack_data(session, require_evidence(store, alert.evidence_id or 0))
+    files[PAGE] = page(data)
     if output.suffix == ".tar":
         _write_tar(output, files, alert.detected_at)
     else:
@@ -66,7 +72,7 @@ def _write_directory(output: Path, files: Mapping[str, bytes]) -> None:
             f"{output} exists already", reason="file-exists", next_step="choose another name"
         ) from error
     except OSError as error:
-        raise file_error(output, error) from error
+        raise output_error(output, error) from error
     for name, data in files.items():
         with written_whole(output / name) as file:
             file.write(data)

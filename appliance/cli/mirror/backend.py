@@ -10,6 +10,7 @@ import click
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.mirror.backend_key import key_data, log_id
+from appliance.cli.options import typed
 from appliance.cli.output import Result, common_options
 from appliance.jobs.mirror.backends import NewBackend, add_backend, parse_log_key
 from appliance.runs.exit_codes import naming
@@ -23,7 +24,7 @@ from appliance.store.mirror.logs import (
     require_backend,
     set_backend_enabled,
 )
-from appliance.tlog.note_keys import same_key
+from appliance.tlog.note_keys import check_key_name, same_key
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 MAX_KEY_BYTES = 64 * 1024
@@ -87,6 +88,9 @@ def backend_add(
             --public-key log.pem --url https://LOG-HOST
     """
 
+    if api_version == "2":
+        with typed("--origin"):
+            check_key_name(origin)
     with naming(public_key):
         key_file = read_foreign(public_key, MAX_KEY_BYTES)
         parse_log_key(key_file, origin, int(api_version))

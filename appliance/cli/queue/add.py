@@ -91,10 +91,12 @@ def queue_add(
 
     The exact request is durable when this returns 0; it says when the budget lets it go.
     The same again is found, not queued twice. What is wrong is refused, and nothing stored.
+    With -q it prints the item's id and nothing else.
 
     \b
     Example:
         attestor queue add --artifact app.tar.gz --signature app.sig --key pub.pem
+        id=$(attestor queue add -q --artifact app.tar.gz --signature app.sig --key pub.pem)
         attestor queue add --dsse scan.dsse.json --key pub.pem --tenant team-a
         attestor queue add --sigstore-bundle app.sigstore.json --timestamp app.tsr
     """
@@ -226,7 +228,8 @@ def _result(done: Enqueued, now: int, *, dry_run: bool) -> Result:
         dry_run=dry_run,
     )
     if not done.is_new:
-        return Result(data, f"{item.id}: already queued, {item.state}", tuple(warnings))
+        text = f"{item.id}: already queued, {item.state}"
+        return Result(data, text, tuple(warnings), essence=item.id)
     if done.slot is None:
         warnings.append(f"the budget of tenant {item.what.tenant} is 0: it will never be sent")
     elif done.slot > now:
@@ -235,4 +238,5 @@ def _result(done: Enqueued, now: int, *, dry_run: bool) -> Result:
             f" in {done.slot - now} s"
         )
     verb = "would be queued" if dry_run else "queued"
-    return Result(data, f"{item.id}: {verb} for {item.what.tenant}", tuple(warnings))
+    text = f"{item.id}: {verb} for {item.what.tenant}"
+    return Result(data, text, tuple(warnings), essence=item.id)

@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from appliance.cli.members import members
+from appliance.cli.options import seconds_option
 from appliance.cli.output import Result, common_options
-from appliance.jobs.queue.log_proof import finished_bundle
+from appliance.runs.finished import finish
 from appliance.runs.session import Session, pass_session
 from appliance.store.files import written_whole
-from appliance.store.queue.queue import require_item
 
 
 @click.command("bundle")
@@ -22,21 +22,22 @@ from appliance.store.queue.queue import require_item
     required=True,
     help="Write it here; what is there is replaced.",
 )
+@click.option("--wait", metavar="DURATION", help="Wait this long until it is logged, e.g. 30m.")
 @common_options
 @pass_session
-def queue_bundle(session: Session, id_: str, output: Path) -> Result:
+def queue_bundle(session: Session, id_: str, output: Path, wait: str | None) -> Result:
     """Write the Sigstore bundle of an item that is logged: signature, stamps, verified proof.
 
-    Exit code 5 as long as there is no proof, so a script can ask again.
+    Exit code 7 means "not yet": ask again, or say how long to --wait. An item that waits no
+    more ends it at once: 8 if it was cancelled or the log refused it, 5 if there is none.
 
     \b
     Example:
         attestor queue bundle 3f2a91 --output app.tar.gz.sigstore.json
+        attestor queue bundle 3f2a91 --output app.tar.gz.sigstore.json --wait 30m
     """
 
-    with session.reading() as store:
-        item = require_item(store, id_)
-        document = finished_bundle(store, item)
+    item, document = finish(session, id_, seconds_option(wait, "--wait", None))
     with written_whole(output, replace=True) as file:
         file.write(document)
     return Result(members(id=item.id, output=output), f"wrote {output}")

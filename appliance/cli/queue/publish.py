@@ -9,7 +9,7 @@ import click
 
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
-from appliance.errors import MalformedError
+from appliance.errors import ArgumentError
 from appliance.runs.publish import URL_VARIABLE, PublishRun, describe, unpublished
 from appliance.runs.publish import publish as run_publish
 from appliance.runs.session import Session, pass_session
@@ -76,9 +76,10 @@ def _parse_digest(text: str) -> Hash:
 
     digits = text.removeprefix("sha256:")
     if not fullmatch("[0-9a-fA-F]{64}", digits):
-        raise MalformedError(
+        raise ArgumentError(
             f"not a SHA-256 digest: expected 64 hex digits, got {digits[:80]!r} ({len(digits)})",
             reason="bad-digest",
+            next_step="give what sha256sum prints",
         )
     return Hash(bytes.fromhex(digits))
 

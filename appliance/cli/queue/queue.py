@@ -29,6 +29,7 @@ from appliance.store.queue.queue import (
     move_item,
     require_item,
 )
+from appliance.store.queue.tenants import require_known
 from appliance.times import utc
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -83,6 +84,8 @@ def queue_list(
     wanted = states or (STATES if everything else (*HELD, EXPORTED, AGGREGATED, REFUSED))
     with session.reading() as store:
         items = list_items(store, wanted, tenant=tenant, limit=limit + 1)
+        if tenant is not None and not items:
+            require_known(store, tenant)
     more = len(items) > limit
     items = items[:limit]
     lines = [_line(one) for one in items]

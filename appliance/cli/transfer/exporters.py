@@ -9,7 +9,7 @@ import click
 from appliance.cli.members import members
 from appliance.cli.options import verifier_key
 from appliance.cli.output import Result, common_options
-from appliance.errors import ConfigError, MalformedError
+from appliance.errors import ConfigError, IncompleteError, MalformedError
 from appliance.runs.session import Session, pass_session
 from appliance.store.revoked_keys import Revocation, refuse_revoked, revocations
 from appliance.store.transfer.exporters import revoke
@@ -120,7 +120,7 @@ def exporters_remove(
     with session.writing() as store:
         removed = remove_exporter(store, key, session.now(), dry_run=dry_run)
     if not removed:
-        raise ConfigError(
+        raise IncompleteError(
             f"{key.name}+{key.key_id.hex()} is no exporter here",
             reason="unknown-exporter",
             next_step="see 'attestor exporters list'",
@@ -189,7 +189,7 @@ def exporters_replace(
     with session.writing() as store:
         roles = [role for role in (EXPORTER, RECEIPT) if is_among(gone, exporter_keys(store, role))]
         if not roles:
-            raise ConfigError(
+            raise IncompleteError(
                 f"{gone.name}+{gone.key_id.hex()} is no exporter here",
                 reason="unknown-exporter",
                 next_step="see 'attestor exporters list'",

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from appliance.cli.members import members
+from appliance.cli.options import typed
 from appliance.cli.output import Result, common_options
 from appliance.errors import ApplianceError, MalformedError
 from appliance.jobs.transfer.receipt_text import (
@@ -131,7 +132,8 @@ def receipt_accept(
     errors: list[ApplianceError] = []
     with session.writing() as store:
         if code is not None:
-            read = parse_code(code)
+            with typed("--code"):
+                read = parse_code(code)
             done.append(accept_code(store, read, site or "", session.now(), dry_run=dry_run))
         for file in files:
             try:

@@ -12,6 +12,7 @@ from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.cli.verify.trust_arrived import arrived_root
 from appliance.errors import IncompleteError
+from appliance.runs.exit_codes import naming
 from appliance.runs.session import Session, pass_session
 from appliance.sigstore.trusted_root import parse_trusted_root
 from appliance.store.files import read_foreign
@@ -67,7 +68,8 @@ def trust_import(session: Session, file: Path | None, arrived: str | None, dry_r
         raw, source = read_foreign(file, MAX_ROOT_BYTES), str(file)
     else:
         raise click.UsageError("either FILE or --arrived is needed")
-    root = parse_trusted_root(raw)
+    with naming(source):
+        root = parse_trusted_root(raw)
     with session.writing() as store, store.atomic(dry_run=dry_run):
         put_root(store, StoredRoot(raw, source, session.now()))
     data = members(

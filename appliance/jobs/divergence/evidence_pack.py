@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Any, Final
 
 from appliance.errors import IncompleteError
 from appliance.store.database import Store
 from appliance.store.divergence.alerts import Alert
-from appliance.store.divergence.evidence import require_evidence
+from appliance.store.divergence.evidence import Evidence, require_evidence
 
 EVIDENCE: Final = "evidence.json"
 CHECK: Final = "check.py"
+PAGE: Final = "report.html"
 
 _README: Final = """\
 Evidence {number} against the transparency log {origin}.
@@ -21,6 +22,7 @@ Evidence {number} against the transparency log {origin}.
   evidence.json  the proof between them, the keys, how theirs came, what was believed before
   alert.json     what was raised about it
   check.py       proves the contradiction from the files above:  python3 -I check.py
+  report.html    proves it in a browser, with no network: open the file
 
 check.py needs Python 3.11 and its package cryptography, nothing else. It prints the SHA-256
 of the public keys (SubjectPublicKeyInfo) that signed: compare them with keys that came to
@@ -50,6 +52,20 @@ def evidence_pack(store: Store, alert: Alert, site: str, check: bytes) -> dict[s
         EVIDENCE: _json(facts | kept.details),
         "ours.note": kept.ours,
         "theirs.note": kept.theirs,
+    }
+
+
+def contradiction_data(kept: Evidence) -> dict[str, Any]:
+    """Describe one piece of evidence in JSON's types, with all that checks it."""
+    return {
+        "evidence": kept.id,
+        "origin": kept.origin,
+        "rule": kept.rule,
+        "detectedAt": kept.detected_at,
+        "ours": kept.ours.decode(),
+        "theirs": kept.theirs.decode(),
+        "keys": kept.details.get("keys") or [],
+        "consistencyProof": kept.details.get("consistencyProof"),
     }
 
 

@@ -6,6 +6,7 @@ from appliance.config.keys import NAME, ORIGIN
 from appliance.config.kinds import Text, Url
 from appliance.errors import (
     ApplianceError,
+    ArgumentError,
     ConfigError,
     IncompleteError,
     MalformedError,
@@ -109,8 +110,9 @@ def parse_log_key(data: bytes, origin: str, api_version: int) -> bytes:
 def add_backend(store: Store, new: NewBackend, now: int, *, dry_run: bool) -> AddedBackend:
     """Pin the log's key and record where it is reached; again changes what is different.
 
-    Raises MalformedError for a key nobody may trust or a policy that is none, ConfigError
-    for what contradicts itself or what is here.
+    Raises ArgumentError for what cannot be a name, an origin or a URL, MalformedError for a
+    key nobody may trust or a policy that is none, ConfigError for what contradicts itself or
+    what is here.
     """
     name = _read("ID", NAME, new.name)
     origin = _read("--origin", ORIGIN, new.origin)
@@ -149,13 +151,16 @@ def revoke_key(store: Store, log: Log, key: VerifierKey, now: int, reason: str) 
 
 
 def find_key(log: Log, key_id: str) -> VerifierKey:
-    """Return the pinned key of this id (8 hex digits), or of this log id; raises ConfigError."""
+    """Return the pinned key of this id (8 hex digits), or of this log id.
+
+    Raises IncompleteError, naming those there are, if there is none.
+    """
     wanted = key_id.lower()
     for key in log.keys:
         if wanted in (key.key_id.hex(), key.log_id.hex()):
             return key
     known = ", ".join(key.key_id.hex() for key in log.keys)
-    raise ConfigError(
+    raise IncompleteError(
         f"{log.origin} has no key {key_id[:80]!r} (known: {known})",
         reason="unknown-key",
         next_step="see 'attestor backend key list'",
@@ -240,5 +245,8 @@ def _read(option: str, kind: Text | Url, text: str) -> str:
     try:
         return kind.read(text)
     except ApplianceError as error:
-        error.message = f"{option}: {error.message}"
-        raise
+        raise ArgumentError(
+            f"{option}: {error.message}",
+            reason=error.reason,
+            next_step=error.next_step or "see 'attestor backend add --help'",
+        ) from error

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Final
 
-from appliance.errors import ConfigError, CorruptError, IncompleteError
+from appliance.errors import CorruptError, IncompleteError
 from appliance.jobs.mirror.fill import check_entries, fetch_tiles
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.references import unreferenced
@@ -31,7 +31,7 @@ def refetch(mirror: Mirror, source: LogSource, indices: Sequence[int]) -> Refetc
     """Fetch level 0 tiles, the tiles above them and their entry bundles again, and store them.
 
     Each is authenticated under the accepted checkpoint; nothing of what is stored is
-    trusted for it. Raises ConfigError for an index beyond the tree, and what absorb raises.
+    trusted for it. Raises IncompleteError for an index beyond the tree, and what absorb raises.
     """
     accepted = mirror.history.accepted()
     if accepted is None:
@@ -40,9 +40,10 @@ def refetch(mirror: Mirror, source: LogSource, indices: Sequence[int]) -> Refetc
         )
     size = accepted.head.tree_size
     if beyond := [index for index in indices if index * WIDTH >= size]:
-        raise ConfigError(
+        raise IncompleteError(
             f"{mirror.log.origin} has {-(-size // WIDTH)} level 0 tiles, there is no {beyond[0]}",
             reason="tile-index",
+            next_step=f"name one below {-(-size // WIDTH)}",
         )
     wanted = [tile_at(0, index, size) for index in sorted(set(indices))]
     tree = TileTree(accepted.head)

@@ -10,7 +10,7 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
-from appliance.errors import ConfigError, RestoredError
+from appliance.errors import ArgumentError, ConfigError, RestoredError
 from appliance.jobs.private_log.sequence import recover, sign_off
 from appliance.store.database import Store
 from appliance.store.home.journal import append_event
@@ -125,12 +125,13 @@ def empty_checkpoint(key: SigningKey) -> SignedCheckpoint:
 
 def _check_names(store: Store, name: str, origin: str) -> None:
     if not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"not a log name: {name[:80]!r} (letters, digits, dot, dash, underscore; at most 100)",
+        raise ArgumentError(
+            f"not a log name: {name[:80]!r}",
             reason="log-name",
+            next_step="use letters, digits, dot, dash and underscore, at most 100",
         )
     if not _HOST.fullmatch(origin):
-        raise ConfigError(
+        raise ArgumentError(
             f"not an origin that all clients accept: {origin[:80]!r}",
             reason="origin",
             next_step="use a bare lower-case host name, without scheme, port and path",

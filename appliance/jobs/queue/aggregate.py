@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from appliance.errors import IncompleteError
+from appliance.errors import IncompleteError, RemoteError
 from appliance.jobs.mirror.prove import logged_entry, prove_inclusion
 from appliance.jobs.private_log.sequence import MAX_BATCH, sequence
 from appliance.jobs.queue.log_proof import verify_receipt
@@ -154,8 +154,8 @@ def settle_aggregates(store: Store, now: int) -> int:
 def two_step_proof(store: Store, item: QueueItem) -> TlogProof:
     """Return the proof of an aggregated item, both steps verified.
 
-    Raises IncompleteError if it was not aggregated (not-aggregated) or its root is not
-    logged yet (root-not-logged), and what is wrong with a step.
+    Raises IncompleteError if it was not aggregated (not-aggregated), RemoteError as long as
+    its root waits for the log (root-not-logged), and what is wrong with a step.
     """
     found = aggregate_of(store, item)
     if found is None:
@@ -204,7 +204,7 @@ def _with_root(store: Store, one: Aggregate, proof: TlogProof) -> TlogProof:
     root = item_by_number(store, one.root_item)
     receipt = receipt_of(store, root)
     if receipt is None:
-        raise IncompleteError(
+        raise RemoteError(
             f"its root, item {root.id[:12]}, is {root.state}, not logged yet",
             reason="root-not-logged",
             next_step="attestor queue drain",

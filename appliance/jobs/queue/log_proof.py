@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from appliance.errors import IncompleteError, ProofError, SignatureError
+from appliance.errors import (
+    IncompleteError,
+    ProofError,
+    RefusedError,
+    RemoteError,
+    SignatureError,
+)
 from appliance.rekor.entry_inclusion import verify_entry_inclusion, verify_own_promise
 from appliance.rekor.transparency_log_entry import TransparencyLogEntry, parse_log_entry
 from appliance.sigstore.bundle_making import finish_bundle
 from appliance.store.database import Store
 from appliance.store.mirror.logs import REKOR_V1, Log, all_logs
 from appliance.store.queue.attempts import receipt_of
-from appliance.store.queue.queue import QueueItem
+from appliance.store.queue.queue import CANCELLED, REFUSED, QueueItem
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 
 if TYPE_CHECKING:
@@ -60,12 +66,20 @@ def log_of_entry(store: Store, entry: TransparencyLogEntry) -> Log:
 def finished_bundle(store: Store, item: QueueItem) -> bytes:
     """Return the Sigstore bundle (0.3) of an item, with stamps and log entry.
 
-    Raises IncompleteError if it is not logged yet, or came from another site, which alone
-    has what was signed.
+    Raises RemoteError (not-logged) as long as it waits for a log, RefusedError (cancelled,
+    refused) if it waits no more, IncompleteError if it came from another site, which alone has
+    what was signed.
     """
     receipt = receipt_of(store, item)
+    if receipt is None and item.state in (CANCELLED, REFUSED):
+        raise RefusedError(
+            f"item {item.id[:12]} is {item.state}: no proof will come",
+            reason=item.state,
+            next_step=f"see 'attestor queue show {item.id[:12]}'; to send it after all:"
+            f" attestor queue retry {item.id[:12]}",
+        )
     if receipt is None:
-        raise IncompleteError(
+        raise RemoteError(
             f"item {item.id[:12]} is {item.state}: it has no proof yet",
             reason="not-logged",
             next_step="attestor queue drain, or wait for its proof to come back",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
 
-from appliance.errors import ConfigError
+from appliance.errors import ArgumentError
 from appliance.jobs.divergence.health import vouched
 from appliance.jobs.transfer.names import fat_safe
 from appliance.jobs.transfer.plan import PlannedLog
@@ -108,7 +108,7 @@ def _window(validity: Validity, now: int) -> tuple[int | None, int | None]:
     expires = validity.expires.at(now) if validity.expires else None
     for earliest, what in ((now, "now"), (not_before, "the time it may be used from")):
         if expires is not None and earliest is not None and expires <= earliest:
-            raise ConfigError(
+            raise ArgumentError(
                 f"it would expire at {format_time(expires)}, which is not after {what},"
                 f" {format_time(earliest)}",
                 reason="validity",

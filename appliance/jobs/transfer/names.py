@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from appliance.errors import ApplianceError, ConfigError, StoreError
+from appliance.errors import ApplianceError, ArgumentError, StoreError
 from appliance.store.files import open_foreign
 from bundles.errors import BundleError
 from bundles.manifest import LogPart
@@ -37,12 +37,12 @@ _VOLUME: Final = re.compile(r"\.v[0-9]{2,4}of[0-9]{2,4}")
 
 
 def ending(path: Path) -> str:
-    """Return .tar, .tar.gz or .tar.zst; raises ConfigError for another name."""
+    """Return .tar, .tar.gz or .tar.zst; raises ArgumentError for another name."""
     for known in sorted(WRAPS, key=len, reverse=True):
         if path.name.endswith(known) and path.name != known:
             return known
     stem = path.name.partition(".tar.")[0] if ".tar." in path.name else path.stem.lstrip(".")
-    raise ConfigError(
+    raise ArgumentError(
         f"{path}: a transfer bundle is a {', '.join(WRAPS)} file, by the end of its name",
         reason="file-name",
         next_step=f"name it {stem or 'stick'}.tar, or give the directory",

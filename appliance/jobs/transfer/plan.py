@@ -11,7 +11,7 @@ from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Final
 
-from appliance.errors import ConfigError, IncompleteError
+from appliance.errors import IncompleteError
 from appliance.jobs.transfer.source import checkpoint_member, entries_member, tile_member
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint
 from appliance.store.mirror.entry_frames import compress_bundle
@@ -51,16 +51,17 @@ class Base:
 def choose_base(
     mirror: Mirror, head: AcceptedCheckpoint, choice: BaseChoice, side: str = ""
 ) -> Base:
-    """Choose the base of one log; raises ConfigError if one that was given is beyond the head."""
+    """Choose the base of one log; raises IncompleteError if one that was given is beyond it."""
     head_size = head.head.tree_size
     warnings: list[str] = []
     size: int | None = None
     if choice.since_size is not None:
         if choice.since_size > head_size:
-            raise ConfigError(
+            raise IncompleteError(
                 f"--since-size {choice.since_size}: the mirror of {mirror.log.origin} has only"
                 f" {head_size} entries",
                 reason="base-beyond-head",
+                next_step=f"name a size up to {head_size}, or run 'attestor sync' first",
             )
         size = choice.since_size
     elif mirror.log.origin in choice.since:

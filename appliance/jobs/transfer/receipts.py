@@ -150,14 +150,14 @@ def accept_code(store: Store, code: str, site: str, now: int, *, dry_run: bool =
 
     Tried are the heads that such an import can have led to: those of that and of other
     exports, none, and what the far side was known to hold. Raises IncompleteError if no
-    export fits, and RefusedError if no key of that site is known: every later delta starts
+    export fits, or no key of that site is known: every later delta starts
     where the site stands that holds least, and a name mistyped once would stand there for good.
     """
     known = dict.fromkeys(
         key.name for role in (RECEIPT, EXPORTER) for key in exporter_keys(store, role)
     )
     if site not in known:
-        raise RefusedError(
+        raise IncompleteError(
             f"no key of {site!r} is known here (known: {', '.join(known) or 'none'})",
             reason="unknown-site",
             next_step="look whether the name is right; if it is:"

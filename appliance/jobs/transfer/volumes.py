@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from appliance.errors import ConfigError
+from appliance.errors import ArgumentError
 from appliance.jobs.transfer.plan import Item, PlannedLog, top_down
 from appliance.jobs.transfer.side_members import NO_SIDE_MEMBERS, SideMembers
 from appliance.tlog.merkle import HASH_BYTES
@@ -79,7 +79,7 @@ def _missing(there: set[Item], log: PlannedLog, item: Item) -> list[Item]:
 
 def _require_room(load: _Load, limit: int, what: str) -> None:
     if load.n_bytes > limit:
-        raise ConfigError(
+        raise ArgumentError(
             f"a volume of {limit:,} bytes is too small: {what} and what has to travel with it"
             f" take {load.n_bytes:,}",
             reason="volume-too-small",

@@ -47,6 +47,8 @@ class ImageLayout:
         try:
             marker = self._json(directory / "oci-layout", "oci-layout")
         except IncompleteError as error:
+            if not directory.is_dir():
+                raise
             raise RefusedError(
                 f"{directory} is no OCI image layout: it has no file oci-layout",
                 reason="no-image-layout",

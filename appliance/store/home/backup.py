@@ -17,7 +17,7 @@ from typing import Final
 from appliance.errors import ApplianceError, StoreError
 from appliance.store.blobs import Blobs
 from appliance.store.database import BLOBS_NAME, DATABASE_NAME, Store, create_store, store_errors
-from appliance.store.failures import CORRUPT, DISK_FULL, database_error, file_error
+from appliance.store.failures import CORRUPT, DISK_FULL, database_error, file_error, output_error
 from appliance.store.filesystem import sync_filesystem
 from appliance.store.home.integrity import foreign_key_problems
 from appliance.store.home.key_files import KEYS_NAME
@@ -53,7 +53,7 @@ def new_copy(target: Path, *, only: str = "") -> Iterator[Path]:
         # All of it is durable; its name is too, once this returns.
         sync_filesystem(target.parent)
     except OSError as error:
-        raise file_error(target, error) from error
+        raise output_error(target, error) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
 
@@ -63,7 +63,7 @@ def refuse_without_room(directory: Path, n_bytes: int) -> None:
     try:
         free = shutil.disk_usage(directory).free
     except OSError as error:
-        raise file_error(directory, error) from error
+        raise output_error(directory / "attestor.db", error) from error
     if free < n_bytes + RESERVE_BYTES:
         raise StoreError(
             f"{directory} has {free:,} bytes free; the copy needs {n_bytes:,}, and"

@@ -13,7 +13,13 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from appliance.errors import ConfigError, IncompleteError, MalformedError, StoreError
+from appliance.errors import (
+    ArgumentError,
+    ConfigError,
+    IncompleteError,
+    MalformedError,
+    StoreError,
+)
 from appliance.store.filesystem import sync_directory
 from appliance.tlog.note import SigningKey, parse_signing_key
 from appliance.tlog.publisher_key import PublisherKey, make_publisher_key, parse_publisher_key
@@ -180,10 +186,11 @@ def swap_last_record(home: Path, name: str, *, expected: bytes | None, new: byte
 
 def _path(home: Path, name: str, suffix: str) -> Path:
     if not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"not a key name: {name[:80]!r} (letters, digits, dot, dash and underscore, at most"
-            " 100, starting with a letter or digit)",
+        raise ArgumentError(
+            f"not a key name: {name[:80]!r}",
             reason="key-name",
+            next_step="use letters, digits, dot, dash and underscore, at most 100, a letter or"
+            " digit first",
         )
     return home / KEYS_NAME / f"{name}{suffix}"
 

@@ -107,6 +107,16 @@ class History:
             None if before is None else before["first_seen_at"],
         )
 
+    def growth(self, limit: int) -> list[tuple[int, int]]:
+        """List when a size was first seen, Unix seconds, and the size: evenly chosen, ascending."""
+        rows = self.store.rows(
+            "SELECT first_seen_at, tree_size FROM (SELECT *, row_number() OVER (ORDER BY tree_size)"
+            " AS place, count(*) OVER () AS n FROM checkpoint WHERE log_id = ?1)"
+            " WHERE place = n OR place % max(n / ?2, 1) = 0 ORDER BY tree_size",
+            [self.log.id, limit],
+        )
+        return [(row["first_seen_at"], row["tree_size"]) for row in rows]
+
     def notes(self, tree_size: int) -> list[bytes]:
         """List the distinct signed notes stored for one size, oldest first."""
         rows = self.store.rows(

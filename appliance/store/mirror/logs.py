@@ -120,11 +120,11 @@ def find_backend(store: Store, name: str) -> Backend | None:
 
 
 def require_backend(store: Store, name: str) -> Backend:
-    """Return a backend; raises ConfigError naming those there are."""
+    """Return a backend; raises IncompleteError naming those there are."""
     found = find_backend(store, name)
     if found is None:
         known = ", ".join(one.name for one in all_backends(store)) or "none"
-        raise ConfigError(
+        raise IncompleteError(
             f"no backend {name!r} (known: {known})",
             reason="unknown-backend",
             next_step="see 'attestor backend list', or add it with 'attestor backend add'",
@@ -133,7 +133,10 @@ def require_backend(store: Store, name: str) -> Backend:
 
 
 def select_backends(store: Store, names: Sequence[str]) -> tuple[Backend, ...]:
-    """Return the named backends, or all enabled ones; raises ConfigError if there are none."""
+    """Return the named backends, or all enabled ones.
+
+    Raises IncompleteError for a name that is none's, ConfigError if none is enabled.
+    """
     if names:
         return tuple(require_backend(store, name) for name in names)
     enabled = tuple(one for one in all_backends(store) if one.enabled)
@@ -188,7 +191,7 @@ def put_backend(
 
 
 def set_backend_enabled(store: Store, name: str, *, enabled: bool) -> None:
-    """Switch a backend on or off; raises ConfigError if there is none."""
+    """Switch a backend on or off; raises IncompleteError if there is none."""
     store.forget()
     require_backend(store, name)
     store.execute("UPDATE backend SET enabled = ? WHERE name = ?", [enabled, name])
@@ -209,8 +212,8 @@ def remove_backend(store: Store, name: str) -> bool:
     """Forget how to reach a log; whether the log itself went too.
 
     The log goes only if nothing was ever accepted from it: history is never forgotten.
-    Call it inside store.atomic(). Raises ConfigError if there is no such backend, or
-    others mirror it.
+    Call it inside store.atomic(). Raises IncompleteError if there is no such backend,
+    ConfigError if others mirror it.
     """
     store.forget()
     backend = require_backend(store, name)

@@ -44,6 +44,17 @@ def cached_tiles(store: Store, log: Log) -> Iterator[Cached]:
         yield Cached(tile, row["digest"], tile.width * HASH_BYTES)
 
 
+def tiles_in_cells(store: Store, log: Log, per_cell: int, n_cells: int) -> list[int]:
+    """Count the stored level 0 tiles in each of so many cells of so many tiles, left to right."""
+    rows = store.rows(
+        "SELECT tile_index / ?2 AS cell, count(*) AS n FROM tile WHERE log_id = ?1 AND level = 0"
+        " AND tile_index < ?2 * ?3 GROUP BY cell",
+        [log.id, per_cell, n_cells],
+    )
+    counts = {row["cell"]: row["n"] for row in rows}
+    return [counts.get(cell, 0) for cell in range(n_cells)]
+
+
 def cached_entry_bundles(store: Store, log: Log) -> Iterator[Cached]:
     """Yield every stored entry bundle of a log, by index. Streams."""
     for row in store.execute(_BUNDLES + " ORDER BY tile_index", [log.id]):

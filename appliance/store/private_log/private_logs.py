@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import Final
 
-from appliance.errors import ConfigError, StoreError
+from appliance.errors import ConfigError, IncompleteError, StoreError
 from appliance.store.database import Store
 from appliance.store.mirror.checkpoints import Arrival, History
 from appliance.store.mirror.entry_frames import compress_bundle
@@ -51,8 +51,8 @@ def all_private_logs(store: Store) -> tuple[PrivateLog, ...]:
 def require_private_log(store: Store, name: str | None) -> PrivateLog:
     """Return the named log of this home, or its only one.
 
-    Raises ConfigError if there is none of that name (no-private-log), or several and no
-    name (which-log).
+    Raises IncompleteError if there is none of that name (no-private-log), ConfigError if
+    there are several and no name (which-log).
     """
     logs = all_private_logs(store)
     chosen = [one for one in logs if name is None or one.name == name]
@@ -66,7 +66,7 @@ def require_private_log(store: Store, name: str | None) -> PrivateLog:
             next_step="name one with --log NAME",
         )
     asked = "private log" if name is None else f"private log {name!r}"
-    raise ConfigError(
+    raise IncompleteError(
         f"this home runs no {asked} (known: {known})",
         reason="no-private-log",
         next_step="create one: attestor log create NAME --origin HOST",

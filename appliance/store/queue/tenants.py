@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from appliance.errors import ConfigError, RefusedError
+from appliance.errors import IncompleteError, RefusedError
 from appliance.store.database import Store
 from appliance.value import frozen
 
@@ -36,21 +36,25 @@ def all_tenants(store: Store) -> tuple[Tenant, ...]:
 
 
 def require_tenant(store: Store, name: str) -> None:
-    """Raise RefusedError, naming those there are, unless this tenant may add to the queue."""
+    """Raise an error unless this tenant may add to the queue.
+
+    IncompleteError, naming those there are, if there is none; RefusedError if it is disabled.
+    """
     row = store.row("SELECT enabled FROM tenant WHERE name = ?", [name])
     if row is None:
-        known = ", ".join(one["name"] for one in store.rows("SELECT name FROM tenant"))
-        raise RefusedError(
-            f"no tenant {name!r} here (known: {known}); nothing was stored",
-            reason="unknown-tenant",
-            next_step=f"add it: attestor tenant add {name}",
-        )
+        raise _unknown(store, name)
     if not row["enabled"]:
         raise RefusedError(
             f"tenant {name!r} is disabled; nothing was stored",
             reason="tenant-disabled",
             next_step=f"attestor tenant enable {name}",
         )
+
+
+def require_known(store: Store, name: str) -> None:
+    """Raise IncompleteError unless there is this tenant, enabled or not."""
+    if store.row("SELECT 1 FROM tenant WHERE name = ?", [name]) is None:
+        raise _unknown(store, name)
 
 
 def put_tenant(store: Store, name: str, now: int) -> bool:
@@ -62,19 +66,18 @@ def put_tenant(store: Store, name: str, now: int) -> bool:
 
 
 def set_tenant_enabled(store: Store, name: str, *, enabled: bool) -> None:
-    """Take new items of a tenant, or no longer; raises ConfigError if there is none."""
+    """Take new items of a tenant, or no longer; raises IncompleteError if there is none."""
     changed = store.execute("UPDATE tenant SET enabled = ? WHERE name = ?", [enabled, name])
     if changed.rowcount == 0:
-        raise _unknown(name)
+        raise _unknown(store, name)
 
 
 def remove_tenant(store: Store, name: str) -> None:
     """Forget a tenant that never queued anything.
 
-    Raises ConfigError if there is none, RefusedError if it has items: their history names it.
+    Raises IncompleteError if there is none, RefusedError if it has items: their history names it.
     """
-    if store.row("SELECT 1 FROM tenant WHERE name = ?", [name]) is None:
-        raise _unknown(name)
+    require_known(store, name)
     if name == SYSTEM or store.row("SELECT 1 FROM queue_item WHERE tenant = ?", [name]):
         raise RefusedError(
             f"tenant {name!r} has items in the queue or its history, which are never forgotten"
@@ -86,7 +89,10 @@ def remove_tenant(store: Store, name: str) -> None:
     store.execute("DELETE FROM tenant WHERE name = ?", [name])
 
 
-def _unknown(name: str) -> ConfigError:
-    return ConfigError(
-        f"no tenant {name!r}", reason="unknown-tenant", next_step="see 'attestor tenant list'"
+def _unknown(store: Store, name: str) -> IncompleteError:
+    known = ", ".join(one["name"] for one in store.rows("SELECT name FROM tenant ORDER BY name"))
+    return IncompleteError(
+        f"no tenant {name!r} here (known: {known})",
+        reason="unknown-tenant",
+        next_step=f"add it: attestor tenant add {name}",
     )

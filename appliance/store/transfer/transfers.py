@@ -224,9 +224,14 @@ def find_export(store: Store, bundle_id: str) -> Transfer | None:
 
 def newest_exports(store: Store, limit: int) -> list[Transfer]:
     """Return the transfer bundles that left last, newest first."""
+    return newest_transfers(store, "export", limit)
+
+
+def newest_transfers(store: Store, direction: str, limit: int) -> list[Transfer]:
+    """Return what left (export) or arrived (import) last, newest first."""
     rows = store.rows(
-        "SELECT * FROM transfer WHERE direction = 'export' ORDER BY at DESC, bundle_id LIMIT ?",
-        [limit],
+        "SELECT * FROM transfer WHERE direction = ? ORDER BY at DESC, bundle_id LIMIT ?",
+        [direction, limit],
     )
     return [_transfer(store, row) for row in rows]
 

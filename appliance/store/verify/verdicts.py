@@ -87,19 +87,34 @@ def _details(verdict: RecordedVerdict) -> dict[str, Any]:
     }
 
 
+def newest_verdicts(store: Store, limit: int) -> list[RecordedVerdict]:
+    """Return the verdicts that were recorded last, newest first."""
+    rows = store.rows("SELECT * FROM verdict ORDER BY at DESC, id DESC LIMIT ?", [limit])
+    return [_recorded(row) for row in rows]
+
+
+def verdict_counts(store: Store) -> tuple[int, int]:
+    """Return how many artifacts verified, and how many did not."""
+    row = store.row("SELECT coalesce(sum(code = 0), 0) AS good, count(*) AS n FROM verdict")
+    return (int(row["good"]), int(row["n"] - row["good"])) if row else (0, 0)
+
+
 def recorded_verdicts(store: Store) -> Iterator[RecordedVerdict]:
     """Yield every recorded verdict, oldest first."""
-    for row in store.rows("SELECT * FROM verdict ORDER BY id"):
-        digests = json.loads(row["digests"])
-        yield RecordedVerdict(
-            row["id"],
-            row["at"],
-            row["artifact"],
-            {name: bytes.fromhex(one) for name, one in digests.items()},
-            row["bundle"],
-            json.loads(row["expected"]),
-            row["root_digest"],
-            row["code"],
-            row["reason"],
-            row["coverage"],
-        )
+    yield from map(_recorded, store.rows("SELECT * FROM verdict ORDER BY id"))
+
+
+def _recorded(row: Row) -> RecordedVerdict:
+    digests = json.loads(row["digests"])
+    return RecordedVerdict(
+        row["id"],
+        row["at"],
+        row["artifact"],
+        {name: bytes.fromhex(one) for name, one in digests.items()},
+        row["bundle"],
+        json.loads(row["expected"]),
+        row["root_digest"],
+        row["code"],
+        row["reason"],
+        row["coverage"],
+    )

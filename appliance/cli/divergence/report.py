@@ -1,0 +1,167 @@
+"""report: everything on one page that checks itself, and checking such a page."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import click
+
+from appliance.cli.groups import LazyGroup
+from appliance.cli.output import Result, common_options
+from appliance.errors import (
+    ApplianceError,
+    DigestError,
+    IncompleteError,
+    MalformedError,
+    ProofError,
+)
+from appliance.report.page import MAX_PAGE_BYTES, data_of, page
+from appliance.report.page_check import page_checks
+from appliance.runs.exit_codes import naming
+from appliance.runs.report import REDACTABLE, record_report, report_data
+from appliance.runs.session import Session, pass_session
+from appliance.store.files import read_foreign, written_whole
+from appliance.times import utc
+from appliance.version import __version__
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+@click.group("report", cls=LazyGroup, invoke_without_command=True)
+@click.option("--html", type=FILE, help="Write the page here; what is there is replaced.")
+@click.option(
+    "--redact",
+    metavar="LIST",
+    default=",".join(REDACTABLE),
+    show_default=True,
+    help="What to leave out, with commas between; or none.",
+)
+@common_options
+@pass_session
+def report(session: Session, html: Path | None, redact: str) -> Result:
+    """Say everything about this home on one page, made for a person who has to sign off.
+
+    Logs, health, coverage, what left and arrived, alerts and their evidence, verdicts, queue,
+    trusted roots. The page needs no network and no server: it holds the signed notes, keys
+    and proofs, and verifies them in the browser. It prints what that shows and what it
+    cannot. --json prints the data that the page is made of.
+
+    \b
+    Example:
+        attestor report --html report.html
+        attestor report --html report.html --redact none
+        attestor report verify report.html
+    """
+
+    data = report_data(session, _redacted(redact))
+    lines = [f"{data['site']}: {data['health']}, {utc(data['madeAt'])}"]
+    lines += [f"  {one['severity']}: {one['text']}" for one in data["problems"]]
+    for log in data["logs"]:
+        size = "nothing accepted yet" if log["treeSize"] is None else f"{log['treeSize']:,} entries"
+        lines.append(f"  {log['origin']}: {size}")
+    if html is None:
+        return Result(data, "\n".join([*lines, "for the page: attestor report --html FILE"]))
+    raw = page(data)
+    with written_whole(html, replace=True) as file:
+        file.write(raw)
+    digest, warnings = sha256(raw).hexdigest(), []
+    try:
+        record_report(session, html.name, digest)
+    except ApplianceError as error:
+        warnings.append(f"the journal has no line of this page: {error.message}")
+    lines += [f"Wrote {html} ({len(raw):,} bytes), SHA-256 {digest}"]
+    return Result(
+        {**data, "output": str(html), "sha256": digest}, "\n".join(lines), tuple(warnings)
+    )
+
+
+@report.command("verify")
+@click.argument("file", type=FILE)
+@common_options
+@pass_session
+def report_verify(session: Session, file: Path) -> Result:
+    """Check a page without a browser: every proof in it, and that nothing was put into it.
+
+    The page is made anew from its data and compared byte for byte, so its script and what
+    it shows are ours. Compare the keys that are printed with ones that came another way:
+    whoever made the page chose them. Needs no home.
+
+    \b
+    Example:
+        attestor report verify report.html
+    """
+
+    with naming(file):
+        raw = read_foreign(file, MAX_PAGE_BYTES)
+        data = data_of(raw)
+        found = page_checks(data)
+    errors: list[ApplianceError] = [
+        ProofError(f"{file}: {one.what}: {one.why}", reason="report-check", next_step=_DO_NOT)
+        for one in found
+        if one.is_good is False
+    ]
+    if not errors:
+        errors += _compare(file, raw, data)
+    keys = _keys(data)
+    good = sum(1 for one in found if one.is_good)
+    unknown = sum(1 for one in found if one.is_good is None)
+    lines = [
+        f"{file}: report of {data['site']}, {utc(data['madeAt'])}",
+        f"  {good} of {len(found)} checks are good"
+        + (f", {unknown} cannot be told from what is in it" if unknown else ""),
+        *(f"  ? {one.what}: {one.why}" for one in found if one.is_good is None),
+        *(f"  key of {one['name']}: SHA-256 {one['fingerprint']}" for one in keys),
+        f"  SHA-256 of the page {sha256(raw).hexdigest()}",
+    ]
+    told = {
+        "site": data["site"],
+        "madeAt": utc(data["madeAt"]),
+        "checks": [{"what": one.what, "good": one.is_good, "why": one.why} for one in found],
+        "keys": keys,
+        "sha256": sha256(raw).hexdigest(),
+    }
+    return Result(told, "\n".join(lines), errors=tuple(errors))
+
+
+_DO_NOT = "do not use it; have the page written again, and compare its SHA-256"
+
+
+def _compare(file: Path, raw: bytes, data: dict[str, Any]) -> list[ApplianceError]:
+    """Compare a page with what its data makes here."""
+    try:
+        made = page(data)
+    except MalformedError as error:
+        error.next_step = _DO_NOT
+        return [error]
+    if made == raw:
+        return []
+    if data.get("version") != __version__:
+        return [
+            IncompleteError(
+                f"{file}: written by Attestor {data.get('version')}, this is {__version__}: its"
+                " proofs are good, its text and script were not compared",
+                reason="other-version",
+                next_step="verify it with that version",
+            )
+        ]
+    text = f"{file}: it is not the page that its data makes: text or script was changed"
+    return [DigestError(text, reason="report-changed", next_step=_DO_NOT)]
+
+
+def _keys(data: dict[str, Any]) -> list[dict[str, Any]]:
+    keys = {}
+    for of in (*data.get("logs", ()), *(one["proof"] for one in data.get("verdicts", ()))):
+        for key in of["keys"] if of else ():
+            keys[key["fingerprint"]] = {"name": key["name"], "fingerprint": key["fingerprint"]}
+    return list(keys.values())
+
+
+def _redacted(text: str) -> tuple[str, ...]:
+    wanted = tuple(one for one in text.split(",") if one and one != "none")
+    if unknown := [one for one in wanted if one not in REDACTABLE]:
+        raise click.BadParameter(
+            f"{unknown[0]!r} is none of {', '.join(REDACTABLE)}, none", param_hint="--redact"
+        )
+    return wanted

@@ -1,0 +1,121 @@
+"""What anybody can check of a mirrored log without us: keys, signed notes, proofs, entries."""
+
+from __future__ import annotations
+
+import itertools
+from base64 import b64encode
+from hashlib import sha256
+from typing import Any, Final
+
+from appliance.errors import ApplianceError
+from appliance.jobs.local_tiles import told_apart
+from appliance.store.mirror.mirror import Mirror
+from appliance.tlog.checkpoint import open_checkpoint
+from appliance.tlog.entries import parse_entry_bundle
+from appliance.tlog.merkle import Hash
+from appliance.tlog.note_keys import VerifierKey
+from appliance.tlog.tile import WIDTH, EntryBundle
+from appliance.tlog.tile_tree import TileTree
+
+MAX_HEADS: Final = 16  # signed heads of a log; each has a proof that it is a prefix of the next
+
+
+def key_described(key: VerifierKey) -> dict[str, Any]:
+    """Describe a log's key in JSON's types; the fingerprint is SHA-256 of SubjectPublicKeyInfo."""
+    return {
+        "name": key.name,
+        "keyId": key.key_id.hex(),
+        "hash": key.prehash,
+        "publicKey": b64encode(key.spki).decode(),
+        "fingerprint": sha256(key.spki).hexdigest(),
+        "retiredAtSize": key.max_size,
+    }
+
+
+def checkable(mirror: Mirror) -> dict[str, Any]:
+    """Return a log's keys, up to 16 of its signed heads, proofs between them, and some entries.
+
+    What cannot be proven from what is here is left out, and `unproven` says why. That a log is
+    quarantined hides nothing: what we hold of it is what it signed.
+    """
+    history, unproven = mirror.history, []
+    sizes = _spread(history.accepted_sizes())
+    mirrored = history.mirror_checkpoint()
+    if mirrored is not None and mirrored.head.tree_size not in sizes:
+        sizes = sorted([*sizes, mirrored.head.tree_size])
+    heads: list[dict[str, Any]] = []
+    trees: dict[int, TileTree] = {}
+    for size in sizes:
+        note = history.newest_note(size)
+        seen = history.at(size)
+        try:
+            signed = open_checkpoint(note, mirror.log.keys, mirror.log.origin)
+        except ApplianceError as error:  # a key was revoked since, say
+            unproven.append(f"size {size:,}: {error.message}")
+            continue
+        trees[size] = TileTree(signed.head)
+        heads.append(
+            {
+                "treeSize": size,
+                "rootHash": signed.head.root_hash.hex(),
+                "firstSeenAt": None if seen is None else seen.first_seen_at,
+                "note": note.decode(),
+            }
+        )
+    proofs = []
+    for old, new in itertools.pairwise(trees):
+        try:
+            hashes = told_apart(
+                mirror,
+                lambda old=old, tree=trees[new]: tree.prove_consistency(old, mirror.read_tiles),
+            )
+        except ApplianceError as error:
+            unproven.append(f"{old:,} to {new:,}: {error.message}")
+            continue
+        proofs.append({"from": old, "to": new, "hashes": _encoded(hashes)})
+    entries = []
+    size = 0 if mirrored is None else mirrored.head.tree_size
+    for index in sorted({0, size // 2, size - 1}) if size else ():  # a look at three of them
+        try:
+            if size in trees:
+                entries.append(_entry(mirror, index, trees[size]))
+        except ApplianceError as error:
+            unproven.append(f"entry {index:,}: {error.message}")
+    return {
+        "keys": [key_described(key) for key in mirror.log.keys],
+        "heads": heads,
+        "consistency": proofs,
+        "entries": entries,
+        "unproven": unproven,
+    }
+
+
+def _consistency(mirror: Mirror, old: int, tree: TileTree) -> tuple[Hash, ...]:
+    return told_apart(mirror, lambda: tree.prove_consistency(old, mirror.read_tiles))
+
+
+def _entry(mirror: Mirror, index: int, tree: TileTree) -> dict[str, Any]:
+    size = tree.head.tree_size
+    place, position = divmod(index, WIDTH)
+    bundle = EntryBundle(place, min(WIDTH, size - place * WIDTH))
+    body = parse_entry_bundle(mirror.read_entry_bundle(bundle), bundle)[position]
+    hashes = told_apart(mirror, lambda: tree.prove_inclusion(index, mirror.read_tiles))
+    return {
+        "index": index,
+        "treeSize": size,
+        "hashes": _encoded(hashes),
+        "body": b64encode(body).decode(),
+    }
+
+
+def _encoded(hashes: tuple[Hash, ...]) -> list[str]:
+    return [one.hex() for one in hashes]
+
+
+def _spread(sizes: list[int]) -> list[int]:
+    """Choose sizes evenly; always the first and the last. An empty tree proves nothing."""
+    sizes = [size for size in sizes if size]
+    if len(sizes) <= MAX_HEADS:
+        return sizes
+    last = len(sizes) - 1
+    return [sizes[place * last // (MAX_HEADS - 1)] for place in range(MAX_HEADS)]
