@@ -11,7 +11,7 @@ import itertools
 import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
@@ -99,7 +99,7 @@ def _parts() -> tuple[Template, str, str]:
         undefined=StrictUndefined,
         keep_trailing_newline=True,
     )
-    environment.filters |= {
+    filters: dict[str, Callable[[Any], object]] = {
         "utc": lambda at: "never" if at is None else utc(at),
         "age": lambda seconds: "never" if seconds is None else age_text(seconds),
         "number": lambda number: f"{number:,}",
@@ -110,6 +110,7 @@ def _parts() -> tuple[Template, str, str]:
         "chart": _chart,
         "cells": _cells,
     }
+    environment.filters |= filters
     script, style = (loader.get_source(environment, f"report.{kind}")[0] for kind in ("js", "css"))
     return environment.get_template("report.html"), script, style
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from hashlib import sha256
 from typing import Any, Final
 
@@ -42,10 +43,10 @@ def _checks(data: Mapping[str, Any]) -> Iterator[PageCheck]:
     for number, verdict in enumerate(data.get("verdicts", ())):
         if verdict.get("proof"):
             what = f"verdict {number + 1}: its log entry is in the log"
-            yield _check(what, lambda one=verdict["proof"]: _standalone(one))
+            yield _check(what, partial(_standalone, verdict["proof"]))
     for one in data.get("contradictions", ()):
         what = f"evidence {one.get('evidence')}: two signed notes contradict each other"
-        yield _check(what, lambda one=one: _contradiction(one))
+        yield _check(what, partial(_contradiction, one))
 
 
 def _log(log: Mapping[str, Any]) -> Iterator[PageCheck]:
@@ -92,7 +93,7 @@ def _log(log: Mapping[str, Any]) -> Iterator[PageCheck]:
     for entry in log["entries"]:
         yield _check(
             f"{origin}: entry {entry['index']} is in the log",
-            lambda entry=entry: _included(entry, by_size[entry["treeSize"]]),
+            partial(_among, entry, by_size),
         )
 
 
@@ -139,6 +140,10 @@ def _included(entry: Mapping[str, Any], head: TreeHead) -> str:
     if root != head.root_hash:
         raise ProofError(f"the proof leads to another root than size {head.tree_size} has")
     return f"in the tree of {head.tree_size}"
+
+
+def _among(entry: Mapping[str, Any], heads: Mapping[int, TreeHead]) -> str:
+    return _included(entry, heads[entry["treeSize"]])
 
 
 def _standalone(proof: Mapping[str, Any]) -> str:

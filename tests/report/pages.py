@@ -72,7 +72,7 @@ def report_of(site: Site, *options: str) -> Data:
     return data
 
 
-KEYS = {
+KEYS: dict[str, Any] = {
     "p256": ec.generate_private_key(ec.SECP256R1()),
     "p384": ec.generate_private_key(ec.SECP384R1()),
     "p521": ec.generate_private_key(ec.SECP521R1()),
