@@ -83,7 +83,7 @@ def test_a_site_name_that_is_no_file_name_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     app = Session(home=tmp_path / "home")
-    assert run(["init", "--site", name, "--json"], app) == 9
+    assert run(["init", "--site", name, "--json"], app) == 2
     assert json.loads(capsys.readouterr().out)["error"]["reason"] == "key-name"
 
 

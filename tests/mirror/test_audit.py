@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.errors import ConfigError, IncompleteError, StoreError
+from appliance.errors import IncompleteError, StoreError
 from appliance.jobs.mirror.audit import audit
 from appliance.jobs.mirror.fill import Wanted
 from appliance.jobs.mirror.refetch import refetch
@@ -93,5 +93,5 @@ def test_a_mirror_without_coverage_cannot_be_audited(tmp_path: Path) -> None:
             sync_from(mirror, log, wanted)
         with pytest.raises(IncompleteError):
             audit(mirror, full=True)
-    with pytest.raises(ConfigError):
+    with pytest.raises(IncompleteError):
         refetch(mirror, log, [274])

@@ -9,7 +9,6 @@ import pytest
 
 from appliance.errors import (
     ApplianceError,
-    ConfigError,
     DivergenceError,
     IncompleteError,
     ProofError,
@@ -327,7 +326,7 @@ def test_another_file_of_that_name_stays(tmp_path: Path) -> None:
 
 def test_a_base_beyond_the_head_is_a_mistake(tmp_path: Path) -> None:
     gap = make_gap(tmp_path, 2)
-    with pytest.raises(ConfigError):
+    with pytest.raises(IncompleteError):
         gap.export(Selection(since_size=3))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.errors import ConfigError, StoreError
+from appliance.errors import ArgumentError, StoreError
 from appliance.jobs.mirror.audit import audit
 from appliance.jobs.transfer.export import ExportReport, Selection
 from appliance.store.transfer.transfers import exports_of
@@ -96,7 +96,7 @@ def test_a_set_is_one_export(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_is_said_with_the_size_that_would_do(tmp_path: Path) -> None:
     gap = make_gap(tmp_path, 9000)
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ArgumentError) as caught:
         gap.export(Selection(volume_bytes=30_000))
     assert caught.value.reason == "volume-too-small"
     enough = int(caught.value.next_step.split()[2])
@@ -130,7 +130,7 @@ def test_a_set_that_was_interrupted_is_completed_by_the_same_command(tmp_path: P
 def test_the_ending_of_the_name_is_demanded(tmp_path: Path) -> None:
     gap = make_gap(tmp_path, 9)
     for suffix in (".zip", ".tar.bz2", "", ".gz"):
-        with pytest.raises(ConfigError) as caught:
+        with pytest.raises(ArgumentError) as caught:
             gap.export(suffix=suffix)
         assert caught.value.reason == "file-name"
         assert ".tar.zst" in caught.value.message
