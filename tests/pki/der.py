@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from appliance.sigstore.der import Elements
+
 
 def tlv(tag: int, *content: bytes) -> bytes:
     """Encode one element."""
@@ -52,6 +54,20 @@ def utf8_string(value: str) -> bytes:
 def generalized_time(value: datetime) -> bytes:
     """Encode a GeneralizedTime in whole seconds."""
     return tlv(0x18, value.astimezone(UTC).strftime("%Y%m%d%H%M%SZ").encode())
+
+
+def in_ber(raw: bytes, *, chunk: int = 0) -> bytes:
+    """Write DER with indefinite lengths throughout, and octet strings in chunks of some bytes."""
+    out = []
+    for one in Elements(raw, "value").rest():
+        if one.tag & 0x20:
+            out.append(bytes((one.tag, 0x80)) + in_ber(one.content, chunk=chunk) + b"\0\0")
+        elif one.tag == 0x04 and chunk and one.content:
+            cut = [one.content[at : at + chunk] for at in range(0, len(one.content), chunk)]
+            out.append(b"\x24\x80" + b"".join(map(octets, cut)) + b"\0\0")
+        else:
+            out.append(one.encoded)
+    return b"".join(out)
 
 
 def object_identifier(dotted: str) -> bytes:

@@ -10,11 +10,13 @@ import copy
 import json
 import os
 import random
+import re
 import time
 import tracemalloc
 from base64 import b64decode
 from collections.abc import Callable
 from datetime import timedelta
+from functools import cache
 from hashlib import sha256
 from typing import Any, Final
 
@@ -23,19 +25,22 @@ import pytest
 from appliance.errors import ApplianceError, IncompleteError, RefusedError, VerificationError
 from appliance.rekor.entry import HashedRekord, parse_entry
 from appliance.rekor.request import build_request, parse_request, verify_request
+from appliance.sigstore.attestation_files import parse_attestation_file
 from appliance.sigstore.dsse import DsseEnvelope
+from appliance.sigstore.file_kinds import describe_file
 from appliance.sigstore.sigstore_bundle import (
     MessageSignature,
     SigstoreBundle,
     parse_sigstore_bundle,
 )
 from appliance.sigstore.timestamps import verify_stamp
-from appliance.sigstore.trusted_root import TrustedRoot, parse_trusted_root
+from appliance.sigstore.trusted_root import TrustedRoot, parse_trusted_root, parse_trusted_roots
 from appliance.sigstore.verification import judge_bundle
 from appliance.tlog.checkpoint import open_checkpoint
 from appliance.value import replaced
-from tests.pki.authorities import NOON
-from tests.pki.bundles import ARTIFACT, EXPECTED, Instance, digests
+from tests.pki.authorities import NOON, spki
+from tests.pki.bundles import ARTIFACT, EXPECTED, Instance, digests, pem
+from tests.pki.der import in_ber
 
 RUNS: Final = int(os.environ.get("ATTESTOR_FUZZ_RUNS", "20000"))
 SEED: Final = 20260101
@@ -48,8 +53,14 @@ TARGETS: Final = (
     "trusted root",
     "note",
     "stamp",
+    "stamp in BER",
+    "attestation file",
+    "trusted roots",
+    "any file",
     "request",
 )
+LINES: Final = ("attestation file", "trusted roots")
+OF_MANY: Final = ("any file", *LINES)
 TYPED: Final = (VerificationError, RefusedError, IncompleteError)
 
 MADE = Instance()
@@ -148,6 +159,58 @@ def authenticated(bundle: SigstoreBundle, *, with_proof: bool = True) -> Sigstor
     return replaced(bundle, content=content, log_entries=(entry,), stamps=())
 
 
+def respelled(value: Any) -> Any:
+    """Write names in snake_case, base64 URL-safe and without padding, as protojson reads them."""
+    if isinstance(value, dict):
+        return {
+            re.sub("[A-Z]", lambda letter: "_" + letter.group().lower(), name): respelled(one)
+            for name, one in value.items()
+        }
+    if isinstance(value, list):
+        return [respelled(one) for one in value]
+    if isinstance(value, str) and len(value) > 60 and re.fullmatch("[A-Za-z0-9+/]+=*", value):
+        return value.rstrip("=").replace("+", "-").replace("/", "_")
+    return value
+
+
+def changed_line(raw: bytes, chance: random.Random) -> bytes:
+    """Change one of several lines of JSON, or the whole as bytes."""
+    if chance.randrange(2):
+        return flipped(raw, chance)
+    lines = raw.splitlines(keepends=True)
+    at = chance.randrange(len(lines))
+    lines[at] = shuffled(lines[at], chance) + b"\n"
+    return b"".join(lines)
+
+
+@cache
+def kinds_of_files() -> tuple[bytes, ...]:
+    """Return one file of every kind that `inspect` knows."""
+    signed = MADE.sign_statement()
+    stamp = MADE.timestamp_authority.stamp(b"x")
+    note = MADE.v2_bundle()["verificationMaterial"]["tlogEntries"][0]["inclusionProof"]
+    text = note["checkpoint"]["envelope"]
+    proof = f"c2sp.org/tlog-proof@v1\nindex 0\n{'A' * 43}=\n\n{text}"
+    return (
+        json.dumps(MADE.v2_bundle(signed)).encode(),
+        json.dumps(MADE.v1_bundle()).encode(),
+        root_bytes(),
+        signed.payload or b"",
+        json.dumps(MADE.v2_bundle(signed)["dsseEnvelope"]).encode(),
+        text.encode(),
+        proof.encode(),
+        stamp,
+        in_ber(stamp),
+        signed.der,
+        pem("CERTIFICATE", signed.der),
+        pem("PUBLIC KEY", spki(signed.key)),
+        spki(signed.key),
+        MADE.v2_log.key.verifier.vkey.encode(),
+        b'{"signed": {"_type": "root", "version": 1, "expires": "2030"}, "signatures": []}',
+        b'{"base64Signature": "AAAA", "cert": "AAAA", "rekorBundle": {}}',
+    )
+
+
 def root_bytes() -> bytes:
     return json.dumps(MADE.root()).encode()
 
@@ -171,9 +234,21 @@ class Target:
             digest = sha256(ARTIFACT).digest()
             request = build_request(digest, signed.signature, signed.der, is_certificate=True)
             self.raw = request.json
-        elif which == "stamp":
+        elif which.startswith("stamp"):
             authority = MADE.timestamp_authority
             self.raw = authority.stamp(b"signature", embedded=list(authority.chain))
+            if which == "stamp in BER":
+                self.raw = in_ber(self.raw, chunk=40)
+        elif which == "attestation file":
+            bundles = [MADE.v2_bundle(), MADE.v1_bundle(), MADE.v2_bundle(MADE.sign_statement())]
+            bundles[0] = respelled(bundles[0])
+            self.raw = b"\r\n".join(json.dumps(one).encode() for one in bundles) + b"\n"
+            self.known = parse_attestation_file(self.raw)
+        elif which == "trusted roots":
+            self.raw = json.dumps(respelled(Instance().root())).encode() + b"\n" + root_bytes()
+            self.bundle = parse_sigstore_bundle(bundle_bytes("keyless-v2"))
+        elif which == "any file":
+            self.raw = b""
         else:
             self.raw = bundle_bytes(which)
             self.bundle = parse_sigstore_bundle(self.raw)
@@ -193,7 +268,21 @@ class Target:
             request = parse_request(raw)
             verify_request(request)
             assert isinstance(parse_entry(request.canonical_body), HashedRekord)
-        elif self.which == "stamp":
+        elif self.which == "attestation file":
+            for bundle in parse_attestation_file(raw):
+                if judge_bundle(bundle, digests(), EXPECTED, self.root).verified:
+                    has_proof = bundle.version != "0.1"
+                    assert authenticated(bundle, with_proof=has_proof) in [
+                        authenticated(one, with_proof=has_proof) for one in self.known
+                    ]
+        elif self.which == "trusted roots":
+            for root in parse_trusted_roots(raw):
+                judge_bundle(self.bundle, digests(), EXPECTED, root)
+        elif self.which == "any file":
+            # The last one is refused by name: an old bundle of cosign.
+            for kind in (raw,) if raw else kinds_of_files()[:-1]:
+                assert describe_file(kind).kind
+        elif self.which.startswith("stamp"):
             stamp = verify_stamp(raw, b"signature", self.root.timestamp_authorities)
             assert stamp.time == NOON + timedelta(minutes=1)
         else:
@@ -215,11 +304,15 @@ def test_nothing_but_typed_errors_and_no_wrong_yes(which: str) -> None:
     chance = random.Random(f"{SEED} {which}")  # noqa: S311 - repeatable, not secret
     target = Target(which)
     assert target.accepts(target.raw)
-    has_structure = which not in ("note", "stamp")
+    has_structure = which not in ("note", "stamp", "stamp in BER", *OF_MANY)
     slowest = 0.0
+    files = kinds_of_files()
     for run in range(RUNS // len(TARGETS)):
         change = shuffled if has_structure and run % 2 else flipped
-        raw = change(target.raw, chance)
+        if which in LINES:
+            raw = changed_line(target.raw, chance)
+        else:
+            raw = change(files[run % len(files)] if which == "any file" else target.raw, chance)
         started = time.process_time()
         try:
             target.accepts(raw)

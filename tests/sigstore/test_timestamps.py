@@ -505,26 +505,12 @@ def test_a_crowd_of_certificates_with_the_signers_name_is_refused_at_once() -> N
     assert time.process_time() - started < 0.3
 
 
-def in_ber(raw: bytes, *, chunk: int = 0) -> bytes:
-    """Write DER with indefinite lengths throughout, and octet strings in chunks."""
-    out = []
-    for one in Elements(raw, "value").rest():
-        if one.tag & 0x20:
-            out.append(bytes((one.tag, 0x80)) + in_ber(one.content, chunk=chunk) + b"\0\0")
-        elif one.tag == 0x04 and chunk and one.content:
-            cut = [one.content[at : at + chunk] for at in range(0, len(one.content), chunk)]
-            out.append(b"\x24\x80" + b"".join(map(der.octets, cut)) + b"\0\0")
-        else:
-            out.append(one.encoded)
-    return b"".join(out)
-
-
 @pytest.mark.parametrize("chunk", [0, 1, 100])
 def test_a_stamp_in_ber_is_the_same_stamp(chunk: int) -> None:
     """Several authorities write indefinite lengths around what they sign."""
     listed, authority = own()
     stamp = authority.stamp(SIGNATURE, embedded=[authority.leaf.certificate])
-    ber = in_ber(stamp, chunk=chunk)
+    ber = der.in_ber(stamp, chunk=chunk)
     assert ber != stamp
     assert definite_form(ber, "stamp") == stamp
     assert verify_stamp(ber, SIGNATURE, [listed]) == verify_stamp(stamp, SIGNATURE, [listed])
