@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,12 +15,14 @@ from appliance.sigstore.timestamps import verify_stamp
 from appliance.sigstore.trusted_root import Authority
 from appliance.sigstore.validity import ALWAYS
 from tests.interop.timestamp_server import TimestampServer, timestamp_server
+from tests.pki import der
 from tests.pki.authorities import certificate_der
 from tests.pki.openssl_tsa import Plan, make_authority
 
 pytestmark = pytest.mark.interop
 
 SIGNATURE = b"a signature that was stamped"
+MESSAGE_DIGEST = der.object_identifier("1.2.840.113549.1.9.4")
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ def server(
     options = ["--timestamp-signer-hash", setup.signer_hash]
     options += ["--accepted-policy-oids", "1.3.6.1.4.1.57264.2,1.3.6.1.4.1.57264.9"]
     options += ["--include-chain-in-response"] if setup.whole_chain else []
+    # Issuers without extended key usage are allowed; the server asks for one by default.
+    options += ["--enforce-intermediate-eku=false"]
     directory: Path = tmp_path_factory.mktemp("timestamps")
     with timestamp_server(directory, authority, options) as running:
         yield running
@@ -85,7 +90,9 @@ def test_a_good_stamp_is_accepted_and_a_spoiled_one_refused(
         assert verify_stamp(stamp, SIGNATURE, [listed(server, 1)]).time == found.time
     with pytest.raises(SignatureError):
         verify_stamp(stamp, b"another signature", [good])
-    for position in (-1, stamp.index(b"\x18\x0f") + 5, len(stamp) // 2, 40):
+    imprint = hashlib.new(digest, SIGNATURE).digest()
+    time, message_digest = stamp.index(b"\x18\x0f") + 5, stamp.index(MESSAGE_DIGEST) + 20
+    for position in (-1, time, stamp.index(imprint), message_digest):
         spoiled = bytearray(stamp)
         spoiled[position] ^= 1
         with pytest.raises((VerificationError, RefusedError)):

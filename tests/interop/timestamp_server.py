@@ -6,13 +6,12 @@ import hashlib
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import requests
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
@@ -52,14 +51,10 @@ class TimestampServer:
             *([der.integer(nonce)] if nonce else []),
             *([der.tlv(1, b"\xff")] if certificates else []),
         )
-        request = urllib.request.Request(
-            f"{self.url}/api/v1/timestamp",
-            query,
-            {"Content-Type": "application/timestamp-query"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            stamp: bytes = answer.read()
-        return stamp
+        headers = {"Content-Type": "application/timestamp-query"}
+        answer = requests.post(f"{self.url}/api/v1/timestamp", query, headers=headers, timeout=30)
+        answer.raise_for_status()
+        return answer.content
 
 
 @contextmanager
@@ -100,9 +95,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> bytes:
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                body: bytes = answer.read()
-            return body
-        except (urllib.error.URLError, OSError):
+            return requests.get(url, timeout=5).content
+        except requests.ConnectionError:
             time.sleep(0.2)
     raise RuntimeError(f"timestamp-server did not answer:\n{log.read_text()[-2000:]}")
