@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from appliance.errors import ApplianceError, StoreError
+from appliance.jobs.home.sweep import sweep_before
 from appliance.jobs.mirror.fill import Progress
 from appliance.jobs.queue.settings import queue_settings
 from appliance.jobs.transfer.ingest import IngestReport, Rules, ingest
@@ -88,6 +89,7 @@ def import_files(
             session.clock.proven,
             lambda: session.clock.behind,
         )
+        warnings = [] if options.dry_run else list(sweep_before(store, session.now()))
         waiting = list(files)
         while waiting:
             before = len(done)
@@ -105,7 +107,6 @@ def import_files(
             # What another file has to come before is tried again after it: any order will do.
             late = [one for one in waiting if one in failed and _comes_too_early(failed[one])]
             waiting = late if len(done) > before and not options.dry_run else []
-        warnings = []
         unsigned = unsigned_imports(store)
         if options.insecure_unsigned:
             warnings.append("nobody's signature was checked (--insecure-unsigned); recorded")

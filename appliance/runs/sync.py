@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 from appliance.errors import ApplianceError, ConfigError
 from appliance.fetch.rekor_v2 import RekorV2Log
 from appliance.jobs.divergence.cross_check import CrossChecked, cross_check
+from appliance.jobs.home.sweep import sweep_before
 from appliance.jobs.mirror.absorb import AbsorbReport
 from appliance.jobs.mirror.fill import Progress, Wanted
 from appliance.jobs.mirror.prune import PruneReport, cache_limits, prune_as_set, too_large
@@ -84,14 +85,14 @@ def sync(session: Session, options: SyncOptions, show: ShowProgress) -> SyncRun:
     with session.queueing():  # open once, for all that follows
         if not session.configuration.flag("rekorSync.enabled"):
             return SyncRun(enabled=False)
-        backends = _sync_backends(session, options, show)
+        backends, kept = _sync_backends(session, options, show)
         if options.dry_run or not any(one.report for one in backends):
-            return SyncRun(True, backends)
+            return SyncRun(True, backends, warnings=kept)
         # From here on the mirrors stand, whatever happens; the home's lock is free again.
         compared = _compare_mirror_logs(session, backends)
         drained, said = drain_after_sync(session)
-        said = (*compared.said, *said, *publish_after_sync(session), *index_after(session))
-        said = (*said, *ledger_after(session))
+        said = (*kept, *compared.said, *said, *publish_after_sync(session))
+        said = (*said, *index_after(session), *ledger_after(session))
         pruned, full = _prune_cache(session)  # what is indexed by now
         return SyncRun(True, backends, compared.errors, pruned, drained, (*said, *full))
 
@@ -125,12 +126,14 @@ def _compare_mirror_logs(session: Session, backends: Sequence[Synced]) -> CrossC
 
 def _sync_backends(
     session: Session, options: SyncOptions, show: ShowProgress
-) -> tuple[Synced, ...]:
+) -> tuple[tuple[Synced, ...], tuple[str, ...]]:
     """Sync each backend as its checkpoint comes: whoever is slow keeps nobody else waiting.
 
-    The home's lock is not held for those that have not answered in LOCKED_SECONDS.
+    The home's lock is not held for those that have not answered in LOCKED_SECONDS. Returns
+    what came of each, and what else is to be said.
     """
     wanted, synced = _wanted(session, options), {}
+    kept: tuple[str, ...] = ()
     with contextlib.ExitStack() as stack:
         with session.writing() as store:
             chosen = _reachable(select_backends(store, options.backends), options.backends)
@@ -138,6 +141,8 @@ def _sync_backends(
                 settings, now = session.configuration, session.now()
                 chosen = [one for one in chosen if not is_resting(store, settings, one, now)]
             answers = stack.enter_context(_Answers(session, chosen, options))
+            if not options.dry_run:
+                kept = sweep_before(store, session.now())  # while they are being asked
             for backend, source in answers.soon(LOCKED_SECONDS):
                 synced[backend.name] = _sync_one(
                     session, store, backend, source, wanted, options, show
@@ -151,7 +156,7 @@ def _sync_backends(
             except ApplianceError as error:  # another run has the home by now
                 error.message = f"{backend.name}: {error.message}"
                 synced[backend.name] = Synced(backend.name, None, error)
-    return tuple(synced[backend.name] for backend in chosen)
+    return tuple(synced[backend.name] for backend in chosen), kept
 
 
 def _sync_one(

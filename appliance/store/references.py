@@ -8,6 +8,7 @@ from appliance.store.database import Store
 from appliance.store.mirror.logs import all_logs
 from appliance.store.mirror.tile_cache import cached_entry_bundles, cached_tiles
 from appliance.store.private_log.last_signed import staged_blobs
+from appliance.tlog.tile import WIDTH
 from appliance.value import frozen
 
 
@@ -18,6 +19,7 @@ class NamedBlob:
     digest: bytes
     name: str  # for people: path and origin
     n_bytes: int | None  # None: not recorded
+    is_passing: bool = False  # of a partial tile or entry bundle: a wider one will replace it
 
 
 def named_blobs(store: Store) -> Iterator[NamedBlob]:
@@ -29,7 +31,8 @@ def named_blobs(store: Store) -> Iterator[NamedBlob]:
         for find in (cached_tiles, cached_entry_bundles):
             for cached in find(store, log):
                 name = f"{cached.place.path} of {log.origin}"
-                yield NamedBlob(cached.digest, name, cached.n_bytes)
+                is_passing = cached.place.width < WIDTH
+                yield NamedBlob(cached.digest, name, cached.n_bytes, is_passing)
     for digest in sorted(staged_blobs(store.home)):
         yield NamedBlob(digest, "batch that a private log signed last", None)
 
@@ -40,6 +43,31 @@ def unreferenced(store: Store, digests: Iterable[bytes]) -> set[bytes]:
     for row in store.execute("SELECT digest FROM tile UNION ALL SELECT digest FROM entry_bundle"):
         left.discard(row["digest"])
     return left
+
+
+def superseded_blobs(store: Store, since: int | None = None) -> frozenset[bytes]:
+    """Return the digests of blobs that wait to be removed: all, or those since before a time.
+
+    Not those that something names again.
+    """
+    named = staged_blobs(store.home)
+    rows = store.execute(
+        "SELECT digest FROM superseded_blob AS s WHERE (?1 IS NULL OR since <= ?1)"
+        " AND NOT EXISTS (SELECT 1 FROM tile WHERE width < 256 AND digest = s.digest)"
+        " AND NOT EXISTS (SELECT 1 FROM entry_bundle WHERE width < 256 AND digest = s.digest)",
+        [since],
+    )
+    return frozenset(row["digest"] for row in rows) - named
+
+
+def forget_superseded(store: Store, removed_before: int, now: int) -> None:
+    """Forget what was removed, and let the time of those run that were superseded since then.
+
+    One transaction.
+    """
+    with store.atomic():
+        store.execute("DELETE FROM superseded_blob WHERE since <= ?", [removed_before])
+        store.execute("UPDATE superseded_blob SET since = ? WHERE since IS NULL", [now])
 
 
 def referenced_digests(store: Store) -> set[bytes]:

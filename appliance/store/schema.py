@@ -38,6 +38,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "018_key_life",
     "019_health",
     "020_expectation",
+    "021_superseded",
 )
 
 

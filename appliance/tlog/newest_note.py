@@ -47,8 +47,40 @@ def newest_note(notes: Sequence[bytes], keys: Sequence[VerifierKey]) -> bytes:
     return merged if len(merged) <= MAX_NOTE_BYTES else same[-1][0]
 
 
+def needed_notes(notes: Sequence[bytes], keys: Sequence[VerifierKey]) -> tuple[bytes, ...]:
+    """Return those of `notes`, of one tree head and oldest first, that say what no other says.
+
+    The first; of each key the newest good signature, over all and under the text that is the
+    last word. What nobody known here signed tells no notes apart: whoever adds lines to a note
+    adds nothing. At most one note, and two for each key.
+    """
+    if len(notes) < 2:
+        return tuple(notes)
+    parsed = [parse_note(note) for note in notes]
+    texts = list(dict.fromkeys(note.text for note in parsed))  # in the order they first came
+    last = [text for text in texts if parse_checkpoint(text).frozen] or texts
+    needed = {0}
+    for text in (None, last[-1]):
+        best: dict[VerifierKey, tuple[int, int]] = {}
+        for position, note in enumerate(parsed):
+            if text is not None and note.text != text:
+                continue
+            for key, line in _by_key([note], keys).items():
+                at = _timestamp(key, line)
+                if key not in best or at > best[key][0]:
+                    best[key] = (at, position)
+        needed |= {position for _, position in best.values()}
+    return tuple(notes[position] for position in sorted(needed))
+
+
 def _verified(notes: Sequence[Note], keys: Sequence[VerifierKey]) -> list[NoteSignature]:
     """Return the newest good signature of each key, in the order of `keys`."""
+    best = _by_key(notes, keys)
+    return [best[key] for key in keys if key in best]
+
+
+def _by_key(notes: Sequence[Note], keys: Sequence[VerifierKey]) -> dict[VerifierKey, NoteSignature]:
+    """Return the newest good signature of each key."""
     best: dict[VerifierKey, NoteSignature] = {}
     for note in notes:
         for key in keys:
@@ -59,7 +91,7 @@ def _verified(notes: Sequence[Note], keys: Sequence[VerifierKey]) -> list[NoteSi
             for _, line in found:
                 if key not in best or _timestamp(key, line) >= _timestamp(key, best[key]):
                     best[key] = line
-    return [best[key] for key in keys if key in best]
+    return best
 
 
 def _timestamp(key: VerifierKey, line: NoteSignature) -> int:

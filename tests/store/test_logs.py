@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 import pytest
 
 from appliance.errors import ConfigError, IncompleteError, MalformedError
 from appliance.store.database import Store
-from appliance.store.divergence.evidence import evidence_of, put_evidence, require_evidence
+from appliance.store.divergence import evidence
+from appliance.store.divergence.evidence import (
+    Kept,
+    evidence_of,
+    put_evidence,
+    require_evidence,
+)
 from appliance.store.mirror.checkpoints import Arrival
 from appliance.store.mirror.logs import (
     Log,
@@ -24,8 +32,9 @@ from appliance.store.mirror.logs import (
     set_backend_enabled,
 )
 from appliance.store.mirror.mirror import Mirror
-from appliance.tlog.checkpoint import open_checkpoint
-from appliance.tlog.note import SigningKey
+from appliance.tlog.checkpoint import Checkpoint, open_checkpoint
+from appliance.tlog.merkle import Hash, TreeHead
+from appliance.tlog.note import SigningKey, sign_note
 from tests.simulator import SimulatedLog
 
 LOW_ORDER_SPKI = bytes.fromhex("302a300506032b6570032100") + bytes(32)
@@ -161,29 +170,51 @@ def test_what_a_log_said_is_never_forgotten(store: Store) -> None:
     assert require_log(store, log.origin).keys == log.keys
 
 
+JUNK = "\N{EM DASH} stranger.example AAAAAAAAAAAA\n".encode()
+
+
+def note(root: str) -> bytes:
+    head = TreeHead(9, Hash(sha256(root.encode()).digest()))
+    return sign_note(str(Checkpoint("log.example", head)), [SigningKey("log.example", b"k" * 32)])
+
+
+def keep(store: Store, log: Log, ours: bytes, theirs: bytes, at: int) -> tuple[int, Kept]:
+    with store.atomic():
+        return put_evidence(
+            store,
+            log,
+            rule="TreeFork",
+            ours=ours,
+            theirs=theirs,
+            details={"n": at},
+            detected_at=at,
+        )
+
+
+@pytest.mark.parametrize("limit", ["MAX_PIECES", "MAX_BYTES"])
+def test_evidence_has_an_end_but_each_log_has_some(
+    store: Store, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, other = pin(store), pin(store, "other.example")
+    keep(store, log, note("a"), note("b"), 1)
+    keep(store, log, note("a"), note("c"), 2)
+    monkeypatch.setattr(evidence, limit, 2)
+    assert keep(store, log, note("a"), note("d"), 3) == (2, Kept.FULL)
+    assert keep(store, log, note("a"), note("b"), 4) == (1, Kept.KNOWN)
+    assert keep(store, other, note("a"), note("d"), 5) == (3, Kept.NEW)
+    assert len(evidence_of(store, log)) == 2
+
+
 def test_evidence_is_kept_once_and_contradicts_its_log(store: Store) -> None:
     log, other = pin(store), pin(store, "other.example")
-    kept = []
-    for at in (5, 6):
-        with store.atomic():
-            kept.append(
-                put_evidence(
-                    store,
-                    log,
-                    rule="TreeFork",
-                    ours=b"a",
-                    theirs=b"b",
-                    details={"n": at},
-                    detected_at=at,
-                )
-            )
-    (first, first_is_new), (again, again_is_new) = kept
-    assert (first, first_is_new, again_is_new) == (again, True, False)
+    ours, theirs = note("ours"), note("theirs")
+    kept = [keep(store, log, ours, one, at) for at, one in ((5, theirs), (6, theirs + JUNK))]
+    assert kept == [(1, Kept.NEW), (1, Kept.KNOWN)]
     assert [(one.detected_at, one.details) for one in evidence_of(store, log)] == [(5, {"n": 5})]
     assert evidence_of(store, other) == ()
-    assert require_evidence(store, first).origin == log.origin
+    assert require_evidence(store, 1).origin == log.origin
     with pytest.raises(IncompleteError):
-        require_evidence(store, first + 1)
+        require_evidence(store, 2)
     put(store, "a", log)
     with store.atomic():
         assert not remove_backend(store, "a")

@@ -204,7 +204,7 @@ def store_gc(session: Session, dry_run: bool) -> Result:
     """
 
     with session.writing() as store:
-        report = sweep(store, dry_run=dry_run)
+        report = sweep(store, session.now(), dry_run=dry_run)
     data = members(report, "blobs", "temporary", "n_bytes", "foreign", dry_run=dry_run)
     verb = "would remove" if dry_run else "removed"
     text = (

@@ -115,7 +115,9 @@ def _contradiction(store: Store, pair: Pair, now: int) -> DivergenceError:
         "keys": keys_described((*primary.keys, *mirror.keys)),
         "source": pair.heads[1].detail,
     }
-    evidence_id, number = keep_alarming(store, primary, alarm, (notes[0], notes[1]), details, now)
+    evidence_id, number = keep_alarming(
+        store, primary, alarm, (notes[0], notes[1]), details, now, once=True
+    )
     with store.atomic():
         count(store, CROSS_LOG, {"primary": primary.origin, "mirror": mirror.origin})
     return DivergenceError(

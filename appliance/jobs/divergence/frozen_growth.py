@@ -85,7 +85,9 @@ def report_growth(
         "keys": keys_described(log.keys),
     }
     notes = (frozen_note or accepted.note, grown.note)
-    evidence_id, number = keep_alarming(store, log, alarm, notes, details, arrival.seen_at)
+    evidence_id, number = keep_alarming(
+        store, log, alarm, notes, details, arrival.seen_at, once=True
+    )
     told = f"alert {number}, " if number is not None else ""
     return DivergenceError(
         f"{alarm.fields['description']} (from {arrival.detail})",

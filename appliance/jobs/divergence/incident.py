@@ -17,7 +17,8 @@ from appliance.policy.alarms import Alarm, root_text
 from appliance.policy.divergence import contradiction_alarm
 from appliance.policy.relate import Contradiction, Rule
 from appliance.store.database import Store
-from appliance.store.divergence.evidence import put_evidence
+from appliance.store.divergence.alerts import lasting_alert
+from appliance.store.divergence.evidence import Kept, put_evidence
 from appliance.store.divergence.quarantine import begin_quarantine, quarantine_of, record_shared
 from appliance.store.home.counters import count
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint, Arrival
@@ -89,7 +90,7 @@ def report_incident(mirror: Mirror, incident: Incident) -> DivergenceError:
     proven = incident.contradiction.actual_root is not None
     number = None
     with store.atomic():
-        evidence_id, _ = put_evidence(
+        evidence_id, kept = put_evidence(
             store,
             log,
             rule=incident.contradiction.rule.value,
@@ -110,7 +111,7 @@ def report_incident(mirror: Mirror, incident: Incident) -> DivergenceError:
         shared = incident.shared()
         with store.atomic():
             record_shared(store, log, evidence_id, shared)
-    return _error(mirror, incident, evidence_id, number)
+    return _error(mirror, incident, evidence_id, kept, number)
 
 
 def keep_alarming(
@@ -120,23 +121,30 @@ def keep_alarming(
     notes: tuple[bytes, bytes],
     details: Mapping[str, Any],
     now: int,
+    *,
+    once: bool = False,
 ) -> tuple[int, int | None]:
     """Keep two notes, ours first, that make an alarm but no quarantine, and raise it.
 
+    If `once`, those with which the alarm began stand for all that come while it lasts.
     Returns the ids of the evidence and of the alert; None if alerts are switched off.
     """
     alerting = _alerting(store)
     number = None
     with store.atomic():
-        evidence_id, _ = put_evidence(
-            store,
-            log,
-            rule=alarm.type,
-            ours=notes[0],
-            theirs=notes[1],
-            details=details,
-            detected_at=now,
-        )
+        lasting = lasting_alert(store, alarm.condition) if once else None
+        if lasting is not None and lasting.evidence_id is not None:
+            evidence_id = lasting.evidence_id
+        else:
+            evidence_id, _ = put_evidence(
+                store,
+                log,
+                rule=alarm.type,
+                ours=notes[0],
+                theirs=notes[1],
+                details=details,
+                detected_at=now,
+            )
         if alerting.enabled:
             number = raise_alarm(
                 store, alarm, now, log=log, evidence_id=evidence_id, alerting=alerting
@@ -196,11 +204,17 @@ def _count(store: Store, log: Log, rule: Rule, backend: str, primary: str | None
 
 
 def _error(
-    mirror: Mirror, incident: Incident, evidence_id: int, number: int | None
+    mirror: Mirror, incident: Incident, evidence_id: int, kept: Kept, number: int | None
 ) -> DivergenceError:
     contradiction = incident.contradiction
     held = quarantine_of(mirror.store, mirror.log)
-    steps = [f"both signed notes are kept as evidence {evidence_id}; the head has not moved"]
+    notes = f"both signed notes are kept as evidence {evidence_id}"
+    if kept is Kept.FULL:
+        notes = (
+            "there is no room for more evidence, so keep this file or answer yourself; what this"
+            f" log signed before is kept up to evidence {evidence_id}"
+        )
+    steps = [f"{notes}; the head has not moved"]
     if number is not None:
         steps.append(f"take it along with: attestor alerts export {number} --output DIR")
     if held is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from itertools import chain
 from pathlib import Path
 
 from appliance.store.database import DATABASE_NAME, Store, open_store
@@ -69,7 +70,10 @@ def backup(
             blobs = 0
             copied = open_store(directory, write=False)
             try:
-                for problem in copy_blobs(store, named_blobs(copied), directory):
+                # First what a sync could sweep meanwhile, once a wider tile takes its place.
+                passing = (blob for blob in named_blobs(copied) if blob.is_passing)
+                others = (blob for blob in named_blobs(copied) if not blob.is_passing)
+                for problem in copy_blobs(store, chain(passing, others), directory):
                     if problem is None:
                         blobs += 1
                     else:

@@ -18,12 +18,14 @@ than the one that was signed, and is refused until `log recover` has looked outs
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from collections.abc import Sequence
 from typing import Final
 
-from appliance.errors import ConfigError, RefusedError, RestoredError
+from appliance.errors import ApplianceError, ConfigError, RefusedError, RestoredError
 from appliance.jobs.divergence.incident import keep_alarming, keys_described
+from appliance.jobs.home.sweep import sweep_superseded
 from appliance.policy.alarms import rollback_alarm
 from appliance.store.database import Store
 from appliance.store.home.journal import append_event
@@ -133,6 +135,9 @@ def sequence(
     growth = grow(now_at.edge, entries)
     checkpoint = _signed(private, key, growth.head)
     _append(mirror, private, now_at.last, staged, growth, checkpoint, entries, now)
+    if first // WIDTH != growth.head.tree_size // WIDTH:
+        with contextlib.suppress(ApplianceError):  # all is published; what stays goes next time
+            sweep_superseded(store, now)
     return Sequenced(checkpoint, tuple(placed), _tree(now_at.edge, growth))
 
 
@@ -342,7 +347,7 @@ def _append(
         sign_off(store, private.log.keys[0], last, new)
     # If we die here, it is signed: whoever runs next publishes it, and nothing else at
     # this size, before anything else is signed. No client has heard of it.
-    publish(store, private, durable, checkpoint, entries, now)
+    publish(store, private, durable, checkpoint, entries, now, used=last.staged)
     # If we die here, all is published; clients that were not told ask again and get 409.
 
 

@@ -2,11 +2,13 @@
 
 Both notes byte for byte, and everything else that was known at the time as one JSON object:
 the proof between them, how theirs came, the keys that count, what we believed before.
-Written once for each pair of notes, never changed, never deleted.
+Written once for each contradiction, never changed, never deleted. There is room for MAX_PIECES
+and MAX_BYTES in all; then nothing more is taken of a log that has some.
 """
 
 from __future__ import annotations
 
+import enum
 import json
 import sqlite3
 from collections.abc import Mapping
@@ -16,7 +18,21 @@ from appliance.errors import IncompleteError
 from appliance.store.database import Store
 from appliance.store.home.journal import append_event
 from appliance.store.mirror.logs import Log
+from appliance.tlog.checkpoint import parse_checkpoint
+from appliance.tlog.merkle import TreeHead
+from appliance.tlog.note import parse_note
 from appliance.value import frozen
+
+MAX_PIECES: Final = 1000
+MAX_BYTES: Final = 64 * 1024 * 1024  # of notes and details
+
+
+class Kept(enum.Enum):
+    """What became of a contradiction."""
+
+    NEW = "kept"
+    KNOWN = "known"  # the same two statements are there already
+    FULL = "full"  # there is no room; other evidence says what this log is
 
 
 @frozen
@@ -41,27 +57,45 @@ def put_evidence(
     theirs: bytes,
     details: Mapping[str, Any],
     detected_at: int,
-) -> tuple[int, bool]:
-    """Store two signed notes that contradict each other; return the id and whether it is new.
+) -> tuple[int, Kept]:
+    """Store two signed notes that contradict each other; return the id, and how it is kept.
 
-    The same pair again has the id it has. Call it inside store.atomic().
+    Two notes that state the same two tree heads again have the id they have, whatever is
+    written beneath them. Call it inside store.atomic().
     """
+    newest = None
+    for row in store.rows(
+        "SELECT id, rule, ours, theirs FROM evidence WHERE log_id = ? ORDER BY id", [log.id]
+    ):
+        newest = int(row["id"])
+        if row["rule"] == rule and all(
+            _statement(row[name]) == _statement(note)
+            for name, note in (("theirs", theirs), ("ours", ours))
+        ):
+            return newest, Kept.KNOWN
+    text = json.dumps(details, sort_keys=True)
+    held = store.rows(
+        "SELECT count(*) AS n, coalesce(sum(length(ours) + length(theirs) + length(details)), 0)"
+        " AS bytes FROM evidence"
+    )[0]
+    n_bytes = held["bytes"] + len(ours) + len(theirs) + len(text)
+    if newest is not None and (held["n"] >= MAX_PIECES or n_bytes > MAX_BYTES):
+        return newest, Kept.FULL
     inserted = store.execute(
         "INSERT INTO evidence (log_id, rule, detected_at, ours, theirs, details)"
-        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        [log.id, rule, detected_at, ours, theirs, json.dumps(details, sort_keys=True)],
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        [log.id, rule, detected_at, ours, theirs, text],
     )
-    row = store.row(
-        "SELECT id FROM evidence WHERE log_id = ? AND ours = ? AND theirs = ?",
-        [log.id, ours, theirs],
-    )
-    if row is None:
-        raise LookupError("evidence that was just stored is not there")
-    is_new = inserted.rowcount > 0
-    if is_new:
-        facts = {"evidence": row["id"], "origin": log.origin, "rule": rule}
-        append_event(store, detected_at, "evidence.kept", facts)
-    return int(row["id"]), is_new
+    evidence_id = int(inserted.lastrowid or 0)
+    facts = {"evidence": evidence_id, "origin": log.origin, "rule": rule}
+    append_event(store, detected_at, "evidence.kept", facts)
+    return evidence_id, Kept.NEW
+
+
+def _statement(note: bytes) -> tuple[str, TreeHead]:
+    """Return whose tree a note is about, and what it says of it."""
+    checkpoint = parse_checkpoint(parse_note(note).text)
+    return checkpoint.origin, checkpoint.head
 
 
 def require_evidence(store: Store, evidence_id: int) -> Evidence:

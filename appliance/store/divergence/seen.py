@@ -5,9 +5,10 @@ from __future__ import annotations
 from hashlib import sha256
 
 from appliance.store.database import Store
-from appliance.store.mirror.checkpoints import Arrival
+from appliance.store.mirror.checkpoints import Arrival, signers_of
 from appliance.store.mirror.logs import Log
 from appliance.tlog.checkpoint import SignedCheckpoint
+from appliance.tlog.newest_note import needed_notes
 from appliance.value import frozen
 
 
@@ -22,8 +23,23 @@ class SeenNote:
 
 
 def remember_seen(store: Store, log: Log, checkpoint: SignedCheckpoint, arrival: Arrival) -> None:
-    """Keep a note until it can be compared; the same note again is kept once."""
+    """Keep a note until it can be compared; one that says nothing new is not kept.
+
+    Inside store.atomic().
+    """
     head = checkpoint.head
+    rows = store.rows(
+        "SELECT note FROM seen_checkpoint WHERE log_id = ? AND tree_size = ? AND root_hash = ?"
+        " ORDER BY seen_at, digest",
+        [log.id, head.tree_size, head.root_hash],
+    )
+    known = [row["note"] for row in rows if row["note"] != checkpoint.note]
+    needed = needed_notes([*known, checkpoint.note], signers_of(log))
+    for note in known:
+        if note not in needed:
+            forget_seen(store, log, note)
+    if checkpoint.note not in needed:
+        return
     store.execute(
         "INSERT INTO seen_checkpoint VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         [

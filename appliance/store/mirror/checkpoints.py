@@ -9,7 +9,8 @@ from appliance.store.database import Store
 from appliance.store.mirror.logs import Log
 from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.merkle import Hash, TreeHead
-from appliance.tlog.newest_note import newest_note
+from appliance.tlog.newest_note import needed_notes, newest_note
+from appliance.tlog.note_keys import VerifierKey
 from appliance.tlog.tlog_policy import parse_tlog_policy
 from appliance.value import frozen
 
@@ -131,14 +132,14 @@ class History:
 
         This is what leaves this home. Raises ValueError if no note is stored for the size.
         """
-        policy = self.log.policy
-        witnesses = () if policy is None else parse_tlog_policy(policy).witness_keys
-        return newest_note(self.notes(tree_size), (*self.log.keys, *witnesses))
+        return newest_note(self.notes(tree_size), signers_of(self.log))
 
     def insert(self, checkpoint: SignedCheckpoint, arrival: Arrival) -> None:
         """Keep a checkpoint and its note, inside store.atomic().
 
-        Raises ValueError for a second root at one size: the caller missed a divergence.
+        Of the notes of one size those stay that say something of their own, whatever is
+        written beneath them. Raises ValueError for a second root at one size: the caller
+        missed a divergence.
         """
         head = checkpoint.head
         first_seen_at = arrival.seen_at
@@ -166,6 +167,36 @@ class History:
         stored = self.at(head.tree_size)
         if inserted.rowcount == 0 and (stored is None or stored.head != head):
             raise ValueError(f"a second root for size {head.tree_size} of {self.log.origin}")
+        if inserted.rowcount:
+            self._forget_needless(head.tree_size, checkpoint.note)
+
+    def _forget_needless(self, tree_size: int, new: bytes) -> None:
+        """Leave of the notes of one size what has its use, now that `new` is one of them.
+
+        The last that came from the log or for it stays as well: witnesses that only somebody
+        else knows may have cosigned it. So does what is half of a piece of evidence.
+        """
+        rows = self.store.rows(
+            "SELECT note, source FROM checkpoint_note WHERE log_id = ? AND tree_size = ?"
+            " ORDER BY note = ?, seen_at, digest",
+            [self.log.id, tree_size, new],
+        )
+        needed = set(needed_notes([row["note"] for row in rows], signers_of(self.log)))
+        from_log = [row["note"] for row in rows if row["source"] != "seen"]
+        needed |= set(from_log[-1:])
+        for note in {row["note"] for row in rows} - needed:
+            self.store.execute(
+                "DELETE FROM checkpoint_note WHERE log_id = ?1 AND tree_size = ?2 AND note = ?3"
+                " AND NOT EXISTS (SELECT 1 FROM evidence"
+                "  WHERE log_id = ?1 AND ?3 IN (ours, theirs))",
+                [self.log.id, tree_size, note],
+            )
+
+
+def signers_of(log: Log) -> tuple[VerifierKey, ...]:
+    """Return the keys whose signatures under a log's checkpoints say something here."""
+    witnesses = () if log.policy is None else parse_tlog_policy(log.policy).witness_keys
+    return (*log.keys, *witnesses)
 
 
 # The newest; the mirror checkpoint; where deltas begin and end; what a holding quarantine

@@ -8,11 +8,11 @@ here. Callers authenticate; this module makes durable.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from appliance.errors import IncompleteError
+from appliance.errors import CorruptError, IncompleteError
 from appliance.store.database import Store
 from appliance.store.mirror.checkpoints import SYNCED, Arrival, History
 from appliance.store.mirror.entry_frames import compress_bundle, decompress_bundle
@@ -69,7 +69,8 @@ class Mirror:
         row = self._bundle_row(bundle)
         if row is None or row[0] < bundle.width:
             raise self._missing_place(bundle.path, "--entries")
-        return truncate_entry_bundle(decompress_bundle(self.store.blobs.get(row[1])), bundle.width)
+        data = self._read_named(row[1], lambda: self._bundle_row(bundle))
+        return truncate_entry_bundle(decompress_bundle(data), bundle.width)
 
     def entry_bundle_blob(self, bundle: EntryBundle) -> tuple[bytes, int] | None:
         """Return digest and stored size of exactly this entry bundle; None if stored wider.
@@ -223,7 +224,7 @@ class Mirror:
         rows = self._put_blobs(tiles, entry_bundles or {})
         # Every blob is durable from here on, so rows may name them.
         with self.store.atomic():
-            self._insert_rows(rows)
+            self.put_rows(*rows)
             self._arrive(checkpoint, arrival)
 
     def add(self, tiles: Mapping[Tile, bytes], entry_bundles: Mapping[EntryBundle, bytes]) -> None:
@@ -318,7 +319,20 @@ class Mirror:
         row = self._tile_row(tile)
         if row is None or row[0] < tile.width:
             raise self._missing_place(tile.path)
-        return self.store.blobs.get(row[1])[: tile.width * HASH_BYTES]
+        data = self._read_named(row[1], lambda: self._tile_row(tile))
+        return data[: tile.width * HASH_BYTES]
+
+    def _read_named(self, digest: bytes, row: Callable[[], tuple[Any, ...] | None]) -> bytes:
+        """Read the blob that a row named; if it was superseded and swept since, its successor."""
+        while True:
+            try:
+                return self.store.blobs.get(digest)
+            except CorruptError:
+                now = row()
+                if now is None or now[1] == digest:
+                    raise
+                self.store.blobs.unmark(digest)
+                digest = now[1]
 
     def _missing_place(self, path: str, option: str = "--full-tiles") -> IncompleteError:
         return IncompleteError(
@@ -364,21 +378,26 @@ class Mirror:
     def _name(self, rows: _Rows) -> None:
         # Every blob is durable by now, so rows may name them.
         with self.store.atomic():
-            self._insert_rows(rows)
+            self.put_rows(*rows)
             self._settle()
 
-    def _insert_rows(self, rows: _Rows) -> None:
-        # A narrower tile never replaces a wider one: a slow run must not undo a fast one.
+    def put_rows(
+        self, tiles: Sequence[Sequence[object]], entry_bundles: Sequence[Sequence[object]]
+    ) -> None:
+        """Name durable blobs, inside store.atomic(); what they supersede is noted by a trigger.
+
+        A narrower tile never replaces a wider one: a slow run must not undo a fast one.
+        """
         self.store.execute_many(
             "INSERT INTO tile VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
             " width = excluded.width, digest = excluded.digest WHERE excluded.width >= width",
-            rows[0],
+            tiles,
         )
         self.store.execute_many(
             "INSERT INTO entry_bundle VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
             " width = excluded.width, digest = excluded.digest, n_bytes = excluded.n_bytes"
             " WHERE excluded.width >= width",
-            rows[1],
+            entry_bundles,
         )
 
     def _settle(self) -> None:
@@ -398,6 +417,13 @@ class Mirror:
             self.store.execute(
                 "UPDATE log SET mirror_size = ? WHERE id = ?", [sizes[low - 1], self.log.id]
             )
+
+
+def supersede(store: Store, digest: bytes) -> None:
+    """Let a blob that is used no more go with the superseded tiles. Inside store.atomic()."""
+    store.execute(
+        "INSERT INTO superseded_blob (digest) VALUES (?) ON CONFLICT DO NOTHING", [digest]
+    )
 
 
 def _lacking(

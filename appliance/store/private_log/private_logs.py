@@ -16,7 +16,7 @@ from appliance.store.database import Store
 from appliance.store.mirror.checkpoints import Arrival, History
 from appliance.store.mirror.entry_frames import compress_bundle
 from appliance.store.mirror.logs import Log, require_log
-from appliance.store.mirror.mirror import Mirror
+from appliance.store.mirror.mirror import Mirror, supersede
 from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.growth import Growth
 from appliance.value import frozen
@@ -153,9 +153,12 @@ def publish(
     checkpoint: SignedCheckpoint,
     bodies: Sequence[bytes],
     now: int,
+    *,
+    used: bytes | None = None,
 ) -> None:
     """Move a private log's head to `checkpoint`, whose new entries are `bodies`; all or nothing.
 
+    `used` is the digest of a staging blob that was needed until now; None: there is none.
     When this returns, the new head is durable. Raises StoreError (reason head-moved) if the
     head is not where these entries start.
     """
@@ -163,11 +166,9 @@ def publish(
     new_size = checkpoint.head.tree_size
     old_size = new_size - len(bodies)
     with store.atomic():
-        # A tile or entry bundle here only ever grows wider: this is the only writer.
-        store.execute_many("INSERT OR REPLACE INTO tile VALUES (?, ?, ?, ?, ?)", durable.tile_rows)
-        store.execute_many(
-            "INSERT OR REPLACE INTO entry_bundle VALUES (?, ?, ?, ?, ?)", durable.bundle_rows
-        )
+        Mirror(store, log).put_rows(durable.tile_rows, durable.bundle_rows)
+        if used and used != durable.staged:
+            supersede(store, used)
         store.execute_many(
             "INSERT INTO private_entry VALUES (?, ?, ?)",
             [
