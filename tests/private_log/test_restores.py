@@ -32,6 +32,7 @@ from tests.serve.signed_requests import signed_request
 KILLS: Final = 200 if os.environ.get("ATTESTOR_SOAK") == "1" else 8
 KINDS: Final = (
     *("none", "in-place", "elsewhere", "database", "backup-keys", "backup-no-keys", "older-copy"),
+    "snapshot",
 )
 
 
@@ -112,6 +113,12 @@ def restore(kind: str, home: Path, saved: dict[str, Path], chance: random.Random
         shutil.copytree(saved["whole"], home, dirs_exist_ok=True)
     elif kind == "backup-no-keys":
         shutil.copytree(saved["blobs"], home, dirs_exist_ok=True)
+    elif kind == "snapshot":
+        # Just what was there then, in the directories that were there all the time.
+        for path in sorted(home.rglob("*"), reverse=True):
+            if path.is_file():
+                path.unlink()
+        shutil.copytree(saved["copy"], home, dirs_exist_ok=True)
     if kind != "none":
         (home / f"{DATABASE_NAME}-journal").unlink(missing_ok=True)
 
@@ -180,6 +187,9 @@ def test_no_restore_makes_a_fork_and_none_is_without_a_way_out(
         for one in (saved.get("copy"), *(now[key] for key in ("database", "whole", "blobs"))):
             if one is not None and one.is_dir():
                 shutil.rmtree(one)
+        shutil.rmtree(newest)
         saved = now
+        if KILLS > len(KINDS):
+            print(life + 1, kind, way, mirror is not None, len(witness.roots), flush=True)  # noqa: T201
     print(outcomes, len(witness.acknowledged), "acknowledged")  # noqa: T201 for a soak
     assert len(witness.acknowledged) >= KILLS
