@@ -602,6 +602,24 @@ def test_after_a_failover_the_mirror_is_the_primary(world: World) -> None:
     )
 
 
+def enabled(world: World) -> dict[str, bool]:
+    return {one["id"]: one["enabled"] for one in world.cli("backend", "list")["data"]["backends"]}
+
+
+def test_the_way_back_from_a_failover_leads_to_where_it_began(world: World) -> None:
+    mirrored(world)
+    for _ in range(2):
+        there = world.cli("failover", "primary", "--to", "copy")["data"]
+        assert (there["disabled"], enabled(world)) == ("primary", {"copy": True, "primary": False})
+        back = world.cli("failover", "copy", "--to", "primary")["data"]
+        assert (back["disabled"], enabled(world)) == (None, {"copy": True, "primary": True})
+    # One that was off before is off again.
+    world.cli("backend", "disable", "copy")
+    world.cli("failover", "primary", "--to", "copy")
+    assert world.cli("failover", "copy", "--to", "primary")["data"]["disabled"] == "copy"
+    assert enabled(world) == {"copy": False, "primary": True}
+
+
 # --- mirror logs, under an origin and a key of their own
 
 

@@ -98,6 +98,25 @@ def test_a_key_that_does_not_load_does_not_hide_the_others(home: Home) -> None:
     assert "w.key is open to others (mode 0644); run: chmod 600" in err
 
 
+def test_a_key_that_is_not_there_is_not_to_be_made_under_the_name_of_another(home: Home) -> None:
+    home.run("log", "create", "own", "--origin", "own.example")
+
+    def step(name: str) -> str:
+        error: dict[str, str] = home.json("key", "show", name, expect=5)
+        assert error["reason"] == "no-key"
+        return error["next"]
+
+    assert step("own").endswith("attestor key show own.example")
+    assert step("wrong").endswith("attestor key show own.example")  # what there is
+    (home.path / "keys" / "own.example.key").unlink()
+    (home.path / "keys" / "site.example.key").unlink()
+    assert "backup of keys/" in step("own.example")
+    assert step("site.example").endswith("attestor init --site site.example")
+    assert "--type TYPE" in step("wrong")
+    home.json("init", "--site", "site.example")
+    home.json("key", "show", "site.example")
+
+
 def test_no_keys(home: Home) -> None:
     (home.path / "keys" / "site.example.key").unlink()
     code, out, _ = home.run("key", "list")

@@ -189,7 +189,7 @@ def test_no_restore_makes_a_fork_and_none_is_without_a_way_out(
                 shutil.rmtree(one)
         shutil.rmtree(newest)
         saved = now
-        if KILLS > len(KINDS):
+        if len(KINDS) < KILLS:
             print(life + 1, kind, way, mirror is not None, len(witness.roots), flush=True)  # noqa: T201
     print(outcomes, len(witness.acknowledged), "acknowledged")  # noqa: T201 for a soak
     assert len(witness.acknowledged) >= KILLS

@@ -104,6 +104,18 @@ def test_what_does_not_fit_is_said_with_the_size_that_would_do(tmp_path: Path) -
     assert len(list(tmp_path.glob("*.tar"))) > 1
 
 
+def test_the_size_that_is_named_first_does(tmp_path: Path) -> None:
+    gap = make_gap(tmp_path, 300)
+    entropy = random.Random(8)  # noqa: S311 sizes, no secret
+    gap.log.grow([entropy.randbytes(number) for number in range(700)])  # each larger
+    gap.grow_and_sync(1)
+    with pytest.raises(ArgumentError) as caught:
+        gap.export(Selection(entries=True, volume_bytes=30_000))
+    enough = int(caught.value.next_step.split()[2])
+    for one in gap.export(Selection(entries=True, volume_bytes=enough)).volumes:
+        assert one.path.stat().st_size <= enough
+
+
 def test_parts_of_another_set_are_not_mixed_with(tmp_path: Path) -> None:
     gap = make_gap(tmp_path, 9000)
     first = in_volumes(gap)

@@ -82,7 +82,7 @@ def failover(session: Session, name: str, mirror: str, dry_run: bool) -> Result:
     """Make a mirror the primary source of its log, and switch the one it was off.
 
     The log, its keys and its history stay: only where it is read changes. Back again:
-    'attestor failover MIRROR --to ID'.
+    'attestor failover MIRROR --to ID', after which MIRROR is the mirror that it was.
 
     \b
     Example:
@@ -90,10 +90,12 @@ def failover(session: Session, name: str, mirror: str, dry_run: bool) -> Result:
     """
 
     with session.writing() as store:
-        fail_over(store, name, mirror, session.now(), dry_run=dry_run)
+        enabled = fail_over(store, name, mirror, session.now(), dry_run=dry_run)
     verb = "would be" if dry_run else "is"
-    data = members(dry_run=dry_run, primary=mirror, disabled=name)
-    return Result(data, f"{mirror} {verb} the primary now; {name} {verb} disabled, as its mirror")
+    state = "its mirror again" if enabled else "disabled, as its mirror"
+    disabled = None if enabled else name
+    data = members(dry_run=dry_run, primary=mirror, disabled=disabled)
+    return Result(data, f"{mirror} {verb} the primary now; {name} {verb} {state}")
 
 
 def _line(one: Quarantine) -> str:

@@ -9,7 +9,7 @@ import click
 
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
-from appliance.errors import ApplianceError, ConfigError
+from appliance.errors import ApplianceError, ConfigError, IncompleteError
 from appliance.runs.session import Session, pass_session
 from appliance.store.database import Store
 from appliance.store.home import key_files
@@ -22,7 +22,8 @@ from appliance.store.home.key_files import (
     load_signing_key,
     publisher_key_names,
 )
-from appliance.store.home.settings import put_site_fact, site_fact
+from appliance.store.home.settings import SITE_NAME, put_site_fact, site_fact
+from appliance.store.mirror.logs import all_backends
 from appliance.store.private_log.private_logs import all_private_logs
 from appliance.tlog.note_keys import KeyType, VerifierKey, ed25519_key
 from appliance.tlog.publisher_key import SECRET_BYTES
@@ -134,10 +135,45 @@ def key_show(session: Session, name: str, pem: bool) -> Result:
         attestor key show outside.example --pem
     """
     with session.reading() as store:
+        if not (has_signing_key(session.home, name) or has_publisher_key(session.home, name)):
+            raise IncompleteError(
+                f"there is no key {name!r} in this home",
+                reason="no-key",
+                next_step=_instead(session, store, name),
+            )
         public, key_type = _load(session, store, name)
     encoded = _pem(public.spki)
     data = _described(public, key_type) | members(pem=encoded)
     return Result(data, encoded.removesuffix("\n") if pem else public.vkey)
+
+
+def _instead(session: Session, store: Store, name: str) -> str:
+    """Say what leads to the key that was meant: it is under another name, or to be made."""
+    for one in all_private_logs(store):
+        if one.name == name:
+            return f"the key of the log {name} has the log's origin: attestor key show" + (
+                f" {one.log.origin}"
+            )
+        if one.log.origin == name:
+            return (
+                "it is the key of a log of this home: put it back from a backup of keys/; another"
+                " key of this name would be another log's"
+            )
+    for backend in all_backends(store):
+        if name in (backend.name, backend.log.origin):
+            return (
+                "what is kept here is public, of a log that is mirrored: attestor backend key list"
+                f" {backend.name}"
+            )
+    if site_fact(store, SITE_NAME) == name:
+        return f"it is this site's own, which is made by: attestor init --site {name}"
+    there = sorted({*key_names(session.home), *publisher_key_names(session.home)})
+    if there:
+        return f"there are {', '.join(there)}: attestor key show {there[0]}"
+    return (
+        "this home has no key yet; a site's is made by 'attestor init --site NAME', a log's by"
+        " 'attestor log create', others by 'attestor key generate NAME --type TYPE'"
+    )
 
 
 def _load(session: Session, store: Store, name: str) -> tuple[VerifierKey, str]:

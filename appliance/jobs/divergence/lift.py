@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 from appliance.errors import ConfigError
@@ -9,9 +10,15 @@ from appliance.policy.alarms import Anomaly
 from appliance.store.database import Store
 from appliance.store.divergence.alerts import end_alert, lasting_alerts_of
 from appliance.store.divergence.quarantine import Quarantine, lift_quarantine, require_quarantine
-from appliance.store.home.journal import append_event
-from appliance.store.mirror.logs import require_backend, require_log, swap_primary
+from appliance.store.home.journal import append_event, last_lines
+from appliance.store.mirror.logs import (
+    require_backend,
+    require_log,
+    set_backend_enabled,
+    swap_primary,
+)
 
+_FAILOVERS: Final = 100  # that are looked back on
 _LIFTED: Final = frozenset(
     one.value for one in (Anomaly.ROOT_MISMATCH, Anomaly.FORK, Anomaly.ROLLBACK, Anomaly.CROSS_LOG)
 )
@@ -39,17 +46,33 @@ def lift(
     return one, tuple(ended)
 
 
-def fail_over(store: Store, name: str, mirror: str, now: int, *, dry_run: bool) -> None:
-    """Make the backend `mirror` the primary in place of `name`, which is disabled.
+def fail_over(store: Store, name: str, mirror: str, now: int, *, dry_run: bool) -> bool:
+    """Make the backend `mirror` the primary in place of `name`; return whether that stays on.
 
-    Raises ConfigError if there is no such backend, or it is no mirror of that one.
+    It is switched off, unless this is the way back from a failover: then it is a mirror again
+    and as it was before. Raises ConfigError if there is no such backend, or it is no mirror of
+    that one.
     """
     with store.atomic(dry_run=dry_run):
-        if require_backend(store, mirror).mirror_of != require_backend(store, name).name:
+        target = require_backend(store, mirror)
+        if target.mirror_of != require_backend(store, name).name:
             raise ConfigError(
                 f"backend {mirror!r} is no mirror of {name!r}",
                 reason="not-a-mirror",
                 next_step="see 'attestor backend list'; a mirror is added with --mirror-of",
             )
+        enabled = _was_enabled(store, name, mirror)
         swap_primary(store, name, mirror)
-        append_event(store, now, "backend.failover", {"from": name, "to": mirror})
+        set_backend_enabled(store, name, enabled=enabled)
+        facts = {"from": name, "to": mirror, "wasEnabled": target.enabled}
+        append_event(store, now, "backend.failover", facts)
+    return enabled
+
+
+def _was_enabled(store: Store, name: str, mirror: str) -> bool:
+    """Return whether `name` was on when it took over from `mirror`; False: it never did."""
+    for line in reversed(last_lines(store, _FAILOVERS, "backend.failover")):
+        facts = json.loads(line.details)
+        if {facts["from"], facts["to"]} == {name, mirror}:
+            return facts["to"] == name and bool(facts.get("wasEnabled", True))
+    return False

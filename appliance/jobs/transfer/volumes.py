@@ -65,8 +65,10 @@ def divide(planned: Sequence[PlannedLog], side: SideMembers, limit: int | None) 
             loads[-1].n_bytes += cost
             loads[-1].items[number].update(new)
             loads[-1].has_more = True
-            _require_room(loads[-1], limit, log.member(item).path)
-    _require_room(loads[0], limit, "what proves the checkpoints")
+            if loads[-1].n_bytes > limit:
+                raise _too_small(planned, side, limit, log.member(item).path)
+    if loads[0].n_bytes > limit:
+        raise _too_small(planned, side, limit, "what proves the checkpoints")
     return [_cargo(planned, load.items, load.side) for load in loads]
 
 
@@ -77,14 +79,29 @@ def _missing(there: set[Item], log: PlannedLog, item: Item) -> list[Item]:
     return [*above, item]
 
 
-def _require_room(load: _Load, limit: int, what: str) -> None:
-    if load.n_bytes > limit:
-        raise ArgumentError(
-            f"a volume of {limit:,} bytes is too small: {what} and what has to travel with it"
-            f" take {load.n_bytes:,}",
-            reason="volume-too-small",
-            next_step=f"give --volume-size {load.n_bytes} or more",
-        )
+def _too_small(
+    planned: Sequence[PlannedLog], side: SideMembers, limit: int, what: str
+) -> ArgumentError:
+    least = _least(planned, side)
+    return ArgumentError(
+        f"a volume of {limit:,} bytes is too small: {what} and what has to travel with it"
+        f" do not fit; the largest of what cannot be divided takes {least:,}",
+        reason="volume-too-small",
+        next_step=f"give --volume-size {least} or more",
+    )
+
+
+def _least(planned: Sequence[PlannedLog], side: SideMembers) -> int:
+    """Return the size of volumes that everything fits into, each item with what is above it."""
+    first, other = _Load(planned, side), _Load(planned, NO_SIDE_MEMBERS)
+    least, is_first = first.n_bytes, True
+    for number, log in enumerate(planned):
+        for item in log.items:
+            new = _missing(other.items[number], log, item)
+            alone = first if is_first else other
+            least = max(least, alone.n_bytes + sum(_cost(log.member(one)) for one in new))
+            is_first = False
+    return least
 
 
 def _cost(member: Member) -> int:

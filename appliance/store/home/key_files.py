@@ -97,7 +97,8 @@ def load_signing_key(home: Path, name: str) -> SigningKey:
         raise IncompleteError(
             f"no key {name!r} in {path.parent}",
             reason="no-key",
-            next_step=f"make one: attestor key generate {name}",
+            next_step="see 'attestor key list'; a key that was lost comes back from a backup of"
+            " keys/ alone",
         )
     key = parse_signing_key(text.decode("utf-8", "replace").removesuffix("\n"))
     if key.name != name:

@@ -198,14 +198,14 @@ def set_backend_enabled(store: Store, name: str, *, enabled: bool) -> None:
 
 
 def swap_primary(store: Store, name: str, mirror: str) -> None:
-    """Make `mirror` the enabled primary of a log, and `name` its disabled mirror.
+    """Make `mirror` the enabled primary of a log, and `name` its mirror.
 
     The other mirrors follow. Call it inside store.atomic().
     """
     store.forget()
     store.execute("UPDATE backend SET mirror_of = NULL, enabled = 1 WHERE name = ?", [mirror])
     store.execute("UPDATE backend SET mirror_of = ?1 WHERE mirror_of = ?2", [mirror, name])
-    store.execute("UPDATE backend SET mirror_of = ?, enabled = 0 WHERE name = ?", [mirror, name])
+    store.execute("UPDATE backend SET mirror_of = ? WHERE name = ?", [mirror, name])
 
 
 def remove_backend(store: Store, name: str) -> bool:
