@@ -1,6 +1,6 @@
 """A private log killed under load, then restored at random, again and again: never two trees.
 
-A short run always; with ATTESTOR_SOAK=1 two hundred kills.
+A short run always; with ATTESTOR_SOAK=1 two hundred kills, and SOAK_LOG says how far it is.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 import os
 import random
 import shutil
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -30,6 +31,7 @@ from tests.serve.running_log import RunningLog
 from tests.serve.signed_requests import signed_request
 
 KILLS: Final = 200 if os.environ.get("ATTESTOR_SOAK") == "1" else 8
+SOAK_LOG: Final = Path(tempfile.gettempdir()) / "attestor-restores.txt"  # how far a soak is
 KINDS: Final = (
     *("none", "in-place", "elsewhere", "database", "backup-keys", "backup-no-keys", "older-copy"),
     "snapshot",
@@ -37,27 +39,43 @@ KINDS: Final = (
 
 
 class Witness:
-    """Remembers every root that was ever signed, wherever the note lies."""
+    """Remembers every root that was ever signed, wherever the note lies.
+
+    A batch can be signed and not yet published when the server is killed. Nobody was told of
+    it; if the machine is then booted and the home put back, nothing knows of it any more.
+    """
 
     def __init__(self, home: Path) -> None:
         store = open_store(home, write=False)
         self.key = require_private_log(store, None).log.keys[0]
         store.close()
         self.roots: dict[int, bytes] = {}
+        self.unpublished: dict[int, bytes] = {}  # signed in this boot, for all that we know
         self.acknowledged: dict[int, bytes] = {}  # by index: the body that got a 201
 
     def see(self, note: bytes) -> None:
         head = open_checkpoint(note, [self.key], ORIGIN).head
         known = self.roots.setdefault(head.tree_size, head.root_hash)
-        assert known == head.root_hash, f"two roots for size {head.tree_size}"
+        signed = self.unpublished.get(head.tree_size, known)
+        assert known == signed == head.root_hash, f"two roots for size {head.tree_size}"
+
+    def see_signed(self, note: bytes) -> None:
+        head = open_checkpoint(note, [self.key], ORIGIN).head
+        known = self.roots.get(head.tree_size, head.root_hash)
+        signed = self.unpublished.setdefault(head.tree_size, head.root_hash)
+        assert known == signed == head.root_hash, f"two roots for size {head.tree_size}"
+
+    def reboot(self) -> None:
+        reboot()
+        self.unpublished.clear()
 
     def look(self, home: Path) -> None:
         memory = recall(self.key)
         if memory is not None:
-            self.see(memory.record.note)
+            self.see_signed(memory.record.note)
         record = read_last_record(home, ORIGIN)
         if record is not None:
-            self.see(parse_last_signed(record).note)
+            self.see_signed(parse_last_signed(record).note)
         store = open_store(home, write=False)
         history = Mirror(store, require_private_log(store, None).log).history
         for size in history.accepted_sizes():
@@ -161,7 +179,7 @@ def test_no_restore_makes_a_fork_and_none_is_without_a_way_out(
         kind = KINDS[life % len(KINDS)]
         restore(kind, log.home, now, chance)
         if mirror is not None and chance.random() < 0.3:
-            reboot()
+            witness.reboot()
             found = answer(log, "recover", "--source", mirror)
         else:
             found = answer(log, "recover")
@@ -190,6 +208,6 @@ def test_no_restore_makes_a_fork_and_none_is_without_a_way_out(
         shutil.rmtree(newest)
         saved = now
         if len(KINDS) < KILLS:
-            print(life + 1, kind, way, mirror is not None, len(witness.roots), flush=True)  # noqa: T201
-    print(outcomes, len(witness.acknowledged), "acknowledged")  # noqa: T201 for a soak
+            told = f"{life + 1} {outcomes} {len(witness.acknowledged)} {len(witness.roots)}\n"
+            SOAK_LOG.write_text(told)
     assert len(witness.acknowledged) >= KILLS
