@@ -20,7 +20,7 @@ from appliance.errors import (
 from appliance.jobs.coverage import tile_stats
 from appliance.jobs.home.backup import backup
 from appliance.jobs.home.store_check import check_store
-from appliance.jobs.home.sweep import sweep
+from appliance.jobs.home.sweep import KEEP_SECONDS, sweep
 from appliance.jobs.mirror.absorb import absorb
 from appliance.jobs.mirror.audit import audit
 from appliance.jobs.mirror.prove import prove_consistency, prove_inclusion
@@ -156,11 +156,11 @@ def test_a_sweep_removes_what_nothing_names_and_only_that(mirror: Mirror) -> Non
     stranger = store.blobs.root / "README"
     stranger.write_bytes(b"?")
     for dry_run in (True, False):
-        report = sweep(store, dry_run=dry_run)
+        report = sweep(store, NOW, dry_run=dry_run)
         assert (report.blobs, report.temporary, report.n_bytes) == (1, 1, 10)
         assert report.foreign == (str(stranger),)
     assert blob_names(store) == before | {"README"}
-    again = sweep(store, dry_run=False)
+    again = sweep(store, NOW, dry_run=False)
     assert (again.blobs, again.temporary) == (0, 0)
 
 
@@ -170,7 +170,10 @@ def test_a_replaced_partial_tile_is_swept(log: SimulatedLog, mirror: Mirror) -> 
     grown.grow(SIZE + 100)
     sync_from(mirror, grown)
     assert narrow.exists()
-    assert sweep(mirror.store, dry_run=False).blobs == 3  # it, its entries, and the tile above
+    assert sweep(mirror.store, NOW, dry_run=False).blobs == 0  # a reader may be about to read it
+    assert narrow.exists()
+    later = NOW + KEEP_SECONDS
+    assert sweep(mirror.store, later, dry_run=False).blobs == 3  # and its entries, the tile above
     assert not narrow.exists()
     assert check_store(mirror.store, read_data=True).damaged == ()
 
@@ -180,11 +183,11 @@ def test_the_batch_a_private_log_is_about_to_publish_is_kept(mirror: Mirror) -> 
     [staged] = store.blobs.put([b"a batch"])
     record = LastSigned("ab" * 32, 0, staged, b"note")
     swap_last_signed(store.home, "own.example", expected=None, new=record)
-    assert sweep(store, dry_run=False).blobs == 0
+    assert sweep(store, NOW, dry_run=False).blobs == 0
     assert store.blobs.get(staged) == b"a batch"
     (store.home / "keys" / "own.example.last").write_bytes(b"damaged")
     with pytest.raises(MalformedError):
-        sweep(store, dry_run=False)
+        sweep(store, NOW, dry_run=False)
     assert store.blobs.get(staged) == b"a batch"
 
 
@@ -387,7 +390,7 @@ def test_a_power_cut_while_pruning_leaves_rows_that_name_blobs(mirror: Mirror, a
         run()
     assert check_store(mirror.store, read_data=True).damaged == ()
     run()
-    sweep(mirror.store, dry_run=False)
+    sweep(mirror.store, NOW, dry_run=False)
     assert {bytes.fromhex(name) for name in blob_names(mirror.store)} == referenced_digests(
         mirror.store
     )

@@ -268,7 +268,7 @@ def test_a_disk_error_anywhere_in_accept_is_an_error_of_ours_and_changes_nothing
 
     with injected(Faults()) as counted:
         mirror.store.blobs.put(tiles_between(log, 300, 600).values())
-    sweep(mirror.store, dry_run=False)
+    sweep(mirror.store, NOW, dry_run=False)
     for fail_at in range(1, len(counted.calls) + 1):
         with (
             injected(Faults(fail_at, error=OSError(errno, "disk"))),

@@ -14,7 +14,7 @@ from appliance.store.references import (
     superseded_blobs,
     unreferenced,
 )
-from appliance.value import frozen
+from appliance.value import frozen, replaced
 
 KEEP_SECONDS: Final = 600  # readers that found a row read its blob long before
 
@@ -29,6 +29,9 @@ class SweepReport:
     foreign: tuple[str, ...]  # files that are not ours; they stay
 
 
+NOTHING: Final = SweepReport(0, 0, 0, ())
+
+
 def sweep(store: Store, now: int, *, dry_run: bool) -> SweepReport:
     """Remove every blob that no row and no last-signed record names, and temporary files.
 
@@ -36,10 +39,10 @@ def sweep(store: Store, now: int, *, dry_run: bool) -> SweepReport:
     so nobody is between writing a blob and its row. Can die anywhere and be run again. Raises
     MalformedError, removing nothing, if a record is damaged: what it names must not go.
     """
-    if not dry_run:
-        sweep_superseded(store, now)
+    gone = NOTHING if dry_run else sweep_superseded(store, now)
     keep = referenced_digests(store) | superseded_blobs(store)
-    return _remove(store, store.blobs.files(), keep, dry_run=dry_run)
+    rest = _remove(store, store.blobs.files(), keep, dry_run=dry_run)
+    return replaced(rest, blobs=gone.blobs + rest.blobs, n_bytes=gone.n_bytes + rest.n_bytes)
 
 
 def sweep_superseded(store: Store, now: int) -> SweepReport:
