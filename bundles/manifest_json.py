@@ -22,7 +22,8 @@ from bundles.manifest import (
 from bundles.strict_json import Fields, format_json, format_time, load_json, parse_object
 
 SCHEMA: Final = 1
-CAPABILITIES: Final[frozenset[str]] = frozenset()  # what `requires` may name; nothing yet
+FIND: Final = "find"  # the members below find/
+CAPABILITIES: Final = frozenset({FIND})  # what `requires` may name
 MAX_MANIFEST_BYTES: Final = 16 * 1024 * 1024
 MANIFEST_PATH: Final = "manifest.json"
 

@@ -10,7 +10,7 @@ the callables and the caller to say.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO
@@ -18,9 +18,9 @@ from typing import BinaryIO
 from bundles.errors import ContentError, FormatError
 from bundles.header import HEADER_PATH, MAX_HEADER_BYTES, Header, parse_header, unverified_text
 from bundles.manifest import Manifest, Totals
-from bundles.manifest_json import MANIFEST_PATH, MAX_MANIFEST_BYTES, parse_manifest
+from bundles.manifest_json import FIND, MANIFEST_PATH, MAX_MANIFEST_BYTES, parse_manifest
 from bundles.stream import Cursor
-from bundles.sums import MAX_LINE_BYTES, parse_sums
+from bundles.sums import FIND_AREA, MAX_LINE_BYTES, parse_sums
 from bundles.ustar import (
     BLOCK_BYTES,
     MAX_MEMBER_BYTES,
@@ -160,14 +160,25 @@ def _read(
     max_bytes = min(manifest.totals.files * MAX_LINE_BYTES, MAX_MEMBER_BYTES)
     sums = _whole_member(cursor, SUMS_PATH, max_bytes)
     _verify_digest(SUMS_PATH, hashlib.sha256(sums).digest(), header.sums_sha256)
+    digests = parse_sums(sums)
+    _verify_required(digests, manifest)
     members = {}
-    for path, member in _members(cursor, parse_sums(sums), manifest.totals):
+    for path, member in _members(cursor, digests, manifest.totals):
         members[path] = member
         if passed is not None:
             passed(member)
     cursor.take_zeros(len(TRAILER), "the end of the archive")
     cursor.end()
     return TransferBundle(note, header, manifest, members, file)
+
+
+def _verify_required(paths: Iterable[str], manifest: Manifest) -> None:
+    """Check that what an older reader must not drop unseen is required of it."""
+    if any(path.startswith(f"{FIND_AREA}/") for path in paths) and FIND not in manifest.requires:
+        raise FormatError(
+            f"{MANIFEST_PATH}: it does not require {FIND}, and members stand below {FIND_AREA}/",
+            reason="member-name",
+        )
 
 
 def _front(cursor: Cursor, open_header: OpenHeader) -> tuple[bytes, Header, Manifest]:

@@ -14,7 +14,9 @@ from bundles.errors import FormatError
 from bundles.ustar import MAX_NAME_BYTES, SUMS_PATH, verify_path
 
 MAX_LINE_BYTES: Final = 64 + 2 + 70 + MAX_NAME_BYTES + 1  # digest, spaces, prefix, name, newline
-AREAS: Final = ("trust", "logs", "pending", "receipts", "acks")  # top directories, in this order
+FIND_AREA: Final = "find"  # needs the capability of the same name
+# Top directories, in this order.
+AREAS: Final = ("trust", "logs", "pending", "receipts", "acks", FIND_AREA)
 
 _LINE: Final = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 

@@ -9,6 +9,7 @@ from appliance.errors import IncompleteError, MalformedError
 from appliance.jobs.divergence.health import home_health
 from appliance.jobs.transfer.export import ExportReport, Selection
 from appliance.jobs.transfer.export import export as write_export
+from appliance.jobs.transfer.find_members import MAX_STATEMENT_BYTES
 from appliance.jobs.transfer.manifest import Remarks
 from appliance.jobs.transfer.plan import ProvenEntry
 from appliance.jobs.transfer.proven_entries import proven_entries, require_ours
@@ -25,7 +26,7 @@ from appliance.store.home.key_files import load_signing_key
 from appliance.store.home.settings import SITE_ROLE, require_site_name, site_fact
 from appliance.store.mirror.logs import Log, all_backends, all_logs, require_backend, require_log
 from appliance.store.mirror.mirror import Mirror
-from appliance.tlog.note import sign_note
+from appliance.tlog.note import parse_note, sign_note
 from appliance.value import frozen
 
 
@@ -54,6 +55,8 @@ class Content:
     only_proven_checkpoints: bool = False  # of those seen elsewhere
     pending: bool | None = None  # what is queued here; None: on an isolated site
     sigstore_bundles: tuple[Path, ...] = ()  # if any: only what proves these
+    expected: bool = False  # what the operator expects to be signed
+    statements: tuple[Path, ...] = ()  # signed notes of what searches found
 
 
 @frozen
@@ -160,9 +163,18 @@ def _selection(
         proven=proven,
         pending=pending,
         only_proven_checkpoints=content.only_proven_checkpoints,
+        expected=content.expected,
+        statements=tuple(map(_statement, content.statements)),
         volume_bytes=volume_bytes,
         verify_media=options.verify_media,
     )
+
+
+def _statement(file: Path) -> bytes:
+    with naming(file):
+        note = read_foreign(file, MAX_STATEMENT_BYTES)
+        parse_note(note)
+    return note
 
 
 def _since(store: Store, receipt: Path | None, now: int) -> dict[str, int]:

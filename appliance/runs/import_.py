@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Final
 
 from appliance.errors import ApplianceError, StoreError
 from appliance.jobs.home.sweep import sweep_before
@@ -27,6 +28,7 @@ from appliance.tlog.note import sign_note
 from appliance.value import frozen
 from bundles.errors import BundleError
 
+STATEMENTS: Final = "statements"  # below the home
 ShowProgress = Callable[[str], AbstractContextManager[Progress]]
 _MAX_SAID = 500  # characters of why, in the journal
 _COMES_TOO_EARLY = ("missing-base", "not-in-bundle")  # another file has to come before
@@ -99,6 +101,7 @@ def import_files(
                         report = ingest(store, file, rules, session.now(), advance)
                     failed.pop(file, None)
                     receipt = None if options.dry_run else _write_receipt(session, report, options)
+                    _write_statements(session, report)
                     done.append(ImportedFile(file, report, receipt))
                 except tuple(EXIT_CODES) as error:
                     failed[file] = _failure(error, file)
@@ -150,6 +153,14 @@ def _journal_refusal(store: Store, file: Path, error: ApplianceError, now: int) 
     details = {"file": file.name, "reason": error.reason, "message": error.message[:_MAX_SAID]}
     with contextlib.suppress(StoreError), store.atomic():
         append_event(store, now, "import.refused", details)
+
+
+def _write_statements(session: Session, report: IngestReport) -> None:
+    """Write the signed statements that came: whoever wants to know opens them with a key."""
+    for one in report.side.found.statements:
+        create_directory(session.home / STATEMENTS)
+        with written_whole(session.home / STATEMENTS / f"{one.digest}.note", replace=True) as file:
+            file.write(one.note)
 
 
 def _comes_too_early(error: ApplianceError) -> bool:

@@ -205,6 +205,18 @@ def content_options(command: Callable[..., Any]) -> Callable[..., Any]:
         multiple=True,
         help="Only what proves this; repeatable.",
     )
+    @click.option(
+        "--include-expected",
+        is_flag=True,
+        help="What is expected to be signed here; older versions over there refuse it.",
+    )
+    @click.option(
+        "--statement",
+        "statements",
+        type=FILE,
+        multiple=True,
+        help="A signed statement of what a search found; repeatable.",
+    )
     @functools.wraps(command)
     def run(
         *args: Any,
@@ -213,6 +225,8 @@ def content_options(command: Callable[..., Any]) -> Callable[..., Any]:
         checkpoints_only_verified: bool,
         include_pending: bool | None,
         sigstore_bundles: tuple[Path, ...],
+        include_expected: bool,
+        statements: tuple[Path, ...],
         **kwargs: Any,
     ) -> Any:
         content = Content(
@@ -221,6 +235,8 @@ def content_options(command: Callable[..., Any]) -> Callable[..., Any]:
             checkpoints_only_verified,
             include_pending,
             sigstore_bundles,
+            include_expected,
+            statements,
         )
         return command(*args, content=content, **kwargs)
 

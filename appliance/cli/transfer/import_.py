@@ -84,6 +84,7 @@ def _skipped(run: ImportRun) -> list[str]:
 
 def _warnings(report: IngestReport) -> Iterator[str]:
     yield from report.side.said
+    yield from report.side.found.said
     yield from report.warnings
     yield from _rejected(report)
     for id_ in report.side.proofs.refused if report.side.proofs else ():
@@ -140,6 +141,10 @@ def _import_text(imported: ImportedFile, dry_run: bool) -> str:
             known = f", {len(absorbed.known)} known before" if absorbed.known else ""
             no = f", refused there {len(absorbed.refused)}" if absorbed.refused else ""
             lines.append(f"  items {what}: {len(absorbed.taken)}{known}{no}")
+    found = report.side.found
+    if found.expected or found.cancelled:
+        lines.append(f"  expected: {found.expected} new, {found.cancelled} cancelled over there")
+    lines += [f"  statement statements/{one.digest}.note" for one in found.statements]
     if receipt is not None:
         lines += [f"  receipt {receipt}", f"  by phone {_code(report)}"]
     return "\n".join(lines)
@@ -179,6 +184,8 @@ def _import_data(imported: ImportedFile) -> dict[str, Any]:
         volume=[report.manifest.volume.number, report.manifest.volume.of],
         pending=_absorbed_data(report.side.pending),
         proofs=_absorbed_data(report.side.proofs),
+        expected=report.side.found.expected,
+        statements=[one.digest for one in report.side.found.statements],
         receipt=str(receipt) if receipt else None,
         receipt_code=_code(report),
         volumes_to_come=report.to_come,

@@ -65,6 +65,8 @@ class Selection:
     proven: tuple[ProvenEntry, ...] | None = None  # only what proves these; None: all
     pending: bool = False  # queue items as well that cannot be logged from here
     only_proven_checkpoints: bool = False  # of those that were seen elsewhere
+    expected: bool = False  # what the operator expects to be signed
+    statements: tuple[bytes, ...] = ()  # signed notes of what searches found
     volume_bytes: int | None = None  # of a file, at most; None: one file
     verify_media: bool | None = None  # read it back; None: if it looks like a stick
 
@@ -165,7 +167,13 @@ def export(
         plan_log(Mirror(store, log), selection.base, selection.contents, again) for log in logs
     ]
     is_first = all(log.base is None for log in planned)
-    invited = Invited(is_first, selection.pending, selection.only_proven_checkpoints)
+    invited = Invited(
+        is_first,
+        selection.pending,
+        selection.only_proven_checkpoints,
+        selection.expected,
+        selection.statements,
+    )
     side = collect_side_members(store, logs, now, invited, again)
     if not logs and not side.members:
         raise IncompleteError(

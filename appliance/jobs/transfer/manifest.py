@@ -89,6 +89,7 @@ def describe_volumes(
             have=have,
             contains=load.side.contains,
             custody=remarks.custody,
+            requires=load.side.requires,
             not_before=not_before,
             expires=expires,
         )

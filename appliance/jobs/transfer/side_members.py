@@ -24,6 +24,13 @@ from appliance.jobs.queue.round_trip import (
     outbound_receipts,
     outbound_withdrawn,
 )
+from appliance.jobs.transfer.find_members import (
+    Brought,
+    outbound_expected,
+    outbound_statements,
+    required,
+    take_in,
+)
 from appliance.jobs.transfer.plan import in_memory
 from appliance.jobs.transfer.receipts import accept_receipt
 from appliance.jobs.transfer.source import seen_directory
@@ -76,6 +83,7 @@ class SideMembers:
     pending: tuple[str, ...] = ()  # ids of queue items that have to be logged over there
     proofs: tuple[str, ...] = ()  # ids, over there, of items that were logged here
     contains: Contains = _CONTAINS_NOTHING
+    requires: tuple[str, ...] = ()  # capabilities of whoever reads it
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -93,6 +101,8 @@ class Invited:
     trust: bool = False  # in any case, however often it went before
     pending: bool = False  # queue items that cannot be logged from here
     only_proven: bool = False  # of checkpoints seen elsewhere, those that are prefixes of ours
+    expected: bool = False  # what the operator expects to be signed
+    statements: tuple[bytes, ...] = ()  # signed notes of what searches found
 
 
 def collect_side_members(
@@ -122,6 +132,9 @@ def collect_side_members(
         *(in_memory(f"{PROOFS}{id_}.json", raw) for id_, raw in sorted(proofs.items())),
         *(in_memory(f"{ACKS}{bundle_id}", note) for bundle_id, note in acks.items()),
     ]
+    found = outbound_expected(store) if invited.expected else []
+    found += outbound_statements(invited.statements)
+    after += found
     seen = {log.origin: _seen_members(store, log, invited, volume_set) for log in logs}
     carried += [f"seen:{one.sha256.hex()}" for members in seen.values() for one in members]
     n_seen = sum(map(len, seen.values()))
@@ -133,6 +146,7 @@ def collect_side_members(
         tuple(waiting),
         tuple(proofs),
         Contains(len(waiting) + len(withdrawn), len(proofs), len(acks), n_seen),
+        required(found),
     )
 
 
@@ -189,6 +203,7 @@ class Unloaded:
     said: tuple[str, ...] = ()  # for people
     pending: Absorbed | None = None  # queue items that have to be logged from here
     proofs: Absorbed | None = None  # what became of ours
+    found: Brought = Brought()  # what should be signed, and statements
 
 
 def compare_seen(
@@ -216,7 +231,8 @@ def unload(store: Store, bundle: TransferBundle, signers: Sequence[str], now: in
     site = bundle.manifest.site
     if site not in signers:  # nobody speaks for that site
         # A proof counts under a key pinned here, whoever carried it; a no does not.
-        return Unloaded(said, None, absorb_receipts(store, proofs, now) if proofs else None)
+        proven = absorb_receipts(store, proofs, now) if proofs else None
+        return Unloaded(said, None, proven, take_in(store, bundle, None, now))
     # First what it imported: whoever has not had an item can refuse none.
     for path in _below(bundle, ACKS):
         try:
@@ -232,7 +248,8 @@ def unload(store: Store, bundle: TransferBundle, signers: Sequence[str], now: in
             put_far_head(store, far, now)
     proven = absorb_receipts(store, proofs, now, site=site) if proofs else None
     pending = _items(bundle, PENDING)
-    return Unloaded(said, absorb_pending(store, pending, site, now) if pending else None, proven)
+    taken = absorb_pending(store, pending, site, now) if pending else None
+    return Unloaded(said, taken, proven, take_in(store, bundle, site, now))
 
 
 def _items(bundle: TransferBundle, area: str) -> dict[str, bytes]:
