@@ -79,6 +79,7 @@ _TABLE: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
                 "divergence.alerts:alerts",
                 "What somebody has to know of, and its evidence",
             ),
+            ("watch", "find.watch:watch", "Be told of entries by name, key or digest"),
             ("quarantine", "divergence.quarantine:quarantine", "Logs that contradicted themselves"),
             ("expected", "find.expected:expected", "What should be signed, and what it came to"),
             ("metrics", "divergence.metrics:metrics", "Metrics for Prometheus"),

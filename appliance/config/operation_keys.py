@@ -102,6 +102,15 @@ OPERATION_KEYS: Final[dict[str, Setting]] = {
     ),
     "alerts.stream": Key(_STREAM, "attestor.alerts", "Stream named in alerts."),
     "alerts.sinks": SINKS,
+    "watch.defaultSeverity": Key(
+        Word(("critical", "warning", "info")), "warning", "Of a match, unless the watch says."
+    ),
+    "watch.unvouched": Key(
+        Word(("info", "ignore", "same")),
+        "info",
+        "What a name is that no authority vouched for, unless the watch says.",
+    ),
+    "watch.maxEntriesPerAlert": Key(Count(1, 1000), 20, "Entries that one alert describes."),
     "watch.regexTimeout": Key(
         Duration(Fraction(1, 1000)), "100ms", "For one search of one text by one pattern."
     ),

@@ -47,6 +47,8 @@ CROSS_LOG: Final = "rekor.checkpoint.cross_log_divergence"
 STALE: Final = "rekor.checkpoint.stale"
 GREW: Final = "rekor.shard.grew"
 CORRUPT: Final = "attestor.store.corrupt"
+# What a log holds, and what it lacks, says nothing about the log.
+ABOUT_ENTRIES: Final = ("rekor.entry.", "rekor.expected.")
 
 
 @frozen

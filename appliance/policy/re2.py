@@ -404,3 +404,8 @@ def _character(code: int) -> str:
         character = chr(code)
         return character if character.isalnum() else f"\\x{code:02x}"
     return f"\\U{code:08x}"
+
+
+def quoted(text: str) -> str:
+    """Return the pattern that matches a text and nothing else."""
+    return re.sub(r"[\\.+*?()|\[\]{}^$]", lambda found: f"\\{found[0]}", text)

@@ -45,7 +45,7 @@ class IndexStatus:
 
 def index_status(session: Session) -> IndexStatus:
     """Compare the index with what is mirrored; raises StoreError if it is damaged."""
-    with session.reading() as store, _reading(session) as index:
+    with session.reading() as store, reading_index(session) as index:
         logs = tuple(log_index(store, index, log) for log in all_logs(store))
     return IndexStatus(index_size(session.home), logs)
 
@@ -58,7 +58,7 @@ def build_index(
         index = create_index(session.home)
         try:
             with show("index") as advance:
-                return build(store, index, _logs(store, origins), advance, limit)
+                return build(store, index, chosen_logs(store, origins), advance, limit)
         finally:
             index.close()
 
@@ -81,7 +81,11 @@ def check_index(session: Session, every: int, show: ShowProgress) -> Compared:
     Raises IncompleteError if there is no index, StoreError (index-differs) if it misses
     something, CorruptError if an entry bundle is damaged.
     """
-    with session.reading() as store, _reading(session) as index, show("index check") as advance:
+    with (
+        session.reading() as store,
+        reading_index(session) as index,
+        show("index check") as advance,
+    ):
         if index is None:
             raise _no_index()
         compared = compare(store, index, all_logs(store), every, advance)
@@ -146,10 +150,10 @@ def search_entries(session: Session, query: Query, show: ShowProgress) -> Search
     Raises IncompleteError if there is no index, no log or nothing accepted, StoreError if
     the index or an entry bundle is damaged.
     """
-    with session.reading() as store, _reading(session, not query.rescan) as index:
+    with session.reading() as store, reading_index(session, not query.rescan) as index:
         if index is None and not query.rescan:
             raise _no_index()
-        logs = _logs(store, query.origins)
+        logs = chosen_logs(store, query.origins)
         seconds = float(session.configuration.duration("watch.regexTimeout"))
         with show("rescan") as advance:
             found = search(
@@ -238,7 +242,8 @@ def _gap(gap: Gap) -> str:
     return f"{gap.start:,} to {gap.stop - 1:,} ({gap.why})"
 
 
-def _logs(store: Store, origins: Sequence[str]) -> tuple[Log, ...]:
+def chosen_logs(store: Store, origins: Sequence[str]) -> tuple[Log, ...]:
+    """Return the logs of these origins, or all; raises IncompleteError (no-log) for none."""
     logs = tuple(require_log(store, one) for one in dict.fromkeys(origins)) or all_logs(store)
     if not logs:
         raise IncompleteError(
@@ -250,7 +255,8 @@ def _logs(store: Store, origins: Sequence[str]) -> tuple[Log, ...]:
 
 
 @contextmanager
-def _reading(session: Session, wanted: bool = True) -> Iterator[Index | None]:
+def reading_index(session: Session, wanted: bool = True) -> Iterator[Index | None]:
+    """Open the index for reading; None: there is none, or it is not `wanted`."""
     index = open_index(session.home, write=False) if wanted else None
     try:
         yield index

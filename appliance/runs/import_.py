@@ -18,6 +18,7 @@ from appliance.runs.exit_codes import EXIT_CODES, as_ours
 from appliance.runs.expected import ledger_after
 from appliance.runs.find import index_after
 from appliance.runs.session import Session
+from appliance.runs.watch import watch_after
 from appliance.store.database import Store
 from appliance.store.files import create_directory, written_whole
 from appliance.store.home.journal import append_event
@@ -124,6 +125,7 @@ def import_files(
     if done and not options.dry_run:
         warnings += index_after(session)
         warnings += ledger_after(session)
+        warnings += watch_after(session)
     return ImportRun(tuple(done), tuple(failed.values()), tuple(warnings))
 
 

@@ -25,6 +25,7 @@ from appliance.runs.find import index_after
 from appliance.runs.publish import publish_after_sync
 from appliance.runs.session import Session
 from appliance.runs.sources import open_backend
+from appliance.runs.watch import watch_after
 from appliance.store.database import Store
 from appliance.store.mirror.logs import Backend, all_backends, all_logs, select_backends
 from appliance.tlog.log_source import LogSource
@@ -92,8 +93,8 @@ def sync(session: Session, options: SyncOptions, show: ShowProgress) -> SyncRun:
         compared = _compare_mirror_logs(session, backends)
         drained, said = drain_after_sync(session)
         said = (*kept, *compared.said, *said, *publish_after_sync(session))
-        said = (*said, *index_after(session), *ledger_after(session))
-        pruned, full = _prune_cache(session)  # what is indexed by now
+        said = (*said, *index_after(session), *ledger_after(session), *watch_after(session))
+        pruned, full = _prune_cache(session)  # what is indexed and watched by now
         return SyncRun(True, backends, compared.errors, pruned, drained, (*said, *full))
 
 

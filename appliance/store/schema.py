@@ -39,6 +39,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "019_health",
     "020_expectation",
     "021_superseded",
+    "022_watch",
 )
 
 

@@ -89,8 +89,7 @@ attestor:
     offline: {queueEnabled: false, maxQueueSize: 5, drainOnConnect: false}
     aggregate: {enabled: true, minItems: 2, log: build}
   publish: {rekorUrl: "https://LOG.example.org/", everyEvents: 1, everySeconds: 60}
-  watch:
-    regexTimeout: 200ms
+  watch: {defaultSeverity: critical, unvouched: same, maxEntriesPerAlert: 5, regexTimeout: 200ms}
   verify:
     maxTrustRootAge: {warn: off, fail: "off"}
     maxCheckpointAge: 30d

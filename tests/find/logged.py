@@ -19,19 +19,30 @@ def instance() -> Instance:
     return Instance()
 
 
+@cache
+def stranger() -> Instance:
+    """Another authority, which nobody trusts."""
+    return Instance()
+
+
 def leaf(
     identity: str,
     artifact: bytes = b"an artifact\n",
     *,
     claims: Mapping[str, str] | None = None,
     key: SigningKey | None = None,
+    other: bool = False,
 ) -> bytes:
-    """Return the body that an artifact signed by a certificate for `identity` becomes."""
+    """Return the body that an artifact signed by a certificate for `identity` becomes.
+
+    The certificate is by the one authority, or by the `other`.
+    """
     name: x509.GeneralName = x509.UniformResourceIdentifier(identity)
     if "@" in identity and "/" not in identity:
         name = x509.RFC822Name(identity)
     plan = LeafPlan((name,), claims=claims or {})
-    signed = instance().sign_artifact(key, plan, artifact=artifact)
+    authority = stranger() if other else instance()
+    signed = authority.sign_artifact(key, plan, artifact=artifact)
     return json.dumps(hashedrekord_v2(signed, sha256(artifact).digest())).encode()
 
 

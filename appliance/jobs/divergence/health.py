@@ -14,7 +14,7 @@ from appliance.jobs.divergence.mirror_logs import uncompared
 from appliance.jobs.divergence.successor import way_on_from_frozen
 from appliance.jobs.home.configure import read_configuration
 from appliance.jobs.opened_notes import open_note_of, quorum_time_of
-from appliance.policy.alarms import GREW, HOME, STALE
+from appliance.policy.alarms import ABOUT_ENTRIES, GREW, HOME, STALE
 from appliance.policy.coverage import Coverage
 from appliance.policy.health import (
     AgeLimits,
@@ -139,6 +139,7 @@ def log_status(store: Store, backend: Backend, limits: AgeLimits, now: int) -> L
             for one in lasting_alerts_of(store, backend.log)
             if one.severity != "info"
             and one.event_type not in (STALE, HOME)  # judged here, as of now
+            and not one.event_type.startswith(ABOUT_ENTRIES)  # the log is as it was
             # It does not get better by itself; once somebody knows, the log may be well.
             and not (one.event_type == GREW and one.acked_at is not None)
         ],

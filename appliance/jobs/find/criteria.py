@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
 
 from appliance.jobs.find.indexing import COMMIT_CLAIMS, PROFILE_CLAIMS
 from appliance.jobs.find.patterns import SECONDS, OverTimeError, matcher
@@ -46,6 +48,50 @@ class Criteria:
         of_names = (*exact, self.identity_patterns, self.issuer_patterns)
         known = PROFILE_CLAIMS.union(COMMIT_CLAIMS)
         return any((*of_entries, *of_names)) or any(number in known for number, _ in self.claims)
+
+
+_MAX_KNOWN: Final = 50_000  # certificates' names remembered
+_FULCIO: Final = "1.3.6.1.4.1.57264.1."
+_TEXTS: Final = {  # members of the JSON form, each a list of texts, and their fields
+    "identity": "identity_patterns",
+    "identityExact": "identities",
+    "identityPrefix": "prefixes",
+    "issuer": "issuer_patterns",
+    "issuerExact": "issuers",
+    "commit": "commits",
+    "kind": "kinds",
+}
+
+
+def criteria_data(criteria: Criteria) -> dict[str, list[str]]:
+    """Return conditions as they are stored and shown: by option, what is empty left out."""
+    data = {name: list(getattr(criteria, of)) for name, of in _TEXTS.items()}
+    data["digest"] = [one.hex() for one in criteria.digests]
+    data["fingerprint"] = [one.hex() for one in criteria.fingerprints]
+    data["oid"] = [f"{_FULCIO}{number}={text}" for number, text in criteria.claims]
+    data["oid"] += [f"{_FULCIO}{number}~{text}" for number, text in criteria.claim_patterns]
+    return {name: values for name, values in data.items() if values}
+
+
+def criteria_from(data: Mapping[str, Sequence[str]], pattern_seconds: float = SECONDS) -> Criteria:
+    """Return the conditions of their JSON form; raises ValueError for what is none."""
+    if unknown := data.keys() - {*_TEXTS, "digest", "fingerprint", "oid"}:
+        raise ValueError(f"unknown conditions: {', '.join(sorted(unknown))}")
+    claims: dict[str, list[tuple[int, str]]] = {"=": [], "~": []}
+    for one in data.get("oid", ()):
+        found = re.fullmatch(r"([0-9]+)([=~])(.*)", one.removeprefix(_FULCIO), re.DOTALL)
+        if found is None:
+            raise ValueError(f"no claim: {one[:80]!r}")
+        claims[found[2]].append((int(found[1]), found[3]))
+    texts = {of: tuple(data.get(name, ())) for name, of in _TEXTS.items()}
+    return Criteria(
+        digests=tuple(map(bytes.fromhex, data.get("digest", ()))),
+        fingerprints=tuple(map(bytes.fromhex, data.get("fingerprint", ()))),
+        claims=tuple(claims["="]),
+        claim_patterns=tuple(claims["~"]),
+        pattern_seconds=pattern_seconds,
+        **texts,
+    )
 
 
 def matches(criteria: Criteria, facts: EntryFacts) -> bool:
@@ -193,3 +239,66 @@ def _names(
 
 def _any(parts: Iterable[set[int]]) -> set[int]:
     return set().union(*parts)
+
+
+class Screen:
+    """Many conditions at once: rules out, cheaply, those that an entry cannot meet."""
+
+    def __init__(self, several: Sequence[Criteria]) -> None:
+        self._by_digest: dict[bytes, set[int]] = {}
+        self._by_fingerprint: dict[bytes, set[int]] = {}
+        self._by_name: list[tuple[int, Criteria]] = []
+        self._always: set[int] = set()
+        self._known: dict[tuple[object, ...], frozenset[int]] = {}
+        for at, one in enumerate(several):
+            if one.digests:
+                for digest in one.digests:
+                    self._by_digest.setdefault(digest, set()).add(at)
+            elif one.fingerprints:
+                for digest in one.fingerprints:
+                    self._by_fingerprint.setdefault(digest, set()).add(at)
+            elif _only_names(one) != Criteria(pattern_seconds=one.pattern_seconds):
+                self._by_name.append((at, _only_names(one)))
+            else:
+                self._always.add(at)
+
+    def candidates(self, facts: EntryFacts) -> set[int]:
+        """Return which of the conditions an entry may meet, by their places."""
+        found = set(self._always)
+        for _, digest in facts.digests:
+            found |= self._by_digest.get(digest, set())
+        for signer in facts.signers:
+            for digest in (signer.fingerprint, *signer.keys):
+                found |= self._by_fingerprint.get(digest, set())
+            if signer.certificate is not None and self._by_name:
+                found |= self._named(signer.certificate)
+        return found
+
+    def _named(self, certificate: CertificateFacts) -> frozenset[int]:
+        key = (certificate.identities, certificate.issuers)
+        known = self._known.get(key)
+        if known is None:
+            known = frozenset(at for at, one in self._by_name if _may_be(one, certificate))
+            if len(self._known) >= _MAX_KNOWN:
+                self._known.clear()
+            self._known[key] = known
+        return known
+
+
+def _only_names(criteria: Criteria) -> Criteria:
+    """Return the conditions on identity and issuer alone."""
+    return Criteria(
+        identities=criteria.identities,
+        prefixes=criteria.prefixes,
+        issuers=criteria.issuers,
+        identity_patterns=criteria.identity_patterns,
+        issuer_patterns=criteria.issuer_patterns,
+        pattern_seconds=criteria.pattern_seconds,
+    )
+
+
+def _may_be(criteria: Criteria, certificate: CertificateFacts) -> bool:
+    try:
+        return _by_certificate(criteria, certificate)
+    except OverTimeError:
+        return True  # it is judged again, and said
