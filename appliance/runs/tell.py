@@ -160,6 +160,7 @@ def _local(sink: Sink, site: str) -> Send | None:
             "ATTESTOR_EVENT_TYPE": one.event_type,
             "ATTESTOR_SEVERITY": one.severity,
             "ATTESTOR_SITE": site,
+            **_about_entries(one.payload),
         }
         seconds = float(sink.timeout_seconds)
         run_hook(sink.argv, one.payload.encode(), environment=environment, seconds=seconds)
@@ -169,6 +170,23 @@ def _local(sink: Sink, site: str) -> Send | None:
         append_line(Path(sink.path or ""), one.payload.encode())
 
     return {"command": command, "file": file}.get(sink.type)
+
+
+def _about_entries(payload: str) -> dict[str, str]:
+    """Return what a program is told of the first entry that an alert is about."""
+    said = json.loads(payload)
+    if not said.get("entries"):
+        return {}
+    first = said["entries"][0]
+    told = {
+        "ATTESTOR_WATCH": said.get("watch"),
+        "ATTESTOR_ORIGIN": said.get("origin") or first.get("origin"),
+        "ATTESTOR_INDEX": first.get("index"),
+        "ATTESTOR_DIGEST": first.get("digest"),
+        "ATTESTOR_IDENTITY": first.get("identity"),
+    }
+    # A name in a certificate can hold anything; an environment holds no NUL.
+    return {name: str(one).replace("\0", "") for name, one in told.items() if one is not None}
 
 
 def _remote(session: Session, sink: Sink, site: str, http: HttpClient) -> Send | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from hashlib import sha256
 from itertools import pairwise
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from appliance.jobs.find import watching
+from appliance.jobs.find.search import rescan
 from appliance.jobs.find.watching import judge_watches
 from appliance.store.database import Store, open_store
 from appliance.store.find.watches import (
@@ -162,8 +163,12 @@ def test_the_index_is_asked_for_much_of_the_past_and_finds_the_same(
     home.json("index", "build")
     logged(home, leaf(WHO, b"not indexed"))
     read: list[Any] = []
-    whole = watching.rescan
-    monkeypatch.setattr(watching, "rescan", lambda *a: (read.append(a[2]), whole(*a))[1])
+
+    def noted(mirror: Any, head: Any, ranges: Any, progress: Any) -> Any:
+        read.append(ranges)
+        return rescan(mirror, head, ranges, progress)
+
+    monkeypatch.setattr(watching, "rescan", noted)
     found = home.json("watch", "add", "releases", "--identity-exact", WHO)
     assert matched(found) == [300, 302]
     assert read == [[(256, 303)]]  # only the entry bundle that is not indexed as it is stored
@@ -428,6 +433,10 @@ def test_what_cannot_be_watched_is_usage(home: MirroredHome, arguments: list[str
     assert home.run("watch", "add", *arguments)[0] == 2
 
 
+def as_set(ranges: Iterable[tuple[int, int]]) -> set[int]:
+    return {one for low, high in ranges for one in range(low, high)}
+
+
 def test_ranges_are_joined_and_taken_away() -> None:
     random_ = random.Random(5)  # noqa: S311 repeatable
     for _ in range(300):
@@ -435,7 +444,6 @@ def test_ranges_are_joined_and_taken_away() -> None:
             [(at, at + random_.randint(0, 6)) for at in random_.choices(range(40), k=5)]
             for _ in range(2)
         )
-        as_set = lambda ranges: {n for low, high in ranges for n in range(low, high)}  # noqa: E731
         assert as_set(joined_ranges(some)) == as_set(some)
         assert as_set(without_ranges(some, others)) == as_set(some) - as_set(others)
         joined = joined_ranges(some)
@@ -451,3 +459,93 @@ def test_how_far_a_watch_is_behind_is_counted_by_entries(home: MirroredHome) -> 
     judge(home)
     with home.mirror() as mirror:
         assert behind(mirror.store, watch, mirror.log) == 0
+
+
+RELEASE = ("--identity-exact", WHO, "--expectations", "required")
+
+
+def expect(home: MirroredHome, artifact: bytes) -> None:
+    digest = sha256(artifact).hexdigest()
+    issuer = ("--identity-exact", WHO, "--issuer", "https://issuer.example")
+    home.json("expected", "add", "--digest", digest, *issuer)
+
+
+def findings(home: MirroredHome) -> list[str]:
+    return [one["finding"] for one in home.json("watch", "matches")["matches"]]
+
+
+def test_only_what_nobody_expected_is_told(home: MirroredHome, tmp_path: Path) -> None:
+    trust(home, tmp_path)
+    expect(home, b"before")
+    logged(home, leaf(WHO, b"before"), leaf(WHO, b"never"))
+    home.json("watch", "add", "releases", *RELEASE)
+    assert findings(home) == ["expected", "unexpected"]
+    (alert,) = home.json("alerts", "list", "--lasting")["alerts"]
+    assert (alert["eventType"], alert["severity"]) == ("rekor.entry.unexpected", "critical")
+    assert [one["index"] for one in alert["payload"]["entries"]] == [1]
+
+
+def test_a_release_that_is_still_running_pages_nobody(home: MirroredHome, tmp_path: Path) -> None:
+    """Thirteen entries are logged before the ledger has them: once a monitor's false page."""
+    trust(home, tmp_path)
+    home.json("watch", "add", "releases", *RELEASE, "--grace", "1h")
+    artifacts = [b"v0.19.0 %d" % number for number in range(13)]
+    logged(home, *(leaf(WHO, one) for one in artifacts))
+    judge(home)
+    assert set(findings(home)) == {"waiting"} and alerts(home) == []
+    for one in artifacts:
+        expect(home, one)
+    judge(home, NOW + 7200)
+    assert set(findings(home)) == {"expected"} and alerts(home) == []
+
+
+def test_a_legitimate_release_does_not_wedge_the_watch(home: MirroredHome, tmp_path: Path) -> None:
+    """A monitor that never advances past a hit looks at nothing that comes after it."""
+    trust(home, tmp_path)
+    home.json("watch", "add", "releases", *RELEASE)
+    expect(home, b"good")
+    logged(home, leaf(WHO, b"good"))
+    judge(home)
+    logged(home, leaf(WHO, b"bad"))
+    judge(home)
+    assert findings(home) == ["expected", "unexpected"]
+
+
+def test_a_late_explanation_ends_the_alert_with_its_last_entry(
+    home: MirroredHome, tmp_path: Path
+) -> None:
+    trust(home, tmp_path)
+    logged(home, leaf(WHO, b"one"), leaf(WHO, b"two"))
+    home.json("watch", "add", "releases", *RELEASE)
+    expect(home, b"one")
+    judge(home)
+    assert findings(home) == ["expected", "unexpected"]
+    assert len(home.json("alerts", "list", "--lasting")["alerts"]) == 1
+    expect(home, b"two")
+    judge(home)
+    assert home.json("alerts", "list", "--lasting")["alerts"] == []
+    lines = home.json("journal", "list", "--event", "expected.explained")["lines"]
+    assert len(lines) == 2
+
+
+def test_a_claim_explains_nothing_and_is_not_unexpected(home: MirroredHome, tmp_path: Path) -> None:
+    trust(home, tmp_path)
+    expect(home, b"x")
+    logged(home, leaf(WHO, b"x", other=True))
+    home.json("watch", "add", "releases", *RELEASE)
+    assert findings(home) == ["claimed"]
+
+
+def test_a_program_is_told_of_the_first_entry(home: MirroredHome, tmp_path: Path) -> None:
+    told, hook = tmp_path / "told", tmp_path / "hook"
+    names = ("WATCH", "ORIGIN", "INDEX", "DIGEST", "IDENTITY")
+    lines = "; ".join(f'echo "$ATTESTOR_{one}"' for one in names)
+    hook.write_text(f"#!/bin/sh\n{{ {lines}; }} > {told}\n")
+    hook.chmod(0o700)
+    home.json(
+        "config", "set", "alerts.sinks", json.dumps([{"type": "command", "argv": [str(hook)]}])
+    )
+    logged(home, *filler(1), leaf(WHO, b"app"))
+    home.json("watch", "add", "releases", "--identity-exact", WHO)
+    digest = f"sha256:{sha256(b'app').hexdigest()}"
+    assert told.read_text().split() == ["releases", home.log.origin, "1", digest, WHO]

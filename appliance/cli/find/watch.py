@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from appliance.cli.find.criteria import criteria_options
+from appliance.cli.members import members
 from appliance.cli.options import seconds_option
 from appliance.cli.output import Result, common_options, delivers_alerts, printable
 from appliance.cli.progress import progress_bar
@@ -113,7 +114,7 @@ def watch_add(
     added = add(session, name, criteria, options, progress_bar, dry_run=dry_run)
     verb = "would be added" if dry_run else "added"
     lines = [f"watch {name} {verb}", *_report_lines(added.report)]
-    data = {"dryRun": dry_run, "watch": _watch_data(added.watch), **_report_data(added.report)}
+    data = members(dry_run=dry_run, watch=_watch_data(added.watch), **_report_parts(added.report))
     return Result(data, "\n".join(lines), added.report.said)
 
 
@@ -130,7 +131,7 @@ def watch_list(session: Session) -> Result:
 
     found = list_watches(session)
     lines = [_status_line(one) for one in found] or ["no watch"]
-    return Result({"watches": [_status_data(one) for one in found]}, "\n".join(lines))
+    return Result(members(watches=[_status_data(one) for one in found]), "\n".join(lines))
 
 
 @watch.command("show")
@@ -174,7 +175,7 @@ def watch_remove(session: Session, name: str, dry_run: bool) -> Result:
 
     remove(session, name, dry_run=dry_run)
     verb = "would be removed" if dry_run else "removed"
-    return Result({"dryRun": dry_run, "removed": name}, f"watch {name} {verb}")
+    return Result(members(dry_run=dry_run, removed=name), f"watch {name} {verb}")
 
 
 @watch.command("scan")
@@ -196,7 +197,7 @@ def watch_scan(
     """
 
     report = scan(session, names, origins, progress_bar, rescan=rescan)
-    return Result(_report_data(report), "\n".join(_report_lines(report)), report.said)
+    return Result(members(**_report_parts(report)), "\n".join(_report_lines(report)), report.said)
 
 
 @watch.command("matches")
@@ -215,7 +216,7 @@ def watch_matches(session: Session, name: str | None, since: str | None) -> Resu
     age = seconds_option(since, "--since", None)
     found = list_matches(session, name, session.now() - int(age) if since else 0)
     lines = [_match_line(one) for one in found] or ["no match"]
-    return Result({"matches": [_match_data(one) for one in found]}, "\n".join(lines))
+    return Result(members(matches=[_match_data(one) for one in found]), "\n".join(lines))
 
 
 @watch.command("import")
@@ -241,13 +242,13 @@ def watch_import(session: Session, path: Path, dry_run: bool) -> Result:
     lines += [f"watch {one} is there already" for one in done.known]
     lines += [f"note: {printable(one)}" for one in done.notes]
     lines += _report_lines(done.report)
-    data = {
-        "dryRun": dry_run,
-        "watches": [_watch_data(one) for one in done.added],
-        "known": list(done.known),
-        "notes": list(done.notes),
-        **_report_data(done.report),
-    }
+    data = members(
+        done,
+        *("known", "notes"),
+        dry_run=dry_run,
+        watches=[_watch_data(one) for one in done.added],
+        **_report_parts(done.report),
+    )
     return Result(data, "\n".join(lines), done.report.said)
 
 
@@ -263,7 +264,7 @@ def watch_export(session: Session) -> Result:
     """
 
     done = export_configuration(session)
-    data = {"configuration": done.text, "leftOut": list(done.left_out)}
+    data = members(done, "left_out", configuration=done.text)
     return Result(data, done.text.rstrip("\n"), done.left_out)
 
 
@@ -279,20 +280,16 @@ def _conditions(one: Watch) -> str:
 
 
 def _status_data(one: WatchStatus) -> dict[str, Any]:
-    return {**_watch_data(one.watch), "behind": one.behind, "matches": one.matches}
+    return _watch_data(one.watch) | members(one, "behind", "matches")
 
 
 def _watch_data(one: Watch) -> dict[str, Any]:
-    return {
-        "name": one.name,
-        "criteria": one.criteria,
-        "severity": one.severity,
-        "expectations": one.expectations,
-        "graceSeconds": one.grace,
-        "unvouched": one.unvouched,
-        "from": one.begins,
-        "addedAt": utc(one.added_at),
-    }
+    return members(
+        one,
+        *("name", "criteria", "severity", "expectations", "unvouched", "added_at"),
+        grace_seconds=one.grace,
+        from_=one.begins,
+    )
 
 
 def _report_lines(report: WatchReport) -> list[str]:
@@ -303,11 +300,8 @@ def _report_lines(report: WatchReport) -> list[str]:
     return lines
 
 
-def _report_data(report: WatchReport) -> dict[str, Any]:
-    return {
-        "compared": report.compared,
-        "matches": [_match_data(one) for one in report.found],
-    }
+def _report_parts(report: WatchReport) -> dict[str, Any]:
+    return {"compared": report.compared, "matches": [_match_data(one) for one in report.found]}
 
 
 def _match_line(one: Match) -> str:
@@ -316,11 +310,5 @@ def _match_line(one: Match) -> str:
 
 
 def _match_data(one: Match) -> dict[str, Any]:
-    return {
-        "watch": one.watch,
-        "origin": one.origin,
-        "finding": one.finding,
-        "foundAt": utc(one.found_at),
-        "alert": one.alert_number,
-        **one.entry,
-    }
+    found = members(one, "watch", "origin", "finding", "found_at", alert=one.alert_number)
+    return found | one.entry

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from appliance.errors import CorruptError
+from appliance.errors import CorruptError, IncompleteError
 from appliance.jobs.divergence.alarm import Alerting, raise_alarm, read_alerting
 from appliance.jobs.find.criteria import (
     Criteria,
@@ -21,6 +21,7 @@ from appliance.jobs.find.criteria import (
     matching_signers,
     proposed,
 )
+from appliance.jobs.find.expected import meets
 from appliance.jobs.find.patterns import OverTimeError
 from appliance.jobs.find.search import (
     Hit,
@@ -41,9 +42,11 @@ from appliance.policy.watch import (
     finding_of,
 )
 from appliance.store.database import Store
-from appliance.store.divergence.alerts import end_alert
+from appliance.store.divergence.alerts import Alert, alerts, end_alert
+from appliance.store.find.expectations import Expectation, all_met, expectations
 from appliance.store.find.index import Index
 from appliance.store.find.watches import (
+    EXPECTED,
     MATCHED,
     UNEXPECTED,
     WAITING,
@@ -65,6 +68,7 @@ from appliance.store.find.watches import (
     untold_undecided,
     without_ranges,
 )
+from appliance.store.home.journal import append_event
 from appliance.store.mirror.logs import Log, all_logs
 from appliance.store.mirror.mirror import Mirror
 from appliance.times import utc
@@ -318,11 +322,11 @@ def tell(store: Store, now: int) -> tuple[str, ...]:
     Returns what is to be said. Also judges what waits for an expectation.
     """
     said: list[str] = []
+    settle(store, now)
     most = read_configuration(store).count("watch.maxEntriesPerAlert")
     alerting, logs = read_alerting(store), all_logs(store)
     with store.atomic():
         for watch in all_watches(store):
-            _settle(store, watch, now)
             for finding in _tellable(store, watch, now):
                 untold = matches_of(store, watch, finding=finding, untold=True)
                 for log in logs:
@@ -352,11 +356,74 @@ def _tellable(store: Store, watch: Watch, now: int) -> tuple[str, ...]:
     return (MATCHED, UNEXPECTED, CLAIMED)
 
 
-def _settle(store: Store, watch: Watch, now: int) -> None:
-    """Let what waits for an expectation be expected, or in the end unexpected."""
-    for one in matches_of(store, watch, finding=WAITING):
-        if now >= one.found_at + watch.grace:
-            set_finding(store, watch, one, UNEXPECTED)
+def settle(store: Store, now: int) -> None:
+    """Judge what waits for an expectation, and what was unexpected, by the ledger.
+
+    What is expected by now is told nobody, and an alert ends with the last of its entries
+    explained. What still waits when its grace is over is unexpected.
+    """
+    known = {(one.log_id, one.entry_index): one.expectation for one in all_met(store)}
+    rows = {one.id: one for one in expectations(store) if one.cancelled_at is None}
+    lasting = {one.number: one for one in alerts(store, lasting=True)}
+    voucher, logs = Voucher(store), {log.id: log for log in all_logs(store)}
+    for watch in all_watches(store):
+        unsettled = matches_of(store, watch, finding=WAITING)
+        unsettled += tuple(
+            one
+            for one in matches_of(store, watch, finding=UNEXPECTED)
+            if one.alert_number in lasting
+        )
+        judged = [
+            (one, _explanation(Mirror(store, logs[one.log_id]), one, known, rows, voucher))
+            for one in unsettled
+        ]
+        with store.atomic():
+            for one, expectation in judged:
+                if expectation is not None:
+                    set_finding(store, watch, one, EXPECTED)
+                    _explained(store, watch, one, lasting, expectation, now)
+                elif one.finding == WAITING and now >= one.found_at + watch.grace:
+                    set_finding(store, watch, one, UNEXPECTED)
+
+
+def _explanation(
+    mirror: Mirror,
+    match: Match,
+    known: Mapping[tuple[int, int], int],
+    rows: Mapping[int, Expectation],
+    voucher: Voucher,
+) -> int | None:
+    """Return the number of an expectation that an entry meets, if there is one."""
+    met = known.get((match.log_id, match.entry_index))
+    if met in rows:
+        return met
+    here = [one for one in rows.values() if one.terms.origin in (None, match.origin)]
+    if not here:
+        return None
+    try:
+        hit = read_again(mirror, match.entry_index, voucher)
+    except (IncompleteError, CorruptError):
+        return None  # pruned or damaged: what the ledger found before is all there is
+    return next((one.id for one in here if meets(one.terms, hit)), None)
+
+
+def _explained(
+    store: Store,
+    watch: Watch,
+    match: Match,
+    lasting: Mapping[int, Alert],
+    expectation: int,
+    now: int,
+) -> None:
+    """End the alert about an entry, if it was the last of it that nobody had expected."""
+    alert = None if match.alert_number is None else lasting.get(match.alert_number)
+    if alert is None:
+        return
+    details = {"alert": alert.number, "index": match.entry_index, "expectation": expectation}
+    append_event(store, now, "expected.explained", {"origin": match.origin, **details})
+    left = matches_of(store, watch, finding=UNEXPECTED)
+    if not any(one.alert_number == alert.number for one in left):
+        end_alert(store, alert.condition, now)
 
 
 def _raise(
