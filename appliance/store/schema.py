@@ -40,6 +40,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "020_expectation",
     "021_superseded",
     "022_watch",
+    "023_tenant_budget",
 )
 
 

@@ -92,3 +92,23 @@ def _nowhere(home: ShortHome) -> tuple[str, ...]:
     origin = home.json("backend", "show", "upstream")["origin"]
     key = str(home.path.parent / "log.key")
     return ("--origin", origin, "--public-key", key, "--url", "http://127.0.0.1:1")
+
+
+def test_a_tenant_has_a_budget_of_its_own(home: ShortHome) -> None:
+    added = home.json("tenant", "add", "acme", "--hourly-limit", "1", "--burst-limit", "600")
+    assert (added["new"], added["hourlyLimit"], added["edgeDailyLimit"]) == (False, 1, None)
+    assert home.json("tenant", "add", "acme", "--edge-daily-limit", "2")["hourlyLimit"] == 1
+    found = {one["name"]: one for one in home.json("tenant", "list")["tenants"]}
+    assert (found["acme"]["edgeDailyLimit"], found["system"]["hourlyLimit"]) == (2, None)
+    assert "1 an hour, 600 an hour in a burst, 2 edge bundles a day" in home.run("tenant", "list")[
+        1
+    ].replace("waiting, ", "")
+    assert home.json("budget", "check", "--tenant", "acme", "--count", "2", expect=8)
+    home.json("budget", "check", "--tenant", "system", "--count", str(BUDGET))
+    home.fill(3)
+    home.json("queue", "drain")
+    assert home.states() == {"logged": 1, "queued": 2}
+    assert metrics(home)["attestor_rekor_budget_utilization", "acme"] == 1
+    home.json("tenant", "add", "acme", "--hourly-limit", str(BUDGET + 2))
+    home.json("queue", "drain")
+    assert home.states() == {"logged": 3}

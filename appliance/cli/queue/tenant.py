@@ -13,7 +13,10 @@ from appliance.store.home.journal import append_event
 from appliance.store.queue.tenants import (
     NAME_PATTERN,
     SITE_PREFIX,
+    TenantBudget,
     all_tenants,
+    budget_of,
+    put_budget,
     put_tenant,
     remove_tenant,
     set_tenant_enabled,
@@ -32,15 +35,29 @@ def tenant() -> None:
 
 @tenant.command("add")
 @click.argument("name")
+@click.option("--hourly-limit", type=click.IntRange(0), help="Submissions in any 60 minutes.")
+@click.option("--burst-limit", type=click.IntRange(0), help="The pace of a burst, by the hour.")
+@click.option("--edge-daily-limit", type=click.IntRange(0), help="Edge bundles in any 24 hours.")
 @click.option("--dry-run", is_flag=True, help="Change nothing.")
 @common_options
 @pass_session
-def tenant_add(session: Session, name: str, dry_run: bool) -> Result:
+def tenant_add(
+    session: Session,
+    name: str,
+    hourly_limit: int | None,
+    burst_limit: int | None,
+    edge_daily_limit: int | None,
+    dry_run: bool,
+) -> Result:
     """Add the tenant NAME: lower-case letters, digits, dots, dashes, underscores.
+
+    It may submit what rekor.budget allows everybody, unless it is given limits of its own;
+    given again, they are changed.
 
     \b
     Example:
         attestor tenant add team-a
+        attestor tenant add team-b --hourly-limit 20 --edge-daily-limit 5
     """
 
     if not re.fullmatch(NAME_PATTERN, name) or name.startswith(SITE_PREFIX):
@@ -51,10 +68,25 @@ def tenant_add(session: Session, name: str, dry_run: bool) -> Result:
         )
     with session.queueing() as store, store.atomic(dry_run=dry_run):
         is_new = put_tenant(store, name, session.now())
-        if is_new:
-            append_event(store, session.now(), "tenant.added", {"tenant": name})
-    verb = "was there already" if not is_new else "would be added" if dry_run else "is added"
-    return Result(members(tenant=name, new=is_new, dry_run=dry_run), f"{name} {verb}")
+        changed = put_budget(store, name, TenantBudget(hourly_limit, burst_limit, edge_daily_limit))
+        budget = budget_of(store, name)
+        if is_new or changed:
+            event = "tenant.added" if is_new else "tenant.changed"
+            append_event(store, session.now(), event, {"tenant": name, **budget_data(budget)})
+    verb = "was there already"
+    if is_new or changed:
+        verb = f"{'would be' if dry_run else 'is'} {'added' if is_new else 'changed'}"
+    data = members(tenant=name, new=is_new, dry_run=dry_run) | budget_data(budget)
+    return Result(data, f"{name} {verb}")
+
+
+def budget_data(budget: TenantBudget) -> dict[str, int | None]:
+    """Describe a tenant's own limits for machines; null: everybody's."""
+    return {
+        "hourlyLimit": budget.hourly,
+        "burstLimit": budget.burst_hourly,
+        "edgeDailyLimit": budget.daily_edge,
+    }
 
 
 @tenant.command("list")
@@ -74,13 +106,24 @@ def tenant_list(session: Session) -> Result:
         members(
             one, "name", "enabled", "waiting", created=one.created_at if one.created_at else None
         )
+        | budget_data(one.budget)
         for one in found
     ]
     lines = [
-        f"{one.name:<24} {one.waiting:>6} waiting" + ("" if one.enabled else ", disabled")
+        f"{one.name:<24} {one.waiting:>6} waiting{_budget_text(one.budget)}"
+        + ("" if one.enabled else ", disabled")
         for one in found
     ]
     return Result(members(tenants=data), "\n".join(lines))
+
+
+def _budget_text(budget: TenantBudget) -> str:
+    own = {
+        "an hour": budget.hourly,
+        "an hour in a burst": budget.burst_hourly,
+        "edge bundles a day": budget.daily_edge,
+    }
+    return "".join(f", {limit:,} {of}" for of, limit in own.items() if limit is not None)
 
 
 @tenant.command("disable")

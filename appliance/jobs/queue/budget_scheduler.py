@@ -8,13 +8,14 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Collection
 
-from appliance.jobs.queue.quota import clock_at, window_spends
+from appliance.jobs.queue.quota import clock_at, limits_of, window_spends
 from appliance.policy.budget import (
     SETTLE_SECONDS,
     TIERS,
     Limits,
     Moment,
     Turn,
+    Window,
     free_slots,
     next_slot,
     next_turn,
@@ -30,7 +31,8 @@ class BudgetScheduler:
 
     def __init__(self, store: Store, limits: Limits, api_version: int, moment: Moment) -> None:
         self._store = store
-        self._windows = {tier: limits.windows(tier) for tier in TIERS}
+        self._limits = limits  # everybody's
+        self._windows: dict[Turn, tuple[Window, ...]] = {}
         self._api_version = api_version
         self._spent: dict[Turn, list[int]] = {}  # budget time, ascending; those under way too
         self._last_turn: dict[Turn, int] = {}
@@ -82,7 +84,7 @@ class BudgetScheduler:
         for turn in self._all_turns():
             if self._due(turn, 1, passed_over):
                 now = self.clock.budget_time
-                slot = next_slot(self._spends(turn), self._windows[turn[1]], now)
+                slot = next_slot(self._spends(turn), self._windows_of(turn), now)
                 if slot is not None:
                     waits.append(slot - now)
         return min(waits, default=None)
@@ -97,16 +99,24 @@ class BudgetScheduler:
         found = due_items(self._store, tenant, tier, self._api_version, now, limit)
         return [one for one in found if one.number not in passed_over]
 
+    def _windows_of(self, turn: Turn) -> tuple[Window, ...]:
+        if turn not in self._windows:
+            tenant, tier = turn
+            self._windows[turn] = limits_of(self._store, self._limits, tenant).windows(tier)
+        return self._windows[turn]
+
     def _spends(self, turn: Turn) -> list[int]:
         if turn not in self._spent:
             tenant, tier = turn
             now = self.clock.budget_time
-            self._spent[turn] = window_spends(self._store, tenant, tier, self._windows[tier], now)
+            self._spent[turn] = window_spends(
+                self._store, tenant, tier, self._windows_of(turn), now
+            )
         return self._spent[turn]
 
     def _free(self, turn: Turn) -> int:
-        return free_slots(self._spends(turn), self._windows[turn[1]], self.clock.budget_time)
+        return free_slots(self._spends(turn), self._windows_of(turn), self.clock.budget_time)
 
     def _used(self, turn: Turn) -> int:
-        window = max(self._windows[turn[1]], key=lambda one: one.seconds)
+        window = max(self._windows_of(turn), key=lambda one: one.seconds)
         return used(self._spends(turn), window, self.clock.budget_time)

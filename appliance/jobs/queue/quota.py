@@ -19,7 +19,7 @@ from appliance.policy.budget import (
 from appliance.store.database import Store
 from appliance.store.queue.budget import ClockReading, read_clock, spends, write_clock
 from appliance.store.queue.queue import waiting_count
-from appliance.store.queue.tenants import all_tenants
+from appliance.store.queue.tenants import all_tenants, budget_of
 from appliance.value import frozen
 
 # How much of its budget a tenant has left, and when it gets more (policy/budget.py).
@@ -45,12 +45,26 @@ class Quota:
     slots: tuple[int, ...]  # Unix seconds: when each of those asked for may go; fewer if never
 
 
+def limits_of(store: Store, limits: Limits, tenant: str) -> Limits:
+    """Return what one tenant may submit: its own limits, else those of everybody."""
+    own = budget_of(store, tenant)
+    return Limits(
+        hourly=limits.hourly if own.hourly is None else own.hourly,
+        burst_hourly=limits.burst_hourly if own.burst_hourly is None else own.burst_hourly,
+        burst_seconds=limits.burst_seconds,
+        daily_edge=limits.daily_edge if own.daily_edge is None else own.daily_edge,
+    )
+
+
 def read_quota(
     store: Store, limits: Limits, tenant: str, tier: str, moment: Moment, count: int = 1
 ) -> Quota:
-    """Say how full a tenant's windows are, and when the next `count` submissions may go."""
+    """Say how full a tenant's windows are, and when the next `count` submissions may go.
+
+    `limits` are everybody's; the tenant's own go before.
+    """
     now = clock_at(store, moment).budget_time
-    windows = limits.windows(tier)
+    windows = limits_of(store, limits, tenant).windows(tier)
     counts_at = window_spends(store, tenant, tier, windows, now)
     slots = slot_times(counts_at, windows, now, count)
     return Quota(

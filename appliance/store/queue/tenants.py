@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Final
 
 from appliance.errors import IncompleteError, RefusedError
@@ -14,6 +15,15 @@ NAME_PATTERN: Final = "[a-z0-9][a-z0-9._:-]{0,99}"
 
 
 @frozen
+class TenantBudget:
+    """What a tenant may submit; None: what everybody may."""
+
+    hourly: int | None = None  # in any 60 minutes
+    burst_hourly: int | None = None  # the pace of a burst, by the hour
+    daily_edge: int | None = None  # edge bundles in any 24 hours
+
+
+@frozen
 class Tenant:
     """One of those who share the log's budget."""
 
@@ -21,18 +31,43 @@ class Tenant:
     created_at: int  # Unix seconds
     enabled: bool
     waiting: int  # items that are not in a final state
+    budget: TenantBudget
 
 
 def all_tenants(store: Store) -> tuple[Tenant, ...]:
     """List every tenant, by name."""
     rows = store.rows(
-        "SELECT name, created_at, enabled, (SELECT count(*) FROM queue_item WHERE tenant = name"
+        "SELECT name, created_at, enabled, hourly_limit, burst_limit, daily_edge_limit,"
+        " (SELECT count(*) FROM queue_item WHERE tenant = name"
         " AND state IN ('queued', 'sending', 'postponed', 'exported', 'aggregated')) AS waiting"
         " FROM tenant ORDER BY name"
     )
     return tuple(
-        Tenant(row["name"], row["created_at"], bool(row["enabled"]), row["waiting"]) for row in rows
+        Tenant(row["name"], row["created_at"], bool(row["enabled"]), row["waiting"], _budget(row))
+        for row in rows
     )
+
+
+def budget_of(store: Store, name: str) -> TenantBudget:
+    """Return what is set for one tenant; nothing for one that is not here."""
+    row = store.row("SELECT * FROM tenant WHERE name = ?", [name])
+    return TenantBudget() if row is None else _budget(row)
+
+
+def put_budget(store: Store, name: str, budget: TenantBudget) -> bool:
+    """Set what is not None in `budget`; whether that changed anything. In store.atomic()."""
+    before = budget_of(store, name)
+    store.execute(
+        "UPDATE tenant SET hourly_limit = coalesce(?, hourly_limit),"
+        " burst_limit = coalesce(?, burst_limit),"
+        " daily_edge_limit = coalesce(?, daily_edge_limit) WHERE name = ?",
+        [budget.hourly, budget.burst_hourly, budget.daily_edge, name],
+    )
+    return budget_of(store, name) != before
+
+
+def _budget(row: sqlite3.Row) -> TenantBudget:
+    return TenantBudget(row["hourly_limit"], row["burst_limit"], row["daily_edge_limit"])
 
 
 def require_tenant(store: Store, name: str) -> None:
