@@ -2,7 +2,7 @@
 
 The two dialects look alike and differ silently: `$` of `re` also matches before a last
 newline, `[[:alpha:]]` and `\\z` mean something else or nothing. So a pattern is parsed by
-RE2's rules (https://github.com/google/re2/wiki/Syntax) and written anew from what it means,
+RE2's rules (its wiki, page Syntax) and written anew from what it means,
 with every class spelled out; what cannot be written is refused by name. Only whether a text
 is matched is kept, not where. How long a match may take is for whoever runs it.
 """

@@ -1,6 +1,6 @@
 """The configuration of rekor-monitor, read as it is and written so that it loads there.
 
-https://github.com/sigstore/rekor-monitor: each of its monitored values becomes one watch.
+The Go program of the Sigstore project: each of its monitored values becomes one watch.
 What has no counterpart here is named with the reason, and is no error.
 """
 
