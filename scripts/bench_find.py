@@ -1,0 +1,311 @@
+"""The measurements that scripts/bench-find prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import statistics
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from appliance.jobs.find.criteria import Criteria  # noqa: E402
+from appliance.jobs.home.init import init_home  # noqa: E402
+from appliance.jobs.mirror.prove import show_entry  # noqa: E402
+from appliance.runs.expected import add_expected, ledger_after  # noqa: E402
+from appliance.runs.find import Query, build_index, search_entries  # noqa: E402
+from appliance.runs.session import Session  # noqa: E402
+from appliance.store.database import Store, open_store  # noqa: E402
+from appliance.store.find.expectations import Terms  # noqa: E402
+from appliance.store.find.index import index_path, index_size  # noqa: E402
+from appliance.store.mirror.checkpoints import Arrival  # noqa: E402
+from appliance.store.mirror.entry_frames import compress_bundle  # noqa: E402
+from appliance.store.mirror.logs import add_log, put_backend, require_log  # noqa: E402
+from appliance.store.mirror.mirror import Mirror  # noqa: E402
+from appliance.tlog.checkpoint import Checkpoint, open_checkpoint  # noqa: E402
+from appliance.tlog.growth import Edge, grow  # noqa: E402
+from appliance.tlog.merkle import EMPTY_ROOT, TreeHead  # noqa: E402
+from appliance.tlog.note import SigningKey, sign_note  # noqa: E402
+from appliance.tlog.tile import edge_tiles  # noqa: E402
+from tests.pki.authorities import LeafPlan, spki  # noqa: E402
+from tests.pki.bundles import Instance, hashedrekord_v2  # noqa: E402
+
+ORIGIN = "bulk.example/log"
+LOG_KEY = SigningKey(ORIGIN, bytes(range(32)))
+BATCH = 65_536
+A_RUN = 5  # entries that one CI run signs
+DISTINCT = 0.178  # identities for each entry
+NUMBER = "0000000"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+SIGNATURE = b64encode(b"\x02" * 72)
+REPOSITORY = f"https://github.com/org-{NUMBER}/app"
+WORKFLOW = f"{REPOSITORY}/.github/workflows/release.yml@refs/heads/main"
+ISSUER = "https://token.actions.githubusercontent.com"
+ROUNDS = 200
+# What the design was measured at with 200,000 entries: bytes, entries a CPU second, ms.
+WANTED = {"index : entry bundles": "<= 0.25", "entries a CPU second": "13,600"}
+
+
+def identity(number: int) -> str:
+    """Return the identity of a run."""
+    return WORKFLOW.replace(NUMBER, f"{number:07}")
+
+
+class Entries:
+    """Entries as CI logs them: made from one of each kind by changing what differs.
+
+    Nobody verifies the signatures of what is searched, so they are those of the pattern.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.n_identities = max(int(count * DISTINCT), 1)
+        claims = {
+            "9": WORKFLOW, "12": REPOSITORY, "13": COMMIT, "14": "refs/heads/main", "20": "push",
+            "3": COMMIT, "5": f"org-{NUMBER}/app", "6": "refs/heads/main", "15": "123456789",
+        }  # fmt: skip
+        made = Instance()
+        plan = LeafPlan(
+            (x509.UniformResourceIdentifier(WORKFLOW),),
+            issuer_v1=ISSUER,
+            issuer_v2=ISSUER,
+            claims=claims,
+        )
+        self.ci = self._pattern(made.sign_artifact(None, plan))
+        mail = LeafPlan((x509.RFC822Name(f"dev-{NUMBER}@example.com"),))
+        self.mail = self._pattern(made.sign_artifact(None, mail))
+        self.key = self._pattern(made.sign_artifact(None, managed=True))
+
+    def _pattern(self, signed: Any) -> tuple[bytes, bytes, bytes, bytes]:
+        """Return a body in pieces: before the digest, before the signer's DER, after, and DER."""
+        document = hashedrekord_v2(signed, bytes(32))
+        document["spec"]["hashedRekordV002"]["signature"]["content"] = SIGNATURE.decode()
+        body = json.dumps(document, separators=(",", ":")).encode()
+        der = signed.der
+        before, rest = body.split(b64encode(bytes(32)), 1)
+        between, after = rest.split(b64encode(der), 1)
+        # The key, and what Fulcio and a CT log signed, differ from entry to entry.
+        der = der.replace(spki(signed.key)[-64:], b"\x00" * 64)
+        if signed.certificate is not None:
+            der = der[:-56] + b"\x01" * 56
+        return before, between, after, der
+
+    def bodies(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield entries."""
+        for at in range(start, stop):
+            chance = random.Random(at)  # noqa: S311 repeatable
+            kind = at % 100
+            run = random.Random(f"run {at // A_RUN}")  # noqa: S311 repeatable
+            number = b"%07d" % run.randrange(self.n_identities)
+            before, between, after, der = (
+                self.key if kind < 2 else self.mail if kind < 7 else self.ci
+            )
+            if kind >= 2:
+                der = der.replace(NUMBER.encode(), number)
+                der = der.replace(COMMIT.encode(), commit(at).encode())
+            der = der.replace(b"\x00" * 64, chance.randbytes(64))
+            der = der.replace(b"\x01" * 56, chance.randbytes(56))
+            made = before + b64encode(digest(at)) + between + b64encode(der) + after
+            yield made.replace(SIGNATURE, b64encode(chance.randbytes(72)))
+
+
+def digest(at: int) -> bytes:
+    """Return what an entry signed."""
+    return sha256(b"artifact %d" % at).digest()
+
+
+def commit(at: int) -> str:
+    """Return the commit of an entry's run."""
+    return sha256(b"run %d" % (at // A_RUN)).hexdigest()[:40]
+
+
+def make_log(home: Path, count: int) -> None:
+    """Store a log of so many entries, as a sync leaves it."""
+    init_home(home, "bench.example", "connected", lambda n: b"\x01" * n)
+    entries = Entries(count)
+    edge = Edge(TreeHead(0, EMPTY_ROOT), {}, ())
+    with closing(open_store(home, write=True)) as store:
+        with store.atomic():
+            log = add_log(store, ORIGIN, 2, LOG_KEY.verifier.spki)
+            put_backend(store, "bulk", log, base_url=None, read_url=None)
+        for start in range(0, count, BATCH):
+            edge = _append(store, edge, list(entries.bodies(start, min(start + BATCH, count))))
+            say(f"made {edge.head.tree_size:,} entries")
+
+
+def _append(store: Store, edge: Edge, bodies: Sequence[bytes]) -> Edge:
+    log = require_log(store, ORIGIN)
+    growth = grow(edge, bodies)
+    packed = [compress_bundle(one) for one in growth.entry_bundles.values()]
+    digests = store.blobs.put([*growth.tiles.values(), *packed])
+    note = sign_note(str(Checkpoint(ORIGIN, growth.head)), [LOG_KEY])
+    signed = open_checkpoint(note, log.keys, ORIGIN)
+    with store.atomic():
+        store.execute_many(
+            "INSERT OR REPLACE INTO tile VALUES (?, ?, ?, ?, ?)",
+            [
+                (log.id, tile.level, tile.index, tile.width, one)
+                for tile, one in zip(growth.tiles, digests[: len(growth.tiles)], strict=True)
+            ],
+        )
+        store.execute_many(
+            "INSERT OR REPLACE INTO entry_bundle VALUES (?, ?, ?, ?, ?)",
+            [
+                (log.id, bundle.index, bundle.width, one, len(data))
+                for bundle, one, data in zip(
+                    growth.entry_bundles, digests[len(growth.tiles) :], packed, strict=True
+                )
+            ],
+        )
+        Mirror(store, log).history.insert(signed, Arrival("direct", "made up", int(time.time())))
+        store.execute(
+            "UPDATE log SET mirror_size = ? WHERE id = ?", [growth.head.tree_size, log.id]
+        )
+    tiles = {**edge.tiles, **growth.tiles}
+    last = tuple(bodies[-(growth.head.tree_size % 256) :]) if growth.head.tree_size % 256 else ()
+    return Edge(growth.head, {one: tiles[one] for one in edge_tiles(growth.head.tree_size)}, last)
+
+
+def say(text: str) -> None:
+    """Print one line at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def silent(_: str) -> Iterator[Callable[[int], None]]:
+    """Show no progress."""
+    yield lambda _: None
+
+
+def median_ms(rounds: int, once: Callable[[int], None]) -> float:
+    """Return the median time of calls with different numbers, in milliseconds."""
+    times = []
+    for at in range(rounds):
+        began = time.perf_counter()
+        once(at)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times) * 1000
+
+
+def measure_build(session: Session, count: int, stored: int) -> None:
+    """Index the log anew, and say how fast and how large."""
+    index_path(session.home).unlink(missing_ok=True)
+    began, cpu = time.perf_counter(), time.process_time()
+    build_index(session, (), None, silent)
+    wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+    size = index_size(session.home) or 0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    say(
+        f"index build: {count / cpu:,.0f} entries a CPU second, {count / wall:,.0f} by the clock"
+        f" (wanted: {WANTED['entries a CPU second']} on a free core)"
+    )
+    say(
+        f"index: {size / count:.0f} bytes an entry, {size / stored:.2f}x of {stored / count:.0f} in"
+        f" entry bundles (wanted: {WANTED['index : entry bundles']}); peak {peak:.0f} MiB"
+    )
+
+
+def measure_searches(session: Session, count: int, n_rounds: int, *, rescan: bool) -> None:
+    """Say how long each kind of search takes, and what it found."""
+    chance = random.Random(7)  # noqa: S311 repeatable
+    places = [chance.randrange(count) for _ in range(max(n_rounds, 20))]
+    places = [at if at % 100 >= 7 else at // 100 * 100 + 50 for at in places]
+    places = [min(at, count - 1) for at in places]
+    n_identities = max(int(count * DISTINCT), 1)
+
+    with session.reading() as store:
+        mirror = Mirror(store, require_log(store, ORIGIN))
+        shown = median_ms(n_rounds, lambda at: void(show_entry(mirror, places[at])))
+    say(f"reading and proving one entry: {shown:.2f} ms")
+
+    def found(criteria: Criteria, *, whole: bool = False) -> int:
+        run = search_entries(session, Query(criteria, rescan=whole, limit=10**9), silent)
+        if not run.found.is_complete:
+            raise SystemExit("the index is not complete: run it again in another directory")
+        return len(run.found.hits)
+
+    kinds: dict[str, tuple[int, Callable[[int], Criteria]]] = {
+        "digest": (n_rounds, lambda at: Criteria(digests=(digest(places[at]),))),
+        "digest that is not there": (n_rounds, lambda at: Criteria(digests=(digest(-at - 1),))),
+        "commit": (n_rounds, lambda at: Criteria(commits=(commit(places[at]),))),
+        "identity": (
+            n_rounds,
+            lambda at: Criteria(identities=(identity(places[at] % n_identities),)),
+        ),
+        "identity prefix": (
+            20,
+            lambda at: Criteria(prefixes=(identity(places[at] % n_identities)[:28],)),
+        ),
+        "identity pattern": (
+            3,
+            lambda at: Criteria(identity_patterns=(rf"org-{places[at] % n_identities:07}/",)),
+        ),
+    }
+    for name, (rounds, criteria) in kinds.items():
+        took, hits = measured(rounds, criteria, found)
+        say(f"search by {name}: {took:,.2f} ms, {statistics.median(hits):g} hits")
+    if rescan:
+        began = time.perf_counter()
+        found(kinds["digest"][1](0), whole=True)
+        say(f"search by digest that reads everything: {time.perf_counter() - began:,.0f} s")
+
+
+def measure_ledger(session: Session, count: int, rows: int = 1000) -> None:
+    """Say how long it takes to compare what is expected with the log."""
+    chance = random.Random(8)  # noqa: S311 repeatable
+    wanted = [
+        Terms(digest=digest(chance.randrange(2 * count)), signer=bytes(32)) for _ in range(rows)
+    ]
+    add_expected(session, wanted)
+    began = time.perf_counter()
+    ledger_after(session)
+    say(f"comparing {rows:,} expected digests: {(time.perf_counter() - began) * 1000:,.0f} ms")
+
+
+def measured(
+    rounds: int, make: Callable[[int], Criteria], found: Callable[[Criteria], int]
+) -> tuple[float, list[int]]:
+    """Return the median time of a search in milliseconds, and how many hits each had."""
+    hits: list[int] = []
+    return median_ms(rounds, lambda at: hits.append(found(make(at)))), hits
+
+
+def void(_: object) -> None:
+    """Take a value and do nothing with it."""
+
+
+def main() -> None:
+    """Make the log if it is not there, and measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--rescan", action="store_true")
+    options = parser.parse_args()
+    home = options.directory / f"home-{options.entries}"
+    if not home.exists():
+        unfinished = home.with_name(home.name + ".unfinished")
+        make_log(unfinished, options.entries)
+        unfinished.rename(home)
+    session = Session(home=home)
+    with session.reading() as store:
+        [row] = store.rows("SELECT sum(n_bytes) AS n FROM entry_bundle")
+    measure_build(session, options.entries, int(row["n"]))
+    measure_searches(session, options.entries, options.rounds, rescan=options.rescan)
+    measure_ledger(session, options.entries)
+
+
+if __name__ == "__main__":
+    main()
