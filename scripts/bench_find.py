@@ -50,9 +50,9 @@ DISTINCT = 0.178  # identities for each entry
 NUMBER = "0000000"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 SIGNATURE = b64encode(b"\x02" * 72)
-REPOSITORY = f"https://github.com/org-{NUMBER}/app"
+REPOSITORY = f"https://git.example/org-{NUMBER}/app"
 WORKFLOW = f"{REPOSITORY}/.github/workflows/release.yml@refs/heads/main"
-ISSUER = "https://token.actions.githubusercontent.com"
+ISSUER = "https://token.git.example"
 ROUNDS = 200
 # What the design was measured at with 200,000 entries: bytes, entries a CPU second, ms.
 WANTED = {"index : entry bundles": "<= 0.25", "entries a CPU second": "13,600"}
@@ -246,7 +246,7 @@ def measure_searches(session: Session, count: int, n_rounds: int, *, rescan: boo
         ),
         "identity prefix": (
             20,
-            lambda at: Criteria(prefixes=(identity(places[at] % n_identities)[:28],)),
+            lambda at: Criteria(prefixes=(identity(places[at] % n_identities)[:30],)),
         ),
         "identity pattern": (
             3,
