@@ -22,6 +22,7 @@ from appliance.tlog.strict_base64 import decode_base64
 from appliance.value import frozen
 
 MAX_INT64: Final = 2**63 - 1
+_EXACT: Final = 2.0**53  # below it every whole number is a float
 _URL_SAFE: Final = str.maketrans("-_", "+/")
 
 
@@ -110,10 +111,15 @@ class Message:
         return value
 
     def integer(self, name: str) -> int:
-        """Return an int64 field, 0 if it is unset; raises MalformedError if negative."""
+        """Return an int64 field, 0 if it is unset; raises MalformedError if negative.
+
+        The lenient dialect takes a whole number with a fraction of zero, 3.0, as well.
+        """
         value = self.get(name)
         if value is None:
             return 0
+        if self.lenient and type(value) is float and value.is_integer() and value < _EXACT:
+            value = int(value)
         if isinstance(value, str) and re.fullmatch("0|[1-9][0-9]{0,18}", value):
             value = int(value)
         if type(value) is not int or not 0 <= value <= MAX_INT64:

@@ -322,6 +322,16 @@ def _read_policy(path: Path | None, store: Store | None) -> TlogPolicy | None:
     return policy if store is None else policy.without(revoked_keys(store))
 
 
+# What lies beside an artifact in place of a bundle, and how cosign makes one of what is its own.
+_OF_COSIGN: Final = {
+    ".cosign.bundle": "cosign bundle create --bundle FILE.cosign.bundle",
+    ".cosign-bundle": "cosign bundle create --bundle FILE.cosign-bundle",
+    ".sig": "cosign bundle create --signature FILE.sig --certificate FILE.pem",
+    ".att": "cosign bundle create --attestation FILE.att",
+}
+_SIGNATURES: Final = (*_OF_COSIGN, ".asc", ".minisig", ".p7s", ".sign")
+
+
 def _contradicts(answer: Answer) -> bool:
     from appliance.policy.own_view import Coverage
 
@@ -341,10 +351,18 @@ def _read_bundle(artifact: str, path: Path | None) -> bytes:
         )
     if not Path(artifact).exists():
         raise IncompleteError(f"{artifact} is not there", reason="no-file")
+    name = Path(artifact).name
+    step = f"name one with --bundle, or put it there as {name}.sigstore.json"
+    other = next((one for one in _SIGNATURES if Path(artifact + one).is_file()), "")
+    if other in _OF_COSIGN:
+        step = (
+            f"make one of {name}{other} where there is a network: {_OF_COSIGN[other]}"
+            f" --artifact {name} --out {name}.sigstore.json"
+        )
+    elif other:
+        step = f"{name}{other} is another tool's signature: ask for a Sigstore bundle"
     raise IncompleteError(
-        f"{artifact} has no Sigstore bundle beside it",
-        reason="no-bundle",
-        next_step=f"name one with --bundle, or put it there as {Path(artifact).name}.sigstore.json",
+        f"{artifact} has no Sigstore bundle beside it", reason="no-bundle", next_step=step
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from appliance.errors import ApplianceError, LimitError, MalformedError, RefusedError
 from appliance.rekor.protojson import Message, top_message
 from appliance.sigstore.sigstore_bundle import SigstoreBundle, read_sigstore_bundle
+from appliance.tlog.foreign_files import BUNDLE, foreign_file
 from appliance.tlog.strict_json import json_lines, parse_json
 from appliance.value import frozen
 
@@ -52,7 +53,8 @@ def read_attestation_file(raw: bytes) -> AttestationFile:
         try:
             documents = _unwrap(parse_json(part, what, MAX_FILE_BYTES))
         except (MalformedError, RefusedError) as error:
-            unread.append(error)
+            other = foreign_file(part, BUNDLE) if part is raw else None
+            unread.append(other or error)
             continue
         count += len(documents)
         if count > MAX_BUNDLES:

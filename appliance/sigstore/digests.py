@@ -7,6 +7,7 @@ digests_needed names. A digest given instead of a file serves only its own algor
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Mapping
 from typing import Final
 
@@ -22,6 +23,7 @@ from appliance.tlog.note_keys import load_spki
 from appliance.value import field, frozen
 
 _AFTER: Final = "sha512-after-"  # and a prefix in hex
+_BY_LENGTH: Final = {2 * n_bytes: name for name, n_bytes in DIGEST_BYTES.items()}
 _ARGUMENT: Final = re.compile(r"(sha256|sha384|sha512):([0-9a-fA-F]+)")
 
 
@@ -77,6 +79,26 @@ def parse_digest_argument(text: str) -> ArtifactDigests | None:
     if found is None or len(found[2]) != 2 * DIGEST_BYTES[found[1]]:
         return None
     return ArtifactDigests({found[1]: bytes.fromhex(found[2])})
+
+
+def as_digest_argument(text: str) -> str:
+    """Respell another tool's form of a digest as parse_digest_argument takes it; else empty.
+
+    Bare hex as sha256sum prints it, upper-case names, and npm's sha512-BASE64 (Subresource
+    Integrity, 3.1).
+    """
+    name, colon, digits = text.partition(":")
+    if not colon:
+        name, digits = _BY_LENGTH.get(len(text), ""), text
+    given = f"{name.lower()}:{digits}"
+    if parse_digest_argument(given) is not None:
+        return given
+    name, _, encoded = text.partition("-")
+    try:
+        given = f"{name.lower()}:{b64decode(encoded, validate=True).hex()}"
+    except ValueError:
+        return ""
+    return given if parse_digest_argument(given) is not None else ""
 
 
 def prefixes_needed(bundle: SigstoreBundle, expected: ExpectedSigner) -> frozenset[bytes]:

@@ -7,6 +7,7 @@ JSON of a bundle, so it is read as leniently as clients read it; unknown fields 
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from appliance.errors import ApplianceError, MalformedError, RefusedError
@@ -15,6 +16,7 @@ from appliance.rekor.protojson import Message, top_message
 from appliance.rekor.signing_algorithms import PROTOBUF_DIGESTS, PROTOBUF_NUMBERS
 from appliance.rekor.transparency_log_entry import TransparencyLogEntry, read_log_entry
 from appliance.sigstore.dsse import DsseEnvelope, read_envelope
+from appliance.tlog.foreign_files import BUNDLE, foreign_object
 from appliance.tlog.strict_json import parse_json
 from appliance.value import frozen
 
@@ -26,8 +28,12 @@ _VERSIONS: Final = {
     "application/vnd.dev.sigstore.bundle+json;version=0.1": "0.1",
     "application/vnd.dev.sigstore.bundle+json;version=0.2": "0.2",
     "application/vnd.dev.sigstore.bundle+json;version=0.3": "0.3",
+    # The field's newer form, which only 0.3 was to have; other clients take it of all.
+    "application/vnd.dev.sigstore.bundle.v0.1+json": "0.1",
+    "application/vnd.dev.sigstore.bundle.v0.2+json": "0.2",
     "application/vnd.dev.sigstore.bundle.v0.3+json": "0.3",
 }
+_NEWER: Final = re.compile(r".*[.=]v?[0-9]+(\.[0-9]+)*(\+json)?")
 _FAMILY: Final = "application/vnd.dev.sigstore.bundle"
 
 
@@ -117,8 +123,9 @@ def _of_another_kind(bundle: Message, media_type: str) -> ApplianceError:
     """Say what a file is that is no bundle of a version we know."""
     expected = "expected a Sigstore bundle 0.1, 0.2 or 0.3"
     if media_type.startswith(_FAMILY):
+        newer = "the newer " if _NEWER.fullmatch(media_type) else ""
         return RefusedError(
-            f"bundle.mediaType: {expected}, got the newer {media_type[:120]!r}",
+            f"bundle.mediaType: {expected}, got {newer}{media_type[:120]!r}",
             reason="media-type",
             next_step="update the appliance, or have the signer's client write version 0.3",
         )
@@ -130,6 +137,9 @@ def _of_another_kind(bundle: Message, media_type: str) -> ApplianceError:
             next_step="convert it where there is a network: cosign bundle create --artifact FILE "
             "--bundle THIS_FILE --out FILE.sigstore.json",
         )
+    other = foreign_object(bundle.fields, BUNDLE)
+    if other is not None:
+        return other
     return MalformedError(
         f"bundle.mediaType: {expected}, got {media_type[:120]!r}", reason="media-type"
     )

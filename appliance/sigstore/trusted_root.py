@@ -14,6 +14,7 @@ from appliance.errors import LimitError, MalformedError, RefusedError
 from appliance.rekor.protojson import Message, top_message
 from appliance.sigstore.root_keys import KEY_DETAILS_NUMBERS, PINNED, RootKey
 from appliance.sigstore.validity import ALWAYS, Window, read_window
+from appliance.tlog.foreign_files import TRUSTED_ROOT, foreign_file, foreign_object
 from appliance.tlog.note_keys import KEY_ID_BYTES, VerifierKey
 from appliance.tlog.strict_json import json_lines, parse_json
 from appliance.value import frozen
@@ -118,14 +119,18 @@ def parse_trusted_roots(raw: bytes) -> tuple[TrustedRoot, ...]:
 
 
 def _parse_root(raw: bytes) -> TrustedRoot:
-    value = parse_json(raw, "trusted root", MAX_ROOT_BYTES)
+    try:
+        value = parse_json(raw, "trusted root", MAX_ROOT_BYTES)
+    except MalformedError as error:
+        raise foreign_file(raw, TRUSTED_ROOT) or error from error
     root = top_message(value, "trustedRoot", lenient=True)
     media_type = root.text("mediaType")
     if media_type not in _MEDIA_TYPES:
         message = f"trusted root: expected media type {_MEDIA_TYPES[0]}, got {media_type[:120]!r}"
         if media_type.startswith(_FAMILY):
             raise RefusedError(message, reason="media-type", next_step="update the appliance")
-        raise MalformedError(message, reason="media-type")
+        other = foreign_object(root.fields, TRUSTED_ROOT)
+        raise other or MalformedError(message, reason="media-type")
     return TrustedRoot(
         digest=sha256(raw).hexdigest(),
         logs=tuple(map(_read_log, root.messages("tlogs", MAX_INSTANCES))),

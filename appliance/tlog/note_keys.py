@@ -13,9 +13,11 @@ from functools import lru_cache
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
-from appliance.errors import MalformedError
+from appliance.errors import MalformedError, RefusedError
+from appliance.tlog.foreign_files import PUBLIC_KEY, foreign_file, foreign_object
 from appliance.tlog.ml_dsa import load_ml_dsa_44, signed_subtree
 from appliance.tlog.strict_base64 import decode_base64
+from appliance.tlog.strict_json import check_encoding, parse_json
 from appliance.value import frozen
 
 if TYPE_CHECKING:
@@ -278,8 +280,30 @@ def load_spki(spki: bytes) -> PublicKeyTypes:
 def load_public_key_file(data: bytes) -> bytes:
     """Return the SPKI DER inside a PEM or DER public key file, re-encoded canonically.
 
-    Raises MalformedError if it holds no public key.
+    Text before PEM is passed over. Raises RefusedError (other-file, text-encoding) for a file
+    of another kind that is known, MalformedError if it holds no public key.
     """
+    check_encoding(data, "public key")
+    begin = data.find(b"-----BEGIN ")
+    if begin > 0 and data[begin - 1 : begin] == b"\n":
+        data = data[begin:]
+    try:
+        return _load_key_file(data)
+    except MalformedError as error:
+        raise foreign_file(data, PUBLIC_KEY) or _foreign_json(data) or error from error
+
+
+def _foreign_json(data: bytes) -> RefusedError | None:
+    if not data.lstrip().startswith(b"{"):
+        return None
+    try:
+        value = parse_json(data, "public key")
+    except (MalformedError, RefusedError):
+        return None
+    return foreign_object(value, PUBLIC_KEY) if isinstance(value, dict) else None
+
+
+def _load_key_file(data: bytes) -> bytes:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import (
         Encoding,

@@ -158,6 +158,15 @@ def _skip_space(text: str, position: int) -> int:
 def _text(raw: bytes, what: str, max_bytes: int) -> str:
     if len(raw) > max_bytes:
         raise LimitError(f"{what}: expected at most {max_bytes} bytes, got {len(raw)}")
+    check_encoding(raw, what)
+    try:
+        return raw.decode("utf-8").strip(_WHITESPACE)
+    except UnicodeDecodeError as error:
+        raise MalformedError(f"{what}: not UTF-8 at byte {error.start}") from error
+
+
+def check_encoding(raw: bytes, what: str) -> None:
+    """Raise RefusedError (text-encoding) if text begins with a byte order mark."""
     for mark, name in _MARKS.items():
         if raw.startswith(mark):
             step = "iconv -f UTF-16 -t UTF-8 FILE" if name == "UTF-16" else "tail -c +4 FILE"
@@ -166,10 +175,6 @@ def _text(raw: bytes, what: str, max_bytes: int) -> str:
                 reason="text-encoding",
                 next_step=f"convert it: {step}, or in PowerShell Set-Content -Encoding utf8NoBOM",
             )
-    try:
-        return raw.decode("utf-8").strip(_WHITESPACE)
-    except UnicodeDecodeError as error:
-        raise MalformedError(f"{what}: not UTF-8 at byte {error.start}") from error
 
 
 def _check_depth(value: Any, what: str) -> None:

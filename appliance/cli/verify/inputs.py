@@ -12,7 +12,7 @@ import click
 
 from appliance.errors import MalformedError
 from appliance.runs.exit_codes import naming
-from appliance.sigstore.digests import parse_digest_argument
+from appliance.sigstore.digests import as_digest_argument, parse_digest_argument
 from appliance.sigstore.identity import (
     CLAIMS,
     CertificateIdentity,
@@ -140,6 +140,15 @@ def _check_argument(artifact: str) -> None:
         raise click.UsageError(f"{artifact} is a directory: name a file, or --image-layout DIR")
     if is_half_a_digest(artifact):
         raise click.UsageError(_HALF.format(repr(artifact[:80])))
+    if (digest := as_digest_argument(artifact)) not in ("", artifact) and not _is_there(artifact):
+        raise click.UsageError(f"{artifact} is not there; if it is a digest, write {digest}")
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # a name that is longer than a file's can be
+        return False
 
 
 def is_half_a_digest(artifact: str) -> bool:
