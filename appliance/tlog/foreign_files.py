@@ -22,6 +22,7 @@ BUNDLE: Final = "a Sigstore bundle"
 TRUSTED_ROOT: Final = "a trusted root"
 _CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
 _PUBLIC_KEY: Final = b"-----BEGIN PUBLIC KEY-----"
+_GIT_LFS: Final = b"version https" + b"://git-lfs"  # its first line; no address that is used
 _OF_CERTIFICATE: Final = {
     PUBLIC_KEY: "its key: openssl x509 -in FILE -noout -pubkey",
     TRUSTED_ROOT: "make one of it: cosign trusted-root create",
@@ -48,7 +49,7 @@ _BEGINNINGS: Final[tuple[tuple[bytes, str, str], ...]] = (
         for name in (b"ssh-ed25519", b"ssh-rsa", b"ecdsa-sha2-nistp256", b"ecdsa-sha2-nistp384")
     ),
     (b"untrusted comment:", "of minisign or signify", "verify it with minisign"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the file", "fetch it: git lfs pull"),
+    (_GIT_LFS, "a Git LFS pointer, not the file", "fetch it: git lfs pull"),
     (b"<!DOCTYPE", "a web page", "fetch the file again, and look at what the server says"),
     (b"<html", "a web page", "fetch the file again, and look at what the server says"),
 )
