@@ -8,6 +8,7 @@ from pathlib import Path
 
 from appliance.errors import ApplianceError, IncompleteError, VerificationError
 from appliance.jobs.find.expected import (
+    Reached,
     State,
     describe_finding,
     describe_terms,
@@ -15,6 +16,7 @@ from appliance.jobs.find.expected import (
     findings_of,
     join_own,
     judge_ledger,
+    reached_verdicts,
     tell,
 )
 from appliance.policy.expected import Standing
@@ -169,6 +171,30 @@ def check_ledger(session: Session) -> LedgerRun:
         if state.standing is Standing.CANNOT_TELL
     ]
     return LedgerRun(states, said, tuple(errors))
+
+
+@frozen
+class BlastRadius:
+    """Artifacts that were verified here by entries that nobody expected."""
+
+    reached: tuple[Reached, ...]
+    errors: tuple[ApplianceError, ...]
+
+
+def blast_radius(session: Session) -> BlastRadius:
+    """List recorded verdicts whose entry became unexpected since; each is an error."""
+    with session.reading() as store:
+        reached = reached_verdicts(store)
+    errors = tuple(
+        VerificationError(
+            f"{one.verdict.artifact} was verified by entry {one.match.entry_index} of"
+            f" {one.match.origin}, which nobody expected",
+            reason="unexpected-entry",
+            next_step="quarantine it; confirm who signed; if nobody, revoke the identity",
+        )
+        for one in reached
+    )
+    return BlastRadius(reached, errors)
 
 
 def ledger_after(session: Session) -> tuple[str, ...]:

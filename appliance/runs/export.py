@@ -56,6 +56,7 @@ class Content:
     pending: bool | None = None  # what is queued here; None: on an isolated site
     sigstore_bundles: tuple[Path, ...] = ()  # if any: only what proves these
     expected: bool = False  # what the operator expects to be signed
+    watches: bool = False  # what the logs are watched for
     statements: tuple[Path, ...] = ()  # signed notes of what searches found
 
 
@@ -164,6 +165,7 @@ def _selection(
         pending=pending,
         only_proven_checkpoints=content.only_proven_checkpoints,
         expected=content.expected,
+        watches=content.watches,
         statements=tuple(map(_statement, content.statements)),
         volume_bytes=volume_bytes,
         verify_media=options.verify_media,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,8 @@ from appliance.value import replaced
 from tests.cli.homes import NOW
 from tests.cli.mirrored import MirroredHome
 from tests.find.logged import instance, key_leaf, leaf
-from tests.pki.authorities import ISSUER, LeafPlan, new_key, spki
-from tests.pki.bundles import Instance, hashedrekord_v2
+from tests.pki.authorities import IDENTITY, ISSUER, LeafPlan, new_key, spki
+from tests.pki.bundles import ARTIFACT, Instance, hashedrekord_v2
 
 WHO = "release@example.com"
 BY = ("--identity-exact", WHO, "--issuer", ISSUER)
@@ -258,8 +258,6 @@ def test_a_bundle_expects_exactly_its_entry(home: MirroredHome, tmp_path: Path) 
     file = tmp_path / "app.sigstore.json"
     file.write_text(json.dumps(bundle))
     [row] = home.json("expected", "add", "--bundle", file)["expectations"]
-    from base64 import b64decode
-
     body = b64decode(entry["canonicalizedBody"])
     assert row["leafHash"] == leaf_hash(body).hex()
     respelled = json.dumps(json.loads(body), indent=1).encode()  # the same, as another leaf
@@ -350,6 +348,32 @@ def test_a_sync_compares_the_ledger_whoever_runs_it(home: MirroredHome, queued: 
         assert lasting(home) == [("rekor.expected.duplicate", "warning")]
     finally:
         server.close()
+
+
+def test_verdicts_that_rest_on_an_unexpected_entry_are_listed_until_it_is_explained(
+    home: MirroredHome, tmp_path: Path
+) -> None:
+    made = instance()
+    bundle = made.v2_bundle(made.sign_artifact(None, LeafPlan()))
+    (tmp_path / "app").write_bytes(ARTIFACT)
+    file = tmp_path / "app.sigstore.json"
+    file.write_text(json.dumps(bundle))
+    signer = ("--certificate-identity", IDENTITY, "--certificate-oidc-issuer", ISSUER)
+    home.json("verify", tmp_path / "app", "--bundle", file, *signer, "--record")
+    assert home.json("expected", "verdicts") == {"verdicts": []}
+    body = b64decode(bundle["verificationMaterial"]["tlogEntries"][0]["canonicalizedBody"])
+    logged(home, body, leaf("other@example.com", b"other"))
+    home.json("watch", "add", "us", "--identity-exact", IDENTITY, "--expectations", "required")
+    error = home.json("expected", "verdicts", expect=3)
+    assert error["reason"] == "unexpected-entry" and str(tmp_path / "app") in error["message"]
+    code, out, _ = home.run("expected", "verdicts")
+    assert code == 3 and "entry 0 of" in out and "watch us" in out
+    home.json("expected", "add", "--bundle", file)
+    check(home)
+    home.json("watch", "scan")
+    assert home.json("expected", "verdicts") == {"verdicts": []}
+    ended = [one["event"] for one in home.json("journal", "list")["lines"]]
+    assert "expected.explained" in ended
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,8 @@ FROZEN = {
     "v_opaque": "origin entry_index why",
     "v_expected": "id source reference site created_at leaf_hash digest signer identity pattern"
     " issuer origin count met valid_from valid_until note cancelled_at cancel_reason",
+    "v_watches": "name criteria severity expectations grace_seconds unvouched begins added_at",
+    "v_matches": "watch origin entry_index finding found_at leaf_hash alert_number entry",
     "v_checkpoints": "origin tree_size root_hash first_seen_at notes",
     "v_alerts": "number id type event_type severity origin evidence_id count detected_at"
     " last_seen_at ended_at acked_at payload",
@@ -76,6 +78,9 @@ def test_each_view_says_what_is_there(home: MirroredHome) -> None:
     assert ask(home, "SELECT entry_index FROM v_opaque") == [[2]]
     assert ask(home, "SELECT identity, met FROM v_expected") == [[WHO, 0]]
     assert ask(home, "SELECT tree_size, notes FROM v_checkpoints") == [[3, 1]]
+    home.json("watch", "add", "ours", "--identity-exact", WHO)
+    assert ask(home, "SELECT name, severity FROM v_watches") == [["ours", "warning"]]
+    assert ask(home, "SELECT watch, entry_index FROM v_matches") == [["ours", 1]]
     home.log.grow([leaf("later@example.com")])
     home.sync(0)  # the entry bundle is another now: what was indexed of it does not count
     assert ask(home, "SELECT * FROM v_entries") == []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import bundles.manifest_json
-from appliance.jobs.transfer.find_members import outbound_expected
+from appliance.jobs.transfer.find_members import outbound_expected, outbound_watches
 from appliance.store.database import open_store
 from appliance.store.home.key_files import load_signing_key
 from appliance.tlog.note import sign_note
@@ -60,6 +60,25 @@ def test_what_the_operator_expects_crosses_the_gap_and_is_marked(sites: Sites) -
 def outbound(sites: Sites, name: str) -> list[object]:
     with closing(open_store(sites.home(name), write=False)) as store:
         return list(outbound_expected(store))
+
+
+def test_watches_cross_the_gap_under_the_name_of_their_site(sites: Sites) -> None:
+    words = ("--severity", "critical", "--expectations", "required", "--grace", "1h")
+    sites.json(OUTSIDE, "watch", "add", "ours", "--identity", "^release@", *words)
+    sites.log.grow([leaf(WHO, b"app")])
+    [file] = carried(sites, "--include-watches")["imports"]
+    assert file["watches"] == ["from.outside.example.ours"]
+    [inner], [outer] = (sites.json(name, "watch", "list")["watches"] for name in (INSIDE, OUTSIDE))
+    for name in ("criteria", "severity", "expectations", "graceSeconds", "unvouched"):
+        assert inner[name] == outer[name], name
+    [match] = sites.json(INSIDE, "watch", "matches")["matches"]  # at once, of the past as well
+    assert match["watch"] == "from.outside.example.ours"
+    sites.json(INSIDE, "watch", "add", "own", "--identity", "x")
+    [again] = carried(sites, "--include-watches")["imports"]
+    assert again["watches"] == []
+    with closing(open_store(sites.home(INSIDE), write=False)) as store:
+        [member] = outbound_watches(store)
+    assert b"ours" not in member.read()
 
 
 def test_nothing_of_it_goes_unasked_and_then_any_reader_will_do(

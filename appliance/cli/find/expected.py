@@ -24,6 +24,7 @@ from appliance.runs.expected import (
     Added,
     LedgerRun,
     add_expected,
+    blast_radius,
     cancel_expected,
     check_ledger,
     read_ledger,
@@ -272,6 +273,43 @@ def cancel(session: Session, id: int, reason: str) -> Result:
         raise click.UsageError("--reason is empty")
     found = cancel_expected(session, id, reason)
     return Result(_expectation_data(found), f"expectation {id} is cancelled")
+
+
+@expected.command("verdicts")
+@common_options
+@pass_session
+def verdicts(session: Session) -> Result:
+    """List the artifacts that were verified here by an entry nobody expected: what to call back.
+
+    Of the verdicts that 'verify --record' remembers, those whose log entry a watch with
+    --expectations required found unexpected since. Ends with 3 if there are any.
+
+    \b
+    Example:
+        attestor expected verdicts
+    """
+
+    found = blast_radius(session)
+    data = [
+        {
+            "verdict": one.verdict.id,
+            "artifact": one.verdict.artifact,
+            "digests": {name: raw.hex() for name, raw in one.verdict.digests.items()},
+            "verifiedAt": utc(one.verdict.at),
+            "exitCode": one.verdict.code,
+            "watch": one.match.watch,
+            "origin": one.match.origin,
+            "index": one.match.entry_index,
+            "alert": one.match.alert_number,
+        }
+        for one in found.reached
+    ]
+    lines = [
+        f"{one.verdict.artifact}: verdict {one.verdict.id} of {utc(one.verdict.at)}, entry"
+        f" {one.match.entry_index} of {one.match.origin}, watch {one.match.watch}"
+        for one in found.reached
+    ] or ["no recorded verdict rests on an unexpected entry"]
+    return Result({"verdicts": data}, printable_lines(lines), (), found.errors)
 
 
 def _ledger(run: LedgerRun) -> Result:

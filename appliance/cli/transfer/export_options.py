@@ -211,6 +211,11 @@ def content_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="What is expected to be signed here; older versions over there refuse it.",
     )
     @click.option(
+        "--include-watches",
+        is_flag=True,
+        help="The watches of this site; older versions over there refuse it.",
+    )
+    @click.option(
         "--statement",
         "statements",
         type=FILE,
@@ -226,6 +231,7 @@ def content_options(command: Callable[..., Any]) -> Callable[..., Any]:
         include_pending: bool | None,
         sigstore_bundles: tuple[Path, ...],
         include_expected: bool,
+        include_watches: bool,
         statements: tuple[Path, ...],
         **kwargs: Any,
     ) -> Any:
@@ -236,6 +242,7 @@ def content_options(command: Callable[..., Any]) -> Callable[..., Any]:
             include_pending,
             sigstore_bundles,
             include_expected,
+            include_watches,
             statements,
         )
         return command(*args, content=content, **kwargs)

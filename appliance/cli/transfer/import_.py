@@ -144,6 +144,7 @@ def _import_text(imported: ImportedFile, dry_run: bool) -> str:
     found = report.side.found
     if found.expected or found.cancelled:
         lines.append(f"  expected: {found.expected} new, {found.cancelled} cancelled over there")
+    lines += [f"  watch {one}" for one in found.watches]
     lines += [f"  statement statements/{one.digest}.note" for one in found.statements]
     if receipt is not None:
         lines += [f"  receipt {receipt}", f"  by phone {_code(report)}"]
@@ -185,6 +186,7 @@ def _import_data(imported: ImportedFile) -> dict[str, Any]:
         pending=_absorbed_data(report.side.pending),
         proofs=_absorbed_data(report.side.proofs),
         expected=report.side.found.expected,
+        watches=report.side.found.watches,
         statements=[one.digest for one in report.side.found.statements],
         receipt=str(receipt) if receipt else None,
         receipt_code=_code(report),

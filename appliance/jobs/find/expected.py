@@ -28,6 +28,7 @@ from appliance.policy.expected import (
     standing,
 )
 from appliance.rekor.entry_facts import read_entry
+from appliance.sigstore.attestation_files import parse_attestation_file
 from appliance.sigstore.submission import read_stored_request
 from appliance.store.database import Store
 from appliance.store.divergence.alerts import alerts, end_alert
@@ -44,8 +45,10 @@ from appliance.store.find.expectations import (
     unledgered,
 )
 from appliance.store.find.index import Index
+from appliance.store.find.watches import UNEXPECTED, Match, matches_of
 from appliance.store.mirror.logs import Log, all_logs
 from appliance.store.mirror.mirror import Mirror
+from appliance.store.verify.verdicts import RecordedVerdict, recorded_verdicts
 from appliance.times import utc
 from appliance.tlog.merkle import leaf_hash
 from appliance.value import frozen
@@ -387,6 +390,33 @@ def describe_entry(store: Store, met: Met) -> dict[str, Any]:
         "matched": [],
         "expectation": met.expectation,
     }
+
+
+@frozen
+class Reached:
+    """An artifact whose verdict rests on an entry that nobody expected."""
+
+    verdict: RecordedVerdict
+    match: Match
+
+
+def reached_verdicts(store: Store) -> tuple[Reached, ...]:
+    """List the recorded verdicts whose entries are unexpected by now, oldest first.
+
+    Joined by leaf: the very entry that was in the Sigstore bundle when it was judged.
+    """
+    by_leaf: dict[bytes, list[Match]] = {}
+    for match in matches_of(store, finding=UNEXPECTED):
+        by_leaf.setdefault(match.leaf, []).append(match)
+    found = []
+    for verdict in recorded_verdicts(store) if by_leaf else ():
+        try:
+            bundles = parse_attestation_file(verdict.bundle)
+        except ApplianceError:
+            continue  # of a version that took what this one does not
+        leaves = {leaf_hash(e.canonicalized_body) for one in bundles for e in one.log_entries}
+        found += [Reached(verdict, one) for leaf in leaves for one in by_leaf.get(leaf, ())]
+    return tuple(found)
 
 
 def _log_of(store: Store, state: State) -> Log | None:

@@ -66,6 +66,7 @@ class Selection:
     pending: bool = False  # queue items as well that cannot be logged from here
     only_proven_checkpoints: bool = False  # of those that were seen elsewhere
     expected: bool = False  # what the operator expects to be signed
+    watches: bool = False  # what the logs are watched for
     statements: tuple[bytes, ...] = ()  # signed notes of what searches found
     volume_bytes: int | None = None  # of a file, at most; None: one file
     verify_media: bool | None = None  # read it back; None: if it looks like a stick
@@ -172,6 +173,7 @@ def export(
         selection.pending,
         selection.only_proven_checkpoints,
         selection.expected,
+        selection.watches,
         selection.statements,
     )
     side = collect_side_members(store, logs, now, invited, again)

@@ -1,19 +1,22 @@
-"""What finding sends across the gap: what should be signed, and signed statements.
+"""What finding sends across the gap: watches, what should be signed, and signed statements.
 
 They stand below find/, and a transfer bundle that has any says so in `requires`: a reader
 that does not know them refuses it and names the version that does, instead of dropping what
-somebody was to be told. What is expected counts only from a site that signed for it, is
-marked as that site's, and is written into the journal.
+somebody was to be told. Watches and what is expected count only from a site that signed for
+them, are named after that site, and are written into the journal.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, Final
 
 from appliance.errors import ApplianceError, ConfigError, MalformedError
+from appliance.jobs.find.criteria import Criteria, criteria_from
 from appliance.jobs.find.expected import whole
+from appliance.jobs.transfer.names import fat_safe
 from appliance.jobs.transfer.plan import in_memory
 from appliance.policy.re2 import translate
 from appliance.rekor.canonical_json import canonical_json
@@ -27,6 +30,7 @@ from appliance.store.find.expectations import (
     cancel_expectation,
     expectations,
 )
+from appliance.store.find.watches import NewWatch, add_watch, all_watches
 from appliance.tlog.merkle import Hash
 from appliance.tlog.note import parse_note
 from appliance.tlog.strict_json import parse_json
@@ -38,9 +42,12 @@ from bundles.writer import Member
 
 SCHEMA: Final = 1
 MAX_EXPECTED: Final = 50_000  # rows of one member
+MAX_WATCHES: Final = 10_000
+FROM_A_SITE: Final = "from."  # what the names of watches begin with that came in a bundle
 MAX_STATEMENT_BYTES: Final = 256 * 1024
 MAX_MEMBER_BYTES: Final = 32 * 1024 * 1024
 _EXPECTED: Final = f"{FIND_AREA}/expected.json"
+_WATCHES: Final = f"{FIND_AREA}/watches.json"
 _STATEMENTS: Final = f"{FIND_AREA}/statements/"
 _DIGEST_BYTES: Final = (32, 48, 64)
 
@@ -60,6 +67,7 @@ class Brought:
     said: tuple[str, ...] = ()
     expected: int = 0  # rows that are new here
     cancelled: int = 0
+    watches: tuple[str, ...] = ()  # names here of those that are new
     statements: tuple[Statement, ...] = ()
 
 
@@ -70,6 +78,25 @@ def outbound_expected(store: Store) -> list[Member]:
         return []
     rows = [_row(one) for one in own[-MAX_EXPECTED:]]
     return [in_memory(_EXPECTED, canonical_json({"schema": SCHEMA, "expected": rows}))]
+
+
+def outbound_watches(store: Store) -> list[Member]:
+    """Return the watches of this site, as a member; nothing if it has none of its own."""
+    rows = [
+        {
+            "name": one.name,
+            "criteria": one.criteria,
+            "severity": one.severity,
+            "expectations": one.expectations,
+            "grace": one.grace,
+            "unvouched": one.unvouched,
+        }
+        for one in all_watches(store)
+        if not one.name.startswith(FROM_A_SITE)
+    ]
+    if not rows:
+        return []
+    return [in_memory(_WATCHES, canonical_json({"schema": SCHEMA, "watches": rows}))]
 
 
 def outbound_statements(notes: Sequence[bytes]) -> list[Member]:
@@ -100,6 +127,17 @@ def take_in(store: Store, bundle: TransferBundle, site: str | None, now: int) ->
             else:
                 with store.atomic():
                     added, cancelled = _take_rows(store, rows, site, now)
+    watches: tuple[str, ...] = ()
+    if _WATCHES in bundle.members:
+        if site is None:
+            said.append(f"{_WATCHES} is not taken: no site that is believed here signed for it")
+        else:
+            try:
+                wanted = _watches(bundle.read(_WATCHES), site)
+            except ApplianceError as error:
+                said.append(f"{_WATCHES} is not taken: {error.message}")
+            else:
+                watches = _take_watches(store, wanted, now)
     statements = []
     for path, member in bundle.members.items():
         if not path.startswith(_STATEMENTS):
@@ -109,7 +147,7 @@ def take_in(store: Store, bundle: TransferBundle, site: str | None, now: int) ->
             continue
         note = bundle.read(path)
         statements.append(Statement(sha256(note).hexdigest(), note))
-    return Brought(tuple(said), added, cancelled, tuple(statements))
+    return Brought(tuple(said), added, cancelled, watches, tuple(statements))
 
 
 @frozen
@@ -129,6 +167,66 @@ def _take_rows(store: Store, rows: Sequence[_Row], site: str, now: int) -> tuple
             cancel_expectation(store, found.id, f"by {site}: {row.cancelled}", now)
             cancelled += 1
     return added, cancelled
+
+
+def _take_watches(store: Store, wanted: Sequence[NewWatch], now: int) -> tuple[str, ...]:
+    """Add what is new; what has its name keeps it, whatever it is."""
+    known = {one.name for one in all_watches(store)}
+    new = [one for one in wanted if one.name not in known]
+    with store.atomic():
+        return tuple(add_watch(store, one, now).name for one in new)
+
+
+def _watches(raw: bytes, site: str) -> list[NewWatch]:
+    """Read watches, named after their site: all of them, or MalformedError or LimitError."""
+    member = _member(raw, _WATCHES)
+    found = []
+    for row in member.messages("watches", MAX_WATCHES):
+        name = f"{FROM_A_SITE}{fat_safe(site)}.{row.required_text('name')}"
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}", name):
+            raise MalformedError(f"no name of a watch: {name[:80]!r}")
+        criteria = row.get("criteria")
+        if not isinstance(criteria, dict) or not all(
+            isinstance(values, list) and all(isinstance(one, str) for one in values)
+            for values in criteria.values()
+        ):
+            raise MalformedError(f"watch {name}: no conditions")
+        try:
+            parsed = criteria_from(criteria)
+            claims = [text for _, text in parsed.claim_patterns]
+            for pattern in (*parsed.identity_patterns, *parsed.issuer_patterns, *claims):
+                translate(pattern)
+        except (ValueError, ConfigError) as error:
+            raise MalformedError(f"watch {name}: {error}") from error
+        chosen = [
+            _one_of(row, "severity", ("critical", "warning", "info")),
+            _one_of(row, "expectations", ("optional", "required")),
+            _one_of(row, "unvouched", ("info", "ignore", "same")),
+        ]
+        if parsed == Criteria():
+            raise MalformedError(f"watch {name}: no conditions")
+        severity, expectations_, unvouched = chosen
+        found.append(
+            NewWatch(
+                name, criteria, severity, expectations_, row.integer("grace"), unvouched, "start"
+            )
+        )
+    return found
+
+
+def _one_of(row: Message, name: str, allowed: Sequence[str]) -> str:
+    text = row.text(name)
+    if text not in allowed:
+        raise MalformedError(f"{name}: expected {', '.join(allowed)}, got {text[:40]!r}")
+    return text
+
+
+def _member(raw: bytes, what: str) -> Message:
+    member = top_message(parse_json(raw, what, MAX_MEMBER_BYTES), what)
+    schema = member.get("schema")
+    if type(schema) is not int or schema != SCHEMA:
+        raise MalformedError(f"expected schema {SCHEMA}, got {schema!r:.40}")
+    return member
 
 
 def _row(one: Expectation) -> dict[str, Any]:
@@ -153,11 +251,7 @@ def _row(one: Expectation) -> dict[str, Any]:
 
 def _rows(raw: bytes) -> list[_Row]:
     """Read the rows of a member: all of them, or MalformedError or LimitError."""
-    member = top_message(parse_json(raw, _EXPECTED, MAX_MEMBER_BYTES), _EXPECTED)
-    schema = member.get("schema")
-    if type(schema) is not int or schema != SCHEMA:
-        raise MalformedError(f"expected schema {SCHEMA}, got {schema!r:.40}")
-    return [_parse_row(one) for one in member.messages("expected", MAX_EXPECTED)]
+    return [_parse_row(one) for one in _member(raw, _EXPECTED).messages("expected", MAX_EXPECTED)]
 
 
 def _parse_row(row: Message) -> _Row:

@@ -28,6 +28,7 @@ from appliance.jobs.transfer.find_members import (
     Brought,
     outbound_expected,
     outbound_statements,
+    outbound_watches,
     required,
     take_in,
 )
@@ -102,6 +103,7 @@ class Invited:
     pending: bool = False  # queue items that cannot be logged from here
     only_proven: bool = False  # of checkpoints seen elsewhere, those that are prefixes of ours
     expected: bool = False  # what the operator expects to be signed
+    watches: bool = False  # what the logs are watched for
     statements: tuple[bytes, ...] = ()  # signed notes of what searches found
 
 
@@ -133,6 +135,7 @@ def collect_side_members(
         *(in_memory(f"{ACKS}{bundle_id}", note) for bundle_id, note in acks.items()),
     ]
     found = outbound_expected(store) if invited.expected else []
+    found += outbound_watches(store) if invited.watches else []
     found += outbound_statements(invited.statements)
     after += found
     seen = {log.origin: _seen_members(store, log, invited, volume_set) for log in logs}

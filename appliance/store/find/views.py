@@ -89,6 +89,24 @@ VIEWS: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
         f" {_TIME.format('valid_until')}, note, {_TIME.format('cancelled_at')}, cancel_reason"
         " FROM attestor.expectation AS e",
     ),
+    "v_watches": (
+        (
+            *("name", "criteria", "severity", "expectations", "grace_seconds", "unvouched"),
+            *("begins", "added_at"),
+        ),
+        "SELECT name, criteria, severity, expectations, grace, unvouched, begins,"  # noqa: S608 ours
+        f" {_TIME.format('added_at')} FROM attestor.watch",
+    ),
+    "v_matches": (
+        (
+            *("watch", "origin", "entry_index", "finding", "found_at", "leaf_hash"),
+            *("alert_number", "entry"),
+        ),
+        f"SELECT w.name, log.origin, entry_index, finding, {_TIME.format('found_at')},"  # noqa: S608 ours
+        " lower(hex(leaf)), alert_number, entry FROM attestor.watch_match AS m"
+        " JOIN attestor.watch AS w ON w.id = m.watch_id JOIN attestor.log AS log"
+        " ON log.id = m.log_id",
+    ),
     "v_checkpoints": (
         ("origin", "tree_size", "root_hash", "first_seen_at", "notes"),
         "SELECT origin, tree_size, root_hash, first_seen_at, notes FROM attestor.v_checkpoints",
