@@ -25,6 +25,16 @@ from appliance.tlog.strict_base64 import decode_base64
 from appliance.tlog.strict_json import parse_json
 from appliance.value import frozen
 
+# What parse_entry reads; anything else is opaque.
+READ_KINDS: Final = frozenset(
+    {
+        ("hashedrekord", "0.0.1"),
+        ("hashedrekord", "0.0.2"),
+        ("dsse", "0.0.1"),
+        ("dsse", "0.0.2"),
+        ("intoto", "0.0.2"),
+    }
+)
 MAX_SIGNATURES: Final = 32  # in one entry; the v2 server takes 10
 
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import Final
 
-from appliance.errors import RefusedError, SignatureError
+from appliance.errors import MalformedError, RefusedError, SignatureError
 from appliance.rekor.entry import (
+    READ_KINDS,
     Digest,
     Dsse,
+    Entry,
     EntrySignature,
     HashedRekord,
     OpaqueEntry,
@@ -36,7 +38,7 @@ def check_entry_binding(
     with reason entry-kind, entry-digest, entry-signature, entry-key or entry-key-details;
     MalformedError if the body is not what it says.
     """
-    body = parse_entry(entry.canonicalized_body)
+    body = _read_body(entry)
     if (body.kind, body.version) != (entry.kind, entry.version):
         raise SignatureError(
             f"log entry is {body.kind} {body.version}, "
@@ -44,11 +46,7 @@ def check_entry_binding(
             reason="entry-kind",
         )
     if isinstance(body, OpaqueEntry):
-        raise RefusedError(
-            f"log entry of kind {body.kind[:40]} {body.version[:40]}, which nothing here can read",
-            reason="entry-kind",
-            next_step="update the appliance",
-        )
+        raise _unread(body.kind, body.version)
     envelope = bundle.content if isinstance(bundle.content, DsseEnvelope) else None
     if isinstance(body, HashedRekord) and (envelope is None or body.version == "0.0.2"):
         claimed = body.data
@@ -71,6 +69,24 @@ def check_entry_binding(
         )
     _check_signature(body.signatures, bundle.signature, signer)
     return f"{body.kind} {body.version}"
+
+
+def _read_body(entry: TransparencyLogEntry) -> Entry:
+    """Read a body; one of a kind that is not read here may be no JSON at all."""
+    try:
+        return parse_entry(entry.canonicalized_body)
+    except MalformedError as error:
+        if (entry.kind, entry.version) in READ_KINDS:
+            raise
+        raise _unread(entry.kind, entry.version) from error
+
+
+def _unread(kind: str, version: str) -> RefusedError:
+    return RefusedError(
+        f"log entry of kind {kind[:40]} {version[:40]}, which nothing here can read",
+        reason="entry-kind",
+        next_step="update the appliance",
+    )
 
 
 def _check_natural(claimed: Digest, signer: Signer) -> None:

@@ -74,19 +74,24 @@ class V2Log:
         """32 bytes, as in a trusted root."""
         return self.key.verifier.log_id
 
-    def add(self, body: bytes) -> TransparencyLogEntry:
-        """Log a body; the entry leads to a checkpoint two leaves further on."""
+    def add(self, body: bytes, kind: tuple[str, str] | None = None) -> TransparencyLogEntry:
+        """Log a body; the entry leads to a checkpoint two leaves further on.
+
+        `kind` is the kind and version of a body that is not JSON.
+        """
         index = len(self.tree.bodies)
         self.tree.bodies += [body, b"a later entry", b"and another"]
         head = self.tree.head()
         text = str(Checkpoint(self.origin, head))
         note = add_signatures(text, [self.key.sign(text)])
-        fields = json.loads(body)
+        if kind is None:
+            fields = json.loads(body)
+            kind = (fields["kind"], fields["apiVersion"])
         return TransparencyLogEntry(
             log_index=index,
             log_id=self.log_id,
-            kind=fields["kind"],
-            version=fields["apiVersion"],
+            kind=kind[0],
+            version=kind[1],
             canonicalized_body=body,
             inclusion_proof=InclusionProof(
                 index, head.root_hash, head.tree_size, self.tree.proof(index), note.decode()
