@@ -19,6 +19,7 @@ JOB_SECONDS: Final = DAY  # a scheduled job that has not succeeded for longer
 QUEUE_WARNING_SECONDS: Final = DAY  # the oldest item that waits to be logged
 QUEUE_CRITICAL_SECONDS: Final = 2 * DAY
 FAILURES_BEFORE_ALERT: Final = 3  # in a row, with tiles missing; the next may complete it
+WATCH_SECONDS: Final = HOUR  # for what was mirrored to be compared with the watches
 UNDELIVERED_SECONDS: Final = HOUR  # an alert that did not reach its sink
 MIN_FREE_BYTES: Final = 16 * 1024 * 1024  # below this no command can be sure to finish
 LOW_FREE_BYTES: Final = 512 * 1024 * 1024
@@ -77,6 +78,7 @@ class ProblemKind(enum.Enum):
     DISK = "disk"
     OWNER = "owner"
     STORE = "store"
+    WATCH = "watch"
     MIRROR_LOG = "mirror-log"
 
 
@@ -195,6 +197,16 @@ class Uncompared:
 
 
 @frozen
+class LateWatch:
+    """A watch that was not compared with all that is mirrored of a log."""
+
+    name: str
+    origin: str
+    entries: int  # it was not compared with
+    age: int  # seconds, since the log's mirror last moved
+
+
+@frozen
 class HomeFacts:
     """What a home is judged by. Times are Unix seconds; None: there is nothing to judge."""
 
@@ -215,6 +227,7 @@ class HomeFacts:
     foreign: Sequence[str] = ()  # what of the home belongs to somebody else than the home
     uncompared: Sequence[Uncompared] = ()
     frozen_target: tuple[str, str] | None = None  # the queue's log takes nothing; the way on
+    late_watches: Sequence[LateWatch] = ()
 
 
 def judge_home(facts: HomeFacts) -> Iterator[Problem]:
@@ -263,6 +276,18 @@ def judge_home(facts: HomeFacts) -> Iterator[Problem]:
                 threshold=UNDELIVERED_SECONDS,
             )
     yield from _judge_root(facts)
+    for late in facts.late_watches:
+        yield Problem(
+            ProblemKind.WATCH,
+            False,
+            f"watch {late.name} was not compared with {late.entries:,} mirrored entries of"
+            f" {late.origin}",
+            "run: attestor watch scan",
+            f"{late.name} {late.origin}",
+            late.age,
+            WATCH_SECONDS,
+            is_new=late.age <= WATCH_SECONDS,
+        )
     for one in facts.uncompared:
         yield Problem(
             ProblemKind.MIRROR_LOG,

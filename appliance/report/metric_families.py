@@ -222,5 +222,39 @@ FAMILIES: Final = (
         ("command",),
         "When a scheduled run of a command last succeeded, Unix time; 0: never.",
     ),
+    Family("attestor_index_entries", "gauge", ("origin",), "Mirrored entries that the index has."),
+    Family(
+        "attestor_index_behind_entries",
+        "gauge",
+        ("origin",),
+        "Mirrored entries that the index, if there is one, does not have.",
+    ),
+    Family(
+        "attestor_index_opaque_entries",
+        "gauge",
+        ("origin",),
+        "Indexed entries that could not be read whole.",
+    ),
+    Family(
+        "attestor_watch_behind_entries",
+        "gauge",
+        ("watch", "origin"),
+        "Mirrored entries that a watch was not compared with.",
+    ),
+    Family(
+        "attestor_watch_matches_total",
+        "counter",
+        ("watch", "finding"),
+        "Entries that met a watch, by what they came to.",
+    ),
+    Family(
+        "attestor_expected_open", "gauge", (), "Rows of the ledger that are not used up in time."
+    ),
+    Family(
+        "attestor_expected_missing",
+        "gauge",
+        (),
+        "Rows of the ledger whose entry is proven missing.",
+    ),
     Family("attestor_build_info", "gauge", ("version", "python"), "Which program this is; 1."),
 )

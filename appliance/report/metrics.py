@@ -67,6 +67,17 @@ class HomeMetrics:
 
 
 @frozen
+class FindFacts:
+    """The index, the watches and the ledger of what should be signed."""
+
+    indexed: Mapping[str, tuple[int, int, int]]  # by origin: indexed, behind, opaque
+    watches_behind: Mapping[tuple[str, str], int]  # by watch and origin
+    findings: Sequence[tuple[str, str]]  # watches, and what can come of their matches
+    expected_open: int
+    expected_missing: int
+
+
+@frozen
 class QueueFacts:
     """What waits to be submitted, and how much of the budget is left."""
 
@@ -76,13 +87,18 @@ class QueueFacts:
 
 
 def metrics_text(
-    store: Store, logs: Sequence[LogFacts], home: HomeMetrics, queue: QueueFacts, now: int
+    store: Store,
+    logs: Sequence[LogFacts],
+    home: HomeMetrics,
+    queue: QueueFacts,
+    find: FindFacts,
+    now: int,
 ) -> bytes:
     """Return every metric at `now`, Unix seconds, ready to be scraped or written to a file."""
     from prometheus_client import CollectorRegistry, generate_latest
 
     registry = CollectorRegistry()
-    registry.register(_Collector(list(_metrics(store, logs, home, queue, now))))
+    registry.register(_Collector(list(_metrics(store, logs, home, queue, find, now))))
     return generate_latest(registry)
 
 
@@ -98,7 +114,12 @@ class _Collector:
 
 
 def _metrics(
-    store: Store, logs: Sequence[LogFacts], home: HomeMetrics, queue: QueueFacts, now: int
+    store: Store,
+    logs: Sequence[LogFacts],
+    home: HomeMetrics,
+    queue: QueueFacts,
+    find: FindFacts,
+    now: int,
 ) -> Iterator[Metric]:
     from prometheus_client.metrics_core import (
         CounterMetricFamily,
@@ -106,7 +127,7 @@ def _metrics(
         HistogramMetricFamily,
     )
 
-    gauges = _gauges(store, logs, home, queue, now)
+    gauges = _gauges(store, logs, home, queue, find, now)
     stored: dict[str, dict[Labels, dict[str, float]]] = {}  # by name, labels, part
     for one in counters(store):
         family, part = _family_of(one.name)
@@ -126,13 +147,13 @@ def _metrics(
         elif family.kind == "counter":
             counter = CounterMetricFamily(family.name, family.help, labels=names)
             # A counter that first appears with 1 has no increase that an alert could see.
-            zero = {labels: {"": 0.0} for labels in _expected(family, logs, home, queue)}
+            zero = {labels: {"": 0.0} for labels in _expected(family, logs, home, queue, find)}
             for labels, parts in sorted({**zero, **found}.items()):
                 counter.add_metric(labels, parts[""])
             yield counter
         else:
             histogram = HistogramMetricFamily(family.name, family.help, labels=names)
-            expected = _expected(family, logs, home, queue)
+            expected = _expected(family, logs, home, queue, find)
             empty = {labels: {"bucket+Inf": 0.0} for labels in expected}
             for labels, parts in sorted({**empty, **found}.items()):
                 histogram.add_metric(labels, _buckets(parts), parts.get("sum", 0.0))
@@ -156,7 +177,11 @@ def _buckets(parts: Mapping[str, float]) -> list[tuple[str, float]]:
 
 
 def _expected(
-    family: Family, logs: Sequence[LogFacts], home: HomeMetrics, queue: QueueFacts
+    family: Family,
+    logs: Sequence[LogFacts],
+    home: HomeMetrics,
+    queue: QueueFacts,
+    find: FindFacts,
 ) -> Iterator[Labels]:
     """Yield the labels that a counter or a histogram will have once anything happens."""
     mirrors = ((one.mirror_of, one.backend) for one in logs if one.mirror_of is not None)
@@ -165,6 +190,7 @@ def _expected(
         ("tier", "status"): product(TIERS, (LOGGED, POSTPONED, REFUSED)),
         ("trigger",): ((one,) for one in TRIGGERS),
         ("primary", "mirror"): chain(mirrors, home.mirror_logs),
+        ("watch", "finding"): find.findings,
         ("tenant",): ((name,) for name in queue.remaining),
         ("tier",): ((one,) for one in TIERS),
     }
@@ -180,7 +206,12 @@ def _expected(
 
 
 def _gauges(
-    store: Store, logs: Sequence[LogFacts], home: HomeMetrics, queue: QueueFacts, now: int
+    store: Store,
+    logs: Sequence[LogFacts],
+    home: HomeMetrics,
+    queue: QueueFacts,
+    find: FindFacts,
+    now: int,
 ) -> dict[str, Samples]:
     sync = "attestor_rekor_sync"
     runs = {one.backend: one for one in backend_runs(store)}
@@ -228,6 +259,14 @@ def _gauges(
         "attestor_last_success_timestamp_seconds": {
             (one.command,): one.succeeded_at or 0 for one in command_runs(store)
         },
+        "attestor_index_entries": {(name,): one[0] for name, one in find.indexed.items()},
+        "attestor_index_behind_entries": {(name,): one[1] for name, one in find.indexed.items()},
+        "attestor_index_opaque_entries": {(name,): one[2] for name, one in find.indexed.items()},
+        "attestor_watch_behind_entries": {
+            (watch, origin): n for (watch, origin), n in find.watches_behind.items()
+        },
+        "attestor_expected_open": {(): find.expected_open},
+        "attestor_expected_missing": {(): find.expected_missing},
         "attestor_build_info": {(__version__, platform.python_version()): 1},
     }
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
 from appliance.errors import ApplianceError, ConfigError, LockedError, StoreError
 from appliance.jobs.find.criteria import Criteria, criteria_data, criteria_from
+from appliance.jobs.find.expected import judge_ledger
+from appliance.jobs.find.indexing import log_index
 from appliance.jobs.find.patterns import matcher
 from appliance.jobs.find.rekor_monitor import (
     Exported,
@@ -18,12 +20,14 @@ from appliance.jobs.find.rekor_monitor import (
     write_configuration,
 )
 from appliance.jobs.find.watching import WatchReport, judge_watches
+from appliance.policy.expected import Standing
 from appliance.runs.find import ShowProgress, chosen_logs, reading_index
 from appliance.runs.session import Session
 from appliance.store.database import Store
 from appliance.store.files import read_foreign
 from appliance.store.find.index import Index
 from appliance.store.find.watches import (
+    FINDINGS,
     Match,
     NewWatch,
     Watch,
@@ -219,6 +223,36 @@ def _index_if_whole(session: Session) -> Iterator[Index | None]:
         except StoreError:
             index = None
         yield index
+
+
+@frozen
+class FindingFigures:
+    """The index, the watches and the ledger, in numbers."""
+
+    indexed: Mapping[str, tuple[int, int, int]]  # by origin: indexed, behind, opaque
+    watches_behind: Mapping[tuple[str, str], int]  # by watch and origin
+    findings: tuple[tuple[str, str], ...]  # each watch, and what can come of its matches
+    expected_open: int
+    expected_missing: int
+
+
+def finding_figures(session: Session, store: Store, now: int) -> FindingFigures:
+    """Count what metrics say of finding; an index that is damaged has no figures."""
+    logs, watches = all_logs(store), all_watches(store)
+    indexed = {}
+    with _index_if_whole(session) as index:
+        if index is not None:
+            for log in logs:
+                one = log_index(store, index, log)
+                indexed[log.origin] = (one.indexed, one.mirrored - one.indexed, one.opaque)
+        states = [one.standing for one in judge_ledger(store, index, now)]
+    return FindingFigures(
+        indexed,
+        {(one.name, log.origin): behind(store, one, log) for one in watches for log in logs},
+        tuple((one.name, finding) for one in watches for finding in FINDINGS),
+        states.count(Standing.OPEN),
+        states.count(Standing.MISSING),
+    )
 
 
 # --- the configuration of rekor-monitor

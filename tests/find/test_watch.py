@@ -31,6 +31,7 @@ from appliance.store.lock import WATCH_LOCK_NAME
 from appliance.store.mirror.logs import Log, all_logs, put_backend
 from appliance.store.mirror.tile_cache import forget
 from appliance.tlog.tile import EntryBundle
+from appliance.value import replaced
 from tests.cli.homes import NOW
 from tests.cli.mirrored import MirroredHome
 from tests.divergence.world import LogServer
@@ -549,3 +550,34 @@ def test_a_program_is_told_of_the_first_entry(home: MirroredHome, tmp_path: Path
     home.json("watch", "add", "releases", "--identity-exact", WHO)
     digest = f"sha256:{sha256(b'app').hexdigest()}"
     assert told.read_text().split() == ["releases", home.log.origin, "1", digest, WHO]
+
+
+def test_how_far_watches_and_index_are_is_in_the_metrics_doctor_and_check(
+    home: MirroredHome,
+) -> None:
+    logged(home, *filler(2), leaf(WHO), b"anything")
+    home.json("index", "build")
+    home.json("watch", "add", "names", "--identity-exact", WHO)
+    logged(home, *filler(5, 10))
+    origin = home.log.origin
+    said = home.json("metrics")["text"]
+    for line in (
+        f'attestor_index_entries{{origin="{origin}"}} 0.0',  # the one entry bundle is another now
+        f'attestor_index_behind_entries{{origin="{origin}"}} 9.0',
+        f'attestor_index_opaque_entries{{origin="{origin}"}} 1.0',
+        f'attestor_watch_behind_entries{{origin="{origin}",watch="names"}} 5.0',
+        'attestor_watch_matches_total{finding="matched",watch="names"} 1.0',
+        'attestor_watch_matches_total{finding="unexpected",watch="names"} 0.0',
+        "attestor_expected_open 0.0",
+        "attestor_expected_missing 0.0",
+    ):
+        assert line in said
+    code, text, _ = home.run("doctor")
+    assert "4 of 9 mirrored entries indexed" in text
+    home.app = replaced(home.app, now=lambda: NOW + 7200)
+    late = f"watch names was not compared with 5 mirrored entries of {origin}"
+    code, text, _ = home.run("check")
+    assert code >= 1 and late in text
+    assert late in home.run("doctor")[1]
+    home.json("watch", "scan")
+    assert late not in home.run("check")[1]

@@ -71,7 +71,7 @@ def test_a_new_home_is_well(home: Path) -> None:
             "custody",
             "blobs",
         ),
-        *("room", "keys", "site", "clock", "trust-root", "sinks", "private-logs"),
+        *("room", "keys", "site", "clock", "trust-root", "sinks", "index", "private-logs"),
     }
 
 

@@ -13,8 +13,9 @@ from appliance.jobs.divergence.health import HomeHealth, home_health
 from appliance.jobs.divergence.mirror_logs import compared_pairs
 from appliance.jobs.queue.quota import queue_figures
 from appliance.jobs.queue.settings import read_queue_settings
-from appliance.report.metrics import HomeMetrics, LogFacts, QueueFacts, metrics_text
+from appliance.report.metrics import FindFacts, HomeMetrics, LogFacts, QueueFacts, metrics_text
 from appliance.runs.session import Session, pass_session
+from appliance.runs.watch import finding_figures
 from appliance.store.database import Store
 from appliance.store.files import written_whole
 from appliance.store.queue.queue import oldest_held
@@ -58,7 +59,9 @@ def metrics(session: Session, textfile: Path | None) -> Result:
             oldest_held(store),
             [(one.primary.origin, one.mirror.origin) for one in compared_pairs(store)],
         )
-        text = metrics_text(store, _logs(found), facts, _queue(session, store), now)
+        text = metrics_text(
+            store, _logs(found), facts, _queue(session, store), _find(session, store, now), now
+        )
     if textfile is None:
         return Result(members(text=text.decode()), text.decode().rstrip("\n"))
     with written_whole(textfile, replace=True, mode=_MODE) as file:
@@ -86,3 +89,15 @@ def _queue(session: Session, store: Store) -> QueueFacts:
 
     found = queue_figures(store, read_queue_settings(store).limits, session.moment())
     return QueueFacts(found.depth, found.remaining, found.utilization)
+
+
+def _find(session: Session, store: Store, now: int) -> FindFacts:
+
+    one = finding_figures(session, store, now)
+    return FindFacts(
+        one.indexed,
+        one.watches_behind,
+        one.findings,
+        one.expected_open,
+        one.expected_missing,
+    )

@@ -22,6 +22,7 @@ from appliance.policy.health import (
     HomeFacts,
     Job,
     Lasting,
+    LateWatch,
     Problem,
     Syncs,
     health,
@@ -33,11 +34,12 @@ from appliance.store.divergence.alerts import lasting_alerts_of
 from appliance.store.divergence.outbox import waiting_since
 from appliance.store.divergence.quarantine import quarantine_of
 from appliance.store.filesystem import foreign_files, room_at
+from appliance.store.find.watches import all_watches, behind
 from appliance.store.home.key_files import KEYS_NAME
 from appliance.store.home.runs import BackendRun, backend_run, backend_runs, command_runs
 from appliance.store.home.settings import SITE_ROLE, site_fact
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint
-from appliance.store.mirror.logs import Backend, Log, all_backends, window_end
+from appliance.store.mirror.logs import Backend, Log, all_backends, all_logs, window_end
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.mirror.sync_times import last_answer, last_sync
 from appliance.store.private_log.private_logs import all_private_logs
@@ -278,6 +280,7 @@ def _facts(
         foreign=_foreign(store),
         uncompared=uncompared(store, configuration),
         frozen_target=_frozen_target(store, configuration, now),
+        late_watches=tuple(_late_watches(store, now)),
     )
 
 
@@ -309,3 +312,13 @@ def _foreign(store: Store) -> tuple[str, ...]:
             if digest is not None and (file := store.blobs.file(digest)) is not None:
                 paths.append(file.path)
     return foreign_files(home, paths)
+
+
+def _late_watches(store: Store, now: int) -> Iterator[LateWatch]:
+    watches = all_watches(store)
+    for log in all_logs(store) if watches else ():
+        covered = Mirror(store, log).history.mirror_checkpoint()
+        for watch in watches if covered is not None else ():
+            late = behind(store, watch, log)
+            if late and covered is not None:
+                yield LateWatch(watch.name, log.origin, late, max(now - covered.first_seen_at, 0))

@@ -68,6 +68,7 @@ from appliance.store.find.watches import (
     untold_undecided,
     without_ranges,
 )
+from appliance.store.home.counters import count
 from appliance.store.home.journal import append_event
 from appliance.store.mirror.logs import Log, all_logs
 from appliance.store.mirror.mirror import Mirror
@@ -76,6 +77,7 @@ from appliance.tlog.merkle import TreeHead
 from appliance.tlog.tile import WIDTH
 from appliance.value import frozen
 
+MATCHES: Final = "attestor_watch_matches_total"
 _TOGETHER: Final = 64 * WIDTH  # entries read in one go, with one transaction
 _READ_AT_MOST: Final = 64 * WIDTH  # entries of a log; for more of them the index is asked
 
@@ -270,6 +272,8 @@ def _record(
             # Whatever was found: a match never holds a watch up.
             add_scanned(store, watch, log, ranges)
         add_undecided(store, log, undecided, now)
+        for one in new:
+            count(store, MATCHES, {"watch": one.watch, "finding": one.finding})
     return new
 
 
@@ -380,10 +384,15 @@ def settle(store: Store, now: int) -> None:
         with store.atomic():
             for one, expectation in judged:
                 if expectation is not None:
-                    set_finding(store, watch, one, EXPECTED)
+                    _set(store, watch, one, EXPECTED)
                     _explained(store, watch, one, lasting, expectation, now)
                 elif one.finding == WAITING and now >= one.found_at + watch.grace:
-                    set_finding(store, watch, one, UNEXPECTED)
+                    _set(store, watch, one, UNEXPECTED)
+
+
+def _set(store: Store, watch: Watch, one: Match, finding: str) -> None:
+    set_finding(store, watch, one, finding)
+    count(store, MATCHES, {"watch": watch.name, "finding": finding})
 
 
 def _explanation(

@@ -23,6 +23,7 @@ from appliance.store.database import DATABASE_NAME, Store, has_hot_journal, open
 from appliance.store.divergence.outbox import undelivered
 from appliance.store.failures import CORRUPT, DISK_FULL, RESTORE
 from appliance.store.filesystem import access_of, filesystem_type, is_network, keeps_modes, room_at
+from appliance.store.find.index import open_index
 from appliance.store.home.clock import clock_floor
 from appliance.store.home.integrity import (
     foreign_key_problems,
@@ -32,7 +33,8 @@ from appliance.store.home.integrity import (
 )
 from appliance.store.home.key_files import KEYS_NAME, has_signing_key, read_secret
 from appliance.store.home.settings import SITE_NAME, SITE_ROLE, site_fact
-from appliance.store.mirror.logs import all_backends
+from appliance.store.mirror.logs import all_backends, all_logs
+from appliance.store.mirror.tile_cache import mirrored_entries
 from appliance.store.private_log.memory import recall
 from appliance.store.private_log.private_logs import all_private_logs
 from appliance.store.verify.trust import current_root
@@ -206,7 +208,7 @@ def examine(examined: Examined) -> Iterator[CheckResult]:
     try:
         store = open_store(examined.home, write=False)
     except ApplianceError:  # which is a result already
-        for name in ("site", "clock", "trust-root", "sinks", "private-logs"):
+        for name in ("site", "clock", "trust-root", "sinks", "index", "private-logs"):
             yield CheckResult(name, CheckState.SKIPPED, "needs the store")
         return
     try:
@@ -214,6 +216,7 @@ def examine(examined: Examined) -> Iterator[CheckResult]:
         yield run_check("clock", partial(_clock, store, examined))
         yield run_check("trust-root", partial(_trust_root, store, examined.now()))
         yield run_check("sinks", partial(sinks_ready, store))
+        yield run_check("index", partial(_index, store))
         yield run_check("private-logs", partial(_private_logs, store))
     finally:
         store.close()
@@ -327,6 +330,20 @@ def _trust_root(store: Store, now: int) -> _Condition:
         )
     warn = configuration.optional_seconds("verify.maxTrustRootAge.warn")
     return warning(text) if warn is not None and age > warn else ok(text)
+
+
+def _index(store: Store) -> _Condition:
+    index = open_index(store.home, write=False)
+    if index is None:
+        return ok("none; 'attestor index build' makes searching fast")
+    try:
+        logs = all_logs(store)
+        indexed = sum(index.count(log) for log in logs)
+        mirrored = sum(mirrored_entries(store, log) for log in logs)
+    finally:
+        index.close()
+    text = f"{min(indexed, mirrored):,} of {mirrored:,} mirrored entries indexed"
+    return ok(text) if indexed >= mirrored else warning(f"{text}; run: attestor index build")
 
 
 def _private_logs(store: Store) -> _Condition:

@@ -20,6 +20,7 @@ CLAIMED: Final = "claimed"
 WAITING: Final = "waiting"  # for an expectation to come
 EXPECTED: Final = "expected"
 UNEXPECTED: Final = "unexpected"
+FINDINGS: Final = (MATCHED, CLAIMED, WAITING, EXPECTED, UNEXPECTED)
 
 
 @frozen

@@ -73,6 +73,13 @@ def cache_totals(store: Store, log: Log) -> CacheTotals:
     return CacheTotals(tiles, bundles, hashes * HASH_BYTES + n_bytes)
 
 
+def mirrored_entries(store: Store, log: Log) -> int:
+    """Count the entries in the stored entry bundles of a log."""
+    sql = "SELECT coalesce(sum(width), 0) AS n FROM entry_bundle WHERE log_id = ?"
+    row = store.row(sql, [log.id])
+    return int(row["n"]) if row else 0
+
+
 def covered_tiles(store: Store, log: Log, tree_size: int) -> int:
     """Count the level 0 tiles of a tree that are here as wide as it has them."""
     return _covered(store, log, "tile", "level = 0 AND", tree_size)
