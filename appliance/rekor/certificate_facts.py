@@ -105,6 +105,16 @@ def _walk(der: bytes) -> CertificateFacts:
 
 def _extensions(der: bytes, at: int, end: int) -> Iterator[tuple[bytes, bytes]]:
     for _, start, stop, _ in _elements(der, at, end):
+        value = start + 2 + der[start + 1] if start + 4 <= stop else stop
+        if (
+            value + 2 <= stop
+            and der[start] == _OID
+            and der[start + 1] < 0x80
+            and der[value] == _OCTETS
+            and der[value + 1] == stop - value - 2 < 0x80
+        ):  # nearly all: an OID and a short value
+            yield der[start + 2 : value], der[value + 2 : stop]
+            continue
         parts = list(_elements(der, start, stop))
         if len(parts) < 2 or parts[0][0] != _OID or parts[-1][0] != _OCTETS:
             raise _broken("an extension of another form")
@@ -201,7 +211,11 @@ def _oid_bytes(dotted: str) -> bytes:
 def _elements(der: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
     """Yield tag, start and end of the contents, and place, of each element up to `end`."""
     while at < end:
-        tag, start, stop = _element(der, at, end)
+        tag, length = der[at], der[at + 1] if at + 1 < end else 0x80
+        start = at + 2
+        stop = start + length
+        if length >= 0x80 or tag & 0x1F == 0x1F or stop > end:  # nearly all are short
+            tag, start, stop = _element(der, at, end)
         yield tag, start, stop, at
         at = stop
 
