@@ -16,12 +16,13 @@ from typing import Any, Final, NoReturn
 import click
 
 from appliance.cli.commands import LOCATIONS, RootGroup
-from appliance.cli.output import command_name, envelope, say
+from appliance.cli.output import command_name, envelope, say, show
 from appliance.runs import exit_codes
 from appliance.runs.session import Session, default_home
 from appliance.value import replaced
 from appliance.version import __version__
 
+_COMPLETE: Final = "_ATTESTOR_COMPLETE"
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -57,7 +58,7 @@ def cli(
         ctx.color = color == "always"
     elif os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         ctx.color = False
-    session = ctx.obj if isinstance(ctx.obj, Session) else Session(home or default_home())
+    session = ctx.obj if isinstance(ctx.obj, Session) else Session(home or _default_home())
     if home is not None:
         session = replaced(session, home=home)
     if lock_wait is not None:
@@ -68,6 +69,15 @@ def cli(
     allowed = session.allow_network_fs or allow_network_fs
     session = ctx.obj = replaced(session, allow_network_fs=allowed).fresh(kept=True)
     ctx.call_on_close(session.close)
+
+
+def _default_home() -> Path:
+    try:
+        return default_home()
+    except RuntimeError as error:  # neither HOME nor an entry in passwd
+        raise click.UsageError(
+            "this user has no home directory: name the store with --home DIR or ATTESTOR_HOME"
+        ) from error
 
 
 def run(arguments: list[str], session: Session | None = None) -> int:
@@ -86,6 +96,11 @@ def run(arguments: list[str], session: Session | None = None) -> int:
             code = main()
         # Our own output may still sit in a buffer whose reader went away.
         sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        if error.ctx is None or not isinstance(error.ctx.command, click.Group):
+            return _usage(error, as_json="--json" in arguments)
+        show(error.ctx.get_help())  # a group's name alone asks what there is
+        return 0
     except click.UsageError as error:
         return _usage(_with_place_of_option(error), as_json="--json" in arguments)
     except click.ClickException as error:
@@ -127,8 +142,6 @@ def _usage(error: click.UsageError, *, as_json: bool) -> int:
         name = command_name(error.ctx) if error.ctx else ""
         described = {"reason": "usage", "message": message, "next": see}
         say(envelope(name, code=exit_codes.USAGE, data={}, error=described))
-    elif isinstance(error, click.exceptions.NoArgsIsHelpError):
-        error.show()  # the help itself
     else:  # one line like every other error: cron mails it, journals sort by it
         say(f"Error: {message.removesuffix('.')}; {see}", err=True)
     return exit_codes.USAGE
@@ -159,6 +172,10 @@ def main() -> NoReturn:
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGHUP, _terminate)
     _prepare_streams()
+    if _COMPLETE in os.environ:  # a shell asks what may stand where somebody pressed Tab
+        from appliance.cli.completion import install
+
+        install()
     _leave(run(sys.argv[1:]))
 
 

@@ -59,6 +59,11 @@ def say(line: str, *, err: bool = False) -> None:
     click.echo(one_line(line), err=err)
 
 
+def show(text: str) -> None:
+    """Print a text of several lines: help."""
+    click.echo(as_text(text))
+
+
 def show_progress(label: str, done: int | None) -> None:
     """Print how far something is on the line where the cursor is; None: it is over."""
     if done is None:

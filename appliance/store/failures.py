@@ -14,9 +14,11 @@ READ_ONLY: Final = "read-only"
 CORRUPT: Final = "corrupt"
 RESTORE: Final = "restore a backup made with 'attestor store backup'"
 
-_FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FULL_ERRNOS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+TOO_LARGE: Final = "file-too-large"
 _FILE_REASONS: Final = {
     **dict.fromkeys(_FULL_ERRNOS, DISK_FULL),
+    errno.EFBIG: TOO_LARGE,
     errno.EROFS: READ_ONLY,
     errno.EACCES: "permissions",
     errno.EPERM: "permissions",
@@ -30,6 +32,8 @@ _SQLITE_REASONS: Final = {
 }
 _NEXT_STEPS: Final = {
     DISK_FULL: "free space, then run the command again; nothing was lost",
+    TOO_LARGE: "its filesystem or a limit (ulimit -f) takes no larger file; export takes"
+    " --volume-size 3900M",
     READ_ONLY: "run it as the owner of the home, on a filesystem mounted for writing",
     CORRUPT: RESTORE,
     "permissions": "run it as the owner of the home",

@@ -7,6 +7,7 @@ what was written is read again from the medium itself, not from the kernel's mem
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pwd
 import re
@@ -27,10 +28,14 @@ _SYNC_FILE_RANGE_WRITE: Final = 2  # of linux/fs.h
 
 
 def sync_directory(directory: Path) -> None:
-    """Make what names a directory holds durable; raises OSError."""
+    """Make what names a directory holds durable, where its filesystem can; raises OSError."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some FUSE and 9P filesystems have no such thing; the file itself is durable.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 
@@ -72,6 +77,8 @@ def syncfs(descriptor: int) -> bool:
 
 # Without modes of their own: everybody's files, whatever the key says.
 _MODELESS: Final = frozenset({"vfat", "msdos", "exfat", "fuseblk", "ntfs", "ntfs3"})
+FAT_TYPES: Final = frozenset({"vfat", "msdos"})
+MAX_FAT_FILE_BYTES: Final = 2**32 - 1
 _NETWORK: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ncpfs", "ceph"})
 
 

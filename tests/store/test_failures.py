@@ -19,7 +19,7 @@ PATH = Path("/home/attestor.db")
     [
         (errno.ENOSPC, "disk-full"),
         (errno.EDQUOT, "disk-full"),
-        (errno.EFBIG, "disk-full"),
+        (errno.EFBIG, "file-too-large"),
         (errno.EROFS, "read-only"),
         (errno.EACCES, "permissions"),
         (errno.EIO, "file"),

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options
@@ -15,7 +16,7 @@ from appliance.store.divergence.quarantine import Quarantine, quarantines
 from appliance.times import utc
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def quarantine() -> None:
     """Logs that contradicted themselves, and up to which size they are still believed.
 

@@ -13,6 +13,7 @@ from appliance.cli.find.digests import (
     read_digest_list,
     read_fingerprint,
 )
+from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options, delivers_alerts, printable
@@ -46,7 +47,7 @@ _SHOWN: Final = {
 }
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def expected() -> None:
     """What should be signed: a ledger that entries in your name are compared with.
 

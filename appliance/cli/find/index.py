@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options
@@ -21,7 +22,7 @@ from appliance.runs.find import (
 from appliance.runs.session import Session, pass_session
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def index() -> None:
     """Where to look for digests, keys and names in the mirrored entries.
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.config.changes import (
@@ -38,7 +39,7 @@ _dry_run = click.option("--dry-run", is_flag=True, help="Change nothing; say wha
 _prune = click.option("--prune", is_flag=True, help="Also undo what the file does not name.")
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def config() -> None:
     """The settings of this home.
 

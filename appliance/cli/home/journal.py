@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.options import verifier_key
 from appliance.cli.output import Result, common_options
@@ -32,7 +33,7 @@ SHOWN = 300  # characters of a line's details; a proof is a thousand and more
 _UNSIGNED = "who signed the file was not verified; --key VKEY says whose it must be"
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def journal() -> None:
     """What this home did: append-only, each line bound to all before it.
 

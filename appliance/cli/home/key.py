@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import click
 
+from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.errors import ApplianceError, ConfigError, IncompleteError
@@ -22,7 +23,12 @@ from appliance.store.home.key_files import (
     load_signing_key,
     publisher_key_names,
 )
-from appliance.store.home.settings import SITE_NAME, put_site_fact, site_fact
+from appliance.store.home.settings import (
+    SITE_NAME,
+    key_type_fact,
+    put_site_fact,
+    site_fact,
+)
 from appliance.store.mirror.logs import all_backends
 from appliance.store.private_log.private_logs import all_private_logs
 from appliance.tlog.note_keys import KeyType, VerifierKey, ed25519_key
@@ -34,7 +40,7 @@ TYPES: Final = (DEFAULT_TYPE, "log", "mirror", "witness", _PUBLISHER)
 _COSIGNERS: Final = ("mirror", "witness")  # they sign checkpoints with a time
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def key() -> None:
     """The private keys of this home.
 
@@ -78,7 +84,7 @@ def key_generate(session: Session, name: str, key_type: str, dry_run: bool) -> R
         if dry_run:
             return Result(members(name=name, type=key_type, dry_run=True), f"{name} is free")
         with store.atomic():
-            put_site_fact(store, _fact(name), key_type)
+            put_site_fact(store, key_type_fact(name), key_type)
             append_event(store, session.now(), "key.generated", {"name": name, "type": key_type})
             # If we die after this line, the key is there and takes the default type.
             verifier = _create(session, name, key_type)
@@ -183,7 +189,7 @@ def _load(session: Session, store: Store, name: str) -> tuple[VerifierKey, str]:
     verifier = load_signing_key(session.home, name).verifier
     # init and `log create` make keys too, and record no type: it follows from the name.
     is_log = any(one.log.origin == name for one in all_private_logs(store))
-    key_type = site_fact(store, _fact(name)) or ("log" if is_log else DEFAULT_TYPE)
+    key_type = site_fact(store, key_type_fact(name)) or ("log" if is_log else DEFAULT_TYPE)
     return _typed(verifier, key_type), key_type
 
 
@@ -193,10 +199,6 @@ def _typed(verifier: VerifierKey, key_type: str) -> VerifierKey:
     if key_type not in _COSIGNERS:
         return verifier
     return ed25519_key(verifier.name, verifier.key, KeyType.COSIGNATURE)
-
-
-def _fact(name: str) -> str:
-    return f"site.keyType.{name}"
 
 
 def _described(public: VerifierKey, key_type: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from appliance.cli.checks import check_data, check_lines, checks_result
+from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.cli.progress import progress_bar
@@ -46,7 +47,7 @@ def init(session: Session, site: str | None, role: str | None) -> Result:
     return _site_result(session, _init(session, site, role))
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def checkpoint_store() -> None:
     """Create and test the store, under the names you may know them by.
 
@@ -105,7 +106,7 @@ def checkpoint_store_test(session: Session) -> Result:
     return checks_result(store_checks(session.home))
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def store() -> None:
     """Back up, check and clean the store.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.mirror.backend_key import key_data
 from appliance.cli.output import Result, common_options
@@ -17,7 +18,7 @@ from appliance.store.revoked_keys import Revocation, find_revocation
 from appliance.times import utc
 
 
-@click.group("key")
+@click.group("key", cls=LazyGroup)
 def key_group() -> None:
     """The keys that are pinned for a log: in force, retired, revoked.
 

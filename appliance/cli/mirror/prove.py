@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options
@@ -110,7 +111,7 @@ def _upgraded(origin: str, path: Path, data: bytes, tree_size: int) -> Result:
     return Result(found, f"wrote {path}, proven in the tree of {tree_size:,}")
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def proof() -> None:
     """Proofs as files.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.errors import RefusedError
@@ -18,7 +19,7 @@ from appliance.store.queue.tenants import all_tenants, require_tenant
 from appliance.times import utc
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def budget() -> None:
     """How much each tenant may submit, and when it may again.
 

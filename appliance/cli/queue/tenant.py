@@ -6,6 +6,7 @@ import re
 
 import click
 
+from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.runs.session import Session, pass_session
@@ -23,7 +24,7 @@ from appliance.store.queue.tenants import (
 )
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def tenant() -> None:
     """Who may put something into the queue; the budget is counted for each.
 

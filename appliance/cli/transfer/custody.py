@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.cli.transfer.export_options import MAX_TEXT, printable
@@ -30,7 +31,7 @@ _BUNDLE_ID: Final = re.compile("[0-9a-f]{64}")
 _ACTION: Final = re.compile("[a-z][a-z-]{0,31}")
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def custody() -> None:
     """Who had which medium when: a list that nobody can change unseen.
 

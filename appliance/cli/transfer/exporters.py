@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.options import verifier_key
 from appliance.cli.output import Result, common_options
@@ -27,7 +28,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 MAX_REASON = 200  # characters
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def exporters() -> None:
     """Whose transfer bundles this site believes.
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.options import typed
 from appliance.cli.output import Result, common_options
@@ -30,7 +31,7 @@ from appliance.tlog.note import parse_note
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def receipt() -> None:
     """Receipts of imports: the next export continues from what they say.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.runs.session import Session, pass_session
@@ -12,7 +13,7 @@ from appliance.store.verify.verdicts import recorded_verdicts
 from appliance.times import utc
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def verdicts() -> None:
     """Verdicts that 'verify --record' remembered.
 

@@ -10,11 +10,12 @@ import re
 from datetime import UTC, datetime
 from typing import Final
 
-from appliance.errors import ArgumentError, ConfigError, RestoredError
+from appliance.errors import ArgumentError, ConfigError, RefusedError, RestoredError
 from appliance.jobs.private_log.sequence import recover, sign_off
 from appliance.store.database import Store
 from appliance.store.home.journal import append_event
 from appliance.store.home.key_files import create_signing_key, has_signing_key, load_signing_key
+from appliance.store.home.settings import SITE_NAME, key_type_fact, site_fact
 from appliance.store.mirror.logs import REKOR_V2, add_log, find_log, put_backend
 from appliance.store.private_log.last_signed import (
     LastSigned,
@@ -41,8 +42,8 @@ def create_log(
 
     `seed` is 32 random bytes for its key; with `use_key` the key that is there already is
     taken instead, which must never have signed a checkpoint. Raises ConfigError for a name
-    or origin that cannot be had, DivergenceError (reason restored-store) if this origin
-    signed more than an empty tree before.
+    or origin that cannot be had, RefusedError (key-role) for a key of another type,
+    DivergenceError (reason restored-store) if this origin signed more than an empty tree before.
     """
     _check_names(store, name, origin)
     home = store.home
@@ -55,6 +56,8 @@ def create_log(
             next_step="if it never signed a checkpoint, say so with --use-key; otherwise choose"
             " another origin",
         )
+    if have_key and last is None:
+        _refuse_other_role(store, origin)
     key = load_signing_key(home, origin) if have_key else SigningKey(origin, seed)
     checkpoint = empty_checkpoint(key)
     if last is not None and (last.base_size or last.staged):
@@ -121,6 +124,20 @@ def empty_checkpoint(key: SigningKey) -> SignedCheckpoint:
     """Sign the checkpoint of the empty tree, the same each time."""
     checkpoint = Checkpoint(key.name, TreeHead(0, EMPTY_ROOT))
     return SignedCheckpoint(checkpoint, sign_note(str(checkpoint), [key]), (key.verifier,))
+
+
+def _refuse_other_role(store: Store, origin: str) -> None:
+    """Raise RefusedError for a key that was made for something else than a log."""
+    made_for = site_fact(store, key_type_fact(origin))
+    if made_for is None and origin == site_fact(store, SITE_NAME):
+        made_for = "bundle"
+    if made_for not in (None, "log"):
+        raise RefusedError(
+            f"the key {origin!r} is of the type {made_for}: it signs other things than a log",
+            reason="key-role",
+            next_step="choose another origin, or make a key for it: attestor key generate ORIGIN"
+            " --type log",
+        )
 
 
 def _check_names(store: Store, name: str, origin: str) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from appliance.errors import ConfigError, IncompleteError
+from appliance.errors import ArgumentError, ConfigError, IncompleteError
 from appliance.jobs.transfer.manifest import NO_CUSTODY, Remarks, describe_volumes
 from appliance.jobs.transfer.names import (
     WRAPS,
@@ -29,7 +29,13 @@ from appliance.jobs.transfer.side_members import Invited, collect_side_members, 
 from appliance.jobs.transfer.volumes import Cargo, divide
 from appliance.store.database import Store
 from appliance.store.files import hash_file, size_of, written_whole
-from appliance.store.filesystem import is_removable, read_back
+from appliance.store.filesystem import (
+    FAT_TYPES,
+    MAX_FAT_FILE_BYTES,
+    filesystem_type,
+    is_removable,
+    read_back,
+)
 from appliance.store.home.settings import require_site_name
 from appliance.store.mirror.logs import Log
 from appliance.store.mirror.mirror import Mirror
@@ -43,6 +49,7 @@ from appliance.store.transfer.transfers import (
 )
 from appliance.value import field, frozen
 from bundles.manifest import Custody, Manifest
+from bundles.wrap import Wrap
 from bundles.writer import Written, write_bundle
 
 _SLACK: Final = 4096  # compression adds at most one byte in so many to random ones
@@ -258,6 +265,7 @@ def _write_volume(
     written = None if earlier_export(path) is None else compare_export(path, write)
     already = written is not None
     if written is None:
+        _refuse_on_fat(path, cargo)
         with written_whole(path) as file:
             written = write(file)
     # If we die here the stick is good and our record lacks it: whoever asks for the same
@@ -300,6 +308,21 @@ def _write_volume(
         *(path, left.bundle_id, written.sha256.hex(), written.n_bytes, manifest),
         already=already,
         read_back=verify_media,
+    )
+
+
+def _refuse_on_fat(path: Path, cargo: Cargo) -> None:
+    """Raise ArgumentError, before anything is written, for a file that FAT32 cannot hold."""
+    n_bytes = cargo.n_bytes
+    if n_bytes <= MAX_FAT_FILE_BYTES or filesystem_type(path.parent) not in FAT_TYPES:
+        return
+    if WRAPS[ending(path)] is not Wrap.PLAIN:
+        return  # nobody knows yet how small it gets
+    raise ArgumentError(
+        f"{path} would have {n_bytes:,} bytes, and its filesystem (FAT) takes none of over"
+        f" {MAX_FAT_FILE_BYTES:,}",
+        reason="volume-too-large",
+        next_step="give --volume-size 3900M",
     )
 
 

@@ -31,6 +31,11 @@ class Cargo:
     members: tuple[Member, ...]
     side: SideMembers  # what of these is of no log
 
+    @property
+    def n_bytes(self) -> int:
+        """How large its file is, unless it is compressed."""
+        return FRONT_BYTES + sum(map(_cost, self.members))
+
 
 class _Load:
     """A volume that is being filled."""

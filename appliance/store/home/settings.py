@@ -41,6 +41,11 @@ def site_fact(store: Store, key: str) -> str | None:
     return None if row is None else str(_parse(store, key, row["value"]))
 
 
+def key_type_fact(name: str) -> str:
+    """Return the name of the fact that says what a private key was made for."""
+    return f"site.keyType.{name}"
+
+
 def put_site_fact(store: Store, key: str, value: str) -> None:
     """Record a fact of this site."""
     store.forget()
