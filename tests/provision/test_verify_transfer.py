@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,7 @@ from tests.bundles.test_malicious import LISTED, PLAIN
 
 SCRIPT: Final = Path(__file__).parents[2] / "scripts" / "kit" / "verify-transfer"
 TOOLS: Final = ("tar", "sha256sum", "openssl", "base64", "od", "gzip", "zstd")
+PATH = "/usr/bin:/bin:/usr/local/bin"
 VERIFIED, REFUSED, MISUSED = 0, 1, 2
 
 
@@ -43,10 +45,36 @@ def verify_file(path: Path, vkey: str = KEY.verifier.vkey) -> tuple[int, str, st
         text=True,
         check=False,
         timeout=60,
-        env={"PATH": "/usr/bin:/bin:/usr/local/bin", "TMPDIR": str(temporary)},
+        env={"PATH": PATH, "TMPDIR": str(temporary)},
     )
     assert list(temporary.iterdir()) == []
     return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture
+def without_openssl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every tool but openssl: python3 has to do."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for folder in ("/bin", "/usr/bin"):
+        for tool in Path(folder).iterdir():
+            link = tools / tool.name
+            if tool.name != "openssl" and not link.is_symlink():
+                link.symlink_to(tool)
+    monkeypatch.setattr(sys.modules[__name__], "PATH", str(tools))
+
+
+@pytest.mark.usefixtures("without_openssl")
+def test_python_alone_gives_the_same_answers(tmp_path: Path) -> None:
+    code, out, err = verify(tmp_path, bundle_of(FILES, Wrap.PLAIN))
+    assert (code, err) == (VERIFIED, "") and f"signed by {KEY.name}" in out
+    whole = bundle_of(FILES, Wrap.PLAIN)
+    start = whole.index(b"\xe2\x80\x94 ") + len(f"\N{EM DASH} {KEY.name} ".encode())
+    for at in (10, 40, 80):  # R, and S
+        changed = bytearray(whole)
+        changed[start + at] = ord("A") if changed[start + at] != ord("A") else ord("B")
+        code, _, err = verify(tmp_path, bytes(changed))
+        assert code == REFUSED and "NOT VERIFIED" in err
 
 
 @pytest.mark.parametrize("wrap", Wrap)
