@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from appliance.cli.find.criteria import criteria_options
+from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.options import seconds_option
 from appliance.cli.output import Result, common_options, delivers_alerts, printable
@@ -34,7 +35,7 @@ from appliance.times import utc
 _SHOWN = 20  # matches in a text; --json has all
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def watch() -> None:
     """Be told of entries in the mirrored logs: by a name, a key, a digest.
 
