@@ -42,7 +42,7 @@ _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
     "--color",
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
-    help="Colour of messages; NO_COLOR is honoured.",
+    help="Colour of verdicts, healths and errors; NO_COLOR is honoured.",
 )
 @click.pass_context
 def cli(

@@ -54,9 +54,29 @@ def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
 
 
+# What a word that ends a line of ours means; click leaves the colour out where none is wanted.
+_TONES: Final = (
+    (re.compile(r"(?m)(?<=: )VERIFIED$|\b(?:HEALTHY|FROZEN)$"), "green"),
+    (re.compile(r"(?m)\bDEGRADED$|(?<=  )warning\b"), "yellow"),
+    (re.compile(r"(?m)\b(?:UNHEALTHY|QUARANTINED)$|(?<=  )critical\b"), "red"),
+)
+_STARTS: Final = {"Error:": "red", "Warning:": "yellow"}
+
+
 def say(line: str, *, err: bool = False) -> None:
     """Print one line, whatever it holds."""
-    click.echo(one_line(line), err=err)
+    text = one_line(line)
+    start, space, rest = text.partition(" ")
+    if err and start in _STARTS:
+        text = f"{click.style(start, fg=_STARTS[start])}{space}{rest}"
+    click.echo(text, err=err)
+
+
+def _coloured(text: str) -> str:
+    """Colour the verdicts, healths and severities in what has been escaped."""
+    for pattern, colour in _TONES:
+        text = pattern.sub(lambda found, fg=colour: click.style(found[0], fg=fg), text)
+    return text
 
 
 def show(text: str) -> None:
@@ -64,12 +84,12 @@ def show(text: str) -> None:
     click.echo(as_text(text))
 
 
-def show_progress(label: str, done: int | None) -> None:
-    """Print how far something is on the line where the cursor is; None: it is over."""
-    if done is None:
+def show_progress(line: str | None) -> None:
+    """Print how far something is in the place of what stood on this line; None: it is over."""
+    if line is None:
         click.echo("", err=True)
     else:
-        click.echo(f"\r{one_line(label)}: {done:,} ", err=True, nl=False)
+        click.echo(f"\r\x1b[K{one_line(line)}", err=True, nl=False)
 
 
 @frozen
@@ -250,7 +270,7 @@ def _finish(context: click.Context, result: Result, *, as_json: bool, quiet: boo
     else:
         text = result.essence if quiet else result.text
         if text:
-            click.echo(as_text(_with_names_on_one_line(text, context)))
+            click.echo(_coloured(as_text(_with_names_on_one_line(text, context))))
         if not quiet:
             for warning in result.warnings:
                 say(f"Warning: {warning}", err=True)

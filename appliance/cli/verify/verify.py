@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from appliance.cli.output import (
     stream_json_lines,
     stream_text,
 )
+from appliance.cli.progress import progress_bar
 from appliance.cli.verify.inputs import (
     STDIN,
     artifacts_and_bundles,
@@ -182,7 +183,8 @@ def verify(
             if image_layout is not None
             else (verifier.answer(artifact, bundle) for artifact, bundle in pairs)
         )
-        for answer in answers:
+        known = image_layout is None and from_file is None
+        for answer in _with_progress(answers, len(artifacts) if known else None):
             described = answer_data(answer, verifier.stored_root, verifier.root_age)
             if answer.error is not None:
                 errors.append(answer.error)
@@ -193,6 +195,17 @@ def verify(
     warnings = (*verifier.warnings, *verifier.finish())
     text = "" if jsonl else "\n".join(filter(None, texts))
     return Result(members(artifacts=data), text, warnings, tuple(errors))
+
+
+def _with_progress(answers: Iterable[Answer], total: int | None) -> Iterator[Answer]:
+    """Yield each answer; where there are many, say on a terminal how far it is."""
+    if total == 1:
+        yield from answers
+        return
+    with progress_bar("verify", total) as advance:
+        for answer in answers:
+            advance(1)
+            yield answer
 
 
 def _stream(verifier: Verifier, pairs: Iterable[tuple[str, Path | None]], *, jsonl: bool) -> Result:
