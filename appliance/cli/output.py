@@ -75,7 +75,7 @@ def say(line: str, *, err: bool = False) -> None:
 def _coloured(text: str) -> str:
     """Colour the verdicts, healths and severities in what has been escaped."""
     for pattern, colour in _TONES:
-        text = pattern.sub(lambda found, fg=colour: click.style(found[0], fg=fg), text)
+        text = pattern.sub(click.style(r"\g<0>", fg=colour), text)
     return text
 
 

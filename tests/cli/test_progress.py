@@ -42,7 +42,13 @@ def site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Site:
 
 def typed(site: Site, *words: str | Path, on_terminal: bool, **more: str) -> tuple[str, str]:
     """Run a command as somebody types it; return stdout, and what the terminal or stderr got."""
-    command = [sys.executable, "-m", "appliance.cli.main", "--home", site.directory / "home"]
+    command: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "appliance.cli.main",
+        "--home",
+        site.directory / "home",
+    ]
     environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
     environment |= {"PYTHONPATH": str(ROOT), "TERM": "xterm", **more}
     ours, theirs = pty.openpty() if on_terminal else os.pipe()
@@ -66,7 +72,14 @@ def typed(site: Site, *words: str | Path, on_terminal: bool, **more: str) -> tup
 
 
 def test_many_files_are_counted_on_a_terminal_and_nowhere_else(site: Site) -> None:
-    words = ["verify", site.artifact, site.artifact, site.artifact, "--key", site.key]
+    words: list[str | Path] = [
+        "verify",
+        site.artifact,
+        site.artifact,
+        site.artifact,
+        "--key",
+        site.key,
+    ]
     out, drawn = typed(site, *words, on_terminal=True)
     assert out.count(": VERIFIED\n") == 3
     assert "verify: 3 of 3 (100 %)" in drawn and drawn.startswith("\r\x1b[K")
@@ -75,11 +88,11 @@ def test_many_files_are_counted_on_a_terminal_and_nowhere_else(site: Site) -> No
 
 
 def test_colour_is_for_terminals_and_those_who_ask(site: Site) -> None:
-    words = ["verify", site.artifact, "--key", site.key]
+    words: list[str | Path] = ["verify", site.artifact, "--key", site.key]
     shown = f"{site.artifact}: \x1b[32mVERIFIED\x1b[0m\n"
     assert typed(site, *words, on_terminal=True)[0].startswith(f"{site.artifact}: VERIFIED\n")
     assert typed(site, "--color", "always", *words, on_terminal=False)[0].startswith(shown)
-    missing = ["verify", "missing", "--key", site.key]
+    missing: list[str | Path] = ["verify", "missing", "--key", site.key]
     assert "\x1b[31mError:\x1b[0m missing" in typed(site, *missing, on_terminal=True)[1]
     for setting in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
         assert not re.search(r"\x1b\[3", typed(site, *missing, on_terminal=True, **setting)[1])
