@@ -7,6 +7,7 @@ whatever is posted to it, and a verifier whatever a bundle holds.
 from __future__ import annotations
 
 import warnings
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from appliance.errors import MalformedError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 # What `cryptography` raises for DER that is none: a string type it does not know is a
 # KeyError.
 BROKEN_DER: Final = (ValueError, KeyError, TypeError)
+_MAX_KEPT_BYTES: Final = 16 * 1024
 
 
 def load_certificate(der: bytes, what: str, *, with_extensions: bool = True) -> Certificate:
@@ -28,15 +30,9 @@ def load_certificate(der: bytes, what: str, *, with_extensions: bool = True) -> 
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.utils import CryptographyDeprecationWarning
 
+    load = _load_again if len(der) <= _MAX_KEPT_BYTES else _load
     try:
-        # What only draws a warning, such as a negative serial number, RFC 5280 forbids.
-        with warnings.catch_warnings(action="error", category=CryptographyDeprecationWarning):
-            certificate = x509.load_der_x509_certificate(der)
-            # Decoded lazily: ask for every part now, where a broken one is expected.
-            certificate.public_key()
-            _ = (certificate.issuer, certificate.subject, certificate.version)
-            _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
-            _ = certificate.extensions if with_extensions else None
+        return load(der, with_extensions=with_extensions)
     except (
         *BROKEN_DER,
         UnsupportedAlgorithm,
@@ -48,4 +44,22 @@ def load_certificate(der: bytes, what: str, *, with_extensions: bool = True) -> 
         raise MalformedError(
             f"{what}: not a certificate: {error}", reason="bad-certificate"
         ) from error
+
+
+def _load(der: bytes, *, with_extensions: bool) -> Certificate:
+    from cryptography import x509
+    from cryptography.utils import CryptographyDeprecationWarning
+
+    # What only draws a warning, such as a negative serial number, RFC 5280 forbids.
+    with warnings.catch_warnings(action="error", category=CryptographyDeprecationWarning):
+        certificate = x509.load_der_x509_certificate(der)
+        # Decoded lazily: ask for every part now, where a broken one is expected.
+        certificate.public_key()
+        _ = (certificate.issuer, certificate.subject, certificate.version)
+        _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+        _ = certificate.extensions if with_extensions else None
     return certificate
+
+
+# One verification asks for the same certificate more than once.
+_load_again = lru_cache(maxsize=32)(_load)
