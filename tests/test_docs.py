@@ -31,9 +31,9 @@ COMMANDS = [pytest.param(*one, id=one[0]) for one in every_command()]
 GENERATED = ("commands", "configuration", "metrics", "schema")
 
 
-def blocks(language: str) -> list[str]:
-    """Return the code blocks of README in a language."""
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    """Return the code blocks of a document in a language."""
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 @pytest.mark.parametrize("name", GENERATED)
@@ -144,9 +144,9 @@ def path_with_the_command(tmp_path: Path) -> str:
     return f"{folder}:{os.environ['PATH']}"
 
 
-def typed(port: int) -> Iterator[str]:
-    """Yield the lines of README's three homes, as somebody types them."""
-    for block in blocks("sh"):
+def typed(port: int, text: str) -> Iterator[str]:
+    """Yield the lines of a document's shell blocks, in order, as somebody types them."""
+    for block in blocks("sh", text):
         for line in block.split("\n"):
             if line and not line.startswith(("scripts/", "curl ")):
                 yield line.replace("127.0.0.1:3000", f"127.0.0.1:{port}")
@@ -155,25 +155,42 @@ def typed(port: int) -> Iterator[str]:
                     yield f"for i in $(seq 100); do ({probe}) 2>/dev/null && break; sleep 0.1; done"
 
 
-@pytest.mark.slow
-def test_the_three_homes_of_readme_can_be_typed_in_order(
-    tmp_path: Path, path_with_the_command: str
-) -> None:
+def run_typed(place: Path, path: str, text: str) -> str:
+    """Type a document into a new directory; return what was printed."""
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
-    script = "\n".join(["set -e", "trap 'kill %1' EXIT", *typed(port)])
-    place = tmp_path / "place"
+    script = "\n".join(
+        ["set -e", "trap 'kill $(jobs -p) 2>/dev/null || :' EXIT", *typed(port, text)]
+    )
     place.mkdir()
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=place,
-        env={**os.environ, "PATH": path_with_the_command},
+        env={**os.environ, "PATH": path},
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "app.txt: VERIFIED\n" in done.stdout
-    assert "covered by our mirror up to 1: it holds entry 0" in done.stdout
-    assert {"log", "outside", "inside", "stick"} <= {one.name for one in place.iterdir()}
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_three_homes_of_readme_can_be_typed_in_order(
+    tmp_path: Path, path_with_the_command: str
+) -> None:
+    out = run_typed(tmp_path / "place", path_with_the_command, README)
+    assert "app.txt: VERIFIED\n" in out
+    assert "covered by our mirror up to 1: it holds entry 0" in out
+    made = {one.name for one in (tmp_path / "place").iterdir()}
+    assert {"log", "outside", "inside", "stick"} <= made
+
+
+@pytest.mark.slow
+def test_the_first_hour_can_be_typed_in_order(tmp_path: Path, path_with_the_command: str) -> None:
+    text = (ROOT / "docs" / "first-hour.md").read_text()
+    out = run_typed(tmp_path / "place", path_with_the_command, text)
+    assert out.count("refused with code 3\n") == 2
+    assert "app2.txt: VERIFIED\n" in out and "log.example: 1 -> 2" in out
+    assert "checks are good" in out and (tmp_path / "place" / "report.html").is_file()
