@@ -237,9 +237,13 @@ def unknown_critical(certificate: Certificate) -> str:
 
 
 def _is_strong(certificate: Certificate) -> bool:
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric import rsa
 
-    key, hashed = certificate.public_key(), certificate.signature_hash_algorithm
+    try:
+        key, hashed = certificate.public_key(), certificate.signature_hash_algorithm
+    except UnsupportedAlgorithm:
+        return False
     is_short = isinstance(key, rsa.RSAPublicKey) and key.key_size < _MIN_RSA_BITS
     return not is_short and (hashed is None or hashed.name in ("sha256", "sha384", "sha512"))
 

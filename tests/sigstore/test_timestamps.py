@@ -446,6 +446,26 @@ def test_an_anchor_with_a_short_key_is_no_anchor() -> None:
     assert refused(stamp, Authority("", tuple(map(certificate_der, chain)), ALWAYS)) == "bad-stamp"
 
 
+def test_a_signature_algorithm_that_nobody_knows_breaks_the_chain_below_the_anchor() -> None:
+    """Nobody verifies how an anchor signed itself (RFC 5280 6.1)."""
+    anchor = new_authority("anchor")
+    issuing = new_authority("issuing", anchor)
+    leaf = new_authority("leaf", issuing, is_authority=False, usage=TIME_STAMPING)
+    chain = (leaf.certificate, issuing.certificate, anchor.certificate)
+    stamp = TimestampAuthority(leaf, chain).stamp(SIGNATURE)
+    known, unknown = (der.object_identifier(f"1.2.{arc}.10045.4.3.2") for arc in (840, 844))
+
+    def listed(level: int) -> Authority:
+        raw = [certificate_der(one) for one in chain]
+        assert raw[level].count(known) == 2
+        raw[level] = raw[level].replace(known, unknown)
+        return Authority("", tuple(raw), ALWAYS)
+
+    verify_stamp(stamp, SIGNATURE, [listed(2)])
+    assert refused(stamp, listed(1)) == "bad-stamp"
+    assert refused(stamp, listed(0)) == "bad-stamp"
+
+
 def named_by(certificate: bytes, issuer: bytes, serial: int) -> bytes:
     """Return a signingCertificateV2 attribute, with issuer and serial number."""
     by_issuer = der.sequence(der.sequence(der.tagged(4, issuer)), der.integer(serial))
