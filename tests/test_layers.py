@@ -28,8 +28,8 @@ ALLOWED: dict[str, set[str]] = {
     "serve": {"serve", "jobs", "store", "rekor", "tlog", "config"},
     "report": {"report", "store", "policy", "tlog"},
     "runs": {
-        *("runs", "config", "fetch", "jobs", "policy", "rekor", "sigstore", "store", "tlog"),
-        "bundles",
+        *("runs", "config", "fetch", "jobs", "policy", "rekor", "report", "sigstore", "store"),
+        *("tlog", "bundles"),
     },
     "cli": {
         *("cli", "config", "fetch", "jobs", "policy", "rekor", "report", "runs", "serve"),

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance.config.configuration import Sink, hiding_url, shown_sink
-from appliance.errors import ApplianceError, StoreError
+from appliance.errors import ApplianceError, RemoteError, StoreError
 from appliance.fetch.http import HttpClient
 from appliance.fetch.mail import send_mail
 from appliance.fetch.syslog import send_syslog
@@ -27,12 +27,12 @@ from appliance.policy.alarms import Severity, home_alarm, payload
 from appliance.policy.health import DAY, Problem, ProblemKind
 from appliance.runs.session import Session
 from appliance.store.divergence.alerts import ID_DIGITS
-from appliance.store.divergence.outbox import Delivery, has_due
+from appliance.store.divergence.outbox import Delivery, has_due, undelivered
 from appliance.store.files import append_line
 from appliance.store.filesystem import access_of
 from appliance.store.home.key_files import read_secret
 from appliance.store.home.settings import SITE_NAME, site_fact
-from appliance.value import replaced
+from appliance.value import frozen, replaced
 
 LOCK_SECONDS: Final = 10.0  # for another run to get out of the way of the outbox
 
@@ -59,6 +59,48 @@ def deliver_due(
                 yield f"an alert waits for {shown_sink(one.delivery.sink)}: {one.error}"
     except ApplianceError as error:
         yield f"alerts wait to be delivered: {error.message}"
+
+
+@frozen
+class SendRun:
+    """What came of sending alerts."""
+
+    arrived: tuple[Delivery, ...]
+    waiting: tuple[Delivery, ...]  # still
+    warnings: tuple[str, ...]
+    errors: tuple[ApplianceError, ...]
+
+
+def send_alerts(session: Session, *, early: bool, dry_run: bool) -> SendRun:
+    """Judge this site and deliver what is due, or all that waits; or only say what waits."""
+    said = () if dry_run else tuple(tell_of_site(session))
+    sent = () if dry_run else deliver_alerts(session, early=early)
+    with session.reading() as store:
+        waiting = undelivered(store)
+    known = {sink.name for sink in session.configuration.sinks}
+    orphans = sorted({one.sink for one in waiting} - known)
+    return SendRun(
+        tuple(one.delivery for one in sent if one.error is None),
+        waiting,
+        (*said, *map(_nobody_takes, orphans)),
+        tuple(_not_delivered(one) for one in sent if one.error is not None),
+    )
+
+
+def _nobody_takes(sink: str) -> str:
+    return (
+        f"alerts wait for {shown_sink(sink)}, which is no longer configured: add it again, or"
+        " read them with 'attestor alerts list' and acknowledge them: attestor alerts ack ID"
+    )
+
+
+def _not_delivered(one: Sent) -> RemoteError:
+    return RemoteError(
+        f"{shown_sink(one.delivery.sink)} did not take alert {one.delivery.alert_number}:"
+        f" {one.error}",
+        reason="not-delivered",
+        next_step="it is tried again by itself; to try at once: attestor alerts send --all",
+    )
 
 
 def tell_of_site(

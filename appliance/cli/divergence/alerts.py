@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 import click
@@ -10,12 +9,10 @@ import click
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
-from appliance.errors import ConfigError
-from appliance.jobs.home.configure import read_configuration
+from appliance.jobs.divergence.acknowledge import acknowledge
 from appliance.runs.session import Session, pass_session
-from appliance.store.divergence.alerts import Alert, ack_alert, require_alert
+from appliance.store.divergence.alerts import Alert, require_alert
 from appliance.store.divergence.alerts import alerts as stored_alerts
-from appliance.store.divergence.outbox import give_up_others
 from appliance.times import utc
 
 
@@ -94,19 +91,14 @@ def alerts_ack(
         attestor alerts ack 3 --note "the log's operator is told, ticket 4711"
     """
 
-    with session.writing() as store, store.atomic(dry_run=dry_run):
-        found = [require_alert(store, one) for one in which]
-        new = [ack_alert(store, one, session.now(), ack_note) for one in found]
-        with contextlib.suppress(ConfigError):  # then nobody knows which sinks there are
-            sinks = [one.name for one in read_configuration(store).sinks]
-            for one in found:
-                give_up_others(store, one.number, sinks)
+    with session.writing() as store:
+        done = acknowledge(store, which, ack_note, session.now(), dry_run=dry_run)
     verb = "would be acknowledged" if dry_run else "acknowledged"
     lines = [
-        f"alert {one.number} {verb if is_new else 'was acknowledged before'}"
-        for one, is_new in zip(found, new, strict=True)
+        f"alert {one.alert.number} {verb if one.is_new else 'was acknowledged before'}"
+        for one in done
     ]
-    data = members(dry_run=dry_run, acknowledged=[one.id for one in found])
+    data = members(dry_run=dry_run, acknowledged=[one.alert.id for one in done])
     return Result(data, "\n".join(lines))
 
 

@@ -9,11 +9,9 @@ import click
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.config.configuration import shown_sink
-from appliance.errors import RemoteError
-from appliance.jobs.home.configure import read_configuration
 from appliance.runs.session import Session, pass_session
-from appliance.runs.tell import deliver_alerts, tell_of_site
-from appliance.store.divergence.outbox import Delivery, undelivered
+from appliance.runs.tell import send_alerts
+from appliance.store.divergence.outbox import Delivery
 from appliance.times import utc
 
 
@@ -35,36 +33,15 @@ def alerts_send(session: Session, early: bool, dry_run: bool) -> Result:
         attestor alerts send --dry-run
     """
 
-    said = () if dry_run else tuple(tell_of_site(session))
-    sent = () if dry_run else deliver_alerts(session, early=early)
-    with session.reading() as store:
-        waiting = undelivered(store)
-        known = {sink.name for sink in read_configuration(store).sinks}
-    arrived = [one.delivery for one in sent if one.error is None]
-    lines = [f"alert {one.alert_number} delivered to {shown_sink(one.sink)}" for one in arrived]
-    lines += [_line(one) for one in waiting]
-    errors = [
-        RemoteError(
-            f"{shown_sink(one.delivery.sink)} did not take alert {one.delivery.alert_number}:"
-            f" {one.error}",
-            reason="not-delivered",
-            next_step="it is tried again by itself; to try at once: attestor alerts send --all",
-        )
-        for one in sent
-        if one.error is not None
-    ]
-    orphans = sorted({one.sink for one in waiting} - known)
-    warnings = said + tuple(
-        f"alerts wait for {shown_sink(sink)}, which is no longer configured: add it again, or"
-        " read them with 'attestor alerts list' and acknowledge them: attestor alerts ack ID"
-        for sink in orphans
-    )
+    run = send_alerts(session, early=early, dry_run=dry_run)
+    lines = [f"alert {one.alert_number} delivered to {shown_sink(one.sink)}" for one in run.arrived]
+    lines += [_line(one) for one in run.waiting]
     data = members(
         dry_run=dry_run,
-        delivered=[_data(one) for one in arrived],
-        waiting=[_data(one) for one in waiting],
+        delivered=[_data(one) for one in run.arrived],
+        waiting=[_data(one) for one in run.waiting],
     )
-    return Result(data, "\n".join(lines) or "nothing waits", warnings, tuple(errors))
+    return Result(data, "\n".join(lines) or "nothing waits", run.warnings, run.errors)
 
 
 def _line(one: Delivery) -> str:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import click
 
 from appliance.cli.checks import checks_result
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
-from appliance.errors import ApplianceError
-from appliance.jobs.checks import CheckResult, CheckState
-from appliance.jobs.divergence.health import home_health
 from appliance.jobs.home.clock import reset_clock
-from appliance.jobs.home.doctor import Examined, examine
-from appliance.policy.health import ProblemKind
+from appliance.runs.doctor import examine_home
 from appliance.runs.session import Session, pass_session
 from appliance.times import utc
 
@@ -46,9 +40,7 @@ def doctor(session: Session, reset_reason: str | None) -> Result:
 
     if reset_reason is not None:
         return _reset_clock(session, reset_reason)
-    clock = session.clock
-    examined = Examined(session.home, clock, lambda: clock.behind, session.allow_network_fs)
-    return checks_result((*examine(examined), *_health_checks(session)))
+    return checks_result(examine_home(session))
 
 
 def _reset_clock(session: Session, reason: str) -> Result:
@@ -63,19 +55,3 @@ def _reset_clock(session: Session, reason: str) -> Result:
     )
     data = members(now=now, before=None if before is None else utc(before.at))
     return Result(data | members(changed=changed), text)
-
-
-def _health_checks(session: Session) -> Iterator[CheckResult]:
-    """Say what the one judgement of health says; doctor's own checks have said some of it."""
-    try:
-        with session.reading() as store:
-            found = home_health(store, session.now())
-    except ApplianceError:
-        return  # which is a result already
-    own = (ProblemKind.CLOCK, ProblemKind.DISK, ProblemKind.TRUST_ROOT)
-    told = [f"{one.text}; {one.next_step}" for one in found.problems if one.kind not in own]
-    told += [f"{one.backend.name}: {reason}" for one in found.logs for reason in one.reasons]
-    if not told:
-        yield CheckResult("health", CheckState.OK, "logs, jobs and queue are well")
-    for text in told:
-        yield CheckResult("health", CheckState.WARNING, text)

@@ -12,17 +12,20 @@ from appliance.cli.members import members
 from appliance.cli.mirror.backend_key import key_data, log_id
 from appliance.cli.options import typed
 from appliance.cli.output import Result, common_options
-from appliance.jobs.mirror.backends import NewBackend, add_backend, parse_log_key
+from appliance.jobs.mirror.backends import (
+    NewBackend,
+    add_backend,
+    forget_backend,
+    parse_log_key,
+    switch_backend,
+)
 from appliance.runs.exit_codes import naming
 from appliance.runs.session import Session, pass_session
 from appliance.store.files import read_foreign
-from appliance.store.home.journal import append_event
 from appliance.store.mirror.logs import (
     Backend,
     all_backends,
-    remove_backend,
     require_backend,
-    set_backend_enabled,
 )
 from appliance.tlog.note_keys import check_key_name, same_key
 
@@ -218,9 +221,8 @@ def backend_remove(session: Session, name: str, dry_run: bool) -> Result:
         attestor backend remove public
     """
 
-    with session.writing() as store, store.atomic(dry_run=dry_run):
-        log_too = remove_backend(store, name)
-        append_event(store, session.now(), "backend.removed", {"id": name, "logRemoved": log_too})
+    with session.writing() as store:
+        log_too = forget_backend(store, name, session.now(), dry_run=dry_run)
     verb = "would be removed" if dry_run else "is removed"
     rest = ", and with it its log, of which nothing was stored" if log_too else "; its log stays"
     data = members(backend=name, dry_run=dry_run, log_removed=log_too)
@@ -230,9 +232,8 @@ def backend_remove(session: Session, name: str, dry_run: bool) -> Result:
 def _set_enabled(session: Session, name: str, *, enabled: bool, dry_run: bool) -> Result:
 
     word = "enabled" if enabled else "disabled"
-    with session.writing() as store, store.atomic(dry_run=dry_run):
-        set_backend_enabled(store, name, enabled=enabled)
-        append_event(store, session.now(), f"backend.{word}", {"id": name})
+    with session.writing() as store:
+        switch_backend(store, name, session.now(), enabled=enabled, dry_run=dry_run)
     verb = "would be" if dry_run else "is"
     data = members(backend=name, enabled=enabled, dry_run=dry_run)
     return Result(data, f"{name} {verb} {word}")

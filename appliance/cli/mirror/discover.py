@@ -9,16 +9,10 @@ import click
 
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
-from appliance.cli.verify.trust_update import Start, fetch_update, store_update
-from appliance.errors import IncompleteError, MalformedError
 from appliance.jobs.mirror.discover import UNCHANGED, Discovery, FoundLog
-from appliance.jobs.mirror.discover import discover as run_discover
 from appliance.runs.session import Session, pass_session
-from appliance.sigstore.signing_config import MAX_CONFIG_BYTES, LogService, parse_signing_config
-from appliance.sigstore.trusted_root import MAX_ROOT_BYTES, TrustedRoot, parse_trusted_root
-from appliance.store.database import Store
-from appliance.store.files import read_foreign
-from appliance.store.verify.trust import current_root, repository_of
+from appliance.runs.trust import discover_logs
+from appliance.sigstore.trusted_root import TrustedRoot
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -51,54 +45,8 @@ def discover(
 
     if tuf and trusted_root is not None:
         raise click.UsageError("--tuf and --trusted-root exclude each other")
-    with session.writing() as store:
-        if tuf:
-            update = fetch_update(session, store, Start())
-            root, files = update.root, update.repository.files
-            if not dry_run:
-                with store.atomic():
-                    store_update(store, update)
-        else:
-            root, files = _root(store, trusted_root)
-        services = _services(files, signing_config)
-        found = run_discover(store, root.logs, services, session.now(), dry_run=dry_run)
+    root, found = discover_logs(session, trusted_root, signing_config, tuf=tuf, dry_run=dry_run)
     return _result(root, found, dry_run=dry_run)
-
-
-def _root(store: Store, file: Path | None) -> tuple[TrustedRoot, tuple[tuple[str, bytes], ...]]:
-    """Return the root to go by, and what its TUF repository published beside it."""
-
-    if file is not None:
-        return parse_trusted_root(read_foreign(file, MAX_ROOT_BYTES)), ()
-    stored = current_root(store)
-    if stored is None:
-        raise IncompleteError(
-            "no trusted root was imported here",
-            reason="no-trusted-root",
-            next_step="give one with --trusted-root FILE, or on a connected site use --tuf",
-        )
-    repository = repository_of(store, stored.raw)
-    return parse_trusted_root(stored.raw), () if repository is None else repository.files
-
-
-def _services(
-    files: tuple[tuple[str, bytes], ...], given: tuple[Path, ...]
-) -> tuple[LogService, ...]:
-
-    services = [
-        service
-        for path in given
-        for service in parse_signing_config(read_foreign(path, MAX_CONFIG_BYTES))
-    ]
-    for name, raw in files:
-        if not name.startswith("signing_config"):
-            continue
-        try:
-            services += parse_signing_config(raw)
-        except MalformedError as error:
-            if error.reason != "media-type":  # version 0.1 is published beside 0.2
-                raise
-    return tuple(dict.fromkeys(services))
 
 
 def _result(root: TrustedRoot, found: Discovery, *, dry_run: bool) -> Result:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +12,14 @@ from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options
 from appliance.jobs.mirror.prove import prove_consistency, prove_inclusion, upgrade_bundle
-from appliance.rekor.two_step_proof import UpstreamStep, verify_upstream
-from appliance.runs.exit_codes import naming
-from appliance.runs.revoked import revoked_here
+from appliance.rekor.two_step_proof import UpstreamStep
+from appliance.runs.proof import MAX_ENTRY_FILE_BYTES, verify_proof_file
 from appliance.runs.session import Session, pass_session
 from appliance.store.files import read_foreign, written_whole
 from appliance.store.mirror.logs import require_log
 from appliance.store.mirror.mirror import Mirror
-from appliance.tlog.cosignature import Cosignature
-from appliance.tlog.merkle import leaf_hash
-from appliance.tlog.note import parse_note
-from appliance.tlog.note_keys import VerifierKey
-from appliance.tlog.quorum import verify_quorum
-from appliance.tlog.tlog_policy import MAX_POLICY_BYTES, parse_tlog_policy
-from appliance.tlog.tlog_proof import MAX_TLOG_PROOF_BYTES, parse_tlog_proof, verify_tlog_proof
 
 FILE = click.Path(path_type=Path, dir_okay=False)
-MAX_ENTRY_FILE_BYTES = 16 * 1024 * 1024
 
 
 @click.command()
@@ -142,34 +132,20 @@ def proof_verify(session: Session, file: Path, entry: Path, policy: Path | None)
         attestor proof verify app.tlog-proof --entry body.json --policy trust.policy
     """
 
-    with naming(file):
-        parsed = parse_tlog_proof(read_foreign(file, MAX_TLOG_PROOF_BYTES))
-    leaf = leaf_hash(read_foreign(entry, MAX_ENTRY_FILE_BYTES))
-    origin = parse_note(parsed.note).text.partition("\n")[0]
-    cosignatures: Sequence[Cosignature] = ()
-    if policy is None:
-        keys = _pinned_keys(session, origin)
-        checkpoint = verify_tlog_proof(parsed, leaf, keys, origin)
-        upstream = verify_upstream(parsed, lambda other: _pinned_keys(session, other))
-    else:
-        rules = parse_tlog_policy(read_foreign(policy, MAX_POLICY_BYTES))
-        rules = rules.without(revoked_here(session))
-        checkpoint = verify_tlog_proof(parsed, leaf, rules.log_keys, origin)
-        cosignatures = verify_quorum(checkpoint, rules)
-        upstream = verify_upstream(parsed, lambda _: rules.log_keys)
-        if upstream is not None:
-            verify_quorum(upstream.checkpoint, rules)
-    head = checkpoint.head
+    proven = verify_proof_file(session, file, entry, policy)
+    head, upstream = proven.head, proven.upstream
     data: dict[str, Any] = members(
-        head,
-        "tree_size",
-        "root_hash",
-        origin=origin,
-        index=parsed.entry_index,
-        leaf_hash=leaf,
-        cosigners=[members(name=one.key.name, timestamp=one.timestamp) for one in cosignatures],
+        proven,
+        "origin",
+        "entry_index",
+        leaf_hash=proven.leaf,
+        tree_size=head.tree_size,
+        root_hash=head.root_hash,
+        cosigners=[
+            members(name=one.key.name, timestamp=one.timestamp) for one in proven.cosignatures
+        ],
     )
-    text = f"{origin}: entry {parsed.entry_index} is in the tree of {head.tree_size}"
+    text = f"{proven.origin}: entry {proven.entry_index} is in the tree of {head.tree_size}"
     if upstream is not None:
         data["upstream"] = _upstream_data(upstream)
         text += (
@@ -187,9 +163,3 @@ def _upstream_data(step: UpstreamStep) -> dict[str, Any]:
         origin=step.origin,
         index=step.entry.log_index,
     )
-
-
-def _pinned_keys(session: Session, origin: str) -> tuple[VerifierKey, ...]:
-
-    with session.reading() as store:
-        return require_log(store, origin).keys

@@ -171,6 +171,5 @@ def _report_data(report: AbsorbReport) -> dict[str, Any]:
         "tiles",
         "entry_bundles",
         "complete",
-        change=report.old_size != report.accepted_size
-        or bool(report.tiles or report.entry_bundles),
+        change=report.is_change,
     )

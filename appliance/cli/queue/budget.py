@@ -10,11 +10,10 @@ from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.errors import RefusedError
-from appliance.jobs.queue.quota import Quota, read_quota
+from appliance.jobs.queue.quota import Quota, read_quota, room_for
 from appliance.jobs.queue.settings import read_queue_settings
 from appliance.policy.budget import TIERS
 from appliance.runs.session import Session, pass_session
-from appliance.store.queue.queue import waiting_count
 from appliance.store.queue.tenants import all_tenants, require_tenant
 from appliance.times import utc
 
@@ -84,25 +83,22 @@ def budget_check(session: Session, tenant: str, count: int, tier: str) -> Result
     """
 
     with session.reading() as store:
-        require_tenant(store, tenant)
         limits = read_queue_settings(store).limits
-        waiting = waiting_count(store, tenant, tier)
-        quota = read_quota(store, limits, tenant, tier, session.moment(), waiting + count)
-    now = session.now()
-    slots = quota.slots[waiting:]
-    data = _data(quota) | members(
-        count=count,
-        waiting=waiting,
+        room = room_for(store, limits, tenant, tier, count, session.moment())
+    slots, first = room.slots, room.next_free
+    data = _data(room.quota) | members(
+        room,
+        "count",
+        "waiting",
         next_slot_at=slots[0] if slots else None,
         last_slot_at=slots[-1] if len(slots) == count else None,
     )
-    if len(slots) == count and slots[-1] <= now:
+    if room.fits:
         return Result(data, f"{tenant}: {count} of tier {tier} may go now")
-    first = next((one for one in slots if one > now), None)
     refused = RefusedError(
-        f"{tenant}: {sum(one <= now for one in slots)} of {count} of tier {tier} may go now, with"
-        f" {waiting} waiting before them"
-        + (f"; the next free slot comes at {utc(first)}, in {first - now} s" if first else ""),
+        f"{tenant}: {room.free_now} of {count} of tier {tier} may go now, with"
+        f" {room.waiting} waiting before them"
+        + (f"; the next free slot comes at {utc(first)}, in {first - room.now} s" if first else ""),
         reason="over-budget",
         next_step="queue them all the same: they are sent as slots come"
         if slots

@@ -9,7 +9,7 @@ import click
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.cli.queue.drain_text import drain_data, drain_line
-from appliance.jobs.queue.quota import forecast
+from appliance.jobs.queue.quota import empty_at, forecast
 from appliance.jobs.queue.settings import read_queue_settings
 from appliance.runs.drain import drain_queue
 from appliance.runs.session import Session, pass_session
@@ -81,10 +81,8 @@ def queue_forecast(session: Session) -> Result:
         )
         when = f"the first at {first}, the last at {last}" if first else "never: a limit is 0"
         lines.append(f"{one.tenant:<24} {one.tier:<5} {one.waiting:>6} waiting, {when}")
-    empty_at = None
-    if all(one.last_slot is not None for one in found):
-        empty_at = max((one.last_slot or 0 for one in found), default=session.now())
-    result = members(queues=data, empty_at=empty_at)
-    if found and empty_at is not None:
-        lines.append(f"empty at {utc(empty_at)}, in {max(0, empty_at - session.now())} s")
+    end = empty_at(found, session.now())
+    result = members(queues=data, empty_at=end)
+    if found and end is not None:
+        lines.append(f"empty at {utc(end)}, in {max(0, end - session.now())} s")
     return Result(result, "\n".join(lines) or "nothing waits")

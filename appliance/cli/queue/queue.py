@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,15 @@ from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options
+from appliance.jobs.queue.move import UNFINISHED, cancel_items, retry_items
 from appliance.runs.session import Session, pass_session
 from appliance.store.queue.attempts import Attempt, attempts_of, receipt_of
 from appliance.store.queue.queue import (
-    AGGREGATED,
     CANCELLED,
-    EXPORTED,
-    HELD,
-    POSTPONED,
     QUEUED,
-    REFUSED,
     STATES,
-    WITHDRAWN,
     QueueItem,
     list_items,
-    move_item,
     require_item,
 )
 from appliance.store.queue.tenants import require_known
@@ -81,7 +76,7 @@ def queue_list(
         raise click.BadParameter(
             f"{unknown[0]!r} is none of {', '.join(STATES)}", param_hint="--state"
         )
-    wanted = states or (STATES if everything else (*HELD, EXPORTED, AGGREGATED, REFUSED))
+    wanted = states or (STATES if everything else UNFINISHED)
     with session.reading() as store:
         items = list_items(store, wanted, tenant=tenant, limit=limit + 1)
         if tenant is not None and not items:
@@ -139,8 +134,9 @@ def queue_retry(session: Session, ids: tuple[str, ...], dry_run: bool) -> Result
         attestor queue retry 3f2a91
     """
 
-    allowed = (REFUSED, CANCELLED, POSTPONED, EXPORTED)
-    return _move(session, ids, QUEUED, allowed, dry_run=dry_run)
+    with session.queueing() as store:
+        items = retry_items(store, ids, session.now(), dry_run=dry_run)
+    return _moved(items, QUEUED, dry_run=dry_run)
 
 
 @queue.command("cancel")
@@ -160,20 +156,12 @@ def queue_cancel(session: Session, ids: tuple[str, ...], dry_run: bool) -> Resul
         attestor queue cancel 3f2a91
     """
 
-    return _move(session, ids, CANCELLED, (QUEUED, POSTPONED, EXPORTED, REFUSED), dry_run=dry_run)
+    with session.queueing() as store:
+        items = cancel_items(store, ids, session.now(), dry_run=dry_run)
+    return _moved(items, CANCELLED, dry_run=dry_run)
 
 
-def _move(
-    session: Session, ids: tuple[str, ...], state: str, allowed: tuple[str, ...], *, dry_run: bool
-) -> Result:
-    """Move all of them or none."""
-
-    with session.queueing() as store, store.atomic(dry_run=dry_run):
-        items = [require_item(store, one) for one in ids]
-        for item in items:
-            left = state == CANCELLED and item.state == EXPORTED
-            reason = WITHDRAWN if left else ""
-            move_item(store, item, state, allowed=allowed, now=session.now(), reason=reason)
+def _moved(items: Sequence[QueueItem], state: str, *, dry_run: bool) -> Result:
     verb = "would be" if dry_run else "is"
     lines = [f"{one.id[:12]}: {verb} {state}, was {one.state}" for one in items]
     data = members(items=[members(id=one.id, from_=one.state, to=state) for one in items])

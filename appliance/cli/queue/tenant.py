@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import re
-
 import click
 
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
-from appliance.runs.session import Session, pass_session
-from appliance.store.home.journal import append_event
-from appliance.store.queue.tenants import (
-    NAME_PATTERN,
-    SITE_PREFIX,
-    TenantBudget,
-    all_tenants,
-    budget_of,
-    put_budget,
-    put_tenant,
-    remove_tenant,
-    set_tenant_enabled,
+from appliance.jobs.queue.tenants import (
+    add_tenant,
+    forget_tenant,
+    is_tenant_name,
+    switch_tenant,
 )
+from appliance.runs.session import Session, pass_session
+from appliance.store.queue.tenants import SITE_PREFIX, TenantBudget, all_tenants
 
 
 @click.group(cls=LazyGroup)
@@ -61,33 +54,29 @@ def tenant_add(
         attestor tenant add team-b --hourly-limit 20 --edge-daily-limit 5
     """
 
-    if not re.fullmatch(NAME_PATTERN, name) or name.startswith(SITE_PREFIX):
+    if not is_tenant_name(name):
         raise click.BadParameter(
             f"{name!r}: expected lower-case letters, digits, dots, dashes and underscores, at most"
             f" 100, not beginning with {SITE_PREFIX!r}",
             param_hint="NAME",
         )
-    with session.queueing() as store, store.atomic(dry_run=dry_run):
-        is_new = put_tenant(store, name, session.now())
-        changed = put_budget(store, name, TenantBudget(hourly_limit, burst_limit, edge_daily_limit))
-        budget = budget_of(store, name)
-        if is_new or changed:
-            event = "tenant.added" if is_new else "tenant.changed"
-            append_event(store, session.now(), event, {"tenant": name, **budget_data(budget)})
+    with session.queueing() as store:
+        wanted = TenantBudget(hourly_limit, burst_limit, edge_daily_limit)
+        added = add_tenant(store, name, session.now(), wanted, dry_run=dry_run)
     verb = "was there already"
-    if is_new or changed:
-        verb = f"{'would be' if dry_run else 'is'} {'added' if is_new else 'changed'}"
-    data = members(tenant=name, new=is_new, dry_run=dry_run) | budget_data(budget)
+    if added.is_new or added.is_change:
+        verb = f"{'would be' if dry_run else 'is'} {'added' if added.is_new else 'changed'}"
+    data = members(tenant=name, new=added.is_new, dry_run=dry_run) | budget_data(added.budget)
     return Result(data, f"{name} {verb}")
 
 
 def budget_data(budget: TenantBudget) -> dict[str, int | None]:
     """Describe a tenant's own limits for machines; null: everybody's."""
-    return {
-        "hourlyLimit": budget.hourly,
-        "burstLimit": budget.burst_hourly,
-        "edgeDailyLimit": budget.daily_edge,
-    }
+    return members(
+        hourly_limit=budget.hourly,
+        burst_limit=budget.burst_hourly,
+        edge_daily_limit=budget.daily_edge,
+    )
 
 
 @tenant.command("list")
@@ -170,9 +159,8 @@ def tenant_remove(session: Session, name: str, dry_run: bool) -> Result:
         attestor tenant remove team-a
     """
 
-    with session.queueing() as store, store.atomic(dry_run=dry_run):
-        remove_tenant(store, name)
-        append_event(store, session.now(), "tenant.removed", {"tenant": name})
+    with session.queueing() as store:
+        forget_tenant(store, name, session.now(), dry_run=dry_run)
     verb = "would be removed" if dry_run else "is removed"
     return Result(members(tenant=name, dry_run=dry_run), f"{name} {verb}")
 
@@ -180,8 +168,7 @@ def tenant_remove(session: Session, name: str, dry_run: bool) -> Result:
 def _set_enabled(session: Session, name: str, *, enabled: bool, dry_run: bool) -> Result:
 
     word = "enabled" if enabled else "disabled"
-    with session.queueing() as store, store.atomic(dry_run=dry_run):
-        set_tenant_enabled(store, name, enabled=enabled)
-        append_event(store, session.now(), f"tenant.{word}", {"tenant": name})
+    with session.queueing() as store:
+        switch_tenant(store, name, session.now(), enabled=enabled, dry_run=dry_run)
     verb = "would be" if dry_run else "is"
     return Result(members(tenant=name, enabled=enabled, dry_run=dry_run), f"{name} {verb} {word}")

@@ -10,19 +10,19 @@ from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.options import verifier_key
 from appliance.cli.output import Result, common_options
-from appliance.errors import ConfigError, IncompleteError, MalformedError
+from appliance.errors import MalformedError
+from appliance.jobs.transfer.exporters import replace_exporter, unknown_exporter
 from appliance.runs.session import Session, pass_session
-from appliance.store.revoked_keys import Revocation, refuse_revoked, revocations
+from appliance.store.revoked_keys import Revocation, revocations
 from appliance.store.transfer.exporters import revoke
 from appliance.store.transfer.transfers import (
     EXPORTER,
     RECEIPT,
     add_exporter,
-    enrol,
     exporter_keys,
     remove_exporter,
 )
-from appliance.tlog.note_keys import KeyType, VerifierKey, is_among, same_key
+from appliance.tlog.note_keys import KeyType, VerifierKey
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 MAX_REASON = 200  # characters
@@ -121,11 +121,7 @@ def exporters_remove(
     with session.writing() as store:
         removed = remove_exporter(store, key, session.now(), dry_run=dry_run)
     if not removed:
-        raise IncompleteError(
-            f"{key.name}+{key.key_id.hex()} is no exporter here",
-            reason="unknown-exporter",
-            next_step="see 'attestor exporters list'",
-        )
+        raise unknown_exporter(key)
     now = "would no longer be" if dry_run else "is no longer"
     return Result(members(removed=key.vkey), f"{key.name} {now} believed")
 
@@ -188,19 +184,7 @@ def exporters_replace(
     gone = exporter_key(old, old_file, name="OLD", option="--old-file")
     come = exporter_key(new, new_file, name="NEW", option="--new-file")
     with session.writing() as store:
-        roles = [role for role in (EXPORTER, RECEIPT) if is_among(gone, exporter_keys(store, role))]
-        if not roles:
-            raise IncompleteError(
-                f"{gone.name}+{gone.key_id.hex()} is no exporter here",
-                reason="unknown-exporter",
-                next_step="see 'attestor exporters list'",
-            )
-        if same_key(gone, come):
-            raise ConfigError("OLD and NEW are the same key", reason="same-key")
-        refuse_revoked(store, come)
-        with store.atomic(dry_run=dry_run):
-            revoke(store, Revocation(gone, session.now(), _reason(reason)))
-            enrol(store, come, roles, session.now())
+        roles = replace_exporter(store, gone, come, _reason(reason), session.now(), dry_run=dry_run)
     data = members(revoked=gone.vkey, vkey=come.vkey, roles=roles, dry_run=dry_run)
     would = "would be" if dry_run else "is"
     return Result(

@@ -105,8 +105,7 @@ def _rejected(report: IngestReport) -> list[str]:
         f"item {one.id[:12]} is not taken: {one.error.message}"
         for absorbed in found
         if absorbed
-        for one in absorbed.rejected
-        if one.error.reason != "unknown-item"  # of another site: what comes back is for all
+        for one in absorbed.untaken
     ]
 
 
@@ -204,7 +203,7 @@ def _import_data(imported: ImportedFile) -> dict[str, Any]:
                 relation=log.report.relation if log.report else None,
                 total=log.offered,
                 have=log.offered - log.need,
-                change=bool(log.report and (log.need or log.old_size != log.report.mirror_size)),
+                change=log.is_change,
             )
             for log in report.logs
         ],

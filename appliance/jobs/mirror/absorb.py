@@ -55,6 +55,11 @@ class AbsorbReport:
     complete: bool  # nothing wanted is missing any more
     warnings: tuple[str, ...] = ()  # what was found that is no failure
 
+    @property
+    def is_change(self) -> bool:
+        """Whether the accepted head moved, or anything was stored."""
+        return self.old_size != self.accepted_size or self.tiles + self.entry_bundles > 0
+
 
 def absorb(
     mirror: Mirror,

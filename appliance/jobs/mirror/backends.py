@@ -24,7 +24,9 @@ from appliance.store.mirror.logs import (
     key_name,
     put_backend,
     put_policy,
+    remove_backend,
     require_backend,
+    set_backend_enabled,
     verifier_key,
 )
 from appliance.store.private_log.private_logs import all_private_logs
@@ -148,6 +150,24 @@ def revoke_key(store: Store, log: Log, key: VerifierKey, now: int, reason: str) 
     size = retire_key(store, log, key, now, reason)
     revoke(store, Revocation(key, now, reason))
     return size
+
+
+def forget_backend(store: Store, name: str, now: int, *, dry_run: bool = False) -> bool:
+    """Forget where a log is reached; True if its log, of which nothing was stored, went too."""
+    with store.atomic(dry_run=dry_run):
+        log_too = remove_backend(store, name)
+        append_event(store, now, "backend.removed", {"id": name, "logRemoved": log_too})
+    return log_too
+
+
+def switch_backend(
+    store: Store, name: str, now: int, *, enabled: bool, dry_run: bool = False
+) -> None:
+    """Let sync visit a backend, or pass it by."""
+    with store.atomic(dry_run=dry_run):
+        set_backend_enabled(store, name, enabled=enabled)
+        event = "backend.enabled" if enabled else "backend.disabled"
+        append_event(store, now, event, {"id": name})
 
 
 def find_key(log: Log, key_id: str) -> VerifierKey:

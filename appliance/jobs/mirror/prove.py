@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from appliance.errors import (
+    DigestError,
     IncompleteError,
     LimitError,
     ProofError,
@@ -244,10 +245,21 @@ def show_entry(mirror: Mirror, entry_index: int) -> ShownEntry:
     return ShownEntry(entry_index, body, leaf, head, entry)
 
 
-def published_as(store: Store, origin: str, entry_index: int) -> JournalLine | None:
-    """Return the line of our journal that says that we published this entry, if there is one."""
+def published_as(store: Store, origin: str, entry_index: int, digest: str) -> JournalLine | None:
+    """Return the line of our journal that says that we published this entry, if there is one.
+
+    Raises DigestError (not-published) if it tells of another digest than the entry's.
+    """
     for line in journal_lines(store, event=PUBLISHED):
         details = json.loads(line.details)
-        if (details["origin"], details["rekor_log_index"]) == (origin, entry_index):
-            return line
+        if (details["origin"], details["rekor_log_index"]) != (origin, entry_index):
+            continue
+        if details["digest"] != digest:
+            raise DigestError(
+                f"line {line.id} of the journal says that {details['digest']} was logged there,"
+                f" the log has {digest or 'none'}",
+                reason="not-published",
+                next_step="run 'attestor journal verify'; if it is whole, ask the log's operator",
+            )
+        return line
     return None

@@ -1,4 +1,4 @@
-"""When the queue will be empty, if the log answers and nothing is added."""
+"""How much of its budget a tenant has left, when it gets more, when the queue will be empty."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ from appliance.policy.budget import (
 from appliance.store.database import Store
 from appliance.store.queue.budget import ClockReading, read_clock, spends, write_clock
 from appliance.store.queue.queue import waiting_count
-from appliance.store.queue.tenants import all_tenants, budget_of
+from appliance.store.queue.tenants import all_tenants, budget_of, require_tenant
 from appliance.value import frozen
-
-# How much of its budget a tenant has left, and when it gets more (policy/budget.py).
 
 
 @frozen
@@ -124,6 +122,42 @@ def queue_figures(store: Store, limits: Limits, moment: Moment) -> QueueFigures:
 
 
 @frozen
+class Room:
+    """Whether some more submissions would fit into a tenant's budget now."""
+
+    quota: Quota
+    count: int  # so many are asked about
+    waiting: int  # in the queue already: they go first
+    slots: tuple[int, ...]  # Unix seconds, of those asked about; fewer if never
+    now: int  # Unix seconds
+
+    @property
+    def fits(self) -> bool:
+        """Whether all of them may go now."""
+        return len(self.slots) == self.count and self.slots[-1] <= self.now
+
+    @property
+    def free_now(self) -> int:
+        """How many of them may go now."""
+        return sum(one <= self.now for one in self.slots)
+
+    @property
+    def next_free(self) -> int | None:
+        """When the first of the others may go; None: never."""
+        return next((one for one in self.slots if one > self.now), None)
+
+
+def room_for(
+    store: Store, limits: Limits, tenant: str, tier: str, count: int, moment: Moment
+) -> Room:
+    """Say whether `count` submissions would fit; raises ConfigError for no tenant."""
+    require_tenant(store, tenant)
+    waiting = waiting_count(store, tenant, tier)
+    quota = read_quota(store, limits, tenant, tier, moment, waiting + count)
+    return Room(quota, count, waiting, quota.slots[waiting:], moment.wall)
+
+
+@frozen
 class Forecast:
     """What one tenant has waiting of one tier, and when the budget lets it go."""
 
@@ -145,3 +179,10 @@ def forecast(store: Store, limits: Limits, moment: Moment) -> list[Forecast]:
                 first, last = (slots[0], slots[-1]) if slots else (None, None)
                 found.append(Forecast(tenant.name, tier, waiting, first, last))
     return found
+
+
+def empty_at(found: Sequence[Forecast], now: int) -> int | None:
+    """Say when nothing waits any more; None: something never goes."""
+    if any(one.last_slot is None for one in found):
+        return None
+    return max((one.last_slot or 0 for one in found), default=now)

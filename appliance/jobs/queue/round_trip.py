@@ -83,6 +83,7 @@ from appliance.value import frozen
 SCHEMA: Final = 1
 MAX_MEMBER_BYTES: Final = 2 * MAX_STORED_BYTES
 MAX_PRIORITY: Final = 2**31
+UNKNOWN_ITEM: Final = "unknown-item"
 
 
 @frozen
@@ -219,6 +220,15 @@ class Absorbed:
     known: tuple[str, ...]  # were here already
     rejected: tuple[Rejected, ...]
     refused: tuple[str, ...] = ()  # ids of ours that the other side will not log
+
+    @property
+    def untaken(self) -> tuple[Rejected, ...]:
+        """Those rejected that somebody has to look at.
+
+        A receipt for an item that was never queued here is another site's: what comes back
+        is for all.
+        """
+        return tuple(one for one in self.rejected if one.error.reason != UNKNOWN_ITEM)
 
 
 def outbound_pending(store: Store, now: int) -> dict[str, bytes]:
@@ -400,7 +410,7 @@ def _absorb_receipt(store: Store, id_: str, raw: bytes, now: int, site: str | No
     item = find_item(store, id_)
     if item is None:
         raise RefusedError(
-            f"a receipt for item {id_[:12]}, which was never queued here", reason="unknown-item"
+            f"a receipt for item {id_[:12]}, which was never queued here", reason=UNKNOWN_ITEM
         )
     if item.state in (LOGGED, PROVEN_INSIDE):
         return None

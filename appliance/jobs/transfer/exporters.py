@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from appliance.errors import RefusedError, SignatureError
+from appliance.errors import ConfigError, IncompleteError, RefusedError, SignatureError
 from appliance.store.database import Store
 from appliance.store.home.key_files import has_signing_key, load_signing_key
 from appliance.store.home.settings import SITE_NAME, site_fact
 from appliance.store.revoked_keys import Revocation, refuse_revoked, revocations
-from appliance.store.transfer.transfers import EXPORTER, RECEIPT, exporter_keys
+from appliance.store.transfer.exporters import revoke
+from appliance.store.transfer.transfers import EXPORTER, RECEIPT, enrol, exporter_keys
 from appliance.tlog.note import Note, has_signed, open_note, parse_note
-from appliance.tlog.note_keys import KeyType, VerifierKey
+from appliance.tlog.note_keys import KeyType, VerifierKey, is_among, same_key
 from appliance.value import frozen
 
 
@@ -55,6 +56,35 @@ def open_own_note(store: Store, note: bytes, key: VerifierKey) -> str:
     # One key may be here under two names: a note counts it once.
     keys = dict.fromkeys([*exporter_keys(store), *own])
     return _open(store, note, tuple(keys), "exporter").text
+
+
+def replace_exporter(
+    store: Store, old: VerifierKey, new: VerifierKey, reason: str, now: int, *, dry_run: bool
+) -> list[str]:
+    """Believe `new` in every role that `old` had, and revoke `old`; return the roles.
+
+    Raises IncompleteError if `old` has no role, ConfigError for the same key, RefusedError for a new
+    key that was revoked.
+    """
+    roles = [role for role in (EXPORTER, RECEIPT) if is_among(old, exporter_keys(store, role))]
+    if not roles:
+        raise unknown_exporter(old)
+    if same_key(old, new):
+        raise ConfigError("OLD and NEW are the same key", reason="same-key")
+    refuse_revoked(store, new)
+    with store.atomic(dry_run=dry_run):
+        revoke(store, Revocation(old, now, reason))
+        enrol(store, new, roles, now)
+    return roles
+
+
+def unknown_exporter(key: VerifierKey) -> IncompleteError:
+    """What to say of a key that has no role here."""
+    return IncompleteError(
+        f"{key.name}+{key.key_id.hex()} is no exporter here",
+        reason="unknown-exporter",
+        next_step="see 'attestor exporters list'",
+    )
 
 
 def _open(store: Store, note: bytes, keys: Sequence[VerifierKey], role: str) -> Signed:

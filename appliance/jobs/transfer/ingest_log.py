@@ -138,6 +138,13 @@ class IngestedLog:
         """Size of the mirror checkpoint before; None: none."""
         return _size(self.old)
 
+    @property
+    def is_change(self) -> bool:
+        """Whether it brought anything: tiles, entry bundles or a larger mirror."""
+        if self.report is None:
+            return False
+        return self.need > 0 or self.old_size != self.report.mirror_size
+
 
 def require_base(mirror: Mirror, part: LogPart) -> None:
     """Raise IncompleteError unless we hold the base."""

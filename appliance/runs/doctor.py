@@ -1,0 +1,37 @@
+"""doctor: the checks of a home and its host, and what the one judgement of health says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from appliance.errors import ApplianceError
+from appliance.jobs.checks import CheckResult, CheckState
+from appliance.jobs.divergence.health import home_health
+from appliance.jobs.home.doctor import Examined, examine
+from appliance.policy.health import ProblemKind
+from appliance.runs.session import Session
+
+
+def examine_home(session: Session) -> Iterator[CheckResult]:
+    """Check a home and its host; changes nothing."""
+    clock = session.clock
+    yield from examine(
+        Examined(session.home, clock, lambda: clock.behind, session.allow_network_fs)
+    )
+    yield from _health(session)
+
+
+def _health(session: Session) -> Iterator[CheckResult]:
+    """Say what the one judgement of health says; doctor's own checks have said some of it."""
+    try:
+        with session.reading() as store:
+            found = home_health(store, session.now())
+    except ApplianceError:
+        return  # which is a result already
+    own = (ProblemKind.CLOCK, ProblemKind.DISK, ProblemKind.TRUST_ROOT)
+    told = [f"{one.text}; {one.next_step}" for one in found.problems if one.kind not in own]
+    told += [f"{one.backend.name}: {reason}" for one in found.logs for reason in one.reasons]
+    if not told:
+        yield CheckResult("health", CheckState.OK, "logs, jobs and queue are well")
+    for text in told:
+        yield CheckResult("health", CheckState.WARNING, text)
