@@ -32,7 +32,8 @@ _RECORDED: Final = "attestor.recorded"
 
 # What a terminal acts on instead of showing it: C0 but for tab and line feed, DEL, C1 (also
 # as bytes of names that are not UTF-8), format characters (bidi, zero width), line separators.
-_STEERING: Final = re.compile(
+# Compiled when it is first needed: most runs print nothing of the kind.
+_STEERING: Final = (
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     "\ufeff\ufff9-\ufffb\udc80-\udc9f\U000e0000-\U000e007f]"
 )
@@ -40,7 +41,14 @@ _STEERING: Final = re.compile(
 
 def as_text(text: str) -> str:
     """Return a text of several lines with all that would steer a terminal escaped."""
-    return _STEERING.sub(lambda found: _escaped(found[0]), text)
+    if _is_plain(text):
+        return text
+    return re.sub(_STEERING, lambda found: _escaped(found[0]), text)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether there is surely nothing to escape: whatever steers is not printable to Python."""
+    return text.replace("\n", "").replace("\t", "").isprintable()
 
 
 def one_line(text: str) -> str:
@@ -249,7 +257,9 @@ def _json_text(document: Mapping[str, Any]) -> str:
     # A byte of a file name that is not UTF-8 becomes its escape, as in os.fsdecode.
     text = json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace").decode()
     # The same JSON: each of these is a character inside a string.
-    return _STEERING.sub(lambda found: json.dumps(found[0])[1:-1], text)
+    if _is_plain(text):
+        return text
+    return re.sub(_STEERING, lambda found: json.dumps(found[0])[1:-1], text)
 
 
 def command_name(context: click.Context) -> str:

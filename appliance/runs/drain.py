@@ -21,15 +21,13 @@ from appliance.jobs.queue.quota import Forecast, forecast
 from appliance.jobs.queue.settings import QueueSettings, find_server, queue_settings
 from appliance.runs.private_log import ready_to_sign
 from appliance.runs.publisher import require_publisher_key
+from appliance.runs.servers import open_server
 from appliance.runs.session import Session
-from appliance.runs.sources import open_server
-from appliance.store.database import Store
 from appliance.store.home.key_files import load_signing_key
-from appliance.store.home.settings import SITE_ROLE, site_fact
 from appliance.store.mirror.logs import Backend
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.private_log.private_logs import require_private_log
-from appliance.store.queue.queue import held_count, other_version_count
+from appliance.store.queue.queue import other_version_count
 from appliance.value import frozen
 
 
@@ -96,36 +94,6 @@ def drain_queue(
         others = other_version_count(store, backend.log.api_version)
     return DrainRun(
         backend, report, left, others, aggregated, settled, tuple(warnings), tuple(errors)
-    )
-
-
-def drain_after_sync(session: Session) -> tuple[DrainRun | None, tuple[str, ...]]:
-    """Send what waits after a sync that reached a log; what fails is a warning."""
-    try:
-        settings = queue_settings(session.configuration)
-        with session.reading() as store:
-            wanted = settings.enabled and settings.drain_on_connect and held_count(store)
-            if not wanted or find_server(store, settings) is None:
-                return None, nowhere_to_send(store, settings)
-        done = drain_queue(session)
-    except ApplianceError as error:
-        return None, (f"the queue was not sent: {error.message}",)
-    if done is None:
-        return None, ()
-    said = [f"the queue: {error.message}" for error in done.errors if error not in done.serious]
-    return done, (*said, *done.warnings)
-
-
-def nowhere_to_send(store: Store, settings: QueueSettings) -> tuple[str, ...]:
-    """Say that items wait for a log and none is set to send them to; nothing if one is."""
-    waiting = held_count(store)
-    is_isolated = site_fact(store, SITE_ROLE) == "isolated"
-    if not waiting or is_isolated or not settings.enabled or settings.server_url is not None:
-        return ()
-    return (
-        f"there is no log to send to what waits to be logged ({waiting:,} in the queue): attestor"
-        " config set rekor.serverUrl URL, the base URL of a backend; then 'attestor queue drain',"
-        " or the next sync, sends it",
     )
 
 

@@ -106,21 +106,14 @@ def delete_index(session: Session) -> bool:
         return drop_index(session.home)
 
 
-def index_after(session: Session) -> tuple[str, ...]:
-    """Index what a sync or an import brought, if this home has an index; returns warnings."""
-    try:
-        if index_size(session.home) is None:
-            return ()
-        with session.reading() as store, session.locked(INDEX_LOCK_NAME):
-            index = create_index(session.home)
-            try:
-                build(store, index, all_logs(store))
-            finally:
-                index.close()
-    except ApplianceError as error:
-        step = f"; {error.next_step}" if error.next_step else ""
-        return (f"the index of entries is behind: {error.message}{step}",)
-    return ()
+def index_what_came(session: Session) -> None:
+    """Bring the index up to what is mirrored; raises as build_index does."""
+    with session.reading() as store, session.locked(INDEX_LOCK_NAME):
+        index = create_index(session.home)
+        try:
+            build(store, index, all_logs(store))
+        finally:
+            index.close()
 
 
 @frozen

@@ -13,12 +13,9 @@ from appliance.jobs.home.sweep import sweep_before
 from appliance.jobs.mirror.fill import Progress
 from appliance.jobs.queue.settings import queue_settings
 from appliance.jobs.transfer.ingest import IngestReport, Rules, ingest
-from appliance.runs.drain import nowhere_to_send
+from appliance.runs.after_sync import index_after, ledger_after, nowhere_to_send, watch_after
 from appliance.runs.exit_codes import EXIT_CODES, as_ours
-from appliance.runs.expected import ledger_after
-from appliance.runs.find import index_after
 from appliance.runs.session import Session
-from appliance.runs.watch import watch_after
 from appliance.store.database import Store
 from appliance.store.files import create_directory, written_whole
 from appliance.store.home.journal import append_event

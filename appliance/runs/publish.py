@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from typing import Final
-
 from appliance.errors import ApplianceError
 from appliance.jobs.queue import publish as job
 from appliance.jobs.queue.publish import Published, Thresholds
 from appliance.jobs.queue.settings import require_server
 from appliance.runs.publisher import require_publisher_key
+from appliance.runs.servers import open_server
 from appliance.runs.session import Session
-from appliance.runs.sources import open_server
+from appliance.runs.sources import publish_target
 from appliance.store.database import Store
 from appliance.store.mirror.logs import Backend
 from appliance.store.queue.publications import Publication
 from appliance.tlog.merkle import Hash
 from appliance.value import frozen
-
-URL_VARIABLE: Final = "ATTESTOR_REKOR_URL"
-_URL: Final = "publish.rekorUrl"
 
 
 @frozen
@@ -51,7 +46,7 @@ def publish(
 
     Raises ConfigError if the URL is no backend's or there is no publisher key to sign with.
     """
-    url, setting = _target(session)
+    url, setting = publish_target(session)
     if url is None:
         return PublishRun(configured=False)
     configuration = session.configuration
@@ -77,20 +72,6 @@ def publish(
     return PublishRun(True, backend.log.origin, due, run.waiting, done)
 
 
-def publish_after_sync(session: Session) -> tuple[str, ...]:
-    """Publish the journal if that is configured; whatever goes wrong is a warning."""
-    try:
-        run = publish(session)
-    except ApplianceError as error:
-        return (f"publish: {error.message}",)
-    failed = [one for one in run.done if one.error is not None and one.is_final]
-    waiting = [one for one in run.done if one.error is not None and not one.is_final]
-    return (
-        *(f"publish: {unpublished(one)}" for one in waiting),
-        *(f"publish: {one.error.message}" for one in failed if one.error),
-    )
-
-
 def describe(published: Published) -> str:
     """Name what was published: the digest, and of the journal the line."""
     digest = f"sha256:{published.publication.digest.hex()}"
@@ -110,11 +91,3 @@ def _send(
     with session.http() as http:
         server = open_server(http, backend)
         return tuple(job.publish(store, server, one, session.now()) for one in waiting)
-
-
-def _target(session: Session) -> tuple[str | None, str]:
-    """Return the URL and what set it: the environment goes before the store."""
-    given = os.environ.get(URL_VARIABLE)
-    if given:
-        return given, URL_VARIABLE
-    return session.configuration.optional_text(_URL), _URL

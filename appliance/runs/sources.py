@@ -1,18 +1,22 @@
-"""From a configured backend to the LogSource that reads it."""
+"""From a configured backend to the LogSource that reads it, and which log is published to."""
 
 from __future__ import annotations
 
+import os
+from typing import Final
+
 from appliance.errors import ConfigError
 from appliance.fetch.http import HttpClient
-from appliance.fetch.log_writers import RekorV1Writer, RekorV2Writer
 from appliance.fetch.rekor_v2 import RekorV2Log
-from appliance.jobs.queue.submit import Server
-from appliance.store.mirror.logs import REKOR_V1, Backend
+from appliance.runs.session import Session
+from appliance.store.mirror.logs import Backend
+
+URL_VARIABLE: Final = "ATTESTOR_REKOR_URL"
+PUBLISH_URL: Final = "publish.rekorUrl"
 
 
 def open_backend(http: HttpClient, backend: Backend) -> RekorV2Log:
     """Return the source of a backend; raises ConfigError if it has no URL or is a v1 log."""
-
     if backend.read_url is None and backend.base_url is None:
         raise ConfigError(
             "it has no URL: this site gets its checkpoints from transfer bundles",
@@ -26,16 +30,9 @@ def open_backend(http: HttpClient, backend: Backend) -> RekorV2Log:
     return RekorV2Log(http, backend.base_url or "", backend.read_url)
 
 
-def open_server(http: HttpClient, backend: Backend) -> Server:
-    """Return where entries of a backend's log are written; raises ConfigError without a URL."""
-
-    if backend.base_url is None:
-        raise ConfigError(
-            f"backend {backend.name} has no base URL to write to",
-            reason="no-url",
-            next_step=f"give it one: attestor backend add {backend.name} --url URL ...",
-        )
-    if backend.log.api_version == REKOR_V1:
-        return Server(backend.log, RekorV1Writer(http, backend.base_url), None)
-    source = RekorV2Log(http, backend.base_url, backend.read_url)
-    return Server(backend.log, RekorV2Writer(http, backend.base_url), source)
+def publish_target(session: Session) -> tuple[str | None, str]:
+    """Return the URL of the log to publish to, and what set it; the environment goes first."""
+    given = os.environ.get(URL_VARIABLE)
+    if given:
+        return given, URL_VARIABLE
+    return session.configuration.optional_text(PUBLISH_URL), PUBLISH_URL

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from appliance.errors import ApplianceError, ConfigError
 from appliance.fetch.rekor_v2 import RekorV2Log
@@ -19,18 +19,23 @@ from appliance.jobs.mirror.prune import PruneReport, cache_limits, prune_as_set,
 from appliance.jobs.mirror.shards import is_resting
 from appliance.jobs.mirror.sync import preview_sync
 from appliance.jobs.mirror.sync import sync as sync_backend
-from appliance.runs.drain import DrainRun, drain_after_sync
-from appliance.runs.expected import ledger_after
-from appliance.runs.find import index_after
-from appliance.runs.publish import publish_after_sync
+from appliance.runs.after_sync import (
+    drain_after_sync,
+    index_after,
+    ledger_after,
+    publish_after_sync,
+    watch_after,
+)
 from appliance.runs.session import Session
 from appliance.runs.sources import open_backend
-from appliance.runs.watch import watch_after
 from appliance.store.database import Store
 from appliance.store.mirror.logs import Backend, all_backends, all_logs, select_backends
 from appliance.tlog.log_source import LogSource
 from appliance.tlog.tile import EntryBundle, Tile
 from appliance.value import frozen
+
+if TYPE_CHECKING:
+    from appliance.runs.drain import DrainRun
 
 _MAX_TILES: Final = "rekorSync.maxTilesPerSync"
 LOCKED_SECONDS: Final = 2.0  # how long the lock is held while no backend answers

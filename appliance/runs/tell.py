@@ -16,13 +16,9 @@ from typing import Final
 from appliance.config.configuration import Sink, hiding_url, shown_sink
 from appliance.errors import ApplianceError, RemoteError, StoreError
 from appliance.fetch.http import HttpClient
-from appliance.fetch.mail import send_mail
-from appliance.fetch.syslog import send_syslog
-from appliance.fetch.webhook import post_webhook
 from appliance.jobs.divergence.alarm import read_alerting
 from appliance.jobs.divergence.deliver import Clocks, Send, Sender, Sent, deliver, run_hook
 from appliance.jobs.divergence.judge import apply_site, judge_site
-from appliance.jobs.home.doctor import MAX_SECRET_BYTES
 from appliance.policy.alarms import Severity, home_alarm, payload
 from appliance.policy.health import DAY, Problem, ProblemKind
 from appliance.runs.session import Session
@@ -30,7 +26,7 @@ from appliance.store.divergence.alerts import ID_DIGITS
 from appliance.store.divergence.outbox import Delivery, has_due, undelivered
 from appliance.store.files import append_line
 from appliance.store.filesystem import access_of
-from appliance.store.home.key_files import read_secret
+from appliance.store.home.key_files import MAX_SECRET_BYTES, read_secret
 from appliance.store.home.settings import SITE_NAME, site_fact
 from appliance.value import frozen, replaced
 
@@ -235,7 +231,9 @@ def _remote(session: Session, sink: Sink, site: str, http: HttpClient) -> Send |
     """Return what sends an alert to another host or to the system's log."""
     seconds = float(sink.timeout_seconds)
 
+    # Imported by who has such a sink: most runs deliver nothing.
     def webhook(one: Delivery) -> None:
+        from appliance.fetch.webhook import post_webhook
 
         post_webhook(
             http,
@@ -248,6 +246,7 @@ def _remote(session: Session, sink: Sink, site: str, http: HttpClient) -> Send |
         )
 
     def syslog(one: Delivery) -> None:
+        from appliance.fetch.syslog import send_syslog
 
         send_syslog(
             sink.address or "",
@@ -260,6 +259,7 @@ def _remote(session: Session, sink: Sink, site: str, http: HttpClient) -> Send |
         )
 
     def smtp(one: Delivery) -> None:
+        from appliance.fetch.mail import send_mail
 
         send_mail(
             sink.url,

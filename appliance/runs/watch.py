@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
-from appliance.errors import ApplianceError, ConfigError, LockedError, StoreError
+from appliance.errors import ConfigError, StoreError
 from appliance.jobs.find.criteria import Criteria, criteria_data, criteria_from
 from appliance.jobs.find.expected import judge_ledger
 from appliance.jobs.find.indexing import log_index
@@ -198,20 +198,13 @@ def scan(
         return _judge(session, store, watches, show, origins=origins, rescan=rescan)
 
 
-def watch_after(session: Session) -> tuple[str, ...]:
-    """Compare what a sync or an import brought; returns what is to be said, and never fails."""
-    try:
-        with session.queueing() as store:
-            watches = all_watches(store)
-            if not watches:
-                return ()
-            with _alone(session), _index_if_whole(session) as index:
-                return judge_watches(store, index, watches, session.now()).said
-    except LockedError:
-        return ()  # who holds it compares these entries, or the next run does
-    except ApplianceError as error:
-        step = f"; {error.next_step}" if error.next_step else ""
-        return (f"the watches are behind: {error.message}{step}",)
+def compare_watches(session: Session) -> tuple[str, ...]:
+    """Compare what a sync or an import brought; returns what is to be said.
+
+    Raises LockedError if another run compares already.
+    """
+    with session.queueing() as store, _alone(session), _index_if_whole(session) as index:
+        return judge_watches(store, index, all_watches(store), session.now()).said
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ _MARKS: Final = {
     b"\xfe\xff": "UTF-16",
 }
 # An escaped backslash, a surrogate pair, or in group 1 half of one.
-_ESCAPES: Final = re.compile(
+_ESCAPES: Final = (  # compiled when it is first needed
     r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     r"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
 )
@@ -193,7 +193,7 @@ def _check_depth(value: Any, what: str) -> None:
 
 
 def _check_surrogates(text: str, what: str) -> None:
-    if ("\\ud" in text or "\\uD" in text) and any(one[1] for one in _ESCAPES.finditer(text)):
+    if ("\\ud" in text or "\\uD" in text) and any(one[1] for one in re.finditer(_ESCAPES, text)):
         raise MalformedError(f"{what}: not JSON: half of a surrogate pair")
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ast
 import json
+import re
+import sys
 from pathlib import Path
 
 import pytest
 
-from appliance.cli.output import as_text, one_line
+from appliance.cli.output import _STEERING, as_text, one_line
 from appliance.runs import exit_codes
 from tests.cli.homes import Home
 
@@ -30,6 +32,13 @@ def test_text_keeps_its_lines_and_loses_what_steers() -> None:
     assert is_tame(as_text(STEERING)) and is_tame(one_line(STEERING))
     assert one_line("a\nb\x1b") == "a\\nb\\x1b"
     assert as_text("\udc9b\udcff") == "\\x9b\udcff"  # bytes of a name that is not UTF-8
+
+
+def test_whatever_steers_is_escaped_although_plain_text_is_passed_on_unread() -> None:
+    every = "".join(map(chr, range(sys.maxunicode + 1)))
+    steering = re.findall(_STEERING, every)
+    assert len(steering) > 300
+    assert not any(as_text(one) == one for one in steering)
 
 
 @pytest.mark.parametrize("name", [STEERING, FORGED])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from appliance.cli.members import members
-from appliance.jobs.queue.aggregate import Aggregated
-from appliance.jobs.queue.drain import DrainReport
-from appliance.runs.drain import DrainRun
+
+if TYPE_CHECKING:  # a sync that sent nothing needs none of them
+    from appliance.jobs.queue.aggregate import Aggregated
+    from appliance.jobs.queue.drain import DrainReport
+    from appliance.runs.drain import DrainRun
 
 
 def drain_data(report: DrainReport) -> dict[str, Any]:

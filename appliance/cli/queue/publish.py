@@ -10,9 +10,10 @@ import click
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.errors import ArgumentError
-from appliance.runs.publish import URL_VARIABLE, PublishRun, describe, unpublished
+from appliance.runs.publish import PublishRun, describe, unpublished
 from appliance.runs.publish import publish as run_publish
 from appliance.runs.session import Session, pass_session
+from appliance.runs.sources import URL_VARIABLE
 from appliance.tlog.merkle import Hash
 
 _NO_URL: Final = (

@@ -13,7 +13,7 @@ from appliance.jobs.coverage import coverage_of
 from appliance.jobs.divergence.mirror_logs import uncompared
 from appliance.jobs.divergence.successor import way_on_from_frozen
 from appliance.jobs.home.configure import read_configuration
-from appliance.jobs.opened_notes import open_note_of, quorum_time_of
+from appliance.jobs.vouched import vouched
 from appliance.policy.alarms import ABOUT_ENTRIES, GREW, HOME, STALE
 from appliance.policy.coverage import Coverage
 from appliance.policy.health import (
@@ -41,13 +41,10 @@ from appliance.store.home.settings import SITE_ROLE, site_fact
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint
 from appliance.store.mirror.logs import Backend, Log, all_backends, all_logs, window_end
 from appliance.store.mirror.mirror import Mirror
-from appliance.store.mirror.sync_times import last_answer, last_sync
-from appliance.store.private_log.private_logs import all_private_logs
+from appliance.store.mirror.sync_times import last_sync
 from appliance.store.queue.queue import held_count, oldest_held
-from appliance.store.revoked_keys import revoked_keys
 from appliance.store.verify.trust import current_root
 from appliance.tlog.tile import edge_tiles
-from appliance.tlog.tlog_policy import parse_tlog_policy
 from appliance.value import frozen
 
 _LIMITS = ("degradedCheckpointAgeThreshold", "unhealthyCheckpointAgeThreshold")
@@ -183,31 +180,6 @@ def is_complete_shard(
         return False
     wanted = read_configuration(mirror.store).flag("rekorSync.enableTileSync")
     return not wanted or (mirrored is not None and mirrored.head == accepted.head)
-
-
-def vouched(mirror: Mirror, accepted: AcceptedCheckpoint, now: int) -> tuple[int | None, bool]:
-    """Return the newest time that vouches for a log, and whether the log is frozen.
-
-    With a policy that is the newest time of a whole quorum of witnesses; None: no quorum did
-    at a time that has come. Else when the log last answered, us or whom we import from.
-    """
-    log: Log = mirror.log
-    notes = [
-        open_note_of(mirror.store, log, note)
-        for note in mirror.history.notes(accepted.head.tree_size)
-    ]
-    is_frozen = any(one.checkpoint.frozen for one in notes)
-    policy = None
-    if log.policy is not None:
-        policy = parse_tlog_policy(log.policy).without((*log.keys, *revoked_keys(mirror.store)))
-    if policy is not None and not policy.quorum_met([]):
-        return quorum_time_of(mirror.store, notes, policy, not_after=now), is_frozen
-    if any(one.log == log for one in all_private_logs(mirror.store)):
-        return now, is_frozen  # it is this home that answers
-    answered_at = last_answer(mirror.store, log)
-    if answered_at is None:
-        answered_at = accepted.first_seen_at
-    return min(answered_at, now), is_frozen
 
 
 def _own_answer(

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from appliance.config.configuration import Configuration
 from appliance.errors import CorruptError
 from appliance.jobs.divergence.alarm import raise_alarm
-from appliance.jobs.divergence.health import home_health, is_complete_shard, vouched
+from appliance.jobs.divergence.health import home_health, is_complete_shard
 from appliance.jobs.home.configure import read_configuration
+from appliance.jobs.vouched import vouched
 from appliance.policy.alarms import (
     HOME,
     Anomaly,

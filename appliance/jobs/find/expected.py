@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from appliance.errors import ApplianceError
 from appliance.jobs.divergence.alarm import raise_alarm, read_alerting
-from appliance.jobs.divergence.health import vouched as last_heard
 from appliance.jobs.find.criteria import Criteria, matches, proposed
 from appliance.jobs.find.patterns import OverTimeError
 from appliance.jobs.find.search import Hit, Scanned, coverage_of, read_again, vouched
 from appliance.jobs.find.vouching import Voucher
+from appliance.jobs.vouched import vouched as last_heard
 from appliance.policy.alarms import root_text
 from appliance.policy.expected import (
     EVENTS,

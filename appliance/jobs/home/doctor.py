@@ -31,7 +31,12 @@ from appliance.store.home.integrity import (
     schema_problems,
     sqlite_version,
 )
-from appliance.store.home.key_files import KEYS_NAME, has_signing_key, read_secret
+from appliance.store.home.key_files import (
+    KEYS_NAME,
+    MAX_SECRET_BYTES,
+    has_signing_key,
+    read_secret,
+)
 from appliance.store.home.settings import SITE_NAME, SITE_ROLE, site_fact
 from appliance.store.mirror.logs import all_backends, all_logs
 from appliance.store.mirror.tile_cache import mirrored_entries
@@ -135,9 +140,6 @@ def _refuse(store: Store, problems: list[str]) -> None:
 
 
 # Whether alerts would reach their sinks, as far as can be seen without sending one (doctor).
-
-
-MAX_SECRET_BYTES: Final = 4096
 
 
 def sinks_ready(store: Store) -> tuple[CheckState, str]:

@@ -13,11 +13,11 @@ from typing import Any, Final
 from appliance.errors import ApplianceError
 from appliance.jobs.divergence.alarm import ANOMALIES
 from appliance.jobs.divergence.cross_check import follow_up
-from appliance.jobs.divergence.health import vouched
 from appliance.jobs.divergence.judge import judge_answer, judge_log, reporting_damage
 from appliance.jobs.mirror.absorb import AbsorbReport, absorb, preview
 from appliance.jobs.mirror.fill import Progress, Wanted
 from appliance.jobs.mirror.refetch import refetch_damaged
+from appliance.jobs.vouched import vouched
 from appliance.policy.alarms import Anomaly, Severity
 from appliance.policy.error_types import error_type
 from appliance.policy.relate import Relation

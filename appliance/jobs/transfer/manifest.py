@@ -7,10 +7,10 @@ from hashlib import sha256
 from typing import Final
 
 from appliance.errors import ArgumentError
-from appliance.jobs.divergence.health import vouched
 from appliance.jobs.transfer.names import fat_safe
 from appliance.jobs.transfer.plan import PlannedLog
 from appliance.jobs.transfer.volumes import Cargo
+from appliance.jobs.vouched import vouched
 from appliance.store.database import Store
 from appliance.store.home.settings import require_site_name
 from appliance.store.mirror.logs import Log, all_logs, require_log

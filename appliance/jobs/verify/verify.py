@@ -17,8 +17,8 @@ from appliance.errors import (
     RefusedError,
     VerificationError,
 )
-from appliance.jobs.divergence.health import vouched
 from appliance.jobs.local_tiles import corrupt
+from appliance.jobs.vouched import vouched
 from appliance.policy.own_view import (
     Coverage,
     OwnView,

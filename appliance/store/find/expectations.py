@@ -172,6 +172,15 @@ def all_met(store: Store) -> tuple[Met, ...]:
     )
 
 
+def has_ledger(store: Store) -> bool:
+    """Whether anything is expected, or will be: what this home queued or published."""
+    row = store.row(
+        "SELECT EXISTS (SELECT 1 FROM expectation) OR EXISTS (SELECT 1 FROM queue_item)"
+        " OR EXISTS (SELECT 1 FROM publication) AS any_row"
+    )
+    return row is not None and bool(row["any_row"])
+
+
 def unledgered(store: Store) -> tuple[Unledgered, ...]:
     """List what this home has queued or published and the ledger does not have yet."""
     rows = store.rows(

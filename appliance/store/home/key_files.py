@@ -26,6 +26,7 @@ from appliance.tlog.publisher_key import PublisherKey, make_publisher_key, parse
 
 KEYS_NAME: Final = "keys"
 SEED_BYTES: Final = 32
+MAX_SECRET_BYTES: Final = 4096  # of a sink's password or token
 _KEY_SUFFIX: Final = ".key"
 _LAST_SUFFIX: Final = ".last"
 _PUBLISHER_SUFFIX: Final = ".pem"
