@@ -32,7 +32,7 @@ _STATES = {
 
 
 @frozen
-class Said:
+class CheckLine:
     """One thing a plugin has to say, and how bad it is."""
 
     state: PluginState
@@ -68,13 +68,13 @@ def state_of(health: Health) -> PluginState:
     return _STATES[health]
 
 
-def worst_state(said: Sequence[Said]) -> PluginState:
+def worst_state(said: Sequence[CheckLine]) -> PluginState:
     """Return the state of the whole: critical before unknown before warning."""
     order = (PluginState.OK, PluginState.WARNING, PluginState.UNKNOWN, PluginState.CRITICAL)
     return max((one.state for one in said), key=order.index, default=PluginState.UNKNOWN)
 
 
-def plugin_line(said: Sequence[Said], values: Sequence[PerformanceValue] = ()) -> str:
+def plugin_line(said: Sequence[CheckLine], values: Sequence[PerformanceValue] = ()) -> str:
     """Return the one line, the worst first; what is well only if nothing is worse."""
     state = worst_state(said)
     wrong = [one for one in said if one.state is not PluginState.OK]

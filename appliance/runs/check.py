@@ -19,9 +19,9 @@ from appliance.jobs.divergence.health import (
 from appliance.policy.alarms import HOME
 from appliance.policy.health import AgeLimits, Health, ProblemKind
 from appliance.report.plugin import (
+    CheckLine,
     PerformanceValue,
     PluginState,
-    Said,
     state_of,
     worst_state,
 )
@@ -63,7 +63,7 @@ class GivenLimits:
 class CheckRun:
     """What a plugin has to say of a home."""
 
-    said: tuple[Said, ...]
+    said: tuple[CheckLine, ...]
     values: tuple[PerformanceValue, ...]
     logs: tuple[LogStatus, ...]
     home: HomeHealth
@@ -94,11 +94,13 @@ def _look(session: Session, store: Store, limits: GivenLimits, names: Sequence[s
     ]
     if not found:
         limits.of(AgeLimits(float("-inf"), float("inf")))
-    said = [Said(state_of(one.health), _text(one)) for one in found]
+    said = [CheckLine(state_of(one.health), _text(one)) for one in found]
     if not found:
-        said.append(Said(PluginState.UNKNOWN, "no enabled backend; see 'attestor backend list'"))
+        said.append(
+            CheckLine(PluginState.UNKNOWN, "no enabled backend; see 'attestor backend list'")
+        )
     said += [
-        Said(
+        CheckLine(
             PluginState.CRITICAL if one.is_critical else PluginState.WARNING,
             f"{one.text}: {one.next_step}",
         )
@@ -110,11 +112,11 @@ def _look(session: Session, store: Store, limits: GivenLimits, names: Sequence[s
     if unacked:
         plural = "alert is" if unacked == 1 else "alerts are"
         text = f"{unacked} critical {plural} not acknowledged: attestor alerts list --unacked"
-        said.append(Said(PluginState.CRITICAL, text))
+        said.append(CheckLine(PluginState.CRITICAL, text))
     stuck = [one for one in undelivered(store) if one.attempts >= TRIES_BEFORE_WARNING]
     if stuck and not any(one.kind is ProblemKind.ALERTS for one in home.problems):
         text = f"alerts do not reach {shown_sink(stuck[0].sink)}: attestor alerts send --all"
-        said.append(Said(PluginState.WARNING, text))
+        said.append(CheckLine(PluginState.WARNING, text))
     depth = held_count(store)
     values = [value for one in found for value in _values(one)]
     values.append(PerformanceValue("queue_depth", depth))

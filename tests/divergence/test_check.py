@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from appliance.cli.divergence import check as check_module
 from appliance.cli.main import run
 from appliance.errors import DivergenceError
 from appliance.jobs.divergence.alarm import raise_alarm
 from appliance.policy.alarms import Anomaly, rollback_alarm, stale_alarm
+from appliance.runs import check as check_module
 from appliance.runs.session import Session
 from appliance.store.mirror.logs import put_backend
 from tests.cli.homes import NOW

@@ -15,7 +15,7 @@ from appliance.cli.members import members
 from appliance.cli.mirror.status import home_data, status_data
 from appliance.cli.options import seconds_option
 from appliance.cli.output import Result, common_options, envelope, error_line, is_json, say
-from appliance.report.plugin import PluginState, Said, plugin_line
+from appliance.report.plugin import CheckLine, PluginState, plugin_line
 from appliance.runs.check import GivenLimits, check_home
 from appliance.runs.exit_codes import EXIT_CODES, as_ours
 from appliance.runs.session import Session, pass_session
@@ -54,7 +54,7 @@ def check(
         ours = as_ours(error)
         return Result(
             members(state=PluginState.UNKNOWN.name),
-            plugin_line([Said(PluginState.UNKNOWN, error_line(ours))]),
+            plugin_line([CheckLine(PluginState.UNKNOWN, error_line(ours))]),
             errors=(ours,) if is_json() else (),  # the line has it already
             code=PluginState.UNKNOWN,
         )
@@ -88,7 +88,7 @@ def run_as_plugin(command: Callable[[], object], *, as_json: bool) -> object:
 def _unknown(reason: str, text: str, as_json: bool) -> int:
     state = PluginState.UNKNOWN
     described = members(reason=reason, message=text, next="see 'attestor check --help'")
-    line = plugin_line([Said(state, text)])
+    line = plugin_line([CheckLine(state, text)])
     answer = envelope("check", code=state, data=members(state=state.name), error=described)
     say(answer if as_json else line)
     return state

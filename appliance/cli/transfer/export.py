@@ -17,7 +17,7 @@ from appliance.cli.transfer.export_options import (
     printable,
     validity_options,
 )
-from appliance.cli.transfer.inspect import besides_lines, manifest_data, part_line, validity_lines
+from appliance.cli.transfer.inspect import manifest_data, part_line, side_lines, validity_lines
 from appliance.config.sizes import parse_size
 from appliance.errors import ConfigError
 from appliance.jobs.transfer.export import ExportedFile
@@ -142,7 +142,7 @@ def _file_lines(one: ExportedFile, dry_run: bool) -> list[str]:
         return [
             f"would write {size}, to {one.path}",
             *parts,
-            *besides_lines(one.manifest),
+            *side_lines(one.manifest),
             *validity_lines(one.manifest),
         ]
     done = "The same is there already:" if one.already else "Wrote"
@@ -151,7 +151,7 @@ def _file_lines(one: ExportedFile, dry_run: bool) -> list[str]:
         f"  bundle {one.bundle_id}",
         f"  sha256 {one.sha256}",
         *parts,
-        *besides_lines(one.manifest),
+        *side_lines(one.manifest),
         *validity_lines(one.manifest),
         *(["  read back from the medium: safe to remove it"] if one.read_back else []),
     ]

@@ -63,7 +63,7 @@ def inspect(file: Path) -> Result:
         *map(part_line, manifest.logs),
         *(f"  holds   {one.origin} up to {one.tree_size:,}" for one in manifest.have),
     ]
-    lines += besides_lines(manifest)
+    lines += side_lines(manifest)
     lines += validity_lines(manifest)
     if manifest.purpose:
         lines.insert(2, f"  purpose {manifest.purpose}")
@@ -100,7 +100,7 @@ def _printable(text: str) -> str:
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
-def besides_lines(manifest: Manifest) -> list[str]:
+def side_lines(manifest: Manifest) -> list[str]:
     """Describe what is in it besides logs, for people; nothing if there is nothing."""
     found = manifest.contains
     counts = {

@@ -14,6 +14,7 @@ from appliance.jobs.find.patterns import OverTimeError
 from appliance.jobs.find.vouching import Voucher
 from appliance.jobs.local_tiles import corrupt, load_ours, told_apart
 from appliance.jobs.mirror.prove import show_entry
+from appliance.jobs.opened_notes import open_note_of
 from appliance.rekor.entry_facts import EntryFacts, read_entry
 from appliance.store.database import Store
 from appliance.store.divergence.quarantine import quarantine_of
@@ -21,7 +22,6 @@ from appliance.store.find.index import Index
 from appliance.store.mirror.logs import Log
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.mirror.tile_cache import cached_entry_bundles
-from appliance.tlog.checkpoint import open_checkpoint
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
 from appliance.tlog.merkle import Hash, TreeHead
 from appliance.tlog.tile import WIDTH, EntryBundle, tile_at
@@ -233,7 +233,7 @@ def coverage_of(mirror: Mirror, index: Index | None) -> Scanned:
         gap = Gap(0, size, BEYOND_MIRROR)
         return Scanned(log.origin, None, None, basis, (), (gap,), ())
     # Opened again: what is said of a log must hold under the key that is pinned today.
-    head = open_checkpoint(covered.note, log.keys, log.origin).head
+    head = open_note_of(mirror.store, log, covered.note).head
     believed = head.tree_size
     held = quarantine_of(mirror.store, log)
     if held is not None and held.last_common_size < believed:

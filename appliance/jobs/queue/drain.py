@@ -233,12 +233,12 @@ class Drain:
 
     def _idle_seconds(self) -> float | None:
         """Return how long to wait, now that nothing is under way; None: it is over."""
-        patience, clock = self._retries, self._scheduler.clock
-        if patience.stop or (self._limit is not None and self._counts["sent"] >= self._limit):
+        retries, clock = self._retries, self._scheduler.clock
+        if retries.stop or (self._limit is not None and self._counts["sent"] >= self._limit):
             return None
-        asked = patience.paused_seconds(clock)
+        asked = retries.paused_seconds(clock)
         if asked > LONGEST_WAIT_SECONDS and not self._until_empty:
-            patience.stop = RemoteError(
+            retries.stop = RemoteError(
                 f"{self._server.writer.description}: asks us to wait {asked} s",
                 reason="rate-limited",
                 next_step="run 'attestor queue drain' again after that",
@@ -246,8 +246,8 @@ class Drain:
             return None
         if asked > 0:
             return float(asked)
-        slot = self._scheduler.seconds_to_next(patience.passed_over)
-        retry = patience.seconds_to_retry(clock)
+        slot = self._scheduler.seconds_to_next(retries.passed_over)
+        retry = retries.seconds_to_retry(clock)
         if not self._until_empty:
             # Only for retries, and not for those the budget has no slot for.
             return float(retry) if retry else (SHORT_PAUSE_SECONDS if slot == 0 else None)
