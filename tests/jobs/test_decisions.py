@@ -170,7 +170,7 @@ def test_what_the_journal_says_was_published_has_to_be_what_is_logged(store: Sto
 
 def test_a_new_key_takes_every_role_of_the_old_one(store: Store) -> None:
     old, new = (SigningKey(name, bytes([at] * 32)).verifier for at, name in enumerate("ab", 1))
-    with pytest.raises(ConfigError, match="no exporter"):
+    with pytest.raises(IncompleteError, match="no exporter"):
         replace_exporter(store, old, new, "lost", NOW, dry_run=False)
     add_exporter(store, old, [EXPORTER, RECEIPT], NOW)
     with pytest.raises(ConfigError, match="same key"):

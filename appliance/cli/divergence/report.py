@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from appliance.cli.groups import LazyGroup
+from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.errors import (
     ApplianceError,
@@ -73,7 +74,7 @@ def report(session: Session, html: Path | None, redact: str) -> Result:
         warnings.append(f"the journal has no line of this page: {error.message}")
     lines += [f"Wrote {html} ({len(raw):,} bytes), SHA-256 {digest}"]
     return Result(
-        {**data, "output": str(html), "sha256": digest}, "\n".join(lines), tuple(warnings)
+        data | members(output=str(html), sha256=digest), "\n".join(lines), tuple(warnings)
     )
 
 
@@ -115,13 +116,13 @@ def report_verify(session: Session, file: Path) -> Result:
         *(f"  key of {one['name']}: SHA-256 {one['fingerprint']}" for one in keys),
         f"  SHA-256 of the page {sha256(raw).hexdigest()}",
     ]
-    told = {
-        "site": data["site"],
-        "madeAt": utc(data["madeAt"]),
-        "checks": [{"what": one.what, "good": one.is_good, "why": one.why} for one in found],
-        "keys": keys,
-        "sha256": sha256(raw).hexdigest(),
-    }
+    told = members(
+        site=data["site"],
+        made_at=data["madeAt"],
+        checks=[members(one, "what", "why", good=one.is_good) for one in found],
+        keys=keys,
+        sha256=sha256(raw).hexdigest(),
+    )
     return Result(told, "\n".join(lines), errors=tuple(errors))
 
 
@@ -154,7 +155,7 @@ def _keys(data: dict[str, Any]) -> list[dict[str, Any]]:
     keys = {}
     for of in (*data.get("logs", ()), *(one["proof"] for one in data.get("verdicts", ()))):
         for key in of["keys"] if of else ():
-            keys[key["fingerprint"]] = {"name": key["name"], "fingerprint": key["fingerprint"]}
+            keys[key["fingerprint"]] = members(name=key["name"], fingerprint=key["fingerprint"])
     return list(keys.values())
 
 

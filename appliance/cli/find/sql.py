@@ -12,6 +12,7 @@ from typing import Any, Final
 import click
 
 from appliance.cli.find.criteria import OIDS
+from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.options import seconds_option
 from appliance.cli.output import Result, common_options, is_json, printable
@@ -75,11 +76,11 @@ def sql(
         raise click.UsageError("-p, --csv, --jsonl and --timeout go with a STATEMENT")
     if init:
         script = init_script(session)
-        return Result({"script": script}, script.removesuffix("\n"))
+        return Result(members(script=script), script.removesuffix("\n"))
     if output is not None:
         counts = export_sql(session, output)
         lines = [f"{name}: {n:,} rows" for name, n in counts.items()]
-        return Result({"output": str(output), "rows": counts}, "\n".join(lines))
+        return Result(members(output=output, rows=counts), "\n".join(lines))
     found = run_sql(
         session,
         statement or "",
@@ -91,7 +92,7 @@ def sql(
     more = ("there are more rows than --max-rows",) if found.more else ()
     text = _csv(found) if as_csv else _jsonl(found) if jsonl else _table(found)
     rows = [[_plain(one) for one in row] for row in found.rows]
-    return Result({"columns": list(found.columns), "rows": rows, "more": found.more}, text, more)
+    return Result(members(found, "columns", "more", rows=rows), text, more)
 
 
 def _parameter(text: str) -> tuple[str, str | int]:

@@ -63,8 +63,8 @@ def replace_exporter(
 ) -> list[str]:
     """Believe `new` in every role that `old` had, and revoke `old`; return the roles.
 
-    Raises IncompleteError if `old` has no role, ConfigError for the same key, RefusedError for a new
-    key that was revoked.
+    Raises IncompleteError if `old` has no role, ConfigError if they are the same key,
+    RefusedError for a new key that was revoked.
     """
     roles = [role for role in (EXPORTER, RECEIPT) if is_among(old, exporter_keys(store, role))]
     if not roles:
