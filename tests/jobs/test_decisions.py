@@ -30,7 +30,7 @@ from appliance.store.home.journal import append_event, last_lines
 from appliance.store.mirror.logs import require_backend
 from appliance.store.queue.publications import PUBLISHED
 from appliance.store.queue.queue import LOGGED, REFUSED, WITHDRAWN, move_item, require_item
-from appliance.store.queue.tenants import SITE_PREFIX, all_tenants
+from appliance.store.queue.tenants import SITE_PREFIX, TenantBudget, all_tenants
 from appliance.store.transfer.transfers import EXPORTER, RECEIPT, add_exporter, exporter_keys
 from appliance.tlog.note import SigningKey
 from appliance.tlog.note_keys import KeyType
@@ -117,10 +117,13 @@ def test_a_tenant_is_not_called_as_another_site_is(name: str, good: bool) -> Non
 
 
 def test_what_changes_of_a_tenant_is_an_event_and_what_does_not_is_none(store: Store) -> None:
-    assert add_tenant(store, "team-a", NOW) and not add_tenant(store, "team-a", NOW)
+    assert add_tenant(store, "team-a", NOW).is_new
+    assert not add_tenant(store, "team-a", NOW).is_new
+    given = add_tenant(store, "team-a", NOW, TenantBudget(hourly=7))
+    assert (given.is_new, given.is_change, given.budget.hourly) == (False, True, 7)
     switch_tenant(store, "team-a", NOW, enabled=False)
     forget_tenant(store, "team-a", NOW, dry_run=True)
-    assert events(store)[-2:] == ["tenant.added", "tenant.disabled"]
+    assert events(store)[-2:] == ["tenant.changed", "tenant.disabled"]
     assert any(one.name == "team-a" and not one.enabled for one in all_tenants(store))
     forget_tenant(store, "team-a", NOW)
     assert events(store)[-1] == "tenant.removed"
