@@ -88,7 +88,7 @@ def test_what_waits_goes_before_what_is_asked_about(store: Store) -> None:
     room = room_for(store, limits, "system", "graph", 2, Moment(NOW))
     assert (room.fits, room.waiting, room.free_now) == (False, 1, 1)
     assert room.next_free == room.slots[1] > NOW
-    with pytest.raises(RefusedError):
+    with pytest.raises(IncompleteError):
         room_for(store, limits, "nobody", "graph", 1, Moment(NOW))
 
 

@@ -150,7 +150,7 @@ class Room:
 def room_for(
     store: Store, limits: Limits, tenant: str, tier: str, count: int, moment: Moment
 ) -> Room:
-    """Say whether `count` submissions would fit; raises RefusedError for no tenant."""
+    """Say whether `count` submissions would fit; raises IncompleteError for no tenant."""
     require_tenant(store, tenant)
     waiting = waiting_count(store, tenant, tier)
     quota = read_quota(store, limits, tenant, tier, moment, waiting + count)
