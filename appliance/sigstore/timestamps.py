@@ -199,7 +199,7 @@ def _verify_under(signer: _Signer, token: TimeStampToken) -> None:
             path_to(signer.certificate, issuers, token.time, ExtendedKeyUsageOID.TIME_STAMPING)
         except SignatureError as error:
             raise SignatureError(f"timestamp: {error.message}", reason="bad-stamp") from error
-    verify_token(token, info, signer.certificate, signer.der, is_pinned=signer.is_listed)
+    verify_token(token, info, signer.certificate, signer.der)
 
 
 def _is_name_of(name: bytes, signer: _Signer) -> bool:

@@ -491,17 +491,20 @@ def test_issuer_and_serial_number_beside_the_hash_are_the_certificates() -> None
             assert refused(stamp, listed) == "bad-stamp"
 
 
-def test_a_certificate_that_the_stamp_brings_is_named_by_its_hash() -> None:
-    """Else another certificate of the same key could be put in its place."""
+def test_a_certificate_that_the_stamp_brings_is_the_one_that_is_named() -> None:
+    """By its hash, if the stamp has one; by issuer and serial number at least."""
     listed, authority = own()
     leaf = authority.leaf.certificate
     issuers = Authority("", listed.chain[1:], ALWAYS)
-    stamp = authority.stamp(SIGNATURE, embedded=[leaf])
-    verify_stamp(stamp, SIGNATURE, [listed])
-    assert refused(stamp, issuers) == "bad-stamp-form"
-    attribute = named_by(certificate_der(leaf), leaf.issuer.public_bytes(), leaf.serial_number)
-    named = authority.stamp(SIGNATURE, embedded=[leaf], more_attributes=[attribute])
-    verify_stamp(named, SIGNATURE, [issuers])
+    verify_stamp(authority.stamp(SIGNATURE, embedded=[leaf]), SIGNATURE, [issuers])
+    names = leaf.issuer.public_bytes(), leaf.serial_number
+    for named, is_good in ((certificate_der(leaf), True), (b"another", False)):
+        attribute = named_by(named, *names)
+        stamp = authority.stamp(SIGNATURE, embedded=[leaf], more_attributes=[attribute])
+        if is_good:
+            verify_stamp(stamp, SIGNATURE, [issuers])
+        else:
+            assert refused(stamp, issuers) == "bad-stamp"
 
 
 def test_a_crowd_of_certificates_with_the_signers_name_is_refused_at_once() -> None:
