@@ -54,17 +54,29 @@ EVENTS: Final = {one: f"rekor.expected.{one.value}" for one in Finding}
 
 
 def standing(
-    *, count: int, used: int, cancelled: bool, valid_until: int | None, now: int, unseen: bool
+    *,
+    count: int,
+    used: int,
+    excess: int,
+    cancelled: bool,
+    valid_until: int | None,
+    now: int,
+    unseen: bool,
 ) -> Standing:
-    """Judge one row; `unseen`: something that could hold its entry was not looked at.
+    """Judge one row by how many entries meet it, and how many more than all rows stand for.
 
-    >>> standing(count=1, used=0, cancelled=False, valid_until=9, now=10, unseen=True).value
+    `unseen`: something that could hold its entry was not looked at.
+
+    >>> late = {"excess": 0, "cancelled": False, "valid_until": 9, "now": 10}
+    >>> standing(count=1, used=0, unseen=True, **late).value
     'cannot-tell'
     """
     if cancelled:
         return Standing.CANCELLED
+    if excess:
+        return Standing.DUPLICATE
     if used >= count:
-        return Standing.DUPLICATE if used > count else Standing.USED
+        return Standing.USED
     if valid_until is None or now <= valid_until:
         return Standing.OPEN
     return Standing.CANNOT_TELL if unseen else Standing.MISSING

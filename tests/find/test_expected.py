@@ -161,7 +161,7 @@ def test_more_than_was_expected_is_a_duplicate_until_it_is_explained(home: Mirro
     assert home.json("alerts", "list")["alerts"][0]["count"] == 1  # told once
     home.json("expected", "add", "--digest", hex_of(b"app"), *BY, "--count", "2")
     check(home)  # the second entry has a row of its own now
-    assert lasting(home) == [] and standings(home) == {1: "used", 2: "open"}
+    assert lasting(home) == [] and standings(home) == {1: "used", 2: "used"}
 
 
 def test_missing_is_said_only_after_everything_was_looked_at(home: MirroredHome) -> None:
@@ -328,6 +328,10 @@ def test_what_is_logged_here_by_hand_is_expected_by_itself(
     [row] = home.json("expected", "list")["expectations"]
     assert (row["source"], row["standing"]) == ("log-add", "used")
     assert row["entries"][0]["origin"] == "mine.example"
+    by_key = ("--fingerprint", sha256(spki(key)).hexdigest(), "--until", utc(NOW - DAY))
+    home.json("expected", "add", "--digest", hex_of(b"ours"), *by_key)
+    check(home)  # an entry that another row stands for is not missing
+    assert standings(home) == {1: "used", 2: "used"} and lasting(home) == []
 
 
 def test_a_sync_compares_the_ledger_whoever_runs_it(home: MirroredHome, queued: bytes) -> None:

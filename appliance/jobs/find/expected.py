@@ -62,8 +62,9 @@ class State:
 
     expectation: Expectation
     standing: Standing
-    entries: tuple[Met, ...]  # that it stands for, in the order they were found
-    early: tuple[Met, ...]  # of them, logged before our queue had it
+    entries: tuple[Met, ...]  # that meet it, in the order of the logs
+    excess: int  # of them, more than it and the other rows that they meet stand for
+    early: tuple[Met, ...]  # of them, logged before our queue had it, which no other row explains
     why: tuple[str, ...]  # what keeps it from being decided
     origins: Mapping[int, str]  # of the logs, by their number
 
@@ -177,9 +178,16 @@ def _in_time(terms: Terms, hit: Hit) -> bool:
 
 
 def judge_ledger(store: Store, index: Index | None, now: int) -> tuple[State, ...]:
-    """Judge every row by the entries that were found to meet it."""
-    rows = expectations(store)
-    assigned = _assigned(rows, all_met(store))
+    """Judge every row by the entries that were found to meet it.
+
+    An entry can meet several rows, and none of them is missing then; it stands for one of
+    them, so that what is logged more often than all of them expect is noticed.
+    """
+    rows, found = expectations(store), all_met(store)
+    assigned = _assigned(rows, found)
+    met: dict[int, list[Met]] = {}
+    for at in found:
+        met.setdefault(at.expectation, []).append(at)
     logs = {log.id: log for log in all_logs(store)}
     seen: dict[str, tuple[Scanned, Mirror]] = {}
     for log in logs.values():
@@ -188,7 +196,8 @@ def judge_ledger(store: Store, index: Index | None, now: int) -> tuple[State, ..
     origins = {log.id: log.origin for log in logs.values()}
     states = []
     for one in rows:
-        entries = tuple(assigned.get(one.id, ()))
+        own, entries = assigned.get(one.id, ()), tuple(met.get(one.id, ()))
+        excess = max(len(own) - one.terms.count, 0)
         why: tuple[str, ...] = ()
         early: tuple[Met, ...] = ()
         until = one.terms.valid_until
@@ -196,16 +205,17 @@ def judge_ledger(store: Store, index: Index | None, now: int) -> tuple[State, ..
         if until is not None and is_due and one.cancelled_at is None:
             why = _unseen(seen, one.terms.origin, until, now, has_index=index is not None)
         if one.source == QUEUE:
-            early = tuple(met for met in entries if _is_early(store, logs[met.log_id], met, one))
+            early = tuple(at for at in own if _is_early(store, logs[at.log_id], at, one))
         reached = standing(
             count=one.terms.count,
             used=len(entries),
+            excess=excess,
             cancelled=one.cancelled_at is not None,
             valid_until=until,
             now=now,
             unseen=bool(why),
         )
-        states.append(State(one, reached, entries, early, why, origins))
+        states.append(State(one, reached, entries, excess, early, why, origins))
     return tuple(states)
 
 
@@ -337,6 +347,7 @@ def describe_finding(finding: Finding, state: State) -> str:
             f" until {utc(one.terms.valid_until or 0)}"
         )
     if finding is Finding.DUPLICATE:
+        n = one.terms.count + state.excess
         return f"expectation {one.id} ({what}): {n} entries, expected {one.terms.count}"
     return (
         f"expectation {one.id} ({what}): logged before it was put into our queue at"
