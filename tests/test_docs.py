@@ -22,6 +22,7 @@ from click.testing import CliRunner
 
 from appliance.cli.main import cli
 from scripts.reference import every_command, help_of
+from tests.alerts_heard import mail_server
 from tests.command_lines import commands_in, verify_command_line
 from tests.shared import shared
 
@@ -144,23 +145,24 @@ def path_with_the_command(tmp_path: Path) -> str:
     return f"{folder}:{os.environ['PATH']}"
 
 
-def typed(port: int, text: str) -> Iterator[str]:
+def typed(port: int, mail: str, text: str) -> Iterator[str]:
     """Yield the lines of a document's shell blocks, in order, as somebody types them."""
     for block in blocks("sh", text):
         for line in block.split("\n"):
             if line and not line.startswith(("scripts/", "curl ")):
-                yield line.replace("127.0.0.1:3000", f"127.0.0.1:{port}")
+                known = line.replace("smtp://127.0.0.1:2525", mail)
+                yield known.replace("127.0.0.1:3000", f"127.0.0.1:{port}")
                 if line.endswith("&"):  # nobody types faster than a server starts
                     probe = f"exec 3<>/dev/tcp/127.0.0.1/{port}"
                     yield f"for i in $(seq 100); do ({probe}) 2>/dev/null && break; sleep 0.1; done"
 
 
-def run_typed(place: Path, path: str, text: str) -> str:
+def run_typed(place: Path, path: str, text: str, mail: str = "") -> str:
     """Type a document into a new directory; return what was printed."""
     with closing(socket.create_server(("127.0.0.1", 0))) as free:
         port = free.getsockname()[1]
     script = "\n".join(
-        ["set -e", "trap 'kill $(jobs -p) 2>/dev/null || :' EXIT", *typed(port, text)]
+        ["set -e", "trap 'kill $(jobs -p) 2>/dev/null || :' EXIT", *typed(port, mail, text)]
     )
     place.mkdir()
     done = subprocess.run(
@@ -180,7 +182,12 @@ def run_typed(place: Path, path: str, text: str) -> str:
 def test_the_three_homes_of_readme_can_be_typed_in_order(
     tmp_path: Path, path_with_the_command: str
 ) -> None:
-    out = run_typed(tmp_path / "place", path_with_the_command, README)
+    with mail_server() as (mail, messages):
+        out = run_typed(tmp_path / "place", path_with_the_command, README, mail)
+    assert "log.example 0: hashedrekord 0.0.2, proven in the tree of 1\n" in out
+    [message] = messages
+    assert "To: you@example.com" in message
+    assert "watch us: 1 entry of log.example match" in message
     assert "app.txt: VERIFIED\n" in out
     assert "covered by our mirror up to 1: it holds entry 0" in out
     made = {one.name for one in (tmp_path / "place").iterdir()}
