@@ -87,7 +87,7 @@ def check_index(session: Session, every: int, show: ShowProgress) -> Compared:
         show("index check") as advance,
     ):
         if index is None:
-            raise _no_index()
+            raise no_index()
         compared = compare(store, index, all_logs(store), every, advance)
     if compared.wrong:
         more = f" and {len(compared.wrong) - _NAMED} more" if compared.wrong[_NAMED:] else ""
@@ -145,7 +145,7 @@ def search_entries(session: Session, query: Query, show: ShowProgress) -> Search
     """
     with session.reading() as store, reading_index(session, not query.rescan) as index:
         if index is None and not query.rescan:
-            raise _no_index()
+            raise no_index()
         logs = chosen_logs(store, query.origins)
         seconds = float(session.configuration.duration("watch.regexTimeout"))
         with show("rescan") as advance:
@@ -258,7 +258,8 @@ def reading_index(session: Session, wanted: bool = True) -> Iterator[Index | Non
             index.close()
 
 
-def _no_index() -> IncompleteError:
+def no_index() -> IncompleteError:
+    """Return the error that says that there is no index."""
     return IncompleteError(
         "this home has no index of entries",
         reason="no-index",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,6 +10,7 @@ import click
 from appliance.cli.find.criteria import criteria_options
 from appliance.cli.members import members
 from appliance.cli.numbers import Whole
+from appliance.cli.options import verifier_key
 from appliance.cli.output import Result, common_options, printable
 from appliance.cli.progress import progress_bar
 from appliance.jobs.find.criteria import Criteria
@@ -16,8 +18,11 @@ from appliance.jobs.find.search import Hit, Scanned
 from appliance.rekor.entry_facts import SignerFacts
 from appliance.runs.find import Query, SearchRun, not_logged, search_entries
 from appliance.runs.session import Session, pass_session
+from appliance.runs.statement import read_statement, rerun_statement, write_statement
 from appliance.sigstore.identity import CLAIMS
 from appliance.times import utc
+from appliance.tlog.note_keys import VerifierKey
+from appliance.value import replaced
 
 _CLAIM_NAMES = {int(oid.rpartition(".")[2]): name for name, oid in CLAIMS.items()}
 _VOUCHED = {True: "yes", False: "no", None: "unknown"}
@@ -30,6 +35,12 @@ _VOUCHED = {True: "yes", False: "no", None: "unknown"}
 @click.option("--limit", type=Whole(1), default=1000, show_default=True, help="Most hits.")
 @click.option("--rescan", is_flag=True, help="Read every entry, without the index.")
 @click.option("--expect", type=click.Choice(("found", "none")), help="Anything else is code 3.")
+@click.option(
+    "--statement",
+    metavar="FILE",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write what was found and looked at, signed by this site, into a new file.",
+)
 @common_options
 @pass_session
 def entries_search(
@@ -40,6 +51,7 @@ def entries_search(
     limit: int,
     rescan: bool,
     expect: str | None,
+    statement: Path | None,
 ) -> Result:
     """Find entries in the mirrored logs, offline, and say what was looked at.
 
@@ -63,7 +75,108 @@ def entries_search(
     if not criteria.is_indexed and not rescan:
         raise click.UsageError("the index does not have this: add a condition, or --rescan")
     query = Query(criteria, origins, rescan, limit, expect, vouched)
-    return _result(search_entries(session, query, progress_bar))
+    run = search_entries(session, query, progress_bar)
+    if statement is not None:
+        write_statement(session, query, run.found, statement)
+    return _result(run)
+
+
+@click.command("list")
+@click.option("--origin", "origins", multiple=True, help="Only this log; repeatable.")
+@criteria_options
+@click.option("--limit", type=Whole(1), default=1000, show_default=True, help="Most hits.")
+@click.option("--rescan", is_flag=True, help="Read every entry, without the index.")
+@common_options
+@pass_session
+def entries_list(
+    session: Session, origins: tuple[str, ...], criteria: Criteria, limit: int, rescan: bool
+) -> Result:
+    """List the entries that 'entries search' finds, one line each, by log and index.
+
+    The codes are those of 'entries search': 5 if nothing was found and not everything was
+    looked at.
+
+    \b
+    Example:
+        attestor entries list --identity-exact release@example.com
+    """
+
+    if not criteria.is_indexed and not rescan:
+        raise click.UsageError("the index does not have this: add a condition, or --rescan")
+    run = search_entries(session, Query(criteria, origins, rescan, limit), progress_bar)
+    result = _result(run)
+    if not run.found.hits:
+        return result
+    return replaced(result, text="\n".join(map(_row, run.found.hits)))
+
+
+def _row(hit: Hit) -> str:
+    names = [
+        name
+        for signer in hit.facts.signers
+        for _, name in (signer.certificate.identities if signer.certificate else ())
+    ]
+    keys = [f"key {signer.fingerprint.hex()[:16]}" for signer in hit.facts.signers]
+    before = "" if hit.logged_before is None else f"  before {utc(hit.logged_before)}"
+    who = printable(", ".join(names or keys))
+    return f"{hit.origin} {hit.entry_index:>9}  {printable(hit.facts.kind)}  {who}{before}"
+
+
+@click.group("statement")
+def statement_group() -> None:
+    """What a search found and looked at, signed by the site that searched.
+
+    \b
+    Example:
+        attestor entries search --artifact app.tar.gz --statement app.note
+    """
+
+
+@statement_group.command("verify")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--key", metavar="VKEY", help="Whose key must have signed it.  [default: ours]")
+@click.option("--key-file", type=click.Path(path_type=Path), help="The same, from a file.")
+@click.option("--rerun", is_flag=True, help="Search again in our own copy, and compare.")
+@click.option("--rescan", is_flag=True, help="With --rerun: without the index.")
+@common_options
+@pass_session
+def statement_verify(
+    session: Session,
+    file: Path,
+    key: str | None,
+    key_file: Path | None,
+    rerun: bool,
+    rescan: bool,
+) -> Result:
+    """Say what a signed statement says, and with --rerun whether our own copy says the same.
+
+    Code 3 if nobody known signed it, if it is about another tree than ours, or if our copy
+    holds other entries that match; 5 if what it looked at is not all here.
+
+    \b
+    Example:
+        attestor entries statement verify app.note --key-file outside.vkey --rerun
+    """
+
+    if rescan and not rerun:
+        raise click.UsageError("--rescan is for --rerun")
+    keys: tuple[VerifierKey, ...] = ()
+    if key is not None or key_file is not None:
+        keys = (verifier_key(key, key_file, name="--key", option="--key-file"),)
+    found = read_statement(session, file, keys)
+    text = found.text
+    lines = [f"{file}: signed by {found.signer} at {text['at']}"]
+    lines += [f"  looked for {kind} {printable(t)}" for kind, a in text["query"].items() for t in a]
+    for one in text["coverage"]:
+        gaps = f", {len(one['gaps'])} gaps" if one["gaps"] else ""
+        lines.append(f"  {one['origin']} below size {one['treeSize']}{gaps}, {one['basis']}")
+    lines += [f"  found {one['origin']} {one['index']}" for one in text["hits"]]
+    if not text["hits"]:
+        lines.append("  not logged" if text["complete"] else "  nothing, but not all was looked at")
+    if rerun:
+        again = rerun_statement(session, found, rescan=rescan)
+        lines.append(f"  our own copy says the same: {len(again):,} found")
+    return Result(members(found, "signer", statement=text, rerun=rerun), "\n".join(lines))
 
 
 def _result(run: SearchRun) -> Result:

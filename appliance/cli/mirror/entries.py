@@ -20,7 +20,14 @@ from appliance.times import utc
 _CLAIM_NAMES: Final = {int(oid.rpartition(".")[2]): name for name, oid in CLAIMS.items()}
 
 
-@click.group(cls=LazyGroup, lazy={"search": "find.search:entries_search"})
+@click.group(
+    cls=LazyGroup,
+    lazy={
+        "search": "find.search:entries_search",
+        "list": "find.search:entries_list",
+        "statement": "find.search:statement_group",
+    },
+)
 def entries() -> None:
     """What is in the logs that this home mirrors.
 
