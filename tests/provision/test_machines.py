@@ -26,18 +26,6 @@ pytestmark = pytest.mark.interop
 
 
 @pytest.fixture(scope="module")
-def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The offline kit of this commit."""
-    directory = tmp_path_factory.mktemp("kit")
-    command = [ROOT / "scripts" / "offline-kit", directory]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode:
-        pytest.skip(f"no kit can be made here: {done.stderr.strip()[-300:]}")
-    [made] = directory.iterdir()
-    return made
-
-
-@pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Machine, Machine]]:
     """A connected machine and one without a network, both bare."""
     require_root()
