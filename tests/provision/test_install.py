@@ -60,8 +60,10 @@ def test_it_installs_repairs_and_goes_again(place: Place) -> None:
     assert (place.share / "man/man1/attestor-verify.1").resolve().is_file()
     assert (place.share / "bash-completion/completions/attestor").resolve().is_file()
     kept = place.prefix / "current" / "share"
-    for name in ("doc/docs/runbook.md", "doc/CHANGELOG.md", "systemd/attestor-sync.service"):
-        assert (kept / name).is_file(), name
+    for name in ("runbook.md", "first-hour.md"):
+        assert (kept / "doc" / "docs" / name).is_file(), name
+    assert (kept / "doc" / "CHANGELOG.md").is_file()
+    assert (kept / "systemd" / "attestor-sync.service").is_file()
     for name in ("cron/attestor", "monitoring/attestor.rules.yml", "systemd/attestor.sysusers"):
         assert (kept / name).is_file(), name
     modes = {path.stat().st_mode & 0o022 for path in place.prefix.rglob("*")}
@@ -87,7 +89,7 @@ def test_what_is_not_ours_stays(place: Place) -> None:
 
 @pytest.mark.parametrize("harm", ["changed", "added", "missing"])
 def test_a_kit_that_is_not_as_it_was_made_installs_nothing(place: Place, harm: str) -> None:
-    victim = place.kit / "share" / "doc" / "README.md"
+    victim = place.kit / "README"
     if harm == "changed":
         victim.write_text("other")
     elif harm == "added":
