@@ -169,6 +169,11 @@ class Configuration:
         return _texts(self.value("divergenceDetection.mirrorOrigins"))
 
     @property
+    def no_proxy(self) -> tuple[str, ...]:
+        """The hosts that are reached without the proxy."""
+        return _texts(self.value("http.noProxy"))
+
+    @property
     def edge_triggers(self) -> EdgeTriggers:
         """What makes a submission worth its edge bundle; a later trigger of a kind wins."""
         found: Item = {}

@@ -190,6 +190,21 @@ class Url:
         return f"{scheme}://{user}{host.lower()}{f':{port}' if port else ''}{path.rstrip('/')}"
 
 
+@frozen
+class OrWord:
+    """A value of a kind, or one word that stands for something else."""
+
+    kind: Url
+    word: str
+
+    @property
+    def expected(self) -> str:
+        return f"{self.kind.expected}, or {self.word}"
+
+    def read(self, value: ScalarValue) -> str:
+        return self.word if value == self.word else self.kind.read(value)
+
+
 def _split_user(url: str) -> tuple[str, str, str]:
     """Split a URL into its scheme, the part up to and with the last @, and the rest."""
     scheme, _, after = url.partition("://")

@@ -11,6 +11,7 @@ from appliance.config.kinds import (
     Duration,
     Flag,
     Number,
+    OrWord,
     Size,
     Text,
     Threshold,
@@ -74,7 +75,38 @@ SYNC_KEYS: Final[dict[str, Setting]] = {
         "null",
         "ops@example.org",
     ),
-    "http.proxy": Key(Url(), None, "HTTP proxy.", "null", "http://proxy.example.org:3128"),
+    "http.proxy": Key(
+        OrWord(Url(("http",)), "direct"),
+        None,
+        "HTTP proxy, or direct for none; null: as HTTPS_PROXY, HTTP_PROXY or ALL_PROXY say.",
+        "null",
+        "http://proxy.example.org:3128",
+    ),
+    "http.proxyCredentialsFile": Key(
+        PATH, None, "USER:PASSWORD for http.proxy, read at each run.", "null", "/etc/attestor/proxy"
+    ),
+    "http.noProxy": TextList(
+        Text("a host, a domain, an address or a network, perhaps with a port", r"[^\s,]{1,255}"),
+        "Reached without the proxy; empty: as NO_PROXY says.",
+        "[log.internal.example, 10.0.0.0/8]",
+    ),
+    "http.caFile": Key(
+        PATH,
+        None,
+        "PEM: the only authorities whose certificates servers may have; null: the system's.",
+        "null",
+        "/etc/attestor/ca.pem",
+    ),
+    "http.clientCertificateFile": Key(
+        PATH, None, "PEM: shown to servers that ask who we are.", "null", "/etc/attestor/us.pem"
+    ),
+    "http.clientKeyFile": Key(
+        PATH,
+        None,
+        "PEM, not encrypted: its key, if it is not there.",
+        "null",
+        "/etc/attestor/us.key",
+    ),
     "checkpointStore.connectionString": Key(
         PATH, "attestor.db", "This home's own file; nothing else is accepted."
     ),

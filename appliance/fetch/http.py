@@ -1,7 +1,8 @@
 """HTTP that always ends: bounded in time, bytes, attempts and rate.
 
-What it never does: follow a redirect, keep a cookie, read a proxy or a password from the
-environment, decode a body that nobody asked to have encoded, or wait without end.
+What it never does: follow a redirect, keep a cookie, read anything from the environment
+(who makes its settings does, once a run), decode a body that nobody asked to have encoded,
+or wait without end.
 The one thing out of its hands is the system's resolver, which keeps time of its own.
 """
 
@@ -18,7 +19,9 @@ from urllib.parse import urlsplit
 from appliance.errors import ConfigError, RemoteError
 from appliance.fetch.exchange import Exchange
 from appliance.fetch.pacing import BACKOFF, MAX_PAUSE_SECONDS, RunPace
+from appliance.fetch.proxies import NO_PROXIES, Proxies
 from appliance.fetch.response import Response, read_response, status_error
+from appliance.fetch.tls import TlsSettings, client_context
 from appliance.value import frozen
 from appliance.version import __version__
 
@@ -36,8 +39,8 @@ class HttpSettings:
     connections: int = 16  # at a time, 1..32
     max_requests_per_second: float | None = None  # None: as fast as it goes
     contact: str = ""  # mail or web address, for the User-Agent
-    proxy: str | None = None  # http://host:port; never taken from the environment
-    ca_file: str | None = None  # PEM; instead of the public certificate authorities
+    proxies: Proxies = NO_PROXIES
+    tls: TlsSettings = TlsSettings()
     request_seconds: float = 60.0  # for one attempt, from connecting to the last byte
     attempts: int = 4  # of one GET
 
@@ -51,8 +54,6 @@ class HttpSettings:
             raise ConfigError(f"http.maxRequestsPerSecond: expected a positive number, got {rate}")
         if not (self.contact.isascii() and self.contact.isprintable()):
             raise ConfigError(f"http.contact: expected printable ASCII, got {self.contact!r}")
-        if self.proxy is not None and not _is_http_url(self.proxy, {"http"}):
-            raise ConfigError("http.proxy: expected http://host:port")  # it may hold a password
 
 
 class HttpClient:
@@ -70,7 +71,13 @@ class HttpClient:
 
         self.settings = settings
         self._pace = RunPace(clock, sleep, run_seconds, settings.max_requests_per_second)
-        self._adapter = open_adapter(settings.connections, settings.proxy)
+        if settings.tls != TlsSettings():  # what was configured is wrong now, not at some request
+            client_context(settings.tls)
+        self._adapter = open_adapter(
+            settings.connections,
+            [proxy.url for proxy in settings.proxies.all],
+            lambda: client_context(settings.tls),
+        )
         contact = f" (+{settings.contact})" if settings.contact else ""
         self._user_agent = f"attestor/{__version__}{contact}"
 
@@ -170,7 +177,7 @@ class HttpClient:
         self._pace.take_turn(stopped)
         clock = self._pace.clock
         exchange = Exchange(url, clock, clock() + seconds, self._pace.ends, max_bytes, stopped)
-        proxies = {"all": self.settings.proxy} if self.settings.proxy else {}
+        proxy = self.settings.proxies.of(url)
         try:
             request = requests.Request(
                 method, url, headers={"User-Agent": self._user_agent, **headers}, data=body
@@ -184,19 +191,20 @@ class HttpClient:
                         request,
                         stream=True,
                         timeout=CONNECT_SECONDS,
-                        verify=self.settings.ca_file or True,
-                        proxies=proxies,
+                        proxies={} if proxy is None else {"all": proxy.url},
                     )
                 ) as incoming,
             ):
                 return read_response(incoming, exchange, gzip_allowed=gzip_allowed)
         except FAILURES as failure:
-            reason, text = explain_failure(failure, in_body=exchange.in_body)
+            told = explain_failure(
+                failure, in_body=exchange.in_body, proxy=None if proxy is None else proxy.text
+            )
             raise RemoteError(
-                f"{url}: {text}",
-                reason=reason,
-                next_step="check the URL and the network",
-                nothing_sent=exchange.connecting,
+                f"{url}: {told.text}",
+                reason=told.reason,
+                next_step=told.next_step,
+                nothing_sent=exchange.connecting or told.reason == "proxy",
             ) from failure
 
 

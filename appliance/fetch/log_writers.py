@@ -7,7 +7,7 @@ from typing import Final
 from appliance.errors import MalformedError, RemoteError
 from appliance.fetch.http import HttpClient, url_prefix
 from appliance.fetch.response import Response, status_error
-from appliance.fetch.submit import SUBMIT_SECONDS, Duplicate, refusal, submit
+from appliance.fetch.submit import SUBMIT_SECONDS, Duplicate, refusal, refuse_foreign_page, submit
 from appliance.rekor.answer_v1 import parse_entry_id, parse_v1_answer
 from appliance.rekor.log_writer import Written, WrittenBefore
 from appliance.rekor.transparency_log_entry import MAX_ANSWER_BYTES, parse_log_entry
@@ -64,6 +64,7 @@ class RekorV1Writer:
             content_type="application/json",
             seconds=max(SUBMIT_SECONDS, self._http.settings.request_seconds),
         )
+        refuse_foreign_page(response)
         if response.status in (200, 201):
             return Written(parse_v1_answer(response.body))
         if response.status == 409:

@@ -15,6 +15,7 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 
 from appliance.errors import ConfigError, RemoteError
+from appliance.fetch.tls import TlsSettings, client_context
 
 LOCALHOST: Final = "smtp://localhost:25"
 _PORTS: Final = {"smtp": 25, "smtps": 465}
@@ -30,6 +31,7 @@ def send_mail(
     password: bytes | None,
     now: int,
     seconds: float,
+    tls: TlsSettings,
 ) -> None:
     """Send one alert, whose `payload` is a JSON object, to a person.
 
@@ -48,10 +50,12 @@ def send_mail(
     host, port = parts.hostname or "localhost", parts.port or _PORTS[parts.scheme]
     with _Deadline(seconds) as deadline:
         try:
-            with _Connection(parts.scheme == "smtps", host, port, deadline) as connection:
+            with _Connection(
+                client_context(tls) if parts.scheme == "smtps" else None, host, port, deadline
+            ) as connection:
                 if password is not None:
                     if parts.scheme == "smtp":
-                        connection.starttls(context=ssl.create_default_context())
+                        connection.starttls(context=client_context(tls))
                     connection.login(parts.username or "", password.decode())
                 connection.send_message(message)
         except (OSError, smtplib.SMTPException, UnicodeError) as error:
@@ -104,9 +108,11 @@ class _Deadline:
 
 
 class _Connection(smtplib.SMTP):
-    """A connection to a mail server, over TLS from the start if `tls`, within a deadline."""
+    """A connection to a mail server, over TLS from the start with `tls`, within a deadline."""
 
-    def __init__(self, tls: bool, host: str, port: int, deadline: _Deadline) -> None:
+    def __init__(
+        self, tls: ssl.SSLContext | None, host: str, port: int, deadline: _Deadline
+    ) -> None:
         self._tls = tls
         self._deadline = deadline
         super().__init__(host, port, timeout=deadline.seconds_left)
@@ -121,10 +127,9 @@ class _Connection(smtplib.SMTP):
                 failure = error
                 continue
             self._deadline.watch(connected)
-            if not self._tls:
+            if self._tls is None:
                 return connected
-            context = ssl.create_default_context()
-            return context.wrap_socket(connected, server_hostname=host)
+            return self._tls.wrap_socket(connected, server_hostname=host)
         raise failure
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from appliance.errors import ApplianceError, MalformedError, RemoteError
 from appliance.fetch.http import HttpClient, url_prefix
 from appliance.fetch.parallel import fetch_all
-from appliance.fetch.response import ResponseFacts
+from appliance.fetch.response import LOOK_AT_IT, ResponseFacts, first_words, refuse_page
 from appliance.tlog.entries import MAX_BUNDLE_BYTES, parse_entry_bundle, truncate_entry_bundle
 from appliance.tlog.merkle import HASH_BYTES
 from appliance.tlog.note import MAX_NOTE_BYTES
@@ -23,11 +23,6 @@ MAX_TILE_BYTES: Final = 2 * WIDTH * HASH_BYTES  # room to say by how much a tile
 
 
 NOTE_MARK: Final = "\n\n\N{EM DASH} ".encode()  # before the signatures of any signed note
-
-
-def _first_words(body: bytes) -> str:
-    """Return how a body begins, on one line."""
-    return " ".join(body[:400].decode("utf-8", "replace").split())[:80]
 
 
 class RekorV2Log:
@@ -70,13 +65,13 @@ class RekorV2Log:
                     error.next_step = "this version mirrors v2 logs only; give the URL of a v2 log"
             raise
         if NOTE_MARK not in response.body:
+            refuse_page(response, "a signed note")
             raise RemoteError(
                 f"{self._prefix}checkpoint: expected a signed note, got status {response.status},"
                 f" Content-Type {response.facts.lower_headers.get('content-type', 'none')[:80]!r},"
-                f" beginning {_first_words(response.body)!r}",
-                reason="not-a-checkpoint",
-                next_step="look at that URL with a browser: a portal, a proxy or an error page"
-                " answers in the log's place, or it is not the log's read URL",
+                f" beginning {first_words(response.body)!r}",
+                reason="not-what-was-asked",
+                next_step=f"{LOOK_AT_IT}, or it is not the log's read URL",
             )
         self.checkpoint_facts = response.facts
         return response.body

@@ -17,6 +17,15 @@ from appliance.value import frozen
 if TYPE_CHECKING:
     import requests
 
+CLIENT_CERTIFICATE: Final = "wants a client certificate that it trusts"
+SET_CERTIFICATE: Final = (
+    "set http.clientCertificateFile and http.clientKeyFile to those that its operator gave you"
+)
+WANTS_USER: Final = "wants a user name and a password (407)"
+SET_USER: Final = "write USER:PASSWORD into a file and name it in http.proxyCredentialsFile"
+LOOK_AT_IT: Final = (
+    "look at that URL with a browser: a sign-in page, a proxy or an error page answers in its place"
+)
 READ_BYTES: Final = 64 * 1024
 MAX_ERROR_BYTES: Final = 64 * 1024  # of an error's body, which is only ever quoted
 GZIP: Final = 16 + zlib.MAX_WBITS  # a gzip header and trailer, nothing else
@@ -158,6 +167,26 @@ def _gunzip(url: str, body: bytes, max_bytes: int) -> bytes:
     return data
 
 
+def first_words(body: bytes) -> str:
+    """Return how a body begins, on one line."""
+    return " ".join(body[:400].decode("utf-8", "replace").split())[:80]
+
+
+def refuse_page(response: Response, expected: str) -> None:
+    """Raise RemoteError (not-what-was-asked) if a page for people came instead of data.
+
+    Networks that want somebody to sign in answer so in everybody's place, with status 200.
+    """
+    kind = response.facts.lower_headers.get("content-type", "none")
+    if "html" in kind.lower() or response.body.lstrip()[:1] == b"<":
+        raise RemoteError(
+            f"{response.facts.url}: expected {expected}, got status {response.status},"
+            f" Content-Type {kind[:80]!r}, beginning {first_words(response.body)!r}",
+            reason="not-what-was-asked",
+            next_step=LOOK_AT_IT,
+        )
+
+
 def status_error(response: Response) -> RemoteError:
     """Return what a status other than the wanted one means to whoever asked."""
     url, status, headers = response.facts.url, response.status, response.facts.lower_headers
@@ -167,7 +196,8 @@ def status_error(response: Response) -> RemoteError:
         return RemoteError(
             f"{url}: redirects ({status}) to {target[:200]!r}; redirects are not followed",
             reason="redirect",
-            next_step="if that is where this log is served now, configure it as its URL",
+            next_step="if that is where this is served now, configure it as the URL; a network"
+            " that wants a sign-in first redirects so as well",
         )
     if status == 404:
         return RemoteError(f"{url}: not found", reason="not-found")
@@ -178,11 +208,26 @@ def status_error(response: Response) -> RemoteError:
             next_step="try again later, or set maxRequestsPerSecond",
             retry_after=retry_after,
         )
+    if status == 511:  # RFC 6585
+        return RemoteError(
+            f"{url}: the network wants a sign-in first (511)",
+            reason="captive-portal",
+            next_step=LOOK_AT_IT,
+        )
     if status == 408 or (status >= 500 and status not in (501, 505)):
         return RemoteError(
             f"{url}: the server cannot answer now ({status})",
             reason="unavailable",
             next_step="try again later",
             retry_after=retry_after,
+        )
+    if status == 407:
+        return RemoteError(f"{url}: the proxy {WANTS_USER}", reason="proxy", next_step=SET_USER)
+    if status == 496 or (status in (400, 403) and b"SSL certificate" in response.body):
+        # nginx has no status of its own on the wire for a certificate that is missing or bad.
+        return RemoteError(
+            f"{url}: the server {CLIENT_CERTIFICATE} ({status}): {first_words(response.body)!r}",
+            reason="tls",
+            next_step=SET_CERTIFICATE,
         )
     return RemoteError(f"{url}: expected status 200, got {status}", reason="http-status")

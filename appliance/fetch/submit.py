@@ -12,7 +12,7 @@ from typing import Final
 
 from appliance.errors import MalformedError, RefusedError, RemoteError, VerificationError
 from appliance.fetch.http import HttpClient, url_prefix
-from appliance.fetch.response import Response, ResponseFacts, status_error
+from appliance.fetch.response import Response, ResponseFacts, refuse_page, status_error
 from appliance.rekor.log_writer import FOREIGN_ANSWER
 from appliance.rekor.transparency_log_entry import MAX_ANSWER_BYTES
 from appliance.tlog.strict_json import parse_json
@@ -57,6 +57,7 @@ def submit(http: HttpClient, base_url: str, request: bytes) -> Logged | Duplicat
         content_type="application/json",
         seconds=max(SUBMIT_SECONDS, http.settings.request_seconds),
     )
+    refuse_foreign_page(response)
     if response.status in (200, 201):  # the OpenAPI document says 200, the server 201
         return Logged(response.body, response.facts)
     if response.status == 409:
@@ -81,6 +82,16 @@ def _duplicate_index(response: Response) -> int:
     return int(text)
 
 
+def refuse_foreign_page(response: Response) -> None:
+    """Raise RemoteError (foreign-answer) if a page for people came as the log's good answer."""
+    if 200 <= response.status < 300:
+        try:
+            refuse_page(response, "a log entry")
+        except RemoteError as error:
+            error.reason = FOREIGN_ANSWER
+            raise
+
+
 def refusal(
     response: Response, is_own: Callable[[int, dict[str, object]], bool]
 ) -> RefusedError | RemoteError:
@@ -95,7 +106,11 @@ def refusal(
             reason="frozen",
             next_step="submit to the log's newest shard",
         )
-    if status in (401, 403, 407):
+    found = status_error(response)
+    if found.reason in ("proxy", "tls"):  # somebody before the log, who read nothing of it
+        found.nothing_sent = True
+        return found
+    if status in (401, 403):
         return RefusedError(
             f"{url}: the server does not let us write ({status})",
             reason="forbidden",

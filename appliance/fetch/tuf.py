@@ -34,6 +34,7 @@ from appliance.errors import (
     VerificationError,
 )
 from appliance.fetch.http import HttpClient
+from appliance.fetch.response import refuse_page
 from appliance.fetch.tuf_metadata import Verified, parse_targets, verify_chain
 from appliance.value import frozen
 
@@ -76,11 +77,17 @@ class BoundedFetcher(FetcherInterface):
 
     def _get(self, url: str, max_bytes: int) -> bytes:
         try:
-            return self._http.get(url, max_bytes).body
+            return _get(self._http, url, max_bytes)
         except RemoteError as error:
             if error.reason == "not-found":  # how python-tuf learns that no newer root exists
                 raise exceptions.DownloadHTTPError(error.message, 404) from error
             raise
+
+
+def _get(http: HttpClient, url: str, max_bytes: int) -> bytes:
+    response = http.get(url, max_bytes)
+    refuse_page(response, "a file of a TUF repository")
+    return response.body
 
 
 def fetch_root(http: HttpClient, url: str, digest: bytes, version: int | None = None) -> bytes:
@@ -90,7 +97,7 @@ def fetch_root(http: HttpClient, url: str, digest: bytes, version: int | None = 
     """
     for number in range(1, MAX_ROOTS + 1) if version is None else [version]:
         try:
-            raw = http.get(f"{url}{number}.root.json", MAX_ROOT_BYTES).body
+            raw = _get(http, f"{url}{number}.root.json", MAX_ROOT_BYTES)
         except RemoteError as error:
             if error.reason == "not-found" and number > 1 and version is None:
                 break

@@ -6,7 +6,7 @@ import hmac
 from typing import Final
 
 from appliance.fetch.http import HttpClient
-from appliance.fetch.response import status_error
+from appliance.fetch.response import refuse_page, status_error
 
 SIGNATURE_HEADER: Final = "X-Attestor-Signature"  # sha256=<64 hex digits>
 EVENT_HEADER: Final = "X-Attestor-Event"
@@ -42,3 +42,5 @@ def post_webhook(
     )
     if not 200 <= response.status < 300:
         raise status_error(response)
+    if response.body.lstrip()[:9].lower() in (b"<!doctype", b"<html"):
+        refuse_page(response, "a receiver of webhooks")  # a sign-in page took it from nobody

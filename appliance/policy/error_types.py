@@ -17,7 +17,7 @@ _TYPES: Final[dict[type[errors.ApplianceError], str]] = {
     errors.LockedError: "locked",
 }
 _REMOTE: Final = {  # reasons of RemoteError; the others are the network's
-    "not-a-checkpoint": "malformed",
+    "not-what-was-asked": "malformed",
     **dict.fromkeys(("timeout", "run-timeout", "stopped"), "timeout"),
     **dict.fromkeys(
         ("not-found", "http-status", "unavailable", "rate-limited", "redirect", "bad-response"),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from appliance.errors import ApplianceError
-from appliance.jobs.checks import CheckResult, CheckState
+from appliance.jobs.checks import CheckResult, CheckState, ok, run_check
 from appliance.jobs.divergence.health import home_health
 from appliance.jobs.home.doctor import Examined, examine
 from appliance.policy.health import ProblemKind
+from appliance.runs.network import network_text
 from appliance.runs.session import Session
 
 
@@ -18,7 +19,17 @@ def examine_home(session: Session) -> Iterator[CheckResult]:
     yield from examine(
         Examined(session.home, clock, lambda: clock.behind, session.allow_network_fs)
     )
+    yield from _network(session)
     yield from _health(session)
+
+
+def _network(session: Session) -> Iterator[CheckResult]:
+    """Say through which proxy and by whose authorities other hosts are reached."""
+    try:
+        configuration = session.configuration
+    except ApplianceError:
+        return  # which is a result already
+    yield run_check("network", lambda: ok(network_text(configuration)))
 
 
 def _health(session: Session) -> Iterator[CheckResult]:

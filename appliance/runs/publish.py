@@ -81,7 +81,10 @@ def describe(published: Published) -> str:
 
 def unpublished(published: Published) -> str:
     """Say that something waits, and why."""
-    why = published.error.message if published.error else "it was not sent"
+    error = published.error
+    why = "it was not sent" if error is None else error.message
+    if error is not None and error.next_step:
+        why += f"; {error.next_step}"
     return f"{describe(published)} is not published yet: {why}"
 
 

@@ -17,7 +17,7 @@ from appliance.value import field, frozen, replaced
 
 if TYPE_CHECKING:
     from appliance.config.configuration import Configuration
-    from appliance.fetch.http import HttpClient, HttpSettings
+    from appliance.fetch.http import HttpClient
     from appliance.policy.budget import Moment
     from appliance.runs.clock import RunClock
     from appliance.store.database import Store
@@ -97,6 +97,7 @@ class Session:
     def http(self, **budget: float) -> Iterator[HttpClient]:
         """Yield what asks other hosts, as the settings say. Offline runs never call this."""
         from appliance.fetch.http import HttpClient
+        from appliance.runs.network import http_settings
 
         settings = http_settings(self.configuration)
         with HttpClient(settings, clock=self.monotonic, sleep=self.sleep, **budget) as client:
@@ -227,18 +228,6 @@ class Session:
             if error.reason != "schema-older" or not migrates_itself(self.home):
                 raise
         return create_store(self.home)
-
-
-def http_settings(configuration: Configuration) -> HttpSettings:
-    """Return what the HTTP client is told by the section `http` of a configuration."""
-    from appliance.fetch.http import HttpSettings
-
-    return HttpSettings(
-        connections=configuration.count("http.connections"),
-        max_requests_per_second=configuration.optional_number("http.maxRequestsPerSecond"),
-        contact=configuration.optional_text("http.contact") or "",
-        proxy=configuration.optional_text("http.proxy"),
-    )
 
 
 def default_home() -> Path:

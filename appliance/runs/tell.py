@@ -270,6 +270,7 @@ def _remote(session: Session, sink: Sink, site: str, http: HttpClient) -> Send |
             password=_secret(sink),
             now=session.now(),
             seconds=seconds,
+            tls=http.settings.tls,
         )
 
     send = {"webhook": webhook, "syslog": syslog, "smtp": smtp}.get(sink.type)

@@ -16,6 +16,7 @@ import pytest
 
 from appliance.errors import RemoteError
 from appliance.fetch.mail import send_mail
+from appliance.fetch.tls import TlsSettings
 from appliance.jobs.divergence.deliver import run_hook
 from appliance.jobs.mirror.fill import BATCH_BYTES, Wanted
 from appliance.jobs.mirror.sync import sync
@@ -69,6 +70,7 @@ def test_a_mail_server_that_drips_is_left_in_time(scheme: str) -> None:
                 password=None,
                 now=NOW,
                 seconds=1.0,
+                tls=TlsSettings(),
             )
         assert time.monotonic() - began < 3
 

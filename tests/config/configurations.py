@@ -46,6 +46,11 @@ attestor:
     maxRequestsPerSecond: 2.5
     contact: Ops <ops@example.org>
     proxy: http://proxy.example.org:3128
+    proxyCredentialsFile: /etc/attestor/proxy
+    noProxy: [log.internal.example, 10.0.0.0/8]
+    caFile: /etc/attestor/ca.pem
+    clientCertificateFile: /etc/attestor/us.pem
+    clientKeyFile: /etc/attestor/us.key
   checkpointStore:
     connectionString: /srv/attestor/attestor.db
     schema: public

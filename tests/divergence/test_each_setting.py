@@ -10,11 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from appliance.errors import ConfigError, RemoteError
 from appliance.fetch.http import HttpClient
-from appliance.runs.session import Session, http_settings
+from appliance.runs.network import http_settings
+from appliance.runs.session import Session
 from appliance.store.database import open_store
 from tests.divergence.world import DAY, HOUR, MINUTE, World
 from tests.fetch.hostile_server import HostileServer, status
+from tests.rig.network import Authority, connect_proxy, tls_front
 from tests.simulator import SimulatedLog
 
 
@@ -157,6 +160,67 @@ def test_setting_http_proxy(world: World, hostile: HostileServer) -> None:
     with session.http() as client:
         client.get("http://log.invalid/x", 100)
     assert hostile.targets == ["http://log.invalid/x"]
+
+
+def test_setting_http_noProxy(world: World, hostile: HostileServer) -> None:
+    world.set("http.proxy", "http://proxy.invalid:3128")
+    world.set("http.noProxy", '["127.0.0.1"]')
+    assert asked(world, hostile)
+    assert hostile.targets == ["/x"]
+
+
+def test_setting_http_proxyCredentialsFile(world: World) -> None:
+    credentials = world.directory / "credentials"
+    credentials.write_text("me:secret\n")
+    credentials.chmod(0o600)
+    with connect_proxy({"log.invalid": 1}, credentials="me:secret") as proxy:
+        world.set("http.proxy", proxy.url)
+        session = Session(home=world.home, sleep=lambda _: None)
+        for given, refused in (("null", 1), (str(credentials), 1)):
+            world.set("http.proxyCredentialsFile", given)
+            with session.http() as client, pytest.raises(RemoteError):
+                client.get("https://log.invalid/x", 100)
+            assert proxy.refused == refused
+
+
+def test_setting_http_caFile(world: World, hostile: HostileServer) -> None:
+    authority = Authority(world.directory)
+    world.set("http.caFile", str(authority.file))
+    assert over_tls(world, hostile, authority) == 200
+
+
+def test_setting_http_clientCertificateFile(world: World, hostile: HostileServer) -> None:
+    authority = Authority(world.directory)
+    certificate, key = authority.issue("us.example")
+    certificate.write_bytes(certificate.read_bytes() + key.read_bytes())
+    world.set("http.caFile", str(authority.file))
+    world.set("http.clientCertificateFile", str(certificate))
+    assert over_tls(world, hostile, authority, clients=authority) == 200
+
+
+def test_setting_http_clientKeyFile(world: World, hostile: HostileServer) -> None:
+    authority = Authority(world.directory)
+    certificate, key = authority.issue("us.example")
+    world.set("http.caFile", str(authority.file))
+    world.set("http.clientCertificateFile", str(certificate))
+    with pytest.raises(ConfigError):
+        over_tls(world, hostile, authority, clients=authority)
+    world.set("http.clientKeyFile", str(key))
+    assert over_tls(world, hostile, authority, clients=authority) == 200
+
+
+def over_tls(
+    world: World,
+    server: HostileServer,
+    authority: Authority,
+    clients: Authority | None = None,
+) -> int:
+    """Ask a server over TLS as the world's settings say; return the status."""
+    server.on("/x", status(200))
+    context = authority.server("127.0.0.1", clients)
+    session = Session(home=world.home, sleep=lambda _: None)
+    with tls_front(server.port, context) as port, session.http() as client:
+        return client.get(f"https://127.0.0.1:{port}/x", 100).status
 
 
 def test_setting_checkpointStore_connectionString(world: World) -> None:

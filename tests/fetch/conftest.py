@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from appliance.fetch.http import HttpClient, HttpSettings
+from appliance.fetch.proxies import choose_proxies
+from appliance.fetch.tls import TlsSettings
 from tests.fetch.hostile_server import HostileServer
 
 OpenClient = Callable[..., HttpClient]
@@ -32,6 +34,10 @@ def open_client(naps: list[float]) -> Iterator[OpenClient]:
 
     def open_one(run_seconds: float = 20.0, **settings: Any) -> HttpClient:
         settings = {"request_seconds": 5.0, **settings}
+        if ca_file := settings.pop("ca_file", None):
+            settings["tls"] = TlsSettings(ca_file)
+        if proxy := settings.pop("proxy", None):
+            settings["proxies"] = choose_proxies(proxy, (), None, {})
         clients.append(
             HttpClient(HttpSettings(**settings), run_seconds=run_seconds, sleep=naps.append)
         )

@@ -236,10 +236,11 @@ def test_tls_goes_through_the_proxy_untouched(
         (stall(), "timeout"),
         (drip(raw("HTTP/1.0 200 Fine"), 0.05), "timeout"),
         (close(b""), "unreachable"),
-        (close(raw("HTTP/1.0 403 No")), "unreachable"),
+        (close(raw("HTTP/1.0 403 No")), "proxy"),
+        (close(raw("HTTP/1.0 407 Who")), "proxy"),
         (close(b"garbage\r\n\r\n"), "bad-response"),
     ],
-    ids=["stall", "drip", "closed", "refused", "garbage"],
+    ids=["stall", "drip", "closed", "refused", "no password", "garbage"],
 )
 def test_a_proxy_is_trusted_with_nothing(
     server: HostileServer, open_client: OpenClient, answer: Talk, reason: str

@@ -667,20 +667,11 @@ def test_of_an_error_only_the_beginning_is_kept(server: HostileServer, client: H
         lambda: HttpSettings(max_requests_per_second=float("inf")),
         lambda: HttpSettings(contact="a\r\nHost: b"),
         lambda: HttpSettings(contact="\N{SNOWMAN}"),
-        lambda: HttpSettings(proxy="https://proxy.example"),
-        lambda: HttpSettings(proxy="proxy.example:8080"),
-        lambda: HttpSettings(proxy=""),
     ],
 )
 def test_settings_check_themselves(make: Callable[[], HttpSettings]) -> None:
     with pytest.raises(ConfigError, match=r"http\."):
         make()
-
-
-def test_the_password_of_a_proxy_is_not_printed() -> None:
-    with pytest.raises(ConfigError) as caught:
-        HttpSettings(proxy="https://me:secret@proxy.example")
-    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,6 @@ def test_a_duplicate_without_an_index_is_no_answer(
         (403, "forbidden"),
         (404, "no-such-endpoint"),
         (405, "frozen"),
-        (407, "forbidden"),
         (410, "no-such-endpoint"),
     ],
 )

@@ -195,7 +195,7 @@ def test_verify_key_fetches_the_current_one_where_there_is_a_url(
             assert key.key_id.hex() in error["message"]
         (www / "checkpoint").write_text("no checkpoint")
         answer = home.json("backend", "verify-key", "sim", expect=7)
-        assert answer["reason"] == "not-a-checkpoint"
+        assert answer["reason"] == "not-what-was-asked"
         (www / "checkpoint").unlink()
         home.json("backend", "verify-key", "sim", expect=7)
     assert home.json("backend", "verify-key", "sim", expect=7)["reason"] == "unreachable"
