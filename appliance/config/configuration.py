@@ -31,7 +31,7 @@ class Backend:
     base_url: str | None  # no slash at its end
     read_url: str | None  # no slash at its end; None: derived from base_url
     public_key_path: str | None  # None: the store holds a copy already
-    api_version: int  # 1 or 2
+    api_version: int | None  # 1 or 2; None: as its origin and its first answer say
     enabled: bool
     mirror_of: str | None  # id of another backend
     policy_file: str | None
@@ -241,7 +241,7 @@ def _backend(item: Item) -> Backend:
         _optional(item, "baseUrl"),
         _optional(item, "readUrl"),
         _optional(item, "publicKeyPath"),
-        _required("apiVersion", item["apiVersion"], int),
+        None if item["apiVersion"] is None else _required("apiVersion", item["apiVersion"], int),
         _required("enabled", item["enabled"], bool),
         _optional(item, "mirrorOf"),
         _optional(item, "policyFile"),

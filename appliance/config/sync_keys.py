@@ -36,7 +36,9 @@ BACKENDS: Final = ItemList(
         "baseUrl": Key(Url(), None, "the log's API; not needed on an isolated site", "null"),
         "readUrl": Key(Url(), None, "where tiles are read, if not below baseUrl", "null"),
         "publicKeyPath": Key(PATH, None, "PEM or DER; copied into the store", "null"),
-        "apiVersion": Key(Word((1, 2)), 2, "Rekor v1 or v2"),
+        "apiVersion": Key(
+            Word((1, 2)), None, "Rekor v1 or v2; null: as origin and first answer say", "null"
+        ),
         "enabled": Key(Flag(), True, "whether sync visits it"),
         "mirrorOf": Key(NAME, None, "id of the backend whose log this one copies", "null"),
         "policyFile": Key(PATH, None, "a C2SP tlog-policy to require", "null"),

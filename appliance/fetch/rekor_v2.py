@@ -22,6 +22,7 @@ READ_PATH: Final = "api/v2/"  # below a log's base URL, as the specification has
 MAX_TILE_BYTES: Final = 2 * WIDTH * HASH_BYTES  # room to say by how much a tile is too long
 
 
+IS_V1: Final = "rekor-v1"  # the reason if a server of that version answers
 NOTE_MARK: Final = "\n\n\N{EM DASH} ".encode()  # before the signatures of any signed note
 
 
@@ -59,10 +60,11 @@ class RekorV2Log:
                     "rekor-server itself serves none"
                 )
                 if self._is_v1(stopped):
+                    error.reason = IS_V1
                     error.message += (
                         ", but the paths of version 1 are: this looks like a Rekor v1 log"
                     )
-                    error.next_step = "this version mirrors v2 logs only; give the URL of a v2 log"
+                    error.next_step = "add it as one: --api-version 1"
             raise
         if NOTE_MARK not in response.body:
             refuse_page(response, "a signed note")

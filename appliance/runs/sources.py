@@ -7,26 +7,37 @@ from typing import Final
 
 from appliance.errors import ConfigError
 from appliance.fetch.http import HttpClient
+from appliance.fetch.rekor_v1 import RekorV1Log
 from appliance.fetch.rekor_v2 import RekorV2Log
 from appliance.runs.session import Session
-from appliance.store.mirror.logs import Backend
+from appliance.store.mirror.logs import REKOR_V1, Backend
 
 URL_VARIABLE: Final = "ATTESTOR_REKOR_URL"
 PUBLISH_URL: Final = "publish.rekorUrl"
 
 
 def open_backend(http: HttpClient, backend: Backend) -> RekorV2Log:
-    """Return the source of a backend; raises ConfigError if it has no URL or is a v1 log."""
+    """Return the source of tiles of a backend; raises ConfigError without a URL, and for v1."""
+    source = open_source(http, backend)
+    if isinstance(source, RekorV1Log):
+        raise ConfigError(
+            f"{backend.log.origin} is a Rekor v1 log, which serves no tiles",
+            reason="api-version",
+            next_step="its checkpoints are mirrored, and entries that were asked for",
+        )
+    return source
+
+
+def open_source(http: HttpClient, backend: Backend) -> RekorV1Log | RekorV2Log:
+    """Return what a backend is read from; raises ConfigError if it has no URL."""
     if backend.read_url is None and backend.base_url is None:
         raise ConfigError(
             "it has no URL: this site gets its checkpoints from transfer bundles",
             reason="no-url",
             next_step=f"'attestor import FILE', or: attestor backend disable {backend.name}",
         )
-    if backend.log.api_version != 2:
-        raise ConfigError(
-            "it is a Rekor v1 log; this version mirrors v2 logs only", reason="api-version"
-        )
+    if backend.log.api_version == REKOR_V1:
+        return RekorV1Log(http, backend.read_url or backend.base_url or "")
     return RekorV2Log(http, backend.base_url or "", backend.read_url)
 
 

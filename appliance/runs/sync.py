@@ -9,16 +9,20 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from appliance.errors import ApplianceError, ConfigError
-from appliance.fetch.rekor_v2 import RekorV2Log
+from appliance.errors import ApplianceError, ConfigError, RefusedError, RemoteError
+from appliance.fetch.http import HttpClient
+from appliance.fetch.rekor_v1 import RekorV1Log
+from appliance.fetch.rekor_v2 import IS_V1, RekorV2Log
 from appliance.jobs.divergence.cross_check import CrossChecked, cross_check
 from appliance.jobs.home.sweep import sweep_before
 from appliance.jobs.mirror.absorb import AbsorbReport
 from appliance.jobs.mirror.fill import Progress, Wanted
+from appliance.jobs.mirror.follow import arrive, check_offset, follow
 from appliance.jobs.mirror.prune import PruneReport, cache_limits, prune_as_set, too_large
 from appliance.jobs.mirror.shards import is_resting
 from appliance.jobs.mirror.sync import preview_sync
 from appliance.jobs.mirror.sync import sync as sync_backend
+from appliance.rekor.log_info_v1 import LogInfo
 from appliance.runs.after_sync import (
     drain_after_sync,
     index_after,
@@ -27,17 +31,24 @@ from appliance.runs.after_sync import (
     watch_after,
 )
 from appliance.runs.session import Session
-from appliance.runs.sources import open_backend
+from appliance.runs.sources import open_source
 from appliance.store.database import Store
-from appliance.store.mirror.logs import Backend, all_backends, all_logs, select_backends
-from appliance.tlog.log_source import LogSource
+from appliance.store.mirror.logs import (
+    Backend,
+    all_backends,
+    all_logs,
+    is_tree_origin,
+    require_backend,
+    select_backends,
+)
 from appliance.tlog.tile import EntryBundle, Tile
-from appliance.value import frozen
+from appliance.value import frozen, replaced
 
 if TYPE_CHECKING:
     from appliance.runs.drain import DrainRun
 
 _MAX_TILES: Final = "rekorSync.maxTilesPerSync"
+CHECKPOINTS: Final = Wanted(tiles=False)  # all that there is to mirror of a Rekor v1 tree
 LOCKED_SECONDS: Final = 2.0  # how long the lock is held while no backend answers
 SOURCE_SECONDS: Final = 300.0  # of one run, for one backend; the next run goes on
 FULL_SECONDS: Final = 3600.0  # where everything was asked for
@@ -169,13 +180,15 @@ def _sync_one(
     session: Session,
     store: Store,
     backend: Backend,
-    source: LogSource,
+    source: _Answered,
     wanted: Wanted,
     options: SyncOptions,
     show: ShowProgress,
 ) -> Synced:
     try:
-        if options.dry_run:
+        if source.instance is not None:
+            report = _sync_instance(session, store, backend, *source.instance, options)
+        elif options.dry_run:
             report = preview_sync(store, backend, source, session.now())
         else:
             with show(f"sync {backend.name}") as advance:
@@ -186,21 +199,81 @@ def _sync_one(
     return Synced(backend.name, report, None)
 
 
+def _sync_instance(
+    session: Session,
+    store: Store,
+    backend: Backend,
+    instance: RekorV1Log,
+    info: LogInfo,
+    options: SyncOptions,
+) -> AbsorbReport:
+    """Bring every tree of a Rekor v1 instance up to its signed head; report of the active one."""
+    if options.full_tiles:
+        raise RefusedError(
+            f"{backend.origin} is a Rekor v1 log: it serves no tiles, and ten entries a request",
+            reason="no-tiles",
+            next_step="its checkpoints are mirrored without; for entries, name a window of them:"
+            f" attestor sync --backend {backend.name} --from INDEX --count N",
+        )
+    now = session.now()
+    followed = follow(store, backend, instance, info)
+    report, warnings = None, list(followed.warnings)
+    for one in followed.trees:
+        if options.dry_run:
+            done = preview_sync(store, one.backend, one.source, now)
+        else:
+            done = sync_backend(store, one.backend, one.source, CHECKPOINTS, now)
+        warnings += [f"{done.origin}: {warning}" for warning in done.warnings]
+        report = done if one.is_active or report is None else report
+    if report is None:
+        raise ValueError("an instance without a tree")
+    if followed.moves_to is not None and not options.dry_run:
+        is_first = not is_tree_origin(backend.log.origin)
+        arrive(store, require_backend(store, backend.name), followed.moves_to, now)
+        if not is_first:
+            warnings.append(f"{backend.log.origin} is closed; {report.origin} is followed now")
+        warnings += check_offset(store, instance, info, followed.moves_to)
+    return replaced(report, warnings=tuple(warnings))
+
+
 class _Answered:
     """A backend's source whose checkpoint was asked for before; what came is kept."""
 
-    def __init__(self, source: RekorV2Log | None, failure: ApplianceError | None) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        http: HttpClient,
+        source: RekorV1Log | RekorV2Log | None,
+        failure: ApplianceError | None,
+    ) -> None:
+        self._backend = backend
+        self._http = http
         self._source = source
         self._note: bytes | None = None
         self._failure = failure
+        self.instance: tuple[RekorV1Log, LogInfo] | None = None  # if it is one of Rekor v1
 
     def ask(self, stopped: threading.Event) -> None:
         """Fetch the checkpoint; an error is for whoever wants it."""
-        if self._source is not None:
-            try:
+        try:
+            if isinstance(self._source, RekorV2Log):
                 self._note = self._source.checkpoint(stopped)
-            except ApplianceError as error:
-                self._failure = error
+            elif self._source is not None:
+                self.instance = self._source, self._source.info(stopped)
+        except ApplianceError as error:
+            self._failure = error
+            if isinstance(error, RemoteError) and error.reason == IS_V1:
+                self._ask_v1(stopped)
+
+    def _ask_v1(self, stopped: threading.Event) -> None:
+        """Ask as one asks an instance of version 1, where nobody had said that it is one."""
+        url = self._backend.read_url or self._backend.base_url or ""
+        try:
+            found = RekorV1Log(self._http, url)
+            self.instance, self._failure = (found, found.info(stopped)), None
+            self._source = found
+        except ApplianceError as error:
+            self._failure = error
 
     @property
     def description(self) -> str:
@@ -229,7 +302,7 @@ class _Answered:
         return self._open().entry_bundles(wanted)
 
     def _open(self) -> RekorV2Log:
-        if self._source is None:
+        if not isinstance(self._source, RekorV2Log):
             raise self._failure or ValueError("a source without a URL was read")
         return self._source
 
@@ -247,9 +320,9 @@ class _Answers:
         for backend in backends:
             http = self._stack.enter_context(session.http(run_seconds=seconds))
             try:
-                answered = _Answered(open_backend(http, backend), None)
+                answered = _Answered(backend, http, open_source(http, backend), None)
             except ApplianceError as error:
-                answered = _Answered(None, error)
+                answered = _Answered(backend, http, None, error)
             asked = self._executor.submit(answered.ask, self._stopped)
             self._pending[asked] = (backend, answered)
 

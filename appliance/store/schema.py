@@ -41,6 +41,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "021_superseded",
     "022_watch",
     "023_tenant_budget",
+    "024_followed_instance",
 )
 
 

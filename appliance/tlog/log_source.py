@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from appliance.tlog.merkle import Hash
 from appliance.tlog.tile import EntryBundle, Tile
 
 
@@ -32,3 +33,11 @@ class LogSource(Protocol):
 
     def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
         """Yield each wanted entry bundle, decoded and bounded, in any order, as they come."""
+
+
+@runtime_checkable
+class ProvingSource(LogSource, Protocol):
+    """A LogSource without tiles, which proves by itself that its tree only grew."""
+
+    def consistency(self, old_size: int, new_size: int) -> tuple[Hash, ...]:
+        """Return what it offers as a consistency proof between two sizes; it may be wrong."""

@@ -159,6 +159,23 @@ def verify_consistency(old: TreeHead, new: TreeHead, proof: Sequence[Hash]) -> N
             raise ProofError(f"{what}: expected {which} root {expected.hex()}, got {got.hex()}")
 
 
+def root_from_consistency(old: TreeHead, new: TreeHead, proof: Sequence[Hash]) -> Hash:
+    """Return the root that the tree of `new` has at the size of `old`, as a proof shows it.
+
+    That may be another root than `old` has: then the two heads are of different trees. Where
+    the old size is a power of two a proof leaves its root out, and cannot show another.
+    Raises ProofError if the proof does not lead to `new`, or is not of the right shape.
+    """
+    _check_hashes(proof)
+    what = f"consistency proof from {old.tree_size} to {new.tree_size}"
+    if not 0 < old.tree_size < new.tree_size:
+        raise ValueError(f"{what}: there is nothing to prove")
+    old_root, new_root = _roots_from_consistency(old, new.tree_size, proof, what)
+    if new_root != new.root_hash:
+        raise ProofError(f"{what}: expected new root {new.root_hash.hex()}, got {new_root.hex()}")
+    return old_root
+
+
 def _roots_from_consistency(
     old: TreeHead, new_size: int, proof: Sequence[Hash], what: str
 ) -> tuple[Hash, Hash]:

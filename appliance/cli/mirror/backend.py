@@ -23,8 +23,10 @@ from appliance.runs.exit_codes import naming
 from appliance.runs.session import Session, pass_session
 from appliance.store.files import read_foreign
 from appliance.store.mirror.logs import (
+    REKOR_V2,
     Backend,
     all_backends,
+    is_tree_origin,
     require_backend,
 )
 from appliance.tlog.note_keys import check_key_name, same_key
@@ -59,9 +61,7 @@ def backend() -> None:
 @click.option(
     "--api-version",
     type=click.Choice(["1", "2"]),
-    default="2",
-    show_default=True,
-    help="Of Rekor: decides the key id.",
+    help="Of Rekor: decides the key id.  [default: as its origin and its first answer say]",
 )
 @click.option("--mirror-of", metavar="ID", help="This serves the same log as that backend.")
 @click.option("--policy", type=FILE, help="tlog-policy: who must have cosigned its checkpoints.")
@@ -75,7 +75,7 @@ def backend_add(
     public_key: Path,
     url: str | None,
     read_url: str | None,
-    api_version: str,
+    api_version: str | None,
     mirror_of: str | None,
     policy: Path | None,
     dry_run: bool,
@@ -85,22 +85,27 @@ def backend_add(
     The key is copied into the store. Everything known of the log rests on it: compare its
     key id over another channel than the one the file came by.
 
+    The bare host name of a Rekor v1 instance stands for all its trees: each is a log of its
+    own, HOST - TREE, and the backend goes on to the next one once the end of the one before
+    is proven.
+
     \b
     Example:
         attestor backend add public --origin log2025-1.rekor.sigstore.dev \\
             --public-key log.pem --url https://LOG-HOST
     """
 
-    if api_version == "2":
+    version = None if api_version is None else int(api_version)
+    if version != 1 and not is_tree_origin(origin):
         with typed("--origin"):
             check_key_name(origin)
     with naming(public_key):
         key_file = read_foreign(public_key, MAX_KEY_BYTES)
-        parse_log_key(key_file, origin, int(api_version))
+        parse_log_key(key_file, origin, version or REKOR_V2)
     new = NewBackend(
         name,
         origin,
-        int(api_version),
+        version,
         key_file,
         url,
         read_url,

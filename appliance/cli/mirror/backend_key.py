@@ -9,9 +9,9 @@ import click
 
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
-from appliance.fetch.rekor_v2 import RekorV2Log
 from appliance.jobs.mirror.backends import KeyReport, examine_key
 from appliance.runs.session import Session, pass_session
+from appliance.runs.sources import open_source
 from appliance.sigstore.trusted_root import parse_trusted_root
 from appliance.store.database import Store
 from appliance.store.mirror.logs import Backend, require_backend
@@ -43,11 +43,11 @@ def verify_key(session: Session, name: str) -> Result:
 
 
 def _fetch_checkpoint(session: Session, store: Store, found: Backend) -> tuple[bytes | None, str]:
-    if found.log.api_version != 2 or not (found.base_url or found.read_url):
+    if not (found.base_url or found.read_url):
         return None, ""
 
     with session.http() as http:
-        source = RekorV2Log(http, found.base_url or "", found.read_url)
+        source = open_source(http, found)
         return source.checkpoint(), source.description
 
 

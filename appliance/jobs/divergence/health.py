@@ -39,7 +39,7 @@ from appliance.store.home.key_files import KEYS_NAME
 from appliance.store.home.runs import BackendRun, backend_run, backend_runs, command_runs
 from appliance.store.home.settings import SITE_ROLE, site_fact
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint
-from appliance.store.mirror.logs import Backend, Log, all_backends, all_logs, window_end
+from appliance.store.mirror.logs import REKOR_V1, Backend, Log, all_backends, all_logs, window_end
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.mirror.sync_times import last_sync
 from appliance.store.queue.queue import held_count, oldest_held
@@ -179,6 +179,7 @@ def is_complete_shard(
     if not has_ended(mirror.store, mirror.log, now):
         return False
     wanted = read_configuration(mirror.store).flag("rekorSync.enableTileSync")
+    wanted = wanted and mirror.log.api_version != REKOR_V1
     return not wanted or (mirrored is not None and mirrored.head == accepted.head)
 
 
@@ -208,6 +209,7 @@ def _sync_problems(
     if run is None or not backend.enabled:
         return
     wanted = read_configuration(store).flag("rekorSync.enableTileSync")
+    wanted = wanted and backend.log.api_version != REKOR_V1  # which has no tiles
     yield from judge_syncs(
         backend.name,
         Syncs(

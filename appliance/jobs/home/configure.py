@@ -32,8 +32,10 @@ from appliance.store.mirror.logs import (
     all_backends,
     find_log,
     key_name,
+    place_of,
     put_backend,
     remove_backend,
+    require_backend,
     require_log,
     verifier_key,
 )
@@ -66,7 +68,7 @@ def _read_configuration(store: Store) -> Configuration:
     items: list[JsonValue] = [
         {
             "id": backend.name,
-            "origin": backend.log.origin,
+            "origin": backend.origin,
             "baseUrl": backend.base_url,
             "readUrl": backend.read_url,
             "apiVersion": backend.log.api_version,
@@ -151,7 +153,7 @@ def keys_not_pinned(
         backend.id
         for backend in before.backends
         if backend.id in keys
-        and not is_among(keys[backend.id], require_log(store, backend.origin).keys)
+        and not is_among(keys[backend.id], require_backend(store, backend.id).log.keys)
     )
 
 
@@ -166,20 +168,20 @@ def verify_private_keys(home: Path) -> tuple[str, ...]:
 
 
 def _put(store: Store, backend: Backend, spki: bytes | None, now: int, *, is_new: bool) -> None:
+    origin, follows, api_version = place_of(store, backend.id, backend.origin, backend.api_version)
     if spki is None:
-        log = require_log(store, backend.origin)
-        if log.api_version != backend.api_version:
+        log = require_log(store, origin)
+        if log.api_version != api_version:
             raise ConfigError(
-                f"{backend.origin} is a Rekor v{log.api_version} log here, not"
-                f" v{backend.api_version}",
+                f"{backend.origin} is a Rekor v{log.api_version} log here, not v{api_version}",
                 reason="api-version",
             )
     else:
-        key = verifier_key(backend.api_version, key_name(backend.api_version, backend.origin), spki)
-        is_ours = any(one.log.origin == backend.origin for one in all_private_logs(store))
+        key = verifier_key(api_version, key_name(api_version, origin), spki)
+        is_ours = any(one.log.origin == origin for one in all_private_logs(store))
         if is_new and not is_ours:
-            refuse_retired(store, find_log(store, backend.origin), key)
-        log = add_log(store, backend.origin, backend.api_version, spki, now)
+            refuse_retired(store, find_log(store, origin), key)
+        log = add_log(store, origin, api_version, spki, now)
         if is_new and not is_ours:
             retire_others(store, log, key, now)
     put_backend(
@@ -190,6 +192,7 @@ def _put(store: Store, backend: Backend, spki: bytes | None, now: int, *, is_new
         read_url=backend.read_url,
         enabled=backend.enabled,
         mirror_of=backend.mirror_of,
+        follows=follows,
     )
 
 

@@ -14,6 +14,8 @@ from appliance.errors import (
     ApplianceError,
     CorruptError,
     IncompleteError,
+    MalformedError,
+    ProofError,
     RefusedError,
     RemoteError,
 )
@@ -30,9 +32,9 @@ from appliance.store.mirror.checkpoints import AcceptedCheckpoint, Arrival
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.revoked_keys import revoked_keys
 from appliance.tlog.checkpoint import SignedCheckpoint
-from appliance.tlog.log_source import LogSource
+from appliance.tlog.log_source import LogSource, ProvingSource
 from appliance.tlog.merkle import Hash, TreeHead
-from appliance.tlog.proof import verify_consistency
+from appliance.tlog.proof import consistency_plan, root_from_consistency, verify_consistency
 from appliance.tlog.shared_leaves import shared_leaves
 from appliance.tlog.tile import EntryBundle, Tile
 from appliance.tlog.tile_tree import TileTree
@@ -89,13 +91,17 @@ def absorb(
         mirror.accept(offer.candidate, arrival, offer.tiles)
         # If we die after it, the next run finds the rest missing and fetches it.
         stored = len(offer.tiles)
-    else:
+    elif not isinstance(source, ProvingSource) or offer.relation is Relation.BEHIND:
         mirror.record_note(offer.candidate, arrival)
+    else:  # signed anew at every read: the note that is here says the same
+        mirror.record_answer(arrival)
     if broken_word is not None:
         with contextlib.suppress(ApplianceError):  # what is missing comes with the next run
             fill(mirror, offer.tree, source, wanted, progress)
         raise broken_word
-    if offer.relation is not Relation.BEHIND:
+    if isinstance(source, ProvingSource):
+        filled = Filled()  # it has no tiles, and nothing more is wanted of it
+    elif offer.relation is not Relation.BEHIND:
         filled = fill(mirror, offer.tree, source, wanted, progress)
     elif wanted.from_older and offer.accepted is not None:
         tree = TileTree(offer.accepted.head)
@@ -148,7 +154,12 @@ def _examine(mirror: Mirror, source: LogSource, arrival: Arrival) -> _Offer:
     candidate = open_note_of(mirror.store, log, source.checkpoint())
     accepted = mirror.history.accepted()
     tree, fetched = TileTree(candidate.head), _Fetched(source)
-    prefix = _Prefix(mirror, accepted, tree, fetched)
+    proves = source if isinstance(source, ProvingSource) else None
+    prefix = _Prefix()
+    if proves is not None:
+        prefix.prove(mirror, accepted, candidate.head, proves)
+    else:
+        prefix.compute(mirror, accepted, tree, fetched)
     if prefix.damage is not None and prefix.root is None:
         raise prefix.damage  # it is our own doing that nothing can be said
     relation = relate(accepted.head if accepted else None, candidate.head, prefix.root)
@@ -166,7 +177,11 @@ def _examine(mirror: Mirror, source: LogSource, arrival: Arrival) -> _Offer:
                 arrival,
                 source.exchange,
                 _proof(relation, accepted.head, tree, prefix),
-                lambda: _shared_leaves(mirror, accepted.head, tree, fetched),
+                lambda: (
+                    _shared_leaves(mirror, accepted.head, tree, fetched)
+                    if proves is None
+                    else _shared_sizes(mirror, candidate.head, proves)
+                ),
             ),
         )
     if isinstance(relation, Contradiction):
@@ -183,7 +198,7 @@ def _examine(mirror: Mirror, source: LogSource, arrival: Arrival) -> _Offer:
                 who = f"a quorum of witnesses of {log.origin}"
                 raise_floor(mirror.store, SIGNED, proven_at, who)
     _refuse_quarantined(mirror, relation, candidate.head, arrival)
-    if relation in (Relation.FIRST, Relation.AHEAD):
+    if relation in (Relation.FIRST, Relation.AHEAD) and proves is None:
         tree.load([], fetched)  # the right edge, if no proof has needed it yet
     return _Offer(candidate, relation, tree, fetched.tiles, accepted, prefix.damage)
 
@@ -258,17 +273,55 @@ class _Fetched:
 class _Prefix:
     """The root of the larger of two trees at the size of the smaller, and how it was found."""
 
-    def __init__(
+    def __init__(self) -> None:
+        self.root: Hash | None = None  # None: not needed, or it could not be found
+        self.hashes: tuple[Hash, ...] = ()  # the consistency proof; empty: it was not needed
+        self.counterpart: AcceptedCheckpoint | None = None  # one of ours of just that size
+        self.damage: CorruptError | None = None  # of our own tiles
+
+    def prove(
+        self,
+        mirror: Mirror,
+        accepted: AcceptedCheckpoint | None,
+        candidate: TreeHead,
+        source: ProvingSource,
+    ) -> None:
+        """Find it by the source's own proof; raises ProofError for one that proves nothing."""
+        if accepted is None or accepted.head.tree_size == candidate.tree_size:
+            return
+        if accepted.head.tree_size < candidate.tree_size:
+            self._proven(accepted.head, candidate, source)
+            return
+        if known := mirror.history.at(candidate.tree_size):
+            self.root, self.counterpart = known.head.root_hash, known
+            return
+        with contextlib.suppress(RemoteError, ProofError, MalformedError):
+            # Whoever offers an older head must be able to show it is one of ours.
+            self._proven(candidate, accepted.head, source)
+
+    def _proven(self, old: TreeHead, new: TreeHead, source: ProvingSource) -> None:
+        if old.tree_size == 0:
+            self.root = old.root_hash
+            return
+        hashes = source.consistency(old.tree_size, new.tree_size)
+        try:
+            self.root = root_from_consistency(old, new, hashes)
+        except ProofError:
+            # At a power of two the old root is not in the proof; it is in the next one.
+            self.root = _root_beside(old, new, source)
+            if self.root is None:
+                raise
+        else:
+            self.hashes = hashes
+
+    def compute(
         self,
         mirror: Mirror,
         accepted: AcceptedCheckpoint | None,
         tree: TileTree,
         fetched: _Fetched,
     ) -> None:
-        self.root: Hash | None = None  # None: not needed, or it could not be found
-        self.hashes: tuple[Hash, ...] = ()  # the consistency proof; empty: it was not needed
-        self.counterpart: AcceptedCheckpoint | None = None  # one of ours of just that size
-        self.damage: CorruptError | None = None  # of our own tiles
+        """Find it from tiles, theirs or ours."""
         if accepted is None or accepted.head.tree_size == tree.head.tree_size:
             return
         old_size, new_size = accepted.head.tree_size, tree.head.tree_size
@@ -295,6 +348,47 @@ class _Prefix:
             self.hashes = ours.prove_consistency(new_size, read)
         except (IncompleteError, RemoteError):
             return  # whoever offers an older head must be able to show it is one of ours
+
+
+def _root_beside(old: TreeHead, new: TreeHead, source: ProvingSource) -> Hash | None:
+    """Return the root that a tree has at a power of two, from the proof of one leaf more.
+
+    None if the source shows none that leads to `new`.
+    """
+    more = old.tree_size + 1
+    if old.tree_size.bit_count() != 1 or more >= new.tree_size:
+        return None
+    try:
+        hashes = source.consistency(more, new.tree_size)
+        root_from_consistency(TreeHead(more, new.root_hash), new, hashes)
+    except (RemoteError, ProofError, MalformedError):
+        return None
+    by_range = dict(zip(consistency_plan(more, new.tree_size), hashes, strict=True))
+    return by_range.get(range(old.tree_size))
+
+
+def _shared_sizes(mirror: Mirror, candidate: TreeHead, source: ProvingSource) -> int:
+    """Return the largest accepted size at which a tree that contradicts us is still ours."""
+    sizes = [one for one in mirror.history.accepted_sizes() if 0 < one < candidate.tree_size]
+    low, high = 0, len(sizes)
+    while low < high:
+        middle = (low + high) // 2
+        if _is_prefix(mirror, sizes[middle], candidate, source):
+            low = middle + 1
+        else:
+            high = middle
+    return sizes[low - 1] if low else 0
+
+
+def _is_prefix(mirror: Mirror, tree_size: int, new: TreeHead, source: ProvingSource) -> bool:
+    ours = mirror.history.at(tree_size)
+    if ours is None:
+        return False
+    try:
+        verify_consistency(ours.head, new, source.consistency(tree_size, new.tree_size))
+    except (RemoteError, ProofError, MalformedError):
+        return False
+    return True
 
 
 def _proof(

@@ -22,11 +22,13 @@ from appliance.store.mirror.logs import (
     all_backends,
     find_log,
     key_name,
+    place_of,
     put_backend,
     put_policy,
     remove_backend,
     require_backend,
     set_backend_enabled,
+    signed_origin,
     verifier_key,
 )
 from appliance.store.private_log.private_logs import all_private_logs
@@ -50,7 +52,7 @@ class NewBackend:
 
     name: str
     origin: str
-    api_version: int  # of Rekor: 1 or 2
+    api_version: int | None  # of Rekor: 1 or 2; None: as its origin says
     key_file: bytes  # PEM, DER or a verifier key line
     base_url: str | None
     read_url: str | None
@@ -117,16 +119,17 @@ def add_backend(store: Store, new: NewBackend, now: int, *, dry_run: bool) -> Ad
     what is here.
     """
     name = _read("ID", NAME, new.name)
-    origin = _read("--origin", ORIGIN, new.origin)
-    spki = parse_log_key(new.key_file, origin, new.api_version)
-    key = verifier_key(new.api_version, key_name(new.api_version, origin), spki)
+    named = _read("--origin", ORIGIN, new.origin)
+    origin, follows, api_version = place_of(store, name, named, new.api_version)
+    spki = parse_log_key(new.key_file, origin, api_version)
+    key = verifier_key(api_version, key_name(api_version, origin), spki)
     known = find_log(store, origin)
     _verify_only_primary(store, name, origin, new.mirror_of)
     if new.policy is not None:
         _verify_policy(new.policy, key)
     with store.atomic(dry_run=dry_run):
         refuse_retired(store, known, key)
-        log = add_log(store, origin, new.api_version, spki, now)
+        log = add_log(store, origin, api_version, spki, now)
         is_ours = any(one.log.id == log.id for one in all_private_logs(store))
         if not is_ours and not any(one.log.id == log.id for one in all_backends(store)):
             retire_others(store, log, key, now)  # it was removed: the old key is not in force
@@ -137,6 +140,7 @@ def add_backend(store: Store, new: NewBackend, now: int, *, dry_run: bool) -> Ad
             base_url=_read_url("--url", new.base_url),
             read_url=_read_url("--read-url", new.read_url),
             mirror_of=new.mirror_of,
+            follows=follows,
         )
         if new.policy is not None:
             put_policy(store, log, new.policy)
@@ -231,7 +235,7 @@ def examine_key(store: Store, backend: Backend, current: bytes | None, source: s
             )
         current = history.newest_note(stored.head.tree_size)
         source = f"stored ({stored.detail})"
-    checkpoint = open_checkpoint(current, log.keys, log.origin)
+    checkpoint = open_checkpoint(current, log.keys, signed_origin(log, current))
     return KeyReport(checkpoint, source, _terms(history, log))
 
 

@@ -22,6 +22,7 @@ from appliance.store.database import Store
 from appliance.store.home.journal import append_event
 from appliance.store.mirror.logs import (
     REKOR_V1,
+    Backend,
     Log,
     add_log,
     all_backends,
@@ -160,18 +161,23 @@ def _settle(
     store: Store, log: Log, shard: LogShard, notes: list[str], *, ended: bool, changed: bool
 ) -> FoundLog:
     """Give a log its backend if it has none; what the operator set up stays as it is."""
-    own = [one for one in all_backends(store) if one.log.id == log.id]
+    own = _backends_of(store, log, shard)
     action = CHANGED if changed else UNCHANGED
     if not own:
-        if shard.api_version == REKOR_V1:
-            notes.append("it is a Rekor v1 log; this version mirrors v2 logs only")
         name = re.sub("[^A-Za-z0-9._-]", "-", shard.origin)[:MAX_NAME]
-        enabled = shard.api_version != REKOR_V1 and not ended
-        put_backend(store, name, log, base_url=shard.base_url, read_url=None, enabled=enabled)
+        put_backend(
+            store,
+            name,
+            log,
+            base_url=shard.base_url,
+            read_url=None,
+            enabled=not ended,
+            follows=shard.origin if shard.api_version == REKOR_V1 else None,
+        )
         action = ADDED
     elif ended and changed and any(one.enabled for one in own):
         action = RETIRED
-    own = [one for one in all_backends(store) if one.log.id == log.id]
+    own = _backends_of(store, log, shard)
     return FoundLog(
         origin=log.origin,
         api_version=log.api_version,
@@ -180,6 +186,19 @@ def _settle(
         action=action,
         notes=tuple(notes),
     )
+
+
+def _backends_of(store: Store, log: Log, shard: LogShard) -> list[Backend]:
+    """Return what reaches a log; one backend reaches all trees of a Rekor v1 instance."""
+    return [
+        one
+        for one in all_backends(store)
+        if one.log.id == log.id
+        or (
+            shard.api_version == REKOR_V1
+            and key_name(one.log.api_version, one.log.origin) == shard.origin
+        )
+    ]
 
 
 def _joined(windows: Iterable[Window]) -> Window:

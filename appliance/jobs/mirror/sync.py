@@ -27,7 +27,8 @@ from appliance.store.home.runs import backend_run, record_failure, record_succes
 from appliance.store.mirror.checkpoints import Arrival
 from appliance.store.mirror.logs import Backend
 from appliance.store.mirror.mirror import Mirror
-from appliance.tlog.log_source import LogSource
+from appliance.tlog.log_source import LogSource, ProvingSource
+from appliance.tlog.merkle import Hash
 from appliance.tlog.tile import EntryBundle, Tile
 from appliance.value import replaced
 
@@ -71,6 +72,18 @@ class CountedSource:
     def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
         """Yield each wanted entry bundle as it comes."""
         return self._source.entry_bundles(wanted)
+
+
+class CountedProvingSource(CountedSource):
+    """A ProvingSource that counts what came through it."""
+
+    def __init__(self, source: ProvingSource) -> None:
+        super().__init__(source)
+        self._proving = source
+
+    def consistency(self, old_size: int, new_size: int) -> tuple[Hash, ...]:
+        """Return what the source offers as a proof."""
+        return self._proving.consistency(old_size, new_size)
 
 
 def count_sync(
@@ -135,7 +148,9 @@ def sync(
     Raises what absorb raises, and DivergenceError if what is accepted now contradicts a
     checkpoint seen elsewhere.
     """
-    counted = CountedSource(source)
+    counted = (
+        CountedProvingSource(source) if isinstance(source, ProvingSource) else CountedSource(source)
+    )
     old_size = _accepted_size(store, backend)
     stored = 0
 
@@ -177,7 +192,8 @@ def _sync(
     progress: Progress,
 ) -> AbsorbReport:
     mirror = Mirror(store, backend.log)
-    with suppress(ApplianceError):  # it stays marked; what is met of it below is said there
+    # It stays marked; what is met of it below is said there.
+    with suppress(ApplianceError):
         refetch_damaged(mirror, source)
     report = absorb(mirror, source, _arrival(backend, source, now), wanted, progress)
     record_answered(store, backend, report, now)

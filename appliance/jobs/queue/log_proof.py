@@ -15,7 +15,7 @@ from appliance.rekor.entry_inclusion import verify_entry_inclusion, verify_own_p
 from appliance.rekor.transparency_log_entry import TransparencyLogEntry, parse_log_entry
 from appliance.sigstore.bundle_making import finish_bundle
 from appliance.store.database import Store
-from appliance.store.mirror.logs import REKOR_V1, Log, all_logs
+from appliance.store.mirror.logs import REKOR_V1, Log, all_logs, signed_origin
 from appliance.store.queue.attempts import receipt_of
 from appliance.store.queue.queue import CANCELLED, REFUSED, QueueItem
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
@@ -44,7 +44,8 @@ def verify_receipt(log: Log, claim: Claim, entry: TransparencyLogEntry) -> Signe
         raise ProofError(
             f"{log.origin}: the answer has no inclusion proof with a checkpoint", reason="no-proof"
         )
-    signed = open_checkpoint(proof.checkpoint.encode(), log.keys, log.origin)
+    note = proof.checkpoint.encode()
+    signed = open_checkpoint(note, log.keys, signed_origin(log, note))
     is_v1 = log.api_version == REKOR_V1
     verify_entry_inclusion(entry, signed, {key.log_id for key in signed.signers}, is_v1=is_v1)
     verify_own_promise(entry, signed, is_v1=is_v1)

@@ -17,6 +17,7 @@ from appliance.value import frozen, replaced
 
 REKOR_V1: Final = 1
 REKOR_V2: Final = 2
+PUBLIC_V1_HOSTS: Final = ("rekor.sigstore.dev", "rekor.sigstage.dev")  # of the public instances
 
 
 @frozen
@@ -40,6 +41,12 @@ class Backend:
     read_url: str | None  # tlog-tiles prefix
     enabled: bool
     mirror_of: str | None  # name of the primary backend of the same log
+    follows: str | None = None  # host of a Rekor v1 instance; `log` is the tree it stands at
+
+    @property
+    def origin(self) -> str:
+        """What it was added as: a log's origin, or the host of the instance that it follows."""
+        return self.follows or self.log.origin
 
 
 def verifier_key(api_version: int, name: str, spki: bytes) -> VerifierKey:
@@ -50,6 +57,33 @@ def verifier_key(api_version: int, name: str, spki: bytes) -> VerifierKey:
 def key_name(api_version: int, origin: str) -> str:
     """Return the name a log signs with: its origin, for v1 without the tree id."""
     return origin.partition(" - ")[0] if api_version == REKOR_V1 else origin
+
+
+def is_tree_origin(origin: str) -> bool:
+    """Whether an origin is that of one tree of a Rekor v1 instance: `host - treeID`."""
+    host, dash, tree = origin.rpartition(" - ")
+    return bool(host and dash) and tree.isascii() and tree.isdigit()
+
+
+def signed_origin(log: Log, note: bytes) -> str:
+    """Return the origin that a checkpoint from where `log` is may have.
+
+    It is the log's own, or that of another tree of the same Rekor v1 instance, which the same
+    key signs; nothing is verified here.
+    """
+    origin = note.partition(b"\n")[0].decode("utf-8", "replace")
+    host = key_name(log.api_version, log.origin)
+    is_other_tree = log.api_version == REKOR_V1 and is_tree_origin(origin)
+    return origin if is_other_tree and key_name(REKOR_V1, origin) == host else log.origin
+
+
+def trees_of(store: Store, host: str) -> tuple[Log, ...]:
+    """List the trees of a Rekor v1 instance that are known here, by origin."""
+    return tuple(
+        log
+        for log in all_logs(store)
+        if log.api_version == REKOR_V1 and log.origin.rpartition(" - ")[0] == host
+    )
 
 
 def all_logs(store: Store) -> tuple[Log, ...]:
@@ -64,8 +98,14 @@ def find_log(store: Store, origin: str) -> Log | None:
 
 
 def require_log(store: Store, origin: str) -> Log:
-    """Return the log with this origin; raises IncompleteError naming those there are."""
+    """Return the log with this origin; raises IncompleteError naming those there are.
+
+    The host of a Rekor v1 instance that is followed here stands for the tree it is at.
+    """
     found = find_log(store, origin)
+    if found is None:
+        followed = (one.log for one in all_backends(store) if one.follows == origin)
+        found = next(followed, None)
     if found is None:
         known = ", ".join(log.origin for log in all_logs(store)) or "none"
         raise IncompleteError(
@@ -158,6 +198,7 @@ def put_backend(
     read_url: str | None,
     enabled: bool = True,
     mirror_of: str | None = None,
+    follows: str | None = None,
 ) -> None:
     """Add a backend or replace what is known of it; never moves it to another log.
 
@@ -183,11 +224,80 @@ def put_backend(
                 " another one and no mirror itself",
             )
     store.execute(
-        "INSERT INTO backend (name, log_id, base_url, read_url, enabled, mirror_of)"
-        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET base_url = excluded.base_url,"
-        " read_url = excluded.read_url, enabled = excluded.enabled, mirror_of = excluded.mirror_of",
-        [name, log.id, base_url, read_url, enabled, mirror_of],
+        "INSERT INTO backend (name, log_id, base_url, read_url, enabled, mirror_of, follows)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
+        " base_url = excluded.base_url, read_url = excluded.read_url, enabled = excluded.enabled,"
+        " mirror_of = excluded.mirror_of, follows = excluded.follows",
+        [name, log.id, base_url, read_url, enabled, mirror_of, follows],
     )
+
+
+def add_tree(store: Store, backend: Backend, origin: str) -> Log:
+    """Pin one more tree of the instance that a backend follows, by the keys it has.
+
+    What is known of these keys goes with them. Call it inside store.atomic().
+    """
+    store.forget()
+    store.execute(
+        "INSERT INTO log (origin, api_version) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        [origin, REKOR_V1],
+    )
+    for table, columns in (
+        ("log_key", "name, spki, pinned_at, valid_from, valid_until"),
+        ("log_policy", "policy"),
+    ):
+        in_force = " AND retired_at IS NULL" if table == "log_key" else ""
+        store.execute(
+            f"INSERT INTO {table} (log_id, {columns})"  # noqa: S608 ours
+            f" SELECT (SELECT id FROM log WHERE origin = ?), {columns} FROM {table}"
+            f" WHERE log_id = ?{in_force} ON CONFLICT DO NOTHING",
+            [origin, backend.log.id],
+        )
+    return require_log(store, origin)
+
+
+def move_backend(store: Store, backend: Backend, log: Log) -> Backend:
+    """Let a backend, and those that mirror it, stand at another tree of its instance.
+
+    What it followed before it had a tree is forgotten. Call it inside store.atomic().
+    """
+    store.forget()
+    store.execute(
+        "UPDATE backend SET log_id = ?1 WHERE name = ?2 OR mirror_of = ?2", [log.id, backend.name]
+    )
+    if not is_tree_origin(backend.log.origin):
+        for statement in _FORGET:
+            store.execute(statement, [backend.log.id])
+    return require_backend(store, backend.name)
+
+
+def set_api_version(store: Store, log: Log, api_version: int) -> Log:
+    """Record which API a log turned out to have. Call it inside store.atomic()."""
+    store.forget()
+    name = key_name(api_version, log.origin)
+    store.execute("UPDATE log SET api_version = ? WHERE id = ?", [api_version, log.id])
+    store.execute("UPDATE log_key SET name = ? WHERE log_id = ?", [name, log.id])
+    return require_log(store, log.origin)
+
+
+def place_of(
+    store: Store, name: str, origin: str, api_version: int | None
+) -> tuple[str, str | None, int]:
+    """Return the origin of the log that a backend stands at, the instance it follows, its API.
+
+    A bare host name of a Rekor v1 instance stands for the tree that is active there, which
+    its first sync finds out. Without `api_version` it is what is known here, or what the origin
+    says; else 2 until an instance of version 1 answers with a head that the pinned key signed.
+    """
+    backend = find_backend(store, name)
+    if backend is not None and backend.follows == origin and api_version != REKOR_V2:
+        return backend.log.origin, origin, REKOR_V1
+    known = find_log(store, origin)
+    if api_version is None:
+        is_v1 = is_tree_origin(origin) or origin in PUBLIC_V1_HOSTS
+        api_version = known.api_version if known else REKOR_V1 if is_v1 else REKOR_V2
+    follows = api_version == REKOR_V1 and not is_tree_origin(origin)
+    return origin, origin if follows else None, api_version
 
 
 def set_backend_enabled(store: Store, name: str, *, enabled: bool) -> None:
@@ -341,6 +451,7 @@ def _backend(store: Store, row: sqlite3.Row) -> Backend:
         row["read_url"],
         bool(row["enabled"]),
         row["mirror_of"],
+        row["follows"],
     )
 
 

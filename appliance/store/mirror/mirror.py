@@ -241,6 +241,11 @@ class Mirror:
         with self.store.atomic():
             self._arrive(checkpoint, arrival)
 
+    def record_answer(self, arrival: Arrival) -> None:
+        """Note that the log said again what is here, without keeping one more note of it."""
+        with self.store.atomic():
+            self._answered(arrival)
+
     def forget_absent(self) -> int:
         """Forget tiles and entry bundles whose blobs are gone; return how many those were."""
         gone = 0
@@ -294,12 +299,15 @@ class Mirror:
 
     def _arrive(self, checkpoint: SignedCheckpoint, arrival: Arrival) -> None:
         self.history.insert(checkpoint, arrival)
+        self._answered(arrival)
+        self._settle()
+
+    def _answered(self, arrival: Arrival) -> None:
         if arrival.source in SYNCED:
             answered_at = arrival.seen_at if arrival.answered_at is None else arrival.answered_at
             record_sync(self.store, self.log, arrival.seen_at, answered_at)
         if arrival.backend is not None:
             record_answer(self.store, arrival.backend, arrival.seen_at)
-        self._settle()
 
     def _tile_row(self, tile: Tile) -> tuple[int, bytes] | None:
         row = self.store.row(

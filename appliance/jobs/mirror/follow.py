@@ -1,0 +1,220 @@
+"""Follow an instance of Rekor v1 from tree to tree (docs/rekor.md).
+
+An instance signs the heads of all its trees with one key, under its host name. Its active tree
+is replaced now and then; the one before it stops growing and stays in the list of inactive
+shards. Each tree is a log of its own here. A backend that follows an instance goes on to a new
+tree only once the end of the old one is proven: from the size that was seen last to the final.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, Protocol
+
+from appliance.errors import ApplianceError, ConfigError, IncompleteError, SignatureError
+from appliance.rekor.log_info_v1 import LogInfo, TreeInfo
+from appliance.rekor.transparency_log_entry import TransparencyLogEntry
+from appliance.store.database import Store
+from appliance.store.home.journal import append_event
+from appliance.store.mirror.logs import (
+    REKOR_V1,
+    Backend,
+    Log,
+    add_tree,
+    is_tree_origin,
+    key_name,
+    move_backend,
+    put_backend,
+    require_backend,
+    set_api_version,
+    trees_of,
+    verifier_key,
+)
+from appliance.store.mirror.mirror import Mirror
+from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
+from appliance.tlog.log_source import ProvingSource
+from appliance.tlog.merkle import leaf_hash
+from appliance.tlog.proof import verify_inclusion
+from appliance.value import frozen, replaced
+
+_COMPARE: Final = (
+    "ask its operator, and compare over another network; to follow another tree regardless:"
+    " attestor backend add ID --origin 'HOST - TREE' ..."
+)
+
+
+class Instance(Protocol):
+    """What is asked of an instance. Nothing it returns is trusted."""
+
+    @property
+    def description(self) -> str:
+        """Its URL."""
+
+    def tree(self, tree_id: str, note: bytes) -> ProvingSource:
+        """Return one tree as the source of one log."""
+
+    def entry(self, log_index: int) -> TransparencyLogEntry:
+        """Return the entry at an index over all trees."""
+
+
+@frozen
+class TreeToSync:
+    """One tree of an instance: its log, and where it comes from."""
+
+    backend: Backend  # with that tree for a log
+    source: ProvingSource
+    is_active: bool
+
+
+@frozen
+class Followed:
+    """What is to be synced of an instance, the old trees first, and what is to be said."""
+
+    trees: tuple[TreeToSync, ...]
+    moves_to: Log | None  # once the trees before it are synced; None: it stands there
+    warnings: tuple[str, ...]
+
+
+def follow(store: Store, backend: Backend, instance: Instance, info: LogInfo) -> Followed:
+    """Say which trees are to be synced; the logs of new ones are pinned by the keys there are.
+
+    Every head is opened first. Raises SignatureError for one that no pinned key signed,
+    IncompleteError (shard-missing) if the tree that was followed is not in the list.
+    """
+    host = key_name(REKOR_V1, backend.origin)
+    opened = [(tree, _open(backend, host, tree)) for tree in info.trees]
+    if is_tree_origin(backend.origin):
+        return Followed(_only(backend, instance, info), None, ())
+    known = {log.origin: log for log in trees_of(store, host)}
+    listed = {one.origin for _, one in opened}
+    if backend.log.origin in known and backend.log.origin not in listed:
+        raise _missing(backend, Mirror(store, backend.log))
+    with store.atomic():
+        if backend.follows is None:
+            backend = _is_instance(store, backend)
+        logs = [add_tree(store, backend, one.origin) for _, one in opened]
+    trees, warnings = [], []
+    for (tree, checkpoint), log in zip(opened, logs, strict=True):
+        is_active = tree is info.active
+        accepted = Mirror(store, log).history.accepted()
+        if not is_active and accepted is not None:
+            if accepted.head == checkpoint.head:
+                continue
+            if log.id != backend.log.id:
+                warnings.append(
+                    f"{log.origin} was closed at {accepted.head.tree_size:,} entries, and"
+                    f" {checkpoint.head.tree_size:,} are offered now"
+                )
+        source = instance.tree(tree.tree_id, tree.note)
+        trees.append(TreeToSync(replaced(backend, log=log), source, is_active))
+    warnings += [
+        f"{origin} is not among the inactive shards any more"
+        for origin in sorted(known.keys() - listed)
+    ]
+    moves = None if logs[-1].id == backend.log.id else logs[-1]
+    return Followed(tuple(trees), moves, tuple(warnings))
+
+
+def arrive(store: Store, backend: Backend, log: Log, now: int) -> None:
+    """Let a backend stand at a tree, now that all before it are proven to their ends."""
+    details = {"id": backend.name, "from": backend.log.origin, "to": log.origin}
+    with store.atomic():
+        move_backend(store, backend, log)
+        append_event(store, now, "backend.moved", details)
+
+
+def check_offset(store: Store, instance: Instance, info: LogInfo, log: Log) -> Iterator[str]:
+    """Compare where the active tree begins with where an entry of it says it does.
+
+    An index over all trees is one within its tree and the sizes of all trees before it.
+    """
+    accepted = Mirror(store, log).history.accepted()
+    if accepted is None or accepted.head.tree_size == 0:
+        return
+    host = key_name(REKOR_V1, log.origin)
+    before = 0
+    for tree in info.inactive:
+        checkpoint = open_checkpoint(tree.note, log.keys, f"{host} - {tree.tree_id}")
+        before += checkpoint.head.tree_size
+    wanted = before + accepted.head.tree_size - 1
+    try:
+        entry = instance.entry(wanted)
+        proof = entry.inclusion_proof
+        if proof is None:
+            raise IncompleteError("the entry came without a proof")
+        signed = open_checkpoint(proof.checkpoint.encode(), log.keys, log.origin)
+        verify_inclusion(
+            proof.entry_index, leaf_hash(entry.canonicalized_body), signed.head, proof.hashes
+        )
+    except ApplianceError as error:
+        yield f"where {log.origin} begins could not be compared: {error.message}"
+        return
+    if entry.log_index - proof.entry_index != before:
+        yield (
+            f"{log.origin}: entry {entry.log_index:,} is number {proof.entry_index:,} of its tree,"
+            f" so {entry.log_index - proof.entry_index:,} entries are before it; the sizes of the"
+            f" inactive shards add up to {before:,}"
+        )
+
+
+def _is_instance(store: Store, backend: Backend) -> Backend:
+    """Record what its key has just signed: the host of an instance is no log of its own."""
+    if Mirror(store, backend.log).history.accepted() is not None:
+        raise ConfigError(
+            f"{backend.log.origin} is a log here whose checkpoints were accepted, and a Rekor v1"
+            " instance answers for it now",
+            reason="api-version",
+            next_step="see whether its URL is right; nothing was taken",
+        )
+    log = set_api_version(store, backend.log, REKOR_V1)
+    put_backend(
+        store,
+        backend.name,
+        log,
+        base_url=backend.base_url,
+        read_url=backend.read_url,
+        enabled=backend.enabled,
+        mirror_of=backend.mirror_of,
+        follows=log.origin,
+    )
+    return require_backend(store, backend.name)
+
+
+def _only(backend: Backend, instance: Instance, info: LogInfo) -> tuple[TreeToSync, ...]:
+    """Return the one tree that a backend is of."""
+    tree_id = backend.log.origin.rpartition(" ")[2]
+    for tree in info.trees:
+        if tree.tree_id == tree_id:
+            source = instance.tree(tree.tree_id, tree.note)
+            return (TreeToSync(backend, source, tree is info.active),)
+    known = ", ".join(tree.tree_id for tree in info.trees)
+    raise IncompleteError(
+        f"{instance.description} has no tree {tree_id} (it lists {known})",
+        reason="shard-missing",
+        next_step=_COMPARE,
+    )
+
+
+def _open(backend: Backend, host: str, tree: TreeInfo) -> SignedCheckpoint:
+    origin = f"{host} - {tree.tree_id}"
+    keys = [
+        replaced(verifier_key(REKOR_V1, host, key.spki), max_size=key.max_size)
+        for key in backend.log.keys
+    ]
+    try:
+        return open_checkpoint(tree.note, keys, origin)
+    except SignatureError as error:
+        error.message = f"tree {tree.tree_id}: {error.message}"
+        raise
+
+
+def _missing(backend: Backend, mirror: Mirror) -> IncompleteError:
+    accepted = mirror.history.accepted()
+    size = 0 if accepted is None else accepted.head.tree_size
+    return IncompleteError(
+        f"{backend.log.origin}, seen last with {size:,} entries, is neither the active tree nor"
+        " among the inactive shards: that it ended honestly cannot be proven, and no other tree"
+        " is followed in its place",
+        reason="shard-missing",
+        next_step=_COMPARE,
+    )

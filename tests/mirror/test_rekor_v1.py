@@ -1,0 +1,478 @@
+"""A Rekor v1 instance, followed from tree to tree: twenty stories, each with code and state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from appliance.errors import IncompleteError
+from appliance.fetch.http import HttpClient, HttpSettings
+from appliance.fetch.rekor_v1 import RekorV1Log
+from appliance.store.database import open_store
+from appliance.value import replaced
+from tests.cli.homes import NOW, Home
+from tests.rig.v1_shards import Tree, V1Instance, v1_instance
+
+HOST = "rekor.sigstore.dev"
+
+
+@pytest.fixture
+def log() -> Iterator[V1Instance]:
+    with v1_instance(HOST) as running:
+        running.grow(5)
+        yield running
+
+
+class Site(Home):
+    """A home that follows the instance, as the published documents have it added."""
+
+    def __init__(self, path: Path, capsys: pytest.CaptureFixture[str], log: V1Instance) -> None:
+        super().__init__(path / "home", capsys)
+        self.log = log
+        self.now = NOW
+        self.app = replaced(self.app, now=lambda: self.now, sleep=lambda _: None)
+        self.key = path / "rekor.pub"
+        self.key.write_bytes(log.public_key)
+        self.added = self.json(
+            *("backend", "add", "sigstore-prod", "--origin", log.host),
+            *("--url", log.url, "--public-key", self.key),
+        )
+
+    def later(self) -> None:
+        self.now += 300
+        self.app = replaced(self.app, now=lambda: self.now)
+
+    def sync(self, expect: int = 0) -> Any:
+        """Sync; return what came of the backend, or the error."""
+        self.later()
+        found = self.json("sync", "--backend", "sigstore-prod", expect=expect)
+        return found if expect else found["backends"][0]
+
+    def said(self, expect: int = 0) -> str:
+        """Sync; return what it said, on both streams."""
+        self.later()
+        code, out, err = self.run("sync", "--backend", "sigstore-prod")
+        assert code == expect, out + err
+        return out + err
+
+    def sizes(self) -> dict[str, list[int]]:
+        """Return the accepted sizes by tree id, ascending."""
+        store = open_store(self.path, write=False)
+        rows = store.rows(
+            "SELECT origin, tree_size FROM checkpoint JOIN log ON id = log_id ORDER BY 1, 2"
+        )
+        found: dict[str, list[int]] = {}
+        for row in rows:
+            found.setdefault(row["origin"].rpartition(" ")[2], []).append(row["tree_size"])
+        store.close()
+        return found
+
+    def stands_at(self) -> tuple[str, int | None]:
+        [one] = self.json("sync-status")["backends"]
+        return one["origin"].rpartition(" ")[2], one["treeSize"]
+
+    def alerts(self) -> list[str]:
+        return [one["type"] for one in self.json("alerts", "list")["alerts"]]
+
+
+@pytest.fixture
+def site(tmp_path: Path, capsys: pytest.CaptureFixture[str], log: V1Instance) -> Site:
+    return Site(tmp_path, capsys, log)
+
+
+def forge(tree: Tree, at: int = 0) -> None:
+    """Put another entry where one is already."""
+    tree.bodies[at] = b'{"apiVersion":"0.0.1","kind":"forged","spec":{}}'
+
+
+# Honest instances.
+
+
+def test_a_bare_host_stands_for_the_active_tree(site: Site) -> None:
+    assert site.added["origin"] == HOST
+    done = site.sync()
+    assert (done["origin"], done["relation"]) == (f"{HOST} - 1001", "first")
+    assert (done["acceptedSize"], done["complete"]) == (5, True)
+    assert site.stands_at() == ("1001", 5)
+    # Typed again, it is what it was.
+    site.json(
+        *("backend", "add", "sigstore-prod", "--origin", HOST),
+        *("--url", site.log.url, "--public-key", site.key),
+    )
+    assert site.stands_at() == ("1001", 5)
+
+
+def test_growth_is_proven_at_each_step(site: Site) -> None:
+    for more in (0, 1, 2, 8, 16, 33):
+        site.log.grow(more)
+        done = site.sync()
+        assert done["acceptedSize"] == len(site.log.active.bodies)
+    assert site.sizes() == {"1001": [5, 6, 8, 16, 32, 65]}
+    proofs = [one for one in site.log.asked if "/proof?" in one]
+    assert len(proofs) == 5
+
+
+def test_a_new_signature_of_the_same_head_is_not_kept(site: Site) -> None:
+    for _ in range(4):
+        assert site.sync()["relation"] in ("first", "same")
+    store = open_store(site.path, write=False)
+    assert store.rows("SELECT count(*) AS n FROM checkpoint_note")[0]["n"] == 1
+    store.close()
+    [one] = site.json("sync-status")["backends"]
+    assert one["ageSeconds"] == 0, "it answered just now"
+
+
+def test_rotation_between_polls(site: Site) -> None:
+    site.sync()
+    site.log.rotate(grow=3)
+    site.log.grow(2)
+    text = site.said()
+    assert f"{HOST} - 1001 is closed; {HOST} - 1002 is followed now" in text
+    assert site.sizes() == {"1001": [5, 8], "1002": [2]}
+    assert site.stands_at() == ("1002", 2)
+    assert site.sync()["relation"] == "same"
+
+
+def test_two_rotations_between_polls(site: Site) -> None:
+    site.sync()
+    site.log.rotate(grow=1)
+    site.log.rotate(grow=4)
+    site.log.grow(1)
+    site.said()
+    assert site.sizes() == {"1001": [5, 6], "1002": [4], "1003": [1]}
+    assert site.stands_at() == ("1003", 1)
+
+
+def test_rotation_in_the_middle_of_a_sync(site: Site) -> None:
+    site.sync()
+    site.log.grow(4)
+
+    def rotate_after(answer: Any) -> Any:
+        del site.log.lies["log"]
+        site.log.rotate(grow=5)
+        return answer
+
+    site.log.lies["log"] = rotate_after
+    assert site.sync()["acceptedSize"] == 9
+    assert site.stands_at() == ("1001", 9)
+    site.log.grow(1)
+    site.said()
+    assert site.sizes() == {"1001": [5, 9, 14], "1002": [1]}
+
+
+def test_an_empty_new_tree(site: Site) -> None:
+    site.sync()
+    site.log.rotate()
+    site.said()
+    assert site.stands_at() == ("1002", 0)
+    site.log.grow(7)
+    assert site.sync()["acceptedSize"] == 7
+
+
+def test_the_line_with_a_timestamp_of_old_servers(site: Site) -> None:
+    tree = site.log.active
+
+    def old_server(answer: Any) -> Any:
+        note = site.log.note(tree, extension="Timestamp: 1700000000000000000\n")
+        return {**answer, "signedTreeHead": note}
+
+    site.log.lies["log"] = old_server
+    site.sync()
+    site.log.grow(2)
+    assert site.sync()["acceptedSize"] == 7
+
+
+def test_a_stale_replica_that_proves_itself(site: Site) -> None:
+    site.log.grow(6)
+    site.sync()
+    tree = site.log.active
+    site.log.lies["log"] = lambda one: {**one, "signedTreeHead": site.log.note(tree, 7)}
+    assert "a stale replica answered with size 7" in site.said()
+    assert site.stands_at() == ("1001", 11)
+
+
+def test_a_stale_replica_that_cannot_prove_itself(site: Site) -> None:
+    site.log.grow(6)
+    site.sync()
+    tree = site.log.active
+    kept = tree.bodies[7:]
+    del tree.bodies[7:]  # it has no larger tree to prove anything by
+    assert site.sync(expect=5)["reason"] == "not-placed"
+    assert (site.stands_at(), site.alerts()) == (("1001", 11), [])
+    tree.bodies += kept
+    assert site.sync()["relation"] == "same"
+
+
+def test_one_tree_can_be_pinned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log: V1Instance
+) -> None:
+    log.rotate()
+    log.grow(1)
+    home = Home(tmp_path / "home", capsys)
+    key = tmp_path / "k"
+    key.write_bytes(log.public_key)
+    home.json(
+        *("backend", "add", "old", "--origin", f"{HOST} - 1001", "--url", log.url),
+        *("--public-key", key),
+    )
+    done = home.json("sync")["backends"][0]
+    assert (done["origin"], done["acceptedSize"]) == (f"{HOST} - 1001", 5)
+    log.trees = log.trees[1:]
+    assert home.json("sync", expect=5)["reason"] == "shard-missing"
+
+
+# An instance that nobody had said was one.
+
+
+def test_an_unknown_host_is_found_to_be_an_instance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with v1_instance("rekor.internal.example") as log:
+        log.grow(3)
+        site = Site(tmp_path, capsys, log)
+        [before] = site.json("backend", "list")["backends"]
+        done = site.sync()
+        assert (before["apiVersion"], done["origin"]) == (2, "rekor.internal.example - 1001")
+        [after] = site.json("backend", "list")["backends"]
+        assert after["apiVersion"] == 1
+        log.grow(3)
+        assert site.sync()["acceptedSize"] == 6
+
+
+def test_whoever_cannot_sign_changes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with v1_instance("rekor.internal.example") as log:
+        log.grow(3)
+        site = Site(tmp_path, capsys, log)
+        log.key = ec.generate_private_key(ec.SECP256R1())
+        assert "1001" in site.sync(expect=3)["message"]
+        [after] = site.json("backend", "list")["backends"]
+        assert (after["apiVersion"], after["origin"]) == (2, "rekor.internal.example")
+
+
+# Liars.
+
+
+def test_hashes_in_the_wrong_order(site: Site) -> None:
+    site.sync()
+    site.log.grow(9)
+    site.log.lies["proof"] = lambda one: {**one, "hashes": one["hashes"][::-1]}
+    assert "consistency proof from 5 to 14" in site.sync(expect=3)["message"]
+    assert (site.stands_at(), site.alerts()) == (("1001", 5), [])
+    del site.log.lies["proof"]
+    assert site.sync()["acceptedSize"] == 14
+
+
+@pytest.mark.parametrize(
+    "hashes",
+    [[], ["00"], ["zz" * 32], [7], None, "x", ["00" * 32] * 200],
+    ids=["none", "short", "no hex", "number", "null", "text", "many"],
+)
+def test_hashes_that_are_none(site: Site, hashes: Any) -> None:
+    site.sync()
+    site.log.grow(9)
+    site.log.lies["proof"] = lambda one: {**one, "hashes": hashes}
+    site.sync(expect=3)
+    assert site.stands_at() == ("1001", 5)
+
+
+def test_another_root_at_the_same_size(site: Site) -> None:
+    site.sync()
+    forge(site.log.active)
+    assert "RootHashMismatch at size 5" in site.sync(expect=4)["message"]
+    assert site.alerts() == ["RootHashMismatch"]
+    assert site.stands_at() == ("1001", 5)
+
+
+@pytest.mark.parametrize("size", [5, 7, 8])
+def test_a_fork(site: Site, size: int) -> None:
+    """Also at a power of two, whose root no proof from it would show."""
+    site.log.grow(size - 5)
+    site.sync()
+    forge(site.log.active, at=2)
+    site.log.grow(6)
+    assert f"TreeFork at size {size}" in site.sync(expect=4)["message"]
+    assert site.alerts() == ["TreeFork"]
+    assert site.sizes() == {"1001": [size]}
+    [held] = site.json("quarantine", "list")["quarantines"]
+    assert held["lastCommonSize"] == 0
+
+
+def test_what_both_stories_share_is_found_by_their_proofs(site: Site) -> None:
+    for _ in range(4):
+        site.sync()
+        site.log.grow(3)
+    site.sync()  # 5, 8, 11, 14, 17
+    forge(site.log.active, at=12)
+    site.log.grow(6)
+    site.sync(expect=4)
+    [held] = site.json("quarantine", "list")["quarantines"]
+    assert held["lastCommonSize"] == 11
+
+
+def test_a_fork_that_nothing_can_show(site: Site) -> None:
+    site.log.grow(3)
+    site.sync()  # 8
+    forge(site.log.active)
+    site.log.grow(1)  # no size is between
+    site.sync(expect=3)
+    assert site.stands_at() == ("1001", 8)
+
+
+def test_an_older_head_of_another_tree(site: Site) -> None:
+    site.log.grow(6)
+    site.sync()
+    honest = site.log.active
+    forged = Tree(honest.tree_id, list(honest.bodies[:9]))
+    forge(forged)
+    site.log.lies["log"] = lambda one: {**one, "signedTreeHead": site.log.note(forged)}
+    assert "TreeSizeRollback at size 9" in site.sync(expect=4)["message"]
+    assert site.alerts() == ["TreeSizeRollback"]
+    assert site.stands_at() == ("1001", 11)
+
+
+def test_another_key(site: Site) -> None:
+    site.sync()
+    site.log.grow(1)
+    site.log.key = ec.generate_private_key(ec.SECP256R1())
+    site.sync(expect=3)
+    assert site.stands_at() == ("1001", 5)
+
+
+def test_a_head_of_another_tree_than_it_is_called(site: Site) -> None:
+    site.log.lies["log"] = lambda one: {**one, "treeID": "77"}
+    assert site.sync(expect=3)["reason"] == "wrong-origin"
+    assert site.sizes() == {}
+
+
+def test_the_tree_that_was_followed_is_missing(site: Site) -> None:
+    site.sync()
+    site.log.rotate(grow=3)
+    site.log.grow(2)
+    site.log.lies["log"] = lambda one: {**one, "inactiveShards": []}
+    error = site.sync(expect=5)
+    assert (error["reason"], site.stands_at()) == ("shard-missing", ("1001", 5))
+    assert site.sizes() == {"1001": [5]}
+    del site.log.lies["log"]
+    site.said()
+    assert site.stands_at() == ("1002", 2)
+
+
+def test_an_older_tree_is_missing(site: Site) -> None:
+    site.log.rotate()
+    site.log.grow(2)
+    site.sync()
+    site.log.lies["log"] = lambda one: {**one, "inactiveShards": []}
+    assert f"{HOST} - 1001 is not among the inactive shards any more" in site.said()
+
+
+def test_a_tree_that_ends_otherwise_than_it_was(site: Site) -> None:
+    site.sync()
+    old = site.log.active
+    site.log.rotate(grow=3)
+    site.log.grow(2)
+    forge(old, at=1)
+    assert f"{HOST} - 1001 contradicts itself" in site.sync(expect=4)["message"]
+    assert site.stands_at() == ("1001", 5)
+    assert "1002" not in site.sizes()
+
+
+def test_a_closed_tree_that_grows(site: Site) -> None:
+    site.sync()
+    old = site.log.active
+    site.log.rotate(grow=3)
+    site.log.grow(2)
+    site.said()
+    site.log.grow(4, old)
+    assert f"{HOST} - 1001 was closed at 8 entries, and 12 are offered now" in site.said()
+    assert site.sizes()["1001"] == [5, 8, 12]
+
+
+def test_a_closed_tree_that_is_rewritten(site: Site) -> None:
+    site.sync()
+    old = site.log.active
+    site.log.rotate(grow=3)
+    site.said()
+    forge(old)
+    assert "RootHashMismatch at size 8" in site.sync(expect=4)["message"]
+
+
+def test_offsets_that_do_not_add_up(site: Site) -> None:
+    site.sync()
+    site.log.rotate(grow=3)
+    site.log.grow(2)
+
+    def shifted(answer: Any) -> Any:
+        [(uuid, value)] = answer.items()
+        proof = value["verification"]["inclusionProof"]
+        return {uuid: {**value, "logIndex": proof["logIndex"] + 7}}
+
+    site.log.lies["entry"] = shifted
+    text = site.said()
+    assert "so 7 entries are before it; the sizes of the inactive shards add up to 8" in text
+
+
+@pytest.mark.parametrize(
+    ("lie", "code"),
+    [
+        (lambda one: [], 3),
+        (lambda one: {**one, "inactiveShards": {}}, 3),
+        (lambda one: {**one, "treeID": 7}, 3),
+        (lambda one: {**one, "treeID": "-7"}, 3),
+        (lambda one: {**one, "signedTreeHead": None}, 3),
+        (lambda one: {**one, "inactiveShards": [one]}, 3),
+        (lambda one: {**one, "treeSize": "many", "rootHash": 7}, 0),  # nobody reads these
+    ],
+    ids=["list", "shards", "number", "negative", "no head", "twice", "unsigned copies"],
+)
+def test_an_answer_that_is_none(site: Site, lie: Any, code: int) -> None:
+    site.log.lies["log"] = lie
+    if code:
+        site.sync(expect=code)
+    else:
+        assert site.sync()["acceptedSize"] == 5
+    assert site.sizes() == ({} if code else {"1001": [5]})
+
+
+def test_no_tiles_are_to_be_had(site: Site) -> None:
+    site.sync()
+    error = site.json("sync", "--backend", "sigstore-prod", "--full-tiles", expect=8)
+    assert error["reason"] == "no-tiles"
+    assert "--from INDEX --count N" in error["next"]
+
+
+def test_the_configuration_blocks_load_and_say_what_was_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log: V1Instance
+) -> None:
+    home = Home(tmp_path / "home", capsys)
+    (tmp_path / "k").write_bytes(log.public_key)
+    backend = {"id": "sigstore-prod", "origin": HOST, "baseUrl": log.url, "publicKeyPath": "k"}
+    file = tmp_path / "site.yaml"
+    file.write_text(json.dumps({"attestor": {"rekorSync": {"backends": [backend]}}}))
+    home.json("config", "apply", file)
+    home.json("sync")
+    before = home.json("config", "show")
+    again = home.json("config", "apply", file)
+    assert home.json("config", "show") == before
+    assert again["changes"] == [], again
+    assert f"origin: {HOST}\n" in home.run("config", "show")[1]
+
+
+def test_entries_are_fetched_ten_at_a_time_and_omissions_noticed(log: V1Instance) -> None:
+    log.rotate()
+    log.grow(30)
+    with HttpClient(HttpSettings()) as http:
+        source = RekorV1Log(http, log.url)
+        found = source.retrieve(list(range(35)))
+        assert sorted(found) == list(range(35))
+        assert len([one for one in log.asked if one.endswith("retrieve")]) == 4
+        log.lies["retrieve"] = lambda answers: answers[1:]
+        with pytest.raises(IncompleteError) as caught:
+            source.retrieve([4, 5, 6])
+        assert (caught.value.reason, "4" in caught.value.message) == ("omitted", True)
