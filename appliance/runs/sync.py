@@ -30,6 +30,13 @@ from appliance.runs.after_sync import (
     publish_after_sync,
     watch_after,
 )
+from appliance.runs.carried_notes import (
+    CarriedNote,
+    PlacedNote,
+    keep_known,
+    place,
+    unproven,
+)
 from appliance.runs.session import Session
 from appliance.runs.sources import open_source
 from appliance.store.database import Store
@@ -65,6 +72,7 @@ class SyncOptions:
     max_tiles: int | None = None  # None: as set
     entries: bool | None = None  # None: as set
     dry_run: bool = False  # only look
+    carried: tuple[CarriedNote, ...] = ()  # checkpoints of bundles to be proven
 
 
 @frozen
@@ -83,6 +91,7 @@ class SyncRun:
     enabled: bool  # rekorSync.enabled
     backends: tuple[Synced, ...] = ()
     compared: tuple[ApplianceError, ...] = ()  # mirror logs that contradict their log
+    placed: tuple[PlacedNote, ...] = ()  # the checkpoints that were to be proven
     pruned: PruneReport | None = None  # None: no setting says that anything is to be
     drained: DrainRun | None = None  # None: nothing was to be sent, or it could not be
     warnings: tuple[str, ...] = ()  # of what came after the backends
@@ -91,6 +100,8 @@ class SyncRun:
     def errors(self) -> tuple[ApplianceError, ...]:
         """What the run ends with."""
         failed = tuple(one.error for one in self.backends if one.error is not None)
+        if not failed and (waiting := unproven(self.placed)) is not None:
+            failed = (waiting,)
         return (*failed, *self.compared, *(self.drained.serious if self.drained else ()))
 
 
@@ -103,15 +114,18 @@ def sync(session: Session, options: SyncOptions, show: ShowProgress) -> SyncRun:
         if not session.configuration.flag("rekorSync.enabled"):
             return SyncRun(enabled=False)
         backends, kept = _sync_backends(session, options, show)
+        with session.reading() as store:
+            placed = place(store, options.carried)
         if options.dry_run or not any(one.report for one in backends):
-            return SyncRun(True, backends, warnings=kept)
+            return SyncRun(True, backends, placed=placed, warnings=kept)
         # From here on the mirrors stand, whatever happens; the home's lock is free again.
         compared = _compare_mirror_logs(session, backends)
         drained, said = drain_after_sync(session)
         said = (*kept, *compared.said, *said, *publish_after_sync(session))
         said = (*said, *index_after(session), *ledger_after(session), *watch_after(session))
         pruned, full = _prune_cache(session)  # what is indexed and watched by now
-        return SyncRun(True, backends, compared.errors, pruned, drained, (*said, *full))
+        warnings = (*said, *full)
+        return SyncRun(True, backends, compared.errors, placed, pruned, drained, warnings)
 
 
 def _prune_cache(session: Session) -> tuple[PruneReport | None, tuple[str, ...]]:
@@ -153,8 +167,9 @@ def _sync_backends(
     kept: tuple[str, ...] = ()
     with contextlib.ExitStack() as stack:
         with session.writing() as store:
+            keep_known(store, options.carried, session.now())
             chosen = _reachable(select_backends(store, options.backends), options.backends)
-            if not options.backends and not options.full and not options.full_tiles:
+            if not (options.backends or options.full or options.full_tiles or options.carried):
                 settings, now = session.configuration, session.now()
                 chosen = [one for one in chosen if not is_resting(store, settings, one, now)]
             answers = stack.enter_context(_Answers(session, chosen, options))
@@ -212,11 +227,13 @@ def _sync_instance(
         raise RefusedError(
             f"{backend.origin} is a Rekor v1 log: it serves no tiles, and ten entries a request",
             reason="no-tiles",
-            next_step="its checkpoints are mirrored without; for entries, name a window of them:"
-            f" attestor sync --backend {backend.name} --from INDEX --count N",
+            next_step="its checkpoints are mirrored without; to have the bundles of it that you"
+            f" hold proven: attestor sync --backend {backend.name} --for BUNDLE",
         )
     now = session.now()
-    followed = follow(store, backend, instance, info)
+    followed = follow(
+        store, backend, instance, info, lambda: keep_known(store, options.carried, now)
+    )
     report, warnings = None, list(followed.warnings)
     for one in followed.trees:
         if options.dry_run:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from appliance.errors import IncompleteError
 from appliance.fetch.http import HttpClient, HttpSettings
@@ -16,6 +19,8 @@ from appliance.fetch.rekor_v1 import RekorV1Log
 from appliance.store.database import open_store
 from appliance.value import replaced
 from tests.cli.homes import NOW, Home
+from tests.rig.v1_proposals import hashedrekord
+from tests.rig.v1_server import canonical_body
 from tests.rig.v1_shards import Tree, V1Instance, v1_instance
 
 HOST = "rekor.sigstore.dev"
@@ -444,7 +449,7 @@ def test_no_tiles_are_to_be_had(site: Site) -> None:
     site.sync()
     error = site.json("sync", "--backend", "sigstore-prod", "--full-tiles", expect=8)
     assert error["reason"] == "no-tiles"
-    assert "--from INDEX --count N" in error["next"]
+    assert "--for BUNDLE" in error["next"]
 
 
 def test_the_configuration_blocks_load_and_say_what_was_written(
@@ -476,3 +481,154 @@ def test_entries_are_fetched_ten_at_a_time_and_omissions_noticed(log: V1Instance
         with pytest.raises(IncompleteError) as caught:
             source.retrieve([4, 5, 6])
         assert (caught.value.reason, "4" in caught.value.message) == ("omitted", True)
+
+
+# What of it is in Sigstore bundles.
+
+
+class Signed:
+    """An artifact that is logged in the instance, and its bundle as of now."""
+
+    def __init__(self, directory: Path, log: V1Instance, name: str = "artifact") -> None:
+        key, content = ec.generate_private_key(ec.SECP256R1()), name.encode()
+        proposal = hashedrekord(key, content)
+        self.log, self.directory, self.name = log, directory, name
+        self.index = sum(len(tree.bodies) for tree in log.trees)
+        log.active.bodies.append(canonical_body(proposal))
+        self.artifact, self.key = directory / name, directory / f"{name}.pub"
+        self.artifact.write_bytes(content)
+        pem = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        self.key.write_bytes(pem)
+        self.signature = json.loads(proposal)["spec"]["signature"]["content"]
+
+    def bundle(self) -> Path:
+        """Write a bundle with the proof that the log gives now."""
+        answer = self.log.entry(self.index)
+        assert answer is not None
+        [(_, entry)] = answer.items()
+        proof = entry["verification"]["inclusionProof"]
+        digest = b64encode(sha256(self.artifact.read_bytes()).digest()).decode()
+
+        def binary(text: str) -> str:
+            return b64encode(bytes.fromhex(text)).decode()
+
+        made = {
+            "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+            "verificationMaterial": {
+                "publicKey": {"hint": ""},
+                "tlogEntries": [
+                    {
+                        "logIndex": str(entry["logIndex"]),
+                        "logId": {"keyId": binary(entry["logID"])},
+                        "kindVersion": {"kind": "hashedrekord", "version": "0.0.1"},
+                        "integratedTime": str(entry["integratedTime"]),
+                        "inclusionPromise": {
+                            "signedEntryTimestamp": entry["verification"]["signedEntryTimestamp"]
+                        },
+                        "inclusionProof": {
+                            "logIndex": str(proof["logIndex"]),
+                            "rootHash": binary(proof["rootHash"]),
+                            "treeSize": str(proof["treeSize"]),
+                            "hashes": [binary(one) for one in proof["hashes"]],
+                            "checkpoint": {"envelope": proof["checkpoint"]},
+                        },
+                        "canonicalizedBody": entry["body"],
+                    }
+                ],
+            },
+            "messageSignature": {
+                "messageDigest": {"algorithm": "SHA2_256", "digest": digest},
+                "signature": self.signature,
+            },
+        }
+        file = self.directory / f"{self.name}.{proof['treeSize']}.json"
+        file.write_text(json.dumps(made))
+        return file
+
+    def verified(self, site: Site, bundle: Path, expect: int = 0, *options: str) -> str:
+        code, out, err = site.run(
+            *("verify", self.artifact, "--bundle", bundle, "--key", self.key, *options)
+        )
+        assert code == expect, out + err
+        return out + err
+
+
+def test_a_bundle_is_compared_with_our_own_view(site: Site, tmp_path: Path) -> None:
+    signed = Signed(tmp_path, site.log)
+    bundle = signed.bundle()  # of 6 entries
+    site.log.grow(4)
+    site.sync()
+    assert "not covered" in signed.verified(site, bundle)
+    signed.verified(site, bundle, 5, "--require-mirror")
+    done = site.json("sync", "--for", bundle)
+    assert done["bundles"] == [
+        {"file": str(bundle), "origin": f"{HOST} - 1001", "treeSize": 6, "proven": True}
+    ]
+    assert "covered by our mirror up to 10" in signed.verified(site, bundle)
+    signed.verified(site, bundle, 0, "--require-mirror")
+    assert site.sizes() == {"1001": [6, 10]}
+
+
+def test_a_bundle_of_a_size_that_we_hold_needs_nothing_more(site: Site, tmp_path: Path) -> None:
+    signed = Signed(tmp_path, site.log)
+    bundle = signed.bundle()
+    site.sync()
+    signed.verified(site, bundle, 0, "--require-mirror")
+
+
+def test_a_bundle_of_a_closed_tree(site: Site, tmp_path: Path) -> None:
+    signed = Signed(tmp_path, site.log)
+    bundle = signed.bundle()
+    site.log.rotate(grow=3)
+    site.log.grow(1)
+    site.json("sync", "--for", bundle)  # the first sync of all
+    signed.verified(site, bundle, 0, "--require-mirror")
+    site.sync()
+    later = signed.bundle()  # of the final size
+    signed.verified(site, later, 0, "--require-mirror")
+
+
+@pytest.mark.parametrize("grow", [0, 2])
+def test_a_bundle_from_another_tree_of_the_same_key(site: Site, tmp_path: Path, grow: int) -> None:
+    """A split view: the victim's bundle verifies by itself, and our mirror shows the lie."""
+    honest = site.log.active
+    forged = Tree(honest.tree_id, list(honest.bodies))
+    site.log.trees[-1] = forged
+    signed = Signed(tmp_path, site.log)
+    site.log.grow(grow)
+    bundle = signed.bundle()
+    site.log.trees[-1] = honest
+    site.log.grow(3 + grow)
+    assert "not covered" in signed.verified(site, bundle)
+    error = site.json("sync", "--for", bundle, expect=4)
+    assert "RootHashMismatch" in error["message"]
+    assert site.alerts() == ["RootHashMismatch"]
+    signed.verified(site, bundle, 8)  # the log is quarantined
+
+
+def test_a_recorded_verification_is_proven_by_the_next_sync(site: Site, tmp_path: Path) -> None:
+    signed = Signed(tmp_path, site.log)
+    bundle = signed.bundle()
+    site.log.grow(4)
+    site.sync()
+    signed.verified(site, bundle, 0, "--record")
+    site.sync()
+    signed.verified(site, bundle, 0, "--require-mirror")
+
+
+def test_a_bundle_whose_log_is_not_here_stays_unproven(site: Site, tmp_path: Path) -> None:
+    with v1_instance("elsewhere.example") as other:
+        signed = Signed(tmp_path, other)
+        assert site.json("sync", "--for", signed.bundle(), expect=5)["reason"] == "not-proven"
+
+
+def test_a_log_that_will_not_prove_lets_it_wait(site: Site, tmp_path: Path) -> None:
+    signed = Signed(tmp_path, site.log)
+    bundle = signed.bundle()
+    site.log.grow(4)
+    site.sync()
+    site.log.lies["proof"] = lambda one: {**one, "hashes": one["hashes"][::-1]}
+    assert site.json("sync", "--for", bundle, expect=5)["reason"] == "not-proven"
+    del site.log.lies["proof"]
+    site.sync()
+    signed.verified(site, bundle, 0, "--require-mirror")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 import click
@@ -14,6 +15,7 @@ from appliance.cli.progress import progress_bar
 from appliance.cli.queue.drain_text import drain_data, drain_line
 from appliance.jobs.mirror.absorb import AbsorbReport
 from appliance.policy.relate import Relation
+from appliance.runs.carried_notes import read_carried
 from appliance.runs.exit_codes import exit_code, worst
 from appliance.runs.record import record_run
 from appliance.runs.session import Session, pass_session
@@ -32,6 +34,14 @@ MIN_PAUSE_SECONDS: Final = 1.0  # between runs of --watch: a typo must not hamme
 @click.option("--full-tiles", is_flag=True, help="Every hash tile, whatever the settings.")
 @click.option("--max-tiles", type=click.IntRange(0), help="At most so many tiles this run.")
 @click.option("--entries/--no-entries", default=None, help="Entry bundles as well.")
+@click.option(
+    "--for",
+    "for_files",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="BUNDLE",
+    multiple=True,
+    help="Have the checkpoint in this Sigstore bundle proven too; repeatable.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what there is; evidence is kept even so.")
 @click.option("--watch", is_flag=True, help="Go on until interrupted.")
 @click.option("--interval", metavar="DURATION", help="Between runs of --watch.")
@@ -47,6 +57,7 @@ def sync(
     full_tiles: bool,
     max_tiles: int | None,
     entries: bool | None,
+    for_files: tuple[Path, ...],
     dry_run: bool,
     watch: bool,
     interval: str | None,
@@ -57,6 +68,10 @@ def sync(
     Can be interrupted and run again at any time. A log that contradicts what it said
     before ends this with code 4, both signed notes kept, nothing moved, and the log
     quarantined: until that is lifted, an honest answer is proven but not taken (8).
+
+    A Rekor v1 log has no tiles: its checkpoints are mirrored, each proven by the log. What of
+    it is in a Sigstore bundle, --for proves consistent with the tree that we hold; from then
+    on 'attestor verify' says offline that our mirror covers it.
 
     \b
     Example:
@@ -73,7 +88,10 @@ def sync(
         raise click.UsageError("--dry-run and --watch exclude each other")
     if not watch and (interval is not None or initial_delay is not None):
         raise click.UsageError("--interval and --initial-delay need --watch")
-    options = SyncOptions(backends, full, full_tiles, max_tiles, entries, dry_run)
+    if for_files and (dry_run or watch):
+        raise click.UsageError("--for excludes --dry-run and --watch")
+    carried = read_carried(for_files)
+    options = SyncOptions(backends, full, full_tiles, max_tiles, entries, dry_run, carried)
     if watch:
         _watch(session, options, interval, initial_delay)
     return _result(run_sync(session, options, progress_bar))
@@ -120,6 +138,11 @@ def _result(run: SyncRun) -> Result:
             data.append(members(backend=synced.backend, ok=True) | _report_data(report))
             warnings += [f"{synced.backend}: {warning}" for warning in _warnings(report)]
     found: dict[str, Any] = members(backends=data)
+    if run.placed:
+        found |= members(bundles=run.placed)
+    for placed in run.placed:
+        state = "proven" if placed.proven else "not proven yet"
+        lines.append(f"{placed.file}: {placed.origin} at {placed.tree_size:,} is {state}")
     for log in run.pruned.logs if run.pruned else ():
         if log.entry_bundles:
             lines.append(

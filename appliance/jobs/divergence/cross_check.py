@@ -22,6 +22,7 @@ from appliance.store.database import Store
 from appliance.store.home.counters import count
 from appliance.store.mirror.logs import Log, all_logs
 from appliance.store.mirror.mirror import Mirror
+from appliance.tlog.log_source import ProvingSource
 from appliance.tlog.merkle import Hash
 from appliance.value import frozen
 
@@ -136,12 +137,15 @@ def _roots(pair: Pair) -> tuple[Hash, Hash]:
     return ours, theirs
 
 
-def follow_up(mirror: Mirror, backend: str, now: int) -> tuple[str, ...]:
+def follow_up(
+    mirror: Mirror, backend: str, now: int, source: ProvingSource | None = None
+) -> tuple[str, ...]:
     """Compare with what was seen elsewhere, and judge the age.
 
-    `backend` is who was asked. Returns what is to be said. Raises DivergenceError, evidence
-    stored, CorruptError if our own tiles are damaged, and StoreError.
+    `backend` is who was asked, `source` what proves by itself, if it does. Returns what is to
+    be said. Raises DivergenceError, evidence stored, CorruptError if our own tiles are damaged,
+    and StoreError.
     """
-    compare_waiting(mirror, now)
+    compare_waiting(mirror, now, source)
     end_what_nobody_asks(mirror.store, mirror.log, now)
     return judge_log(mirror.store, mirror.log, backend, now)

@@ -8,10 +8,19 @@ different people is caught by exactly this comparison.
 from __future__ import annotations
 
 import enum
+from typing import Final
 
-from appliance.errors import ApplianceError, DivergenceError, IncompleteError
+from appliance.errors import (
+    ApplianceError,
+    DivergenceError,
+    IncompleteError,
+    MalformedError,
+    ProofError,
+    RemoteError,
+)
 from appliance.jobs.divergence.incident import ConsistencyProof, Incident, report_incident
 from appliance.jobs.local_tiles import our_root_at, told_apart
+from appliance.jobs.proven_root import proven_root
 from appliance.policy.relate import Contradiction, Rule
 from appliance.store.database import Store
 from appliance.store.divergence.seen import forget_seen, remember_seen, waiting_seen
@@ -19,10 +28,13 @@ from appliance.store.mirror.checkpoints import AcceptedCheckpoint, Arrival
 from appliance.store.mirror.logs import require_log
 from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
+from appliance.tlog.log_source import ProvingSource
 from appliance.tlog.merkle import TreeHead
 from appliance.tlog.note import parse_note
 from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
+
+MOST_ASKED: Final = 100  # proofs that one sync asks a log for, to place notes seen elsewhere
 
 
 class Standing(enum.Enum):
@@ -71,17 +83,24 @@ def keep_note(store: Store, note: bytes, detail: str, now: int) -> None:
         remember_seen(store, log, seen, Arrival("seen", detail, now))
 
 
-def compare_waiting(mirror: Mirror, now: int) -> None:
+def compare_waiting(mirror: Mirror, now: int, source: ProvingSource | None = None) -> None:
     """Compare the notes that waited until our tree reached them; raises as compare_note does.
 
-    All are compared, whatever one of them says; the last contradiction is raised.
+    Where we have no tiles, `source` is asked for a proof between their sizes and ours: of some
+    of them, as each is a request. All are compared, whatever one of them says; the last
+    contradiction is raised.
     """
     accepted = mirror.history.accepted()
     found: ApplianceError | None = None
+    asked = 0
     for one in waiting_seen(mirror.store, mirror.log, accepted.head.tree_size if accepted else -1):
         seen = open_checkpoint(one.note, mirror.log.keys, mirror.log.origin)
         try:
-            _compare(mirror, seen, Arrival("seen", one.detail, now, one.seen_at))
+            arrival = Arrival("seen", one.detail, now, one.seen_at)
+            standing = _compare(mirror, seen, arrival)
+            if standing is Standing.UNDECIDED and source is not None and asked < MOST_ASKED:
+                asked += 1
+                _ask(mirror, seen, arrival, source)
         except DivergenceError as error:
             found = error
     if found is not None:
@@ -124,6 +143,28 @@ def _compare(mirror: Mirror, seen: SignedCheckpoint, arrival: Arrival) -> Standi
     with store.atomic():
         forget_seen(store, log, seen.note)
     return Standing.PROVEN
+
+
+def _ask(mirror: Mirror, seen: SignedCheckpoint, arrival: Arrival, source: ProvingSource) -> None:
+    """Compare a note with ours by the log's own proof; one that proves nothing lets it wait."""
+    accepted = mirror.history.accepted()
+    if accepted is None:
+        return
+    try:
+        root, hashes = proven_root(seen.head, accepted.head, source)
+    except (ProofError, MalformedError, RemoteError):
+        return
+    store, log, size = mirror.store, mirror.log, seen.head.tree_size
+    if root != seen.head.root_hash:
+        proof = ConsistencyProof(TreeHead(size, root), accepted.head, hashes) if hashes else None
+        contradiction = Contradiction(Rule.ROOT_MISMATCH, size, root, seen.head.root_hash)
+        error = report_incident(mirror, Incident(contradiction, accepted, seen, arrival, {}, proof))
+        with store.atomic():
+            forget_seen(store, log, seen.note)
+        raise error
+    mirror.record_note(seen, arrival)
+    with store.atomic():
+        forget_seen(store, log, seen.note)
 
 
 def _against_ours(

@@ -24,6 +24,7 @@ from appliance.jobs.divergence.incident import ConsistencyProof, Incident, repor
 from appliance.jobs.local_tiles import our_root_at, ours_or_theirs
 from appliance.jobs.mirror.fill import Filled, Progress, Wanted, fetch_tiles, fill
 from appliance.jobs.opened_notes import open_note_of, quorum_time_of, verify_quorum_of
+from appliance.jobs.proven_root import proven_root
 from appliance.policy.relate import Contradiction, Relation, relate
 from appliance.store.divergence.quarantine import quarantine_of
 from appliance.store.divergence.seen import remember_seen
@@ -34,7 +35,7 @@ from appliance.store.revoked_keys import revoked_keys
 from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.log_source import LogSource, ProvingSource
 from appliance.tlog.merkle import Hash, TreeHead
-from appliance.tlog.proof import consistency_plan, root_from_consistency, verify_consistency
+from appliance.tlog.proof import verify_consistency
 from appliance.tlog.shared_leaves import shared_leaves
 from appliance.tlog.tile import EntryBundle, Tile
 from appliance.tlog.tile_tree import TileTree
@@ -290,29 +291,14 @@ class _Prefix:
         if accepted is None or accepted.head.tree_size == candidate.tree_size:
             return
         if accepted.head.tree_size < candidate.tree_size:
-            self._proven(accepted.head, candidate, source)
+            self.root, self.hashes = proven_root(accepted.head, candidate, source)
             return
         if known := mirror.history.at(candidate.tree_size):
             self.root, self.counterpart = known.head.root_hash, known
             return
         with contextlib.suppress(RemoteError, ProofError, MalformedError):
             # Whoever offers an older head must be able to show it is one of ours.
-            self._proven(candidate, accepted.head, source)
-
-    def _proven(self, old: TreeHead, new: TreeHead, source: ProvingSource) -> None:
-        if old.tree_size == 0:
-            self.root = old.root_hash
-            return
-        hashes = source.consistency(old.tree_size, new.tree_size)
-        try:
-            self.root = root_from_consistency(old, new, hashes)
-        except ProofError:
-            # At a power of two the old root is not in the proof; it is in the next one.
-            self.root = _root_beside(old, new, source)
-            if self.root is None:
-                raise
-        else:
-            self.hashes = hashes
+            self.root, self.hashes = proven_root(candidate, accepted.head, source)
 
     def compute(
         self,
@@ -348,23 +334,6 @@ class _Prefix:
             self.hashes = ours.prove_consistency(new_size, read)
         except (IncompleteError, RemoteError):
             return  # whoever offers an older head must be able to show it is one of ours
-
-
-def _root_beside(old: TreeHead, new: TreeHead, source: ProvingSource) -> Hash | None:
-    """Return the root that a tree has at a power of two, from the proof of one leaf more.
-
-    None if the source shows none that leads to `new`.
-    """
-    more = old.tree_size + 1
-    if old.tree_size.bit_count() != 1 or more >= new.tree_size:
-        return None
-    try:
-        hashes = source.consistency(more, new.tree_size)
-        root_from_consistency(TreeHead(more, new.root_hash), new, hashes)
-    except (RemoteError, ProofError, MalformedError):
-        return None
-    by_range = dict(zip(consistency_plan(more, new.tree_size), hashes, strict=True))
-    return by_range.get(range(old.tree_size))
 
 
 def _shared_sizes(mirror: Mirror, candidate: TreeHead, source: ProvingSource) -> int:

@@ -8,13 +8,14 @@ tree only once the end of the old one is proven: from the size that was seen las
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Protocol
 
 from appliance.errors import ApplianceError, ConfigError, IncompleteError, SignatureError
 from appliance.rekor.log_info_v1 import LogInfo, TreeInfo
 from appliance.rekor.transparency_log_entry import TransparencyLogEntry
 from appliance.store.database import Store
+from appliance.store.divergence.seen import waiting_seen
 from appliance.store.home.journal import append_event
 from appliance.store.mirror.logs import (
     REKOR_V1,
@@ -75,11 +76,19 @@ class Followed:
     warnings: tuple[str, ...]
 
 
-def follow(store: Store, backend: Backend, instance: Instance, info: LogInfo) -> Followed:
+def follow(
+    store: Store,
+    backend: Backend,
+    instance: Instance,
+    info: LogInfo,
+    pinned: Callable[[], None] = lambda: None,
+) -> Followed:
     """Say which trees are to be synced; the logs of new ones are pinned by the keys there are.
 
-    Every head is opened first. Raises SignatureError for one that no pinned key signed,
-    IncompleteError (shard-missing) if the tree that was followed is not in the list.
+    `pinned` is called once they are. A closed tree that is as it was is left out, unless
+    checkpoints of it that were seen elsewhere wait to be compared. Every head is opened first.
+    Raises SignatureError for one that no pinned key signed, IncompleteError (shard-missing) if
+    the tree that was followed is not in the list.
     """
     host = key_name(REKOR_V1, backend.origin)
     opened = [(tree, _open(backend, host, tree)) for tree in info.trees]
@@ -93,14 +102,15 @@ def follow(store: Store, backend: Backend, instance: Instance, info: LogInfo) ->
         if backend.follows is None:
             backend = _is_instance(store, backend)
         logs = [add_tree(store, backend, one.origin) for _, one in opened]
+    pinned()
     trees, warnings = [], []
     for (tree, checkpoint), log in zip(opened, logs, strict=True):
         is_active = tree is info.active
         accepted = Mirror(store, log).history.accepted()
         if not is_active and accepted is not None:
-            if accepted.head == checkpoint.head:
+            if accepted.head == checkpoint.head and not waiting_seen(store, log):
                 continue
-            if log.id != backend.log.id:
+            if accepted.head != checkpoint.head and log.id != backend.log.id:
                 warnings.append(
                     f"{log.origin} was closed at {accepted.head.tree_size:,} entries, and"
                     f" {checkpoint.head.tree_size:,} are offered now"

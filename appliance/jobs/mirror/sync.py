@@ -197,7 +197,8 @@ def _sync(
         refetch_damaged(mirror, source)
     report = absorb(mirror, source, _arrival(backend, source, now), wanted, progress)
     record_answered(store, backend, report, now)
-    warnings = list(follow_up(mirror, backend.name, now))
+    proves = source if isinstance(source, ProvingSource) else None
+    warnings = list(follow_up(mirror, backend.name, now, proves))
     if (run := backend_run(store, backend.name)) is not None:
         warnings += judge_answer(store, backend, run, report.tree_size, now)
     return replaced(report, warnings=tuple(warnings))

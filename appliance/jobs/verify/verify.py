@@ -38,6 +38,7 @@ from appliance.store.mirror.checkpoints import AcceptedCheckpoint
 from appliance.store.mirror.logs import Log, all_logs, find_log
 from appliance.store.mirror.mirror import Mirror
 from appliance.times import age_text
+from appliance.tlog.merkle import Hash
 from appliance.tlog.tile_tree import TileTree
 from appliance.tlog.tlog_policy import TlogPolicy
 from appliance.value import frozen, replaced
@@ -251,17 +252,30 @@ def _own_view(
         return OwnView(
             Coverage.UNKNOWN_LOG, f"not covered: nothing of {log.origin} is mirrored here"
         )
-    tree = TileTree(accepted.head)
+    tree, theirs = TileTree(accepted.head), log.checkpoint.head
+    known = mirror.history.at(theirs.tree_size)
+
+    def our_root(size: int) -> Hash:
+        return tree.root_at(size, mirror.read_tiles) if known is None else known.head.root_hash
+
     try:
         return compare(
             log.entry_index,
             log.leaf_hash,
-            log.checkpoint.head,
+            theirs,
             accepted.head,
             lambda index: tree.leaf(index, mirror.read_tiles),
-            lambda size: tree.root_at(size, mirror.read_tiles),
+            our_root,
         )
     except IncompleteError as error:
+        if known is not None:  # and its root is theirs, under which the entry is proven
+            return OwnView(
+                Coverage.COVERED,
+                f"covered by our mirror up to {accepted.head.tree_size:,}: the checkpoint that"
+                f" proves entry {log.entry_index:,} is one of those we hold, of"
+                f" {theirs.tree_size:,} entries",
+                accepted.head.tree_size,
+            )
         return OwnView(
             Coverage.TILES_MISSING, f"not covered: {error.message}", accepted.head.tree_size
         )
