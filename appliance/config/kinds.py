@@ -25,6 +25,7 @@ _URL: Final = re.compile(
     r"([a-z]+)://([A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])"
     r"(?::([1-9][0-9]{0,4}))?((?:/[A-Za-z0-9._~%!$&'()*+,;=:@-]*)*)"
 )
+_FILE_URL: Final = re.compile(r"file://(?:/[A-Za-z0-9._~%!$&'()*+,;=:@-]+)+/?")
 
 
 class Kind(Protocol):
@@ -203,6 +204,24 @@ class OrWord:
 
     def read(self, value: ScalarValue) -> str:
         return self.word if value == self.word else self.kind.read(value)
+
+
+@frozen
+class SourceUrl:
+    """Where a log is: a URL, or a directory of this host as file:///PATH."""
+
+    url: Url = Url()
+
+    @property
+    def expected(self) -> str:
+        return f"{self.url.expected}, or file:///PATH for a directory of tiles"
+
+    def read(self, value: ScalarValue) -> str:
+        if not isinstance(value, str) or not value.startswith("file:"):
+            return self.url.read(value)
+        if not _FILE_URL.fullmatch(value) or ".." in value.split("/"):
+            raise unexpected(self, value, "write the absolute path, spaces as %20")
+        return value.rstrip("/") or value
 
 
 def _split_user(url: str) -> tuple[str, str, str]:

@@ -13,6 +13,7 @@ from appliance.config.kinds import (
     Number,
     OrWord,
     Size,
+    SourceUrl,
     Text,
     Threshold,
     Url,
@@ -33,8 +34,8 @@ BACKENDS: Final = ItemList(
     fields={
         "id": Key(NAME, None, "your name for it"),
         "origin": Key(ORIGIN, None, "the log's identity", "null"),
-        "baseUrl": Key(Url(), None, "the log's API; not needed on an isolated site", "null"),
-        "readUrl": Key(Url(), None, "where tiles are read, if not below baseUrl", "null"),
+        "baseUrl": Key(SourceUrl(), None, "the log's API; not needed on an isolated site", "null"),
+        "readUrl": Key(SourceUrl(), None, "where tiles are read, if not below baseUrl", "null"),
         "publicKeyPath": Key(PATH, None, "PEM or DER; copied into the store", "null"),
         "apiVersion": Key(
             Word((1, 2)), None, "Rekor v1 or v2; null: as origin and first answer say", "null"

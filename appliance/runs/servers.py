@@ -7,12 +7,13 @@ from appliance.fetch.http import HttpClient
 from appliance.fetch.log_writers import RekorV1Writer, RekorV2Writer
 from appliance.fetch.rekor_v2 import RekorV2Log
 from appliance.jobs.queue.submit import Server
+from appliance.runs.sources import FILE_SCHEME
 from appliance.store.mirror.logs import REKOR_V1, Backend
 
 
 def open_server(http: HttpClient, backend: Backend) -> Server:
     """Return where entries of a backend's log are written; raises ConfigError without a URL."""
-    if backend.base_url is None:
+    if backend.base_url is None or backend.base_url.startswith(FILE_SCHEME):
         raise ConfigError(
             f"backend {backend.name} has no base URL to write to",
             reason="no-url",

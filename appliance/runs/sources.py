@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 from appliance.errors import ConfigError
 from appliance.fetch.http import HttpClient
 from appliance.fetch.rekor_v1 import RekorV1Log
 from appliance.fetch.rekor_v2 import RekorV2Log
+from appliance.jobs.mirror.directory_source import DirectorySource
 from appliance.runs.session import Session
 from appliance.store.mirror.logs import REKOR_V1, Backend
 
 URL_VARIABLE: Final = "ATTESTOR_REKOR_URL"
 PUBLISH_URL: Final = "publish.rekorUrl"
+FILE_SCHEME: Final = "file://"  # of a directory that holds a log's checkpoint and tiles
 
 
-def open_backend(http: HttpClient, backend: Backend) -> RekorV2Log:
+def open_backend(http: HttpClient, backend: Backend) -> RekorV2Log | DirectorySource:
     """Return the source of tiles of a backend; raises ConfigError without a URL, and for v1."""
     source = open_source(http, backend)
     if isinstance(source, RekorV1Log):
@@ -28,7 +32,7 @@ def open_backend(http: HttpClient, backend: Backend) -> RekorV2Log:
     return source
 
 
-def open_source(http: HttpClient, backend: Backend) -> RekorV1Log | RekorV2Log:
+def open_source(http: HttpClient, backend: Backend) -> RekorV1Log | RekorV2Log | DirectorySource:
     """Return what a backend is read from; raises ConfigError if it has no URL."""
     if backend.read_url is None and backend.base_url is None:
         raise ConfigError(
@@ -36,6 +40,9 @@ def open_source(http: HttpClient, backend: Backend) -> RekorV1Log | RekorV2Log:
             reason="no-url",
             next_step=f"'attestor import FILE', or: attestor backend disable {backend.name}",
         )
+    place = backend.read_url or backend.base_url or ""
+    if place.startswith(FILE_SCHEME):
+        return DirectorySource(Path(unquote(place.removeprefix(FILE_SCHEME))))
     if backend.log.api_version == REKOR_V1:
         return RekorV1Log(http, backend.read_url or backend.base_url or "")
     return RekorV2Log(http, backend.base_url or "", backend.read_url)

@@ -16,6 +16,7 @@ from appliance.fetch.rekor_v2 import IS_V1, RekorV2Log
 from appliance.jobs.divergence.cross_check import CrossChecked, cross_check
 from appliance.jobs.home.sweep import sweep_before
 from appliance.jobs.mirror.absorb import AbsorbReport
+from appliance.jobs.mirror.directory_source import DirectorySource
 from appliance.jobs.mirror.fill import Progress, Wanted
 from appliance.jobs.mirror.follow import arrive, check_offset, follow
 from appliance.jobs.mirror.prune import PruneReport, cache_limits, prune_as_set, too_large
@@ -260,7 +261,7 @@ class _Answered:
         self,
         backend: Backend,
         http: HttpClient,
-        source: RekorV1Log | RekorV2Log | None,
+        source: RekorV1Log | RekorV2Log | DirectorySource | None,
         failure: ApplianceError | None,
     ) -> None:
         self._backend = backend
@@ -275,6 +276,8 @@ class _Answered:
         try:
             if isinstance(self._source, RekorV2Log):
                 self._note = self._source.checkpoint(stopped)
+            elif isinstance(self._source, DirectorySource):
+                self._note = self._source.checkpoint()
             elif self._source is not None:
                 self.instance = self._source, self._source.info(stopped)
         except ApplianceError as error:
@@ -318,8 +321,8 @@ class _Answered:
         """Yield each wanted entry bundle as it comes."""
         return self._open().entry_bundles(wanted)
 
-    def _open(self) -> RekorV2Log:
-        if not isinstance(self._source, RekorV2Log):
+    def _open(self) -> RekorV2Log | DirectorySource:
+        if not isinstance(self._source, RekorV2Log | DirectorySource):
             raise self._failure or ValueError("a source without a URL was read")
         return self._source
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from appliance.config.keys import NAME, ORIGIN
-from appliance.config.kinds import Text, Url
+from appliance.config.kinds import SourceUrl, Text
 from appliance.errors import (
     ApplianceError,
     ArgumentError,
@@ -262,10 +262,10 @@ def _verify_policy(raw: bytes, key: VerifierKey) -> None:
 
 
 def _read_url(option: str, url: str | None) -> str | None:
-    return None if url is None else _read(option, Url(), url)
+    return None if url is None else _read(option, SourceUrl(), url)
 
 
-def _read(option: str, kind: Text | Url, text: str) -> str:
+def _read(option: str, kind: Text | SourceUrl, text: str) -> str:
     try:
         return kind.read(text)
     except ApplianceError as error:

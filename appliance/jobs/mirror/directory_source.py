@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from appliance.errors import IncompleteError, MalformedError
 from appliance.store.files import is_file, read_foreign
@@ -13,6 +13,7 @@ from appliance.tlog.merkle import HASH_BYTES
 from appliance.tlog.note import MAX_NOTE_BYTES
 from appliance.tlog.tile import WIDTH, EntryBundle, Tile
 
+READ_PATH: Final = "api/v2"  # where a server of a log has them
 Place = TypeVar("Place", Tile, EntryBundle)
 
 
@@ -35,11 +36,15 @@ class DirectorySource:
     def checkpoint(self) -> bytes:
         """Return the signed note in the file `checkpoint`."""
         path = self._directory / "checkpoint"
+        if not is_file(path) and is_file(self._directory / READ_PATH / "checkpoint"):
+            self._directory /= READ_PATH  # a copy of a whole server has it there
+            path = self._directory / "checkpoint"
         if not is_file(path):
             raise IncompleteError(
                 f"{path} is not there",
                 reason="no-checkpoint",
-                next_step="name the directory that holds a log's checkpoint and tile/",
+                next_step="name the directory that holds a log's checkpoint and tile/, and see"
+                " that it is mounted",
             )
         return read_foreign(path, MAX_NOTE_BYTES)
 

@@ -1,0 +1,129 @@
+"""A backend that is a directory of this host: a copy of a log's tree, however it came here."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from appliance.tlog.tile import EntryBundle, tile_at, top_level
+from tests.cli.homes import Home
+from tests.simulator import SimulatedLog
+
+
+def write_tree(directory: Path, log: SimulatedLog) -> None:
+    """Write what a log serves, as rsync would bring it."""
+    size = log.tree_size
+    places = [
+        tile_at(level, index, size)
+        for level in range(top_level(size) + 1)
+        for index in range(((size >> 8 * level) + 255) // 256)
+    ]
+    bundles = [EntryBundle(one.index, one.width) for one in places if one.level == 0]
+    for path in ("checkpoint", *(one.path for one in (*places, *bundles))):
+        file = directory / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(log.answer(path))
+
+
+class Site(Home):
+    def __init__(
+        self, path: Path, capsys: pytest.CaptureFixture[str], log: SimulatedLog, url: str
+    ) -> None:
+        super().__init__(path / "home", capsys)
+        key = path / "log.vkey"
+        key.write_text(f"{log.key.vkey}\n")
+        self.added = self.json(
+            *("backend", "add", "copy", "--origin", log.origin, "--public-key", key),
+            *("--url", url),
+        )
+
+
+@pytest.fixture
+def log() -> SimulatedLog:
+    made = SimulatedLog()
+    made.grow(700)
+    return made
+
+
+@pytest.mark.parametrize("below", ["", "api/v2"])
+def test_a_directory_is_read_like_a_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log: SimulatedLog, below: str
+) -> None:
+    tree = tmp_path / "a mirror"
+    write_tree(tree / below, log)
+    site = Site(tmp_path, capsys, log, f"file://{tmp_path}/a%20mirror/")
+    assert site.added["baseUrl"] == f"file://{tmp_path}/a%20mirror"
+    [done] = site.json("sync", "--full-tiles", "--entries")["backends"]
+    assert (done["mirrorSize"], done["entryBundles"], done["complete"]) == (700, 3, True)
+    site.json("prove", "--origin", log.origin, "--index", "3", "--output", tmp_path / "proof")
+    log.grow(5)
+    write_tree(tree / below, log)
+    [done] = site.json("sync")["backends"]
+    assert (done["relation"], done["mirrorSize"]) == ("ahead", 705)
+    assert site.json("backend", "verify-key", "copy")["treeSize"] == 705
+    assert f"file://{tmp_path}/a%20mirror" in site.run("config", "show")[1]
+
+
+def test_a_directory_that_is_not_mounted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log: SimulatedLog
+) -> None:
+    tree = tmp_path / "mirror"
+    write_tree(tree, log)
+    site = Site(tmp_path, capsys, log, f"file://{tree}")
+    site.json("sync")
+    shutil.move(tree, tmp_path / "elsewhere")
+    error = site.json("sync", expect=5)
+    assert (error["reason"], "mounted" in error["next"]) == ("no-checkpoint", True)
+    shutil.move(tmp_path / "elsewhere", tree)
+    assert site.json("sync")["backends"][0]["relation"] == "same"
+
+
+def test_a_copy_with_another_tile(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log: SimulatedLog
+) -> None:
+    tree = tmp_path / "mirror"
+    write_tree(tree, log)
+    file = tree / "tile/0/001"
+    file.write_bytes(bytes(len(file.read_bytes())))
+    site = Site(tmp_path, capsys, log, f"file://{tree}")
+    assert "tile/0/001" in site.json("sync", "--full-tiles", expect=3)["message"]
+    write_tree(tree, log)
+    assert site.json("sync", "--full-tiles")["backends"][0]["complete"]
+
+
+def test_a_copy_of_another_story(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log: SimulatedLog
+) -> None:
+    tree = tmp_path / "mirror"
+    write_tree(tree, log)
+    site = Site(tmp_path, capsys, log, f"file://{tree}")
+    site.json("sync", "--full-tiles")
+    fork = log.fork(at=300)
+    fork.grow(900 - fork.tree_size)
+    write_tree(tree, fork)
+    site.json("sync", expect=4)
+
+
+@pytest.mark.parametrize(
+    "url", ["file:relative", "file://host/path", "file:///a/../b", "file://", "file:///a b"]
+)
+def test_what_names_no_directory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log: SimulatedLog, url: str
+) -> None:
+    home = Home(tmp_path / "home", capsys)
+    key = tmp_path / "log.vkey"
+    key.write_text(f"{log.key.vkey}\n")
+    error = home.json(
+        *("backend", "add", "copy", "--origin", log.origin, "--public-key", key, "--url", url),
+        expect=9,
+    )
+    assert "file:///PATH" in error["message"]
+
+
+def test_nothing_is_written_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log: SimulatedLog
+) -> None:
+    site = Site(tmp_path, capsys, log, f"file://{tmp_path}/mirror")
+    assert site.json("config", "set", "rekor.serverUrl", f"file://{tmp_path}/mirror", expect=9)
