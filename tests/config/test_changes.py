@@ -49,7 +49,7 @@ def test_backends_are_changed_and_added_by_id() -> None:
         "baseUrl": "https://n.example",
         "readUrl": None,
         "publicKeyPath": "n.pem",
-        "apiVersion": 2,
+        "apiVersion": None,
         "enabled": True,
         "mirrorOf": None,
         "policyFile": None,

@@ -193,7 +193,7 @@ def test_sinks() -> None:
 
 def test_stored_backends_may_lack_what_has_a_default() -> None:
     site = restore("isolated", {"rekorSync.backends": [{"id": "a", "origin": "o"}]})
-    assert site.backends == (Backend("a", "o", None, None, None, 2, True, None, None),)
+    assert site.backends == (Backend("a", "o", None, None, None, None, True, None, None),)
 
 
 @pytest.mark.parametrize(

@@ -150,11 +150,11 @@ def test_one_key_listed_twice_has_the_window_around_both(store: Store) -> None:
     assert windows == {KEY.spki: (seconds(START), seconds(later))}
 
 
-def test_a_v1_log_is_added_disabled(store: Store) -> None:
+def test_a_v1_log_is_followed_by_its_host(store: Store) -> None:
     made, raw = ecdsa_instance("https://rekor.example")
     (found,) = run(store, made).logs
-    assert (found.origin, found.api_version, found.enabled) == ("rekor.example", 1, False)
-    assert "mirrors v2 logs only" in found.notes[0]
+    assert (found.origin, found.api_version, found.enabled) == ("rekor.example", 1, True)
+    assert [one.follows for one in all_backends(store)] == ["rekor.example"]
     assert [key.spki for key in require_log(store, "rekor.example").keys] == [raw]
 
 
@@ -231,7 +231,7 @@ def test_the_staging_instance_is_understood_whole(store: Store) -> None:
     root = parse_trusted_root(shared(f"corpus/{name}/trusted_root.json").read_bytes())
     found = discover(store, root.logs, (), NOW)
     assert [(one.origin, one.api_version, one.enabled) for one in found.logs] == [
-        ("rekor.sigstage.dev", 1, False),
+        ("rekor.sigstage.dev", 1, True),
         ("log2025-alpha1.rekor.sigstage.dev", 2, False),
         ("log2025-alpha2.rekor.sigstage.dev", 2, False),
         ("log2025-alpha3.rekor.sigstage.dev", 2, True),

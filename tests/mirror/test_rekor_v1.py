@@ -546,9 +546,8 @@ class Signed:
         return file
 
     def verified(self, site: Site, bundle: Path, expect: int = 0, *options: str) -> str:
-        code, out, err = site.run(
-            *("verify", self.artifact, "--bundle", bundle, "--key", self.key, *options)
-        )
+        words = ("verify", self.artifact, "--bundle", bundle, "--key", self.key)
+        code, out, err = site.run(*words, *options)
         assert code == expect, out + err
         return out + err
 

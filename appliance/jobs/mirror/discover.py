@@ -193,11 +193,7 @@ def _backends_of(store: Store, log: Log, shard: LogShard) -> list[Backend]:
     return [
         one
         for one in all_backends(store)
-        if one.log.id == log.id
-        or (
-            shard.api_version == REKOR_V1
-            and key_name(one.log.api_version, one.log.origin) == shard.origin
-        )
+        if one.log.id == log.id or (shard.api_version == REKOR_V1 and one.follows == shard.origin)
     ]
 
 

@@ -17,7 +17,6 @@ from appliance.value import frozen, replaced
 
 REKOR_V1: Final = 1
 REKOR_V2: Final = 2
-PUBLIC_V1_HOSTS: Final = ("rekor.sigstore.dev", "rekor.sigstage.dev")  # of the public instances
 
 
 @frozen
@@ -294,8 +293,8 @@ def place_of(
         return backend.log.origin, origin, REKOR_V1
     known = find_log(store, origin)
     if api_version is None:
-        is_v1 = is_tree_origin(origin) or origin in PUBLIC_V1_HOSTS
-        api_version = known.api_version if known else REKOR_V1 if is_v1 else REKOR_V2
+        said = REKOR_V1 if is_tree_origin(origin) else REKOR_V2
+        api_version = known.api_version if known else said
     follows = api_version == REKOR_V1 and not is_tree_origin(origin)
     return origin, origin if follows else None, api_version
 
