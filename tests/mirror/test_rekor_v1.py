@@ -426,7 +426,7 @@ def test_offsets_that_do_not_add_up(site: Site) -> None:
 @pytest.mark.parametrize(
     ("lie", "code"),
     [
-        (lambda one: [], 3),
+        (lambda one: [], 7),  # nothing shows that it is an instance
         (lambda one: {**one, "inactiveShards": {}}, 3),
         (lambda one: {**one, "treeID": 7}, 3),
         (lambda one: {**one, "treeID": "-7"}, 3),
