@@ -161,7 +161,7 @@ def test_backends() -> None:
             base_url="https://log.example.org",
             read_url=None,
             public_key_path="/etc/attestor/log.pem",
-            api_version=2,
+            api_version=None,
             enabled=True,
             mirror_of=None,
             policy_file=None,

@@ -590,6 +590,7 @@ def test_a_bundle_of_a_closed_tree(site: Site, tmp_path: Path) -> None:
 @pytest.mark.parametrize("grow", [0, 2])
 def test_a_bundle_from_another_tree_of_the_same_key(site: Site, tmp_path: Path, grow: int) -> None:
     """A split view: the victim's bundle verifies by itself, and our mirror shows the lie."""
+    site.sync()
     honest = site.log.active
     forged = Tree(honest.tree_id, list(honest.bodies))
     site.log.trees[-1] = forged
