@@ -419,15 +419,17 @@ def test_discover_takes_files_and_retires_what_ended(world: World, tmp_path: Pat
     config.write_bytes(signing_config("https://shared.example", START, "example"))
     options = ("backend", "discover", "--trusted-root", file)
     answer = world.run(*options, "--signing-config", config)
-    assert "https://shared.example" in answer["warnings"][0]
+    assert answer["warnings"] == []  # the one service is the one log's
+    shown = world.run("backend", "show", "log1.example")["data"]
+    assert shown["baseUrl"].startswith("https://shared.example")
     ended = log_instance(FIRST, START)
     ended["publicKey"]["validFor"]["end"] = "2025-09-01T00:00:00Z"
     file.write_bytes(root_of(ended, log_instance(SECOND, START)))
     logs = {one["origin"]: one for one in world.run(*options)["data"]["logs"]}
-    assert (logs["log1.example"]["action"], logs["log1.example"]["enabled"]) == ("retired", False)
-    assert logs["log1.example"]["notes"] == ["its window ended 2025-09-01T00:00:00Z"]
+    assert (logs["log1.example"]["action"], logs["log1.example"]["enabled"]) == ("retired", True)
+    assert logs["log1.example"]["notes"][0] == "its window ended 2025-09-01T00:00:00Z"
     assert logs["log2.example"]["action"] == "added"
     assert run([*map(str, options)], world.app) == 0
     out, _ = world.capsys.readouterr()
-    assert out.startswith("log1.example: Rekor v2, unchanged, disabled; its window ended ")
+    assert out.startswith("log1.example: Rekor v2, unchanged, enabled; its window ended ")
     assert world.run(*options, "--tuf", expect=2)["error"]["reason"] == "usage"
