@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import string
 import subprocess
 import sys
+from hashlib import sha256
 from pathlib import Path
+from random import Random
 from typing import Final
 
 import pytest
@@ -19,6 +23,13 @@ SCRIPT: Final = Path(__file__).parents[2] / "scripts" / "kit" / "verify-transfer
 TOOLS: Final = ("tar", "sha256sum", "openssl", "base64", "od", "gzip", "zstd")
 PATH = "/usr/bin:/bin:/usr/local/bin"
 VERIFIED, REFUSED, MISUSED = 0, 1, 2
+FORGERIES: Final = 2000 if os.environ.get("ATTESTOR_SOAK") else 20
+PRINTABLE: Final = set(string.printable) - {"\x0b", "\x0c", "\r"}
+PROVES_ALONE: Final = (
+    "scripts/kit/verify-transfer",
+    "scripts/kit/install.sh",
+    "appliance/cli/divergence/evidence_check.py",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -171,3 +182,67 @@ def test_what_is_no_file_is_a_mistake(tmp_path: Path) -> None:
             [SCRIPT, wrong, KEY.verifier.vkey], capture_output=True, check=False, timeout=10
         ).returncode
         assert code == MISUSED, wrong
+
+
+def test_what_the_caller_has_in_its_environment_changes_nothing(tmp_path: Path) -> None:
+    """Options of tar and functions of a shell stand for programs that would say anything."""
+    ran = tmp_path / "ran"
+    path = tmp_path / "stick.tar"
+    hostile = {
+        "PATH": "/usr/bin:/bin:/usr/local/bin",
+        "TAR_OPTIONS": f"--to-command=touch\\ {ran}",
+        "GREP_OPTIONS": "-v",
+        "OPENSSL_CONF": str(tmp_path / "none.cnf"),
+        "ENV": str(tmp_path / "env.sh"),
+        "BASH_ENV": str(tmp_path / "env.sh"),
+        **{
+            f"BASH_FUNC_{tool}%%": f"() {{ touch {ran}; return 0; }}"
+            for tool in ("tar", "openssl", "sha256sum", "cmp", "command", "grep")
+        },
+    }
+    (tmp_path / "env.sh").write_text(f"touch {ran}\n")
+    whole = bundle_of(FILES)
+    damaged = whole.replace(b"root\n", b"r00t\n")
+    for shell in filter(None, map(shutil.which, ("dash", "bash"))):
+        for data, expected in ((whole, VERIFIED), (damaged, REFUSED)):
+            path.write_bytes(data)
+            arguments = [shell, *(["--posix"] if shell.endswith("bash") else []), SCRIPT, path]
+            done = subprocess.run(
+                [*arguments, KEY.verifier.vkey],
+                capture_output=True,
+                check=False,
+                timeout=60,
+                env=hostile | {"TMPDIR": str(tmp_path)},
+            )
+            assert done.returncode == expected, (shell, done)
+            assert not ran.exists(), shell
+
+
+def test_a_header_that_is_verified_says_what_was_signed(tmp_path: Path) -> None:
+    """Whatever else is in its place: bytes, lines and signatures of others, at random."""
+    whole = bundle_of(FILES)
+    size = int(whole[124:135], 8)
+    header = whole[512 : 512 + size]
+    text = header.partition(b"\n\n")[0]
+    dice = Random(13)  # noqa: S311 a fuzzer
+    verified = 0
+    for _ in range(FORGERIES):
+        forged = bytearray(header)
+        for _ in range(dice.choice((1, 1, 2, 8))):
+            at = dice.randrange(size)
+            forged[at] = dice.choice((dice.randrange(256), 0, 10, 13, 27, header[at]))
+        data = whole[:512] + bytes(forged) + whole[512 + size :]
+        code, out, err = verify(tmp_path, data)
+        assert code in (VERIFIED, REFUSED) and not set(err) - PRINTABLE, (forged, err)
+        if code == VERIFIED:
+            verified += 1
+            assert bytes(forged).partition(b"\n\n")[0] == text
+            assert f"signed by {KEY.name}" in out
+    assert verified < FORGERIES / 2
+
+
+def test_the_digest_of_what_proves_something_without_us_is_published() -> None:
+    root = SCRIPT.parents[2]
+    told = (root / "SECURITY.md").read_text()
+    for file in PROVES_ALONE:
+        assert f"| `{file}` | `{sha256((root / file).read_bytes()).hexdigest()}` |" in told, file
