@@ -206,9 +206,9 @@ def test_what_the_caller_has_in_its_environment_changes_nothing(tmp_path: Path) 
     for shell in filter(None, map(shutil.which, ("dash", "bash"))):
         for data, expected in ((whole, VERIFIED), (damaged, REFUSED)):
             path.write_bytes(data)
-            arguments = [shell, *(["--posix"] if shell.endswith("bash") else []), SCRIPT, path]
+            posix = ["--posix"] if shell.endswith("bash") else []
             done = subprocess.run(
-                [*arguments, KEY.verifier.vkey],
+                [shell, *posix, str(SCRIPT), str(path), KEY.verifier.vkey],
                 capture_output=True,
                 check=False,
                 timeout=60,
