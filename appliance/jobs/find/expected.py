@@ -116,7 +116,7 @@ def find_met(store: Store, index: Index, now: int) -> int:
         for one in rows:
             if one.terms.origin not in (None, log.origin):
                 continue
-            for at in sorted(proposed(criteria_of(one.terms), index, log)):
+            for at in sorted(proposed(_narrowest(one.terms), index, log)):
                 if (one.id, log.id, at) in known or not scanned.covers(at):
                     continue
                 hit = read.get(at) or read.setdefault(at, read_again(mirror, at, voucher))
@@ -137,6 +137,11 @@ def criteria_of(terms: Terms) -> Criteria:
         identity_patterns=() if terms.pattern is None else (whole(terms.pattern),),
         issuers=() if terms.issuer is None else (terms.issuer,),
     )
+
+
+def _narrowest(terms: Terms) -> Criteria:
+    """Return what the index is asked for: a digest alone, for a key may have signed everything."""
+    return Criteria(digests=(terms.digest,)) if terms.digest else criteria_of(terms)
 
 
 def whole(pattern: str) -> str:
