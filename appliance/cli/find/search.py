@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from appliance.cli.find.criteria import criteria_options
+from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.options import verifier_key
@@ -122,7 +123,7 @@ def _row(hit: Hit) -> str:
     return f"{hit.origin} {hit.entry_index:>9}  {printable(hit.facts.kind)}  {who}{before}"
 
 
-@click.group("statement")
+@click.group("statement", cls=LazyGroup)
 def statement_group() -> None:
     """What a search found and looked at, signed by the site that searched.
 
