@@ -236,7 +236,7 @@ def test_wrong_usage_is_one_line_that_says_where_to_look(home: Home) -> None:
         code, out, err = home.run(*words)
         assert (code, out, err.count("\n")) == (2, "", 1), err
         assert err.startswith("Error: ") and told in err
-    assert home.run("alerts")[2].startswith("Usage: attestor alerts")  # nothing wrong: help
+    assert home.run("alerts")[1].startswith("Usage: attestor alerts")  # nothing wrong: help
 
 
 @pytest.mark.parametrize(
