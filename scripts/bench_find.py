@@ -21,15 +21,21 @@ from cryptography import x509
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from appliance.jobs.find.criteria import Criteria  # noqa: E402
+from appliance.jobs.find.criteria import Criteria, criteria_data  # noqa: E402
 from appliance.jobs.home.init import init_home  # noqa: E402
 from appliance.jobs.mirror.prove import show_entry  # noqa: E402
-from appliance.runs.expected import add_expected, ledger_after  # noqa: E402
+from appliance.runs.after_sync import ledger_after  # noqa: E402
+from appliance.runs.expected import add_expected  # noqa: E402
 from appliance.runs.find import Query, build_index, search_entries  # noqa: E402
 from appliance.runs.session import Session  # noqa: E402
+from appliance.runs.watch import WatchOptions, list_watches, scan  # noqa: E402
+from appliance.runs.watch import add as add_watch  # noqa: E402
+from appliance.runs.watch import remove as remove_watch  # noqa: E402
 from appliance.store.database import Store, open_store  # noqa: E402
 from appliance.store.find.expectations import Terms  # noqa: E402
 from appliance.store.find.index import index_path, index_size  # noqa: E402
+from appliance.store.find.watches import NewWatch, add_scanned  # noqa: E402
+from appliance.store.find.watches import add_watch as store_watch  # noqa: E402
 from appliance.store.mirror.checkpoints import Arrival  # noqa: E402
 from appliance.store.mirror.entry_frames import compress_bundle  # noqa: E402
 from appliance.store.mirror.logs import add_log, put_backend, require_log  # noqa: E402
@@ -54,6 +60,7 @@ REPOSITORY = f"https://git.example/org-{NUMBER}/app"
 WORKFLOW = f"{REPOSITORY}/.github/workflows/release.yml@refs/heads/main"
 ISSUER = "https://token.git.example"
 ROUNDS = 200
+NEW_ENTRIES = 4800
 # What the design was measured at with 200,000 entries: bytes, entries a CPU second, ms.
 WANTED = {"index : entry bundles": "<= 0.25", "entries a CPU second": "13,600"}
 
@@ -274,6 +281,40 @@ def measure_ledger(session: Session, count: int, rows: int = 1000) -> None:
     say(f"comparing {rows:,} expected digests: {(time.perf_counter() - began) * 1000:,.0f} ms")
 
 
+def measure_watches(session: Session, count: int, *, rescan: bool) -> None:
+    """Say how long a new watch takes over all of the past, and many over what a sync brings."""
+    names = [one.watch.name for one in list_watches(session)]
+    for name in names:
+        remove_watch(session, name)
+    began = time.perf_counter()
+    found = add_watch(session, "one", Criteria(identities=(identity(1),)), WatchOptions(), silent)
+    past = time.perf_counter() - began
+    say(f"a new watch over all of the past: {past * 1000:,.0f} ms, {len(found.report.found)} found")
+    if rescan:
+        began = time.perf_counter()
+        scan(session, ["one"], (), silent, rescan=True)
+        whole = time.perf_counter() - began
+        say(f"the same by reading everything: {whole:,.1f} s, {whole / past:,.0f}x")
+    fresh, took = min(count, NEW_ENTRIES), []
+    for n_watches in (1, 100):
+        for at in range(n_watches):
+            pattern = rf"^{REPOSITORY.replace(NUMBER, f'{at:07}')}/.*@refs/tags/"
+            with session.queueing() as store, store.atomic():
+                data = criteria_data(Criteria(identity_patterns=(pattern,)))
+                new = NewWatch(f"w{n_watches}.{at}", data, "info", "optional", 0, "info", "start")
+                watch = store_watch(store, new, session.now())
+                if fresh < count:
+                    log = require_log(store, ORIGIN)
+                    add_scanned(store, watch, log, [(0, count - fresh)])
+        began = time.process_time()
+        scan(session, (), (), silent)
+        took.append((time.process_time() - began) / fresh * 1e6)
+    say(
+        f"comparing what a sync brings: {took[0]:.0f} us an entry with one watch,"
+        f" {took[1]:.0f} with 100 patterns more"
+    )
+
+
 def measured(
     rounds: int, make: Callable[[int], Criteria], found: Callable[[Criteria], int]
 ) -> tuple[float, list[int]]:
@@ -305,6 +346,7 @@ def main() -> None:
     measure_build(session, options.entries, int(row["n"]))
     measure_searches(session, options.entries, options.rounds, rescan=options.rescan)
     measure_ledger(session, options.entries)
+    measure_watches(session, options.entries, rescan=options.rescan)
 
 
 if __name__ == "__main__":

@@ -24,3 +24,5 @@ def test_a_small_bench_finds_what_it_made(tmp_path: Path) -> None:
     assert len(hits) == 5 and all(float(one) >= 1 for one in hits.values()), done.stdout
     assert re.search(r"index: [0-9]+ bytes an entry, [0-9.]+x", done.stdout)
     assert "search by digest that reads everything" in done.stdout
+    assert re.search(r"a new watch over all of the past: [0-9,]+ ms, [1-9]", done.stdout)
+    assert re.search(r"[0-9]+ us an entry with one watch, [0-9]+ with 100", done.stdout)
