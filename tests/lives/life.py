@@ -390,6 +390,7 @@ class Life:
         if self.dice.random() < 0.2:
             self.told.append("   lost")
             return
+        self.sync(outer)  # a site that is behind the inner one could not place its stick
         self.run(outer, "import", path)
         for item in waiting:
             self.at_outer[outer.name].setdefault(item, "queued")
@@ -530,6 +531,7 @@ class Life:
                 path = self.directory / f"stick-{self.count}.tar"
                 self.run(inner, "export", "--no-tiles", "--output", path)
                 inner.items.update(dict.fromkeys(waiting, "exported"))
+                self.sync(outer)
                 self.run(outer, "import", path)
                 for item in waiting:
                     self.at_outer[outer.name].setdefault(item, "queued")
