@@ -300,7 +300,7 @@ def test_gc_waits_for_nobody(home: MirroredHome) -> None:
 def test_the_doctor_prints_a_table_and_ends_with_the_worst_code(home: MirroredHome) -> None:
     code, out, err = home.run("doctor")
     assert (code, err) == (0, "")
-    assert len(out.splitlines()) == 19
+    assert len(out.splitlines()) == 20
     (home.path / "keys").chmod(0o755)  # 9
     assert home.json("doctor", expect=9)["reason"] == "key-permissions"
     a_blob(home)
