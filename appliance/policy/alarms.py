@@ -1,7 +1,9 @@
 """What people are told, and the exact payload that says it (docs/alerts.md).
 
 An alarm is a condition that somebody has to know of. Two alarms with the same `condition`
-are one alert as long as it lasts. Who is told, and when, is not decided here.
+are one alert as long as it lasts. The rules are elsewhere: of a log in policy/divergence.py, of
+this home in policy/health.py, of entries in policy/watch.py and policy/expected.py. Who is told,
+and when, is for jobs/divergence/alarm.py.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ REKOR_V2: Final = 2
 
 @frozen
 class Submission:
-    """Something that was signed, and by whom. Both makers below verify it."""
+    """Something that was signed, and by whom. The submit_… makers below verify it."""
 
     content: MessageSignature | DsseEnvelope
     signed: Digest  # what the signature is over

@@ -1,4 +1,4 @@
-"""Whether a medium kept what was written to it.
+"""The disk under a home: durable files, who may write, room, and whether a medium kept it.
 
 A stick of fake capacity, or one that is dying, takes every byte and gives back others. So
 what was written is read again from the medium itself, not from the kernel's memory of it.

@@ -27,9 +27,6 @@ from appliance.runs.session import Session, pass_session
 from bundles.manifest import Custody
 from bundles.strict_json import MAX_TEXT_CHARACTERS
 
-# The options by which export and import say who carries what on which medium.
-
-
 PLACE = click.Path(path_type=Path)
 
 

@@ -8,6 +8,9 @@ Die before 1 commits: nothing happened. Between 1 and 3: the items are still `se
 their slots are spent; the next drain sends the same bytes again, and a log that has them
 says so. So nothing is lost, no window goes over, and nothing is done without a proof.
 
+It is over when `_pause_or_end` says None: nothing is due, the limit is reached, or
+`RetryState.stop` is set (retry_state.py; a quarantined log, an item in doubt).
+
 All SQL is in the calling thread; the others only talk to the log.
 """
 
@@ -35,7 +38,14 @@ from appliance.store.queue.attempts import (
     take_back_interrupted,
 )
 from appliance.store.queue.budget import forget_old_spends
-from appliance.store.queue.queue import LOGGED, POSTPONED, QUEUED, REFUSED, QueueItem
+from appliance.store.queue.queue import (
+    LOGGED,
+    POSTPONED,
+    QUEUED,
+    REFUSED,
+    QueueItem,
+    is_anything_waiting,
+)
 from appliance.value import frozen
 
 LONGEST_WAIT_SECONDS: Final = 60.0  # a server that asks for more is left alone in this drain
@@ -133,7 +143,7 @@ class Drain:
                 # the cost of making things durable, here and over there.
                 wait(self._flying, GATHER_SECONDS)
                 continue
-            pause = self._idle_seconds()
+            pause = self._pause_or_end()
             if pause is None:
                 return
             self._pace.sleep(pause)
@@ -175,6 +185,7 @@ class Drain:
 
     def _record(self, flight: _Flight, outcome: Outcome, seconds: float) -> None:
         item, store = flight.item, self._store
+        # `item` is as it was before begin_attempts claimed it, so this attempt is one more.
         now, attempt = self._scheduler.clock.moment.wall, item.attempts + 1
         end_attempt(store, item, attempt, outcome.outcome, outcome.message, now)
         counts_at: int | None = flight.reserved
@@ -231,7 +242,7 @@ class Drain:
         if proof is not None and (self._newest is None or proof.tree_size > self._newest[0]):
             self._newest = (proof.tree_size, proof.checkpoint.encode())
 
-    def _idle_seconds(self) -> float | None:
+    def _pause_or_end(self) -> float | None:
         """Return how long to wait, now that nothing is under way; None: it is over."""
         retries, clock = self._retries, self._scheduler.clock
         if retries.stop or (self._limit is not None and self._counts["sent"] >= self._limit):
@@ -251,18 +262,11 @@ class Drain:
         if not self._until_empty:
             # Only for retries, and not for those the budget has no slot for.
             return float(retry) if retry else (SHORT_PAUSE_SECONDS if slot == 0 else None)
-        if not self._waiting():
+        if not is_anything_waiting(self._store, self._server.log.api_version):
             return None
         # A retry that is due already waits for its slot.
         known = [float(one) for one in (slot, retry or None) if one is not None]
         return min(POLL_SECONDS, max(SHORT_PAUSE_SECONDS, min(known, default=POLL_SECONDS)))
-
-    def _waiting(self) -> bool:
-        row = self._store.row(
-            "SELECT 1 FROM queue_item WHERE state IN ('queued', 'postponed') AND api_version = ?",
-            [self._server.log.api_version],
-        )
-        return row is not None
 
     def _report(self, interrupted: int) -> DrainReport:
         with self._store.atomic():

@@ -69,7 +69,7 @@ def enqueue(
     *,
     dry_run: bool = False,
 ) -> Enqueued:
-    """Store one submission, whose signature is verified, as an item of the queue.
+    """Store one submission, which its maker in sigstore/submission.py verified, as an item.
 
     Raises RefusedError (queue-disabled, unknown-tenant, tenant-disabled, edges-disabled,
     no-trigger, queue-full) and then nothing is stored; ConfigError for a server without a

@@ -1,4 +1,4 @@
-"""The Sigstore bundle of an item that is logged: what waited, with its verified log entry."""
+"""A log's answer verified under its pinned keys (verify_receipt), and the bundle it finishes."""
 
 from __future__ import annotations
 

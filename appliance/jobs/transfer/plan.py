@@ -171,9 +171,8 @@ class Contents:
 def plan_log(mirror: Mirror, choice: BaseChoice, contents: Contents, side: str) -> PlannedLog:
     """Plan what leaves of one log, up to the head its mirror covers.
 
-    `besides` is a volume set that is made again. Raises IncompleteError if there is nothing
-    to export, or an entry that is to be proven is not covered; ConfigError if the base is
-    beyond the head.
+    `side` is a volume set that is made again. Raises IncompleteError if there is nothing to
+    export, if an entry that is to be proven is not covered, or if the base is beyond the head.
     """
     head = require_head(mirror)
     base = choose_base(mirror, head, choice, side)

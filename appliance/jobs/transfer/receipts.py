@@ -1,4 +1,6 @@
-"""Accept what a far side says it imported: the next delta for it starts there.
+"""Receipts of imports: write ours, and accept a far side's (exporters.open_receipt_note).
+
+The next delta for a far side starts at what its receipt says it has.
 
 A receipt is believed about that site alone. Where it names a tree that is not ours, one of
 the two was shown another log: that is refused loudly, and decides no delta.

@@ -1,4 +1,4 @@
-"""Take in what a transfer bundle brings besides logs.
+"""What travels besides logs: collected for an export, taken in by an import.
 
 Trust material is kept to be looked at, and trusted by nobody for having arrived. Receipts
 and what the far side has decide where the next delta for it starts. Checkpoints that were

@@ -1,7 +1,7 @@
-"""Re-create the schema of a store, carrying every row over (checkpoint-store init --force).
+"""Copies of a home in use (store backup), and its schema made anew (init --force).
 
-For a schema that somebody changed by hand. The new database is built beside the old one
-and takes its name in one step: whenever we die, there is one of them, whole.
+The latter is for a schema that somebody changed by hand. The new database is built beside the
+old one and takes its name in one step: whenever we die, there is one of them, whole.
 """
 
 from __future__ import annotations

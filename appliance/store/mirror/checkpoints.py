@@ -1,4 +1,4 @@
-"""Forgetting old checkpoints, but never one that something rests on (checkpoints prune)."""
+"""A log's history: every accepted tree head, every signed note kept for it, and pruning them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the keys of a log are valid, as a trusted root says."""
+"""The logs that this home knows: their pinned keys with windows, and the backends they are at."""
 
 from __future__ import annotations
 

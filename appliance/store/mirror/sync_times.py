@@ -1,4 +1,4 @@
-"""When each log last answered, and when what came."""
+"""When a log and a backend last answered, and when a checkpoint or an import last came."""
 
 from __future__ import annotations
 

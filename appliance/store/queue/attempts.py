@@ -1,7 +1,8 @@
 """Attempts to send, their cost in the budget, and their ends: the durable steps of a drain.
 
     begin_attempts   item sending, attempt and spend written: durable before a byte leaves
-    end_*            what came of it, in one transaction with the item's new state
+    end_attempt, settle_spend, put_receipt, leave_sending
+                     what came of it, in one transaction with the item's new state
 
 If we die between the two, the item is still sending and its spend still counts;
 take_back_interrupted lets the next drain send the same bytes again.

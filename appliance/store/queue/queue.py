@@ -98,6 +98,15 @@ def insert_item(store: Store, new: NewItem, now: int) -> QueueItem:
     return require_item(store, new.id)
 
 
+def is_anything_waiting(store: Store, api_version: int) -> bool:
+    """Whether an item waits to be sent to a log of this API version."""
+    row = store.row(
+        f"SELECT 1 FROM queue_item WHERE state IN ('{QUEUED}', '{POSTPONED}') AND api_version = ?",  # noqa: S608 ours
+        [api_version],
+    )
+    return row is not None
+
+
 def find_item(store: Store, id_: str) -> QueueItem | None:
     """Return the item with this whole id, if there is one."""
     row = store.row("SELECT * FROM queue_item WHERE id = ?", [id_])

@@ -17,7 +17,7 @@ TIMES: Final = 3
 def is_due(store: Store, what: str, side: str = "") -> bool:
     """Whether something was not carried often enough yet.
 
-    `besides` is a volume set that is made again: what it carried does not count.
+    `side` is a volume set that is made again: what it carried does not count.
     """
     row = store.row(
         "SELECT count(*) AS n FROM carried WHERE what = ? AND volume_set <> ?", [what, side]
@@ -107,7 +107,7 @@ def all_receipts(store: Store) -> list[StoredReceipt]:
 def receipts_to_carry(store: Store, *, side: str = "") -> dict[str, bytes]:
     """Return our receipts, by bundle id, that were not carried often enough yet.
 
-    `besides` is a volume set that is made again: what it carried does not count.
+    `side` is a volume set that is made again: what it carried does not count.
     """
     rows = store.rows(
         "SELECT bundle_id, note FROM receipt WHERE ours AND"

@@ -1,4 +1,7 @@
-"""Trust material that came in transfer bundles: shown, and trusted only by a command."""
+"""Trust material: imported roots, TUF repositories, and what transfer bundles brought.
+
+What a bundle brought is shown, and trusted only by a command.
+"""
 
 from __future__ import annotations
 
