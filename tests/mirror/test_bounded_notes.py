@@ -14,11 +14,11 @@ from appliance.jobs.divergence.gossip import compare_note, compare_waiting, keep
 from appliance.store.database import Store
 from appliance.store.divergence.evidence import evidence_of
 from appliance.store.divergence.seen import waiting_seen
-from appliance.store.mirror.logs import put_policy, require_log
+from appliance.store.mirror.logs import add_log, put_policy, require_log
 from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.checkpoint import open_checkpoint
 from appliance.tlog.cosignature import cosign, cosigner_key
-from appliance.tlog.note import SigningKey, add_signatures, parse_note
+from appliance.tlog.note import SigningKey, add_signatures, parse_note, sign_note
 from tests.mirror.mirrors import NOW, make_mirror, sync_from
 from tests.simulator import SimulatedLog
 
@@ -152,3 +152,22 @@ def test_ten_copies_of_one_contradiction_are_one_piece_of_evidence(
     with pytest.raises(DivergenceError):
         compare_note(mirror.store, log.fork(at=6).checkpoint_at(77), "mail", NOW)
     assert len(evidence_of(mirror.store, mirror.log)) == 2
+
+
+def test_a_waiting_note_of_a_key_that_was_retired_holds_up_no_other(
+    mirror: Mirror, log: SimulatedLog
+) -> None:
+    signer = SigningKey(log.origin, b"o" * 32)
+    with mirror.store.atomic():
+        spki = signer.verifier.spki
+        both = add_log(mirror.store, log.origin, mirror.log.api_version, spki)
+    text = parse_note(log.checkpoint_at(50)).text
+    keep_note(mirror.store, sign_note(text, [signer]), "mail", NOW)
+    keep_note(mirror.store, log.checkpoint_at(77), "mail", NOW)
+    with mirror.store.atomic():
+        mirror.store.execute("UPDATE log_key SET retired_size = 40 WHERE spki = ?", [spki])
+    mirror = Mirror(mirror.store, require_log(mirror.store, both.origin))
+    compare_waiting(mirror, NOW + 9)
+    assert waiting_seen(mirror.store, mirror.log) == ()
+    assert mirror.history.notes(77) == [log.checkpoint_at(77)]
+    assert mirror.history.notes(50) == []

@@ -16,7 +16,9 @@ from appliance.errors import (
     IncompleteError,
     MalformedError,
     ProofError,
+    RefusedError,
     RemoteError,
+    SignatureError,
 )
 from appliance.jobs.divergence.incident import ConsistencyProof, Incident, report_incident
 from appliance.jobs.local_tiles import our_root_at, told_apart
@@ -88,13 +90,18 @@ def compare_waiting(mirror: Mirror, now: int, source: ProvingSource | None = Non
 
     Where we have no tiles, `source` is asked for a proof between their sizes and ours: of some
     of them, as each is a request. All are compared, whatever one of them says; the last
-    contradiction is raised.
+    contradiction is raised. One that no key in force vouches for any more is forgotten.
     """
     accepted = mirror.history.accepted()
     found: ApplianceError | None = None
     asked = 0
     for one in waiting_seen(mirror.store, mirror.log, accepted.head.tree_size if accepted else -1):
-        seen = open_checkpoint(one.note, mirror.log.keys, mirror.log.origin)
+        try:
+            seen = open_checkpoint(one.note, mirror.log.keys, mirror.log.origin)
+        except (RefusedError, SignatureError):  # its key was retired or revoked since
+            with mirror.store.atomic():
+                forget_seen(mirror.store, mirror.log, one.note)
+            continue
         try:
             arrival = Arrival("seen", one.detail, now, one.seen_at)
             standing = _compare(mirror, seen, arrival)
