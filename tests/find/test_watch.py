@@ -529,6 +529,22 @@ def test_a_late_explanation_ends_the_alert_with_its_last_entry(
     assert len(lines) == 2
 
 
+def test_an_unexpected_entry_of_a_quarantined_log_keeps_no_watch_from_being_told(
+    home: MirroredHome, tmp_path: Path
+) -> None:
+    trust(home, tmp_path)
+    logged(home, leaf(WHO, b"one"))
+    home.json("watch", "add", "releases", *RELEASE)
+    expect(home, b"another")
+    with home.mirror() as mirror, mirror.store.atomic():
+        mirror.store.execute(
+            "INSERT INTO quarantine (log_id, last_common_size, alert_number, since)"
+            " SELECT id, 0, 1, 0 FROM log"
+        )
+    judge(home)
+    assert findings(home) == ["unexpected"]
+
+
 def test_a_claim_explains_nothing_and_is_not_unexpected(home: MirroredHome, tmp_path: Path) -> None:
     trust(home, tmp_path)
     expect(home, b"x")

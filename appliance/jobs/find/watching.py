@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from appliance.errors import CorruptError, IncompleteError
+from appliance.errors import CorruptError, IncompleteError, RefusedError
 from appliance.jobs.divergence.alarm import Alerting, raise_alarm, read_alerting
 from appliance.jobs.find.criteria import (
     Criteria,
@@ -411,8 +411,9 @@ def _explanation(
         return None
     try:
         hit = read_again(mirror, match.entry_index, voucher)
-    except (IncompleteError, CorruptError):
-        return None  # pruned or damaged: what the ledger found before is all there is
+    except (IncompleteError, CorruptError, RefusedError):
+        # Pruned, damaged or disputed: what the ledger found before is all there is.
+        return None
     return next((one.id for one in here if meets(one.terms, hit)), None)
 
 
