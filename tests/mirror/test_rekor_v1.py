@@ -231,6 +231,73 @@ def test_one_tree_can_be_pinned(
     assert home.json("sync", expect=5)["reason"] == "shard-missing"
 
 
+def test_one_tree_alone_is_opened_where_it_is_pinned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log: V1Instance
+) -> None:
+    log.rotate()
+    log.grow(1)
+    home = Home(tmp_path / "home", capsys)
+    key = tmp_path / "k"
+    key.write_bytes(log.public_key)
+    home.json(
+        *("backend", "add", "old", "--origin", f"{HOST} - 1001", "--url", log.url),
+        *("--public-key", key),
+    )
+    log.lies["log"] = lambda one: {**one, "signedTreeHead": resigned(log, log.active)}
+    assert home.json("sync")["backends"][0]["acceptedSize"] == 5
+
+
+def resigned(log: V1Instance, tree: Tree) -> str:
+    """Return the head of a tree as an instance with another key would sign it."""
+    return V1Instance(log.host, trees=[tree]).note(tree)
+
+
+@pytest.mark.parametrize("end", ["retire", "revoke"])
+def test_an_instance_whose_old_key_is_retired_at_its_active_tree(
+    site: Site, tmp_path: Path, end: str
+) -> None:
+    """What is closed stays as the old key signed it; what grows is signed by the new one."""
+    site.sync()
+    site.log.rotate(grow=3)
+    site.log.grow(2)
+    site.said()
+    closed, signer = site.log.note(site.log.trees[0]), site.log.key
+    [old] = site.json("backend", "key", "list", "sigstore-prod")["keys"]
+    site.log.key = ec.generate_private_key(ec.SECP256R1())
+    new = tmp_path / "new.pub"
+    new.write_bytes(site.log.public_key)
+    site.json(
+        *("backend", "add", "sigstore-prod", "--origin", HOST),
+        *("--url", site.log.url, "--public-key", new),
+    )
+    site.run("backend", "key", end, "sigstore-prod", old["keyId"], "--reason", "rotated")
+
+    def as_closed(answer: Any) -> Any:
+        first, *others = answer["inactiveShards"]
+        return {**answer, "inactiveShards": [{**first, "signedTreeHead": closed}, *others]}
+
+    site.log.lies["log"] = as_closed
+    site.log.grow(1)
+    assert site.sync()["acceptedSize"] == 3
+    site.log.rotate(grow=1)
+    site.log.grow(2)
+    site.said()
+    assert site.stands_at() == ("1003", 2)
+    site.log.grow(1, site.log.trees[0])
+    site.log.lies["log"] = lambda one: by_the_old_key(site.log, one, signer)
+    site.said(expect=0 if end == "retire" else 8)
+
+
+def by_the_old_key(log: V1Instance, answer: Any, key: ec.EllipticCurvePrivateKey) -> Any:
+    """Return an answer with the head of the first tree as it is, by another key."""
+    first, *others = answer["inactiveShards"]
+    old = V1Instance(log.host, key=key, trees=log.trees)
+    return {
+        **answer,
+        "inactiveShards": [{**first, "signedTreeHead": old.note(log.trees[0])}, *others],
+    }
+
+
 # An instance that nobody had said was one.
 
 

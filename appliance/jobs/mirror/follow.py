@@ -8,7 +8,7 @@ tree only once the end of the old one is proven: from the size that was seen las
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 from appliance.errors import ApplianceError, ConfigError, IncompleteError, SignatureError
@@ -22,19 +22,23 @@ from appliance.store.mirror.logs import (
     Backend,
     Log,
     add_tree,
+    find_log,
     is_tree_origin,
     key_name,
     move_backend,
     put_backend,
     require_backend,
+    require_log,
     set_api_version,
     trees_of,
     verifier_key,
 )
 from appliance.store.mirror.mirror import Mirror
+from appliance.store.revoked_keys import revoked_keys
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from appliance.tlog.log_source import ProvingSource
 from appliance.tlog.merkle import leaf_hash
+from appliance.tlog.note_keys import VerifierKey, is_among
 from appliance.tlog.proof import verify_inclusion
 from appliance.value import frozen, replaced
 
@@ -86,14 +90,15 @@ def follow(
     """Say which trees are to be synced; the logs of new ones are pinned by the keys there are.
 
     `pinned` is called once they are. A closed tree that is as it was is left out, unless
-    checkpoints of it that were seen elsewhere wait to be compared. Every head is opened first.
-    Raises SignatureError for one that no pinned key signed, IncompleteError (shard-missing) if
-    the tree that was followed is not in the list.
+    checkpoints of it that were seen elsewhere wait to be compared. Every head is opened first,
+    by the keys of its own log and those in force where the backend stands; for a backend that
+    is pinned to one tree, only that tree's. Raises SignatureError for one that no pinned key
+    signed, IncompleteError (shard-missing) if the tree that was followed is not in the list.
     """
     host = key_name(REKOR_V1, backend.origin)
-    opened = [(tree, _open(backend, host, tree)) for tree in info.trees]
     if is_tree_origin(backend.origin):
-        return Followed(_only(backend, instance, info), None, ())
+        return Followed(_only(backend, host, instance, info), None, ())
+    opened = [(tree, _open(store, backend, host, tree)) for tree in info.trees]
     known = {log.origin: log for log in trees_of(store, host)}
     listed = {one.origin for _, one in opened}
     if backend.log.origin in known and backend.log.origin not in listed:
@@ -144,7 +149,8 @@ def check_offset(store: Store, instance: Instance, info: LogInfo, log: Log) -> I
     host = key_name(REKOR_V1, log.origin)
     before = 0
     for tree in info.inactive:
-        checkpoint = open_checkpoint(tree.note, log.keys, f"{host} - {tree.tree_id}")
+        closed = require_log(store, f"{host} - {tree.tree_id}")
+        checkpoint = open_checkpoint(tree.note, closed.keys, closed.origin)
         before += checkpoint.head.tree_size
     wanted = before + accepted.head.tree_size - 1
     try:
@@ -190,11 +196,12 @@ def _is_instance(store: Store, backend: Backend) -> Backend:
     return require_backend(store, backend.name)
 
 
-def _only(backend: Backend, instance: Instance, info: LogInfo) -> tuple[TreeToSync, ...]:
+def _only(backend: Backend, host: str, instance: Instance, info: LogInfo) -> tuple[TreeToSync, ...]:
     """Return the one tree that a backend is of."""
     tree_id = backend.log.origin.rpartition(" ")[2]
     for tree in info.trees:
         if tree.tree_id == tree_id:
+            _opened(backend.log.keys, host, tree)
             source = instance.tree(tree.tree_id, tree.note)
             return (TreeToSync(backend, source, tree is info.active),)
     known = ", ".join(tree.tree_id for tree in info.trees)
@@ -205,14 +212,30 @@ def _only(backend: Backend, instance: Instance, info: LogInfo) -> tuple[TreeToSy
     )
 
 
-def _open(backend: Backend, host: str, tree: TreeInfo) -> SignedCheckpoint:
-    origin = f"{host} - {tree.tree_id}"
-    keys = [
-        replaced(verifier_key(REKOR_V1, host, key.spki), max_size=key.max_size)
-        for key in backend.log.keys
+def _open(store: Store, backend: Backend, host: str, tree: TreeInfo) -> SignedCheckpoint:
+    """Open the head of a tree by the keys that its log has, or will have once it is pinned."""
+    log = find_log(store, f"{host} - {tree.tree_id}")
+    own = () if log is None else _own_keys(store, log)
+    more = (key for key in backend.log.keys if key.max_size is None and not is_among(key, own))
+    return _opened((*own, *more), host, tree)
+
+
+def _own_keys(store: Store, log: Log) -> tuple[VerifierKey, ...]:
+    """Return the keys of a log; one that was revoked at another tree signs nothing newer."""
+    revoked, accepted = revoked_keys(store), Mirror(store, log).history.accepted()
+    size = 0 if accepted is None else accepted.head.tree_size
+    return tuple(
+        replaced(key, max_size=size) if key.max_size is None and is_among(key, revoked) else key
+        for key in log.keys
+    )
+
+
+def _opened(keys: Sequence[VerifierKey], host: str, tree: TreeInfo) -> SignedCheckpoint:
+    named = [
+        replaced(verifier_key(REKOR_V1, host, key.spki), max_size=key.max_size) for key in keys
     ]
     try:
-        return open_checkpoint(tree.note, keys, origin)
+        return open_checkpoint(tree.note, named, f"{host} - {tree.tree_id}")
     except SignatureError as error:
         error.message = f"tree {tree.tree_id}: {error.message}"
         raise
