@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from appliance.errors import ApplianceError, IncompleteError, VerificationError
+from appliance.errors import ApplianceError, CorruptError, IncompleteError, VerificationError
 from appliance.jobs.find.expected import (
     Reached,
     State,
@@ -204,9 +204,14 @@ def compare_ledger(session: Session) -> tuple[str, ...]:
 
 
 def _pass(store: Store, index: Index | None, now: int) -> tuple[str, ...]:
+    """Compare and tell; raises CorruptError for damage of ours, after the rest was told."""
     join_own(store)
-    if index is not None:
-        find_met(store, index, now)
+    try:
+        if index is not None:
+            find_met(store, index, now)
+    except CorruptError:
+        tell(store, index, now, is_damaged=True)
+        raise
     return tell(store, index, now)
 
 

@@ -164,6 +164,60 @@ def test_more_than_was_expected_is_a_duplicate_until_it_is_explained(home: Mirro
     assert lasting(home) == [] and standings(home) == {1: "used", 2: "used"}
 
 
+def damage(home: MirroredHome, bundle: EntryBundle) -> None:
+    """Write something else where an entry bundle is stored."""
+    with home.mirror() as mirror:
+        found = mirror.entry_bundle_blob(bundle)
+        assert found is not None
+        file = mirror.store.blobs.file(found[0])
+        assert file is not None
+        file.path.chmod(0o600)
+        file.path.write_bytes(b"junk")
+
+
+@pytest.mark.parametrize("how", ["pruned", "damaged", "quarantined"])
+def test_an_entry_that_cannot_be_read_again_is_told_by_what_the_ledger_kept(
+    home: MirroredHome, how: str
+) -> None:
+    home.json("config", "set", "divergenceDetection.enabled", "false")
+    home.json("expected", "add", "--digest", hex_of(b"app"), *BY)
+    logged(home, leaf(WHO, b"app"), leaf(WHO, b"app"))
+    check(home, expect=3)
+    assert lasting(home) == []
+    if how == "damaged":
+        damage(home, EntryBundle(0, 2))
+    with home.mirror() as mirror:
+        if how == "pruned":
+            forget(mirror, [EntryBundle(0, 2)])
+        elif how == "quarantined":
+            mirror.store.execute("PRAGMA foreign_keys = OFF")
+            with mirror.store.atomic():
+                mirror.store.execute(
+                    "INSERT INTO quarantine (log_id, last_common_size, alert_number, since)"
+                    " SELECT id, 0, 1, 0 FROM log"
+                )
+    home.json("config", "set", "divergenceDetection.enabled", "true")
+    check(home, expect=3)
+    assert lasting(home) == [("rekor.expected.duplicate", "warning")]
+    entries = home.json("alerts", "list")["alerts"][0]["payload"]["entries"]
+    assert [one["index"] for one in entries] == [0, 1]
+    first = entries[0]
+    assert first["origin"] == home.log.origin and len(first["leafHash"]) == 64
+    assert first["kind"] is first["identity"] is first["vouched"] is None
+
+
+def test_a_damaged_entry_keeps_no_other_from_being_compared_and_told(home: MirroredHome) -> None:
+    until = utc(NOW + DAY)
+    for artifact in (b"damaged", b"good"):
+        home.json("expected", "add", "--digest", hex_of(artifact), *BY, "--until", until)
+    good, others = leaf(WHO, b"good"), (key_leaf(b"other"),) * 255
+    logged(home, leaf(WHO, b"damaged"), *others, good, good, now=NOW + 2 * DAY)
+    damage(home, EntryBundle(0, 256))
+    at(home, NOW + 2 * DAY)
+    assert check(home, expect=6)["reason"] == "corrupt"
+    assert lasting(home) == [("rekor.expected.duplicate", "warning")]  # and nothing as missing
+
+
 def test_missing_is_said_only_after_everything_was_looked_at(home: MirroredHome) -> None:
     logged(home, key_leaf(b"first"))
     until = utc(NOW + DAY)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, CorruptError, IncompleteError, RefusedError
 from appliance.jobs.divergence.alarm import raise_alarm, read_alerting
 from appliance.jobs.find.criteria import Criteria, matches, proposed
 from appliance.jobs.find.patterns import OverTimeError
@@ -54,6 +54,11 @@ from appliance.tlog.merkle import leaf_hash
 from appliance.value import frozen
 
 _NAMED: Final = 5  # gaps and entries that a text names
+# Members of a described entry that only the entry itself tells.
+_READ_AGAIN: Final = (
+    *("kind", "digest", "identity", "issuer", "keyFingerprint", "certificateFingerprint"),
+    *("signedAt", "loggedAfter", "loggedBefore", "vouched"),
+)
 
 
 @frozen
@@ -100,18 +105,22 @@ def expect_logged(store: Store, body: bytes, now: int) -> None:
 
 
 def find_met(store: Store, index: Index, now: int) -> int:
-    """Look in the index for entries that meet what is expected; returns how many are new."""
+    """Look in the index for entries that meet what is expected; returns how many are new.
+
+    Raises CorruptError for an entry that is damaged here, after all others were looked at.
+    """
     rows = [one for one in expectations(store) if one.cancelled_at is None]
     if not rows:
         return 0
     known = {(one.expectation, one.log_id, one.entry_index) for one in all_met(store)}
     voucher, found = Voucher(store), 0
+    damage: CorruptError | None = None
     for log in all_logs(store):
         mirror = Mirror(store, log)
         scanned = coverage_of(mirror, index)
         if scanned.head is None:
             continue
-        read: dict[int, Hit] = {}
+        read: dict[int, Hit | None] = {}
         met = []
         for one in rows:
             if one.terms.origin not in (None, log.origin):
@@ -119,12 +128,19 @@ def find_met(store: Store, index: Index, now: int) -> int:
             for at in sorted(proposed(_narrowest(one.terms), index, log)):
                 if (one.id, log.id, at) in known or not scanned.covers(at):
                     continue
-                hit = read.get(at) or read.setdefault(at, read_again(mirror, at, voucher))
-                if meets(one.terms, hit):
+                if at not in read:
+                    try:
+                        read[at] = read_again(mirror, at, voucher)
+                    except CorruptError as error:
+                        read[at], damage = None, damage or error
+                hit = read[at]
+                if hit is not None and meets(one.terms, hit):
                     met.append(Met(one.id, log.id, at, hit.leaf, now))
         with store.atomic():
             add_met(store, met)
         found += len(met)
+    if damage is not None:
+        raise damage
     return found
 
 
@@ -290,8 +306,13 @@ def _unseen(
     return tuple(why)
 
 
-def tell(store: Store, index: Index | None, now: int) -> tuple[str, ...]:
-    """Raise the alerts that follow from the ledger, end those that are over; what is to be said."""
+def tell(
+    store: Store, index: Index | None, now: int, *, is_damaged: bool = False
+) -> tuple[str, ...]:
+    """Raise the alerts that follow from the ledger, end those that are over; what is to be said.
+
+    While an entry `is_damaged`, nothing new is missing: it may be what is looked for.
+    """
     states = judge_ledger(store, index, now)
     found = {
         condition(finding, state.expectation.id): (finding, state)
@@ -300,7 +321,11 @@ def tell(store: Store, index: Index | None, now: int) -> tuple[str, ...]:
     }
     ours = frozenset(EVENTS.values())
     lasting = {one.condition for one in alerts(store, lasting=True) if one.event_type in ours}
-    begun = {name: one for name, one in found.items() if name not in lasting}
+    begun = {
+        name: one
+        for name, one in found.items()
+        if name not in lasting and not (is_damaged and one[0] is Finding.MISSING)
+    }
     alerting = read_alerting(store)
     if not alerting.enabled or not (begun or lasting - found.keys()):
         return ()
@@ -376,9 +401,23 @@ def describe_terms(terms: Terms) -> str:
 
 
 def describe_entry(store: Store, met: Met) -> dict[str, Any]:
-    """Describe an entry as alerts do, read again and proven."""
+    """Describe an entry as alerts do, read again and proven.
+
+    Of one that was pruned, is damaged or disputed by now, only what the ledger kept.
+    """
     [log] = [one for one in all_logs(store) if one.id == met.log_id]
-    hit = read_again(Mirror(store, log), met.entry_index, Voucher(store))
+    kept: dict[str, Any] = {
+        "origin": log.origin,
+        "index": met.entry_index,
+        "leafHash": met.leaf.hex(),
+        **dict.fromkeys(_READ_AGAIN),
+        "matched": [],
+        "expectation": met.expectation,
+    }
+    try:
+        hit = read_again(Mirror(store, log), met.entry_index, Voucher(store))
+    except (IncompleteError, CorruptError, RefusedError):
+        return kept
     signer = hit.facts.signers[0] if hit.facts.signers else None
     certificate = signer.certificate if signer else None
     identities = certificate.identities if certificate else ()
@@ -387,10 +426,7 @@ def describe_entry(store: Store, met: Met) -> dict[str, Any]:
     signed_at = certificate.signed_at if certificate else None
     times = (signed_at, hit.logged_after, hit.logged_before)
     written = [None if one is None else utc(one) for one in times]
-    return {
-        "origin": log.origin,
-        "index": met.entry_index,
-        "leafHash": met.leaf.hex(),
+    return kept | {
         "kind": hit.facts.kind,
         "digest": f"{digest[0]}:{digest[1].hex()}" if digest else None,
         "identity": identities[0][1] if identities else None,
@@ -403,8 +439,6 @@ def describe_entry(store: Store, met: Met) -> dict[str, Any]:
         "loggedAfter": written[1],
         "loggedBefore": written[2],
         "vouched": hit.vouched[0] if hit.vouched else None,
-        "matched": [],
-        "expectation": met.expectation,
     }
 
 
