@@ -24,7 +24,7 @@ from appliance.runs.publisher import require_publisher_key
 from appliance.runs.servers import open_server
 from appliance.runs.session import Session
 from appliance.store.home.key_files import load_signing_key
-from appliance.store.mirror.logs import Backend
+from appliance.store.mirror.logs import Backend, find_log, signed_origin
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.private_log.private_logs import require_private_log
 from appliance.store.queue.queue import other_version_count
@@ -137,18 +137,24 @@ def _compare_newest(
 
     A log that shows another tree to those who write than to those who read is caught here:
     the contradiction is returned, its evidence stored. While another run holds the home's
-    lock the note is kept, and compared at the next sync.
+    lock the note is kept, and compared at the next sync. Nothing is compared of a tree that a
+    Rekor v1 instance began after the last sync: the next one pins it.
     """
     note, source = report.newest_note, backend.base_url or backend.name
     if note is None:
         return None
+    origin = signed_origin(backend.log, note)
     try:
-        with session.writing() as store:
-            if Mirror(store, backend.log).history.accepted() is not None:
-                compare_note(store, note, source, session.now())
-    except LockedError:
-        with session.queueing() as store:
-            keep_note(store, note, source, session.now())
+        with session.reading() as store:
+            if origin != backend.log.origin and find_log(store, origin) is None:
+                return None
+        try:
+            with session.writing() as store:
+                if Mirror(store, backend.log).history.accepted() is not None:
+                    compare_note(store, note, source, session.now())
+        except LockedError:
+            with session.queueing() as store:
+                keep_note(store, note, source, session.now())
     except ApplianceError as error:
         return error
     return None

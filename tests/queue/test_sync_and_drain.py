@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.errors import StoreError
 from appliance.store.database import open_store
 from appliance.store.mirror.logs import add_log, put_backend
 from appliance.value import replaced
@@ -76,6 +77,19 @@ def test_what_a_drain_was_shown_while_the_home_was_locked_is_compared_by_the_nex
     assert alerts(home) == []
     assert home.json("sync", expect=4)["reason"] == "root-mismatch"
     assert alerts(home) == ["RootHashMismatch"]
+
+
+def test_what_was_sent_is_told_even_if_what_the_log_showed_cannot_be_kept(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("the store is full")
+
+    monkeypatch.setattr("appliance.runs.drain.keep_note", full)
+    with home.app.fresh().locked():
+        code, out, err = home.run("queue", "drain")
+    assert code == 6 and "the store is full" in err
+    assert "1 logged and proven" in out + err
 
 
 def test_any_other_failure_of_its_drain_is_a_warning_of_a_sync(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ import pytest
 
 from appliance.errors import MalformedError
 from appliance.rekor.answer_v1 import parse_entry_id, parse_v1_answer
+from appliance.store.database import open_store
+from appliance.store.mirror.checkpoints import Arrival
+from appliance.store.mirror.logs import require_log
+from appliance.store.mirror.mirror import Mirror
+from appliance.tlog.checkpoint import open_checkpoint
 from tests.cli.homes import Home
 from tests.queue.signed_files import envelope, write_artifact, write_envelope
 from tests.rig.v1_server import V1Server, v1_server
@@ -91,6 +97,27 @@ def test_what_is_made_for_a_v2_log_waits(home: Home, tmp_path: Path) -> None:
     code, _, err = home.run("queue", "drain")
     assert code == 0
     assert "1 items are for another API version" in err
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_an_answer_from_a_tree_that_began_after_the_last_sync(
+    home: Home, tmp_path: Path, server: V1Server, locked: bool
+) -> None:
+    home.json("queue", "add", *write_artifact(tmp_path / "in", b"one"))
+    home.json("queue", "drain")
+    with closing(open_store(home.path, write=True)) as store:
+        log = require_log(store, server.log.origin)
+        note = server.entries[0].inclusion_proof
+        assert note is not None
+        signed = open_checkpoint(note.checkpoint.encode(), log.keys, log.origin)
+        Mirror(store, log).accept(signed, Arrival("direct", server.url, 0), {})
+    server.log.origin = f"{server.log.origin.rpartition(' ')[0]} 77"
+    home.json("queue", "add", *write_artifact(tmp_path / "in2", b"two"))
+    if locked:
+        with home.app.fresh().locked():
+            assert home.json("queue", "drain")["logged"] == 1
+    else:
+        assert home.json("queue", "drain")["logged"] == 1
 
 
 @pytest.mark.parametrize(
