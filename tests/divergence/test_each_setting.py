@@ -83,6 +83,15 @@ def test_setting_rekorSync_initialDelay(world: World) -> None:
     assert slept(world)[0] == 3
 
 
+def test_a_watch_goes_on_while_another_command_has_the_home(world: World) -> None:
+    world.log.grow(3)
+    with Session(home=world.home).locked():
+        assert len(slept(world)) == 2
+    assert stored(world, "treeSize") == 0
+    slept(world)
+    assert stored(world, "treeSize") == 3
+
+
 def test_setting_rekorSync_enableTileSync(world: World) -> None:
     world.set("rekorSync.enableTileSync", "false")
     world.log.grow(600)

@@ -13,6 +13,7 @@ from appliance.cli.options import seconds_option
 from appliance.cli.output import Result, common_options, delivers_alerts, note
 from appliance.cli.progress import progress_bar
 from appliance.cli.queue.drain_text import drain_data, drain_line
+from appliance.errors import ApplianceError, ConfigError
 from appliance.jobs.mirror.absorb import AbsorbReport
 from appliance.policy.relate import Relation
 from appliance.runs.carried_notes import read_carried
@@ -100,7 +101,11 @@ def sync(
 def _watch(
     session: Session, options: SyncOptions, interval: str | None, initial_delay: str | None
 ) -> NoReturn:
-    """Sync again and again, each time as a run of its own; print what came of each."""
+    """Sync again and again, each time as a run of its own; print what came of each.
+
+    A run that could not begin, as while another command has the home's lock, ends nothing:
+    the next may. Only a configuration that is wrong does.
+    """
     settings = session.configuration
     pause = seconds_option(interval, "--interval", settings.seconds("rekorSync.syncInterval"))
     if pause < MIN_PAUSE_SECONDS:
@@ -111,15 +116,24 @@ def _watch(
     while True:
         cycle = session.fresh(kept=True)
         try:
-            result = _result(run_sync(cycle, options, progress_bar))
+            result = _attempt(cycle, options)
             record_run(cycle, "sync", worst(map(exit_code, result.errors)), result.errors)
             for line in filter(None, (result.text, *(error.message for error in result.errors))):
                 note(f"{utc(cycle.now())} {line}")
-            for warning in (*result.warnings, *deliver_due(cycle)):
+            for warning in (*result.warnings, *deliver_due(cycle, errors=result.errors)):
                 note(f"Warning: {warning}")
         finally:
             cycle.close()
         session.sleep(pause)
+
+
+def _attempt(cycle: Session, options: SyncOptions) -> Result:
+    try:
+        return _result(run_sync(cycle, options, progress_bar))
+    except ConfigError:
+        raise
+    except ApplianceError as error:
+        return Result(members(backends=[]), errors=(error,))
 
 
 def _result(run: SyncRun) -> Result:
