@@ -207,7 +207,7 @@ def _proof(store: Store, bundle: bytes) -> dict[str, Any] | None:
             try:
                 signed = open_checkpoint(proof.checkpoint.encode(), log.keys, log.origin)
             except ApplianceError:
-                return None
+                continue  # another tree of the same Rekor v1 instance has the same key
             return {
                 "origin": log.origin,
                 "apiVersion": log.api_version,

@@ -654,6 +654,16 @@ def test_a_bundle_of_a_closed_tree(site: Site, tmp_path: Path) -> None:
     signed.verified(site, later, 0, "--require-mirror")
 
 
+def test_a_report_has_the_proof_of_a_bundle_of_whichever_tree(site: Site, tmp_path: Path) -> None:
+    site.sync()
+    site.log.rotate(grow=3)
+    signed = Signed(tmp_path, site.log)
+    site.said()
+    signed.verified(site, signed.bundle(), 0, "--record")
+    [verdict] = site.json("report")["verdicts"]
+    assert verdict["proof"]["origin"] == f"{HOST} - 1002"
+
+
 @pytest.mark.parametrize("grow", [0, 2])
 def test_a_bundle_from_another_tree_of_the_same_key(site: Site, tmp_path: Path, grow: int) -> None:
     """A split view: the victim's bundle verifies by itself, and our mirror shows the lie."""
