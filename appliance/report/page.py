@@ -30,6 +30,7 @@ _TONES: Final = {
     **dict.fromkeys(("HEALTHY", "FROZEN", "info"), "good"),
     **dict.fromkeys(("DEGRADED", "warning"), "open"),
 }
+_WRONG_SHAPE: Final = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 _WIDTH, _HEIGHT, _TOP = 720, 150, 20  # of a chart, in its own units
 # What steers a reader instead of being shown: controls, bidi, halves of surrogate pairs.
 _STEERING: Final = re.compile(
@@ -43,7 +44,7 @@ def page(data: Mapping[str, Any]) -> bytes:
 
     Raises MalformedError (report-data) if something is missing in it or of another type.
     """
-    from jinja2 import UndefinedError
+    from jinja2 import TemplateRuntimeError
     from markupsafe import Markup
 
     template, script, style = _parts()
@@ -58,7 +59,7 @@ def page(data: Mapping[str, Any]) -> bytes:
             script_hash=_source(script),
             style_hash=_source(style),
         ).encode()
-    except (UndefinedError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (*_WRONG_SHAPE, TemplateRuntimeError) as error:
         raise MalformedError(
             f"the report's data is not in its form: {error}", reason="report-data"
         ) from error

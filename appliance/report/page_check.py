@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from hashlib import sha256
 from typing import Any, Final
@@ -21,6 +22,7 @@ from appliance.tlog.proof import root_from_inclusion, verify_consistency
 from appliance.value import frozen, replaced
 
 _V1: Final = 1
+_WRONG_SHAPE: Final = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
 @frozen
@@ -33,20 +35,43 @@ class PageCheck:
 
 
 def page_checks(data: Mapping[str, Any]) -> tuple[PageCheck, ...]:
-    """Check everything in a report's data that carries its own proof. Raises nothing."""
-    return tuple(_checks(data))
+    """Check everything in a report's data that carries its own proof.
+
+    What is wrong is a check that is not good. Raises MalformedError (not-a-report) for data of
+    another shape, of which there is no saying what would have to be checked.
+    """
+    with shaped():
+        return tuple(_checks(data))
+
+
+@contextmanager
+def shaped() -> Iterator[None]:
+    """Let what fails on data of another shape than a report's be MalformedError (not-a-report)."""
+    try:
+        yield
+    except _WRONG_SHAPE as error:
+        raise MalformedError(
+            f"not a report: its data is not in its form: {error!r:.200}", reason="not-a-report"
+        ) from error
 
 
 def _checks(data: Mapping[str, Any]) -> Iterator[PageCheck]:
-    for log in data.get("logs", ()):
+    for log in _listed(data, "logs"):
         yield from _log(log)
-    for number, verdict in enumerate(data.get("verdicts", ())):
+    for number, verdict in enumerate(_listed(data, "verdicts")):
         if verdict.get("proof"):
             what = f"verdict {number + 1}: its log entry is in the log"
             yield _check(what, partial(_standalone, verdict["proof"]))
-    for one in data.get("contradictions", ()):
+    for one in _listed(data, "contradictions"):
         what = f"evidence {one.get('evidence')}: two signed notes contradict each other"
         yield _check(what, partial(_contradiction, one))
+
+
+def _listed(data: Mapping[str, Any], name: str) -> Sequence[Any]:
+    found = data.get(name, ())
+    if not isinstance(found, list | tuple):
+        raise TypeError(f"{name} is no list")
+    return found
 
 
 def _log(log: Mapping[str, Any]) -> Iterator[PageCheck]:
@@ -102,7 +127,7 @@ def _check(what: str, run: Callable[[], str | None]) -> PageCheck:
         found = run()
     except ApplianceError as error:
         return PageCheck(what, False, error.message)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except _WRONG_SHAPE as error:
         return PageCheck(what, False, f"the data is not in its form: {error}")
     return PageCheck(what, None if found is None else True, found or "not proven by what is here")
 

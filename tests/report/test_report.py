@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
+from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from hashlib import sha256
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from appliance.cli.divergence.report import verified_page
+from appliance.errors import MalformedError, VerificationError
 from appliance.report.page import data_of, page
 from appliance.report.page_check import page_checks
 from tests.report.pages import (
@@ -112,6 +117,52 @@ def test_a_page_that_was_changed_is_refused(site: Site, tmp_path: Path) -> None:
     assert refused(raw.replace(b'"format":"attestor-report', b'"format":"other')) == "not-a-report"
     short = {key: value for key, value in data_of(raw).items() if key != "queue"}
     assert refused(with_data(raw, short)) == "report-data"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"logs": [{}]}, {"logs": 5}, {"verdicts": [5]}, {"contradictions": [None]}, {"site": "x"}],
+)
+def test_a_page_of_another_shape_is_no_report(site: Site, tmp_path: Path, data: Data) -> None:
+    to = tmp_path / "report.html"
+    assert site.run("report", "--html", to)[0] == 0
+    to.write_bytes(with_data(to.read_bytes(), {"format": "attestor-report/v1", **data}))
+    code, out, _ = site.run("report", "verify", to, "--json")
+    assert (code, json.loads(out)["error"]["reason"]) == (3, "not-a-report")
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the place of each value in JSON's types; of a list, those in its first item."""
+    if path:
+        yield path
+    if isinstance(value, dict):
+        for name, one in value.items():
+            yield from places(one, (*path, name))
+    elif isinstance(value, list) and value:
+        yield from places(value[0], (*path, 0))
+
+
+def test_no_wrong_value_anywhere_in_a_page_is_more_than_a_page_refused(kept: Data) -> None:
+    data = {**kept, "logs": kept["logs"][:1]}
+    raw, wrongs = page(data), list[Any]([None, 5, 0, [], {}, ""])
+    for *path, last in places(data):
+        for wrong in wrongs:
+            copied = copy.deepcopy(data)
+            inside: Any = copied
+            for one in path:
+                inside = inside[one]
+            inside[last] = wrong
+            where = ([*path, last], wrong)
+            try:
+                made = page(copied)
+            except MalformedError:
+                made = with_data(raw, copied)
+            try:
+                errors = verified_page(Path("report.html"), made).errors
+            except MalformedError as error:
+                assert error.reason == "not-a-report", where
+            else:
+                assert all(isinstance(one, VerificationError) for one in errors), where
 
 
 def test_a_page_of_another_version_is_checked_and_said_to_be_one(

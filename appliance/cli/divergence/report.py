@@ -19,7 +19,7 @@ from appliance.errors import (
     ProofError,
 )
 from appliance.report.page import MAX_PAGE_BYTES, data_of, page
-from appliance.report.page_check import page_checks
+from appliance.report.page_check import page_checks, shaped
 from appliance.runs.exit_codes import naming
 from appliance.runs.report import REDACTABLE, record_report, report_data
 from appliance.runs.session import Session, pass_session
@@ -96,8 +96,13 @@ def report_verify(session: Session, file: Path) -> Result:
 
     with naming(file):
         raw = read_foreign(file, MAX_PAGE_BYTES)
-        data = data_of(raw)
-        found = page_checks(data)
+        return verified_page(file, raw)
+
+
+def verified_page(file: Path, raw: bytes) -> Result:
+    """Check a page; raises MalformedError for what is none."""
+    data = data_of(raw)
+    found = page_checks(data)
     errors: list[ApplianceError] = [
         ProofError(f"{file}: {one.what}: {one.why}", reason="report-check", next_step=_DO_NOT)
         for one in found
@@ -105,11 +110,13 @@ def report_verify(session: Session, file: Path) -> Result:
     ]
     if not errors:
         errors += _compare(file, raw, data)
-    keys = _keys(data)
+    with shaped():
+        keys, made_at = _keys(data), utc(data["madeAt"])
+        site = data["site"]
     good = sum(1 for one in found if one.is_good)
     unknown = sum(1 for one in found if one.is_good is None)
     lines = [
-        f"{file}: report of {data['site']}, {utc(data['madeAt'])}",
+        f"{file}: report of {site}, {made_at}",
         f"  {good} of {len(found)} checks are good"
         + (f", {unknown} cannot be told from what is in it" if unknown else ""),
         *(f"  ? {one.what}: {one.why}" for one in found if one.is_good is None),
@@ -117,7 +124,7 @@ def report_verify(session: Session, file: Path) -> Result:
         f"  SHA-256 of the page {sha256(raw).hexdigest()}",
     ]
     told = members(
-        site=data["site"],
+        site=site,
         made_at=data["madeAt"],
         checks=[members(one, "what", "why", good=one.is_good) for one in found],
         keys=keys,
@@ -138,10 +145,13 @@ def _compare(file: Path, raw: bytes, data: dict[str, Any]) -> list[ApplianceErro
         return [error]
     if made == raw:
         return []
-    if data.get("version") != __version__:
+    if not isinstance(data.get("version"), str) or not data["version"]:
+        text = f"{file}: not a report: it does not say what version wrote it"
+        return [MalformedError(text, reason="not-a-report", next_step=_DO_NOT)]
+    if data["version"] != __version__:
         return [
             IncompleteError(
-                f"{file}: written by Attestor {data.get('version')}, this is {__version__}: its"
+                f"{file}: written by Attestor {data['version']}, this is {__version__}: its"
                 " proofs are good, its text and script were not compared",
                 reason="other-version",
                 next_step="verify it with that version",
