@@ -85,9 +85,58 @@ def test_what_is_not_so_in_our_copy_is_code_3(home: MirroredHome, tmp_path: Path
     assert verified(home, other, "--rerun", expect=3)["reason"] == "other-root"
     larger = forged(home, note, coverage=[log | {"treeSize": 99}])
     assert verified(home, larger, "--rerun", expect=5)["reason"] == "search-incomplete"
-    elsewhere = forged(home, note, coverage=[log | {"origin": "other.example"}])
+    elsewhere = forged(home, note, hits=[], coverage=[log | {"origin": "other.example"}])
     assert verified(home, elsewhere, "--rerun", expect=5)["reason"] == "search-incomplete"
     assert verified(home, forged(home, note, hits=7), expect=3)["reason"] == "not-a-statement"
+
+
+def test_what_was_never_looked_at_is_not_confirmed(home: MirroredHome, tmp_path: Path) -> None:
+    note = tmp_path / "found.note"
+    find(home, "--identity-exact", WHO, "--statement", note)
+    text = json.loads(note.read_text().split("\n")[1])
+    (log,), hit = text["coverage"], text["hits"][0]
+    invented = forged(home, note, hits=[hit, hit | {"origin": "other.example"}])
+    assert verified(home, invented, "--rerun", expect=3)["reason"] == "statement-differs"
+    unseen = forged(home, note, coverage=[log | {"scanned": []}])
+    assert verified(home, unseen, "--rerun", expect=3)["reason"] == "statement-differs"
+    part = [log | {"scanned": [[0, 2]]}]
+    verified(home, forged(home, note, hits=[], coverage=part), "--rerun")
+    whole = forged(home, note, hits=[], coverage=part, complete=True)
+    assert verified(home, whole, "--rerun", expect=3)["reason"] == "statement-differs"
+    for nothing in ([], [log | {"scanned": []}]):
+        empty = forged(home, note, hits=[], coverage=nothing)
+        assert verified(home, empty, "--rerun", expect=5)["reason"] == "search-incomplete"
+
+
+def test_a_statement_of_what_no_index_has_is_asked_again_by_a_rescan(
+    home: MirroredHome, tmp_path: Path
+) -> None:
+    note = tmp_path / "kind.note"
+    find(home, "--kind", "hashedrekord", "--rescan", "--statement", note)
+    assert verified(home, note, "--rerun", expect=2)["reason"] == "not-indexed"
+    verified(home, note, "--rerun", "--rescan")
+
+
+def test_each_member_of_a_statement_has_a_type(home: MirroredHome, tmp_path: Path) -> None:
+    note = tmp_path / "found.note"
+    find(home, "--identity-exact", WHO, "--statement", note)
+    text = json.loads(note.read_text().split("\n")[1])
+    changes: list[dict[str, Any]] = [
+        *({name: 7} for name in ("at", "query", "complete", "vouchedOnly", "hits", "coverage")),
+        *({"query": {"identityExact": one}} for one in (WHO, [7], None)),
+        {"query": {"oid": ["x"]}},
+        *({"hits": [text["hits"][0] | {name: []}]} for name in text["hits"][0]),
+        *(
+            {"coverage": [text["coverage"][0] | {name: wrong}]}
+            for name in ("origin", "treeSize", "rootHash", "basis", "scanned", "gaps")
+            for wrong in list[Any]([True, {}, [7]])
+            if (name, wrong) != ("gaps", [7])
+        ),
+        {"coverage": [text["coverage"][0] | {"scanned": [[0, 99]]}]},
+    ]
+    for one in changes:
+        error = verified(home, forged(home, note, **one), "--rerun", expect=3)
+        assert error["reason"] == "not-a-statement", one
 
 
 def test_a_statement_counts_by_the_key_that_is_named(home: MirroredHome, tmp_path: Path) -> None:

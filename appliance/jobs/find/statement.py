@@ -6,10 +6,17 @@ which size and root, and what was found. Whoever has the log can ask the same ag
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
-from appliance.errors import IncompleteError, LimitError, MalformedError, VerificationError
+from appliance.errors import (
+    ArgumentError,
+    IncompleteError,
+    LimitError,
+    MalformedError,
+    VerificationError,
+)
 from appliance.jobs.find.criteria import Criteria, criteria_data, criteria_from
 from appliance.jobs.find.search import Found, Hit, Scanned, coverage_of, search
 from appliance.jobs.local_tiles import our_root_at
@@ -101,16 +108,72 @@ def open_statement(raw: bytes, keys: Sequence[VerifierKey]) -> Statement:
     if header != HEADER or rest.count("\n") != 1:
         raise MalformedError("the note is no statement of a search", reason="not-a-statement")
     text = parse_json(rest.rstrip("\n").encode(), "statement", max_bytes=MAX_BYTES)
+    if wrong := _wrong(text):
+        raise MalformedError(f"the statement lacks something: {wrong}", reason="not-a-statement")
+    statement = Statement(opened.signers[0].name, text)
     try:
-        statement = Statement(opened.signers[0].name, text)
-        _ = (statement.criteria, text["at"], text["complete"], text["vouchedOnly"])
-        _ = [(one["origin"], one["index"], one["leafHash"]) for one in text["hits"]]
-        _ = [(one["origin"], one["treeSize"], one["scanned"]) for one in text["coverage"]]
-    except (KeyError, TypeError, ValueError) as error:
+        _ = statement.criteria
+    except ValueError as error:
         raise MalformedError(
             f"the statement lacks something: {error}", reason="not-a-statement"
         ) from error
     return statement
+
+
+def _wrong(text: Any) -> str:
+    """Name the first member of a statement that is not there, or not of its type; else nothing."""
+    if not isinstance(text, dict):
+        return "it is no object"
+    types = {"at": str, "query": dict, "complete": bool, "vouchedOnly": bool}
+    types |= {"hits": list, "coverage": list}
+    for name, wanted in types.items():
+        if not isinstance(text.get(name), wanted):
+            return name
+    if not all(
+        isinstance(some, list) and all(isinstance(one, str) for one in some)
+        for some in text["query"].values()
+    ):
+        return "query"
+    if not all(map(_is_hit, text["hits"])):
+        return "hits"
+    return "" if all(map(_is_coverage, text["coverage"])) else "coverage"
+
+
+def _is_hit(one: Any) -> bool:
+    return (
+        isinstance(one, dict)
+        and isinstance(one.get("origin"), str)
+        and _is_number(one.get("index"))
+        and _is_hash(one.get("leafHash"))
+    )
+
+
+def _is_coverage(one: Any) -> bool:
+    if not isinstance(one, dict):
+        return False
+    size, scanned = one.get("treeSize"), one.get("scanned")
+    return (
+        isinstance(one.get("origin"), str)
+        and isinstance(one.get("basis"), str)
+        and isinstance(one.get("gaps"), list)
+        and (size is None or (_is_number(size) and _is_hash(one.get("rootHash"))))
+        and isinstance(scanned, list)
+        and all(
+            isinstance(part, list)
+            and len(part) == 2
+            and all(map(_is_number, part))
+            and part[0] < part[1] <= (size or 0)
+            for part in scanned
+        )
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_hash(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
 def ask_again(
@@ -119,9 +182,17 @@ def ask_again(
     """Search again what was looked at, in our own copy, and compare.
 
     Returns our hits there. Raises VerificationError (other-root, statement-differs) if ours
-    is another tree or holds other hits, IncompleteError (search-incomplete) for what is not
-    here to be looked at.
+    is another tree or holds other hits, or if it says more than it looked at;
+    IncompleteError (search-incomplete) for what is not here to be looked at, or nothing at
+    all; ArgumentError (not-indexed) for conditions that the index does not have.
     """
+    _require_looked_at(statement.text)
+    if index is not None and not statement.criteria.is_indexed:
+        raise ArgumentError(
+            "the index does not have what this statement looked for",
+            reason="not-indexed",
+            next_step="read everything: give --rescan",
+        )
     by_origin = {log.origin: log for log in logs}
     hits: list[Hit] = []
     for one in statement.text["coverage"]:
@@ -160,13 +231,31 @@ def ask_again(
         found = {(hit.entry_index, hit.leaf.hex()) for hit in ours}
         if said != found:
             differ = ", ".join(str(at) for at, _ in sorted(said ^ found)[:5])
-            raise VerificationError(
-                f"{origin}: our copy and the statement differ in entries {differ}",
-                reason="statement-differs",
-                next_step="ask that site; if it searched by an index, with --rescan",
-            )
+            raise _differs(f"{origin}: our copy and the statement differ in entries {differ}")
         hits += ours
     return tuple(hits)
+
+
+def _require_looked_at(text: dict[str, Any]) -> None:
+    """Refuse what a statement says of entries that it did not look at."""
+    looked = {one["origin"] for one in text["coverage"] if one["scanned"]}
+    for hit in text["hits"]:
+        if hit["origin"] not in looked:
+            raise _differs(f"{hit['origin']}: a hit in a log of which nothing was looked at")
+    for one in text["coverage"] if text["complete"] else ():
+        size, ranges = one["treeSize"], [(low, high) for low, high in one["scanned"]]
+        if size is None or (size and without_ranges([(0, size)], ranges)):
+            raise _differs(f"{one['origin']}: said to be complete, and not all was looked at")
+    if not looked:
+        raise _not_here("nothing was looked at")
+
+
+def _differs(what: str) -> VerificationError:
+    return VerificationError(
+        what,
+        reason="statement-differs",
+        next_step="ask that site; if it searched by an index, with --rescan",
+    )
 
 
 def _not_here(what: str) -> IncompleteError:
