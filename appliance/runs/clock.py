@@ -30,11 +30,14 @@ class RunClock:
         self._home = home
         self._floor: Floor | None = None
         self._is_read = False
+        self._floor_since = 0  # Unix seconds of the system's clock when it became the floor
 
     def __call__(self) -> int:
-        """Return the time, Unix seconds."""
-        floor = self.floor
-        return self.system() if floor is None else max(self.system(), floor.at)
+        """Return the time, Unix seconds; it passes below the floor, too, so every wait ends."""
+        floor, now = self.floor, self.system()
+        if floor is None or now >= floor.at:
+            return now
+        return floor.at + max(0, now - self._floor_since)
 
     @property
     def floor(self) -> Floor | None:
@@ -58,6 +61,7 @@ class RunClock:
             self._read(store)
 
     def _read(self, store: Store) -> None:
+        self._floor_since = self.system()
         try:
             self._floor = clock_floor(store)
         except ApplianceError:  # whoever reads the damaged rows will say so
@@ -66,7 +70,7 @@ class RunClock:
     def proven(self, floor: Floor) -> None:
         """Take note of a time that this run itself found proven to be past."""
         if self.floor is None or floor.at > self.floor.at:
-            self._floor = floor
+            self._floor, self._floor_since = floor, self.system()
 
     @property
     def behind(self) -> str | None:
