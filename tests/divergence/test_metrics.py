@@ -119,7 +119,7 @@ def test_a_textfile_that_nobody_would_read_is_refused(home: MirroredHome, tmp_pa
     code, _, err = home.run("metrics", "--textfile", tmp_path / "attestor.txt")
     assert (code, "ends in .prom" in err) == (2, True)
     code, _, err = home.run("metrics", "--textfile", tmp_path / "none" / "attestor.prom")
-    assert code == 6 and "none" in err
+    assert code == 5 and "none" in err
 
 
 def test_the_queue_and_the_budget_are_there_before_anything_waits(home: MirroredHome) -> None:

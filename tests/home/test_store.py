@@ -278,8 +278,10 @@ def test_a_check_is_one_value_for_people_and_for_programs(home: MirroredHome) ->
 
 
 def test_gc_sweeps_what_nothing_names(home: MirroredHome) -> None:
-    home.sync(100)  # replaces partial tiles by wider ones
+    home.sync(100)
     (home.path / "blobs" / "sha256" / "ab" / "left.tmp").write_bytes(b"x" * 10)
+    unnamed = home.path / "blobs" / "sha256" / "ab" / ("ab" * 32)
+    unnamed.write_bytes(b"x")
     dry = home.json("store", "gc", "--dry-run")
     wet = home.json("store", "gc")
     assert dry == {**wet, "dryRun": True}
