@@ -37,7 +37,8 @@ def test_every_rule_fires_when_it_must_and_only_then() -> None:
     [
         # Rules that look right, and neither ever fires.
         (
-            "time() - (attestor_rekor_sync_last_success_timestamp_seconds > 0) > 900",
+            "time() - ((attestor_rekor_sync_last_success_timestamp_seconds > 0) unless on"
+            ' (instance, backend) (attestor_rekor_health{health="FROZEN"} == 1)) > 900',
             "attestor_rekor_sync_last_success_seconds > 900",
             "RekorSyncStale",
         ),
