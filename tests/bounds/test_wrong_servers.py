@@ -47,6 +47,6 @@ def test_a_v1_log_is_recognised_by_its_own_answer(
         code, _, error = home.run("sync")
         with HttpClient(HttpSettings()) as http, pytest.raises(RemoteError) as raised:
             RekorV2Log(http, "", url).checkpoint()
-    assert code == 7
-    assert ("this looks like a Rekor v1 log" in error) is is_v1
+    # A v1 log is followed by itself, and its head is not signed by the key that is pinned.
+    assert code == (3 if is_v1 else 7), error
     assert ("this looks like a Rekor v1 log" in raised.value.message) is is_v1

@@ -38,6 +38,7 @@ LOOKED_UP = {
     ("appliance/tlog/note_keys.py", "parse_stored_key"): "the one spelling of a line",
     ("appliance/tlog/note.py", "parse_signing_key"): "the one spelling of a line",
     ("appliance/tlog/note.py", "has_signed"): "which line to verify",
+    ("appliance/tlog/newest_note.py", "newest_note"): "which lines no key here is for",
     ("appliance/sigstore/log_inclusion.py", "_open_log_checkpoint"): "which line to verify",
     ("appliance/sigstore/log_inclusion.py", "_v2_keys"): "whether a root lists the id of its key",
     ("appliance/sigstore/signer_steps.py", "take_managed_key"): "a hint of the entry's",

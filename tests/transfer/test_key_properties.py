@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import ApplianceError, DigestError, RefusedError, SignatureError
@@ -180,6 +180,8 @@ def test_a_journal_opens_with_its_own_sites_key_if_that_signed_it_and_no_other(
             append_event(store, NOW, "test", {})
         export_journal(store, file, lambda text: sign_note(text, [signing(one) for one in signers]))
         keys = tuple(signing(one).verifier for one in readers)
+        # A key that signed under two names is taken under the first of them.
+        assume(len({number for _, number in signers}) == len(signers))
         if any(name == "site.example" for name, _ in set(signers) & set(readers)):
             check_exported(file, keys)
         else:

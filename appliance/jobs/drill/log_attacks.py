@@ -192,7 +192,11 @@ def _explained(sites: DrillSites, checks: Checks) -> None:
     [release] = sites.grow(1)
     sites.sync()
     sites.import_(sites.export("explained.tar", since_size=300))
-    verdict = sites.verify(release)
+    try:
+        verdict = sites.verify(release)
+    except ValueError as error:  # a mirror that took a fork has tiles of two trees
+        checks.expect("once it is explained the honest log goes on", False, str(error))
+        return
     checks.expect(
         "once it is explained the honest log goes on", verdict.error is None, verdict.own_view.text
     )
