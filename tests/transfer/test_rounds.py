@@ -18,7 +18,7 @@ from appliance.tlog.merkle import HASH_BYTES
 from appliance.tlog.tile import edge_tiles, new_entry_bundles, new_tiles
 from tests.transfer.sites import INSIDE, OUTSIDE, Sites
 
-ROUNDS = int(os.environ.get("ATTESTOR_ROUNDS", "200"))
+ROUNDS = int(os.environ.get("ATTESTOR_ROUNDS", "80"))
 SEEDS = [int(one) for one in os.environ.get("ATTESTOR_SEEDS", "20261124").split(",")]
 GROWTH = (0, 1, 3, 60, 255, 256, 700, 2000)
 ENTRIES = ("--include-entries", "--no-entries")
