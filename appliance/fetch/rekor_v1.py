@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from appliance.errors import IncompleteError, MalformedError, RemoteError
 from appliance.fetch.http import HttpClient, url_prefix
-from appliance.fetch.response import Response, ResponseFacts, refuse_page, status_error
-from appliance.rekor.answer_v1 import parse_v1_answer, parse_v1_answers
+from appliance.fetch.response import Response, ResponseFacts, refuse_page
+from appliance.rekor.answer_v1 import parse_v1_answer
 from appliance.rekor.log_info_v1 import (
     MAX_INFO_BYTES,
     MAX_PROOF_BYTES,
@@ -23,7 +22,6 @@ from appliance.tlog.merkle import Hash
 from appliance.tlog.tile import EntryBundle, Tile
 
 LOG_PATH: Final = "api/v1/log"
-MAX_RETRIEVED: Final = 10  # entries of one request, by the API's own limit
 
 
 class RekorV1Log:
@@ -34,7 +32,6 @@ class RekorV1Log:
         self.http = http
         self._url = url_prefix(base_url)
         self._facts: ResponseFacts | None = None  # of the last info()
-        self._info: LogInfo | None = None
 
     @property
     def description(self) -> str:
@@ -51,11 +48,10 @@ class RekorV1Log:
         response = self._get(LOG_PATH, MAX_INFO_BYTES, "the state of a Rekor v1 log", stopped)
         self._facts = response.facts
         try:
-            self._info = parse_log_info(response.body)
+            return parse_log_info(response.body)
         except MalformedError as error:
             error.message = f"{self._url}{LOG_PATH}: {error.message}"
             raise
-        return self._info
 
     def checkpoint(self, stopped: threading.Event | None = None) -> bytes:
         """Return the signed head of the active tree."""
@@ -75,38 +71,6 @@ class RekorV1Log:
         """Return the entry at an index over all trees; raises RemoteError (not-found)."""
         path = f"{LOG_PATH}/entries?logIndex={log_index}"
         return parse_v1_answer(self._get(path, MAX_ANSWER_BYTES, "a log entry").body)
-
-    def retrieve(self, log_indexes: Sequence[int]) -> dict[int, TransparencyLogEntry]:
-        """Return entries by their index over all trees, ten at a time.
-
-        The instance leaves out what it does not find, or does not want to show, without a
-        word: every index that was asked for must come, and nothing else.
-        Raises IncompleteError (omitted) naming those that did not.
-        """
-        found: dict[int, TransparencyLogEntry] = {}
-        url = f"{self._url}{LOG_PATH}/entries/retrieve"
-        for start in range(0, len(log_indexes), MAX_RETRIEVED):
-            wanted = log_indexes[start : start + MAX_RETRIEVED]
-            response = self.http.post(
-                url,
-                json.dumps({"logIndexes": list(wanted)}).encode(),
-                MAX_RETRIEVED * MAX_ANSWER_BYTES,
-                content_type="application/json",
-                seconds=self.http.settings.request_seconds,
-            )
-            if response.status != 200:
-                raise status_error(response)
-            refuse_page(response, "log entries")
-            came = {one.log_index: one for one in parse_v1_answers(response.body)}
-            if missing := sorted(set(wanted) - came.keys()):
-                raise IncompleteError(
-                    f"{url}: asked for {len(wanted)} entries, {len(missing)} were left out:"
-                    f" {', '.join(map(str, missing))}",
-                    reason="omitted",
-                    next_step="try again; if it stays, the log withholds them",
-                )
-            found |= {index: came[index] for index in wanted}
-        return found
 
     def tree(self, tree_id: str, note: bytes) -> RekorV1Tree:
         """Return one tree as the source of one log."""

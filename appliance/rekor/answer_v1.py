@@ -21,7 +21,6 @@ from appliance.rekor.transparency_log_entry import (
 from appliance.tlog.merkle import Hash, as_hash, leaf_hash
 from appliance.tlog.strict_json import parse_json
 
-MAX_ANSWERS: Final = 10  # in one answer, by the API's own limit
 HASH_DIGITS: Final = 64
 _HASH: Final = re.compile("[0-9a-f]{64}")
 _ENTRY_ID: Final = re.compile("([0-9a-f]{16})?[0-9a-f]{64}")
@@ -29,18 +28,7 @@ _ENTRY_ID: Final = re.compile("([0-9a-f]{16})?[0-9a-f]{64}")
 
 def parse_v1_answer(raw: bytes) -> TransparencyLogEntry:
     """Parse the answer to a POST, or to a GET by id; raises MalformedError or LimitError."""
-    return _parse_answer(parse_json(raw, "log entry answer", MAX_ANSWER_BYTES))
-
-
-def parse_v1_answers(raw: bytes) -> tuple[TransparencyLogEntry, ...]:
-    """Parse the answer to a search, in its order; raises as parse_v1_answer does."""
-    answers = parse_json(raw, "log entries", MAX_ANSWERS * MAX_ANSWER_BYTES)
-    if not isinstance(answers, list) or len(answers) > MAX_ANSWERS:
-        raise MalformedError(f"log entries: expected a list of at most {MAX_ANSWERS}")
-    return tuple(map(_parse_answer, answers))
-
-
-def _parse_answer(answer: object) -> TransparencyLogEntry:
+    answer = parse_json(raw, "log entry answer", MAX_ANSWER_BYTES)
     if not isinstance(answer, dict) or len(answer) != 1:
         raise MalformedError("log entry answer: expected one entry under its id")
     [(id_, value)] = answer.items()

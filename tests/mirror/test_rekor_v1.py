@@ -13,9 +13,6 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from appliance.errors import IncompleteError
-from appliance.fetch.http import HttpClient, HttpSettings
-from appliance.fetch.rekor_v1 import RekorV1Log
 from appliance.store.database import open_store
 from appliance.value import replaced
 from tests.cli.homes import NOW, Home
@@ -534,20 +531,6 @@ def test_the_configuration_blocks_load_and_say_what_was_written(
     assert home.json("config", "show") == before
     assert again["changes"] == [], again
     assert f"origin: {HOST}\n" in home.run("config", "show")[1]
-
-
-def test_entries_are_fetched_ten_at_a_time_and_omissions_noticed(log: V1Instance) -> None:
-    log.rotate()
-    log.grow(30)
-    with HttpClient(HttpSettings()) as http:
-        source = RekorV1Log(http, log.url)
-        found = source.retrieve(list(range(35)))
-        assert sorted(found) == list(range(35))
-        assert len([one for one in log.asked if one.endswith("retrieve")]) == 4
-        log.lies["retrieve"] = lambda answers: answers[1:]
-        with pytest.raises(IncompleteError) as caught:
-            source.retrieve([4, 5, 6])
-        assert (caught.value.reason, "4" in caught.value.message) == ("omitted", True)
 
 
 # What of it is in Sigstore bundles.

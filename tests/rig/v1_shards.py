@@ -27,8 +27,6 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-MAX_RETRIEVED = 10
-
 
 @cache
 def _root(leaves: tuple[bytes, ...]) -> bytes:
@@ -89,7 +87,7 @@ class V1Instance:
     trees: list[Tree] = field(default_factory=lambda: [Tree(1001)])
     url: str = ""
     asked: list[str] = field(default_factory=list)  # paths, in order
-    # What is done to an answer before it goes out: log, proof, entry, retrieve.
+    # What is done to an answer before it goes out: log, proof, entry.
     lies: dict[str, Callable[[Any], Any]] = field(default_factory=dict)
 
     @property
@@ -241,17 +239,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._say(200, log.answer("entry", entry))
         else:
             self._say(404, None)
-
-    def do_POST(self) -> None:
-        """Answer a search."""
-        request = json.loads(self.rfile.read(int(self.headers.get("Content-Length", "0"))))
-        self.instance.asked.append(self.path)
-        indexes = request.get("logIndexes", [])
-        if self.path != "/api/v1/log/entries/retrieve" or len(indexes) > MAX_RETRIEVED:
-            self._say(422, {"code": 422, "message": "more than max allowed 10 entries in request"})
-            return
-        found = [one for one in map(self.instance.entry, indexes) if one is not None]
-        self._say(200, self.instance.answer("retrieve", found))
 
     def _say(self, status: int, value: Any) -> None:
         body = b"" if value is None else json.dumps(value).encode()

@@ -8,7 +8,7 @@ different people is caught by exactly this comparison.
 from __future__ import annotations
 
 import enum
-from typing import Final
+from typing import Final, NoReturn
 
 from appliance.errors import (
     ApplianceError,
@@ -141,15 +141,25 @@ def _compare(mirror: Mirror, seen: SignedCheckpoint, arrival: Arrival) -> Standi
             remember_seen(store, log, seen, arrival)
         return Standing.UNDECIDED
     if contradiction is not None:
-        error = report_incident(mirror, Incident(contradiction, ours, seen, arrival, {}, proof))
-        with store.atomic():
-            forget_seen(store, log, seen.note)
-        raise error
+        _refute(mirror, Incident(contradiction, ours, seen, arrival, {}, proof))
+    _take(mirror, seen, arrival)
+    return Standing.PROVEN
+
+
+def _refute(mirror: Mirror, incident: Incident) -> NoReturn:
+    """Report a note that contradicts our tree, and forget it; raises DivergenceError."""
+    error = report_incident(mirror, incident)
+    with mirror.store.atomic():
+        forget_seen(mirror.store, mirror.log, incident.theirs.note)
+    raise error
+
+
+def _take(mirror: Mirror, seen: SignedCheckpoint, arrival: Arrival) -> None:
+    """Keep a note that is proven to be of our tree; it waits no longer."""
     mirror.record_note(seen, arrival)
     # If we die here it is compared again, which does nothing.
-    with store.atomic():
-        forget_seen(store, log, seen.note)
-    return Standing.PROVEN
+    with mirror.store.atomic():
+        forget_seen(mirror.store, mirror.log, seen.note)
 
 
 def _ask(mirror: Mirror, seen: SignedCheckpoint, arrival: Arrival, source: ProvingSource) -> None:
@@ -161,17 +171,12 @@ def _ask(mirror: Mirror, seen: SignedCheckpoint, arrival: Arrival, source: Provi
         root, hashes = proven_root(seen.head, accepted.head, source)
     except (ProofError, MalformedError, RemoteError):
         return
-    store, log, size = mirror.store, mirror.log, seen.head.tree_size
+    size = seen.head.tree_size
     if root != seen.head.root_hash:
         proof = ConsistencyProof(TreeHead(size, root), accepted.head, hashes) if hashes else None
         contradiction = Contradiction(Rule.ROOT_MISMATCH, size, root, seen.head.root_hash)
-        error = report_incident(mirror, Incident(contradiction, accepted, seen, arrival, {}, proof))
-        with store.atomic():
-            forget_seen(store, log, seen.note)
-        raise error
-    mirror.record_note(seen, arrival)
-    with store.atomic():
-        forget_seen(store, log, seen.note)
+        _refute(mirror, Incident(contradiction, accepted, seen, arrival, {}, proof))
+    _take(mirror, seen, arrival)
 
 
 def _against_ours(

@@ -210,11 +210,13 @@ def _sync_problems(
         return
     wanted = read_configuration(store).flag("rekorSync.enableTileSync")
     wanted = wanted and backend.log.api_version != REKOR_V1  # which has no tiles
+    # What has ended is asked rarely: its failures count from the first, not from the last answer.
+    succeeded_at = None if has_ended(store, backend.log, now) else run.succeeded_at
     yield from judge_syncs(
         backend.name,
         Syncs(
             run.attempted_at,
-            run.succeeded_at,
+            succeeded_at,
             run.failing_since,
             run.error,
             run.moved_at,
