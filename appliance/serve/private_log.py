@@ -10,9 +10,9 @@ wait; only the sequencer's thread writes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from appliance.errors import (
     ApplianceError,
@@ -28,20 +28,16 @@ from appliance.serve.answers import (
     EXISTS,
     FAILED,
     INVALID,
-    NOT_FOUND,
     UNAVAILABLE,
-    WRONG_METHOD,
     Answer,
     error_answer,
-    respond,
 )
 from appliance.serve.batches import PUSHBACK, Batches
 from appliance.serve.reads import answer_read, is_read_path
+from appliance.serve.requests import Request
+from appliance.serve.routes import Routes
 from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.entries import MAX_ENTRY_BYTES
-
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse, WSGIEnvironment
 
 ENTRIES_PATH: Final = "/api/v2/log/entries"
 HEALTH_PATH: Final = "/healthz"
@@ -57,60 +53,44 @@ _NOT_INTEGRATED: Final = "failed to integrate entry"
 
 
 class PrivateLogService:
-    """The WSGI application of one private log."""
+    """The endpoints of one private log; more of them are added to its routes."""
 
     def __init__(
         self, batches: Batches, reading: Callable[[], AbstractContextManager[Mirror]]
     ) -> None:
         self._batches = batches
         self._reading = reading
+        self.routes = Routes()
+        self.routes.add("POST", ENTRIES_PATH, self._add)
+        self.routes.add("GET", HEALTH_PATH, self._health)
+        self.routes.add_reads(READ_PREFIX, is_read_path, self._read)
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        method = environ["REQUEST_METHOD"]
-        answer = self._answer(method, environ["PATH_INFO"], environ)
-        return respond(answer, start_response, head=method == "HEAD")
-
-    def _answer(self, method: str, path: str, environ: WSGIEnvironment) -> Answer:
-        read_path = path.removeprefix(READ_PREFIX)
-        if path == ENTRIES_PATH:
-            if method == "POST":
-                return self._add(environ)
-        elif path == HEALTH_PATH:
-            if method in ("GET", "HEAD"):
-                return self._health()
-        elif path.startswith(READ_PREFIX) and is_read_path(read_path):
-            if method in ("GET", "HEAD"):
-                return self._read(read_path)
-        else:
-            return error_answer(NOT_FOUND, "Not Found")
-        return error_answer(WRONG_METHOD, "Method Not Allowed")
-
-    def _health(self) -> Answer:
+    def _health(self, _: Request) -> Answer:
         if self._batches.failure is None:
             return Answer(200, b'{"status":"SERVING"}\n')
         return Answer(503, b'{"status":"NOT_SERVING"}\n')
 
-    def _read(self, path: str) -> Answer:
+    def _read(self, request: Request) -> Answer:
         try:
             with self._reading() as mirror:
-                return answer_read(mirror, path)
+                return answer_read(mirror, request.path)
         except ApplianceError:
             return error_answer(UNAVAILABLE, _TRY_AGAIN)
 
-    def _add(self, environ: WSGIEnvironment) -> Answer:
-        raw = environ["wsgi.input"].read(MAX_REQUEST_BYTES + 1)
+    def _add(self, request: Request) -> Answer:
+        raw = request.read(MAX_REQUEST_BYTES + 1)
         if len(raw) > MAX_REQUEST_BYTES:
             return error_answer(INVALID, _TOO_LARGE)
         try:
-            request = parse_request(raw)
+            parsed = parse_request(raw)
         except (MalformedError, RefusedError) as error:
             worded = {"invalid-type": _INVALID_TYPE, "invalid-request": _INVALID_REQUEST}
             return error_answer(INVALID, worded.get(error.reason, error.message))
         try:
-            verify_request(request)
+            verify_request(parsed)
         except ApplianceError:
             return error_answer(INVALID, _INVALID_REQUEST)
-        body = request.canonical_body
+        body = parsed.canonical_body
         if len(body) > MAX_ENTRY_BYTES:
             return error_answer(FAILED, _NOT_INTEGRATED)
         return self._log(body)

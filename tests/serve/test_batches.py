@@ -18,6 +18,7 @@ import pytest
 from appliance.errors import LockedError, RestoredError, StoreError
 from appliance.jobs.private_log.sequence import MAX_BATCH, Sequenced
 from appliance.serve import batches as batches_module
+from appliance.serve.application import Application
 from appliance.serve.batches import Batches
 from appliance.serve.private_log import ENTRIES_PATH, HEALTH_PATH, PrivateLogService
 from appliance.store.failures import is_passing
@@ -72,7 +73,7 @@ def ask(service: PrivateLogService, method: str, path: str, body: bytes = b"") -
         said.append(status)
         return said.append  # type: ignore[return-value] # write() is not used
 
-    answer = b"".join(service(environ, start_response))
+    answer = b"".join(Application(service.routes.answer)(environ, start_response))
     return int(said[0].split(" ")[0]), json.loads(answer)
 
 

@@ -16,6 +16,7 @@ from appliance.jobs.private_log.sequence import FROZEN, Sequenced, recover, sequ
 from appliance.rekor.request import MAX_REQUEST_BYTES
 from appliance.runs.private_log import ready_to_sign
 from appliance.runs.session import Session, pass_session
+from appliance.serve.application import Application
 from appliance.serve.batches import Batches
 from appliance.serve.http_server import HttpServer
 from appliance.serve.private_log import PrivateLogService
@@ -81,7 +82,8 @@ def serve(session: Session, bind: str, name: str | None) -> NoReturn:
         return passing
 
     batches = Batches(log_batch, on_failure=on_failure)
-    server = HttpServer(PrivateLogService(batches, reading), host, port, MAX_REQUEST_BYTES)
+    service = PrivateLogService(batches, reading)
+    server = HttpServer(Application(service.routes.answer), host, port, MAX_REQUEST_BYTES)
     batches.start()
     try:
         number = _run(server, private.name, private.log.origin)
