@@ -15,7 +15,7 @@ from appliance.jobs.mirror.directory_source import DirectorySource
 from appliance.runs.session import Session
 from appliance.store.mirror.logs import REKOR_V1, Backend
 
-URL_VARIABLE: Final = "ATTESTOR_REKOR_URL"
+URL_VARIABLES: Final = ("ATTESTOR_REKOR_URL", "AEVUM_REKOR_URL")  # the first that is set
 PUBLISH_URL: Final = "publish.rekorUrl"
 FILE_SCHEME: Final = "file://"  # of a directory that holds a log's checkpoint and tiles
 
@@ -50,7 +50,8 @@ def open_source(http: HttpClient, backend: Backend) -> RekorV1Log | RekorV2Log |
 
 def publish_target(session: Session) -> tuple[str | None, str]:
     """Return the URL of the log to publish to, and what set it; the environment goes first."""
-    given = os.environ.get(URL_VARIABLE)
-    if given:
-        return given, URL_VARIABLE
+    for name in URL_VARIABLES:
+        given = os.environ.get(name)
+        if given:
+            return given, name
     return session.configuration.optional_text(PUBLISH_URL), PUBLISH_URL

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse
 
 JSON_TYPE: Final = "application/json"
+# Of what another answer may follow at once: a cache has to ask us each time.
+NOW: Final = (("Cache-Control", "no-cache"),)
 
 
 @frozen

@@ -1,7 +1,8 @@
 """A private log over HTTP, as Rekor v2 clients expect one (docs/rekor.md).
 
     POST /api/v2/log/entries                  one hashedrekord request
-    GET  /api/v2/checkpoint, /api/v2/tile/…   what a mirror reads
+    GET  /api/v2/log                          size, root and signed head
+    GET  /api/v2/checkpoint, /api/v2/tile/…   what a mirror reads; below / as well
     GET  /healthz
 
 It judges no certificate and follows no URL: a log records. Handlers parse, verify and
@@ -28,19 +29,23 @@ from appliance.serve.answers import (
     EXISTS,
     FAILED,
     INVALID,
+    NOW,
     UNAVAILABLE,
     Answer,
     error_answer,
 )
 from appliance.serve.batches import PUSHBACK, Batches
+from appliance.serve.log_info import answer_log_info
 from appliance.serve.reads import answer_read, is_read_path
 from appliance.serve.requests import Request
 from appliance.serve.routes import Routes
+from appliance.serve.version_one import add_version_one
 from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.entries import MAX_ENTRY_BYTES
 
 ENTRIES_PATH: Final = "/api/v2/log/entries"
 HEALTH_PATH: Final = "/healthz"
+LOG_PATH: Final = "/api/v2/log"
 READ_PREFIX: Final = "/api/v2/"
 ANSWER_SECONDS: Final = 30.0  # a client is told to try again after this
 _INVALID_TYPE: Final = "invalid type, must be hashedrekord"
@@ -63,17 +68,23 @@ class PrivateLogService:
         self.routes = Routes()
         self.routes.add("POST", ENTRIES_PATH, self._add)
         self.routes.add("GET", HEALTH_PATH, self._health)
-        self.routes.add_reads(READ_PREFIX, is_read_path, self._read)
+        self.routes.add("GET", LOG_PATH, lambda _: self._read(answer_log_info))
+        for prefix in (READ_PREFIX, "/"):
+            self.routes.add_reads(prefix, is_read_path, self._read_path)
+        add_version_one(self.routes)
 
     def _health(self, _: Request) -> Answer:
         if self._batches.failure is None:
-            return Answer(200, b'{"status":"SERVING"}\n')
-        return Answer(503, b'{"status":"NOT_SERVING"}\n')
+            return Answer(200, b'{"status":"SERVING"}\n', headers=NOW)
+        return Answer(503, b'{"status":"NOT_SERVING"}\n', headers=NOW)
 
-    def _read(self, request: Request) -> Answer:
+    def _read_path(self, request: Request) -> Answer:
+        return self._read(lambda mirror: answer_read(mirror, request.path))
+
+    def _read(self, answer: Callable[[Mirror], Answer]) -> Answer:
         try:
             with self._reading() as mirror:
-                return answer_read(mirror, request.path)
+                return answer(mirror)
         except ApplianceError:
             return error_answer(UNAVAILABLE, _TRY_AGAIN)
 

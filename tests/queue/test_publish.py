@@ -228,6 +228,16 @@ def test_the_environment_goes_before_the_settings(
     assert len(home.json("publish", DIGEST)["published"]) == 1
 
 
+def test_the_variable_of_aevum_publish_is_read_where_ours_is_not_set(
+    home: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AEVUM_REKOR_URL", "http://127.0.0.1:1/")
+    error = home.json("publish", DIGEST, expect=9)
+    assert error["message"].startswith("AEVUM_REKOR_URL: expected the base URL of a backend")
+    monkeypatch.setenv("ATTESTOR_REKOR_URL", home.proxy.url)
+    assert len(home.json("publish", DIGEST)["published"]) == 1
+
+
 def test_it_needs_one_key(configured: Publisher, tmp_path: Path) -> None:
     configured.json("key", "generate", "second.example", "--type", "publisher")
     assert configured.json("publish", DIGEST, expect=9)["reason"] == "several-keys"

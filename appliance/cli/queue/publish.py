@@ -13,11 +13,11 @@ from appliance.errors import ArgumentError
 from appliance.runs.publish import PublishRun, describe, unpublished
 from appliance.runs.publish import publish as run_publish
 from appliance.runs.session import Session, pass_session
-from appliance.runs.sources import URL_VARIABLE
+from appliance.runs.sources import URL_VARIABLES
 from appliance.tlog.merkle import Hash
 
 _NO_URL: Final = (
-    "nothing is published: set publish.rekorUrl, or " + URL_VARIABLE + ", to the base URL of a"
+    "nothing is published: set publish.rekorUrl, or " + URL_VARIABLES[0] + ", to the base URL of a"
     " backend"
 )
 
