@@ -42,6 +42,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "022_watch",
     "023_tenant_budget",
     "024_followed_instance",
+    "025_entry_span",
 )
 
 

@@ -12,15 +12,21 @@ from typing import Any
 import pytest
 
 from appliance.jobs.find.criteria import Criteria
-from appliance.jobs.find.search import search
-from appliance.store.find.index import Index, index_path, open_index
+from appliance.jobs.find.indexing import build
+from appliance.jobs.find.search import coverage_of, search
+from appliance.store.find.index import Index, create_index, index_path, open_index
 from appliance.store.lock import INDEX_LOCK_NAME
+from appliance.store.mirror.checkpoints import Arrival
 from appliance.store.mirror.logs import put_backend, require_log
-from appliance.store.mirror.tile_cache import forget
+from appliance.store.mirror.tile_cache import entry_spans, forget, mirrored_entries
+from appliance.tlog.checkpoint import Checkpoint, open_checkpoint
+from appliance.tlog.merkle import EMPTY_ROOT, TreeHead
+from appliance.tlog.note import sign_note
 from appliance.tlog.tile import EntryBundle
 from tests.cli.mirrored import MirroredHome
 from tests.divergence.world import LogServer
 from tests.find.logged import key_leaf, leaf
+from tests.mirror.mirrors import NOW
 from tests.pki.authorities import new_key, spki
 from tests.transfer.sites import INSIDE, OUTSIDE, Sites
 
@@ -197,6 +203,8 @@ def test_claims_belong_to_a_certificate_and_not_to_an_identity(home: MirroredHom
 def test_coverage_of_other_bytes_does_not_count(home: MirroredHome) -> None:
     logged(home, leaf(WHO))
     home.json("index", "build")
+    tamper(home, "UPDATE indexed_span SET stamp = 0")
+    assert find(home, "--identity-exact", "x@example.com")["complete"]
     tamper(home, "UPDATE indexed SET digest = zeroblob(32)")
     assert find(home, "--identity-exact", "x@example.com", expect=5)["reason"] == (
         "search-incomplete"
@@ -288,7 +296,10 @@ def covered_is_findable(home: MirroredHome) -> None:
     index = open_index(home.path, write=False)
     assert index is not None
     with home.mirror() as mirror:
-        for tile, (_, width) in index.covered(mirror.log).items():
+        if index.stamps(mirror.log):
+            assert index.stamps(mirror.log)[0] == entry_spans(mirror.store, mirror.log)[0].stamp
+            assert index.covered(mirror.log, 0)[1][1] == 4
+        for tile, (_, width) in index.covered(mirror.log, 0).items():
             for at in range(tile * 256, tile * 256 + width):
                 if at < 4:
                     assert at in index.with_identity(mirror.log, f"u{at}@example.com")
@@ -296,6 +307,55 @@ def covered_is_findable(home: MirroredHome) -> None:
                 else:
                     assert at in dict(index.opaque(mirror.log))
     index.close()
+
+
+def test_what_is_covered_is_told_without_looking_at_each_entry_bundle(home: MirroredHome) -> None:
+    """Made up: 64 spans of 256 entry bundles, and what the index says of them."""
+    spans, head = 64, TreeHead(64 * 65_536, EMPTY_ROOT)
+    with home.mirror() as mirror:
+        note = sign_note(str(Checkpoint(home.log.origin, head)), [home.log.signer])
+        signed = open_checkpoint(note, mirror.log.keys, home.log.origin)
+        rows = [(mirror.log.id, at, 256, sha256(b"%d" % at).digest(), 1) for at in range(256)]
+        with mirror.store.atomic():
+            mirror.history.insert(signed, Arrival("direct", "made up", NOW))
+            mirror.store.execute("UPDATE log SET mirror_size = ?", [head.tree_size])
+            mirror.store.execute_many("INSERT INTO entry_bundle VALUES (?, ?, ?, ?, ?)", rows)
+            # The others as the trigger leaves them, which takes a while for so many.
+            mirror.store.execute_many(
+                "INSERT INTO entry_span VALUES (?, ?, 256, 65536, ?)",
+                [(mirror.log.id, span, span) for span in range(1, spans)],
+            )
+        assert mirrored_entries(mirror.store, mirror.log) == head.tree_size
+        index = create_index(home.path)
+        for span, one in entry_spans(mirror.store, mirror.log).items():
+            index.add(mirror.log, [], (span, one.stamp))
+        whole = coverage_of(mirror, index)
+        assert whole.ranges == ((0, head.tree_size),) and not whole.gaps
+        assert coverage_of(mirror, None).ranges == whole.ranges
+        assert build(mirror.store, index, [mirror.log]) == 0
+        forget(mirror, [EntryBundle(3)])
+        missing = coverage_of(mirror, None)
+        assert missing.ranges == ((0, 768), (1024, head.tree_size))
+        assert [one.why for one in missing.gaps] == ["no-entry-bundles"]
+        # What changed is looked at, bundle by bundle, and nothing else.
+        assert coverage_of(mirror, index).ranges == ((65_536, head.tree_size),)
+        index.close()
+
+
+def test_an_index_of_another_state_of_the_store_covers_nothing(
+    home: MirroredHome, tmp_path: Path
+) -> None:
+    """A store that was put back, and then went on otherwise, is not the one that was indexed."""
+    logged(home, *filler(3))
+    before = home.path / "attestor.db"
+    saved = before.read_bytes()
+    logged(home, leaf(WHO))
+    home.json("index", "build")
+    before.write_bytes(saved)
+    logged(home, leaf("other@example.com"), leaf(WHO))
+    assert find(home, "--identity-exact", WHO, expect=5)["reason"] == "search-incomplete"
+    home.json("index", "build")
+    assert indices(find(home, "--identity-exact", WHO)) == [3, 5]
 
 
 def test_random_lives_never_hide_an_entry(home: MirroredHome) -> None:

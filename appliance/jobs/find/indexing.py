@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from appliance.errors import IncompleteError, VerificationError
@@ -12,7 +13,7 @@ from appliance.store.database import Store
 from appliance.store.find.index import Index, IndexedBundle, IndexEntry, Profile
 from appliance.store.mirror.logs import Log
 from appliance.store.mirror.mirror import Mirror
-from appliance.store.mirror.tile_cache import cached_entry_bundles
+from appliance.store.mirror.tile_cache import EntrySpan, entry_bundles_in, entry_spans
 from appliance.tlog.entries import parse_entry_bundle
 from appliance.tlog.tile import WIDTH, EntryBundle
 from appliance.value import frozen
@@ -37,14 +38,22 @@ class LogIndex:
 
 def log_index(store: Store, index: Index | None, log: Log) -> LogIndex:
     """Compare what is indexed of a log with what is stored."""
-    covered = {} if index is None else index.covered(log)
-    mirrored = indexed = 0
-    for bundle, digest in _stored(store, log):
-        mirrored += bundle.width
-        if covered.get(bundle.index) == (digest, bundle.width):
-            indexed += bundle.width
-    opaque = 0 if index is None else len(index.opaque(log))
-    return LogIndex(log.origin, mirrored, indexed, opaque)
+    spans = entry_spans(store, log)
+    mirrored = sum(one.n_entries for one in spans.values())
+    if index is None:
+        return LogIndex(log.origin, mirrored, 0, 0)
+    late = sum(
+        bundle.width
+        for span in changed_spans(spans, index, log)
+        for bundle, _ in _missing(store, index, log, span)
+    )
+    return LogIndex(log.origin, mirrored, mirrored - late, len(index.opaque(log)))
+
+
+def changed_spans(spans: Mapping[int, EntrySpan], index: Index, log: Log) -> list[int]:
+    """Return the spans of which something may be stored that is not indexed, ascending."""
+    stamps = index.stamps(log)
+    return sorted(span for span, one in spans.items() if stamps.get(span) != one.stamp)
 
 
 def build(
@@ -61,22 +70,25 @@ def build(
     """
     read = bundles = 0
     for log in logs:
-        mirror, waiting = Mirror(store, log), []
-        for bundle, digest in _missing(store, index, log):
-            if limit is not None and bundles >= limit:
-                break
-            found = _read(mirror, bundle, digest)
-            if found is None:
-                continue
-            bundles += 1
-            waiting.append(found)
-            if len(waiting) == _TOGETHER:
-                index.add(log, waiting)
-                waiting = []
-            read += bundle.width
-            progress(bundle.width)
-        if waiting:
-            index.add(log, waiting)
+        mirror, spans = Mirror(store, log), entry_spans(store, log)
+        for span in changed_spans(spans, index, log):
+            waiting: list[IndexedBundle] = []
+            for bundle, digest in _missing(store, index, log, span):
+                if limit is not None and bundles >= limit:
+                    index.add(log, waiting)
+                    return read
+                found = _read(mirror, bundle, digest)
+                if found is None:
+                    continue
+                bundles += 1
+                waiting.append(found)
+                if len(waiting) == _TOGETHER:
+                    index.add(log, waiting)
+                    waiting = []
+                read += bundle.width
+                progress(bundle.width)
+            # The stamp is older than what was read: if more came meanwhile, it is another by now.
+            index.add(log, waiting, (span, spans[span].stamp))
     return read
 
 
@@ -94,11 +106,8 @@ def compare(
     """Read every n-th indexed entry bundle again, and ask the index for all that it says."""
     entries, wrong = 0, []
     for log in logs:
-        mirror, covered = Mirror(store, log), index.covered(log)
-        unread = {at for at, _ in index.opaque(log)}
-        for bundle, digest in _stored(store, log)[::every]:
-            if covered.get(bundle.index) != (digest, bundle.width):
-                continue
+        mirror, unread = Mirror(store, log), {at for at, _ in index.opaque(log)}
+        for bundle, digest in itertools.islice(_indexed(store, index, log), 0, None, every):
             found = _read(mirror, bundle, digest)
             if found is None:
                 continue
@@ -132,19 +141,24 @@ def _is_found(index: Index, log: Log, entry: IndexEntry, unread: set[int]) -> bo
     )
 
 
-def _stored(store: Store, log: Log) -> list[tuple[EntryBundle, bytes]]:
-    return [
-        (one.place, one.digest)
-        for one in cached_entry_bundles(store, log)
-        if isinstance(one.place, EntryBundle)
-    ]
+def _missing(
+    store: Store, index: Index, log: Log, span: int
+) -> Iterator[tuple[EntryBundle, bytes]]:
+    covered = index.covered(log, span)
+    for at, (digest, width) in entry_bundles_in(store, log, span).items():
+        if covered.get(at) != (digest, width):
+            yield EntryBundle(at, width), digest
 
 
-def _missing(store: Store, index: Index, log: Log) -> Iterator[tuple[EntryBundle, bytes]]:
-    covered = index.covered(log)
-    for bundle, digest in _stored(store, log):
-        if covered.get(bundle.index) != (digest, bundle.width):
-            yield bundle, digest
+def _indexed(store: Store, index: Index, log: Log) -> Iterator[tuple[EntryBundle, bytes]]:
+    """Yield what is said to be indexed as it is stored, by its stamp or by its digest."""
+    stamps = index.stamps(log)
+    for span, one in entry_spans(store, log).items():
+        is_whole = stamps.get(span) == one.stamp
+        covered = index.covered(log, span)
+        for at, (digest, width) in entry_bundles_in(store, log, span).items():
+            if is_whole or covered.get(at) == (digest, width):
+                yield EntryBundle(at, width), digest
 
 
 def _read(mirror: Mirror, bundle: EntryBundle, digest: bytes) -> IndexedBundle | None:

@@ -21,7 +21,7 @@ from appliance.store.divergence.quarantine import quarantine_of
 from appliance.store.find.index import Index
 from appliance.store.mirror.logs import Log
 from appliance.store.mirror.mirror import Mirror
-from appliance.store.mirror.tile_cache import cached_entry_bundles
+from appliance.store.mirror.tile_cache import SPAN_TILES, entry_bundles_in, entry_spans
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
 from appliance.tlog.merkle import Hash, TreeHead
 from appliance.tlog.tile import WIDTH, EntryBundle, tile_at
@@ -36,6 +36,7 @@ NOT_INDEXED: Final = "not-indexed"
 BEYOND_MIRROR: Final = "beyond-mirror"
 QUARANTINED: Final = "quarantined"
 _TILES_TOGETHER: Final = 256
+_SPAN: Final = SPAN_TILES * WIDTH  # entries that are counted together
 
 Progress = Callable[[int], None]
 
@@ -259,14 +260,43 @@ def coverage_of(mirror: Mirror, index: Index | None) -> Scanned:
 def _ranges(
     mirror: Mirror, index: Index | None, tree_size: int
 ) -> tuple[list[tuple[int, int]], list[Gap]]:
-    """Split the entries of a tree into what can be looked at, and gaps with their reasons."""
-    indexed = None if index is None else index.covered(mirror.log)
-    stored = {
-        one.place.index: (one.digest, one.place.width)
-        for one in cached_entry_bundles(mirror.store, mirror.log)
-    }
+    """Split the entries of a tree into what can be looked at, and gaps with their reasons.
+
+    A span that is full and indexed as it is stored is one part; only in others is each entry
+    bundle looked at.
+    """
+    store, log = mirror.store, mirror.log
+    stamps = None if index is None else index.stamps(log)
+    spans = entry_spans(store, log)
     parts: list[tuple[int, int, str]] = []  # start, stop, why not: empty, it is looked at
-    for tile in range(-(-tree_size // WIDTH)):
+    for span in range(-(-tree_size // _SPAN)):
+        start, stop = span * _SPAN, min(span * _SPAN + _SPAN, tree_size)
+        here = spans.get(span)
+        is_indexed = stamps is None or (here is not None and stamps.get(span) == here.stamp)
+        if here is None or here.n_entries == 0:
+            found = [(start, stop, NO_ENTRIES)]
+        elif here.n_full == SPAN_TILES and is_indexed:
+            found = [(start, stop, "")]
+        else:
+            found = list(_parts(mirror, None if is_indexed else index, span, stop))
+        for part in found:
+            if parts and parts[-1][2] == part[2]:
+                parts[-1] = (parts[-1][0], *part[1:])
+            else:
+                parts.append(part)
+    ranges = [(start, stop) for start, stop, why in parts if not why]
+    return ranges, [Gap(*part) for part in parts if part[2]]
+
+
+def _parts(
+    mirror: Mirror, index: Index | None, span: int, tree_size: int
+) -> Iterator[tuple[int, int, str]]:
+    """Yield the entry bundles of a span of which not all is the same."""
+    stored = entry_bundles_in(mirror.store, mirror.log, span)
+    indexed = None if index is None else index.covered(mirror.log, span)
+    for tile in range(
+        span * SPAN_TILES, min(span * SPAN_TILES + SPAN_TILES, -(-tree_size // WIDTH))
+    ):
         start, stop = tile * WIDTH, min(tile * WIDTH + WIDTH, tree_size)
         here = stored.get(tile)
         if here is None or start + here[1] < stop:
@@ -276,9 +306,4 @@ def _ranges(
             why = NOT_INDEXED
         else:
             why = ""
-        if parts and parts[-1][2] == why:
-            parts[-1] = (parts[-1][0], stop, why)
-        else:
-            parts.append((start, stop, why))
-    ranges = [(start, stop) for start, stop, why in parts if not why]
-    return ranges, [Gap(*part) for part in parts if part[2]]
+        yield start, stop, why

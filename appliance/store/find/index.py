@@ -2,7 +2,9 @@
 
 Derived from the entry bundles and disposable: no backup has it, no transfer bundle carries
 it, nobody trusts it. It only proposes entries, each of which is read again. What it says of
-its own coverage counts for an entry bundle whose blob is the very one it was made from.
+its own coverage counts for an entry bundle whose blob is the very one it was made from: by the
+digest of each, or by the stamp that 256 of them in a row had in the store when all that was
+there was indexed.
 
 The values that differ from entry to entry (digests, keys, certificates, commits) are hashed
 to 48 bits: in `tail` while their segment of 65,536 entries grows, then packed in `term`.
@@ -24,11 +26,12 @@ from typing import Any, Final
 from appliance.errors import StoreError
 from appliance.store.failures import database_error, file_error
 from appliance.store.mirror.logs import Log
+from appliance.store.mirror.tile_cache import SPAN_TILES
 from appliance.tlog.tile import WIDTH
 from appliance.value import frozen
 
 INDEX_NAME: Final = "index.db"
-FORMAT: Final = 1  # of the tables; another one is rebuilt
+FORMAT: Final = 2  # of the tables; another one is rebuilt
 _APPLICATION_ID: Final = 0x41545349  # "ATSI"
 _LOG_SHIFT: Final = 40
 _SEGMENT_BITS: Final = 16
@@ -56,6 +59,8 @@ _SCHEMA: Final = (
     "CREATE TABLE indexed (log_id INTEGER NOT NULL, tile_index INTEGER NOT NULL,"
     " digest BLOB NOT NULL, width INTEGER NOT NULL,"
     " PRIMARY KEY (log_id, tile_index)) STRICT, WITHOUT ROWID",
+    "CREATE TABLE indexed_span (log_id INTEGER NOT NULL, span INTEGER NOT NULL,"
+    " stamp INTEGER NOT NULL, PRIMARY KEY (log_id, span)) STRICT, WITHOUT ROWID",
 )
 _OF_IDENTITIES: Final = (
     "SELECT e.ref FROM identity AS i JOIN profile_identity AS p ON p.identity = i.id"
@@ -105,10 +110,13 @@ class Index:
 
     # --- writing
 
-    def add(self, log: Log, bundles: Iterable[IndexedBundle]) -> None:
+    def add(
+        self, log: Log, bundles: Iterable[IndexedBundle], whole: tuple[int, int] | None = None
+    ) -> None:
         """Index entry bundles of a log, with their coverage: all or nothing.
 
-        A bundle that was narrower, or another, when it was indexed is indexed anew.
+        A bundle that was narrower, or another, when it was indexed is indexed anew. `whole`: a
+        span that is then indexed as it was stored at this stamp.
         """
         with index_errors(self.path):
             self._execute("BEGIN IMMEDIATE")
@@ -116,6 +124,9 @@ class Index:
                 tiles = [self._add_bundle(log, bundle) for bundle in bundles]
                 for segment in sorted({tile // _SEGMENT_TILES for tile in tiles}):
                     self._seal(log, segment)
+                if whole is not None:
+                    values = [log.id, *whole]
+                    self._execute("INSERT OR REPLACE INTO indexed_span VALUES (?, ?, ?)", values)
                 self._execute("COMMIT")
             except BaseException:
                 self.connection.rollback()
@@ -204,12 +215,20 @@ class Index:
 
     # --- reading
 
-    def covered(self, log: Log) -> dict[int, tuple[bytes, int]]:
-        """Return digest and width of the entry bundles that are indexed, by tile index."""
+    def covered(self, log: Log, span: int) -> dict[int, tuple[bytes, int]]:
+        """Return digest and width of a span's entry bundles that are indexed, by tile index."""
+        first = span * SPAN_TILES
         rows = self._rows(
-            "SELECT tile_index, digest, width FROM indexed WHERE log_id = ?", [log.id]
+            "SELECT tile_index, digest, width FROM indexed"
+            " WHERE log_id = ? AND tile_index >= ? AND tile_index < ?",
+            [log.id, first, first + SPAN_TILES],
         )
         return {tile: (digest, width) for tile, digest, width in rows}
+
+    def stamps(self, log: Log) -> dict[int, int]:
+        """Return the stamps of the spans that were indexed as they were stored, by span."""
+        sql = "SELECT span, stamp FROM indexed_span WHERE log_id = ?"
+        return dict(self._rows(sql, [log.id]))
 
     def opaque(self, log: Log) -> list[tuple[int, str]]:
         """List the entries of a log that could not be read whole, and why, by index."""

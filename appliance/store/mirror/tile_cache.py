@@ -7,6 +7,7 @@ times makes everything look new: then too little is pruned, never too much.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from appliance.store.database import Store
 from appliance.store.mirror.logs import Log
@@ -17,6 +18,7 @@ from appliance.value import frozen
 
 _TILES = "SELECT level, tile_index, width, digest FROM tile WHERE log_id = ?"
 _BUNDLES = "SELECT tile_index, width, digest, n_bytes FROM entry_bundle WHERE log_id = ?"
+SPAN_TILES: Final = 256  # entry bundles that are counted together
 
 
 @frozen
@@ -26,6 +28,15 @@ class Cached:
     place: Tile | EntryBundle
     digest: bytes  # of its blob
     n_bytes: int  # of its blob
+
+
+@frozen
+class EntrySpan:
+    """What is stored of 256 entry bundles in a row."""
+
+    n_full: int  # of 256 entries
+    n_entries: int  # in all of its entry bundles
+    stamp: int  # another one after each change
 
 
 @frozen
@@ -62,6 +73,24 @@ def cached_entry_bundles(store: Store, log: Log) -> Iterator[Cached]:
         yield Cached(bundle, row["digest"], row["n_bytes"])
 
 
+def entry_spans(store: Store, log: Log) -> dict[int, EntrySpan]:
+    """Return what is stored of a log's entry bundles, by their index / 256."""
+    rows = store.rows(
+        "SELECT span, n_full, n_entries, stamp FROM entry_span WHERE log_id = ?", [log.id]
+    )
+    return {row["span"]: EntrySpan(row["n_full"], row["n_entries"], row["stamp"]) for row in rows}
+
+
+def entry_bundles_in(store: Store, log: Log, span: int) -> dict[int, tuple[bytes, int]]:
+    """Return digest and width of the stored entry bundles of one span, by index, ascending."""
+    first = span * SPAN_TILES
+    rows = store.execute(
+        _BUNDLES + " AND tile_index >= ? AND tile_index < ? ORDER BY tile_index",
+        [log.id, first, first + SPAN_TILES],
+    )
+    return {row["tile_index"]: (row["digest"], row["width"]) for row in rows}
+
+
 def cache_totals(store: Store, log: Log) -> CacheTotals:
     """Count what is stored of a log."""
     tiles, hashes = store.rows(
@@ -75,7 +104,7 @@ def cache_totals(store: Store, log: Log) -> CacheTotals:
 
 def mirrored_entries(store: Store, log: Log) -> int:
     """Count the entries in the stored entry bundles of a log."""
-    sql = "SELECT coalesce(sum(width), 0) AS n FROM entry_bundle WHERE log_id = ?"
+    sql = "SELECT coalesce(sum(n_entries), 0) AS n FROM entry_span WHERE log_id = ?"
     row = store.row(sql, [log.id])
     return int(row["n"]) if row else 0
 
