@@ -33,7 +33,11 @@ from appliance.value import replaced
 
 @click.group(
     cls=LazyGroup,
-    lazy={"verify": "mirror.tiles_repair:tiles_verify", "fetch": "mirror.tiles_repair:tiles_fetch"},
+    lazy={
+        "verify": "mirror.tiles_repair:tiles_verify",
+        "fetch": "mirror.tiles_repair:tiles_fetch",
+        "publish": "mirror.tiles_publish:tiles_publish",
+    },
 )
 def tiles() -> None:
     """The stored tiles of each log.
