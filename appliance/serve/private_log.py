@@ -1,6 +1,6 @@
 """A private log over HTTP, as Rekor v2 clients expect one (docs/rekor.md).
 
-    POST /api/v2/log/entries                  one hashedrekord request
+    POST /api/v2/log/entries                  one hashedrekord request, or a bare digest
     GET  /api/v2/log                          size, root and signed head
     GET  /api/v2/checkpoint, /api/v2/tile/…   what a mirror reads; below / as well
     GET  /healthz
@@ -21,10 +21,13 @@ from appliance.errors import (
     MalformedError,
     RefusedError,
     StoreError,
+    VerificationError,
 )
 from appliance.jobs.mirror.prove import logged_entry
 from appliance.jobs.private_log.sequence import FROZEN
+from appliance.rekor.bare_digest import is_v1_shaped
 from appliance.rekor.request import MAX_REQUEST_BYTES, parse_request, verify_request
+from appliance.rekor.transparency_log_entry import TransparencyLogEntry
 from appliance.serve.answers import (
     EXISTS,
     FAILED,
@@ -34,7 +37,9 @@ from appliance.serve.answers import (
     Answer,
     error_answer,
 )
+from appliance.serve.bare_digests import signed_request, v1_answer
 from appliance.serve.batches import PUSHBACK, Batches
+from appliance.serve.content_digest import check_content_digest
 from appliance.serve.log_info import answer_log_info
 from appliance.serve.reads import answer_read, is_read_path
 from appliance.serve.requests import Request
@@ -42,6 +47,7 @@ from appliance.serve.routes import Routes
 from appliance.serve.version_one import add_version_one
 from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.entries import MAX_ENTRY_BYTES
+from appliance.tlog.publisher_key import PublisherKey
 
 ENTRIES_PATH: Final = "/api/v2/log/entries"
 HEALTH_PATH: Final = "/healthz"
@@ -61,10 +67,14 @@ class PrivateLogService:
     """The endpoints of one private log; more of them are added to its routes."""
 
     def __init__(
-        self, batches: Batches, reading: Callable[[], AbstractContextManager[Mirror]]
+        self,
+        batches: Batches,
+        reading: Callable[[], AbstractContextManager[Mirror]],
+        digest_key: PublisherKey | None = None,
     ) -> None:
         self._batches = batches
         self._reading = reading
+        self._digest_key = digest_key  # signs what comes without a signature; None: nothing does
         self.routes = Routes()
         self.routes.add("POST", ENTRIES_PATH, self._add)
         self.routes.add("GET", HEALTH_PATH, self._health)
@@ -93,8 +103,14 @@ class PrivateLogService:
         if len(raw) > MAX_REQUEST_BYTES:
             return error_answer(INVALID, _TOO_LARGE)
         try:
+            check_content_digest(request.headers("Content-Digest"), raw)
+        except VerificationError as error:
+            return error_answer(INVALID, error.message)
+        try:
             parsed = parse_request(raw)
         except (MalformedError, RefusedError) as error:
+            if is_v1_shaped(raw):
+                return self._add_bare_digest(raw)
             worded = {"invalid-type": _INVALID_TYPE, "invalid-request": _INVALID_REQUEST}
             return error_answer(INVALID, worded.get(error.reason, error.message))
         try:
@@ -104,9 +120,19 @@ class PrivateLogService:
         body = parsed.canonical_body
         if len(body) > MAX_ENTRY_BYTES:
             return error_answer(FAILED, _NOT_INTEGRATED)
-        return self._log(body)
+        logged = self._log(body)
+        return logged if isinstance(logged, Answer) else Answer(201, logged.json)
 
-    def _log(self, body: bytes) -> Answer:
+    def _add_bare_digest(self, raw: bytes) -> Answer:
+        try:
+            signed = signed_request(raw, self._digest_key)
+        except ApplianceError as error:
+            return error_answer(INVALID, error.message)
+        logged = self._log(signed.canonical_body)
+        return logged if isinstance(logged, Answer) else v1_answer(raw, logged)
+
+    def _log(self, body: bytes) -> TransparencyLogEntry | Answer:
+        """Log a body; returns what is logged, or what is answered because it is not."""
         try:
             published = self._batches.log(body, ANSWER_SECONDS)
         except RefusedError as error:
@@ -129,4 +155,4 @@ class PrivateLogService:
         batch = published.batch
         # All its tiles are in the batch's tree already: nothing is read.
         hashes = batch.tree.prove_inclusion(index, lambda _: {})
-        return Answer(201, logged_entry(index, body, batch.checkpoint, hashes).json)
+        return logged_entry(index, body, batch.checkpoint, hashes)

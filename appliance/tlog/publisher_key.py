@@ -42,12 +42,13 @@ class PublisherKey:
         """The public half, as a verifier key."""
         return log_key(self.name, self.spki)
 
-    def sign_digest(self, digest: bytes) -> bytes:
-        """Sign a SHA-256 digest; returns ECDSA in DER."""
+    def sign_digest(self, digest: bytes, *, deterministic: bool = False) -> bytes:
+        """Sign a SHA-256 digest; returns ECDSA in DER, if asked the same each time (RFC 6979)."""
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives.asymmetric import ec, utils
 
-        return _load(self.pem).sign(digest, ec.ECDSA(utils.Prehashed(hashes.SHA256())))
+        algorithm = ec.ECDSA(utils.Prehashed(hashes.SHA256()), deterministic_signing=deterministic)
+        return _load(self.pem).sign(digest, algorithm)
 
 
 def make_publisher_key(name: str, secret: bytes) -> PublisherKey:

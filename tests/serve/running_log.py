@@ -7,7 +7,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from email.message import Message
 from http.client import HTTPConnection
@@ -29,11 +29,11 @@ ANSWER_SECONDS: Final = 60.0
 class RunningLog:
     """One server process."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *options: str) -> None:
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "appliance.cli.main", "--home", str(home)),
-                *("log", "serve", "--bind", "127.0.0.1:0", "--json"),
+                *("log", "serve", "--bind", "127.0.0.1:0", "--json", *options),
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -52,11 +52,17 @@ class RunningLog:
     def connect(self) -> HTTPConnection:
         return HTTPConnection(self.address, timeout=ANSWER_SECONDS)
 
-    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Message, bytes]:
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, Message, bytes]:
         """Send one request over a connection of its own."""
         connection = self.connect()
         try:
-            return exchange(connection, method, path, body)
+            return exchange(connection, method, path, body, headers)
         finally:
             connection.close()
 
@@ -86,9 +92,9 @@ class RunningLog:
 
 
 @contextmanager
-def running_log(home: Path) -> Iterator[RunningLog]:
+def running_log(home: Path, *options: str) -> Iterator[RunningLog]:
     """Serve the log of `home` until the block ends, and then cleanly stop."""
-    server = RunningLog(home)
+    server = RunningLog(home, *options)
     try:
         yield server
     except BaseException:
@@ -100,9 +106,13 @@ def running_log(home: Path) -> Iterator[RunningLog]:
 
 
 def exchange(
-    connection: HTTPConnection, method: str, path: str, body: bytes | None = None
+    connection: HTTPConnection,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> tuple[int, Message, bytes]:
-    connection.request(method, path, body)
+    connection.request(method, path, body, headers or {})
     answer = connection.getresponse()
     return answer.status, answer.headers, answer.read()
 

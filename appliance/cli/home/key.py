@@ -48,7 +48,7 @@ def key() -> None:
 @common_options
 @pass_session
 def key_generate(session: Session, name: str, key_type: str, dry_run: bool) -> Result:
-    """Make the key NAME and print its verifier key: Ed25519, of a publisher P-256.
+    """Make the key NAME and print its verifier key: Ed25519, of a publisher or for digests P-256.
 
     The private half stays in keys/ of this home. Back it up with the store; a lost key
     cannot be made again.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
 from typing import NoReturn
 
 import click
@@ -12,6 +13,7 @@ import click
 from appliance.cli.members import members
 from appliance.cli.output import common_options, envelope, error_line, is_quiet, say
 from appliance.errors import ApplianceError, RefusedError
+from appliance.jobs.private_log.digest_key import require_digest_key
 from appliance.jobs.private_log.sequence import FROZEN, Sequenced, recover, sequence
 from appliance.rekor.request import MAX_REQUEST_BYTES
 from appliance.runs.private_log import ready_to_sign
@@ -38,14 +40,22 @@ LOCK_WAIT_SECONDS = 10.0  # for another writer of this home, before clients are 
     help="Where to listen; port 0 takes a free one.",
 )
 @click.option("--log", "name", metavar="NAME", help="Which log, if there are several.")
+@click.option(
+    "--sign-digests",
+    "digest_key",
+    metavar="KEY",
+    help="Log digests that come without a signature, signed by this key ('--type digests').",
+)
 @common_options
 @pass_session
-def serve(session: Session, bind: str, name: str | None) -> NoReturn:
+def serve(session: Session, bind: str, name: str | None, digest_key: str | None) -> NoReturn:
     """Serve the log to Rekor v2 clients and to mirrors, until interrupted.
 
     Prints its address once it listens; port 0 takes a free one. There is no TLS and no
     access control here: keep it on loopback, or behind a proxy that has both. Every 201
     is durable and published before it is sent.
+
+    With --sign-digests anybody who reaches it can have a digest logged; so it stays on loopback.
 
     \b
     Example:
@@ -54,8 +64,11 @@ def serve(session: Session, bind: str, name: str | None) -> NoReturn:
 
     session = replaced(session, lock_wait=max(session.lock_wait, LOCK_WAIT_SECONDS))
     host, port = _address(bind)
+    if digest_key is not None:
+        _require_loopback(host)
     with session.writing() as store:
         private = require_private_log(store, name)
+        signs_digests = require_digest_key(store, digest_key) if digest_key else None
         key = load_signing_key(store.home, private.log.origin)
         ready_to_sign(session, store, private)
         recover(store, private, key, session.now())
@@ -82,7 +95,7 @@ def serve(session: Session, bind: str, name: str | None) -> NoReturn:
         return passing
 
     batches = Batches(log_batch, on_failure=on_failure)
-    service = PrivateLogService(batches, reading)
+    service = PrivateLogService(batches, reading, signs_digests)
     server = HttpServer(Application(service.routes.answer), host, port, MAX_REQUEST_BYTES)
     batches.start()
     try:
@@ -93,6 +106,22 @@ def serve(session: Session, bind: str, name: str | None) -> NoReturn:
     if batches.failure is not None:
         raise batches.failure
     raise SystemExit(128 + number)
+
+
+def _require_loopback(host: str) -> None:
+    """Raise RefusedError unless only this machine can reach an address."""
+    try:
+        is_local = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name, and whoever answers for names decides where it leads
+        is_local = False
+    if not is_local:
+        raise RefusedError(
+            f"--sign-digests at {host}: whoever reaches this log could have anything logged in its"
+            " name",
+            reason="open-digests",
+            next_step="listen on loopback (--bind 127.0.0.1:3000), behind a proxy that asks for a"
+            " token",
+        )
 
 
 def _run(server: HttpServer, name: str, origin: str) -> int:

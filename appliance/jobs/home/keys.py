@@ -27,8 +27,9 @@ from appliance.tlog.publisher_key import SECRET_BYTES
 from appliance.value import frozen
 
 PUBLISHER: Final = "publisher"  # signs entries of a log, not notes
+DIGESTS: Final = "digests"  # signs entries, too: what anybody brings to a log of this home
 DEFAULT_TYPE: Final = "bundle"
-KEY_TYPES: Final = (DEFAULT_TYPE, "log", "mirror", "witness", PUBLISHER)
+KEY_TYPES: Final = (DEFAULT_TYPE, "log", "mirror", "witness", PUBLISHER, DIGESTS)
 _COSIGNERS: Final = ("mirror", "witness")  # they sign checkpoints with a time
 
 
@@ -59,7 +60,7 @@ def generate_key(
         put_site_fact(store, key_type_fact(name), key_type)
         append_event(store, now, "key.generated", {"name": name, "type": key_type})
         # If we die after this line, the key is there and takes the default type.
-        if key_type == PUBLISHER:
+        if key_type in (PUBLISHER, DIGESTS):
             secret = random_bytes(SECRET_BYTES)
             verifier = create_publisher_key(store.home, name, secret).verifier
         else:
@@ -70,12 +71,18 @@ def generate_key(
 def home_key(store: Store, name: str) -> HomeKey:
     """Load a key and say what it signs; raises ConfigError if it cannot be loaded."""
     if has_publisher_key(store.home, name):
-        return HomeKey(load_publisher_key(store.home, name).verifier, PUBLISHER)
+        verifier = load_publisher_key(store.home, name).verifier
+        return HomeKey(verifier, p256_key_type(store, name))
     verifier = load_signing_key(store.home, name).verifier
     # init and `log create` make keys too, and record no type: it follows from the name.
     is_log = any(one.log.origin == name for one in all_private_logs(store))
     key_type = site_fact(store, key_type_fact(name)) or ("log" if is_log else DEFAULT_TYPE)
     return HomeKey(_as_known(verifier, key_type), key_type)
+
+
+def p256_key_type(store: Store, name: str) -> str:
+    """Return what a P-256 key of this home was made to sign: PUBLISHER or DIGESTS."""
+    return site_fact(store, key_type_fact(name)) or PUBLISHER
 
 
 def require_key(store: Store, name: str) -> None:
