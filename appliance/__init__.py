@@ -6,11 +6,12 @@ imported when it is asked for, so that the command starts without it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 from appliance.version import __version__
 
+TYPE_CHECKING = False  # typing's own would be imported by `--version`, which needs nothing
 if TYPE_CHECKING:
+    from typing import Any
+
     from appliance.api import Verdict as Verdict
     from appliance.api import verify as verify
     from appliance.errors import ApplianceError as ApplianceError

@@ -53,6 +53,48 @@ def test_only_click_is_imported_for_the_root_command(arguments: list[str]) -> No
     assert imported_by(arguments) & HEAVY == set()
 
 
+def test_the_version_is_said_before_anything_is_imported() -> None:
+    code = "import sys; from appliance.cli.start import main; main(); print(*sorted(sys.modules))"
+    done = run([sys.executable, "-S", "-c", code, "--version"])
+    said, imported = done.stdout.splitlines()
+    ours = {name for name in imported.split() if name.startswith("appliance")}
+    assert ours == {"appliance", "appliance.version", "appliance.cli", "appliance.cli.start"}
+    assert not {"click", "typing", "re"} & set(imported.split())
+    # And it is what the whole program says, to whom it goes when nobody can be told.
+    assert run([sys.executable, "-m", "appliance.cli.main", "--version"]).stdout == f"{said}\n"
+    command = [sys.executable, "-c", "from appliance.cli.start import main; main()", "--version"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment()
+        )
+    assert (done.returncode, done.stderr.count("\n")) == (6, 1), done.stderr
+
+
+def test_certificates_need_neither_mail_nor_sockets_nor_a_pattern_of_all_unicode(
+    tmp_path: Path,
+) -> None:
+    case = shared(f"{CASES}/happy-path-v0.3-new-mediaType")
+    code = (
+        "import sys; from appliance.cli.main import run\n"
+        f"code = run({_verify(case, 'keyless', tmp_path)!r})\n"
+        "import cryptography.x509.name as name, re, cryptography.x509 as x509\n"
+        "later = not isinstance(vars(name._RFC4514NameParser)['_STRING_RE'], re.Pattern)\n"
+        "found = sorted({one.partition('.')[0] for one in sys.modules})\n"
+        "import email.utils\n"
+        "x509.RFC822Name('a@example.com')\n"
+        "try: x509.RFC822Name('A <a@example.com>')\n"
+        "except ValueError: refused = True\n"
+        "text = 'CN=\\u00dcn\\u4e2d,O=Org'\n"
+        "same = x509.Name.from_rfc4514_string(text).rfc4514_string() == text\n"
+        "whole = hasattr(email.utils, 'formatdate') and re.compile('a').match('a') is not None\n"
+        "print('SAYS', code, later, refused, same, whole, *found)"
+    )
+    done = run([sys.executable, "-c", code])
+    said = done.stdout.rpartition("SAYS")[2].split()
+    assert said[:5] == ["0", "True", "True", "True", "True"], done.stdout + done.stderr
+    assert not {"email", "socket", "calendar", "decimal", "fractions"} & set(said[5:])
+
+
 @pytest.mark.parametrize("arguments", [["sync", "--help"], ["verify", "--help"]])
 def test_no_large_library_is_imported_before_a_command_runs(arguments: list[str]) -> None:
     # A command's module imports the runs and jobs it needs, which know the store's errors.

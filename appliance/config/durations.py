@@ -9,10 +9,12 @@ refused; so is a negative one.
 from __future__ import annotations
 
 import re
-from fractions import Fraction
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from appliance.errors import ConfigError
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 EXPECTED: Final = "a duration such as 250ms, 5m, 1h30m, 14d or 00:10:00"
 MAX_DURATION_DAYS: Final = 36_500  # a century; more is a slip of the keyboard
@@ -66,6 +68,8 @@ def _clock_milliseconds(found: re.Match[str], text: str) -> int:
 def _bounded(milliseconds: int, text: str) -> Fraction:
     if milliseconds > MAX_DURATION_DAYS * _MILLISECONDS["d"]:
         raise _bad(f"{text[:40]!r} is longer than {MAX_DURATION_DAYS}d")
+    from fractions import Fraction  # with decimal and numbers; most runs read no duration
+
     return Fraction(milliseconds, 1000)
 
 
@@ -79,6 +83,8 @@ def format_duration(seconds: Fraction | int) -> str:
 
     Raises ValueError if it is negative or not a whole number of milliseconds.
     """
+    from fractions import Fraction
+
     milliseconds = Fraction(seconds) * 1000
     if milliseconds.denominator != 1 or milliseconds < 0:
         raise ValueError(f"not a whole number of milliseconds: {seconds} s")

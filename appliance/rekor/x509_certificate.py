@@ -6,9 +6,14 @@ whatever is posted to it, and a verifier whatever a bundle holds.
 
 from __future__ import annotations
 
+import contextlib
+import re
+import sys
 import warnings
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from functools import cache, lru_cache
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
 
 from appliance.errors import MalformedError
 
@@ -26,6 +31,7 @@ def load_certificate(der: bytes, what: str, *, with_extensions: bool = True) -> 
 
     A log takes keys, and leaves extensions to those who read them.
     """
+    import_x509()
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.utils import CryptographyDeprecationWarning
@@ -63,3 +69,61 @@ def _load(der: bytes, *, with_extensions: bool) -> Certificate:
 
 # One verification asks for the same certificate more than once.
 _load_again = lru_cache(maxsize=32)(_load)
+
+
+# --- importing it
+
+
+@cache
+def import_x509() -> None:
+    """Import cryptography.x509 for what is done with it here, which spares a fifth of a verify.
+
+    It compiles patterns over all of Unicode, for names that somebody writes by hand, and imports
+    the mail package with sockets, for addresses that somebody writes by hand. Both work as ever
+    afterwards; they are made ready when somebody does.
+    """
+    with _in_place_of("re", _re_of_later()), _in_place_of("email.utils", _mail_of_later()):
+        import cryptography.x509  # noqa: F401
+
+
+@contextlib.contextmanager
+def _in_place_of(name: str, module: ModuleType) -> Iterator[None]:
+    """Let what is imported within find `module` under a name, and then again what was there."""
+    before = sys.modules.get(name)
+    if before is None or name == "re":
+        sys.modules[name] = module
+    try:
+        yield
+    finally:
+        if before is not None:
+            sys.modules[name] = before
+        elif sys.modules.get(name) is module:
+            del sys.modules[name]
+
+
+def _re_of_later() -> ModuleType:
+    """Return re, with patterns that are compiled once they are asked anything."""
+    later = ModuleType("re")
+    later.__dict__.update(vars(re), compile=_LaterPattern)
+    return later
+
+
+class _LaterPattern:
+    def __init__(self, pattern: str, flags: int = 0) -> None:
+        self._given = pattern, flags
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(re.compile(*self._given), name)  # re keeps what it compiled
+
+
+def _mail_of_later() -> ModuleType:
+    """Return what cryptography.x509 has of email.utils: one function."""
+
+    def parseaddr(addr: str) -> tuple[str, str]:
+        from email.utils import parseaddr
+
+        return parseaddr(addr)
+
+    later = ModuleType("email.utils")
+    later.parseaddr = parseaddr  # type: ignore[attr-defined]
+    return later

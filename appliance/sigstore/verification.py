@@ -34,7 +34,6 @@ from appliance.sigstore.signer import (
 )
 from appliance.sigstore.signer_steps import take_managed_key, verify_certificate
 from appliance.sigstore.sigstore_bundle import SigstoreBundle
-from appliance.sigstore.timestamps import verify_stamp
 from appliance.sigstore.trusted_root import LogKey, TrustedRoot
 from appliance.sigstore.validity import format_time
 from appliance.sigstore.verdict import LogPosition, SigningTime, Verification
@@ -169,6 +168,8 @@ def _prove_times(case: Case, entry: TransparencyLogEntry | None, keys: tuple[Log
             texts.append(f"{format_time(promised.time)} by {promised.authority}")
             found.times.append(promised)
     unproven: VerificationError | RefusedError | None = None
+    if case.bundle.stamps:  # most bundles have none, and need nothing of CMS
+        from appliance.sigstore.timestamps import verify_stamp
     for stamp in case.bundle.stamps:
         try:
             stamped = verify_stamp(stamp, case.bundle.signature, case.root.timestamp_authorities)
