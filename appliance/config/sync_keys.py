@@ -66,6 +66,9 @@ SYNC_KEYS: Final[dict[str, Setting]] = {
     "rekorSync.enableTileSync": Key(Flag(), True, "Fetch hash tiles: proofs need them."),
     "rekorSync.enableEntrySync": Key(Flag(), False, "Fetch entries too: search needs them."),
     "rekorSync.maxTilesPerSync": Key(Count(1), 100, "Most new tiles of a log in one cycle."),
+    "rekorSync.backendTimeout": Key(
+        AT_LEAST_A_SECOND, "5m", "Most time for one log in one cycle; the next goes on."
+    ),
     "rekorSync.backends": BACKENDS,
     "http.connections": Key(Count(1, 32), 16, "Most requests at a time to one server."),
     "http.maxRequestsPerSecond": Key(

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from appliance.errors import LimitError, RemoteError
+from appliance.fetch.pacing import RunPace
 
 MAX_HEAD_BYTES: Final = 32 * 1024  # status line and headers, interim responses included
 SPARE_BYTES: Final = 256 * 1024  # for chunk sizes, trailers, or the body of an error
@@ -30,7 +31,7 @@ class Exchange:
     url: str
     clock: Callable[[], float]  # monotonic seconds
     ends: float  # when, on that clock, the whole response must be here
-    run_ends: float  # and when the run it belongs to is over
+    run: RunPace  # what it belongs to; over by then, this is too
     max_bytes: int  # of the body
     stopped: threading.Event  # set when nobody wants the response any more
     peer: str | None = None  # address and port at the other end; the proxy's, if there is one
@@ -43,25 +44,20 @@ class Exchange:
     def seconds_left(self) -> float:
         """Return how long the next operation may take, which is more than nothing.
 
-        Raises RemoteError if time is up: reason `timeout` for this request,
-        `run-timeout` for the run, `stopped` if nobody waits for it.
+        Raises RemoteError if time is up: reason `timeout` for this request, `run-timeout`
+        for the run, `slice-over` for its slice, `stopped` if nobody waits for it.
         """
         if self.stopped.is_set():
             raise RemoteError(f"{self.url}: stopped", reason="stopped")
+        run_seconds = self.run.seconds_left(self.url)
         now = self.clock()
-        if now >= self.run_ends:
-            raise RemoteError(
-                f"{self.url}: the time for this whole run is over",
-                reason="run-timeout",
-                next_step="run it again: it goes on where it stopped",
-            )
         if now >= self.ends:
             raise RemoteError(
                 f"{self.url}: no complete answer in time",
                 reason="timeout",
                 next_step="try again later; the server may be overloaded, or stalling us",
             )
-        return min(self.ends, self.run_ends) - now
+        return min(self.ends - now, run_seconds)
 
     def begin_body(self) -> None:
         """Take note that the head is complete, and grant the bytes of a body.

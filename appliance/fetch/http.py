@@ -96,6 +96,13 @@ class HttpClient:
         """Close every idle connection."""
         self._adapter.close()
 
+    def begin_slice(self, seconds: float, earned: float) -> None:
+        """End a slice of the run in so many seconds, and `earned` later for each response.
+
+        Who is slow then ends with a RemoteError `slice-over`, and may begin another one.
+        """
+        self._pace.begin_slice(seconds, earned)
+
     def get(
         self,
         url: str,
@@ -176,7 +183,7 @@ class HttpClient:
 
         self._pace.take_turn(stopped)
         clock = self._pace.clock
-        exchange = Exchange(url, clock, clock() + seconds, self._pace.ends, max_bytes, stopped)
+        exchange = Exchange(url, clock, clock() + seconds, self._pace, max_bytes, stopped)
         proxy = self.settings.proxies.of(url)
         try:
             request = requests.Request(
@@ -195,7 +202,9 @@ class HttpClient:
                     )
                 ) as incoming,
             ):
-                return read_response(incoming, exchange, gzip_allowed=gzip_allowed)
+                response = read_response(incoming, exchange, gzip_allowed=gzip_allowed)
+                self._pace.count_response()
+                return response
         except FAILURES as failure:
             told = explain_failure(
                 failure, in_body=exchange.in_body, proxy=None if proxy is None else proxy.text

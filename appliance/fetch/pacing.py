@@ -1,4 +1,4 @@
-"""How a run spends its time between requests: its end, its rate, its pauses."""
+"""How a run spends its time: its end, its slices, its rate, its pauses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from re import fullmatch
 from typing import Final
 
 from appliance.errors import RemoteError
-from appliance.policy.retry import Backoff
+from appliance.policy.retry import SLICE_OVER, Backoff
 
 BACKOFF: Final = Backoff(first=0.5, longest=30.0, fixed=1.0)  # between attempts of a request
 MAX_PAUSE_SECONDS: Final = 60.0  # a server that asks for more is left alone in this run
@@ -31,11 +31,40 @@ class RunPace:
         max_requests_per_second: float | None,
     ) -> None:
         self.clock = clock  # monotonic seconds
-        self.ends = clock() + run_seconds
+        self._ends = clock() + run_seconds
+        self._slice_ends = float("inf")  # guarded by _lock, as what it earns
+        self._earned = 0.0  # seconds, by each response
         self._sleep = sleep
         self._interval = 1 / max_requests_per_second if max_requests_per_second else 0.0  # seconds
         self._next_turn = clock()  # guarded by _lock
         self._lock = threading.Lock()
+
+    def begin_slice(self, seconds: float, earned: float) -> None:
+        """End the slice in so many seconds, and `earned` later for each response that comes."""
+        with self._lock:
+            self._slice_ends, self._earned = self.clock() + seconds, earned
+
+    def count_response(self) -> None:
+        """Let the slice go on for what a response earns."""
+        with self._lock:
+            self._slice_ends += self._earned
+
+    def seconds_left(self, what: str) -> float:
+        """Return how long the run and its slice go on, as far as is known by now.
+
+        Raises RemoteError about `what` if the run is over (`run-timeout`), or its slice
+        (`slice-over`).
+        """
+        now = self.clock()
+        if now >= self._ends:
+            raise RemoteError(
+                f"{what}: the time for this whole run is over",
+                reason="run-timeout",
+                next_step="run it again: it goes on where it stopped",
+            )
+        if now >= self._slice_ends:
+            raise RemoteError(f"{what}: too slow while others wait", reason=SLICE_OVER)
+        return min(self._ends, self._slice_ends) - now
 
     def take_turn(self, stopped: threading.Event) -> None:
         """Wait until the rate allows one more request; raises as pause does."""
@@ -49,7 +78,7 @@ class RunPace:
         """Sleep, in naps.
 
         Raises RemoteError at once if the run would be over by then (`run-timeout`), and
-        within a nap if `stopped` is set.
+        within a nap if its slice is (`slice-over`) or `stopped` is set.
         """
         if not self.has(seconds):
             raise RemoteError(
@@ -58,6 +87,7 @@ class RunPace:
                 next_step="run it again: it goes on where it stopped",
             )
         while seconds > 0 and not stopped.is_set():
+            self.seconds_left("the next request")
             self._sleep(min(seconds, NAP_SECONDS))
             seconds -= NAP_SECONDS
         if stopped.is_set():
@@ -65,7 +95,7 @@ class RunPace:
 
     def has(self, seconds: float) -> bool:
         """Tell whether the run goes on for longer than this."""
-        return self.clock() + seconds < self.ends
+        return self.clock() + seconds < self._ends
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:

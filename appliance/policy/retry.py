@@ -42,4 +42,5 @@ def steady(seconds: float) -> Backoff:
     return Backoff(first=seconds, longest=seconds, fixed=1.0)
 
 
+SLICE_OVER: Final = "slice-over"  # reason of an error: others wait; to be called again
 DELIVERY: Final = Backoff(first=30.0, longest=3600.0)

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final
 
-from appliance.errors import ApplianceError, ConfigError, RefusedError, RemoteError
-from appliance.fetch.http import HttpClient
+from appliance.errors import ApplianceError, ConfigError, RefusedError
 from appliance.fetch.rekor_v1 import RekorV1Log
-from appliance.fetch.rekor_v2 import IS_V1, RekorV2Log
 from appliance.jobs.divergence.cross_check import CrossChecked, cross_check
 from appliance.jobs.home.sweep import sweep_before
 from appliance.jobs.mirror.absorb import AbsorbReport
-from appliance.jobs.mirror.directory_source import DirectorySource
 from appliance.jobs.mirror.fill import Progress, Wanted
 from appliance.jobs.mirror.follow import arrive, check_offset, follow
 from appliance.jobs.mirror.prune import PruneReport, cache_limits, prune_as_set, too_large
 from appliance.jobs.mirror.shards import is_resting
 from appliance.jobs.mirror.sync import preview_sync
 from appliance.jobs.mirror.sync import sync as sync_backend
+from appliance.policy.retry import SLICE_OVER
 from appliance.rekor.log_info_v1 import LogInfo
 from appliance.runs.after_sync import (
     drain_after_sync,
@@ -31,6 +27,7 @@ from appliance.runs.after_sync import (
     publish_after_sync,
     watch_after,
 )
+from appliance.runs.answers import Answered, Answers
 from appliance.runs.carried_notes import (
     CarriedNote,
     PlacedNote,
@@ -39,7 +36,6 @@ from appliance.runs.carried_notes import (
     unproven,
 )
 from appliance.runs.session import Session
-from appliance.runs.sources import open_source
 from appliance.store.database import Store
 from appliance.store.mirror.logs import (
     Backend,
@@ -49,7 +45,6 @@ from appliance.store.mirror.logs import (
     require_backend,
     select_backends,
 )
-from appliance.tlog.tile import EntryBundle, Tile
 from appliance.value import frozen, replaced
 
 if TYPE_CHECKING:
@@ -57,9 +52,7 @@ if TYPE_CHECKING:
 
 _MAX_TILES: Final = "rekorSync.maxTilesPerSync"
 CHECKPOINTS: Final = Wanted(tiles=False)  # all that there is to mirror of a Rekor v1 tree
-LOCKED_SECONDS: Final = 2.0  # how long the lock is held while no backend answers
-SOURCE_SECONDS: Final = 300.0  # of one run, for one backend; the next run goes on
-FULL_SECONDS: Final = 3600.0  # where everything was asked for
+FULL_SECONDS: Final = 3600.0  # for one backend, where everything was asked for
 ShowProgress = Callable[[str], AbstractContextManager[Progress]]
 
 
@@ -161,8 +154,8 @@ def _sync_backends(
 ) -> tuple[tuple[Synced, ...], tuple[str, ...]]:
     """Sync each backend as its checkpoint comes: whoever is slow keeps nobody else waiting.
 
-    The home's lock is not held for those that have not answered in LOCKED_SECONDS. Returns
-    what came of each, and what else is to be said.
+    The home's lock is not held for those that bring nothing for two seconds: they are
+    waited for without it. Returns what came of each, and what else is to be said.
     """
     wanted, synced = _wanted(session, options), {}
     kept: tuple[str, ...] = ()
@@ -173,22 +166,26 @@ def _sync_backends(
             if not (options.backends or options.full or options.full_tiles or options.carried):
                 settings, now = session.configuration, session.now()
                 chosen = [one for one in chosen if not is_resting(store, settings, one, now)]
-            answers = stack.enter_context(_Answers(session, chosen, options))
+            answers = stack.enter_context(Answers(session, chosen, _seconds(session, options)))
             if not options.dry_run:
                 kept = sweep_before(store, session.now())  # while they are being asked
-            for backend, source in answers.soon(LOCKED_SECONDS):
-                synced[backend.name] = _sync_one(
-                    session, store, backend, source, wanted, options, show
-                )
+            for backend, source in answers.soon():
+                done = _sync_one(session, store, backend, source, wanted, options, show)
+                if done is None:
+                    answers.again(backend, source)
+                else:
+                    synced[backend.name] = done
         for backend, source in answers.later():
             try:
                 with session.writing() as store:
-                    synced[backend.name] = _sync_one(
-                        session, store, backend, source, wanted, options, show
-                    )
+                    done = _sync_one(session, store, backend, source, wanted, options, show)
             except ApplianceError as error:  # another run has the home by now
                 error.message = f"{backend.name}: {error.message}"
-                synced[backend.name] = Synced(backend.name, None, error)
+                done = Synced(backend.name, None, error)
+            if done is None:
+                answers.again(backend, source)
+            else:
+                synced[backend.name] = done
     return tuple(synced[backend.name] for backend in chosen), kept
 
 
@@ -196,11 +193,13 @@ def _sync_one(
     session: Session,
     store: Store,
     backend: Backend,
-    source: _Answered,
+    source: Answered,
     wanted: Wanted,
     options: SyncOptions,
     show: ShowProgress,
-) -> Synced:
+) -> Synced | None:
+    """Return what came of a backend, None if its slice is over and it goes on with another."""
+    source.begin_slice()
     try:
         if source.instance is not None:
             report = _sync_instance(session, store, backend, *source.instance, options)
@@ -210,6 +209,8 @@ def _sync_one(
             with show(f"sync {backend.name}") as advance:
                 report = sync_backend(store, backend, source, wanted, session.now(), advance)
     except ApplianceError as error:
+        if error.reason == SLICE_OVER:
+            return None
         error.message = f"{backend.name}: {error.message}"
         return Synced(backend.name, None, error)
     return Synced(backend.name, report, None)
@@ -254,118 +255,10 @@ def _sync_instance(
     return replaced(report, warnings=tuple(warnings))
 
 
-class _Answered:
-    """A backend's source whose checkpoint was asked for before; what came is kept."""
-
-    def __init__(
-        self,
-        backend: Backend,
-        http: HttpClient,
-        source: RekorV1Log | RekorV2Log | DirectorySource | None,
-        failure: ApplianceError | None,
-    ) -> None:
-        self._backend = backend
-        self._http = http
-        self._source = source
-        self._note: bytes | None = None
-        self._failure = failure
-        self.instance: tuple[RekorV1Log, LogInfo] | None = None  # if it is one of Rekor v1
-
-    def ask(self, stopped: threading.Event) -> None:
-        """Fetch the checkpoint; an error is for whoever wants it."""
-        try:
-            if isinstance(self._source, RekorV2Log):
-                self._note = self._source.checkpoint(stopped)
-            elif isinstance(self._source, DirectorySource):
-                self._note = self._source.checkpoint()
-            elif self._source is not None:
-                self.instance = self._source, self._source.info(stopped)
-        except ApplianceError as error:
-            self._failure = error
-            if isinstance(error, RemoteError) and error.reason == IS_V1:
-                self._ask_v1(stopped)
-
-    def _ask_v1(self, stopped: threading.Event) -> None:
-        """Ask as one asks an instance of version 1, where nobody had said that it is one."""
-        url = self._backend.read_url or self._backend.base_url or ""
-        try:
-            found = RekorV1Log(self._http, url)
-            self.instance, self._failure = (found, found.info(stopped)), None
-            self._source = found
-        except ApplianceError as error:
-            self._failure = error
-
-    @property
-    def description(self) -> str:
-        """The source's own."""
-        return self._source.description if self._source else ""
-
-    @property
-    def exchange(self) -> Mapping[str, Any]:
-        """The source's own."""
-        return self._source.exchange if self._source else {}
-
-    def checkpoint(self) -> bytes:
-        """Return the note that came; raises what came instead."""
-        if self._failure is not None:
-            raise self._failure
-        if self._note is None:
-            raise RuntimeError("the source was asked and neither answered nor failed")
-        return self._note
-
-    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
-        """Yield each wanted tile as it comes."""
-        return self._open().tiles(wanted)
-
-    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
-        """Yield each wanted entry bundle as it comes."""
-        return self._open().entry_bundles(wanted)
-
-    def _open(self) -> RekorV2Log | DirectorySource:
-        if not isinstance(self._source, RekorV2Log | DirectorySource):
-            raise self._failure or ValueError("a source without a URL was read")
-        return self._source
-
-
-class _Answers:
-    """The checkpoints of all backends, asked for at once; each with a budget of time of its own."""
-
-    def __init__(self, session: Session, backends: Sequence[Backend], options: SyncOptions) -> None:
-        self._stopped = threading.Event()
-        self._stack = contextlib.ExitStack()
-        everything = options.full or options.full_tiles
-        seconds = FULL_SECONDS if everything else SOURCE_SECONDS
-        self._executor = ThreadPoolExecutor(max(len(backends), 1), thread_name_prefix="ask")
-        self._pending: dict[Future[None], tuple[Backend, _Answered]] = {}
-        for backend in backends:
-            http = self._stack.enter_context(session.http(run_seconds=seconds))
-            try:
-                answered = _Answered(backend, http, open_source(http, backend), None)
-            except ApplianceError as error:
-                answered = _Answered(backend, http, None, error)
-            asked = self._executor.submit(answered.ask, self._stopped)
-            self._pending[asked] = (backend, answered)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._executor.shutdown(cancel_futures=True)
-        self._stack.close()
-
-    def soon(self, seconds: float) -> Iterator[tuple[Backend, _Answered]]:
-        """Yield what is answered within this time, in the order of the configuration."""
-        done, _ = wait(self._pending, seconds)
-        for asked in [one for one in self._pending if one in done]:
-            yield self._pending.pop(asked)
-
-    def later(self) -> Iterator[tuple[Backend, _Answered]]:
-        """Yield the rest as it comes; a source that never answers has an error by its budget."""
-        while self._pending:
-            done, _ = wait(self._pending, None, FIRST_COMPLETED)
-            for asked in [one for one in self._pending if one in done]:
-                yield self._pending.pop(asked)
+def _seconds(session: Session, options: SyncOptions) -> float:
+    """Return how long this run may take for one backend; the next goes on where it stopped."""
+    seconds = session.configuration.seconds("rekorSync.backendTimeout")
+    return max(seconds, FULL_SECONDS) if options.full or options.full_tiles else seconds
 
 
 def _wanted(session: Session, options: SyncOptions) -> Wanted:

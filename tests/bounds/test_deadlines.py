@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import resource
 import socket
 import sys
@@ -20,10 +21,11 @@ from appliance.fetch.tls import TlsSettings
 from appliance.jobs.divergence.deliver import run_hook
 from appliance.jobs.mirror.fill import BATCH_BYTES, Wanted
 from appliance.jobs.mirror.sync import sync
-from appliance.runs import sync as sync_run
+from appliance.runs import answers
 from appliance.store.database import open_store
+from appliance.store.home.runs import backend_run
 from appliance.store.lock import writer_lock
-from appliance.store.mirror.logs import add_log, put_backend, require_backend
+from appliance.store.mirror.logs import add_log, all_backends, put_backend, require_backend
 from appliance.tlog.tile import WIDTH
 from tests.cli.homes import NOW, Home
 from tests.rig.uniform_log import UniformLog, served
@@ -90,8 +92,7 @@ def test_what_a_program_complains_without_end_is_not_kept() -> None:
 def test_a_backend_that_drips_keeps_neither_the_others_nor_the_lock(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync_run, "SOURCE_SECONDS", 6.0)
-    monkeypatch.setattr(sync_run, "LOCKED_SECONDS", 0.5)
+    monkeypatch.setattr(answers, "LOCKED_SECONDS", 0.5)
     home, log = Home(tmp_path / "home", capsys), SimulatedLog()
     log.grow(300)
     slow = SimulatedLog("slow.example")
@@ -101,6 +102,7 @@ def test_a_backend_that_drips_keeps_neither_the_others_nor_the_lock(
             for name, one, at in (("a", slow, f"http://127.0.0.1:{port}/"), ("b", log, url)):
                 known = add_log(store, one.origin, 2, one.key.spki)
                 put_backend(store, name, known, base_url=None, read_url=at)
+        home.run("config", "set", "rekorSync.backendTimeout", "6s")
         free_at: list[float] = []
         began = time.monotonic()
 
@@ -126,6 +128,97 @@ def test_a_backend_that_drips_keeps_neither_the_others_nor_the_lock(
     assert code == 7 and "a: " in error, out + error
     assert "300" in out
     assert took < 12 and free_at and free_at[0] < took - 1, (took, free_at)
+
+
+def test_a_backend_whose_tiles_drip_gives_up_the_lock_for_others(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "LOCKED_SECONDS", 0.5)
+    home, log, slow = Home(tmp_path / "home", capsys), SimulatedLog(), SimulatedLog("slow.example")
+    log.grow(300)
+    slow.grow(300)
+    answered: list[float] = []
+
+    def drip(path: str) -> bytes:
+        if path.startswith("tile/0/000"):
+            over.wait(30)
+        return slow.answer(path)
+
+    def prompt(path: str) -> bytes:
+        answered.append(time.monotonic() - began)
+        return log.answer(path)
+
+    over = threading.Event()
+    began = time.monotonic()
+    with served(drip) as slow_url, served(prompt) as url:
+        add(home, a=(slow, slow_url), b=(log, url))
+        home.run("config", "set", "rekorSync.backendTimeout", "6s")
+        began = time.monotonic()
+        free_at: list[float] = []
+
+        def watch() -> None:
+            while not free_at and time.monotonic() - began < 10:
+                time.sleep(0.02)
+                with (
+                    contextlib.suppress(Exception),
+                    closing(open_store(home.path, write=False)) as s,
+                ):
+                    if len(s.rows("SELECT 1 FROM checkpoint")) == 2:
+                        with writer_lock(
+                            home.path, holder="", wait_seconds=0, sleep=time.sleep, name="lock"
+                        ):
+                            free_at.append(time.monotonic() - began)
+
+        watching = threading.Thread(target=watch)
+        watching.start()
+        code, out, error = home.run("sync")
+        took = time.monotonic() - began
+        watching.join()
+        over.set()
+    assert code == 7 and "a: " in error and "run is over" in error, out + error
+    assert "300" in out
+    assert max(answered) < 3, answered
+    assert took < 12 and free_at and free_at[0] < took - 1, (took, free_at)
+    assert failures(home) == {"a": 1, "b": 0}  # a slice that is over is none
+
+
+def test_a_slow_backend_that_brings_something_is_brought_home(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answers, "LOCKED_SECONDS", 0.2)
+    home, log = Home(tmp_path / "home", capsys), SimulatedLog()
+    log.grow(256 * 8)
+    slept = {"tile/0/000": 0.3, "tile/0/003": 0.6, "tile/0/005": 0.9}
+
+    def steady(path: str) -> bytes:
+        time.sleep(slept.pop(path, 0.0))
+        return log.answer(path)
+
+    with served(steady) as url:
+        add(home, a=(log, url))
+        home.run("config", "set", "http.connections", "1")
+        code, out, error = home.run("sync", "--json")
+    assert code == 0, error
+    assert json.loads(out)["data"]["backends"][0]["complete"], out
+    assert not slept
+    asked = [one for one in log.requests if one.startswith("tile/")]
+    assert len(asked) < 9 + 4, asked  # what had come was kept
+    assert failures(home) == {"a": 0}
+
+
+def failures(home: Home) -> dict[str, int]:
+    """Return how many syncs of each backend failed in a row."""
+    with closing(open_store(home.path, write=False)) as store:
+        runs = {one.name: backend_run(store, one.name) for one in all_backends(store)}
+    return {name: run.failures for name, run in runs.items() if run is not None}
+
+
+def add(home: Home, **backends: tuple[SimulatedLog, str]) -> None:
+    """Give the home these backends: each a log and the URL where it is read."""
+    with closing(open_store(home.path, write=True)) as store, store.atomic():
+        for name, (log, at) in backends.items():
+            known = add_log(store, log.origin, 2, log.key.spki)
+            put_backend(store, name, known, base_url=None, read_url=at)
 
 
 def test_entries_are_made_durable_before_many_are_in_memory(

@@ -24,6 +24,7 @@ attestor:
     enableTileSync: false
     enableEntrySync: true
     maxTilesPerSync: 7
+    backendTimeout: 2m
     backends:
       - id: primary
         origin: log.example.org

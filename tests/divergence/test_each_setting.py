@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,9 +16,11 @@ from appliance.fetch.http import HttpClient
 from appliance.runs.network import http_settings
 from appliance.runs.session import Session
 from appliance.store.database import open_store
+from appliance.store.mirror.logs import put_backend, require_backend
 from tests.divergence.world import DAY, HOUR, MINUTE, World
 from tests.fetch.hostile_server import HostileServer, status
 from tests.rig.network import Authority, connect_proxy, tls_front
+from tests.rig.uniform_log import served
 from tests.simulator import SimulatedLog
 
 
@@ -112,6 +115,26 @@ def test_setting_rekorSync_maxTilesPerSync(world: World) -> None:
     [done] = world.sync()["data"]["backends"]
     assert not done["complete"]
     assert done["tiles"] < 8
+
+
+def test_setting_rekorSync_backendTimeout(world: World) -> None:
+    world.set("rekorSync.backendTimeout", "1s")
+    world.log.grow(3)
+    over = threading.Event()
+
+    def stuck(path: str) -> bytes:
+        over.wait(20)
+        return world.log.answer(path)
+
+    with served(stuck) as url:
+        with closing(open_store(world.home, write=True)) as store, store.atomic():
+            log = require_backend(store, "primary").log
+            put_backend(store, "primary", log, base_url=None, read_url=url)
+        began = time.monotonic()
+        error = world.sync(expect=7)["error"]
+        assert time.monotonic() - began < 10
+        over.set()
+    assert "the time for this whole run is over" in error["message"]
 
 
 def test_setting_rekorSync_backends(world: World, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, islice
 from typing import Final, TypeVar
 
-from appliance.errors import MalformedError, ProofError
+from appliance.errors import MalformedError, ProofError, RemoteError
 from appliance.jobs.local_tiles import load_ours, told_apart
 from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
@@ -79,9 +79,12 @@ def fill(
             if placed:
                 mirror.add_placed(placed)
             if rest := [tile for tile in batch if tile not in placed]:
-                got = fetch_tiles(source, rest)
-                _authenticate(mirror, tree, rest, got)
-                mirror.add(got, {})
+                got, failure = _fetch(source, rest)
+                _authenticate(mirror, tree, list(got), got)
+                mirror.add(got, {})  # what came is kept, even if no more does
+                if failure is not None:
+                    progress(len(got))
+                    raise failure
             tree.trim()
             tiles += len(batch)
             left = None if left is None else left - len(batch)
@@ -132,13 +135,29 @@ def _restore_edge(mirror: Mirror, tree: TileTree, source: LogSource, wanted: Wan
 
 def fetch_tiles(source: LogSource, wanted: Sequence[Tile]) -> dict[Tile, bytes]:
     """Fetch exactly the wanted tiles: one more would be stored without being authenticated."""
-    got = dict(source.tiles(wanted))
-    if got.keys() != set(wanted):
+    got, failure = _fetch(source, wanted)
+    if failure is not None:
+        raise failure
+    return got
+
+
+def _fetch(
+    source: LogSource, wanted: Sequence[Tile]
+) -> tuple[dict[Tile, bytes], RemoteError | None]:
+    """Return the wanted tiles; fewer only together with how the source failed."""
+    got: dict[Tile, bytes] = {}
+    failure = None
+    try:
+        for tile, data in source.tiles(wanted):
+            got[tile] = data
+    except RemoteError as error:
+        failure = error
+    if not got.keys() <= set(wanted) or (failure is None and len(got) < len(set(wanted))):
         raise MalformedError(
             f"{source.description}: asked for {len(wanted)} tiles, {len(got)} others came",
             reason="source",
         )
-    return got
+    return got, failure
 
 
 def _authenticate(
@@ -180,15 +199,23 @@ def _place_none(
 def _by_bytes(
     pairs: Iterable[tuple[EntryBundle, bytes]],
 ) -> Iterator[dict[EntryBundle, bytes]]:
-    """Cut what comes into parts that reach BATCH_BYTES; no more is in memory, whatever came."""
+    """Cut what comes into parts that reach BATCH_BYTES; no more is in memory, whatever came.
+
+    Where the source fails, what came by then is yielded before its error is raised.
+    """
     part: dict[EntryBundle, bytes] = {}
     n_bytes = 0
-    for bundle, data in pairs:
-        part[bundle] = data
-        n_bytes += len(data)
-        if n_bytes >= BATCH_BYTES:
+    try:
+        for bundle, data in pairs:
+            part[bundle] = data
+            n_bytes += len(data)
+            if n_bytes >= BATCH_BYTES:
+                yield part
+                part, n_bytes = {}, 0
+    except RemoteError:
+        if part:
             yield part
-            part, n_bytes = {}, 0
+        raise
     if part:
         yield part
 

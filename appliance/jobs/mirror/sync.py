@@ -21,6 +21,7 @@ from appliance.jobs.vouched import vouched
 from appliance.policy.alarms import Anomaly, Severity
 from appliance.policy.error_types import error_type
 from appliance.policy.relate import Relation
+from appliance.policy.retry import SLICE_OVER
 from appliance.store.database import Store
 from appliance.store.home.counters import count, observe
 from appliance.store.home.runs import backend_run, record_failure, record_success
@@ -146,7 +147,7 @@ def sync(
     """Bring the mirror of a backend's log up to what the backend offers at `now`.
 
     Raises what absorb raises, and DivergenceError if what is accepted now contradicts a
-    checkpoint seen elsewhere.
+    checkpoint seen elsewhere. A RemoteError `slice-over` is no failure: called again, it goes on.
     """
     counted = (
         CountedProvingSource(source) if isinstance(source, ProvingSource) else CountedSource(source)
@@ -169,6 +170,9 @@ def sync(
         with reporting_damage(store, backend.log, now):
             report = _sync(store, backend, counted, wanted, now, advance)
     except ApplianceError as error:
+        if error.reason == SLICE_OVER:  # not failing: it goes on when others had their turn
+            count(min(stored, counted.n_tiles), None)
+            raise
         # Already failing: what else there is to say must not hide why.
         with suppress(ApplianceError):
             judge_log(store, backend.log, backend.name, now)
