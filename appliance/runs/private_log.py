@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from appliance.errors import RemoteError, RestoredError
 from appliance.jobs.mirror.directory_source import DirectorySource
@@ -18,7 +17,7 @@ from appliance.jobs.private_log.recover import (
 )
 from appliance.jobs.private_log.sequence import mirrors_of, recover_command, seen_this_boot
 from appliance.runs.session import Session
-from appliance.runs.sources import open_backend
+from appliance.runs.sources import open_backend, served_log
 from appliance.store.database import DATABASE_NAME, Store, open_store
 from appliance.store.home.key_files import load_signing_key
 from appliance.store.mirror.logs import all_logs
@@ -30,9 +29,6 @@ from appliance.store.private_log.private_logs import (
     require_private_log,
 )
 from appliance.tlog.log_source import LogSource
-
-if TYPE_CHECKING:
-    from appliance.fetch.http import HttpClient
 
 
 def ready_to_sign(session: Session, store: Store, private: PrivateLog) -> None:
@@ -97,7 +93,7 @@ def _continue(
     now = session.now()
     if text.startswith(("http://", "https://")):
         with session.http() as http:
-            source = _served(http, text)
+            source = served_log(http, text)
             private = continue_log(store, private, name, source, now, progress)
             told.append(reachable(source))
         return private
@@ -115,20 +111,6 @@ def _continue(
     finally:
         other.close()
     return private
-
-
-def _served(http: HttpClient, url: str) -> LogSource:
-    """Return the log below a URL: a read prefix, or a server with one below it."""
-    from appliance.fetch.rekor_v2 import RekorV2Log
-
-    prefix = RekorV2Log(http, "", url)
-    try:
-        prefix.checkpoint()
-    except RemoteError as error:
-        if error.reason not in ("not-found", "http-status"):
-            raise
-        return RekorV2Log(http, url)
-    return prefix
 
 
 def _in_home(other: Store, private: PrivateLog | None, session: Session) -> LogSource:

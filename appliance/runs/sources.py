@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
 
-from appliance.errors import ConfigError
+from appliance.errors import ConfigError, RemoteError
 from appliance.fetch.http import HttpClient
 from appliance.fetch.rekor_v1 import RekorV1Log
 from appliance.fetch.rekor_v2 import RekorV2Log
@@ -46,6 +46,21 @@ def open_source(http: HttpClient, backend: Backend) -> RekorV1Log | RekorV2Log |
     if backend.log.api_version == REKOR_V1:
         return RekorV1Log(http, backend.read_url or backend.base_url or "")
     return RekorV2Log(http, backend.base_url or "", backend.read_url)
+
+
+def served_log(http: HttpClient, url: str) -> RekorV2Log:
+    """Return the tiled log below a URL: a read prefix, or a server with one below it.
+
+    Raises RemoteError if neither has a checkpoint.
+    """
+    prefix = RekorV2Log(http, "", url)
+    try:
+        prefix.checkpoint()
+    except RemoteError as error:
+        if error.reason not in ("not-found", "http-status", "not-what-was-asked"):
+            raise
+        return RekorV2Log(http, url)
+    return prefix
 
 
 def publish_target(session: Session) -> tuple[str | None, str]:

@@ -35,7 +35,11 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 @click.group(
     cls=LazyGroup,
-    lazy={"add": "private_log.add:add", "serve": "private_log.serve:serve"},
+    lazy={
+        "add": "private_log.add:add",
+        "get": "private_log.get:get",
+        "serve": "private_log.serve:serve",
+    },
 )
 def log() -> None:
     """A log of your own, for the clients you already have.

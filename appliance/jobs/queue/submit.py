@@ -15,7 +15,7 @@ from appliance.errors import (
     RemoteError,
     SignatureError,
 )
-from appliance.jobs.mirror.prove import logged_entry
+from appliance.jobs.mirror.served_entry import served_entry
 from appliance.jobs.queue.log_proof import verify_receipt
 from appliance.policy.error_types import error_type
 from appliance.rekor.log_writer import FOREIGN_ANSWER, LogWriter, WrittenBefore
@@ -26,10 +26,7 @@ from appliance.store.divergence.quarantine import quarantine_of
 from appliance.store.mirror.logs import Log
 from appliance.store.queue.queue import QueueItem
 from appliance.tlog.checkpoint import open_checkpoint
-from appliance.tlog.entries import parse_entry_bundle
 from appliance.tlog.log_source import LogSource
-from appliance.tlog.tile import WIDTH, EntryBundle
-from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
 
 # A quarantined log is not written to: what would its proofs be worth?
@@ -139,14 +136,7 @@ def _from_tiles(server: Server, entry_index: int) -> TransparencyLogEntry:
             reason="not-published",
             next_step="try again once it has published a newer checkpoint",
         )
-    index, position = divmod(entry_index, WIDTH)
-    bundle = EntryBundle(index, min(WIDTH, signed.head.tree_size - index * WIDTH))
-    proof = TileTree(signed.head).prove_inclusion(
-        entry_index, lambda wanted: dict(source.tiles(wanted))
-    )
-    [(_, data)] = source.entry_bundles([bundle])
-    body = parse_entry_bundle(data, bundle)[position]
-    return logged_entry(entry_index, body, signed, proof)
+    return served_entry(source, signed, entry_index)
 
 
 def _failed(verdict: Verdict, error: ApplianceError, *, certain: bool) -> Outcome:
