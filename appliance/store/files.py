@@ -257,10 +257,13 @@ def size_of(path: Path) -> int:
         raise file_error(path, error) from error
 
 
-def create_directory(path: Path) -> None:
-    """Create a directory that only we can read, unless it is there; raises StoreError."""
+def create_directory(path: Path, mode: int = 0o700) -> None:
+    """Create a directory, unless it is there: one that only we can read, or as `mode` says.
+
+    Raises StoreError.
+    """
     try:
-        path.mkdir(mode=0o700, exist_ok=True)
+        path.mkdir(mode=mode, exist_ok=True)
     except OSError as error:
         raise file_error(path, error) from error
 

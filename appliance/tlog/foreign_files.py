@@ -20,6 +20,7 @@ _NO_LOG_ENTRY: Final = "what cosign, gh, npm and the Python registry write has t
 PUBLIC_KEY: Final = "a public key"
 BUNDLE: Final = "a Sigstore bundle"
 TRUSTED_ROOT: Final = "a trusted root"
+CERTIFICATES: Final = "certificates"
 _CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
 _PUBLIC_KEY: Final = b"-----BEGIN PUBLIC KEY-----"
 _GIT_LFS: Final = b"version https" + b"://git-lfs"  # its first line; no address that is used
@@ -73,11 +74,17 @@ _OBJECTS: Final[tuple[tuple[frozenset[str], str, str], ...]] = (
         f"{_AS_SPKI}a `key` of the npm registry's stands between BEGIN and END PUBLIC KEY",
     ),
 )
-_FAMILY: Final = re.compile(r"application/vnd\.dev\.sigstore\.(bundle|trustedroot|signingconfig)\b")
+_FAMILY: Final = re.compile(
+    r"application/vnd\.dev\.sigstore\.(bundle|trustedroot|signingconfig|clienttrustconfig)\b"
+)
 _NAMES: Final = {
     "bundle": ("a Sigstore bundle", "--bundle takes it"),
     "trustedroot": ("a Sigstore trusted root", "--trusted-root takes it"),
     "signingconfig": ("a Sigstore signing config", "signing wants it, verifying does not"),
+    "clienttrustconfig": (
+        "a ClientTrustConfig",
+        "give its trusted root: jq .trustedRoot FILE",
+    ),
 }
 _BARE_KEY: Final = f"{_AS_SPKI}put lines BEGIN PUBLIC KEY and END PUBLIC KEY around it"
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/\r\n]{40,}={0,2}\s*")

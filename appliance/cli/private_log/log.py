@@ -37,8 +37,10 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     cls=LazyGroup,
     lazy={
         "add": "private_log.add:add",
+        "client-config": "private_log.client_config:client_config",
         "get": "private_log.get:get",
         "serve": "private_log.serve:serve",
+        "tuf-repository": "private_log.tuf_repository:tuf_repository",
     },
 )
 def log() -> None:

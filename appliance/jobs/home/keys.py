@@ -28,6 +28,7 @@ from appliance.value import frozen
 
 PUBLISHER: Final = "publisher"  # signs entries of a log, not notes
 DIGESTS: Final = "digests"  # signs entries, too: what anybody brings to a log of this home
+TUF: Final = "tuf"  # signs TUF metadata; made by log tuf-repository alone
 DEFAULT_TYPE: Final = "bundle"
 KEY_TYPES: Final = (DEFAULT_TYPE, "log", "mirror", "witness", PUBLISHER, DIGESTS)
 _COSIGNERS: Final = ("mirror", "witness")  # they sign checkpoints with a time
@@ -38,7 +39,7 @@ class HomeKey:
     """The public half of a key of this home, as it is known by what it signs."""
 
     public: VerifierKey
-    type: str  # one of KEY_TYPES
+    type: str  # one of KEY_TYPES, or TUF
 
 
 def require_free(store: Store, name: str) -> None:
