@@ -80,7 +80,9 @@ def parse_request(raw: bytes) -> HashedRekordRequest:
     top = top_message(value, "request", lenient=True)
     top.refuse_unknown({_REQUEST, _DSSE_REQUEST})
     request = top.message(_REQUEST)
-    if request is None or top.get(_DSSE_REQUEST) is not None:
+    if request is not None and top.get(_DSSE_REQUEST) is not None:
+        raise MalformedError(f"request: both {_REQUEST} and {_DSSE_REQUEST} are given")
+    if request is None:
         raise MalformedError("request: invalid type, must be hashedrekord", reason="invalid-type")
     request.refuse_unknown({"digest", "signature"})
     digest, signature = request.binary("digest"), request.message("signature")

@@ -10,6 +10,7 @@ from appliance.serve.routes import Routes
 
 _PREFIX: Final = "/api/v1/"
 _ENTRIES: Final = "/api/v1/log/entries"
+_LOOK_UPS: Final = ("/api/v1/log/entries/retrieve", "/api/v1/index/retrieve")  # by POST
 _READ: Final = (
     "this is a Rekor v2 log, which has no look-ups of version 1; an entry is proven from its tiles"
     " by: attestor log get --url URL --log-index N"
@@ -24,6 +25,8 @@ def add_version_one(routes: Routes) -> None:
     """Answer what is asked below /api/v1/: 404, and where it is instead."""
     routes.add("GET", _ENTRIES, _not_read)
     routes.add("POST", _ENTRIES, _not_written)
+    for path in _LOOK_UPS:
+        routes.add("POST", path, _not_read)
     routes.add_reads(_PREFIX, lambda _: True, _not_read)
 
 

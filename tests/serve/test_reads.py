@@ -95,6 +95,8 @@ def test_head_is_get_without_the_body_and_caches_are_told_how_long(
         ("GET", "/api/v1/log/entries/24296fb24b8ad77a", "attestor log get"),
         ("GET", "/api/v1/log", "attestor log get"),
         ("POST", "/api/v1/log/entries", "posted to /api/v2/log/entries"),
+        ("POST", "/api/v1/log/entries/retrieve", "attestor log get"),
+        ("POST", "/api/v1/index/retrieve", "attestor log get"),
     ],
 )
 def test_a_client_of_version_one_is_told_where_it_is(
