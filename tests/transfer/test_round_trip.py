@@ -63,6 +63,27 @@ def test_lost_sticks_lose_nothing(sites: Sites) -> None:
     assert states(sites) == ["proven-inside"]
 
 
+def test_a_stick_whose_base_is_missing_still_brings_queue_items_and_proofs(sites: Sites) -> None:
+    sites.grow(100)
+    queued(sites, b"one")
+    sites.json(INSIDE, "export", "--output", sites.stick("out.tar"))
+    sites.json(OUTSIDE, "import", sites.stick("out.tar"))
+    sites.json(OUTSIDE, "export", "--full", "--output", sites.stick("first.tar"))
+    sites.json(INSIDE, "import", sites.stick("first.tar"))
+    sites.grow(10)
+    sites.json(OUTSIDE, "export", "--output", sites.stick("lost.tar"))
+    logged_outside(sites)
+    late = sites.stick("late.tar")
+    sites.json(OUTSIDE, "export", "--overlap", "1", "--output", late)
+    error = sites.answer(INSIDE, "import", late)["error"]
+    assert error["reason"] == "missing-base"
+    assert error["message"].endswith("(even so: 1 of the queue's items proven)"), error
+    assert states(sites) == ["proven-inside"]
+    sites.json(INSIDE, "import", sites.stick("lost.tar"))
+    again = sites.json(INSIDE, "import", late)["imports"][0]["proofs"]
+    assert len(again["known"]) == 1
+
+
 def test_nobody_speaks_for_a_site_unsigned(sites: Sites) -> None:
     sites.grow(100)
     queued(sites, b"one")

@@ -193,6 +193,9 @@ class _Ingestion:
         if lacking:
             errors.append(self._all_that_is_missing(lacking, command))
         if errors and not logs:
+            if lacking and not rules.dry_run:  # what came besides waits for no tile
+                side = unload(store, self.staged.bundle, self.signers, self.now)
+                errors[0].message += side.told()
             raise errors[0]
         side, compared = Unloaded(), CrossChecked()
         if not rules.dry_run:

@@ -208,6 +208,16 @@ class Unloaded:
     proofs: Absorbed | None = None  # what became of ours
     found: Brought = Brought()  # what should be signed, and statements
 
+    def told(self) -> str:
+        """Say in a clause which items of the queue were taken in; empty: none."""
+        counts = (("taken in", self.pending), ("proven", self.proofs))
+        told = [
+            f"{len(one.taken)} of the queue's items {what}"
+            for what, one in counts
+            if one and one.taken
+        ]
+        return f" (even so: {', '.join(told)})" if told else ""
+
 
 def compare_seen(
     store: Store, bundle: TransferBundle, logs: Sequence[Log], now: int
