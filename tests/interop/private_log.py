@@ -29,9 +29,12 @@ class PrivateLog:
 
 @contextmanager
 def private_log(
-    directory: Path, private_key: Ed25519PrivateKey | None = None
+    directory: Path, private_key: Ed25519PrivateKey | None = None, digest_key: str | None = None
 ) -> Iterator[PrivateLog]:
-    """Create a log in `directory`, with a new key unless one is given, and serve it."""
+    """Create a log in `directory`, with a new key unless one is given, and serve it.
+
+    With `digest_key` a key of that name is made, which signs digests that come without one.
+    """
     directory.mkdir(parents=True)
     site = Site(directory / "home")
     site.run("init", "--site", "interop")
@@ -45,9 +48,14 @@ def private_log(
     trusted_root = directory / "trusted_root.json"
     site.run("log", "trusted-root", "--output", trusted_root)
 
+    options = []
+    if digest_key is not None:
+        site.run("key", "generate", digest_key, "--type", "digests")
+        options = ["--sign-digests", digest_key]
+
     def command(ports: Sequence[int]) -> list[str | Path]:
         bind = f"127.0.0.1:{ports[0]}"
-        return [COMMAND, "--home", site.home, "log", "serve", "--bind", bind]
+        return [COMMAND, "--home", site.home, "log", "serve", "--bind", bind, *options]
 
     with service(command, 1, directory / "server.log") as url:
         yield PrivateLog(ORIGIN, url, trusted_root, site)
