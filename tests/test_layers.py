@@ -42,15 +42,16 @@ ALLOWED: dict[str, set[str]] = {
 # Within a layer a room may import the rooms that stand before it, and the layer's own files.
 ROOMS: dict[str, tuple[str, ...]] = {
     "store": (
-        *("mirror", "home", "divergence", "verify", "private_log", "queue", "transfer", "find"),
+        *("mirror", "home", "divergence", "verify", "private_log", "witness", "queue"),
+        *("transfer", "find"),
     ),
     "jobs": (
-        *("home", "divergence", "mirror", "find", "verify", "private_log", "queue", "transfer"),
-        "drill",
+        *("home", "divergence", "mirror", "find", "verify", "private_log", "witness", "queue"),
+        *("transfer", "drill"),
     ),
     "cli": (
-        *("home", "verify", "private_log", "queue", "find", "mirror", "divergence", "transfer"),
-        "drill",
+        *("home", "verify", "private_log", "witness", "queue", "find", "mirror", "divergence"),
+        *("transfer", "drill"),
     ),
 }
 FORBIDDEN_IN_PURE = {

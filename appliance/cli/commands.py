@@ -101,7 +101,10 @@ _TABLE: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
     ),
     (
         "Run a log of your own",
-        (("log", "private_log.log:log", "A private log for Rekor v2 clients"),),
+        (
+            ("log", "private_log.log:log", "A private log for Rekor v2 clients"),
+            ("witness", "witness.witness:witness", "Vouch for other logs, online and by file"),
+        ),
     ),
     (
         "This home",

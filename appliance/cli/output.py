@@ -80,6 +80,11 @@ def say(line: str, *, err: bool = False) -> None:
     click.echo(text, err=err)
 
 
+def warn(message: str) -> None:
+    """Print one warning, of what goes on without it."""
+    say(f"Warning: {message}", err=True)
+
+
 def _coloured(text: str) -> str:
     """Colour the verdicts, healths and severities in what has been escaped."""
     for pattern, colour in _TONES:
@@ -283,7 +288,7 @@ def _finish(context: click.Context, result: Result, *, as_json: bool, quiet: boo
             click.echo(_coloured(as_text(_with_names_on_one_line(text, context))))
         if not quiet:
             for warning in result.warnings:
-                say(f"Warning: {warning}", err=True)
+                warn(warning)
         for error in result.errors:
             say(f"Error: {error_line(error)}", err=True)
     context.exit(code)

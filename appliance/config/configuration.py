@@ -130,6 +130,10 @@ class Configuration:
         """Return a text, None if there is none."""
         return None if self.value(name) is None else self.text(name)
 
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return a setting that is a list of texts."""
+        return _texts(self.value(name))
+
     def duration(self, name: str) -> Fraction:
         """Return a duration in exact seconds."""
         return parse_duration(self.text(name))

@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 from typing import Final
 
-from appliance.config.keys import NAME, PATH, Item, ItemList, Key, Setting, TextList
+from appliance.config.keys import NAME, ORIGIN, PATH, Item, ItemList, Key, Setting, TextList
 from appliance.config.kinds import Count, Duration, Flag, Size, Text, Url, Word
 from appliance.errors import ConfigError
 
@@ -130,4 +130,12 @@ OPERATION_KEYS: Final[dict[str, Setting]] = {
     ),
     "transfer.overlap": Key(Count(1, 1000), 3, "Start a delta this many exports back."),
     "transfer.threshold": Key(Count(1, 100), 1, "Known exporters that must have signed."),
+    "witness.logs": TextList(
+        ORIGIN,
+        "Origins of the logs that a witness here cosigns; none: all that are pinned.",
+        "[log.example.org]",
+    ),
+    "witness.timeout": Key(
+        Duration(Fraction(1, 10)), "2s", "How long a batch of our log waits for its witnesses."
+    ),
 }

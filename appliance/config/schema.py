@@ -27,6 +27,7 @@ SECTIONS: Final[dict[str, str]] = {  # in the order in which they are shown
     "publish": "Anchoring the journal",
     "verify": "What a verification demands",
     "transfer": "Crossing the gap",
+    "witness": "Witnesses: those of our logs, and being one",
 }
 _UNORDERED: Final[dict[str, Setting]] = {**SYNC_KEYS, **OPERATION_KEYS, **SUBMISSION_KEYS}
 SETTINGS: Final[dict[str, Setting]] = {

@@ -256,5 +256,23 @@ FAMILIES: Final = (
         (),
         "Rows of the ledger whose entry is proven missing.",
     ),
+    Family(
+        "attestor_log_cosignatures_total",
+        "counter",
+        ("origin", "witness", "outcome"),
+        "Times a witness was asked to cosign a log of ours: cosigned, or why not.",
+    ),
+    Family(
+        "attestor_witness_cosigned_total",
+        "counter",
+        ("origin",),
+        "Checkpoints of a log that a witness of this home cosigned.",
+    ),
+    Family(
+        "attestor_witness_tree_size",
+        "gauge",
+        ("origin", "witness"),
+        "Entries of the largest tree of a log that a witness of this home cosigned.",
+    ),
     Family("attestor_build_info", "gauge", ("version", "python"), "Which program this is; 1."),
 )

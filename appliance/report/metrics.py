@@ -27,6 +27,7 @@ from appliance.store.mirror.mirror import Mirror
 from appliance.store.mirror.sync_times import last_import
 from appliance.store.queue.queue import LOGGED, POSTPONED, REFUSED
 from appliance.store.verify.trust import current_root
+from appliance.store.witness.cosigned import cosigned_rows
 from appliance.value import frozen
 from appliance.version import __version__
 
@@ -267,6 +268,9 @@ def _gauges(
         },
         "attestor_expected_open": {(): find.expected_open},
         "attestor_expected_missing": {(): find.expected_missing},
+        "attestor_witness_tree_size": {
+            (one.origin, one.key_name): one.head.tree_size for one in cosigned_rows(store)
+        },
         "attestor_build_info": {(__version__, platform.python_version()): 1},
     }
 

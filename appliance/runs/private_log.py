@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from appliance.errors import RemoteError, RestoredError
+from appliance.errors import RefusedError, RemoteError, RestoredError
 from appliance.jobs.mirror.directory_source import DirectorySource
 from appliance.jobs.mirror.mirror_source import MirrorSource
+from appliance.jobs.private_log.cosigning import (
+    COSIGNATURES,
+    COSIGNED,
+    Answered,
+    Asked,
+    Cosign,
+    Cosigners,
+    Prove,
+    uncosigned,
+)
 from appliance.jobs.private_log.recover import (
     Outside,
     Recovered,
@@ -15,12 +25,19 @@ from appliance.jobs.private_log.recover import (
     reachable,
     recover_log,
 )
-from appliance.jobs.private_log.sequence import mirrors_of, recover_command, seen_this_boot
+from appliance.jobs.private_log.sequence import (
+    mirrors_of,
+    policy_of,
+    recover_command,
+    seen_this_boot,
+)
 from appliance.runs.session import Session
 from appliance.runs.sources import open_backend, served_log
 from appliance.store.database import DATABASE_NAME, Store, open_store
+from appliance.store.home.counters import count
+from appliance.store.home.journal import append_event
 from appliance.store.home.key_files import load_signing_key
-from appliance.store.mirror.logs import all_logs
+from appliance.store.mirror.logs import all_logs, put_policy
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.private_log.memory import boot_id
 from appliance.store.private_log.private_logs import (
@@ -28,7 +45,107 @@ from appliance.store.private_log.private_logs import (
     find_private_log,
     require_private_log,
 )
+from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.log_source import LogSource
+from appliance.tlog.note_keys import is_among
+from appliance.tlog.tlog_policy import Witness, parse_tlog_policy
+
+
+class LogWitnesses:
+    """Those who cosign a log of this home, for as long as it is served or for one command."""
+
+    def __init__(
+        self, session: Session, private: PrivateLog, complain: Callable[[str], None]
+    ) -> None:
+        self._session = session
+        self._private = private
+        self._complain = complain
+        self._failing: set[str] = set()  # of them something was said already
+        self._asked: list[Asked] = []
+        self._cosigners = Cosigners(self._ask, self._asked.append, session.monotonic)
+
+    def cosign_in(self, store: Store) -> Cosign:
+        """Return what has a checkpoint cosigned; `store` is where that is counted.
+
+        Without a policy of the log nobody is asked.
+        """
+        policy = policy_of(store, self._private)
+        if policy is None:
+            return uncosigned
+        seconds = float(self._session.configuration.duration("witness.timeout"))
+
+        def cosign(checkpoint: SignedCheckpoint, prove: Prove) -> SignedCheckpoint:
+            self._asked.clear()
+            cosigned = self._cosigners.cosign(policy, checkpoint, prove, seconds)
+            self._tell(store)
+            return cosigned
+
+        return cosign
+
+    def _ask(self, witness: Witness, request: bytes, seconds: float) -> Answered:
+        from appliance.fetch.witness import ask_witness
+
+        # In a thread, with connections of its own: one that hangs is nobody else's.
+        with self._session.fresh().http(run_seconds=seconds) as http:
+            return ask_witness(http, witness.url, request, seconds)
+
+    def _tell(self, store: Store) -> None:
+        """Count what came of it, and say once of each witness that it fails."""
+        if not self._asked:
+            return
+        origin = self._private.log.origin
+        with store.atomic():
+            for one in self._asked:
+                labels = {"origin": origin, "witness": one.witness, "outcome": one.outcome}
+                count(store, COSIGNATURES, labels)
+        for one in self._asked:
+            if one.outcome == COSIGNED:
+                self._failing.discard(one.witness)
+            elif one.witness not in self._failing:
+                self._failing.add(one.witness)
+                self._complain(f"{self._private.name}: witness {one.witness}: {one.message}")
+
+
+def set_witnesses(store: Store, private: PrivateLog, raw: bytes | None, now: int) -> None:
+    """Let a log be cosigned as a tlog-policy says; None: by nobody.
+
+    Raises MalformedError for a policy that is none, RefusedError (policy-log) for one of other
+    logs, or with the log's own key for a witness; (quorum-unreachable) for one whose quorum
+    needs witnesses that have no URL.
+    """
+    if raw is not None:
+        policy = parse_tlog_policy(raw)
+        if policy.logs and not any(is_among(key, policy.log_keys) for key in private.log.keys):
+            raise RefusedError(
+                f"the policy is for {', '.join(one.key.name for one in policy.logs)}, not for"
+                f" {private.log.origin}",
+                reason="policy-log",
+                next_step="leave its log lines out, or name this log's key",
+            )
+        if any(is_among(one.key, private.log.keys) for one in policy.witnesses):
+            raise RefusedError(
+                f"the policy has the key of {private.log.origin} for a witness of it",
+                reason="policy-log",
+                next_step="name others' keys",
+            )
+        if not policy.quorum_met([one.key for one in policy.witnesses if one.url]):
+            raise RefusedError(
+                f"the quorum {policy.quorum!r} cannot be met by the witnesses that have a URL, and"
+                " nothing would ever be published",
+                reason="quorum-unreachable",
+                next_step="write 'quorum none': cosignatures that come as files are added later",
+            )
+    with store.atomic():
+        put_policy(store, private.log, raw)
+        append_event(
+            store,
+            now,
+            "log.witnesses",
+            {
+                "name": private.name,
+                "policy": None if raw is None else raw.decode("utf-8", "replace"),
+            },
+        )
 
 
 def ready_to_sign(session: Session, store: Store, private: PrivateLog) -> None:
@@ -58,6 +175,7 @@ def recover(
     name: str | None,
     sources: Sequence[str],
     progress: Callable[[int], None],
+    complain: Callable[[str], None] = lambda _: None,
     *,
     only_copy: bool,
 ) -> tuple[PrivateLog, Recovered]:
@@ -77,7 +195,8 @@ def recover(
             raise LookupError("neither a log nor a source")
         key = load_signing_key(store.home, private.log.origin)
         told += _ask(session, store, private)
-        done = recover_log(store, private, key, told, session.now(), only_copy=only_copy)
+        cosign = LogWitnesses(session, private, complain).cosign_in(store)
+        done = recover_log(store, private, key, told, session.now(), cosign, only_copy=only_copy)
         return private, done
 
 

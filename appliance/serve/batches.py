@@ -14,11 +14,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Final
 
-from appliance.errors import StoreError
+from appliance.errors import RemoteError, StoreError
 from appliance.jobs.private_log.sequence import MAX_BATCH, Placed, Sequenced
 from appliance.value import frozen
 
 DEFAULT_AGE_SECONDS: Final = 0.005  # from the first body of a batch until it closes
+RETRY_SECONDS: Final = 2.0  # between tries to publish what waits for its witnesses
 PUSHBACK: Final = "pushback"
 MAX_WAITING: Final = 4096  # bodies; the threads of the server are far fewer
 
@@ -54,6 +55,7 @@ class Batches:
         self._gate = threading.Lock()  # guards _closed against a body slipping in behind it
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="sequencer")
+        self._is_unfinished = False  # a batch is signed, and waits for witnesses
         self.failure: Exception | None = None  # why nothing is logged any more
 
     def start(self) -> None:
@@ -91,12 +93,15 @@ class Batches:
         open_ = True
         while open_:
             batch, open_ = self._gather()
-            if batch:
+            if batch or (open_ and self._is_unfinished):
                 self._log(batch)
 
     def _gather(self) -> tuple[list[_Waiting], bool]:
         """Wait for a batch; False beside the last one."""
-        first = self._queue.get()
+        try:
+            first = self._queue.get(timeout=RETRY_SECONDS if self._is_unfinished else None)
+        except queue.Empty:
+            return [], True
         if first is None:
             return [], False
         batch = [first]
@@ -118,11 +123,13 @@ class Batches:
                 raise StoreError("this log takes no more entries", reason="closing")
             done = self._sequence([waiting.body for waiting in batch])
         except Exception as error:  # noqa: BLE001 whatever it is, those who wait must hear of it
+            self._is_unfinished = isinstance(error, RemoteError)
             if self.failure is None and not self._on_failure(error):
                 self.failure = error
                 self._shut()
             for waiting in batch:
                 waiting.answer.set_exception(error)
             return
+        self._is_unfinished = False
         for waiting, placed in zip(batch, done.placed, strict=True):
             waiting.answer.set_result(Published(placed, done))

@@ -20,6 +20,7 @@ from appliance.errors import (
     LockedError,
     MalformedError,
     RefusedError,
+    RemoteError,
     StoreError,
     VerificationError,
 )
@@ -139,7 +140,7 @@ class PrivateLogService:
             if error.reason != FROZEN:
                 return error_answer(FAILED, _NOT_INTEGRATED)
             return Answer(405, _FROZEN, "text/plain; charset=utf-8")
-        except (StoreError, LockedError) as error:
+        except (StoreError, LockedError, RemoteError) as error:
             # What is wrong is the operator's to know.
             pushed_back = error.reason == PUSHBACK
             return error_answer(UNAVAILABLE, _PUSHBACK if pushed_back else _TRY_AGAIN)

@@ -19,6 +19,7 @@ from appliance.store.failures import file_error
 LOCK_NAME: Final = "lock"
 DRAIN_LOCK_NAME: Final = "drain.lock"  # held by whoever sends the queue, beside other writers
 INDEX_LOCK_NAME: Final = "index.lock"  # held by whoever writes the index of entries
+WITNESS_LOCK_NAME: Final = "witness.lock"  # held by whoever cosigns for other logs
 WATCH_LOCK_NAME: Final = "watch.lock"  # held by whoever compares entries with the watches
 _POLL_SECONDS: Final = 0.1
 

@@ -43,6 +43,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "023_tenant_budget",
     "024_followed_instance",
     "025_entry_span",
+    "026_cosigned",
 )
 
 

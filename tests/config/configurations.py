@@ -102,4 +102,5 @@ attestor:
     requireMirror: true
     requireProof: true
   transfer: {volumeSize: 3900M, overlap: 1, threshold: 2}
+  witness: {logs: [log.example.org], timeout: 500ms}
 """

@@ -86,6 +86,8 @@ SPEC_DEFAULTS: dict[str, JsonValue] = {  # what was promised, in the order shown
     "transfer.volumeSize": None,
     "transfer.overlap": 3,
     "transfer.threshold": 1,
+    "witness.logs": [],
+    "witness.timeout": "2s",
 }
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from appliance.cli.members import members
-from appliance.cli.output import Result, common_options
+from appliance.cli.output import Result, common_options, warn
 from appliance.cli.private_log.signed_inputs import read_digest, read_signature, read_verifier
 from appliance.errors import MalformedError, StoreError
 from appliance.jobs.find.expected import expect_logged
@@ -23,7 +23,7 @@ from appliance.rekor.request import (
     verify_request,
 )
 from appliance.runs.exit_codes import naming
-from appliance.runs.private_log import ready_to_sign
+from appliance.runs.private_log import LogWitnesses, ready_to_sign
 from appliance.runs.session import Session, pass_session
 from appliance.store.files import read_foreign, written_whole
 from appliance.store.home.key_files import load_signing_key
@@ -75,7 +75,8 @@ def add(
         signer = load_signing_key(store.home, private.log.origin)
         ready_to_sign(session, store, private)
         expect_logged(store, body, session.now())
-        done = sequence(store, private, signer, [body], session.now())
+        cosign = LogWitnesses(session, private, warn).cosign_in(store)
+        done = sequence(store, private, signer, [body], session.now(), cosign)
         [placed] = done.placed
         index = placed.entry_index
         if placed.duplicate:

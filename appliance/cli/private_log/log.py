@@ -11,12 +11,12 @@ import click
 
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
-from appliance.cli.output import Result, common_options
+from appliance.cli.output import Result, common_options, warn
 from appliance.cli.progress import progress_bar
 from appliance.errors import ApplianceError
 from appliance.jobs.private_log.create import create_log, freeze_log
 from appliance.jobs.private_log.sequence import outside_memory, standing
-from appliance.runs.private_log import ready_to_sign
+from appliance.runs.private_log import LogWitnesses, ready_to_sign
 from appliance.runs.private_log import recover as recover_run
 from appliance.runs.session import Session, pass_session
 from appliance.store.database import Store
@@ -41,6 +41,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
         "get": "private_log.get:get",
         "serve": "private_log.serve:serve",
         "tuf-repository": "private_log.tuf_repository:tuf_repository",
+        "witnesses": "private_log.witnesses:log_witnesses",
     },
 )
 def log() -> None:
@@ -141,7 +142,7 @@ def recover(
     """
 
     with progress_bar("tiles") as advance:
-        private, done = recover_run(session, name, sources, advance, only_copy=only_copy)
+        private, done = recover_run(session, name, sources, advance, warn, only_copy=only_copy)
     with session.reading() as store:
         data = _describe(store, private)
     data |= members(done, "compared", "not_compared")
@@ -171,7 +172,8 @@ def freeze(session: Session, name: str, yes: bool) -> Result:
     with session.writing() as store:
         private = require_private_log(store, name)
         ready_to_sign(session, store, private)
-        frozen = freeze_log(store, private, session.now()).checkpoint.frozen
+        cosign = LogWitnesses(session, private, warn).cosign_in(store)
+        frozen = freeze_log(store, private, session.now(), cosign).checkpoint.frozen
         data = _describe(store, private)
     return Result(data, f"{private.log.origin}: frozen at {data['treeSize']:,} since {frozen}")
 

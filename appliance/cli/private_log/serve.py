@@ -11,12 +11,12 @@ from typing import NoReturn
 import click
 
 from appliance.cli.members import members
-from appliance.cli.output import common_options, envelope, error_line, is_quiet, say
-from appliance.errors import ApplianceError, RefusedError
+from appliance.cli.output import common_options, envelope, error_line, is_quiet, say, warn
+from appliance.errors import ApplianceError, RefusedError, RemoteError
 from appliance.jobs.private_log.digest_key import require_digest_key
 from appliance.jobs.private_log.sequence import FROZEN, Sequenced, recover, sequence
 from appliance.rekor.request import MAX_REQUEST_BYTES
-from appliance.runs.private_log import ready_to_sign
+from appliance.runs.private_log import LogWitnesses, ready_to_sign
 from appliance.runs.session import Session, pass_session
 from appliance.serve.application import Application
 from appliance.serve.batches import Batches
@@ -71,14 +71,19 @@ def serve(session: Session, bind: str, name: str | None, digest_key: str | None)
         signs_digests = require_digest_key(store, digest_key) if digest_key else None
         key = load_signing_key(store.home, private.log.origin)
         ready_to_sign(session, store, private)
-        recover(store, private, key, session.now())
+        witnesses = LogWitnesses(session, private, warn)
+        try:
+            recover(store, private, key, session.now(), witnesses.cosign_in(store))
+        except RemoteError as error:
+            _complain(error)  # what waits for its witnesses is tried again; reads are answered
 
     def log_batch(bodies: Sequence[bytes]) -> Sequenced:
         # The lock is taken for a batch, not for good: other commands have their turn.
         own = session.fresh()
         with own.writing() as store:
             ready_to_sign(own, store, private)  # a runtime directory may go while we run
-            return sequence(store, private, key, bodies, session.now())
+            cosign = witnesses.cosign_in(store)
+            return sequence(store, private, key, bodies, session.now(), cosign)
 
     @contextlib.contextmanager
     def reading() -> Iterator[Mirror]:
@@ -88,7 +93,7 @@ def serve(session: Session, bind: str, name: str | None, digest_key: str | None)
     def on_failure(error: Exception) -> bool:
         if isinstance(error, RefusedError) and error.reason == FROZEN:
             return True  # a frozen log is still read
-        passing = is_passing(error)
+        passing = is_passing(error) or isinstance(error, RemoteError)
         _complain(error)
         if not passing:
             server.stop()

@@ -22,6 +22,7 @@ from appliance.store.home.backup import (
 )
 from appliance.store.private_log.last_signed import mark_restored
 from appliance.store.references import named_blobs
+from appliance.store.witness.cosigned import mark_witnesses_restored
 from appliance.value import frozen
 
 Lock = Callable[[], AbstractContextManager[None]]
@@ -66,6 +67,7 @@ def backup(
             if with_keys:
                 keys = len(copy_keys(store.home, directory))
                 mark_restored(directory)
+                mark_witnesses_restored(directory)
         if with_blobs:
             blobs = 0
             copied = open_store(directory, write=False)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from appliance.errors import ArgumentError, ConfigError, RefusedError, RestoredError
+from appliance.jobs.private_log.cosigning import Cosign, uncosigned
 from appliance.jobs.private_log.sequence import recover, sign_off
 from appliance.store.database import Store
 from appliance.store.home.journal import append_event
@@ -87,7 +88,9 @@ def create_log(
         return add_private_log(store, name, log, checkpoint, now)
 
 
-def freeze_log(store: Store, private: PrivateLog, now: int) -> SignedCheckpoint:
+def freeze_log(
+    store: Store, private: PrivateLog, now: int, cosign: Cosign = uncosigned
+) -> SignedCheckpoint:
     """Sign the last checkpoint again, with the line that says there will be no other.
 
     The caller holds the lock. Nothing is ever logged after it; freezing again does
@@ -95,7 +98,7 @@ def freeze_log(store: Store, private: PrivateLog, now: int) -> SignedCheckpoint:
     """
     origin = private.log.origin
     key = load_signing_key(store.home, origin)
-    last_checkpoint = recover(store, private, key, now)
+    last_checkpoint = recover(store, private, key, now, cosign)
     if last_checkpoint.checkpoint.frozen:
         return last_checkpoint
     last = read_last_signed(store.home, origin)
@@ -107,7 +110,7 @@ def freeze_log(store: Store, private: PrivateLog, now: int) -> SignedCheckpoint:
     new = LastSigned(last.place, head.tree_size, None, note)
     sign_off(store, key.verifier, last, new)
     # If we die here, it is frozen: whoever runs next publishes the note.
-    return recover(store, private, key, now)
+    return recover(store, private, key, now, cosign)
 
 
 def freeze_line(now: int) -> str:

@@ -21,6 +21,7 @@ from appliance.jobs.divergence.gossip import Standing as Seen
 from appliance.jobs.divergence.gossip import compare_note
 from appliance.jobs.mirror.absorb import absorb
 from appliance.jobs.mirror.fill import Wanted
+from appliance.jobs.private_log.cosigning import Cosign, uncosigned
 from appliance.jobs.private_log.create import empty_checkpoint
 from appliance.jobs.private_log.sequence import recover, recover_command
 from appliance.store.database import Store
@@ -77,6 +78,7 @@ def recover_log(
     key: SigningKey,
     outside: Sequence[Outside],
     now: int,
+    cosign: Cosign = uncosigned,
     *,
     only_copy: bool,
 ) -> Recovered:
@@ -88,10 +90,10 @@ def recover_log(
     the log signed another tree; and as `sequence.recover` does.
     """
     if not is_among(key.verifier, private.log.keys):
-        return _finish(store, private, key, (), (), now)  # which says what is wrong with it
+        return _finish(store, private, key, (), (), now, cosign)  # which says what is wrong with it
     last, memory = read_last_signed(store.home, private.log.origin), recall(key.verifier)
     here = place_of(store.home)
-    last = _adopt(store, private, key, (memory, last), here, now)
+    last = _adopt(store, private, key, (memory, last), here, now, cosign)
     compared: list[str] = []
     missing: list[str] = []
     for one in outside:
@@ -120,7 +122,7 @@ def recover_log(
         " gone knew"
     )
     _take_place(store, private, key, (last, here), now)
-    return _finish(store, private, key, compared, missing, now)
+    return _finish(store, private, key, compared, missing, now, cosign)
 
 
 def _ask(private: PrivateLog, missing: Sequence[str], *, is_here: bool) -> None:
@@ -143,6 +145,7 @@ def _adopt(
     known: tuple[Memory | None, LastSigned | None],
     here: str,
     now: int,
+    cosign: Cosign,
 ) -> LastSigned | None:
     """Finish a batch that was signed and whose entries are still here, if it fits our head."""
     memory, last = known
@@ -161,7 +164,7 @@ def _adopt(
             remember(key.verifier, None, here_now)
             swap_last_signed(store.home, private.log.origin, expected=recorded, new=here_now)
         # If we die here, the next run publishes it as any batch that was signed.
-        recover(store, private, key, now)
+        recover(store, private, key, now, cosign)
         return here_now
     return last
 
@@ -235,8 +238,9 @@ def _finish(
     compared: Sequence[str],
     missing: Sequence[str],
     now: int,
+    cosign: Cosign,
 ) -> Recovered:
-    checkpoint = recover(store, private, key, now)
+    checkpoint = recover(store, private, key, now, cosign)
     details: dict[str, Any] = {"name": private.name, "origin": private.log.origin}
     details |= {"treeSize": checkpoint.head.tree_size}
     details |= {"compared": list(compared), "notCompared": list(missing)}

@@ -5,11 +5,15 @@ The order of the durable steps is the whole argument (DESIGN.md invariant 7):
     1. tiles, entry bundles and the batch itself become blobs, which nothing names yet
     2. this machine's memory, outside of the home, says what is signed now and after what;
        then the last-signed record is swapped to the new checkpoint and the batch: it is signed
-    3. one transaction moves the database to that checkpoint: it is published
-    4. only then does anybody hear of it
+    3. the log's witnesses, if it has any, are asked to cosign it (cosigning.py)
+    4. one transaction moves the database to that checkpoint: it is published
+    5. only then does anybody else hear of it
+
+Where the log's policy has a quorum and it was not reached, the batch stays where it is between
+2 and 4: signed, not published, and nobody is answered. Whoever comes next asks again.
 
 Before every batch, and at every start, the memory, the record and the database are compared.
-Equal: nothing to do. The database one batch behind: we died between 2 and 3, and do 3 again from
+Equal: nothing to do. The database one batch behind: we died between 2 and 4, and go on from
 the staged batch, by the same lines that did it the first time; Ed25519 signs the same note.
 Memory one step ahead of the record: we died within 2, or this is a copy from just before it;
 either way that note is the only one that may be signed next. Anything else is another past
@@ -23,15 +27,22 @@ import enum
 from collections.abc import Sequence
 from typing import Final
 
-from appliance.errors import ApplianceError, ConfigError, RefusedError, RestoredError
+from appliance.errors import (
+    ApplianceError,
+    ConfigError,
+    RefusedError,
+    RemoteError,
+    RestoredError,
+)
 from appliance.jobs.divergence.incident import keep_alarming, keys_described
 from appliance.jobs.home.sweep import sweep_superseded
+from appliance.jobs.private_log.cosigning import QUORUM, Cosign, uncosigned
 from appliance.policy.alarms import rollback_alarm
 from appliance.store.database import Store
 from appliance.store.home.journal import append_event
 from appliance.store.mirror.checkpoints import Arrival, History
 from appliance.store.mirror.entry_frames import compress_bundle, decompress_bundle
-from appliance.store.mirror.logs import Backend, all_backends
+from appliance.store.mirror.logs import Backend, all_backends, require_log
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.private_log.last_signed import (
     ASK,
@@ -59,8 +70,10 @@ from appliance.tlog.growth import Edge, Growth, grow
 from appliance.tlog.merkle import EMPTY_ROOT, TreeHead
 from appliance.tlog.note import SigningKey, parse_note, sign_note
 from appliance.tlog.note_keys import VerifierKey, is_among
-from appliance.tlog.tile import WIDTH, EntryBundle, edge_tiles
+from appliance.tlog.quorum import verify_quorum
+from appliance.tlog.tile import WIDTH, EntryBundle, Tile, edge_tiles
 from appliance.tlog.tile_tree import TileTree
+from appliance.tlog.tlog_policy import TlogPolicy, parse_tlog_policy
 from appliance.value import frozen
 
 FROZEN: Final = "frozen"
@@ -102,17 +115,23 @@ class Sequenced:
 
 
 def sequence(
-    store: Store, private: PrivateLog, key: SigningKey, bodies: Sequence[bytes], now: int
+    store: Store,
+    private: PrivateLog,
+    key: SigningKey,
+    bodies: Sequence[bytes],
+    now: int,
+    cosign: Cosign = uncosigned,
 ) -> Sequenced:
     """Log `bodies`, at most 256, each once. The caller holds the home's lock.
 
     When this returns, every one is covered by a published checkpoint. Raises RestoredError
     if this home may not sign, RefusedError if the log is closed (reason frozen) or has to be
     compared with its mirror first (compare-first), and StoreError if the disk is full or
-    fails: then the batch is published whole by the next run, or not at all.
+    fails: then the batch is published whole by the next run, or not at all. RemoteError
+    (quorum) if too few witnesses cosigned: then it is published by a run to which enough do.
     """
     mirror = Mirror(store, private.log)
-    now_at = _recovered(mirror, private, key, now)
+    now_at = _recovered(mirror, private, key, now, cosign)
     if bodies and now_at.checkpoint.checkpoint.frozen:
         raise RefusedError(
             f"{private.log.origin} is frozen since {now_at.checkpoint.checkpoint.frozen}",
@@ -134,19 +153,23 @@ def sequence(
     staged = compress_bundle(format_entry_bundle(entries))
     growth = grow(now_at.edge, entries)
     checkpoint = _signed(private, key, growth.head)
-    _append(mirror, private, now_at.last, staged, growth, checkpoint, entries, now)
+    checkpoint = _append(
+        mirror, private, now_at.last, staged, growth, checkpoint, entries, now, cosign
+    )
     if first // WIDTH != growth.head.tree_size // WIDTH:
         with contextlib.suppress(ApplianceError):  # all is published; what stays goes next time
             sweep_superseded(store, now)
     return Sequenced(checkpoint, tuple(placed), _tree(now_at.edge, growth))
 
 
-def recover(store: Store, private: PrivateLog, key: SigningKey, now: int) -> SignedCheckpoint:
+def recover(
+    store: Store, private: PrivateLog, key: SigningKey, now: int, cosign: Cosign = uncosigned
+) -> SignedCheckpoint:
     """Finish a batch that was signed but not published; return the published checkpoint.
 
     The caller holds the home's lock. Raises as `sequence` does.
     """
-    return _recovered(Mirror(store, private.log), private, key, now).checkpoint
+    return _recovered(Mirror(store, private.log), private, key, now, cosign).checkpoint
 
 
 def standing(store: Store, private: PrivateLog) -> Standing:
@@ -259,7 +282,9 @@ def _is_frozen(note: bytes) -> bool:
     return bool(parse_checkpoint(parse_note(note).text).frozen)
 
 
-def _recovered(mirror: Mirror, private: PrivateLog, key: SigningKey, now: int) -> _Position:
+def _recovered(
+    mirror: Mirror, private: PrivateLog, key: SigningKey, now: int, cosign: Cosign
+) -> _Position:
     """Return the tree that was signed last, publishing it first if that was not done yet."""
     store = mirror.store
     if not is_among(key.verifier, private.log.keys):
@@ -275,7 +300,7 @@ def _recovered(mirror: Mirror, private: PrivateLog, key: SigningKey, now: int) -
         if stands is Standing.PUBLISHED:
             if signed.checkpoint.frozen:
                 # The same head again, so nothing had to be staged: just its note.
-                _publish_frozen(mirror, private, signed, now)
+                _publish_frozen(mirror, private, signed, now, cosign)
             return _Position(_edge(mirror, head), last, signed)
         # Signed, not published: the staged batch is all that is missing.
         staged = store.blobs.get(last.staged or b"")
@@ -287,7 +312,7 @@ def _recovered(mirror: Mirror, private: PrivateLog, key: SigningKey, now: int) -
     except RestoredError as error:
         error.evidence_id = _keep_both_heads(mirror, now)
         raise
-    _append(mirror, private, last, staged, growth, signed, entries, now)
+    _append(mirror, private, last, staged, growth, signed, entries, now, cosign)
     return _Position(_edge(mirror, growth.head), last, signed)
 
 
@@ -317,14 +342,20 @@ def _write_down(store: Store, private: PrivateLog, last: LastSigned) -> None:
 
 
 def _publish_frozen(
-    mirror: Mirror, private: PrivateLog, signed: SignedCheckpoint, now: int
+    mirror: Mirror, private: PrivateLog, signed: SignedCheckpoint, now: int, cosign: Cosign
 ) -> None:
+    text = str(signed.checkpoint)
+    notes = mirror.history.notes(signed.head.tree_size)
+    if any(parse_note(note).text == text for note in notes):
+        return
+    tree = TileTree(signed.head)
+    cosigned = cosign(signed, lambda size: tree.prove_consistency(size, mirror.read_tiles))
+    _require_quorum(mirror.store, private, cosigned)
     with mirror.store.atomic():
-        if signed.note not in mirror.history.notes(signed.head.tree_size):
-            details = {"name": private.name, "origin": private.log.origin, "since": now}
-            details |= {"treeSize": signed.head.tree_size}
-            append_event(mirror.store, now, "log.frozen", details)
-        mirror.history.insert(signed, Arrival("private", SIGNED_HERE, now))
+        details = {"name": private.name, "origin": private.log.origin, "since": now}
+        details |= {"treeSize": signed.head.tree_size}
+        append_event(mirror.store, now, "log.frozen", details)
+        mirror.history.insert(cosigned, Arrival("private", SIGNED_HERE, now))
 
 
 def _append(
@@ -336,8 +367,9 @@ def _append(
     checkpoint: SignedCheckpoint,
     entries: Sequence[bytes],
     now: int,
-) -> None:
-    """Do the durable steps, those that are done already a second time."""
+    cosign: Cosign,
+) -> SignedCheckpoint:
+    """Do the durable steps, those that are done already a second time; return what is published."""
     store = mirror.store
     durable = put_growth(store, private, growth, staged)
     # If we die here, nothing was signed, some blobs are unused, and the clients ask again.
@@ -347,8 +379,40 @@ def _append(
         sign_off(store, private.log.keys[0], last, new)
     # If we die here, it is signed: whoever runs next publishes it, and nothing else at
     # this size, before anything else is signed. No client has heard of it.
-    publish(store, private, durable, checkpoint, entries, now, used=last.staged)
+    tree = TileTree(growth.head)
+
+    def read(wanted: Sequence[Tile]) -> dict[Tile, bytes]:
+        new = {tile: growth.tiles[tile] for tile in wanted if tile in growth.tiles}
+        return new | mirror.read_tiles([tile for tile in wanted if tile not in new])
+
+    cosigned = cosign(checkpoint, lambda size: tree.prove_consistency(size, read))
+    _require_quorum(store, private, cosigned)
+    # If we die here, witnesses have cosigned it; they do so again for the same tree.
+    publish(store, private, durable, cosigned, entries, now, used=last.staged)
     # If we die here, all is published; clients that were not told ask again and get 409.
+    return cosigned
+
+
+def _require_quorum(store: Store, private: PrivateLog, checkpoint: SignedCheckpoint) -> None:
+    """Raise RemoteError (quorum) if the log's policy wants more witnesses than cosigned."""
+    policy = policy_of(store, private)
+    if policy is None:
+        return
+    try:
+        verify_quorum(checkpoint, policy, private.log.keys)
+    except RefusedError as error:
+        raise RemoteError(
+            f"{error.message}; the batch is signed and waits for them",
+            reason=QUORUM,
+            next_step="see that the witnesses can be reached: attestor log witnesses; or name"
+            f" others: attestor log witnesses FILE --log {private.name}",
+        ) from error
+
+
+def policy_of(store: Store, private: PrivateLog) -> TlogPolicy | None:
+    """Return whom a log asks to cosign, as it is set now; None: nobody."""
+    log = require_log(store, private.log.origin)
+    return None if log.policy is None else parse_tlog_policy(log.policy)
 
 
 def sign_off(store: Store, key: VerifierKey, last: LastSigned | None, new: LastSigned) -> None:

@@ -2,7 +2,7 @@
 
 One key a file: Ed25519 as its PRIVATE+KEY line in NAME.key, a publisher's in
 NAME.pem. Beside a private log's key lies NAME.last, what it signed last (DESIGN.md
-invariant 7).
+invariant 7), beside a witness's NAME.cosigned.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ KEYS_NAME: Final = "keys"
 SEED_BYTES: Final = 32
 MAX_SECRET_BYTES: Final = 4096  # of a sink's password or token
 _KEY_SUFFIX: Final = ".key"
-_LAST_SUFFIX: Final = ".last"
+LAST_SUFFIX: Final = ".last"  # what a private log signed last
+COSIGNED_SUFFIX: Final = ".cosigned"  # what a witness cosigned last
 _PUBLISHER_SUFFIX: Final = ".pem"
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MAX_KEY_BYTES: Final = 4096
@@ -152,25 +153,27 @@ def _names(home: Path, suffix: str) -> tuple[str, ...]:
     return tuple(path.name.removesuffix(suffix) for path in files if path.name.endswith(suffix))
 
 
-def last_record_names(home: Path) -> tuple[str, ...]:
-    """List the private logs that have a record of what they signed last, by name."""
-    files = sorted((home / KEYS_NAME).glob(f"*{_LAST_SUFFIX}"))
-    return tuple(path.name.removesuffix(_LAST_SUFFIX) for path in files)
+def last_record_names(home: Path, suffix: str = LAST_SUFFIX) -> tuple[str, ...]:
+    """List the keys that have a record of what they signed last, by name."""
+    files = sorted((home / KEYS_NAME).glob(f"*{suffix}"))
+    return tuple(path.name.removesuffix(suffix) for path in files)
 
 
-def read_last_record(home: Path, name: str) -> bytes | None:
-    """Return what a private log recorded as signed last; None if it never did."""
-    return _read_private(_path(home, name, _LAST_SUFFIX), _MAX_LAST_BYTES)
+def read_last_record(home: Path, name: str, suffix: str = LAST_SUFFIX) -> bytes | None:
+    """Return what a key recorded as signed last; None if it never did."""
+    return _read_private(_path(home, name, suffix), _MAX_LAST_BYTES)
 
 
-def swap_last_record(home: Path, name: str, *, expected: bytes | None, new: bytes) -> None:
+def swap_last_record(
+    home: Path, name: str, suffix: str = LAST_SUFFIX, *, expected: bytes | None, new: bytes
+) -> None:
     """Replace the last record if it still is `expected`; durable when this returns.
 
-    Raises StoreError (reason last-record) if it is another, or cannot be written. The
-    caller holds the home's lock, so comparing and swapping cannot be torn apart.
+    Raises StoreError (reason last-record) if it is another, or cannot be written. The caller
+    holds the lock of those who sign so, and comparing and swapping cannot be torn apart.
     """
-    path = _path(home, name, _LAST_SUFFIX)
-    if read_last_record(home, name) != expected:
+    path = _path(home, name, suffix)
+    if read_last_record(home, name, suffix) != expected:
         raise StoreError(f"{path} is not what it was when this run read it", reason="last-record")
     temporary = path.with_name(f"{path.name}.tmp")
     try:

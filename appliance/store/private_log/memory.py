@@ -81,8 +81,7 @@ def remember(key: VerifierKey, before: LastSigned | None, record: LastSigned) ->
         return False
     digest = sha256(before.note).hexdigest() if before else _NONE
     head = f"{_FIRST_LINE}\nboot {boot}\nbefore {digest}\n\n"
-    written = [_write(place, key, head.encode() + bytes(record)) for place in runtime_directories()]
-    return any(written)
+    return write_memory(_file_name(key), head.encode() + bytes(record))
 
 
 def recall(key: VerifierKey) -> Memory | None:
@@ -91,20 +90,30 @@ def recall(key: VerifierKey) -> Memory | None:
     Of several that of the largest tree counts, and of one tree the one with most to say.
     """
     boot = boot_id()
-    found = []
-    for place in runtime_directories() if boot else ():
-        raw = _read(place, key)
-        memory = None if raw is None else _parse(raw, boot)
-        if memory is not None:
-            found.append(memory)
-    return max(found, key=_extent, default=None)
+    memories = (_parse(raw, boot) for raw in read_memories(_file_name(key)) if boot)
+    return max((one for one in memories if one is not None), key=_extent, default=None)
 
 
 def forget(key: VerifierKey) -> None:
     """Forget a log that will never sign again: a drill's."""
     for place in runtime_directories():
         with contextlib.suppress(OSError):
-            _path(place, key).unlink()
+            (place / _file_name(key)).unlink()
+
+
+def write_memory(name: str, content: bytes) -> bool:
+    """Write a file to every runtime directory there is; return whether it is in any.
+
+    Where it cannot be written, an older one is taken away.
+    """
+    written = [_write(place, name, content) for place in runtime_directories()]
+    return any(written)
+
+
+def read_memories(name: str) -> list[bytes]:
+    """Return what a file holds in each runtime directory where there is one."""
+    found = (_read(place, name) for place in runtime_directories())
+    return [raw for raw in found if raw is not None]
 
 
 def _extent(memory: Memory) -> tuple[int, int]:
@@ -125,8 +134,8 @@ def _parse(raw: bytes, boot: str) -> Memory | None:
         return None
 
 
-def _path(place: Path, key: VerifierKey) -> Path:
-    return place / f"{key.log_id.hex()}.signed"
+def _file_name(key: VerifierKey) -> str:
+    return f"{key.log_id.hex()}.signed"
 
 
 def _usable(place: Path) -> bool:
@@ -144,21 +153,21 @@ def _usable(place: Path) -> bool:
     )
 
 
-def _read(place: Path, key: VerifierKey) -> bytes | None:
+def _read(place: Path, name: str) -> bytes | None:
     if not _usable(place):
         return None
     try:
-        descriptor = os.open(_path(place, key), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(place / name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             return file.read(_MAX_BYTES)
     except OSError:
         return None
 
 
-def _write(place: Path, key: VerifierKey, content: bytes) -> bool:
+def _write(place: Path, name: str, content: bytes) -> bool:
     if not _usable(place):
         return False
-    path = _path(place, key)
+    path = place / name
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC

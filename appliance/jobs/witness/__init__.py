@@ -1,0 +1,1 @@
+"""Being a witness: cosigning what other logs sign."""

@@ -1,0 +1,1 @@
+"""What this home cosigned for other logs."""
