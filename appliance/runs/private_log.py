@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from appliance.errors import RefusedError, RemoteError, RestoredError
+from appliance.jobs.home.configure import read_configuration
 from appliance.jobs.mirror.directory_source import DirectorySource
 from appliance.jobs.mirror.mirror_source import MirrorSource
 from appliance.jobs.private_log.cosigning import (
@@ -31,6 +33,7 @@ from appliance.jobs.private_log.sequence import (
     recover_command,
     seen_this_boot,
 )
+from appliance.runs.network import http_settings
 from appliance.runs.session import Session
 from appliance.runs.sources import open_backend, served_log
 from appliance.store.database import DATABASE_NAME, Store, open_store
@@ -50,6 +53,9 @@ from appliance.tlog.log_source import LogSource
 from appliance.tlog.note_keys import is_among
 from appliance.tlog.tlog_policy import Witness, parse_tlog_policy
 
+if TYPE_CHECKING:
+    from appliance.fetch.http import HttpSettings
+
 
 class LogWitnesses:
     """Those who cosign a log of this home, for as long as it is served or for one command."""
@@ -57,8 +63,8 @@ class LogWitnesses:
     def __init__(
         self, session: Session, private: PrivateLog, complain: Callable[[str], None]
     ) -> None:
-        self._session = session
         self._private = private
+        self._settings: HttpSettings | None = None
         self._complain = complain
         self._failing: set[str] = set()  # of them something was said already
         self._asked: list[Asked] = []
@@ -72,7 +78,10 @@ class LogWitnesses:
         policy = policy_of(store, self._private)
         if policy is None:
             return uncosigned
-        seconds = float(self._session.configuration.duration("witness.timeout"))
+        # Of the store that is open: this may be another thread's than the session's.
+        configuration = read_configuration(store)
+        seconds = float(configuration.duration("witness.timeout"))
+        self._settings = http_settings(configuration)
 
         def cosign(checkpoint: SignedCheckpoint, prove: Prove) -> SignedCheckpoint:
             self._asked.clear()
@@ -83,10 +92,13 @@ class LogWitnesses:
         return cosign
 
     def _ask(self, witness: Witness, request: bytes, seconds: float) -> Answered:
+        from appliance.fetch.http import HttpClient
         from appliance.fetch.witness import ask_witness
 
         # In a thread, with connections of its own: one that hangs is nobody else's.
-        with self._session.fresh().http(run_seconds=seconds) as http:
+        if self._settings is None:
+            raise LookupError("a witness is asked before anybody was to cosign")
+        with HttpClient(self._settings, run_seconds=seconds) as http:
             return ask_witness(http, witness.url, request, seconds)
 
     def _tell(self, store: Store) -> None:

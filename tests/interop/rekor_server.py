@@ -55,6 +55,7 @@ def rekor_server(
     directory: Path,
     private_key: Ed25519PrivateKey | None = None,
     checkpoint_interval: str = CHECKPOINT_INTERVAL,
+    options: Sequence[str] = (),
 ) -> Iterator[RekorServer]:
     """Run a new log in `directory`, with a new key unless one is given, until the block ends."""
     program = peer("rekor-server-posix")
@@ -77,7 +78,7 @@ def rekor_server(
             *(program, "serve", f"--hostname={ORIGIN}", f"--storage-dir={storage}"),
             *(f"--signer-filepath={key_file}", f"--checkpoint-interval={checkpoint_interval}"),
             *("--http-address=127.0.0.1", "--grpc-address=127.0.0.1", f"--http-port={ports[0]}"),
-            *(f"--grpc-port={ports[1]}", f"--http-metrics-port={ports[2]}"),
+            *(f"--grpc-port={ports[1]}", f"--http-metrics-port={ports[2]}", *options),
         ]
 
     with (
