@@ -27,6 +27,7 @@ _TABLE: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
             ("prove", "mirror.prove:prove", "Prove an entry included, or a tree a prefix"),
             ("proof", "mirror.prove:proof", "Proofs as files"),
             ("failover", "divergence.quarantine:failover", "Make a mirror the primary source"),
+            ("serve", "divergence.serve:serve", "Give the logs of this home to other machines"),
         ),
     ),
     (
