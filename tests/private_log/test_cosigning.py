@@ -20,7 +20,8 @@ from appliance.store.private_log.private_logs import require_private_log
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from appliance.tlog.cosignature import cosign, cosigner_key, open_cosignatures
 from appliance.tlog.merkle import EMPTY_ROOT, TreeHead
-from appliance.tlog.note import SigningKey, parse_note
+from appliance.tlog.note import NoteSignature, SigningKey, parse_note
+from appliance.tlog.note_keys import cosigned_message
 from appliance.tlog.proof import verify_consistency
 from appliance.tlog.tlog_policy import TlogPolicy, Witness, parse_tlog_policy
 from appliance.tlog.witness_request import parse_witness_request
@@ -193,8 +194,13 @@ def test_what_a_witness_answers_is_verified(world: World) -> None:
         return WitnessAnswer(200, cosign(signed, world.keys["a"], NOW).line.encode(), None)
 
     def smuggled(request: bytes) -> WitnessAnswer:
-        lines = parse_note(parse_witness_request(request).note).signatures
-        return WitnessAnswer(200, b"more text\n\n" + lines[0].line.encode(), None)
+        """Good, over a longer text: one that begins with what was to be cosigned."""
+        text = parse_note(parse_witness_request(request).note).text
+        key = world.keys["a"]
+        message = cosigned_message(f"{text}\nmore\n".encode(), NOW)
+        signature = NOW.to_bytes(8) + key.sign_bytes(message)
+        line = NoteSignature(key.name, cosigner_key(key).key_id, signature).line
+        return WitnessAnswer(200, f"more\n\n{line}".encode(), None)
 
     others: list[Answer] = [lambda _: WitnessAnswer(200, b"", None)]
     others.append(lambda _: WitnessAnswer(200, b"<html>", None))
