@@ -269,6 +269,12 @@ FAMILIES: Final = (
         "Checkpoints of a log that a witness of this home cosigned.",
     ),
     Family(
+        "attestor_witness_requests_total",
+        "counter",
+        ("status",),
+        "Requests to cosign that witness serve answered, by HTTP status.",
+    ),
+    Family(
         "attestor_witness_tree_size",
         "gauge",
         ("origin", "witness"),

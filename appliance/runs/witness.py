@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import Final
 
-from appliance.errors import IncompleteError, RefusedError, RestoredError
+from appliance.errors import ApplianceError, IncompleteError, RefusedError, RestoredError
 from appliance.jobs.local_tiles import told_apart
 from appliance.jobs.witness.witness import (
     Cosigned,
@@ -19,6 +20,7 @@ from appliance.jobs.witness.witness import (
 )
 from appliance.runs.session import Session
 from appliance.store.files import read_given
+from appliance.store.home.counters import count
 from appliance.store.lock import WITNESS_LOCK_NAME
 from appliance.store.mirror.logs import require_backend
 from appliance.store.mirror.mirror import Mirror
@@ -37,6 +39,8 @@ from appliance.tlog.witness_request import (
 )
 
 LOGS: Final = "witness.logs"
+REQUESTS: Final = "attestor_witness_requests_total"
+WRITE_DOWN_SECONDS: Final = 10.0  # what of the counts a kill loses
 
 
 class Witness:
@@ -73,6 +77,37 @@ class Witness:
         """List what the key cosigned last."""
         with self._session.fresh().reading() as store:
             return cosigned_rows(store, self.key.name)
+
+
+class RequestTally:
+    """Counts what requests were answered with, and writes it down now and then."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._turn = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._due_at = session.monotonic() + WRITE_DOWN_SECONDS
+
+    def add(self, status: str) -> None:
+        """Count one answer, of any thread."""
+        with self._turn:
+            self._counts[status] += 1
+            is_due = self._session.monotonic() >= self._due_at
+        if is_due:
+            self.write_down()
+
+    def write_down(self) -> None:
+        """Add what was counted to the store; if it cannot be used now, later."""
+        with self._turn:
+            taken, self._counts = self._counts, Counter()
+            self._due_at = self._session.monotonic() + WRITE_DOWN_SECONDS
+        try:
+            with self._session.fresh().recording() as store, store.atomic():
+                for status, times in taken.items():
+                    count(store, REQUESTS, {"status": status}, by=times)
+        except ApplianceError:
+            with self._turn:
+                self._counts.update(taken)
 
 
 def sign_file(session: Session, name: str | None, path: Path) -> Cosigned:

@@ -16,7 +16,7 @@ from appliance.errors import ApplianceError, StoreError
 from appliance.jobs.witness import witness as job
 from appliance.jobs.witness.witness import OldSizeError
 from appliance.runs.session import Session
-from appliance.runs.witness import Witness
+from appliance.runs.witness import WRITE_DOWN_SECONDS, RequestTally, Witness
 from appliance.serve.application import Application
 from appliance.serve.http_server import HttpServer
 from appliance.serve.witness import WitnessService
@@ -362,6 +362,21 @@ def test_a_record_that_cannot_be_written_answers_nobody(
 
 
 # --- over HTTP
+
+
+def test_answers_are_counted_by_their_status(home: WitnessHome) -> None:
+    clock = [0.0]
+    tally = RequestTally(replaced(home.app, monotonic=lambda: clock[0]))
+    for status in ("200", "409", "200"):
+        tally.add(status)
+    assert "attestor_witness_requests_total{" not in home.run("metrics")[1]
+    clock[0] += WRITE_DOWN_SECONDS
+    tally.add("422")
+    tally.add("422")
+    tally.write_down()
+    metrics = home.run("metrics")[1]
+    for status, times in (("200", 2), ("409", 1), ("422", 2)):
+        assert f'attestor_witness_requests_total{{status="{status}"}} {times}.0' in metrics
 
 
 @pytest.fixture

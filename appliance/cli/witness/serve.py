@@ -11,7 +11,7 @@ from appliance.cli.output import common_options, error_line, say
 from appliance.cli.serving import announce, bind_address, run_until_signal
 from appliance.errors import ApplianceError, RestoredError, StoreError
 from appliance.runs.session import Session, pass_session
-from appliance.runs.witness import Witness
+from appliance.runs.witness import RequestTally, Witness
 from appliance.serve.application import Application
 from appliance.serve.http_server import HttpServer
 from appliance.serve.witness import WitnessService
@@ -46,9 +46,10 @@ def witness_serve(session: Session, bind: str, name: str | None) -> NoReturn:
     """
     host, port = bind_address(bind)
     session = replaced(session, lock_wait=max(session.lock_wait, LOCK_WAIT_SECONDS))
-    witness = Witness(session, name)
+    witness, tally = Witness(session, name), RequestTally(session)
 
     def tell(status: str, error: ApplianceError | None) -> None:
+        tally.add(status)
         if isinstance(error, StoreError | RestoredError):
             say(f"Error: {error_line(error)}", err=True)
 
@@ -61,4 +62,5 @@ def witness_serve(session: Session, bind: str, name: str | None) -> NoReturn:
         number = run_until_signal(server, lambda: announce("witness serve", data, text))
     finally:
         server.close()
+        tally.write_down()
     raise SystemExit(128 + number)
