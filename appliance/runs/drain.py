@@ -19,7 +19,7 @@ from appliance.jobs.queue.aggregate import (
 from appliance.jobs.queue.drain import Drain, DrainReport, Pace
 from appliance.jobs.queue.quota import Forecast, forecast
 from appliance.jobs.queue.settings import QueueSettings, find_server, queue_settings
-from appliance.runs.private_log import ready_to_sign
+from appliance.runs.private_log import LogWitnesses, ready_to_sign
 from appliance.runs.publisher import require_publisher_key
 from appliance.runs.servers import open_server
 from appliance.runs.session import Session
@@ -113,7 +113,9 @@ def aggregate_queue(session: Session, min_items: int | None = None) -> tuple[Agg
         ready_to_sign(session, store, private)
         key = load_signing_key(store.home, private.log.origin)
         signers = Signers(private, key, require_publisher_key(session, None))
-        return aggregate(store, items, signers, session.now()), settled
+        # Who of them failed is counted; a quorum that was not reached ends this run.
+        cosign = LogWitnesses(session, signers.private, lambda _: None).cosign_in(store)
+        return aggregate(store, items, signers, session.now(), cosign), settled
 
 
 def _aggregate_if_enabled(

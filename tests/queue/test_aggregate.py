@@ -8,11 +8,15 @@ import pytest
 
 from appliance.config.configuration import restore
 from appliance.jobs.queue import aggregate as job
+from appliance.runs.witness import Witness
 from appliance.tlog.note_keys import log_key
+from appliance.value import replaced
+from tests.cli.homes import Home
 from tests.private_log.private_homes import ORIGIN
 from tests.queue.short_budget import BUDGET, OWN, ShortHome
 from tests.rig.independent import leaf_of
 from tests.serve.running_log import RunningLog
+from tests.serve.test_witnessed_log import serving
 
 ITEMS = 30
 MIN_ITEMS = restore("connected", {}).count("rekor.aggregate.minItems")
@@ -119,3 +123,22 @@ def test_without_a_log_or_a_key_it_is_a_warning_and_nothing_moves(
     assert code == 0 and "nothing was aggregated: there is no publisher key" in err
     assert home.states() == {"logged": BUDGET, "queued": ITEMS - BUDGET}
     assert home.json("queue", "aggregate", expect=9)["reason"] == "no-key"
+
+
+def test_a_root_is_cosigned_by_the_witnesses_of_the_log(
+    home: ShortHome, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Home(tmp_path / "witness", capsys)
+    other.app = replaced(other.app, random_bytes=lambda n: b"\x0b" * n)
+    vkey = other.json("key", "generate", "witness.example", "--type", "witness")["vkey"]
+    log = home.json("log", "status")["logs"][0]
+    pinned, policy = tmp_path / "log.vkey", tmp_path / "policy"
+    pinned.write_text(f"{log['vkey']}\n")
+    other.json("backend", "add", "log", "--origin", log["origin"], "--public-key", pinned)
+    home.fill(ITEMS)
+    with serving(Witness(other.app.fresh(), None)) as port:
+        policy.write_text(f"witness w {vkey} http://127.0.0.1:{port}/\nquorum w\n")
+        home.json("log", "witnesses", policy)
+        home.json("queue", "aggregate")
+        assert home.json("log", "witnesses")["met"] is True
+    assert home.json("log", "status")["logs"][0]["checkpoint"].count("witness.example") == 1

@@ -148,7 +148,8 @@ def sequence(
             index = new.setdefault(body, first + len(new))
         placed.append(Placed(index, duplicate))
     if not new:
-        return Sequenced(now_at.checkpoint, tuple(placed), TileTree(now_at.edge.head))
+        published = _as_published(mirror, now_at.edge.head)
+        return Sequenced(published, tuple(placed), TileTree(now_at.edge.head))
     entries = list(new)
     staged = compress_bundle(format_entry_bundle(entries))
     growth = grow(now_at.edge, entries)
@@ -169,7 +170,8 @@ def recover(
 
     The caller holds the home's lock. Raises as `sequence` does.
     """
-    return _recovered(Mirror(store, private.log), private, key, now, cosign).checkpoint
+    mirror = Mirror(store, private.log)
+    return _as_published(mirror, _recovered(mirror, private, key, now, cosign).edge.head)
 
 
 def standing(store: Store, private: PrivateLog) -> Standing:
@@ -391,6 +393,12 @@ def _append(
     publish(store, private, durable, cosigned, entries, now, used=last.staged)
     # If we die here, all is published; clients that were not told ask again and get 409.
     return cosigned
+
+
+def _as_published(mirror: Mirror, head: TreeHead) -> SignedCheckpoint:
+    """Return what readers see of a published tree, with its cosignatures."""
+    note = mirror.history.newest_note(head.tree_size)
+    return open_checkpoint(note, mirror.log.keys, mirror.log.origin)
 
 
 def _require_quorum(store: Store, private: PrivateLog, checkpoint: SignedCheckpoint) -> None:

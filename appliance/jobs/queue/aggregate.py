@@ -22,6 +22,7 @@ from typing import Final
 
 from appliance.errors import IncompleteError, RemoteError
 from appliance.jobs.mirror.prove import logged_entry, prove_inclusion
+from appliance.jobs.private_log.cosigning import Cosign, uncosigned
 from appliance.jobs.private_log.sequence import MAX_BATCH, sequence
 from appliance.jobs.queue.log_proof import verify_receipt
 from appliance.jobs.queue.quota import read_quota
@@ -108,13 +109,19 @@ def short_of_budget(
     return found if len(found) >= min_items else []
 
 
-def aggregate(store: Store, items: Sequence[QueueItem], signers: Signers, now: int) -> Aggregated:
+def aggregate(
+    store: Store,
+    items: Sequence[QueueItem],
+    signers: Signers,
+    now: int,
+    cosign: Cosign = uncosigned,
+) -> Aggregated:
     """Put items into our own log and queue its root for them. The caller holds both locks."""
     roots = 0
     for start in range(0, len(items), MAX_BATCH):
         batch = items[start : start + MAX_BATCH]
         bodies = [parse_request(one.what.request).canonical_body for one in batch]
-        done = sequence(store, signers.private, signers.log_key, bodies, now)
+        done = sequence(store, signers.private, signers.log_key, bodies, now, cosign)
         # If we die here, the entries are in our log, and the next run finds them there.
         members = [
             Member(one, placed.entry_index) for one, placed in zip(batch, done.placed, strict=True)
