@@ -167,6 +167,10 @@ class RestoredError(RefusedError):
         self.evidence_id: int | None = None
 
 
+class MovedError(RestoredError):
+    """A private log may not sign here: another server has it, or is about to."""
+
+
 class ConfigError(ApplianceError):
     """The configuration contradicts itself or the schema."""
 

@@ -29,6 +29,8 @@ from appliance.jobs.private_log.recover import (
 )
 from appliance.jobs.private_log.sequence import (
     mirrors_of,
+    move_of,
+    moved_error,
     policy_of,
     recover_command,
     seen_this_boot,
@@ -163,13 +165,16 @@ def set_witnesses(store: Store, private: PrivateLog, raw: bytes | None, now: int
 def ready_to_sign(session: Session, store: Store, private: PrivateLog) -> None:
     """Compare a log with its mirrors if the machine was booted since it signed; else do nothing.
 
-    The caller holds the home's lock. Raises RemoteError if no mirror answers, and as
-    recover_log does.
+    The caller holds the home's lock. Raises RemoteError if no mirror answers, MovedError if
+    another server has the log, and as recover_log does.
     """
+    move = move_of(store, private)
+    if move is not None:
+        raise moved_error(private, move)  # whatever a mirror says
     mirrors = mirrors_of(store, private)
     if not mirrors or not boot_id() or seen_this_boot(private):
         return
-    outside = _ask(session, store, private)
+    outside = ask_mirrors(session, store, private)
     if all(one.note is None for one in outside):
         raise RemoteError(
             f"{private.log.origin} is compared with its mirror before it signs again after a"
@@ -206,7 +211,7 @@ def recover(
         if private is None:
             raise LookupError("neither a log nor a source")
         key = load_signing_key(store.home, private.log.origin)
-        told += _ask(session, store, private)
+        told += ask_mirrors(session, store, private)
         cosign = LogWitnesses(session, private, complain).cosign_in(store)
         done = recover_log(store, private, key, told, session.now(), cosign, only_copy=only_copy)
         return private, done
@@ -258,7 +263,8 @@ def _in_home(other: Store, private: PrivateLog | None, session: Session) -> LogS
     )
 
 
-def _ask(session: Session, store: Store, private: PrivateLog) -> list[Outside]:
+def ask_mirrors(session: Session, store: Store, private: PrivateLog) -> list[Outside]:
+    """Ask each mirror of a log that is configured what it has of it."""
     mirrors = mirrors_of(store, private)
     if not mirrors:
         return []

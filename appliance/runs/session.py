@@ -167,7 +167,7 @@ class Session:
         return int.from_bytes(self.random_bytes(4)) / 2**32
 
     @contextlib.contextmanager
-    def locked(self, name: str = "lock") -> Iterator[None]:
+    def locked(self, name: str = "lock", *, shared: bool = False) -> Iterator[None]:
         """Hold the home's lock, or another of its locks, without opening the store."""
         from appliance.store.filesystem import refuse_foreign_home, refuse_network_filesystem
         from appliance.store.lock import writer_lock
@@ -186,6 +186,7 @@ class Session:
             wait_seconds=self.lock_wait,
             sleep=self.sleep,
             name=name,
+            shared=shared,
         ):
             yield
 

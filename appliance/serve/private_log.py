@@ -19,6 +19,7 @@ from appliance.errors import (
     ApplianceError,
     LockedError,
     MalformedError,
+    MovedError,
     RefusedError,
     RemoteError,
     StoreError,
@@ -59,6 +60,7 @@ _INVALID_TYPE: Final = "invalid type, must be hashedrekord"
 _INVALID_REQUEST: Final = "invalid hashedrekord request"
 _TOO_LARGE: Final = "http: request body too large"
 _TRY_AGAIN: Final = "the log cannot be used now; try again"
+_MOVED: Final = "the log is on its way to another server; try again"
 _PUSHBACK: Final = "reached max pushback; retry"
 _FROZEN: Final = b"This log has been frozen, please switch to the latest log.\n"
 _NOT_INTEGRATED: Final = "failed to integrate entry"
@@ -136,6 +138,8 @@ class PrivateLogService:
         """Log a body; returns what is logged, or what is answered because it is not."""
         try:
             published = self._batches.log(body, ANSWER_SECONDS)
+        except MovedError:
+            return error_answer(UNAVAILABLE, _MOVED)  # it goes on: whoever waits loses nothing
         except RefusedError as error:
             if error.reason != FROZEN:
                 return error_answer(FAILED, _NOT_INTEGRATED)

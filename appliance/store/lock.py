@@ -20,6 +20,7 @@ LOCK_NAME: Final = "lock"
 DRAIN_LOCK_NAME: Final = "drain.lock"  # held by whoever sends the queue, beside other writers
 INDEX_LOCK_NAME: Final = "index.lock"  # held by whoever writes the index of entries
 WITNESS_LOCK_NAME: Final = "witness.lock"  # held by whoever cosigns for other logs
+SERVE_LOCK_NAME: Final = "serve-{}.lock"  # shared by those who serve the private log of a name
 WATCH_LOCK_NAME: Final = "watch.lock"  # held by whoever compares entries with the watches
 _POLL_SECONDS: Final = 0.1
 
@@ -32,8 +33,11 @@ def writer_lock(
     wait_seconds: float,
     sleep: Callable[[float], None],
     name: str = LOCK_NAME,
+    shared: bool = False,
 ) -> Iterator[None]:
     """Hold a lock of the home, by its name; `holder` is written into it for who finds it taken.
+
+    A `shared` one keeps out only those who do not share it.
 
     Raises LockedError, naming the holder, if another run still has it after
     `wait_seconds`, and StoreError if the home is not there or cannot be locked.
@@ -56,7 +60,7 @@ def writer_lock(
         if name == LOCK_NAME:
             places.append((os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), home))
         for held, path in places:
-            _acquire(held, path, wait_seconds, sleep)
+            _acquire(held, path, wait_seconds, sleep, shared=shared)
         if not _is_at(descriptor, home / name):
             raise LockedError(
                 f"{home / name} was removed or replaced while it was being locked",
@@ -81,12 +85,18 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _acquire(
-    descriptor: int, path: Path, wait_seconds: float, sleep: Callable[[float], None]
+    descriptor: int,
+    path: Path,
+    wait_seconds: float,
+    sleep: Callable[[float], None],
+    *,
+    shared: bool,
 ) -> None:
     waited = 0.0
+    how = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
         except BlockingIOError as error:
             if waited >= wait_seconds:
                 holder = _holder(descriptor)

@@ -210,6 +210,19 @@ class SigningKey:
         blob = b64encode(bytes([KeyType.ED25519.value]) + self.seed).decode()
         return f"{_SKEY_START}{self.name}+{self.verifier.key_id.hex()}+{blob}"
 
+    @property
+    def pkcs8(self) -> bytes:
+        """The secret as other programs read it: PKCS#8, PEM (RFC 8410)."""
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        from cryptography.hazmat.primitives.serialization import (
+            Encoding,
+            NoEncryption,
+            PrivateFormat,
+        )
+
+        private = Ed25519PrivateKey.from_private_bytes(self.seed)
+        return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
     def sign(self, text: str) -> NoteSignature:
         """Sign a note text (which ends in a newline)."""
         return NoteSignature(self.name, self.verifier.key_id, self.sign_bytes(text.encode()))
@@ -219,6 +232,21 @@ class SigningKey:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
         return Ed25519PrivateKey.from_private_bytes(self.seed).sign(message)
+
+
+def parse_pkcs8_key(name: str, pem: bytes) -> SigningKey:
+    """Parse an unencrypted Ed25519 key in PKCS#8; raises MalformedError, never quoting it."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    try:
+        private = load_pem_private_key(pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        private = None
+    if not isinstance(private, Ed25519PrivateKey):
+        raise MalformedError("not an unencrypted Ed25519 private key in PEM (PKCS#8)")
+    return SigningKey(name, private.private_bytes_raw())
 
 
 def parse_signing_key(text: str) -> SigningKey:

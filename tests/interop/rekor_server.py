@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
     PublicFormat,
+    load_pem_private_key,
 )
 
 from tests.interop.service import service
@@ -58,7 +59,6 @@ def rekor_server(
     options: Sequence[str] = (),
 ) -> Iterator[RekorServer]:
     """Run a new log in `directory`, with a new key unless one is given, until the block ends."""
-    program = peer("rekor-server-posix")
     storage = directory / "storage"
     storage.mkdir(parents=True)
     private_key = private_key or Ed25519PrivateKey.generate()
@@ -67,6 +67,22 @@ def rekor_server(
         private_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     )
     key_file.chmod(0o600)
+    with server_on(storage, key_file, ORIGIN, directory, checkpoint_interval, options) as server:
+        yield server
+
+
+@contextmanager
+def server_on(
+    storage: Path,
+    key_file: Path,
+    origin: str,
+    directory: Path,
+    checkpoint_interval: str = CHECKPOINT_INTERVAL,
+    options: Sequence[str] = (),
+) -> Iterator[RekorServer]:
+    """Run the server on a storage that may hold a log, until the block ends."""
+    program = peer("rekor-server-posix")
+    private_key = load_pem_private_key(key_file.read_bytes(), None)
     public_key = directory / "log.pub.pem"
     public_key.write_bytes(
         private_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -75,7 +91,7 @@ def rekor_server(
 
     def command(ports: Sequence[int]) -> list[str | Path]:
         return [
-            *(program, "serve", f"--hostname={ORIGIN}", f"--storage-dir={storage}"),
+            *(program, "serve", f"--hostname={origin}", f"--storage-dir={storage}"),
             *(f"--signer-filepath={key_file}", f"--checkpoint-interval={checkpoint_interval}"),
             *("--http-address=127.0.0.1", "--grpc-address=127.0.0.1", f"--http-port={ports[0]}"),
             *(f"--grpc-port={ports[1]}", f"--http-metrics-port={ports[2]}", *options),
@@ -85,7 +101,7 @@ def rekor_server(
         service(command, 3, directory / "server.log") as url,
         static_file_server(storage) as read_url,
     ):
-        yield RekorServer(ORIGIN, url, read_url, public_key, spki, storage)
+        yield RekorServer(origin, url, read_url, public_key, spki, storage)
 
 
 @contextmanager

@@ -15,7 +15,12 @@ from appliance.cli.output import Result, common_options, warn
 from appliance.cli.progress import progress_bar
 from appliance.errors import ApplianceError
 from appliance.jobs.private_log.create import create_log, freeze_log
-from appliance.jobs.private_log.sequence import outside_memory, standing
+from appliance.jobs.private_log.sequence import (
+    move_of,
+    moved_error,
+    outside_memory,
+    standing,
+)
 from appliance.runs.private_log import LogWitnesses, ready_to_sign
 from appliance.runs.private_log import recover as recover_run
 from appliance.runs.session import Session, pass_session
@@ -37,8 +42,10 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     cls=LazyGroup,
     lazy={
         "add": "private_log.add:add",
+        "adopt": "private_log.move:adopt",
         "client-config": "private_log.client_config:client_config",
         "get": "private_log.get:get",
+        "move": "private_log.move:move",
         "serve": "private_log.serve:serve",
         "tuf-repository": "private_log.tuf_repository:tuf_repository",
         "witnesses": "private_log.witnesses:log_witnesses",
@@ -103,9 +110,13 @@ def status(session: Session) -> Result:
                 errors.append(error)
                 state = error.reason
             memory = outside_memory(store, private)
-            data.append(described | members(state=state, outside_memory=memory))
+            move = move_of(store, private)
+            moved_to = None if move is None else move.directory
+            data.append(described | members(state=state, outside_memory=memory, moved_to=moved_to))
             lines.append(f"{private.name}: {private.log.origin} {described['treeSize']:,} {state}")
-            lines.append(f"  {memory}")
+            lines.append(
+                f"  {memory}" if move is None else f"  {moved_error(private, move).message}"
+            )
     text = "\n".join(lines) or "this home runs no log"
     return Result(members(logs=data), text, errors=tuple(errors))
 

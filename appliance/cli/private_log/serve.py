@@ -12,7 +12,7 @@ import click
 
 from appliance.cli.members import members
 from appliance.cli.output import common_options, envelope, error_line, is_quiet, say, warn
-from appliance.errors import ApplianceError, RefusedError, RemoteError
+from appliance.errors import ApplianceError, MovedError, RefusedError, RemoteError
 from appliance.jobs.private_log.digest_key import require_digest_key
 from appliance.jobs.private_log.sequence import FROZEN, Sequenced, recover, sequence
 from appliance.rekor.request import MAX_REQUEST_BYTES
@@ -24,6 +24,7 @@ from appliance.serve.http_server import HttpServer
 from appliance.serve.private_log import PrivateLogService
 from appliance.store.failures import is_passing
 from appliance.store.home.key_files import load_signing_key
+from appliance.store.lock import SERVE_LOCK_NAME
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.private_log.private_logs import require_private_log
 from appliance.value import replaced
@@ -70,12 +71,16 @@ def serve(session: Session, bind: str, name: str | None, digest_key: str | None)
         private = require_private_log(store, name)
         signs_digests = require_digest_key(store, digest_key) if digest_key else None
         key = load_signing_key(store.home, private.log.origin)
-        ready_to_sign(session, store, private)
         witnesses = LogWitnesses(session, private, warn)
         try:
-            recover(store, private, key, session.now(), witnesses.cosign_in(store))
-        except RemoteError as error:
-            _complain(error)  # what waits for its witnesses is tried again; reads are answered
+            ready_to_sign(session, store, private)
+        except MovedError as error:
+            _complain(error)  # it is read here all the same
+        else:
+            try:
+                recover(store, private, key, session.now(), witnesses.cosign_in(store))
+            except RemoteError as error:
+                _complain(error)  # what waits for its witnesses is tried again; reads are answered
 
     def log_batch(bodies: Sequence[bytes]) -> Sequenced:
         # The lock is taken for a batch, not for good: other commands have their turn.
@@ -91,8 +96,9 @@ def serve(session: Session, bind: str, name: str | None, digest_key: str | None)
             yield Mirror(store, private.log)
 
     def on_failure(error: Exception) -> bool:
-        if isinstance(error, RefusedError) and error.reason == FROZEN:
-            return True  # a frozen log is still read
+        is_frozen = isinstance(error, RefusedError) and error.reason == FROZEN
+        if is_frozen or isinstance(error, MovedError):
+            return True  # it is still read
         passing = is_passing(error) or isinstance(error, RemoteError)
         _complain(error)
         if not passing:
@@ -102,12 +108,14 @@ def serve(session: Session, bind: str, name: str | None, digest_key: str | None)
     batches = Batches(log_batch, on_failure=on_failure)
     service = PrivateLogService(batches, reading, signs_digests)
     server = HttpServer(Application(service.routes.answer), host, port, MAX_REQUEST_BYTES)
-    batches.start()
-    try:
-        number = _run(server, private.name, private.log.origin)
-    finally:
-        batches.close()
-        server.close()
+    # Shared by all who serve it; nobody moves it meanwhile.
+    with session.locked(SERVE_LOCK_NAME.format(private.name), shared=True):
+        batches.start()
+        try:
+            number = _run(server, private.name, private.log.origin)
+        finally:
+            batches.close()
+            server.close()
     if batches.failure is not None:
         raise batches.failure
     raise SystemExit(128 + number)

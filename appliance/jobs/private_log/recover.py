@@ -23,7 +23,7 @@ from appliance.jobs.mirror.absorb import absorb
 from appliance.jobs.mirror.fill import Wanted
 from appliance.jobs.private_log.cosigning import Cosign, uncosigned
 from appliance.jobs.private_log.create import empty_checkpoint
-from appliance.jobs.private_log.sequence import recover, recover_command
+from appliance.jobs.private_log.sequence import move_of, moved_error, recover, recover_command
 from appliance.store.database import Store
 from appliance.store.home.journal import append_event
 from appliance.store.home.key_files import has_signing_key, load_signing_key
@@ -86,11 +86,21 @@ def recover_log(
 
     The caller holds the home's lock. `only_copy`: the operator answers for what nothing
     outside can tell. Raises RestoredError if something signed more than this home holds, or
-    nothing could be compared and nobody answers for it; DivergenceError, evidence stored, if
-    the log signed another tree; and as `sequence.recover` does.
+    nothing could be compared and nobody answers for it; MovedError if another server has the
+    log, unless a mirror stands in for it and somebody answers that it is gone; DivergenceError,
+    evidence stored, if the log signed another tree; and as `sequence.recover` does.
     """
     if not is_among(key.verifier, private.log.keys):
         return _finish(store, private, key, (), (), now, cosign)  # which says what is wrong with it
+    move = move_of(store, private)
+    if move is not None and not (only_copy and any(one.note is not None for one in outside)):
+        error = moved_error(private, move)
+        if move.is_done:
+            error.next_step += (
+                "; if that server and its storage are gone for ever, continue from a mirror:"
+                f" {recover_command(private)} --source URL|DIRECTORY --only-copy"
+            )
+        raise error
     last, memory = read_last_signed(store.home, private.log.origin), recall(key.verifier)
     here = place_of(store.home)
     last = _adopt(store, private, key, (memory, last), here, now, cosign)
@@ -100,11 +110,11 @@ def recover_log(
         if one.note is None:
             missing.append(f"{one.name} did not answer: {one.error}")
         else:
-            compared.append(_agrees(store, private, one.name, one.note, now))
+            compared.append(agrees(store, private, one.name, one.note, now))
     n_outside = len(compared)
     if memory is not None:
         what = "what this machine remembers since it was booted"
-        compared.append(_agrees(store, private, what, memory.record.note, now))
+        compared.append(agrees(store, private, what, memory.record.note, now))
     elif boot_id():
         missing.append("this machine remembers nothing of the log since it was booted")
     else:
@@ -169,7 +179,7 @@ def _adopt(
     return last
 
 
-def _agrees(store: Store, private: PrivateLog, name: str, note: bytes, now: int) -> str:
+def agrees(store: Store, private: PrivateLog, name: str, note: bytes, now: int) -> str:
     """Return in words that a note is of our tree; raises RestoredError if it is of a larger."""
     try:
         seen = compare_note(store, note, name, now)
@@ -205,7 +215,7 @@ def _take_place(
     (last, here), origin = found, private.log.origin
     mirror = Mirror(store, private.log)
     if last is not None:
-        _agrees(store, private, f"keys/{origin}.last", last.note, now)
+        agrees(store, private, f"keys/{origin}.last", last.note, now)
     head = mirror.history.accepted()
     covered = mirror.history.mirror_checkpoint()
     if head is None or covered is None or covered.head != head.head:
@@ -217,7 +227,7 @@ def _take_place(
     size = head.head.tree_size
     if last is not None:
         at = open_checkpoint(last.note, private.log.keys, origin)
-        if at.head == head.head and last.place == here:
+        if at.head == head.head and last.place == here and last.move is None:
             remember(key.verifier, None, last)
             return
         if at.head == head.head and at.checkpoint.frozen:
@@ -268,17 +278,18 @@ def continue_log(
     """
     note = source.checkpoint()
     if private is None:
-        private = _take_up(store, name, note, now)
+        private = take_up(store, name, note, now)
     mirror = Mirror(store, private.log)
     open_checkpoint(note, private.log.keys, private.log.origin)
     mirror.forget_absent()  # a database that was restored alone names blobs that are gone
     arrival = Arrival("mirror", source.description, now)
     absorb(mirror, source, arrival, Wanted(entries=True, from_older=True), progress)
-    _index(store, private, mirror)
+    index_entries(store, private, mirror)
     return private
 
 
-def _take_up(store: Store, name: str | None, note: bytes, now: int) -> PrivateLog:
+def take_up(store: Store, name: str | None, note: bytes, now: int) -> PrivateLog:
+    """Record that this home operates the log of a note, whose key is here; no entry comes yet."""
     origin = parse_note(note).text.partition("\n")[0]
     if not has_signing_key(store.home, origin):
         raise IncompleteError(
@@ -298,11 +309,11 @@ def _take_up(store: Store, name: str | None, note: bytes, now: int) -> PrivateLo
         return adopt_private_log(store, name, log, empty_checkpoint(key), now)
 
 
-def _index(store: Store, private: PrivateLog, mirror: Mirror) -> None:
-    """Record where each entry stands, so that none is logged twice."""
+def index_entries(store: Store, private: PrivateLog, mirror: Mirror, first: int = 0) -> None:
+    """Record where each entry from `first` on stands, so that none is logged twice."""
     head = mirror.history.mirror_checkpoint()
     size = head.head.tree_size if head else 0
-    for index in range(-(-size // WIDTH)):
+    for index in range(first // WIDTH, -(-size // WIDTH)):
         bundle = EntryBundle(index, min(WIDTH, size - index * WIDTH))
         bodies = parse_entry_bundle(mirror.read_entry_bundle(bundle), bundle)
         remember_logged(store, private, index * WIDTH, bodies)

@@ -30,6 +30,7 @@ from typing import Final
 from appliance.errors import (
     ApplianceError,
     ConfigError,
+    MovedError,
     RefusedError,
     RemoteError,
     RestoredError,
@@ -47,11 +48,12 @@ from appliance.store.mirror.mirror import Mirror
 from appliance.store.private_log.last_signed import (
     ASK,
     LastSigned,
+    Move,
     place_of,
     read_last_signed,
     swap_last_signed,
 )
-from appliance.store.private_log.memory import boot_id, recall, remember
+from appliance.store.private_log.memory import Memory, boot_id, recall, remember
 from appliance.store.private_log.private_logs import (
     SIGNED_HERE,
     PrivateLog,
@@ -86,6 +88,8 @@ class Standing(enum.Enum):
 
     PUBLISHED = "published"  # the same
     SIGNED = "signed"  # one batch more was signed, and is still to be published
+    MOVING = "moving"  # nothing is signed here: it is being written out for another server
+    MOVED = "moved"  # nothing is signed here: another server goes on with it
 
 
 @frozen
@@ -179,7 +183,41 @@ def standing(store: Store, private: PrivateLog) -> Standing:
 
     Raises RestoredError as `sequence` does, but keeps no evidence.
     """
+    move = move_of(store, private)
+    if move is not None:
+        return Standing.MOVED if move.is_done else Standing.MOVING
     return _compare(store, private)[0]
+
+
+def move_of(store: Store, private: PrivateLog) -> Move | None:
+    """Return where a log went or is going, by the record or this machine's memory.
+
+    None: it is at home. A memory that is older than the record says nothing.
+    """
+    last, memory = read_last_signed(store.home, private.log.origin), recall(private.log.keys[0])
+    records = [] if last is None else [last]
+    if memory is not None and (last is None or _size_of(memory) >= _head_of(last.note).tree_size):
+        records.append(memory.record)
+    moves = [one.move for one in records if one.move is not None]
+    return max(moves, key=lambda one: one.is_done, default=None)
+
+
+def moved_error(private: PrivateLog, move: Move) -> MovedError:
+    """Return what is said to whoever wants a log to sign that is elsewhere."""
+    origin, name, directory = private.log.origin, private.name, move.directory
+    if move.is_done:
+        return MovedError(
+            f"{origin} was moved to {directory}: the server there signs for it, and this home"
+            " signs nothing",
+            next_step="send entries to that server; to bring the log back, stop it and run:"
+            f" attestor log adopt {directory} --log {name}",
+        )
+    return MovedError(
+        f"{origin} is being moved to {directory}, and that is not finished: nothing is signed"
+        " here meanwhile",
+        next_step=f"finish it: attestor log move --log {name} --to {directory}; or stay: attestor"
+        f" log move --log {name} --cancel",
+    )
 
 
 def mirrors_of(store: Store, private: PrivateLog) -> tuple[Backend, ...]:
@@ -216,6 +254,9 @@ def _compare(
             f"what {origin} signed last is not recorded in keys/{origin}.last",
             next_step=recover_step(private),
         )
+    move = move_of(store, private)
+    if move is not None:
+        raise moved_error(private, move)
     if last.place == ASK:
         raise RestoredError(
             f"this home was restored from a backup, and nothing in it can tell what {origin}"
@@ -280,6 +321,10 @@ def _head_of(note: bytes) -> TreeHead:
     return parse_checkpoint(parse_note(note).text).head
 
 
+def _size_of(memory: Memory) -> int:
+    return _head_of(memory.record.note).tree_size
+
+
 def _is_frozen(note: bytes) -> bool:
     return bool(parse_checkpoint(parse_note(note).text).frozen)
 
@@ -311,6 +356,8 @@ def _recovered(
         growth = grow(_edge(mirror, head), entries)
         if growth.head != signed.head:
             raise _restored(private, signed.head, head)
+    except MovedError:
+        raise  # nothing contradicts anything: it is elsewhere
     except RestoredError as error:
         error.evidence_id = _keep_both_heads(mirror, now)
         raise

@@ -8,15 +8,18 @@ that a copied home cannot either.
     place HEX|ask           (SHA-256 of what a copy cannot have; ask: it is a backup)
     base DECIMAL            (tree size before the batch that the note covers)
     staged HEX|none         (blob with that batch: its entries as one entry bundle, zstd)
+    moving|moved PATH       (only if another server has the log, or is to have it; URL-quoted)
                             (an empty line)
     the checkpoint, a signed note, byte for byte
 """
 
 from __future__ import annotations
 
+import os
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote, unquote_to_bytes
 
 from appliance.errors import MalformedError, StoreError
 from appliance.store.home.key_files import (
@@ -25,12 +28,25 @@ from appliance.store.home.key_files import (
     read_last_record,
     swap_last_record,
 )
-from appliance.value import frozen
+from appliance.value import frozen, replaced
 
 _FIRST_LINE: Final = "attestor last-signed/1"
 _NONE: Final = "none"
+_MOVING: Final = "moving"
+_MOVED: Final = "moved"
 ASK: Final = "ask"  # the place of a copy: whoever restores it is asked first
 _MACHINE_ID: Final = Path("/etc/machine-id")
+
+
+@frozen
+class Move:
+    """That a log is to go on under another server: this home signs nothing for it any more."""
+
+    directory: str  # the other server's storage
+    is_done: bool  # False: it is still being written, and no server can have started on it
+
+    def __str__(self) -> str:
+        return f"{_MOVED if self.is_done else _MOVING} {quote(os.fsencode(self.directory))}"
 
 
 @frozen
@@ -41,6 +57,7 @@ class LastSigned:
     base_size: int  # tree size the batch was appended to
     staged: bytes | None  # digest of the blob with the batch; None: the empty tree
     note: bytes  # signed checkpoint
+    move: Move | None = None  # None: the log is at home
 
     def __bytes__(self) -> bytes:
         lines = [
@@ -48,6 +65,7 @@ class LastSigned:
             f"place {self.place}",
             f"base {self.base_size}",
             f"staged {self.staged.hex() if self.staged else _NONE}",
+            *([] if self.move is None else [str(self.move)]),
         ]
         return "\n".join(lines).encode() + b"\n\n" + self.note
 
@@ -56,19 +74,25 @@ def parse_last_signed(raw: bytes) -> LastSigned:
     """Parse a record; raises MalformedError unless it is the one spelling of it."""
     head, _, note = raw.partition(b"\n\n")
     try:
-        _, place, base, staged = head.decode("ascii").split("\n")
+        _, place, base, staged, *moves = head.decode("ascii").split("\n")
         blob = staged.removeprefix("staged ")
         record = LastSigned(
             place.removeprefix("place "),
             int(base.removeprefix("base ")),
             None if blob == _NONE else bytes.fromhex(blob),
             note,
+            *map(_parse_move, moves),
         )
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise MalformedError(f"not a last-signed record: {raw[:60]!r}") from error
     if bytes(record) != raw or len(record.staged or bytes(32)) != 32:
         raise MalformedError(f"not a last-signed record: {raw[:60]!r}")
     return record
+
+
+def _parse_move(line: str) -> Move:
+    how, _, directory = line.partition(" ")
+    return Move(os.fsdecode(unquote_to_bytes(directory)), how == _MOVED)
 
 
 def read_last_signed(home: Path, origin: str) -> LastSigned | None:
@@ -82,7 +106,7 @@ def mark_restored(home: Path) -> None:
     for origin in last_record_names(home):
         last = read_last_signed(home, origin)
         if last is not None and last.place != ASK:
-            asking = LastSigned(ASK, last.base_size, last.staged, last.note)
+            asking = replaced(last, place=ASK)
             swap_last_signed(home, origin, expected=last, new=asking)
 
 

@@ -115,6 +115,14 @@ def remember_logged(store: Store, private: PrivateLog, first: int, bodies: Seque
         )
 
 
+def indexed_size(store: Store, private: PrivateLog) -> int:
+    """Return after how many entries what was recorded of where they stand ends."""
+    row = store.row(
+        "SELECT max(entry_index) AS last FROM private_entry WHERE log_id = ?", [private.log.id]
+    )
+    return 0 if row is None or row["last"] is None else int(row["last"]) + 1
+
+
 def logged_index(store: Store, private: PrivateLog, body: bytes) -> int | None:
     """Return where this body was logged, None if it never was."""
     row = store.row(
