@@ -8,9 +8,11 @@ from typing import Final
 
 from appliance.errors import ConfigError, IncompleteError, RefusedError
 from appliance.jobs.private_log.adopt import Adopted, adopt_log, finished_seal, published_checkpoint
+from appliance.jobs.private_log.cosigning import Cosign, uncosigned
 from appliance.jobs.private_log.move import MoveReport, cancel_move, move_log, plan_move
+from appliance.jobs.private_log.recover import Outside
 from appliance.jobs.private_log.sequence import move_of
-from appliance.runs.private_log import ask_mirrors, ready_to_sign
+from appliance.runs.private_log import LogWitnesses, ask_mirrors, ready_to_sign
 from appliance.runs.session import Session
 from appliance.store.database import Store
 from appliance.store.files import is_file, read_foreign, written_whole
@@ -40,6 +42,7 @@ def move(
     directory: Path,
     key_file: Path | None,
     progress: Callable[[int], None],
+    complain: Callable[[str], None] = lambda _: None,
     *,
     dry_run: bool,
 ) -> tuple[PrivateLog, MoveReport]:
@@ -57,9 +60,10 @@ def move(
         if key_file is not None:
             _refuse_other_file(key_file, key)
         _ready_to_move(session, store, private)
+        cosign = LogWitnesses(session, private, complain).cosign_in(store)
         if dry_run:
-            return private, plan_move(store, private, key, storage, session.now())
-        report = move_log(store, private, key, storage, session.now(), progress)
+            return private, plan_move(store, private, key, storage, session.now(), cosign)
+        report = move_log(store, private, key, storage, session.now(), progress, cosign)
         if key_file is not None and not is_file(key_file):
             with written_whole(key_file, mode=0o600) as file:
                 file.write(key.pkcs8)
@@ -80,6 +84,7 @@ def adopt(
     directory: Path,
     key_file: Path | None,
     progress: Callable[[int], None],
+    complain: Callable[[str], None] = lambda _: None,
 ) -> Adopted:
     """Take over the log in a storage whose server has stopped; raises as adopt_log does.
 
@@ -96,7 +101,11 @@ def adopt(
         with storage.locked():
             _require_still(storage, before)
             private, key = _whose(store, storage, name, key_file)
-            outside = [] if private is None else ask_mirrors(session, store, private)
+            outside: list[Outside] = []
+            cosign: Cosign = uncosigned
+            if private is not None:
+                outside = ask_mirrors(session, store, private)
+                cosign = LogWitnesses(session, private, complain).cosign_in(store)
             return adopt_log(
                 store,
                 private,
@@ -106,6 +115,7 @@ def adopt(
                 outside,
                 session.now(),
                 progress,
+                cosign,
             )
 
 

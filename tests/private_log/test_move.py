@@ -16,10 +16,11 @@ from unittest.mock import patch
 import pytest
 
 from appliance.cli.main import run
-from appliance.errors import MalformedError, StoreError
+from appliance.errors import MalformedError, MovedError, StoreError
 from appliance.jobs.private_log.adopt import adopt_log
 from appliance.jobs.private_log.move import cancel_move, move_log
 from appliance.jobs.private_log.sequence import Standing, standing
+from appliance.runs.private_log import set_witnesses
 from appliance.runs.session import Session
 from appliance.store import filesystem
 from appliance.store.database import open_store
@@ -33,7 +34,8 @@ from appliance.store.private_log.last_signed import (
 from appliance.store.private_log.posix_storage import PosixStorage
 from appliance.store.private_log.private_logs import require_private_log
 from appliance.tlog.checkpoint import open_checkpoint
-from appliance.tlog.note import parse_pkcs8_key
+from appliance.tlog.cosignature import cosigner_key
+from appliance.tlog.note import SigningKey, parse_pkcs8_key
 from tests.jobs.faults import Faults, PowerCutError, injected
 from tests.private_log.other_server import OtherServer
 from tests.private_log.private_homes import (
@@ -128,6 +130,8 @@ def test_a_moved_log_is_signed_nowhere_but_there(log: Site, tmp_path: Path) -> N
         assert error["reason"] == "restored", words
         assert str(storage) in error["message"] and "log adopt" in error["next"], words
     assert (log.home / "keys" / f"{ORIGIN}.last").read_bytes() == before
+    with pytest.raises(MovedError):  # whoever forgot to ask first
+        log_bodies(log.home, [b"a fork"])
     [status] = log("status")["logs"]
     assert status["state"] == "moved" and status["movedTo"] == str(storage)
     # After a boot the record alone says so.
@@ -417,6 +421,27 @@ def open_reading(home: Path) -> Iterator[Any]:
         store.close()
 
 
+def test_what_witnesses_have_to_see_is_not_taken_over_without_them(
+    log: Site, tmp_path: Path
+) -> None:
+    storage, server = moved(log, tmp_path)
+    server.append(NEW)
+    witness = cosigner_key(SigningKey("witness.example", b"w" * 32)).vkey
+    for quorum, published, expect in (
+        *(("w", False, "unpublished"), ("w", True, "quorum"), ("none", True, None)),
+    ):
+        policy = f"witness w {witness} http://w.invalid/\nquorum {quorum}\n".encode()
+        with writing(log.home) as store:
+            set_witnesses(store, require_private_log(store, None), policy, NOW)
+        if published:
+            server.publish()
+        if expect is None:
+            assert log("adopt", storage)["treeSize"] == 550
+        else:
+            assert log("adopt", storage, expect=8)["error"]["reason"] == expect
+            assert (storage / ".state" / "version").read_text() == "1"
+
+
 def test_an_adopted_storage_is_no_server_s_any_more(log: Site, tmp_path: Path) -> None:
     storage, server = moved(log, tmp_path)
     server.grow(NEW)
@@ -505,9 +530,44 @@ def test_an_older_copy_of_the_storage_is_refused(log: Site, tmp_path: Path) -> N
     server.grow(NEW)
     log("adopt", storage)
     log("move", "--to", tmp_path / "again")
+    (tmp_path / "again").rename(tmp_path / "hidden")
     error = log("adopt", old, expect=8)["error"]
     assert error["reason"] == "restored" and "older copy" in error["message"]
-    assert log("adopt", tmp_path / "again")["treeSize"] == 550
+    assert log("adopt", tmp_path / "hidden")["treeSize"] == 550
+
+
+def test_a_log_comes_back_only_from_where_it_went(log: Site, tmp_path: Path) -> None:
+    first, _ = moved(log, tmp_path)
+    copy = shutil.copytree(first, tmp_path / "copy")
+    log("adopt", first)
+    second = tmp_path / "second"
+    log("move", "--to", second)  # as many entries as the first storage has, and a copy of it
+    for other in (first, copy):
+        assert log("adopt", other, expect=8)["error"]["reason"] == "other-storage"
+    assert (second / ".state" / "version").read_text() == "1"
+    # But its disk may be mounted elsewhere by now.
+    renamed = second.rename(tmp_path / "renamed")
+    assert log("adopt", first, expect=8)["error"]["reason"] == "other-storage"
+    assert log("adopt", renamed)["treeSize"] == 300
+
+
+def test_a_home_put_back_to_an_earlier_move_takes_nothing_from_there(
+    log: Site, tmp_path: Path
+) -> None:
+    first, _ = moved(log, tmp_path)
+    copy = shutil.copytree(log.home, tmp_path / "copy")
+    whole = backup(log, tmp_path / "backup", "--with-blobs", "--with-keys")
+    log("adopt", first)
+    second = tmp_path / "second"
+    log("move", "--to", second)
+    for earlier in (copy, whole):  # which say that it is in the first storage
+        restore(earlier, log.home)
+        expected = "other-storage" if earlier == copy else "restored"
+        assert log("adopt", first, expect=8)["error"]["reason"] == expected
+    reboot()
+    assert log("adopt", first, expect=8)["error"]["reason"] == "restored"
+    assert (second / ".state" / "version").read_text() == "1"
+    assert log("adopt", second)["treeSize"] == 300
 
 
 def test_what_a_mirror_saw_beyond_the_storage_is_no_way_back(log: Site, tmp_path: Path) -> None:
@@ -524,9 +584,10 @@ def test_what_a_mirror_saw_beyond_the_storage_is_no_way_back(log: Site, tmp_path
     assert run(["sync", "--entries"], Session(home=log.home)) == 0
     log.capsys.readouterr()
     assert log("status")["logs"][0]["treeSize"] == 550
+    hidden = storage.rename(tmp_path / "hidden")
     error = log("adopt", old, expect=8)["error"]
     assert error["reason"] == "restored" and "older copy" in error["message"]
-    assert log("adopt", storage)["treeSize"] == 550
+    assert log("adopt", hidden)["treeSize"] == 550
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -650,7 +711,7 @@ def adopt_once(home: Path, storage: Path) -> None:
         key = load_signing_key(home, ORIGIN)
         there = PosixStorage(storage)
         with there.locked():
-            adopt_log(store, private, None, key, there, (), NOW)
+            adopt_log(store, private, "build", key, there, (), NOW)
 
 
 def cancel_once(home: Path, storage: Path) -> None:

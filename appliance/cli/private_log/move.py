@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from appliance.cli.members import members
-from appliance.cli.output import Result, common_options
+from appliance.cli.output import Result, common_options, warn
 from appliance.cli.progress import progress_bar
 from appliance.runs.log_move import adopt as adopt_run
 from appliance.runs.log_move import cancel as cancel_run
@@ -60,7 +60,9 @@ def move(
     if directory is None:
         raise click.UsageError("say where to: --to DIR")
     with progress_bar("files") as advance:
-        private, done = move_run(session, name, directory, write_key, advance, dry_run=dry_run)
+        private, done = move_run(
+            session, name, directory, write_key, advance, warn, dry_run=dry_run
+        )
     storage = directory.absolute()
     command = [
         *("rekor-server-posix", "serve", f"--hostname={private.log.origin}"),
@@ -120,7 +122,7 @@ def adopt(session: Session, directory: Path, name: str | None, key: Path | None)
     """
 
     with progress_bar("files") as advance:
-        done = adopt_run(session, name, directory, key, advance)
+        done = adopt_run(session, name, directory, key, advance, warn)
     private, head = done.private, done.checkpoint.head
     data = members(
         head,

@@ -16,6 +16,7 @@ Killed anywhere, the same command goes on.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from appliance.errors import (
@@ -28,6 +29,7 @@ from appliance.errors import (
 from appliance.jobs.mirror.absorb import absorb, preview
 from appliance.jobs.mirror.directory_source import DirectorySource
 from appliance.jobs.mirror.fill import Wanted
+from appliance.jobs.private_log.cosigning import Cosign, uncosigned
 from appliance.jobs.private_log.move import Progress, mark_move, read_storage, told_event
 from appliance.jobs.private_log.recover import Outside, agrees, index_entries, take_up
 from appliance.jobs.private_log.sequence import move_of, recover, sign_off
@@ -49,6 +51,7 @@ from appliance.tlog.checkpoint import Checkpoint, SignedCheckpoint, open_checkpo
 from appliance.tlog.merkle import TreeHead
 from appliance.tlog.note import SigningKey, sign_note
 from appliance.tlog.note_keys import is_among
+from appliance.tlog.tlog_policy import NO_QUORUM, parse_tlog_policy
 from appliance.value import frozen
 
 ADOPTED_EVENT: Final = "log.adopted"
@@ -68,12 +71,13 @@ class Adopted:
 def adopt_log(
     store: Store,
     private: PrivateLog | None,
-    name: str | None,
+    name: str,
     key: SigningKey,
     storage: PosixStorage,
     outside: Sequence[Outside],
     now: int,
     progress: Progress = lambda _: None,
+    cosign: Cosign = uncosigned,
 ) -> Adopted:
     """Take over the log in `storage`; the caller holds the home's lock and the storage's.
 
@@ -92,9 +96,18 @@ def adopt_log(
                 next_step=f"restore keys/{private.log.origin}.key",
             )
         if move is None and last is not None and last.place == place_of(store.home):
-            recover(store, private, key, now)  # a batch in flight is part of what was signed
+            recover(
+                store, private, key, now, cosign
+            )  # a batch in flight is part of what was signed
             last = read_last_signed(store.home, key.name)
     is_sealed = _require_ours_to_take(store, storage, key.name)
+    if is_sealed and (last is None or last.place != place_of(store.home)):
+        raise RestoredError(
+            f"this home took the log out of {storage.directory} before it was put back to a backup:"
+            " what it signed since is not there",
+            next_step=f"run: attestor log recover --log {name} --source URL|DIRECTORY",
+        )
+    _require_where_it_is(storage, move, is_sealed=is_sealed)
     published = published_checkpoint(storage, key)
     head = _appended(storage, published.head)
     verify_whole_tree(lambda place: read_storage(storage, place), head, progress)
@@ -105,6 +118,8 @@ def adopt_log(
     known = find_log(store, key.name)  # as ours, or as one that is mirrored
     if known is not None:
         mirror = Mirror(store, known)
+        if known.policy is not None and head != published.head:
+            _refuse_uncosigned(storage, known.policy)
         preview(mirror, source, arrival)  # which keeps the evidence of another tree
         held = mirror.history.accepted()
         old_size = held.head.tree_size if held else 0
@@ -197,6 +212,23 @@ def _require_ours_to_take(store: Store, storage: PosixStorage, origin: str) -> b
     return seal is not None
 
 
+def _require_where_it_is(storage: PosixStorage, move: Move | None, *, is_sealed: bool) -> None:
+    """Raise RefusedError (other-storage) if the log went somewhere else than to `storage`.
+
+    A storage may have been renamed since, and its disk mounted elsewhere. But one that this home
+    took the log out of before has nothing of it, and one without a seal where the log went does.
+    """
+    if move is None or move.directory == str(storage.directory):
+        return
+    there = PosixStorage(Path(move.directory))
+    if is_sealed or (there.has(CHECKPOINT) and there.seal() is None):
+        raise RefusedError(
+            f"the log was moved to {move.directory}, and {storage.directory} is another storage",
+            reason="other-storage",
+            next_step=f"adopt that one: attestor log adopt {move.directory}",
+        )
+
+
 def _appended(storage: PosixStorage, published: TreeHead) -> TreeHead:
     """Return the largest tree that the other server can have signed."""
     state = storage.tree_state()
@@ -224,6 +256,18 @@ def _require_prefix(storage: PosixStorage, head: TreeHead, old: TreeHead, what: 
             f"{storage.directory}: the first {old.tree_size:,} entries have root {root.hex()},"
             f" expected {old.root_hash.hex()}, {what}",
             reason="root",
+        )
+
+
+def _refuse_uncosigned(storage: PosixStorage, policy: bytes) -> None:
+    """Raise RefusedError if what was not published yet needs witnesses: that server asks them."""
+    if parse_tlog_policy(policy).quorum != NO_QUORUM:
+        raise RefusedError(
+            f"{storage.directory} holds entries that were appended and not published, and the log's"
+            " policy wants witnesses for them",
+            reason="unpublished",
+            next_step="start the server there until it has published them, stop it, and run this"
+            " again; or take the quorum out of the policy: attestor log witnesses FILE",
         )
 
 

@@ -27,6 +27,7 @@ from appliance.errors import (
     RestoredError,
     StoreError,
 )
+from appliance.jobs.private_log.cosigning import Cosign, uncosigned
 from appliance.jobs.private_log.sequence import (
     FROZEN,
     move_of,
@@ -73,6 +74,7 @@ def move_log(
     storage: PosixStorage,
     now: int,
     progress: Progress = lambda _: None,
+    cosign: Cosign = uncosigned,
 ) -> MoveReport:
     """Write a log into `storage` and sign nothing for it any more; the caller holds the lock.
 
@@ -87,7 +89,7 @@ def move_log(
     move = move_of(store, private)
     if move == done:
         return _release(store, private, storage, seal)
-    plan = plan_move(store, private, key, storage, now)
+    plan = plan_move(store, private, key, storage, now, cosign)
     if move != wanted:
         mark_move(store, private, key, wanted)
     # If we die here, nothing is signed any more and nothing is there: run again, or cancel.
@@ -111,13 +113,18 @@ def move_log(
 
 
 def plan_move(
-    store: Store, private: PrivateLog, key: SigningKey, storage: PosixStorage, now: int
+    store: Store,
+    private: PrivateLog,
+    key: SigningKey,
+    storage: PosixStorage,
+    now: int,
+    cosign: Cosign = uncosigned,
 ) -> MoveReport:
     """Say what a move would write, and that nothing is in its way; a batch in flight is finished.
 
     Raises as move_log does.
     """
-    head = _head(store, private, key, now).head
+    head = _head(store, private, key, now, cosign).head
     mirror = Mirror(store, private.log)
     mirror.require_all(mirror.missing_tiles(head.tree_size))
     mirror.require_all(mirror.missing_entry_bundles(head.tree_size))
@@ -167,11 +174,17 @@ def cancel_move(store: Store, private: PrivateLog, key: SigningKey, now: int) ->
     return recover(store, private, key, now)
 
 
-def _head(store: Store, private: PrivateLog, key: SigningKey, now: int) -> SignedCheckpoint:
+def _head(
+    store: Store,
+    private: PrivateLog,
+    key: SigningKey,
+    now: int,
+    cosign: Cosign = uncosigned,
+) -> SignedCheckpoint:
     """Return what was signed last, published as well; raises unless it may be moved from here."""
     move = move_of(store, private)
     if move is None:
-        signed = recover(store, private, key, now)
+        signed = recover(store, private, key, now, cosign)
     elif move.is_done:
         raise moved_error(private, move)
     else:

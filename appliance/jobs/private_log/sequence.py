@@ -192,12 +192,13 @@ def standing(store: Store, private: PrivateLog) -> Standing:
 def move_of(store: Store, private: PrivateLog) -> Move | None:
     """Return where a log went or is going, by the record or this machine's memory.
 
-    None: it is at home. A memory that is older than the record says nothing.
+    None: it is at home. A memory that is older than the record says nothing; else it is the
+    newer of the two, as it is written first and is not put back with the home.
     """
     last, memory = read_last_signed(store.home, private.log.origin), recall(private.log.keys[0])
     records = [] if last is None else [last]
     if memory is not None and (last is None or _size_of(memory) >= _head_of(last.note).tree_size):
-        records.append(memory.record)
+        records.insert(0, memory.record)
     moves = [one.move for one in records if one.move is not None]
     return max(moves, key=lambda one: one.is_done, default=None)
 
