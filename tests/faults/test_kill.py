@@ -5,14 +5,19 @@ Every few places; all of them with ATTESTOR_SOAK=1 in the environment.
 
 from __future__ import annotations
 
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
-from tests.faults.attempts import COMPRESSED, IN_VOLUMES, Attempts, ExportAttempts
+from appliance.store.home.key_files import load_signing_key
+from tests.faults.attempts import COMPRESSED, IN_VOLUMES, SOAK, Attempts, ExportAttempts
 from tests.faults.sites import Sites, copied, succeed
-from tests.faults.strace import Finished, Place, require_strace, run_killed
+from tests.faults.strace import Finished, Place, places, require_strace, run_killed
+from tests.private_log.other_server import OtherServer
+from tests.private_log.private_homes import ORIGIN, check_home, log_bodies, make_home
+from tests.private_log.test_move import may_sign, may_start
 
 pytestmark = pytest.mark.slow
 
@@ -102,3 +107,36 @@ def test_a_killed_import_of_a_compressed_stick_is_completed_by_the_next(
     stick = place / name
     succeed(copied(sites.ahead, place / "exporter"), *sites.exporting(stick))
     assert kill_at_every(Attempts(sites.inside, ["import", stick], place), 47) > 1
+
+
+@pytest.mark.parametrize("step", ["move", "adopt"])
+def test_a_killed_move_and_its_way_back_are_completed_by_the_next(place: Path, step: str) -> None:
+    home, storage = place / "home", place / "storage"
+    words: list[str | Path] = ["log", step, *(["--to"] if step == "move" else []), storage]
+    program: list[str | Path] = ["--home", home, *words]
+
+    def prepare() -> None:
+        for directory in (home, storage):
+            shutil.rmtree(directory, ignore_errors=True)
+        make_home(home)  # anew: a copy of it may not sign
+        log_bodies(home, [b"one", b"two", b"three"])
+        if step == "adopt":
+            succeed(home, "log", "move", "--to", storage)
+            OtherServer(storage, load_signing_key(home, ORIGIN)).grow([b"four"])
+
+    prepare()
+    found = places(program, place / "trace")
+    assert {one.call for one in found} >= {"rename", "fsync", "pwrite64"}
+    met = 0
+    for one in found[:: 1 if SOAK else 13]:
+        prepare()
+        finished = run_killed(program, one, place / "trace")
+        if not finished.met(one):
+            continue
+        met += 1
+        assert may_sign(home) + may_start(storage) <= 1, one
+        succeed(home, *words)
+        assert (may_sign(home), may_start(storage)) == (step == "adopt", step == "move"), one
+    assert met > 1
+    if step == "adopt":
+        assert check_home(home) == (b"one", b"two", b"three", b"four")
