@@ -74,7 +74,7 @@ class OldSizeError(RefusedError):
 
     default_reason = "old-size"
 
-    def __init__(self, message: str, size: int) -> None:
+    def __init__(self, message: str, size: int = 0) -> None:
         super().__init__(
             message, next_step=f"make the request again, with the proof from size {size}"
         )
