@@ -19,7 +19,7 @@ from typing import Any, Final, NoReturn
 import click
 from click.core import ParameterSource
 
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, DivergenceError
 from appliance.runs.exit_codes import EXIT_CODES, as_ours, exit_code, worst
 from appliance.runs.session import Session
 from appliance.value import frozen, replaced
@@ -189,7 +189,9 @@ def delivers_alerts(*, local_only: bool = False) -> Callable[..., Any]:
             _record(context, result)  # first: a schedule that is met again is no problem any more
             session = context.find_object(Session)
             warnings: tuple[str, ...] = ()
-            if session:
+            # A dry run writes nothing but evidence, and of that somebody is told.
+            is_kept = any(isinstance(one, DivergenceError) for one in result.errors)
+            if session and (is_kept or not kwargs.get("dry_run")):
                 told = deliver_due(session, local_only=local_only, errors=result.errors)
                 warnings = tuple(told)
             return replaced(result, warnings=(*result.warnings, *warnings))

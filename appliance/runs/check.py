@@ -29,12 +29,14 @@ from appliance.runs.session import Session
 from appliance.store.database import Store
 from appliance.store.divergence.alerts import alerts
 from appliance.store.divergence.outbox import undelivered
+from appliance.store.find.watches import overdue
 from appliance.store.mirror.logs import Backend, all_backends, require_backend
 from appliance.store.private_log.private_logs import all_private_logs
 from appliance.store.queue.queue import held_count
 from appliance.times import age_text
 from appliance.value import frozen
 
+_TOLD_BY: Final = "attestor alerts send; attestor watch matches"
 TRIES_BEFORE_WARNING: Final = 3  # of a delivery: a sink that restarts is none of Nagios' business
 
 
@@ -105,6 +107,10 @@ def _look(session: Session, store: Store, limits: GivenLimits, names: Sequence[s
             f"{one.text}: {one.next_step}",
         )
         for one in home.problems
+    ]
+    said += [
+        CheckLine(PluginState.CRITICAL, f"watch {name}: {n:,} that nobody expected: {_TOLD_BY}")
+        for name, n in overdue(store, now).items()
     ]
     unacked = sum(
         one.severity == "critical" and one.event_type != HOME for one in alerts(store, unacked=True)

@@ -12,13 +12,13 @@ from appliance.jobs.find.expected import (
     State,
     describe_finding,
     describe_terms,
-    find_met,
     findings_of,
     join_own,
     judge_ledger,
     reached_verdicts,
     tell,
 )
+from appliance.jobs.find.ledger import find_met
 from appliance.policy.expected import Standing
 from appliance.rekor.entry_facts import read_entry
 from appliance.runs.exit_codes import naming
@@ -210,7 +210,7 @@ def _pass(store: Store, index: Index | None, now: int) -> tuple[str, ...]:
         if index is not None:
             find_met(store, index, now)
     except CorruptError:
-        tell(store, index, now, is_damaged=True)
+        tell(store, index, now)
         raise
     return tell(store, index, now)
 

@@ -98,8 +98,10 @@ def import_files(
                     with show(f"import {file.name}") as advance:
                         report = ingest(store, file, rules, session.now(), advance)
                     failed.pop(file, None)
-                    receipt = None if options.dry_run else _write_receipt(session, report, options)
-                    _write_statements(session, report)
+                    receipt = None
+                    if not options.dry_run:
+                        receipt = _write_receipt(session, report, options)
+                        _write_statements(session, report)
                     done.append(ImportedFile(file, report, receipt))
                 except tuple(EXIT_CODES) as error:
                     failed[file] = _failure(error, file)

@@ -234,7 +234,12 @@ def _sync_instance(
         )
     now = session.now()
     followed = follow(
-        store, backend, instance, info, lambda: keep_known(store, options.carried, now)
+        store,
+        backend,
+        instance,
+        info,
+        lambda: keep_known(store, options.carried, now),
+        dry_run=options.dry_run,
     )
     report, warnings = None, list(followed.warnings)
     for one in followed.trees:

@@ -21,11 +21,13 @@ from appliance.jobs.divergence.deliver import Clocks, Send, Sender, Sent, delive
 from appliance.jobs.divergence.judge import apply_site, judge_site
 from appliance.policy.alarms import Severity, home_alarm, payload
 from appliance.policy.health import DAY, Problem, ProblemKind
+from appliance.policy.watch import CLAIM_SECONDS
 from appliance.runs.session import Session
 from appliance.store.divergence.alerts import ID_DIGITS
 from appliance.store.divergence.outbox import Delivery, has_due, undelivered
 from appliance.store.files import append_line
 from appliance.store.filesystem import access_of
+from appliance.store.find.watches import has_untold
 from appliance.store.home.key_files import MAX_SECRET_BYTES, read_secret
 from appliance.store.home.settings import SITE_NAME, site_fact
 from appliance.value import frozen, replaced
@@ -42,6 +44,7 @@ def deliver_due(
     exit code, and a sink delays it by no more than its own timeout.
     """
 
+    yield from _tell_of_entries(session)
     yield from tell_of_site(session, local_only=local_only, errors=errors)
     try:
         with session.reading() as store:
@@ -69,7 +72,7 @@ class SendRun:
 
 def send_alerts(session: Session, *, early: bool, dry_run: bool) -> SendRun:
     """Judge this site and deliver what is due, or all that waits; or only say what waits."""
-    said = () if dry_run else tuple(tell_of_site(session))
+    said = () if dry_run else (*_tell_of_entries(session), *tell_of_site(session))
     sent = () if dry_run else deliver_alerts(session, early=early)
     with session.reading() as store:
         waiting = undelivered(store)
@@ -97,6 +100,22 @@ def _not_delivered(one: Sent) -> RemoteError:
         reason="not-delivered",
         next_step="it is tried again by itself; to try at once: attestor alerts send --all",
     )
+
+
+def _tell_of_entries(session: Session) -> Iterator[str]:
+    """Tell what time alone decides of entries, however quiet the logs are: a grace that is over."""
+    now = session.now()
+    try:
+        with session.reading() as store:
+            if not has_untold(store, now, CLAIM_SECONDS):
+                return
+        from appliance.jobs.find.watching import tell
+
+        with session.queueing() as store:
+            said = tell(store, now)
+        yield from said
+    except ApplianceError:
+        return  # there is no store, or it is broken: the command itself has said so
 
 
 def tell_of_site(

@@ -25,6 +25,7 @@ from appliance.runs.find import ShowProgress, chosen_logs, reading_index
 from appliance.runs.session import Session
 from appliance.store.database import Store
 from appliance.store.files import read_foreign
+from appliance.store.find.expectations import count_open, unsettled
 from appliance.store.find.index import Index
 from appliance.store.find.watches import (
     FINDINGS,
@@ -238,13 +239,14 @@ def finding_figures(session: Session, store: Store, now: int) -> FindingFigures:
             for log in logs:
                 one = log_index(store, index, log)
                 indexed[log.origin] = (one.indexed, one.mirrored - one.indexed, one.opaque)
-        states = [one.standing for one in judge_ledger(store, index, now)]
+        rows = [row for row, _ in unsettled(store)]
+        late = [one.standing for one in judge_ledger(store, index, now, rows)]
     return FindingFigures(
         indexed,
         {(one.name, log.origin): behind(store, one, log) for one in watches for log in logs},
         tuple((one.name, finding) for one in watches for finding in FINDINGS),
-        states.count(Standing.OPEN),
-        states.count(Standing.MISSING),
+        count_open(store, now),
+        late.count(Standing.MISSING),
     )
 
 

@@ -44,6 +44,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "024_followed_instance",
     "025_entry_span",
     "026_cosigned",
+    "027_ledger_scan",
 )
 
 

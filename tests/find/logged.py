@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Mapping
 from functools import cache
 from hashlib import sha256
@@ -50,3 +51,13 @@ def key_leaf(artifact: bytes, key: SigningKey | None = None) -> bytes:
     """Return the body that an artifact signed by a bare key becomes."""
     signed = instance().sign_artifact(key, managed=True, artifact=artifact)
     return json.dumps(hashedrekord_v2(signed, sha256(artifact).digest())).encode()
+
+
+def signed_by_two(payload: bytes, forged: str = "release@example.com") -> bytes:
+    """Return an attestation's body: one good certificate, and one that a stranger made up."""
+    bodies = (json.loads(one) for one in (leaf("me@x.org"), leaf(forged, other=True)))
+    spec = {
+        "payloadHash": {"algorithm": "SHA2_256", "digest": b64encode(payload).decode()},
+        "signatures": [one["spec"]["hashedRekordV002"]["signature"] for one in bodies],
+    }
+    return json.dumps({"apiVersion": "0.0.2", "kind": "dsse", "spec": {"dsseV002": spec}}).encode()

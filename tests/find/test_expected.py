@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
 from base64 import b64decode, b64encode
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from appliance.jobs.find import ledger
+from appliance.jobs.find.expected import findings_of, judge_ledger
+from appliance.jobs.find.search import Hit, read_again
+from appliance.jobs.find.vouching import Voucher
+from appliance.policy.expected import Standing, condition
+from appliance.store.database import open_store
+from appliance.store.divergence.alerts import alerts
+from appliance.store.find.expectations import count_open
+from appliance.store.find.index import create_index
+from appliance.store.mirror.mirror import Mirror
 from appliance.store.mirror.tile_cache import forget
 from appliance.times import utc
 from appliance.tlog.merkle import leaf_hash
@@ -17,7 +30,7 @@ from appliance.tlog.tile import EntryBundle
 from appliance.value import replaced
 from tests.cli.homes import NOW
 from tests.cli.mirrored import MirroredHome
-from tests.find.logged import instance, key_leaf, leaf
+from tests.find.logged import instance, key_leaf, leaf, signed_by_two
 from tests.pki.authorities import IDENTITY, ISSUER, LeafPlan, new_key, spki
 from tests.pki.bundles import ARTIFACT, Instance, hashedrekord_v2
 
@@ -119,6 +132,14 @@ def test_a_name_that_nobody_vouched_for_meets_no_expectation(home: MirroredHome)
     check(home)
     [entry] = home.json("expected", "show", "1")["entries"]
     assert entry["index"] == 1 and standings(home) == {1: "used"}
+
+
+def test_another_signer_who_is_vouched_for_meets_no_expectation(home: MirroredHome) -> None:
+    payload = sha256(b"payload").digest()
+    home.json("expected", "add", "--digest", payload.hex(), *BY)
+    logged(home, signed_by_two(payload, WHO))
+    check(home)
+    assert standings(home) == {1: "open"}
 
 
 def test_an_identity_counts_only_with_its_issuer(home: MirroredHome) -> None:
@@ -332,7 +353,6 @@ def test_a_bundle_expects_exactly_its_entry(home: MirroredHome, tmp_path: Path) 
 def queued(home: MirroredHome, tmp_path: Path) -> bytes:
     """Something that this home queued, and the body that it becomes."""
     from appliance.rekor.request import parse_request
-    from appliance.store.database import open_store
 
     key = new_key()
     signed = instance().sign_artifact(key, managed=True, artifact=b"queued")
@@ -432,6 +452,123 @@ def test_verdicts_that_rest_on_an_unexpected_entry_are_listed_until_it_is_explai
     assert home.json("expected", "verdicts") == {"verdicts": []}
     ended = [one["event"] for one in home.json("journal", "list")["lines"]]
     assert "expected.explained" in ended
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Which entries the ledger reads again."""
+    places: list[int] = []
+
+    def counting(mirror: Mirror, at: int, voucher: Voucher) -> Hit:
+        places.append(at)
+        return read_again(mirror, at, voucher)
+
+    monkeypatch.setattr(ledger, "read_again", counting)
+    return places
+
+
+@pytest.mark.parametrize("way", ["ask", "read"])
+def test_an_entry_is_compared_once_with_each_row(
+    home: MirroredHome, read: list[int], monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """However many of the same digest do not meet it; and whether read or asked for."""
+    monkeypatch.setattr(ledger, "_a_lookup", lambda _: 0 if way == "ask" else 1000)
+    stranger = leaf(WHO, b"app", other=True)
+    logged(home, stranger, key_leaf(b"app"), key_leaf(b"other"))
+    home.json("expected", "add", "--digest", hex_of(b"app"), *BY)
+    check(home)
+    assert read == [0, 1]
+    check(home)
+    logged(home, key_leaf(b"third"))
+    check(home)
+    assert read == [0, 1] and standings(home) == {1: "open"}
+    home.json("expected", "add", "--digest", hex_of(b"other"), *BY)
+    check(home)
+    assert read == [0, 1, 2]
+    logged(home, leaf(WHO, b"app"), leaf(WHO, b"other"))
+    check(home)
+    assert read == [0, 1, 2, 4, 5] and standings(home) == {1: "used", 2: "used"}
+
+
+def test_under_another_trusted_root_all_is_compared_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = MirroredHome(tmp_path / "home", capsys, "connected")
+    logged(home, leaf(WHO, b"app"))
+    home.json("expected", "add", "--digest", hex_of(b"app"), *BY)
+    check(home)
+    assert standings(home) == {1: "open"}
+    root = tmp_path / "root.json"
+    root.write_text(json.dumps(instance().root()))
+    home.json("trust", "import", root)
+    check(home)
+    assert standings(home) == {1: "used"}
+
+
+def test_what_was_pruned_is_compared_when_it_is_back(home: MirroredHome) -> None:
+    logged(home, leaf(WHO, b"app"))
+    home.json("expected", "add", "--digest", hex_of(b"other"), *BY)
+    check(home)
+    with home.mirror() as mirror:
+        forget(mirror, [EntryBundle(0, 1)])
+    home.json("expected", "add", "--digest", hex_of(b"app"), *BY)
+    check(home)
+    assert standings(home) == {1: "open", 2: "open"}
+    logged(home, key_leaf(b"more"))
+    check(home)
+    assert standings(home) == {1: "open", 2: "used"}
+
+
+def test_a_pattern_without_an_end_is_cannot_tell_and_not_silence(home: MirroredHome) -> None:
+    until = utc(NOW + DAY)
+    slow = ("--identity", "https://(a+)+", "--issuer", ISSUER, "--until", until)
+    home.json("expected", "add", "--digest", hex_of(b"app"), *slow)
+    home.json("expected", "add", "--digest", hex_of(b"other"), *slow)
+    home.json("config", "set", "watch.regexTimeout", "20ms")
+    at(home, NOW + 2 * DAY)
+    hostile = f"https://{'a' * 40}!"
+    entries = [leaf(hostile, b"app"), leaf(hostile, b"other", other=True)]
+    logged(home, *entries, now=NOW + 2 * DAY)
+    error = check(home, expect=3)
+    assert "expectation 2" in error["message"]  # nobody vouches for what hangs it
+    [row] = home.json("expected", "list")["expectations"][:1]
+    assert row["standing"] == "cannot-tell"
+    assert "did not end within 0.02 s" in row["why"][0]
+
+
+def test_what_is_judged_by_what_changed_is_what_judging_all_gives(home: MirroredHome) -> None:
+    """Random lives of a ledger: alerts are those of all its rows, and the figures count them."""
+    chance = random.Random(5)  # noqa: S311 repeatable
+    now, artifacts, rows = NOW, [b"%d" % number for number in range(6)], 0
+    for step in range(30):
+        now += chance.choice((0, DAY // 3))
+        at(home, now)
+        what = chance.randrange(5)
+        if what < 2:
+            window = ("--until", utc(now + DAY)) if chance.random() < 0.5 else ()
+            words = ("--digest", hex_of(chance.choice(artifacts)), *BY, *window)
+            count = str(chance.randint(1, 3))
+            rows = home.json("expected", "add", *words, "--count", count)["expectations"][0]["id"]
+        elif what == 2 and rows:
+            home.run("expected", "cancel", str(chance.randint(1, rows)), "--reason", "x")
+        else:
+            some = [leaf(WHO, chance.choice(artifacts)) for _ in range(chance.randint(1, 3))]
+            logged(home, *some, now=now)
+        home.run("expected", "check")
+        with (
+            closing(open_store(home.path, write=False)) as store,
+            contextlib.closing(create_index(home.path)) as index,
+        ):
+            states = judge_ledger(store, index, now)
+            told = {one.condition for one in alerts(store, lasting=True)}
+            wanted = {
+                condition(finding, state.expectation.id)
+                for state in states
+                for finding in findings_of(state)
+            }
+            assert {one for one in told if one.startswith("Expected")} == wanted, step
+            standing = [one.standing for one in states]
+            assert count_open(store, now) == standing.count(Standing.OPEN), step
 
 
 @pytest.mark.parametrize(

@@ -73,3 +73,12 @@ def test_an_entry_that_a_pattern_cannot_decide_forbids_not_logged(home: Mirrored
         error = find(home, "--identity", "(a+)+$", *rescan, expect=5)
         assert error["reason"] == "search-incomplete"
         assert "cannot be read whole: 0" in error["message"]
+
+
+def test_a_name_with_a_nul_is_found_through_the_index(home: MirroredHome) -> None:
+    name = "https://x.example/before\0after"
+    logged(home, leaf(name, b"1"), leaf("https://x.example/before", b"2"))
+    home.json("index", "build")
+    for rescan in ((), ("--rescan",)):
+        assert indices(find(home, "--identity", "after", *rescan)) == [0]
+        assert indices(find(home, "--identity", "x.example/before", *rescan)) == [0, 1]

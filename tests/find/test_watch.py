@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from hashlib import sha256
@@ -35,7 +34,7 @@ from appliance.value import replaced
 from tests.cli.homes import NOW
 from tests.cli.mirrored import MirroredHome
 from tests.divergence.world import LogServer
-from tests.find.logged import instance, key_leaf, leaf
+from tests.find.logged import instance, key_leaf, leaf, signed_by_two
 from tests.find.test_patterns import HOSTILE, SLOW
 from tests.find.test_search import WHO, filler, logged
 from tests.pki.authorities import new_key, spki
@@ -221,20 +220,7 @@ def test_another_signer_with_a_good_certificate_vouches_for_nobody_else(
 ) -> None:
     """Whoever has a certificate of his own can add a forged one to the same entry."""
     trust(home, tmp_path)
-    own, forged = (json.loads(one) for one in (leaf("me@x.org"), leaf(WHO, other=True)))
-    signatures = [one["spec"]["hashedRekordV002"]["signature"] for one in (own, forged)]
-    digest = b64encode(b"\x01" * 32).decode()
-    body = {
-        "apiVersion": "0.0.2",
-        "kind": "dsse",
-        "spec": {
-            "dsseV002": {
-                "payloadHash": {"algorithm": "SHA2_256", "digest": digest},
-                "signatures": signatures,
-            }
-        },
-    }
-    logged(home, json.dumps(body).encode())
+    logged(home, signed_by_two(b"\x01" * 32))
     (found,) = home.json("watch", "add", "names", "--identity-exact", WHO)["matches"]
     assert (found["finding"], found["vouched"], found["identity"]) == ("claimed", False, WHO)
 
@@ -498,6 +484,26 @@ def test_a_release_that_is_still_running_pages_nobody(home: MirroredHome, tmp_pa
         expect(home, one)
     judge(home, NOW + 7200)
     assert set(findings(home)) == {"expected"} and alerts(home) == []
+
+
+def test_a_grace_that_ends_is_told_while_every_log_rests(
+    home: MirroredHome, tmp_path: Path
+) -> None:
+    """By whatever delivers alerts, without a new entry; and check does not wait for that."""
+    trust(home, tmp_path)
+    home.json("watch", "add", "releases", *RELEASE, "--grace", "1h")
+    logged(home, leaf(WHO, b"app"))
+    judge(home)
+    home.json("alerts", "send")
+    assert findings(home) == ["waiting"] and alerts(home) == []
+    assert "nobody expected" not in home.run("check")[1]
+    home.app = replaced(home.app, now=lambda: NOW + 3600)
+    code, out, _ = home.run("check")
+    assert code == 2 and "watch releases: 1 that nobody expected" in out
+    home.json("alerts", "send")
+    assert findings(home) == ["unexpected"]
+    assert [one["eventType"] for one in alerts(home)] == ["rekor.entry.unexpected"]
+    assert "that nobody expected" not in home.run("check")[1]
 
 
 def test_a_legitimate_release_does_not_wedge_the_watch(home: MirroredHome, tmp_path: Path) -> None:

@@ -109,6 +109,28 @@ def test_a_bare_host_stands_for_the_active_tree(site: Site) -> None:
     assert site.stands_at() == ("1001", 5)
 
 
+def test_a_dry_run_pins_no_tree(site: Site) -> None:
+    def rows() -> list[list[tuple[object, ...]]]:
+        store = open_store(site.path, write=False)
+        found = [
+            [tuple(row) for row in store.rows(f"SELECT * FROM {table}")]  # noqa: S608 ours
+            for table in ("log", "backend", "checkpoint", "journal", "alert")
+        ]
+        store.close()
+        return found
+
+    before = rows()
+    [done] = site.json("sync", "--dry-run")["backends"]
+    assert (done["origin"], done["treeSize"]) == (f"{HOST} - 1001", 5)
+    assert rows() == before
+    site.sync()
+    site.log.rotate()
+    before = rows()
+    [done] = site.json("sync", "--dry-run")["backends"]
+    assert done["origin"] == f"{HOST} - 1002"
+    assert rows() == before
+
+
 def test_growth_is_proven_at_each_step(site: Site) -> None:
     for more in (0, 1, 2, 8, 16, 33):
         site.log.grow(more)

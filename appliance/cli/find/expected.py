@@ -18,7 +18,8 @@ from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options, delivers_alerts, printable
 from appliance.errors import ConfigError
-from appliance.jobs.find.expected import State, describe_terms, whole
+from appliance.jobs.find.expected import State, describe_terms
+from appliance.jobs.find.ledger import whole
 from appliance.policy.expected import Standing
 from appliance.policy.re2 import translate
 from appliance.runs.expected import (

@@ -7,15 +7,13 @@ its issuer. Each step follows from what is stored, so a run that dies repeats it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
 from appliance.errors import ApplianceError, CorruptError, IncompleteError, RefusedError
 from appliance.jobs.divergence.alarm import raise_alarm, read_alerting
-from appliance.jobs.find.criteria import Criteria, matches, proposed
-from appliance.jobs.find.patterns import OverTimeError
-from appliance.jobs.find.search import Hit, Scanned, coverage_of, read_again, vouched
+from appliance.jobs.find.search import coverage_of, read_again
 from appliance.jobs.find.vouching import Voucher
 from appliance.jobs.vouched import vouched as last_heard
 from appliance.policy.alarms import root_text
@@ -39,13 +37,19 @@ from appliance.store.find.expectations import (
     Met,
     Terms,
     add_expectation,
-    add_met,
     all_met,
+    compared_ranges,
     expectations,
+    mark_ledgered,
+    met_by,
+    settle,
+    uncompared,
+    undecided_of,
     unledgered,
+    unsettled,
 )
 from appliance.store.find.index import Index
-from appliance.store.find.watches import UNEXPECTED, Match, matches_of
+from appliance.store.find.watches import UNEXPECTED, Match, matches_of, without_ranges
 from appliance.store.mirror.logs import Log, all_logs
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.verify.verdicts import RecordedVerdict, recorded_verdicts
@@ -84,6 +88,7 @@ def join_own(store: Store) -> int:
         return 0
     with store.atomic():
         for one in waiting:
+            mark_ledgered(store, one)
             try:
                 claim = read_stored_request(one.kind, one.api_version, one.request)
             except ApplianceError:
@@ -104,116 +109,27 @@ def expect_logged(store: Store, body: bytes, now: int) -> None:
         add_expectation(store, LOG_ADD, leaf.hex(), terms, now)
 
 
-def find_met(store: Store, index: Index, now: int) -> int:
-    """Look in the index for entries that meet what is expected; returns how many are new.
+def judge_ledger(
+    store: Store,
+    index: Index | None,
+    now: int,
+    chosen: Sequence[Expectation] | None = None,
+) -> tuple[State, ...]:
+    """Judge every row by the entries that were found to meet it, or the chosen.
 
-    Raises CorruptError for an entry that is damaged here, after all others were looked at.
-    """
-    rows = [one for one in expectations(store) if one.cancelled_at is None]
-    if not rows:
-        return 0
-    known = {(one.expectation, one.log_id, one.entry_index) for one in all_met(store)}
-    voucher, found = Voucher(store), 0
-    damage: CorruptError | None = None
-    for log in all_logs(store):
-        mirror = Mirror(store, log)
-        scanned = coverage_of(mirror, index)
-        if scanned.head is None:
-            continue
-        read: dict[int, Hit | None] = {}
-        met = []
-        for one in rows:
-            if one.terms.origin not in (None, log.origin):
-                continue
-            for at in sorted(proposed(_narrowest(one.terms), index, log)):
-                if (one.id, log.id, at) in known or not scanned.covers(at):
-                    continue
-                if at not in read:
-                    try:
-                        read[at] = read_again(mirror, at, voucher)
-                    except CorruptError as error:
-                        read[at], damage = None, damage or error
-                hit = read[at]
-                if hit is not None and meets(one.terms, hit):
-                    met.append(Met(one.id, log.id, at, hit.leaf, now))
-        with store.atomic():
-            add_met(store, met)
-        found += len(met)
-    if damage is not None:
-        raise damage
-    return found
-
-
-def criteria_of(terms: Terms) -> Criteria:
-    """Return the conditions on an entry; those on who signed, for one signature of it."""
-    return Criteria(
-        digests=() if terms.digest is None else (terms.digest,),
-        fingerprints=() if terms.signer is None else (terms.signer,),
-        identities=() if terms.identity is None else (terms.identity,),
-        identity_patterns=() if terms.pattern is None else (whole(terms.pattern),),
-        issuers=() if terms.issuer is None else (terms.issuer,),
-    )
-
-
-def _narrowest(terms: Terms) -> Criteria:
-    """Return what the index is asked for: a digest alone, for a key may have signed everything."""
-    return Criteria(digests=(terms.digest,)) if terms.digest else criteria_of(terms)
-
-
-def whole(pattern: str) -> str:
-    """Return a pattern that matches only whole texts."""
-    return rf"\A(?:{pattern})\z"
-
-
-def meets(terms: Terms, hit: Hit) -> bool:
-    """Whether an entry is what is expected.
-
-    One of which a pattern cannot tell is not: it stays unexplained.
-    """
-    if terms.leaf is not None and terms.leaf != hit.leaf:
-        return False
-    criteria = criteria_of(terms)
-    try:
-        if not matches(criteria, hit.facts):
-            return False
-        is_ours = terms.issuer is None or vouched(criteria, hit) is True
-    except OverTimeError:
-        return False
-    return is_ours and _in_time(terms, hit)
-
-
-def _in_time(terms: Terms, hit: Hit) -> bool:
-    """Whether an entry can have been logged, and its certificate was issued, in the time given.
-
-    What is exact may come late: then its end is only when it is missed.
-    """
-    first, last = terms.valid_from, None if terms.digest else terms.valid_until
-    signed = [
-        one.certificate.signed_at
-        for one in hit.facts.signers
-        if one.certificate and one.certificate.signed_at is not None
-    ]
-    if first is not None and any(at < first for at in (*signed, hit.logged_before or first)):
-        return False
-    return last is None or all(at <= last for at in (*signed, hit.logged_after or last))
-
-
-def judge_ledger(store: Store, index: Index | None, now: int) -> tuple[State, ...]:
-    """Judge every row by the entries that were found to meet it.
+    With a chosen row have to be all that share entries with it.
 
     An entry can meet several rows, and none of them is missing then; it stands for one of
     them, so that what is logged more often than all of them expect is noticed.
     """
-    rows, found = expectations(store), all_met(store)
+    rows = expectations(store) if chosen is None else chosen
+    found = all_met(store) if chosen is None else met_by(store, rows)
     assigned = _assigned(rows, found)
     met: dict[int, list[Met]] = {}
     for at in found:
         met.setdefault(at.expectation, []).append(at)
     logs = {log.id: log for log in all_logs(store)}
-    seen: dict[str, tuple[Scanned, Mirror]] = {}
-    for log in logs.values():
-        mirror = Mirror(store, log)
-        seen[log.origin] = (coverage_of(mirror, index), mirror)
+    seen: _Seen | None = None
     origins = {log.id: log.origin for log in logs.values()}
     states = []
     for one in rows:
@@ -224,7 +140,9 @@ def judge_ledger(store: Store, index: Index | None, now: int) -> tuple[State, ..
         until = one.terms.valid_until
         is_due = until is not None and now > until and len(entries) < one.terms.count
         if until is not None and is_due and one.cancelled_at is None:
-            why = _unseen(seen, one.terms.origin, until, now, has_index=index is not None)
+            if seen is None:  # what is late needs it, and hardly anything is
+                seen = _Seen(store, index, now)
+            why = seen.lacks(one, until)
         if one.source == QUEUE:
             early = tuple(at for at in own if _is_early(store, logs[at.log_id], at, one))
         reached = standing(
@@ -272,73 +190,102 @@ def _is_early(store: Store, log: Log, met: Met, row: Expectation) -> bool:
     return before is not None and before < row.created_at
 
 
-def _unseen(
-    seen: Mapping[str, tuple[Scanned, Mirror]],
-    origin: str | None,
-    until: int,
-    now: int,
-    *,
-    has_index: bool,
-) -> tuple[str, ...]:
-    """Say what keeps from telling that an entry was not logged until a time; empty: nothing."""
-    if not has_index:
-        return ("this home has no index of entries",)
-    chosen = {name: one for name, one in seen.items() if origin in (None, name)}
-    if not chosen:
-        return ("no log is known here",)
-    why: list[str] = []
-    for name, (scanned, mirror) in chosen.items():
+class _Seen:
+    """What of the logs was looked at and compared with the ledger."""
+
+    def __init__(self, store: Store, index: Index | None, now: int) -> None:
+        self.store, self.has_index, self.now = store, index is not None, now
+        self.mirrors = [Mirror(store, log) for log in all_logs(store)]
+        self.scanned = {one.log.id: coverage_of(one, index) for one in self.mirrors}
+        self.uncompared = {one.id for one in uncompared(store)}
+        self.trust = Voucher(store).digest
+
+    def lacks(self, row: Expectation, until: int) -> tuple[str, ...]:
+        """Say what keeps from telling that nothing was logged until a time; empty: nothing."""
+        if not self.has_index:
+            return ("this home has no index of entries",)
+        chosen = [one for one in self.mirrors if row.terms.origin in (None, one.log.origin)]
+        if not chosen:
+            return ("no log is known here",)
+        why = [text for one in chosen for text in self._lacks_of(one, until)]
+        if not why and row.id in self.uncompared:
+            why = ["it was not compared with the logs yet"]
+        origins = {one.log.id: one.log.origin for one in self.mirrors}
+        return (
+            *why,
+            *(
+                f"{origins[at.log_id]} {at.entry_index}: {at.why}"
+                for at in undecided_of(self.store, row.id)[:_NAMED]
+            ),
+        )
+
+    def _lacks_of(self, mirror: Mirror, until: int) -> Iterator[str]:
+        name, scanned = mirror.log.origin, self.scanned[mirror.log.id]
         accepted = mirror.history.accepted()
         if scanned.head is None or accepted is None:
-            why.append(f"{name}: no checkpoint was accepted yet")
-            continue
-        why += [
-            f"{name}: {gap.start:,} to {gap.stop - 1:,} ({gap.why})"
-            for gap in scanned.gaps[:_NAMED]
-        ]
+            yield f"{name}: no checkpoint was accepted yet"
+            return
+        for gap in scanned.gaps[:_NAMED]:
+            yield f"{name}: {gap.start:,} to {gap.stop - 1:,} ({gap.why})"
+        # Damaged when it was compared, or of another trusted root.
+        known = compared_ranges(self.store, mirror.log, self.trust)
+        for start, stop in without_ranges(scanned.ranges, known)[:_NAMED]:
+            yield f"{name}: {start:,} to {stop - 1:,} (not compared)"
         if scanned.opaque:
             named = ", ".join(str(at) for at, _ in scanned.opaque[:_NAMED])
-            why.append(f"{name}: entries that cannot be read whole: {named}")
-        heard, is_frozen = last_heard(mirror, accepted, now)
+            yield f"{name}: entries that cannot be read whole: {named}"
+        heard, is_frozen = last_heard(mirror, accepted, self.now)
         newest = max(scanned.first_seen_at or 0, heard or 0)
         if not is_frozen and newest <= until:
-            why.append(f"{name}: nothing was heard of it after {utc(until)}")
-    return tuple(why)
+            yield f"{name}: nothing was heard of it after {utc(until)}"
 
 
-def tell(
-    store: Store, index: Index | None, now: int, *, is_damaged: bool = False
-) -> tuple[str, ...]:
+def tell(store: Store, index: Index | None, now: int) -> tuple[str, ...]:
     """Raise the alerts that follow from the ledger, end those that are over; what is to be said.
 
-    While an entry `is_damaged`, nothing new is missing: it may be what is looked for.
+    Only of rows that changed since they were judged, or that time changes.
     """
-    states = judge_ledger(store, index, now)
+    alerting, touched = read_alerting(store), unsettled(store)
+    if not alerting.enabled or not touched:
+        return ()
+    changes = {row.id: n for row, n in touched}
+    states = judge_ledger(store, index, now, [row for row, _ in touched])
     found = {
         condition(finding, state.expectation.id): (finding, state)
         for state in states
         for finding in findings_of(state)
     }
-    ours = frozenset(EVENTS.values())
-    lasting = {one.condition for one in alerts(store, lasting=True) if one.event_type in ours}
-    begun = {
-        name: one
-        for name, one in found.items()
-        if name not in lasting and not (is_damaged and one[0] is Finding.MISSING)
+    lasting = {
+        one.condition
+        for one in alerts(store, lasting=True)
+        if one.event_type in EVENTS.values() and _row_of(one.condition) in changes
     }
-    alerting = read_alerting(store)
-    if not alerting.enabled or not (begun or lasting - found.keys()):
-        return ()
-    alarms = [(_alarm(store, *one), one[1]) for one in begun.values()]
+    begun = [one for name, one in found.items() if name not in lasting]
+    alarms = [(_alarm(store, *one), one[1]) for one in begun]
     said = []
     with store.atomic():
-        for name in lasting - found.keys():
+        for name in sorted(lasting - found.keys()):
             end_alert(store, name, now)
         for alarm, state in alarms:
             log = _log_of(store, state)
             number = raise_alarm(store, alarm, now, log=log, alerting=alerting)
             said.append(f"alert {number}: {alarm.fields['description']}")
+        for state in states:
+            if not _waits(state):
+                settle(store, state.expectation, changes[state.expectation.id])
     return tuple(said)
+
+
+def _waits(state: State) -> bool:
+    """Whether time alone can change what a row has come to, or what was not looked at."""
+    return state.expectation.terms.valid_until is not None and state.standing in (
+        *(Standing.OPEN, Standing.MISSING, Standing.CANNOT_TELL),
+    )
+
+
+def _row_of(name: str) -> int:
+    """Return the number of the row that a condition is about."""
+    return int(name.rpartition(" ")[2])
 
 
 def findings_of(state: State) -> tuple[Finding, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
+from appliance.errors import CorruptError
 from appliance.jobs.find.criteria import Criteria, matches, matching_signers, proposed
 from appliance.jobs.find.patterns import OverTimeError
 from appliance.jobs.find.vouching import Voucher
@@ -217,6 +218,24 @@ def rescan(
                 yield at, read_entry(body)
             progress(bundle.width)
         tree.trim()
+
+
+def reading_around(
+    start: int, stop: int, read: Callable[[int, int], None]
+) -> dict[int, CorruptError]:
+    """Read a range that begins with an entry bundle; what is damaged of it spoils nothing else.
+
+    Returns the damage by the first entry of its bundle. What `read` did before it raised, it
+    does again.
+    """
+    try:
+        read(start, stop)
+    except CorruptError as error:
+        if stop - start <= WIDTH:
+            return {start: error}
+        parts = [(at, min(at + WIDTH, stop)) for at in range(start, stop, WIDTH)]
+        return {at: one for part in parts for at, one in reading_around(*part, read).items()}
+    return {}
 
 
 def _bodies(mirror: Mirror, bundle: EntryBundle) -> tuple[bytes, ...]:

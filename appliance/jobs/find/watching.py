@@ -8,6 +8,7 @@ neither loses a match nor tells it twice.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -21,12 +22,13 @@ from appliance.jobs.find.criteria import (
     matching_signers,
     proposed,
 )
-from appliance.jobs.find.expected import meets
+from appliance.jobs.find.ledger import meets
 from appliance.jobs.find.patterns import OverTimeError
 from appliance.jobs.find.search import (
     Hit,
     coverage_of,
     read_again,
+    reading_around,
     rescan,
     vouched,
     why_unread,
@@ -43,7 +45,7 @@ from appliance.policy.watch import (
 )
 from appliance.store.database import Store
 from appliance.store.divergence.alerts import Alert, alerts, end_alert
-from appliance.store.find.expectations import Expectation, all_met, expectations
+from appliance.store.find.expectations import holding_at, rows_of_digest
 from appliance.store.find.index import Index
 from appliance.store.find.watches import (
     EXPECTED,
@@ -58,6 +60,7 @@ from appliance.store.find.watches import (
     add_scanned,
     add_undecided,
     all_watches,
+    is_in,
     joined_ranges,
     last_told,
     matches_of,
@@ -181,9 +184,9 @@ def _ask(
             left.append(one)
             continue
         ranges = _common(one.todo, indexed.ranges)
-        found, unsure = [], [Undecided(*at) for at in indexed.opaque if _holds(ranges, at[0])]
+        found, unsure = [], [Undecided(*at) for at in indexed.opaque if is_in(ranges, at[0])]
         for at in sorted(proposed(one.criteria, index, mirror.log)):
-            if not _holds(ranges, at):
+            if not is_in(ranges, at):
                 continue
             try:
                 hit = read_again(mirror, at, voucher)
@@ -220,25 +223,19 @@ class _Comparing:
 
     def read(self, start: int, stop: int, result: _Compared) -> None:
         """Compare a range that begins with an entry bundle; damage spoils only its own bundle."""
-        try:
-            self._read(start, stop, result)
-        except CorruptError as error:
-            if stop - start <= WIDTH:
-                result.damage.append(error)
-                return
-            for first in range(start, stop, WIDTH):
-                self.read(first, min(first + WIDTH, stop), result)
+        damage = reading_around(start, stop, lambda first, last: self._read(first, last, result))
+        result.damage += damage.values()
 
     def _read(self, start: int, stop: int, result: _Compared) -> None:
         found: dict[int, list[Match]] = {}
         unsure: list[Undecided] = []
         log = self.mirror.log
         for at, facts in rescan(self.mirror, self.head, [(start, stop)], self.progress):
-            if facts.unread and any(_holds(one.todo, at) for one in self.watching):
+            if facts.unread and any(is_in(one.todo, at) for one in self.watching):
                 unsure.append(Undecided(at, why_unread(facts)))
             for place in self.screen.candidates(facts):
                 one = self.watching[place]
-                if not _holds(one.todo, at):
+                if not is_in(one.todo, at):
                     continue
                 try:
                     if matches(one.criteria, facts):
@@ -366,21 +363,27 @@ def settle(store: Store, now: int) -> None:
     What is expected by now is told nobody, and an alert ends with the last of its entries
     explained. What still waits when its grace is over is unexpected.
     """
-    known = {(one.log_id, one.entry_index): one.expectation for one in all_met(store)}
-    rows = {one.id: one for one in expectations(store) if one.cancelled_at is None}
-    lasting = {one.number: one for one in alerts(store, lasting=True)}
+    lasting = {
+        one.number: one
+        for one in alerts(store, lasting=True)
+        if one.event_type == f"rekor.entry.{UNEXPECTED}"
+    }
     voucher, logs = Voucher(store), {log.id: log for log in all_logs(store)}
+    seconds = float(read_configuration(store).duration("watch.regexTimeout"))
     for watch in all_watches(store):
         unsettled = matches_of(store, watch, finding=WAITING)
-        unsettled += tuple(
-            one
-            for one in matches_of(store, watch, finding=UNEXPECTED)
-            if one.alert_number in lasting
-        )
+        if lasting:
+            unsettled += tuple(
+                one
+                for one in matches_of(store, watch, finding=UNEXPECTED)
+                if one.alert_number in lasting
+            )
         judged = [
-            (one, _explanation(Mirror(store, logs[one.log_id]), one, known, rows, voucher))
+            (one, _explanation(Mirror(store, logs[one.log_id]), one, voucher, seconds))
             for one in unsettled
         ]
+        if not judged:
+            continue
         with store.atomic():
             for one, expectation in judged:
                 if expectation is not None:
@@ -395,26 +398,31 @@ def _set(store: Store, watch: Watch, one: Match, finding: str) -> None:
     count(store, MATCHES, {"watch": watch.name, "finding": finding})
 
 
-def _explanation(
-    mirror: Mirror,
-    match: Match,
-    known: Mapping[tuple[int, int], int],
-    rows: Mapping[int, Expectation],
-    voucher: Voucher,
-) -> int | None:
+def _explanation(mirror: Mirror, match: Match, voucher: Voucher, seconds: float) -> int | None:
     """Return the number of an expectation that an entry meets, if there is one."""
-    met = known.get((match.log_id, match.entry_index))
-    if met in rows:
-        return met
-    here = [one for one in rows.values() if one.terms.origin in (None, match.origin)]
-    if not here:
+    store = mirror.store
+    met = holding_at(store, match.log_id, match.entry_index)
+    if met:
+        return met[0].id
+    _, _, digest = (match.entry["digest"] or "").rpartition(":")
+    rows = [
+        one
+        for one in rows_of_digest(store, bytes.fromhex(digest))
+        if one.terms.origin in (None, match.origin)
+    ]
+    if not rows:
         return None
     try:
         hit = read_again(mirror, match.entry_index, voucher)
     except (IncompleteError, CorruptError, RefusedError):
         # Pruned, damaged or disputed: what the ledger found before is all there is.
         return None
-    return next((one.id for one in here if meets(one.terms, hit)), None)
+    for one in rows:
+        # One of which a pattern cannot tell explains nothing.
+        with contextlib.suppress(OverTimeError):
+            if meets(one.terms, hit, seconds):
+                return one.id
+    return None
 
 
 def _explained(
@@ -492,7 +500,3 @@ def _common(ranges: Iterable[tuple[int, int]], others: Iterable[tuple[int, int]]
 
 def _tile(at: int) -> tuple[int, int]:
     return at // WIDTH * WIDTH, at // WIDTH * WIDTH + WIDTH
-
-
-def _holds(ranges: Ranges, at: int) -> bool:
-    return any(start <= at < stop for start, stop in ranges)

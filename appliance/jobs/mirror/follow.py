@@ -86,14 +86,17 @@ def follow(
     instance: Instance,
     info: LogInfo,
     pinned: Callable[[], None] = lambda: None,
+    *,
+    dry_run: bool = False,
 ) -> Followed:
     """Say which trees are to be synced; the logs of new ones are pinned by the keys there are.
 
-    `pinned` is called once they are. A closed tree that is as it was is left out, unless
-    checkpoints of it that were seen elsewhere wait to be compared. Every head is opened first,
-    by the keys of its own log and those in force where the backend stands; for a backend that
-    is pinned to one tree, only that tree's. Raises SignatureError for one that no pinned key
-    signed, IncompleteError (shard-missing) if the tree that was followed is not in the list.
+    `pinned` is called once they are; in a dry run nothing is pinned, and it is not. A closed
+    tree that is as it was is left out, unless checkpoints of it that were seen elsewhere wait to
+    be compared. Every head is opened first, by the keys of its own log and those in force where
+    the backend stands; for a backend that is pinned to one tree, only that tree's. Raises
+    SignatureError for one that no pinned key signed, IncompleteError (shard-missing) if the tree
+    that was followed is not in the list.
     """
     host = key_name(REKOR_V1, backend.origin)
     if is_tree_origin(backend.origin):
@@ -103,11 +106,12 @@ def follow(
     listed = {one.origin for _, one in opened}
     if backend.log.origin in known and backend.log.origin not in listed:
         raise _missing(backend, Mirror(store, backend.log))
-    with store.atomic():
+    with store.atomic(dry_run=dry_run):
         if backend.follows is None:
             backend = _is_instance(store, backend)
         logs = [add_tree(store, backend, one.origin) for _, one in opened]
-    pinned()
+    if not dry_run:
+        pinned()
     trees, warnings = [], []
     for (tree, checkpoint), log in zip(opened, logs, strict=True):
         is_active = tree is info.active

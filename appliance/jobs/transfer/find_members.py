@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from appliance.errors import ApplianceError, ConfigError, MalformedError
 from appliance.jobs.find.criteria import Criteria, criteria_from
-from appliance.jobs.find.expected import whole
+from appliance.jobs.find.ledger import whole
 from appliance.jobs.transfer.names import fat_safe
 from appliance.jobs.transfer.plan import in_memory
 from appliance.policy.re2 import translate

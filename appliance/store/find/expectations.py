@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Final
 
 from appliance.errors import IncompleteError, RefusedError
 from appliance.store.database import Store
+from appliance.store.find.watches import Ranges
 from appliance.store.home.journal import append_event
+from appliance.store.mirror.logs import Log
 from appliance.tlog.merkle import Hash
 from appliance.value import frozen
 
@@ -18,6 +20,7 @@ OPERATOR: Final = "operator"
 QUEUE: Final = "queue"
 PUBLISH: Final = "publish"
 LOG_ADD: Final = "log-add"
+_COMPARED: Final = "compared = 1 AND cancelled_at IS NULL"
 
 
 @frozen
@@ -73,10 +76,21 @@ class Met:
 
 
 @frozen
+class UndecidedRow:
+    """An entry of which it cannot be told whether it meets an expectation."""
+
+    expectation: int
+    log_id: int
+    entry_index: int
+    why: str
+
+
+@frozen
 class Unledgered:
     """A request of ours that is not in the ledger yet."""
 
     source: str
+    number: int  # in the order they came
     reference: str
     created_at: int  # Unix seconds
     kind: str
@@ -129,7 +143,9 @@ def cancel_expectation(store: Store, id_: int, reason: str, at: int) -> Expectat
             next_step=f"see 'attestor expected show {id_}'",
         )
     store.execute(
-        "UPDATE expectation SET cancelled_at = ?, cancel_reason = ? WHERE id = ?", [at, reason, id_]
+        "UPDATE expectation SET cancelled_at = ?, cancel_reason = ?, unsettled = unsettled + 1"
+        " WHERE id = ?",
+        [at, reason, id_],
     )
     append_event(store, at, "expected.cancelled", {"id": id_, "reason": reason})
     return require_expectation(store, id_)
@@ -137,7 +153,7 @@ def cancel_expectation(store: Store, id_: int, reason: str, at: int) -> Expectat
 
 def expectations(store: Store) -> tuple[Expectation, ...]:
     """List the ledger, in the order it was filled."""
-    return tuple(map(_expectation, store.rows("SELECT * FROM expectation ORDER BY id")))
+    return _where(store, "TRUE")
 
 
 def require_expectation(store: Store, id_: int) -> Expectation:
@@ -152,17 +168,58 @@ def require_expectation(store: Store, id_: int) -> Expectation:
     return _expectation(row)
 
 
-def add_met(store: Store, met: Iterable[Met]) -> None:
-    """Keep entries that meet expectations."""
-    store.execute_many(
-        "INSERT INTO expectation_entry VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        [(one.expectation, one.log_id, one.entry_index, one.leaf, one.found_at) for one in met],
-    )
+# --- what meets it
+
+
+def add_met(store: Store, met: Iterable[Met]) -> int:
+    """Keep entries that meet expectations, which are to be judged again; returns how many are new.
+
+    Call it inside store.atomic().
+    """
+    new = 0
+    for one in met:
+        row = (one.expectation, one.log_id, one.entry_index, one.leaf, one.found_at)
+        added = store.execute(
+            "INSERT INTO expectation_entry VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row
+        ).rowcount
+        if added:
+            _unsettle(store, one.expectation)
+        new += added
+    return new
 
 
 def all_met(store: Store) -> tuple[Met, ...]:
     """List the entries that meet expectations, as their logs have them."""
-    rows = store.rows("SELECT * FROM expectation_entry ORDER BY log_id, entry_index, expectation")
+    return _met(store, "TRUE", [])
+
+
+def met_by(store: Store, rows: Iterable[Expectation]) -> tuple[Met, ...]:
+    """List the entries that meet these rows, as their logs have them."""
+    ids = json.dumps([one.id for one in rows])
+    return _met(store, "expectation IN (SELECT value FROM json_each(?))", [ids])
+
+
+def holding_at(store: Store, log_id: int, entry_index: int) -> tuple[Expectation, ...]:
+    """List the rows that hold and that an entry was found to meet."""
+    return _where(
+        store,
+        "cancelled_at IS NULL AND id IN (SELECT expectation FROM expectation_entry"
+        " WHERE log_id = ? AND entry_index = ?)",
+        [log_id, entry_index],
+    )
+
+
+def rows_of_digest(store: Store, digest: bytes) -> tuple[Expectation, ...]:
+    """List the rows that hold and that an entry of this digest can meet: by it, or by who signs."""
+    return _where(store, "cancelled_at IS NULL AND (digest = ? OR digest IS NULL)", [digest])
+
+
+def _met(store: Store, where: str, values: Sequence[object]) -> tuple[Met, ...]:
+    rows = store.rows(
+        f"SELECT * FROM expectation_entry WHERE {where}"  # noqa: S608 ours
+        " ORDER BY log_id, entry_index, expectation",
+        values,
+    )
     return tuple(
         Met(
             *(row["expectation"], row["log_id"], row["entry_index"]),
@@ -170,6 +227,120 @@ def all_met(store: Store) -> tuple[Met, ...]:
         )
         for row in rows
     )
+
+
+def uncompared(store: Store) -> tuple[Expectation, ...]:
+    """List the rows that hold and were not compared with what the others were."""
+    return _where(store, "compared = 0 AND cancelled_at IS NULL")
+
+
+def compared(store: Store) -> tuple[Expectation, ...]:
+    """List the rows that hold and were compared with all that is recorded."""
+    return _where(store, _COMPARED)
+
+
+def count_compared(store: Store) -> int:
+    """Count the rows that hold and were compared."""
+    row = store.row(f"SELECT count(*) AS n FROM expectation WHERE {_COMPARED}")  # noqa: S608 ours
+    return int(row["n"]) if row else 0
+
+
+def compared_of_digests(store: Store, digests: Sequence[bytes]) -> tuple[Expectation, ...]:
+    """List the rows that hold, were compared, and name one of these digests."""
+    listed = ", ".join("?" * len(digests))
+    return _where(store, f"digest IN ({listed}) AND {_COMPARED}", digests)
+
+
+def compared_without_digest(store: Store) -> tuple[Expectation, ...]:
+    """List the rows that hold, were compared, and say who signs, whatever it is."""
+    return _where(store, f"digest IS NULL AND {_COMPARED}")
+
+
+def mark_compared(store: Store, rows: Iterable[Expectation]) -> None:
+    """Record that rows were compared with all that is recorded. Inside store.atomic()."""
+    sql = "UPDATE expectation SET compared = 1 WHERE id = ?"
+    store.execute_many(sql, [(one.id,) for one in rows])
+
+
+def compared_ranges(store: Store, log: Log, trust: str | None) -> Ranges:
+    """Return which entries of a log the compared rows were compared with, under this root."""
+    rows = store.rows(
+        "SELECT start_index, stop_index FROM expectation_scan WHERE log_id = ? AND trust IS ?"
+        " ORDER BY start_index",
+        [log.id, trust],
+    )
+    return tuple((row["start_index"], row["stop_index"]) for row in rows)
+
+
+def set_compared_ranges(store: Store, log: Log, ranges: Ranges, trust: str | None) -> None:
+    """Record which entries of a log the compared rows were compared with. Inside atomic()."""
+    store.execute("DELETE FROM expectation_scan WHERE log_id = ?", [log.id])
+    store.execute_many(
+        "INSERT INTO expectation_scan VALUES (?, ?, ?, ?)",
+        [(log.id, start, stop, trust) for start, stop in ranges],
+    )
+
+
+def add_undecided(store: Store, found: Iterable[UndecidedRow]) -> None:
+    """Keep entries of which it cannot be told whether they meet a row. Inside store.atomic()."""
+    for one in found:
+        store.execute(
+            "INSERT OR REPLACE INTO expectation_undecided VALUES (?, ?, ?, ?)",
+            [one.expectation, one.log_id, one.entry_index, one.why],
+        )
+        _unsettle(store, one.expectation)
+
+
+def undecided_of(store: Store, expectation: int) -> tuple[UndecidedRow, ...]:
+    """List the entries of which it cannot be told whether they meet a row."""
+    rows = store.rows(
+        "SELECT * FROM expectation_undecided WHERE expectation = ? ORDER BY log_id, entry_index",
+        [expectation],
+    )
+    return tuple(UndecidedRow(*row) for row in rows)
+
+
+# --- what has to be judged
+
+
+def unsettled(store: Store) -> tuple[tuple[Expectation, int], ...]:
+    """List the rows that have to be judged, and those that share entries with them.
+
+    Each with how often it changed since it was judged: for `settle`.
+    """
+    rows = store.rows(
+        "WITH RECURSIVE touched (id) AS (SELECT id FROM expectation WHERE unsettled > 0"
+        " UNION SELECT b.expectation FROM touched"
+        " JOIN expectation_entry AS a ON a.expectation = touched.id"
+        " JOIN expectation_entry AS b USING (log_id, entry_index))"
+        " SELECT * FROM expectation WHERE id IN touched ORDER BY id"
+    )
+    return tuple((_expectation(row), row["unsettled"]) for row in rows)
+
+
+def settle(store: Store, row: Expectation, changes: int) -> None:
+    """Record that a row was judged after so many changes; what changed since is judged next."""
+    store.execute(
+        "UPDATE expectation SET unsettled = 0 WHERE id = ? AND unsettled = ?", [row.id, changes]
+    )
+
+
+def _unsettle(store: Store, expectation: int) -> None:
+    store.execute("UPDATE expectation SET unsettled = unsettled + 1 WHERE id = ?", [expectation])
+
+
+def count_open(store: Store, now: int) -> int:
+    """Count the rows that hold, are not used up and have time left."""
+    row = store.row(
+        "SELECT count(*) AS n FROM expectation AS e WHERE cancelled_at IS NULL"
+        " AND (valid_until IS NULL OR valid_until >= ?)"
+        " AND (SELECT count(*) FROM expectation_entry WHERE expectation = e.id) < count",
+        [now],
+    )
+    return int(row["n"]) if row else 0
+
+
+# --- what this home asked for itself
 
 
 def has_ledger(store: Store) -> bool:
@@ -182,22 +353,32 @@ def has_ledger(store: Store) -> bool:
 
 
 def unledgered(store: Store) -> tuple[Unledgered, ...]:
-    """List what this home has queued or published and the ledger does not have yet."""
+    """List what this home has queued or published since the ledger was filled from it."""
     rows = store.rows(
-        "SELECT 'queue' AS source, id AS reference, created_at, kind, api_version, request"
-        " FROM queue_item WHERE NOT EXISTS (SELECT 1 FROM expectation AS e"
-        " WHERE e.source = 'queue' AND e.reference = queue_item.id)"
-        " UNION ALL SELECT 'publish', CAST(number AS TEXT), created_at, 'hashedrekord',"
-        " api_version, request FROM publication WHERE NOT EXISTS (SELECT 1 FROM expectation AS e"
-        " WHERE e.source = 'publish' AND e.reference = CAST(number AS TEXT))"
+        "SELECT 'queue' AS source, number, id AS reference, created_at, kind, api_version, request"
+        " FROM queue_item WHERE number > coalesce((SELECT number FROM ledger_mark"
+        " WHERE source = 'queue'), 0)"
+        " UNION ALL SELECT 'publish', number, CAST(number AS TEXT), created_at, 'hashedrekord',"
+        " api_version, request FROM publication WHERE number > coalesce((SELECT number"
+        " FROM ledger_mark WHERE source = 'publish'), 0) ORDER BY source, number"
     )
     return tuple(
         Unledgered(
-            *(row["source"], row["reference"], row["created_at"], row["kind"]),
+            *(row["source"], row["number"], row["reference"], row["created_at"], row["kind"]),
             *(row["api_version"], row["request"]),
         )
         for row in rows
     )
+
+
+def mark_ledgered(store: Store, one: Unledgered) -> None:
+    """Record that the ledger has this request, and all before it. Inside store.atomic()."""
+    store.execute("INSERT OR REPLACE INTO ledger_mark VALUES (?, ?)", [one.source, one.number])
+
+
+def _where(store: Store, where: str, values: Sequence[object] = ()) -> tuple[Expectation, ...]:
+    sql = f"SELECT * FROM expectation WHERE {where} ORDER BY id"  # noqa: S608 ours
+    return tuple(map(_expectation, store.rows(sql, values)))
 
 
 def _expectation(row: sqlite3.Row) -> Expectation:

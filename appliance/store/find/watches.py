@@ -192,6 +192,11 @@ def without_ranges(ranges: Iterable[tuple[int, int]], taken: Iterable[tuple[int,
     return tuple(left)
 
 
+def is_in(ranges: Iterable[tuple[int, int]], entry_index: int) -> bool:
+    """Whether an entry is in one of some ranges."""
+    return any(start <= entry_index < stop for start, stop in ranges)
+
+
 def behind(store: Store, watch: Watch, log: Log) -> int:
     """Count the mirrored entries of a log that a watch was not compared with."""
     row = store.row("SELECT mirror_size FROM log WHERE id = ?", [log.id])
@@ -285,6 +290,32 @@ def last_told(store: Store, watch: Watch, finding: str) -> int | None:
         [watch.id, finding],
     )
     return None if row is None else row["at"]
+
+
+def has_untold(store: Store, now: int, claim_seconds: int) -> bool:
+    """Whether somebody is to be told of a match by now: a grace is over, or a claim's day."""
+    row = store.row(
+        "SELECT 1 FROM watch_match AS m JOIN watch AS w ON w.id = m.watch_id"
+        " WHERE m.alert_number IS NULL AND (m.finding = 'waiting' AND m.found_at + w.grace <= ?1"
+        " OR m.finding IN ('matched', 'unexpected')"
+        " OR m.finding = 'claimed' AND w.unvouched <> 'ignore' AND NOT EXISTS"
+        " (SELECT 1 FROM watch_match AS t JOIN alert ON alert.number = t.alert_number"
+        " WHERE t.watch_id = w.id AND t.finding = 'claimed' AND alert.detected_at > ?1 - ?2))"
+        " LIMIT 1",
+        [now, claim_seconds],
+    )
+    return row is not None
+
+
+def overdue(store: Store, now: int) -> dict[str, int]:
+    """Count the matches whose grace is over and that nobody was told of, by the watch's name."""
+    rows = store.rows(
+        "SELECT w.name, count(*) AS n FROM watch_match AS m JOIN watch AS w ON w.id = m.watch_id"
+        " WHERE m.alert_number IS NULL AND m.finding = 'waiting' AND m.found_at + w.grace <= ?"
+        " GROUP BY w.name ORDER BY w.name",
+        [now],
+    )
+    return {row["name"]: row["n"] for row in rows}
 
 
 def counted_matches(store: Store) -> dict[tuple[str, str], int]:
