@@ -95,6 +95,18 @@ def test_certificates_need_neither_mail_nor_sockets_nor_a_pattern_of_all_unicode
     assert not {"email", "socket", "calendar", "decimal", "fractions"} & set(said[5:])
 
 
+def test_beside_other_threads_certificates_are_imported_as_usual() -> None:
+    code = (
+        "import re, sys, threading\n"
+        "from appliance.rekor.x509_certificate import import_x509\n"
+        "over = threading.Event(); threading.Thread(target=over.wait).start()\n"
+        "import_x509(); import cryptography.x509.name as name; over.set()\n"
+        "print(isinstance(vars(name._RFC4514NameParser)['_STRING_RE'], re.Pattern))"
+    )
+    done = run([sys.executable, "-c", code])
+    assert done.stdout == "True\n", done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("arguments", [["sync", "--help"], ["verify", "--help"]])
 def test_no_large_library_is_imported_before_a_command_runs(arguments: list[str]) -> None:
     # A command's module imports the runs and jobs it needs, which know the store's errors.

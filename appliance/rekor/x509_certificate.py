@@ -31,14 +31,35 @@ def load_certificate(der: bytes, what: str, *, with_extensions: bool = True) -> 
 
     A log takes keys, and leaves extensions to those who read them.
     """
+    load = _load_again if len(der) <= _MAX_KEPT_BYTES else _load
+    with _bad_certificate(what):
+        return load(der, with_extensions=with_extensions)
+
+
+def pem_certificate_der(pem: bytes, what: str) -> bytes:
+    """Return the first certificate of a PEM file as DER; raises MalformedError (bad-certificate).
+
+    What it says is for load_certificate to look at.
+    """
+    with _bad_certificate(what):
+        from cryptography import x509
+        from cryptography.hazmat.primitives.serialization import Encoding
+
+        return x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
+
+
+@contextlib.contextmanager
+def _bad_certificate(what: str) -> Iterator[None]:
+    """Raise MalformedError for whatever `cryptography` raises for bytes that are none."""
     import_x509()
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.utils import CryptographyDeprecationWarning
 
-    load = _load_again if len(der) <= _MAX_KEPT_BYTES else _load
     try:
-        return load(der, with_extensions=with_extensions)
+        # What only draws a warning, such as a negative serial number, RFC 5280 forbids.
+        with warnings.catch_warnings(action="error", category=CryptographyDeprecationWarning):
+            yield
     except (
         *BROKEN_DER,
         UnsupportedAlgorithm,
@@ -54,16 +75,13 @@ def load_certificate(der: bytes, what: str, *, with_extensions: bool = True) -> 
 
 def _load(der: bytes, *, with_extensions: bool) -> Certificate:
     from cryptography import x509
-    from cryptography.utils import CryptographyDeprecationWarning
 
-    # What only draws a warning, such as a negative serial number, RFC 5280 forbids.
-    with warnings.catch_warnings(action="error", category=CryptographyDeprecationWarning):
-        certificate = x509.load_der_x509_certificate(der)
-        # Decoded lazily: ask for every part now, where a broken one is expected.
-        certificate.public_key()
-        _ = (certificate.issuer, certificate.subject, certificate.version)
-        _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
-        _ = certificate.extensions if with_extensions else None
+    certificate = x509.load_der_x509_certificate(der)
+    # Decoded lazily: ask for every part now, where a broken one is expected.
+    certificate.public_key()
+    _ = (certificate.issuer, certificate.subject, certificate.version)
+    _ = (certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+    _ = certificate.extensions if with_extensions else None
     return certificate
 
 
@@ -80,10 +98,18 @@ def import_x509() -> None:
 
     It compiles patterns over all of Unicode, for names that somebody writes by hand, and imports
     the mail package with sockets, for addresses that somebody writes by hand. Both work as ever
-    afterwards; they are made ready when somebody does.
+    afterwards; they are made ready when somebody does. Where other threads run it is imported
+    as usual: they would find these in place of what they import themselves.
     """
+    if _other_threads():
+        return
     with _in_place_of("re", _re_of_later()), _in_place_of("email.utils", _mail_of_later()):
         import cryptography.x509  # noqa: F401
+
+
+def _other_threads() -> bool:
+    threads = sys.modules.get("threading")  # who has none never imported it
+    return threads is not None and threads.active_count() > 1
 
 
 @contextlib.contextmanager

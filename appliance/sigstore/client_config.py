@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from appliance.errors import MalformedError, RefusedError
 from appliance.rekor.client_files import SIGNING_CONFIG_TYPE, TRUSTED_ROOT_TYPE, log_instance
-from appliance.rekor.x509_certificate import load_certificate
+from appliance.rekor.x509_certificate import load_certificate, pem_certificate_der
 from appliance.sigstore.trusted_root import MAX_CHAIN
 from appliance.sigstore.validity import format_time
 from appliance.tlog.foreign_files import CERTIFICATES, foreign_file
@@ -209,16 +209,11 @@ def _since(start: datetime | None) -> dict[str, str]:
 
 def _certificates(raw: bytes) -> list[bytes]:
     """Return the certificates of a file, DER; whatever else stands in its PEM is passed over."""
-    from cryptography import x509
-
     blocks = list(_BLOCK.finditer(raw))
     found = []
     for block in blocks:
         if block[1] == b"CERTIFICATE":
-            try:
-                found.append(_der(x509.load_pem_x509_certificate(block[0])))
-            except ValueError as error:
-                raise MalformedError(f"not a certificate in PEM: {error}") from error
+            found.append(pem_certificate_der(block[0], "PEM"))
     begun = raw.count(b"-----BEGIN CERTIFICATE-----")
     if begun != len(found):
         raise MalformedError(f"{begun} certificates begin, and {len(found)} are whole")

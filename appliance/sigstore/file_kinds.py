@@ -13,7 +13,7 @@ from typing import Any, Final
 from appliance.errors import ApplianceError, MalformedError, RefusedError
 from appliance.rekor.protojson import top_message
 from appliance.rekor.transparency_log_entry import TransparencyLogEntry
-from appliance.rekor.x509_certificate import load_certificate
+from appliance.rekor.x509_certificate import load_certificate, pem_certificate_der
 from appliance.sigstore.attestation_files import read_attestation_file
 from appliance.sigstore.dsse import DsseEnvelope, Statement, parse_statement, read_envelope
 from appliance.sigstore.identity import read_names
@@ -201,14 +201,7 @@ def _describe_pem(raw: bytes) -> FileClaims:
             f"a private key ({label}): nothing here wants to see one", reason="private-key"
         )
     if label == "CERTIFICATE":
-        from cryptography import x509
-        from cryptography.hazmat.primitives.serialization import Encoding
-
-        try:
-            certificate = x509.load_pem_x509_certificate(raw)
-        except ValueError as error:
-            raise MalformedError(f"not a certificate: {error}", reason="bad-certificate") from error
-        der = certificate.public_bytes(Encoding.DER)
+        der = pem_certificate_der(raw, "PEM")
         return FileClaims("a certificate", tuple(_certificate(der)))
     return _key_claims(load_public_key_file(raw))
 

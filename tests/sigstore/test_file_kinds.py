@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from appliance.cli.main import run
 from appliance.errors import ApplianceError, MalformedError, RefusedError
+from appliance.rekor.x509_certificate import pem_certificate_der
 from appliance.runs.session import Session
 from appliance.sigstore.file_kinds import describe_file
 from appliance.tlog.note import parse_note
@@ -27,6 +29,18 @@ from tests.pki.authorities import IDENTITY, certificate_der
 from tests.pki.bundles import Instance, Signed, statement
 
 MADE = Instance()
+
+
+def test_a_certificate_of_no_version_that_exists_is_no_certificate() -> None:
+    whole = certificate_der(MADE.authority.certificate)
+    strange = whole.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020103"), 1)
+    assert strange != whole
+    pem = ssl.DER_cert_to_PEM_cert(strange)
+    with pytest.raises(MalformedError, match="not a certificate: 3 is not a valid X509 version"):
+        describe_file(pem.encode())
+    with pytest.raises(MalformedError) as caught:
+        pem_certificate_der(pem.encode(), "FILE")
+    assert caught.value.reason == "bad-certificate"
 
 
 def signed_statement() -> Signed:

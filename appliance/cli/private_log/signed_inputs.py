@@ -10,6 +10,7 @@ from appliance.rekor.entry import Digest
 from appliance.rekor.request import load_material_key
 from appliance.rekor.signing_algorithms import natural_algorithm
 from appliance.rekor.verifier_material import VerifierMaterial
+from appliance.rekor.x509_certificate import pem_certificate_der
 from appliance.runs.exit_codes import naming
 from appliance.store.files import open_foreign, read_foreign
 from appliance.tlog.note_keys import load_public_key_file
@@ -37,16 +38,10 @@ def _key_der(path: Path) -> bytes:
 
 
 def _certificate_der(path: Path) -> bytes:
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
-
     data = read_foreign(path, MAX_SMALL_FILE_BYTES)
     if not data.lstrip().startswith(b"-----BEGIN"):
         return data
-    try:
-        return x509.load_pem_x509_certificate(data).public_bytes(Encoding.DER)
-    except ValueError as error:
-        raise MalformedError(f"{path}: not a PEM certificate") from error
+    return pem_certificate_der(data, str(path))
 
 
 def read_signature(path: Path) -> bytes:

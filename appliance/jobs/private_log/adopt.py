@@ -33,7 +33,7 @@ from appliance.jobs.private_log.cosigning import Cosign, uncosigned
 from appliance.jobs.private_log.move import Progress, mark_move, read_storage, told_event
 from appliance.jobs.private_log.recover import Outside, agrees, index_entries, take_up
 from appliance.jobs.private_log.sequence import move_of, recover, sign_off
-from appliance.jobs.private_log.static_tree import root_of, verify_whole_tree
+from appliance.jobs.private_log.whole_tree import root_of, verify_whole_tree
 from appliance.store.database import Store
 from appliance.store.mirror.checkpoints import Arrival
 from appliance.store.mirror.logs import find_log

@@ -36,7 +36,7 @@ from appliance.jobs.private_log.sequence import (
     recover_step,
     sign_off,
 )
-from appliance.jobs.private_log.static_tree import verify_whole_tree
+from appliance.jobs.private_log.whole_tree import verify_whole_tree
 from appliance.store.database import Store
 from appliance.store.failures import DISK_FULL
 from appliance.store.home.journal import append_event
