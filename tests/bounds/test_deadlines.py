@@ -57,6 +57,37 @@ def dripping(head: bytes, drop: bytes) -> Iterator[int]:
         listener.shutdown(socket.SHUT_RDWR)
 
 
+class LockWatch:
+    """Sees when the home's lock is first free while so many checkpoints are there."""
+
+    def __init__(self, home: Path, n_checkpoints: int) -> None:
+        self._home, self._n = home, n_checkpoints
+        self._began = time.monotonic()
+        self._thread = threading.Thread(target=self._watch)
+        self.free_at: float | None = None  # seconds after it began
+
+    def _watch(self) -> None:
+        while self.free_at is None and time.monotonic() - self._began < 10:
+            time.sleep(0.02)
+            with (
+                contextlib.suppress(Exception),
+                closing(open_store(self._home, write=False)) as one,
+            ):
+                if len(one.rows("SELECT 1 FROM checkpoint")) < self._n:
+                    continue
+                with writer_lock(
+                    self._home, holder="", wait_seconds=0, sleep=time.sleep, name="lock"
+                ):
+                    self.free_at = time.monotonic() - self._began
+
+    def __enter__(self) -> LockWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join()
+
+
 @pytest.mark.parametrize("scheme", ["smtp", "smtps"])
 def test_a_mail_server_that_drips_is_left_in_time(scheme: str) -> None:
     head = b"220 mail.example\r\n" if scheme == "smtp" else b""
@@ -98,36 +129,15 @@ def test_a_backend_that_drips_keeps_neither_the_others_nor_the_lock(
     slow = SimulatedLog("slow.example")
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 4000\r\n\r\n"
     with dripping(head, b"x") as port, served(log.answer) as url:
-        with closing(open_store(home.path, write=True)) as store, store.atomic():
-            for name, one, at in (("a", slow, f"http://127.0.0.1:{port}/"), ("b", log, url)):
-                known = add_log(store, one.origin, 2, one.key.spki)
-                put_backend(store, name, known, base_url=None, read_url=at)
+        add(home, a=(slow, f"http://127.0.0.1:{port}/"), b=(log, url))
         home.run("config", "set", "rekorSync.backendTimeout", "6s")
-        free_at: list[float] = []
         began = time.monotonic()
-
-        def watch() -> None:
-            while not free_at and time.monotonic() - began < 10:
-                time.sleep(0.1)
-                with closing(open_store(home.path, write=False)) as reader:
-                    if not reader.row("SELECT 1 FROM checkpoint"):
-                        continue
-                with (
-                    contextlib.suppress(Exception),
-                    writer_lock(
-                        home.path, holder="", wait_seconds=0, sleep=time.sleep, name="lock"
-                    ),
-                ):
-                    free_at.append(time.monotonic() - began)
-
-        watching = threading.Thread(target=watch)
-        watching.start()
-        code, out, error = home.run("sync")
-        took = time.monotonic() - began
-        watching.join()
+        with LockWatch(home.path, 1) as watch:
+            code, out, error = home.run("sync")
+            took = time.monotonic() - began
     assert code == 7 and "a: " in error, out + error
     assert "300" in out
-    assert took < 12 and free_at and free_at[0] < took - 1, (took, free_at)
+    assert took < 12 and watch.free_at and watch.free_at < took - 1, (took, watch.free_at)
 
 
 def test_a_backend_whose_tiles_drip_gives_up_the_lock_for_others(
@@ -154,31 +164,14 @@ def test_a_backend_whose_tiles_drip_gives_up_the_lock_for_others(
         add(home, a=(slow, slow_url), b=(log, url))
         home.run("config", "set", "rekorSync.backendTimeout", "6s")
         began = time.monotonic()
-        free_at: list[float] = []
-
-        def watch() -> None:
-            while not free_at and time.monotonic() - began < 10:
-                time.sleep(0.02)
-                with (
-                    contextlib.suppress(Exception),
-                    closing(open_store(home.path, write=False)) as s,
-                ):
-                    if len(s.rows("SELECT 1 FROM checkpoint")) == 2:
-                        with writer_lock(
-                            home.path, holder="", wait_seconds=0, sleep=time.sleep, name="lock"
-                        ):
-                            free_at.append(time.monotonic() - began)
-
-        watching = threading.Thread(target=watch)
-        watching.start()
-        code, out, error = home.run("sync")
-        took = time.monotonic() - began
-        watching.join()
+        with LockWatch(home.path, 2) as watch:
+            code, out, error = home.run("sync")
+            took = time.monotonic() - began
         over.set()
     assert code == 7 and "a: " in error and "run is over" in error, out + error
     assert "300" in out
     assert max(answered) < 3, answered
-    assert took < 12 and free_at and free_at[0] < took - 1, (took, free_at)
+    assert took < 12 and watch.free_at and watch.free_at < took - 1, (took, watch.free_at)
     assert failures(home) == {"a": 1, "b": 0}  # a slice that is over is none
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from appliance.errors import ApplianceError, MalformedError, VerificationError
+from appliance.errors import ApplianceError, RefusedError, VerificationError
 from appliance.rekor.x509_certificate import load_certificate
 from appliance.sigstore.digests import ArtifactDigests
 from appliance.sigstore.dsse import DsseEnvelope, parse_statement
@@ -166,5 +166,6 @@ def test_the_shipped_root_is_the_public_good_instances() -> None:
 
 def test_a_trust_configuration_is_not_a_trusted_root() -> None:
     config = shared(f"corpus/{_PYTHON}/tsa/trust_config.json").read_bytes()
-    with pytest.raises(MalformedError, match="media type"):
+    with pytest.raises(RefusedError, match="is a ClientTrustConfig") as caught:
         parse_trusted_root(config)
+    assert caught.value.reason == "other-file"
