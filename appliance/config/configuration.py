@@ -13,8 +13,9 @@ from urllib.parse import urlsplit
 from appliance.config.durations import parse_duration
 from appliance.config.keys import Item, JsonValue
 from appliance.config.kinds import NEVER
+from appliance.config.private_log_keys import RESTRICTED
 from appliance.config.reading import Reader, node_of
-from appliance.config.schema import BACKENDS, ROLES, SETTINGS, Role, default_of, nearest
+from appliance.config.schema import BACKENDS, HOSTED, ROLES, SETTINGS, Role, default_of, nearest
 from appliance.config.sync_keys import BACKENDS as BACKEND_FIELDS
 from appliance.errors import ConfigError
 
@@ -54,6 +55,19 @@ class Sink:
         """What the outbox calls it: its type and where it delivers to. Not to be shown."""
         target = shlex.join(self.argv) or self.path or self.address or self.url or ""
         return f"{self.type} {target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """One item of privateLog.hosted: a log of our own, where it is asked for and by whom."""
+
+    log: str  # its name
+    host: str | None = None  # lower case; None: any
+    path: str = ""  # begins with a slash, ends without one; "": the root
+    tokens_file: str | None = None
+    client_certificates: tuple[str, ...] = ()
+    reads_restricted: bool = False  # to whoever may write
+    hourly_limit: int | None = None  # entries; None: as many as come
 
 
 def hiding_url(text: str, url: str | None) -> str:
@@ -168,6 +182,15 @@ class Configuration:
         return tuple(_sink(item) for item in self.items("alerts.sinks"))
 
     @property
+    def hosted(self) -> tuple[Hosted, ...]:
+        """The logs of our own that are served under rules; none: the only one, to all."""
+        return tuple(_hosted(item) for item in self.items(HOSTED))
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return a setting that is a list of texts."""
+        return _texts(self.value(name))
+
+    @property
     def mirror_origins(self) -> tuple[str, ...]:
         """The origins whose checkpoints are compared with the primary's."""
         return _texts(self.value("divergenceDetection.mirrorOrigins"))
@@ -261,4 +284,17 @@ def _sink(item: Item) -> Sink:
         _optional(item, "address"),
         _optional(item, "secretFile"),
         parse_duration(_optional(item, "timeout") or "10s"),
+    )
+
+
+def _hosted(item: Item) -> Hosted:
+    limit = item.get("hourlyLimit")
+    return Hosted(
+        _required("log", item["log"], str),
+        _optional(item, "host"),
+        _optional(item, "path") or "",
+        _optional(item, "tokensFile"),
+        _texts(item.get("clientCertificates")),
+        item.get("reads") == RESTRICTED,
+        None if limit is None else _required("hourlyLimit", limit, int),
     )

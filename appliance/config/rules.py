@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from appliance.config.configuration import Backend, Configuration
-from appliance.config.schema import BACKENDS
+from appliance.config.schema import BACKENDS, HOSTED
 from appliance.errors import ConfigError
 
 _ORDERED: Final = (  # the first may not be longer than the second
@@ -19,6 +19,8 @@ _ORDERED: Final = (  # the first may not be longer than the second
     ("rekor.retry.initialDelay", "rekor.retry.maxDelay"),
 )
 _SERVERS: Final = ("rekor.serverUrl", "publish.rekorUrl")
+_PROXIES: Final = "privateLog.trustedProxies"
+_CERTIFICATE_HEADER: Final = "privateLog.clientCertificateHeader"
 _MIRRORS: Final = "divergenceDetection.mirrorOrigins"
 
 
@@ -47,7 +49,7 @@ def verify_rules(configuration: Configuration, places: Places) -> tuple[str, ...
 
     Raises ConfigError, with file and line where the file is to blame.
     """
-    rules: tuple[Rule, ...] = (_order, _origins, _mirrors, _reachable, _servers)
+    rules: tuple[Rule, ...] = (_order, _origins, _mirrors, _reachable, _servers, _served)
     return tuple(warning for rule in rules for warning in rule(configuration, places))
 
 
@@ -128,6 +130,37 @@ def _servers(configuration: Configuration, places: Places) -> Iterator[str]:
                 f" ({', '.join(urls) or 'none has one'}), got {url}",
                 "unknown-server",
                 "add the log as a backend: its pinned key verifies what the server answers",
+            )
+    yield from ()
+
+
+def _served(configuration: Configuration, places: Places) -> Iterator[str]:
+    """Each hosted log has a place of its own, and what its rule rests on is there."""
+    taken: dict[tuple[str | None, str], str] = {}
+    header = configuration.optional_text(_CERTIFICATE_HEADER)
+    if header is not None and not configuration.texts(_PROXIES):
+        raise _error(
+            places.of(_CERTIFICATE_HEADER),
+            f"{_CERTIFICATE_HEADER} without {_PROXIES}: anybody could send that header",
+            "untrusted-header",
+            f"name the address of the proxy in {_PROXIES}",
+        )
+    for one in configuration.hosted:
+        place = places.of(f"{HOSTED}[{one.log}]")
+        other = taken.setdefault((one.host, one.path), one.log)
+        if other != one.log:
+            raise _error(
+                place,
+                f"{HOSTED}: {other} and {one.log} are asked for at the same place",
+                "same-place",
+                "give one of them another host or path",
+            )
+        if one.client_certificates and header is None:
+            raise _error(
+                place,
+                f"{HOSTED}: {one.log} has clientCertificates, and no proxy says them",
+                "no-certificate-header",
+                f"set {_CERTIFICATE_HEADER}, and {_PROXIES}",
             )
     yield from ()
 

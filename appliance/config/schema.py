@@ -8,6 +8,7 @@ from typing import Final, Literal, TypeAlias, get_args
 
 from appliance.config.keys import JsonValue, Setting
 from appliance.config.operation_keys import OPERATION_KEYS
+from appliance.config.private_log_keys import PRIVATE_LOG_KEYS
 from appliance.config.submission_keys import SUBMISSION_KEYS
 from appliance.config.sync_keys import SYNC_KEYS
 
@@ -15,6 +16,7 @@ Role: TypeAlias = Literal["connected", "isolated"]
 ROLES: Final[tuple[Role, ...]] = get_args(Role)
 ROOT: Final = "attestor"
 BACKENDS: Final = "rekorSync.backends"
+HOSTED: Final = "privateLog.hosted"
 SECTIONS: Final[dict[str, str]] = {  # in the order in which they are shown
     "rekorSync": "Mirroring",
     "http": "How servers are talked to",
@@ -25,11 +27,17 @@ SECTIONS: Final[dict[str, str]] = {  # in the order in which they are shown
     "watch": "Watching the logs for names and digests",
     "rekor": "The submission queue",
     "publish": "Anchoring the journal",
+    "privateLog": "Logs of our own, as they are served",
     "verify": "What a verification demands",
     "transfer": "Crossing the gap",
     "witness": "Witnesses: those of our logs, and being one",
 }
-_UNORDERED: Final[dict[str, Setting]] = {**SYNC_KEYS, **OPERATION_KEYS, **SUBMISSION_KEYS}
+_UNORDERED: Final[dict[str, Setting]] = {
+    **SYNC_KEYS,
+    **OPERATION_KEYS,
+    **SUBMISSION_KEYS,
+    **PRIVATE_LOG_KEYS,
+}
 SETTINGS: Final[dict[str, Setting]] = {
     name: setting
     for section in SECTIONS

@@ -280,5 +280,11 @@ FAMILIES: Final = (
         ("origin", "witness"),
         "Entries of the largest tree of a log that a witness of this home cosigned.",
     ),
+    Family(
+        "attestor_log_requests_total",
+        "counter",
+        ("log", "status"),
+        "Requests to the logs of this home's own, by HTTP status; log -: for none of them.",
+    ),
     Family("attestor_build_info", "gauge", ("version", "python"), "Which program this is; 1."),
 )

@@ -40,6 +40,8 @@ ERROR_TYPES: Final = (
     *("network", "timeout", "http", "signature", "proof", "malformed", "storage", "locked"),
 )
 
+ANSWERED: Final = ("201", "401", "403", "404", "429", "503")  # whose first one is worth an alert
+
 Labels = tuple[str, ...]
 Samples = dict[Labels, float]  # by the values of the family's labels, in their order
 
@@ -65,6 +67,7 @@ class HomeMetrics:
     problems: Sequence[Problem]  # its own and its backends'
     oldest_item_at: int | None  # Unix seconds, of what waits to be logged; None: nothing
     mirror_logs: Sequence[tuple[str, str]] = ()  # origins of each log and mirror log compared
+    private_logs: Sequence[str] = ()  # names of the logs of this home's own
 
 
 @frozen
@@ -192,6 +195,7 @@ def _expected(
         ("trigger",): ((one,) for one in TRIGGERS),
         ("primary", "mirror"): chain(mirrors, home.mirror_logs),
         ("watch", "finding"): find.findings,
+        ("log", "status"): product(home.private_logs, ANSWERED),
         ("tenant",): ((name,) for name in queue.remaining),
         ("tier",): ((one,) for one in TIERS),
     }

@@ -10,6 +10,7 @@ from appliance.report.metrics import FindFacts, HomeMetrics, LogFacts, QueueFact
 from appliance.runs.session import Session
 from appliance.runs.watch import finding_figures
 from appliance.store.database import Store
+from appliance.store.private_log.private_logs import all_private_logs
 from appliance.store.queue.queue import oldest_held
 
 
@@ -23,6 +24,7 @@ def home_metrics(session: Session) -> bytes:
             [*found.problems, *(one for log in found.logs for one in log.problems)],
             oldest_held(store),
             [(one.primary.origin, one.mirror.origin) for one in compared_pairs(store)],
+            [one.name for one in all_private_logs(store)],
         )
         return metrics_text(
             store, _logs(found), facts, _queue(session, store), _find(session, store, now), now

@@ -11,9 +11,21 @@ import time
 from typing import Any, Final
 
 from appliance.serve.answers import ErrorCode, error_answer
+from appliance.value import frozen
 
 MAX_DISCARDED_BYTES: Final = 64 * 1024 * 1024  # of a body that is too large
 _GRPC_CODES: Final = {500: 13, 501: 12}  # all else is the client's fault
+
+
+@frozen
+class Refused:
+    """A request that was answered before it reached the application."""
+
+    peer: str
+    method: str  # "" if it cannot be read
+    path: str
+    status: int
+    size: int  # bytes of the body of the answer
 
 
 def channel_class() -> type[Any]:
@@ -36,6 +48,11 @@ def channel_class() -> type[Any]:
                 raise ParsingError("Content-Length beside Transfer-Encoding")
             if "TRANSFER_ENCODING" in self.headers:
                 raise ParsingError("Transfer-Encoding in HTTP/1.0")
+            # RFC 9112, 3.2: one host, and that of the request line goes before the header's.
+            if "," in self.headers.get("HOST", ""):
+                raise ParsingError("Host more than once")
+            if self.proxy_netloc:
+                self.headers["HOST"] = self.proxy_netloc.rpartition("@")[2]
             if self.adj.max_request_body_size <= self.content_length <= MAX_DISCARDED_BYTES:
                 self.discard, self.content_length = self.content_length, 0
 
@@ -62,6 +79,13 @@ def channel_class() -> type[Any]:
             self.set_close_on_finish()
             self.content_length = len(answer.body)
             self.write(answer.body)
+            if status != 500:  # a bug was told of where it happened
+                peer = str(self.channel.addr[0])
+                method = str(getattr(self.request, "command", ""))
+                path = str(getattr(self.request, "path", ""))
+                self.channel.server.on_refused(
+                    Refused(peer, method, path, status, len(answer.body))
+                )
 
     class Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         parser_class = Parser

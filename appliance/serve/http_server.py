@@ -12,10 +12,11 @@ import logging
 import resource
 import socket
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from appliance.errors import ConfigError
-from appliance.serve.channel import channel_class
+from appliance.serve.channel import Refused, channel_class
 
 if TYPE_CHECKING:
     from wsgiref.types import WSGIApplication
@@ -36,9 +37,18 @@ class HttpServer:
     """A server that is bound to its address, and runs until it is told to stop."""
 
     def __init__(
-        self, application: WSGIApplication, host: str, port: int, max_body_bytes: int
+        self,
+        application: WSGIApplication,
+        host: str,
+        port: int,
+        max_body_bytes: int,
+        *,
+        on_refused: Callable[[Refused], None] = lambda _: None,
     ) -> None:
-        """Bind; raises ConfigError if the address cannot be had. Port 0 takes a free one."""
+        """Bind; raises ConfigError if the address cannot be had. Port 0 takes a free one.
+
+        `on_refused` hears, in any thread, of what never reached the application.
+        """
         self._sockets: dict[int, Any] = {}
         self._stopping = threading.Event()
         try:
@@ -52,6 +62,7 @@ class HttpServer:
                 next_step="choose another address with --bind HOST:PORT",
             ) from error
         self._server = _create(application, listening, max_body_bytes, self._sockets)
+        self._server.on_refused = on_refused
         self.host = str(self._server.effective_host)
         self.port = int(self._server.effective_port)
 
@@ -104,7 +115,8 @@ def _create(
         max_request_body_size=max_body_bytes + 1,
         asyncore_use_poll=True,
         log_socket_errors=False,
-        clear_untrusted_proxy_headers=True,
+        # Who may say what a proxy says is decided in proxies.py.
+        clear_untrusted_proxy_headers=False,
     )
     server.channel_class = channel_class()
     server.maintenance = lambda now: _close_slow(server, now)

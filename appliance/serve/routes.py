@@ -26,6 +26,10 @@ class Routes:
         """Answer GET below `prefix` where `is_path` says so of the rest, with the rest as path."""
         self._below.append((prefix, is_path, handler))
 
+    def knows(self, path: str) -> bool:
+        """Whether something is answered at exactly this path."""
+        return path in self._exact
+
     def answer(self, request: Request) -> Answer:
         """Answer a request: 404 for a path that is not known, 501 for a method that is not."""
         method = "GET" if request.method == "HEAD" else request.method

@@ -96,6 +96,18 @@ attestor:
     aggregate: {enabled: true, minItems: 2, log: build}
   publish: {rekorUrl: "https://LOG.example.org/", everyEvents: 1, everySeconds: 60}
   watch: {defaultSeverity: critical, unvouched: same, maxEntriesPerAlert: 5, regexTimeout: 200ms}
+  privateLog:
+    hosted:
+      - {log: build, host: build.example.org, tokensFile: /etc/attestor/build.tokens}
+      - log: release
+        path: /release
+        clientCertificates: ["dns:release.example.org"]
+        reads: restricted
+        hourlyLimit: 7
+    accessLog: /var/log/attestor/access.log
+    metrics: anybody
+    trustedProxies: [127.0.0.1, "10.1.0.0/16"]
+    clientCertificateHeader: Client-Cert
   verify:
     maxTrustRootAge: {warn: off, fail: "off"}
     maxCheckpointAge: 30d

@@ -122,3 +122,49 @@ def test_a_full_file_warns_of_the_alias_the_schema_and_an_unknown_mirror() -> No
         "site.yaml:74:",
         "site.yaml:52:",
     ]
+
+
+HOSTED = """\
+attestor:
+  privateLog:
+    hosted:
+      - {log: build, path: /build}
+      - {log: release, %s}
+"""
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason", "said"),
+    [
+        ("path: /build", "same-place", "build and release are asked for at the same place"),
+        ("reads: restricted", "bad-hosted", "restricted to nobody"),
+        ("path: /api", "bad-hosted", "where a log at the root"),
+        ("path: /metrics/x", "bad-hosted", "where a log at the root"),
+        ("path: build", "bad-value", "expected a path such as /build"),
+        ("path: /build/", "bad-value", "expected a path such as /build"),
+        ("host: LOG.example", "bad-value", "a host name in lower case"),
+        ("host: 'log.example:80'", "bad-value", "a host name in lower case"),
+        ("hourlyLimit: 0", "bad-value", "a whole number from 1"),
+        ("clientCertificates: [ci.example]", "bad-value", "expected sha256:"),
+        ("clientCertificates: ['dns:ci.example']", "no-certificate-header", "no proxy says them"),
+    ],
+)
+def test_a_hosted_log_that_cannot_be_is_refused(fields: str, reason: str, said: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        applied(HOSTED % fields)
+    assert refused.value.reason == reason
+    assert said in refused.value.message
+    assert refused.value.message.startswith(f"{FILE}:5: ")
+
+
+def test_a_header_that_anybody_could_send_is_refused() -> None:
+    with pytest.raises(ConfigError) as refused:
+        applied("attestor:\n  privateLog:\n    clientCertificateHeader: Client-Cert\n")
+    assert refused.value.reason == "untrusted-header"
+
+
+@pytest.mark.parametrize("network", ["10.0.0.1/8", "localhost", "1.2.3", "::1/129"])
+def test_a_proxy_is_an_address_or_a_network(network: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        applied(f"attestor:\n  privateLog:\n    trustedProxies: ['{network}']\n")
+    assert refused.value.reason == "bad-value"

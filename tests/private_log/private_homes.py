@@ -69,13 +69,13 @@ def log_bodies(home: Path, bodies: Sequence[bytes]) -> Sequenced:
         return sequence(store, private, key, bodies, NOW)
 
 
-def check_home(home: Path) -> tuple[bytes, ...]:
+def check_home(home: Path, name: str | None = None) -> tuple[bytes, ...]:
     """Audit the log against nothing but its key; return its entries.
 
     Every checkpoint that was ever signed, published or not, must be of one tree.
     """
     with writing(home) as store:  # an audit remembers how far it came
-        private = require_private_log(store, None)
+        private = require_private_log(store, name)
         mirror = Mirror(store, private.log)
         report = audit(mirror, full=True)
         entries: list[bytes] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import signal
 import subprocess
@@ -29,12 +30,13 @@ ANSWER_SECONDS: Final = 60.0
 class RunningLog:
     """One server process."""
 
-    def __init__(self, home: Path, *options: str) -> None:
+    def __init__(self, home: Path, *options: str, env: Mapping[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "appliance.cli.main", "--home", str(home)),
                 *("log", "serve", "--bind", "127.0.0.1:0", "--json", *options),
             ],
+            env={**os.environ, **(env or {})},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             # A shell's background job, which these tests may run in, ignores interrupts.
@@ -93,7 +95,7 @@ class RunningLog:
 
 @contextmanager
 def running_log(home: Path, *options: str) -> Iterator[RunningLog]:
-    """Serve the log of `home` until the block ends, and then cleanly stop."""
+    """Serve the logs of `home` until the block ends, and then cleanly stop."""
     server = RunningLog(home, *options)
     try:
         yield server

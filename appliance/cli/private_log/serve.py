@@ -1,35 +1,47 @@
-"""log serve: the private log over HTTP, until a signal ends it."""
+"""log serve: the private logs over HTTP, until a signal ends it."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import NoReturn
 
 import click
 
 from appliance.cli.members import members
-from appliance.cli.output import common_options, envelope, error_line, is_quiet, say, warn
-from appliance.errors import ApplianceError, MovedError, RefusedError, RemoteError
-from appliance.jobs.private_log.digest_key import require_digest_key
-from appliance.jobs.private_log.sequence import FROZEN, Sequenced, recover, sequence
+from appliance.cli.output import common_options, envelope, error_line, is_quiet, say
+from appliance.cli.private_log.hosting import (
+    Counting,
+    HostedLog,
+    access_log,
+    first_failure,
+    open_logs,
+    serves_all,
+)
+from appliance.config.private_log_keys import ANYBODY, LOOPBACK
+from appliance.errors import ApplianceError, RefusedError
 from appliance.rekor.request import MAX_REQUEST_BYTES
-from appliance.runs.private_log import LogWitnesses, ready_to_sign
+from appliance.runs.metrics import home_metrics
 from appliance.runs.session import Session, pass_session
+from appliance.serve.access_log import Served
+from appliance.serve.answers import NOT_FOUND, NOW, Answer, error_answer
 from appliance.serve.application import Application
-from appliance.serve.batches import Batches
+from appliance.serve.channel import Refused
+from appliance.serve.counts import RequestCounts
 from appliance.serve.http_server import HttpServer
-from appliance.serve.private_log import PrivateLogService
-from appliance.store.failures import is_passing
-from appliance.store.home.key_files import load_signing_key
-from appliance.store.lock import SERVE_LOCK_NAME
-from appliance.store.mirror.mirror import Mirror
-from appliance.store.private_log.private_logs import require_private_log
+from appliance.serve.proxies import is_near, proxies_of
+from appliance.serve.requests import Request
+from appliance.serve.routes import Routes
+from appliance.serve.sites import HEALTH_PATH, Site, Sites
+from appliance.store.line_file import LineFile
 from appliance.value import replaced
 
 LOCK_WAIT_SECONDS = 10.0  # for another writer of this home, before clients are told to come back
+METRICS_PATH = "/metrics"
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @click.command("serve")
@@ -40,7 +52,7 @@ LOCK_WAIT_SECONDS = 10.0  # for another writer of this home, before clients are 
     show_default=True,
     help="Where to listen; port 0 takes a free one.",
 )
-@click.option("--log", "name", metavar="NAME", help="Which log, if there are several.")
+@click.option("--log", "name", metavar="NAME", help="This log only, if there are several.")
 @click.option(
     "--sign-digests",
     "digest_key",
@@ -50,13 +62,16 @@ LOCK_WAIT_SECONDS = 10.0  # for another writer of this home, before clients are 
 @common_options
 @pass_session
 def serve(session: Session, bind: str, name: str | None, digest_key: str | None) -> NoReturn:
-    """Serve the log to Rekor v2 clients and to mirrors, until interrupted.
+    """Serve the logs to Rekor v2 clients and to mirrors, until interrupted.
 
-    Prints its address once it listens; port 0 takes a free one. There is no TLS and no
-    access control here: keep it on loopback, or behind a proxy that has both. Every 201
-    is durable and published before it is sent.
+    Prints its address once it listens; port 0 takes a free one. Which logs, at which host or
+    path, who may write to them and how much, is set in privateLog (docs/private-log.md); a
+    home's only log needs no setting and is open to all. There is no TLS here: keep it on
+    loopback, or behind a proxy that has it. Every 201 is durable and published before it is
+    sent. SIGHUP opens the access log anew.
 
-    With --sign-digests anybody who reaches it can have a digest logged; so it stays on loopback.
+    With --sign-digests whoever may write can have a digest logged; so a log that is open to all
+    stays on loopback then.
 
     \b
     Example:
@@ -65,79 +80,114 @@ def serve(session: Session, bind: str, name: str | None, digest_key: str | None)
 
     session = replaced(session, lock_wait=max(session.lock_wait, LOCK_WAIT_SECONDS))
     host, port = _address(bind)
-    if digest_key is not None:
-        _require_loopback(host)
-    with session.writing() as store:
-        private = require_private_log(store, name)
-        signs_digests = require_digest_key(store, digest_key) if digest_key else None
-        key = load_signing_key(store.home, private.log.origin)
-        witnesses = LogWitnesses(session, private, warn)
-        try:
-            ready_to_sign(session, store, private)
-        except MovedError as error:
-            _complain(error)  # it is read here all the same
-        else:
-            try:
-                recover(store, private, key, session.now(), witnesses.cosign_in(store))
-            except RemoteError as error:
-                _complain(error)  # what waits for its witnesses is tried again; reads are answered
 
-    def log_batch(bodies: Sequence[bytes]) -> Sequenced:
-        # The lock is taken for a batch, not for good: other commands have their turn.
-        own = session.fresh()
-        with own.writing() as store:
-            ready_to_sign(own, store, private)  # a runtime directory may go while we run
-            cosign = witnesses.cosign_in(store)
-            return sequence(store, private, key, bodies, session.now(), cosign)
-
-    @contextlib.contextmanager
-    def reading() -> Iterator[Mirror]:
-        with session.fresh().reading() as store:
-            yield Mirror(store, private.log)
-
-    def on_failure(error: Exception) -> bool:
-        is_frozen = isinstance(error, RefusedError) and error.reason == FROZEN
-        if is_frozen or isinstance(error, MovedError):
-            return True  # it is still read
-        passing = is_passing(error) or isinstance(error, RemoteError)
-        _complain(error)
-        if not passing:
+    def on_end() -> None:
+        # One log that cannot go on leaves the others; the last one ends the process.
+        if all(one.has_ended for one in logs):
             server.stop()
-        return passing
 
-    batches = Batches(log_batch, on_failure=on_failure)
-    service = PrivateLogService(batches, reading, signs_digests)
-    server = HttpServer(Application(service.routes.answer), host, port, MAX_REQUEST_BYTES)
-    # Shared by all who serve it; nobody moves it meanwhile.
-    with session.locked(SERVE_LOCK_NAME.format(private.name), shared=True):
-        batches.start()
+    configuration = session.configuration
+    lines = access_log(configuration, lambda told: say(f"Error: {told}", err=True))
+    opened = open_logs(session, name, digest_key, on_end, _complain)
+    if digest_key is not None:
+        _refuse_open_digests(host, [site for _, site in opened])
+    logs, sites = [log for log, _ in opened], [site for _, site in opened]
+    counts = RequestCounts()
+    counting = Counting(session, counts)
+    front = Sites(
+        sites,
+        _own_routes(session, logs, counting, configuration.text("privateLog.metrics")),
+        proxies=proxies_of(
+            configuration.texts("privateLog.trustedProxies"),
+            configuration.optional_text("privateLog.clientCertificateHeader"),
+        ),
+        counts=counts,
+        tell=_teller(lines),
+    )
+    server = HttpServer(
+        Application(front.answer), host, port, MAX_REQUEST_BYTES, on_refused=_refusals(front)
+    )
+    with contextlib.ExitStack() as held:
+        for log in logs:
+            # Shared by all who serve it; nobody moves it meanwhile.
+            held.enter_context(session.locked(log.lock_name, shared=True))
+        for log in logs:
+            log.batches.start()
+        counting.start()
         try:
-            number = _run(server, private.name, private.log.origin)
+            number = _run(server, opened, lines)
         finally:
-            batches.close()
+            for log in logs:
+                log.batches.close()
+            counting.close()
             server.close()
-    if batches.failure is not None:
-        raise batches.failure
+            if lines is not None:
+                lines.close()
+    failure = first_failure(logs)
+    if failure is not None:
+        raise failure
     raise SystemExit(128 + number)
 
 
-def _require_loopback(host: str) -> None:
-    """Raise RefusedError unless only this machine can reach an address."""
+def _refuse_open_digests(host: str, sites: Sequence[Site]) -> None:
+    """Raise RefusedError if anybody who reaches us from elsewhere could have a digest signed."""
     try:
         is_local = host == "localhost" or ip_address(host).is_loopback
     except ValueError:  # a name, and whoever answers for names decides where it leads
         is_local = False
-    if not is_local:
+    everybodys = next((one.log for one in sites if one.rule.is_open), None)
+    if not is_local and everybodys is not None:
         raise RefusedError(
-            f"--sign-digests at {host}: whoever reaches this log could have anything logged in its"
-            " name",
+            f"--sign-digests at {host}: whoever reaches {everybodys} could have anything logged in"
+            " its name",
             reason="open-digests",
-            next_step="listen on loopback (--bind 127.0.0.1:3000), behind a proxy that asks for a"
-            " token",
+            next_step="give it a tokensFile in privateLog.hosted, or listen on loopback (--bind"
+            " 127.0.0.1:3000)",
         )
 
 
-def _run(server: HttpServer, name: str, origin: str) -> int:
+def _own_routes(
+    session: Session, logs: Sequence[HostedLog], counting: Counting, metrics: str
+) -> Routes:
+    """Return what the process answers at the root, whatever logs it serves."""
+
+    def health(_: Request) -> Answer:
+        if serves_all(logs):
+            return Answer(200, b'{"status":"SERVING"}\n', headers=NOW)
+        return Answer(503, b'{"status":"NOT_SERVING"}\n', headers=NOW)
+
+    def measured(request: Request) -> Answer:
+        if metrics != ANYBODY and not (metrics == LOOPBACK and is_near(request)):
+            return error_answer(NOT_FOUND, "Not Found")
+        counting.write_down()
+        return Answer(200, home_metrics(session.fresh()), METRICS_TYPE, NOW)
+
+    routes = Routes()
+    routes.add("GET", HEALTH_PATH, health)
+    routes.add("GET", METRICS_PATH, measured)
+    return routes
+
+
+def _teller(lines: LineFile | None) -> Callable[[Served], None]:
+    if lines is None:
+        return lambda _: None
+    return lambda served: lines.write(served.line)
+
+
+def _refusals(front: Sites) -> Callable[[Refused], None]:
+    """Return what counts and tells the requests that the server itself refused."""
+
+    def told(refused: Refused) -> None:
+        nothing = Request(refused.method, refused.path, lambda _: "", lambda _: b"", refused.peer)
+        request = replaced(nothing, client=refused.peer)
+        front.tell(request, "", time.time(), refused.status, refused.size, 0)
+
+    return told
+
+
+def _run(
+    server: HttpServer, opened: Sequence[tuple[HostedLog, Site]], lines: LineFile | None
+) -> int:
     """Serve until a signal or a failure; return the signal's number."""
     received = [signal.SIGTERM]
 
@@ -145,9 +195,13 @@ def _run(server: HttpServer, name: str, origin: str) -> int:
         received[0] = signal.Signals(number)
         server.stop()
 
-    before = {one: signal.signal(one, on_signal) for one in (signal.SIGTERM, signal.SIGINT)}
+    handlers: dict[signal.Signals, Callable[[int, object], None]]
+    handlers = {signal.SIGTERM: on_signal, signal.SIGINT: on_signal}
+    if lines is not None:  # without one it is the end of a terminal, and ends us
+        handlers[signal.SIGHUP] = lambda _, __: lines.reopen()
+    before = {one: signal.signal(one, handler) for one, handler in handlers.items()}
     try:
-        _announce(server.url, name, origin)
+        _announce(server.url, opened)
         server.run()
     finally:
         for one, handler in before.items():
@@ -155,19 +209,30 @@ def _run(server: HttpServer, name: str, origin: str) -> int:
     return received[0]
 
 
-def _announce(url: str, name: str, origin: str) -> None:
-    """Print the one line that scripts wait for."""
+def _announce(url: str, opened: Sequence[tuple[HostedLog, Site]]) -> None:
+    """Print the one line that scripts wait for; a line a log, if there are several."""
     if click.get_current_context().params["as_json"]:
-        data = members(log=name, origin=origin, url=url)
-        say(envelope("log serve", code=0, data=data))
+        logs = [
+            members(
+                log=log.private.name,
+                origin=log.private.log.origin,
+                url=url + site.path,
+                host=site.host,
+            )
+            for log, site in opened
+        ]
+        only = members(log=logs[0]["log"], origin=logs[0]["origin"]) if len(logs) == 1 else {}
+        say(envelope("log serve", code=0, data=only | members(url=url, logs=logs)))
     elif not is_quiet():
-        say(f"{name}: serving {origin} at {url}")
+        for log, site in opened:
+            under = f" under the name {site.host}" if site.host else ""
+            say(f"{log.private.name}: serving {log.private.log.origin} at {url}{site.path}{under}")
 
 
-def _complain(error: Exception) -> None:
-
+def _complain(name: str, error: Exception) -> None:
+    """Say what is wrong with a log; of a home's only one, without its name."""
     if isinstance(error, ApplianceError):
-        say(f"Error: {error_line(error)}", err=True)
+        say(f"Error: {f'{name}: ' if name else ''}{error_line(error)}", err=True)
 
 
 def _address(bind: str) -> tuple[str, int]:

@@ -108,6 +108,23 @@ class History:
             None if before is None else before["first_seen_at"],
         )
 
+    def size_at(self, at: int) -> int:
+        """Return the largest size first seen by a time, Unix seconds; 0 if there was none."""
+        row = self.store.row(
+            "SELECT max(tree_size) AS size FROM checkpoint WHERE log_id = ? AND first_seen_at <= ?",
+            [self.log.id, at],
+        )
+        return 0 if row is None or row["size"] is None else int(row["size"])
+
+    def growth_since(self, at: int) -> list[tuple[int, int]]:
+        """List the sizes first seen after a time, Unix seconds, ascending: when, and the size."""
+        rows = self.store.rows(
+            "SELECT first_seen_at, tree_size FROM checkpoint WHERE log_id = ? AND first_seen_at > ?"
+            " ORDER BY tree_size",
+            [self.log.id, at],
+        )
+        return [(row["first_seen_at"], row["tree_size"]) for row in rows]
+
     def growth(self, limit: int) -> list[tuple[int, int]]:
         """List when a size was first seen, Unix seconds, and the size: evenly chosen, ascending."""
         rows = self.store.rows(
