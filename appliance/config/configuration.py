@@ -186,10 +186,6 @@ class Configuration:
         """The logs of our own that are served under rules; none: the only one, to all."""
         return tuple(_hosted(item) for item in self.items(HOSTED))
 
-    def texts(self, name: str) -> tuple[str, ...]:
-        """Return a setting that is a list of texts."""
-        return _texts(self.value(name))
-
     @property
     def mirror_origins(self) -> tuple[str, ...]:
         """The origins whose checkpoints are compared with the primary's."""

@@ -74,8 +74,9 @@ def _say(log: RunningLog, raw: bytes, *, end: bool = True) -> bytes:
         POST + b"X: a\nY: b\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         b"GET\r\n\r\n",
+        POST + b"Host: y\r\nContent-Length: 2\r\n\r\n{}",
     ],
-    ids=range(19),
+    ids=range(20),
 )
 def test_bad_framing_is_refused_and_the_connection_closed(log: RunningLog, raw: bytes) -> None:
     answer = _say(log, raw)

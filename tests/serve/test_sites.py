@@ -46,12 +46,12 @@ def certificate(*names: str) -> x509.Certificate:
     general: list[x509.GeneralName] = []
     for name in names:
         kind, _, value = name.partition(":")
-        made = {
-            "dns": x509.DNSName,
-            "email": x509.RFC822Name,
-            "uri": x509.UniformResourceIdentifier,
-        }
-        general.append(made[kind](value))
+        if kind == "dns":
+            general.append(x509.DNSName(value))
+        elif kind == "email":
+            general.append(x509.RFC822Name(value))
+        else:
+            general.append(x509.UniformResourceIdentifier(value))
     builder = x509.CertificateBuilder(
         subject, subject, key.public_key(), 1, now, now + timedelta(1)
     )
