@@ -203,3 +203,18 @@ def test_off_loopback_it_is_refused(
     home.json("key", "generate", NAME, "--type", "digests")
     error = home.json("log", "serve", "--bind", bind, "--sign-digests", NAME, expect=8)
     assert error["reason"] == "open-digests"
+
+
+def test_off_loopback_a_log_that_asks_for_a_token_signs_digests(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = Home(tmp_path / "home", capsys)
+    home.json("log", "create", "own", "--origin", "own.example")
+    home.json("key", "generate", NAME, "--type", "digests")
+    tokens = tmp_path / "tokens"
+    tokens.write_text(f"ci {'0' * 64}\n")
+    tokens.chmod(0o600)
+    home.json("config", "set", "privateLog.hosted", f'[{{"log": "own", "tokensFile": "{tokens}"}}]')
+    # It comes as far as the address, which is nobody's here.
+    error = home.json("log", "serve", "--bind", "192.0.2.1:0", "--sign-digests", NAME, expect=9)
+    assert error["reason"] == "bind"

@@ -74,7 +74,7 @@ def _say(log: RunningLog, raw: bytes, *, end: bool = True) -> bytes:
         POST + b"X: a\nY: b\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
         b"GET\r\n\r\n",
-        POST + b"Host: y\r\nContent-Length: 2\r\n\r\n{}",
+        b"GET /healthz HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n",
     ],
     ids=range(20),
 )
