@@ -110,7 +110,7 @@ _TABLE: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
     (
         "This home",
         (
-            ("init", "home.store:init", "Create the home, or bring an older one up to date"),
+            ("init", "mirror.init:init", "Create the home, or bring an older one up to date"),
             ("config", "home.config:config", "The settings"),
             ("key", "home.key:key", "The private keys"),
             ("journal", "home.journal:journal", "What this home did, each line bound to the last"),

@@ -69,6 +69,13 @@ SYNC_KEYS: Final[dict[str, Setting]] = {
     "rekorSync.backendTimeout": Key(
         AT_LEAST_A_SECOND, "5m", "Most time for one log in one cycle; the next goes on."
     ),
+    "rekorSync.discoverInterval": Key(
+        AT_LEAST_A_SECOND,
+        None,
+        "How often `sync` updates the trusted root by TUF, and adds the logs it names.",
+        "off",
+        "24h",
+    ),
     "rekorSync.backends": BACKENDS,
     "http.connections": Key(Count(1, 32), 16, "Most requests at a time to one server."),
     "http.maxRequestsPerSecond": Key(

@@ -45,7 +45,7 @@ MAX_FILE_BYTES: Final = 2 * 1024 * 1024
 MAX_FILES: Final = 16
 TRUSTED_ROOT: Final = "trusted_root.json"
 
-_WANTED: Final = r"trusted_root\.json|signing_config[A-Za-z0-9._-]*\.json"
+_WANTED: Final = r"trusted_root\.json|(signing|monitor)_config[A-Za-z0-9._-]*\.json"
 _NEWER: Final = ("timestamp", "snapshot", "targets")
 _AGAIN: Final = "try again; if it stays, compare with another network before trusting anything"
 
@@ -58,7 +58,7 @@ class Followed:
     timestamp: Verified
     snapshot: Verified
     targets: Verified
-    files: tuple[tuple[str, bytes], ...]  # trusted root and signing configs, by name
+    files: tuple[tuple[str, bytes], ...]  # trusted root, signing and monitor configs, by name
 
 
 class BoundedFetcher(FetcherInterface):

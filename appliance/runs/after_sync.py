@@ -18,9 +18,31 @@ from appliance.store.find.index import index_size
 from appliance.store.find.watches import all_watches
 from appliance.store.home.settings import SITE_ROLE, site_fact
 from appliance.store.queue.queue import held_count
+from appliance.store.verify.trust import last_update
 
 if TYPE_CHECKING:
+    from appliance.jobs.mirror.discover import Discovery
     from appliance.runs.drain import DrainRun
+
+
+def discover_after_sync(session: Session) -> tuple[Discovery | None, tuple[str, ...]]:
+    """Update the trusted root and add the logs it names, if rekorSync.discoverInterval has passed.
+
+    That it failed is a warning: the age of the trusted root is watched for itself.
+    """
+    interval = session.configuration.optional_seconds("rekorSync.discoverInterval")
+    if interval is None:
+        return None, ()
+    try:
+        with session.reading() as store:
+            updated_at = last_update(store)
+        if updated_at is not None and 0 <= session.now() - updated_at < interval:
+            return None, ()
+        from appliance.runs.trust import discover_again
+
+        return discover_again(session)
+    except ApplianceError as error:
+        return None, (f"the trusted root was not updated: {error.message}",)
 
 
 def drain_after_sync(session: Session) -> tuple[DrainRun | None, tuple[str, ...]]:

@@ -12,6 +12,7 @@ from appliance.fetch.rekor_v1 import RekorV1Log
 from appliance.jobs.divergence.cross_check import CrossChecked, cross_check
 from appliance.jobs.home.sweep import sweep_before
 from appliance.jobs.mirror.absorb import AbsorbReport
+from appliance.jobs.mirror.discover import Discovery
 from appliance.jobs.mirror.fill import Progress, Wanted
 from appliance.jobs.mirror.follow import arrive, check_offset, follow
 from appliance.jobs.mirror.prune import PruneReport, cache_limits, prune_as_set, too_large
@@ -21,6 +22,7 @@ from appliance.jobs.mirror.sync import sync as sync_backend
 from appliance.policy.retry import SLICE_OVER
 from appliance.rekor.log_info_v1 import LogInfo
 from appliance.runs.after_sync import (
+    discover_after_sync,
     drain_after_sync,
     index_after,
     ledger_after,
@@ -88,6 +90,7 @@ class SyncRun:
     placed: tuple[PlacedNote, ...] = ()  # the checkpoints that were to be proven
     pruned: PruneReport | None = None  # None: no setting says that anything is to be
     drained: DrainRun | None = None  # None: nothing was to be sent, or it could not be
+    discovered: Discovery | None = None  # None: it was not due, or failed
     warnings: tuple[str, ...] = ()  # of what came after the backends
 
     @property
@@ -110,8 +113,12 @@ def sync(session: Session, options: SyncOptions, show: ShowProgress) -> SyncRun:
         backends, kept = _sync_backends(session, options, show)
         with session.reading() as store:
             placed = place(store, options.carried)
-        if options.dry_run or not any(one.report for one in backends):
+        if options.dry_run:
             return SyncRun(True, backends, placed=placed, warnings=kept)
+        found, told = (None, ()) if options.backends else discover_after_sync(session)
+        kept = (*kept, *told)
+        if not any(one.report for one in backends):
+            return SyncRun(True, backends, placed=placed, discovered=found, warnings=kept)
         # From here on the mirrors stand, whatever happens; the home's lock is free again.
         compared = _compare_mirror_logs(session, backends)
         drained, said = drain_after_sync(session)
@@ -119,7 +126,7 @@ def sync(session: Session, options: SyncOptions, show: ShowProgress) -> SyncRun:
         said = (*said, *index_after(session), *ledger_after(session), *watch_after(session))
         pruned, full = _prune_cache(session)  # what is indexed and watched by now
         warnings = (*said, *full)
-        return SyncRun(True, backends, compared.errors, placed, pruned, drained, warnings)
+        return SyncRun(True, backends, compared.errors, placed, pruned, drained, found, warnings)
 
 
 def _prune_cache(session: Session) -> tuple[PruneReport | None, tuple[str, ...]]:

@@ -4,18 +4,40 @@ from __future__ import annotations
 
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 
-from appliance.errors import IncompleteError, MalformedError, RefusedError, VerificationError
-from appliance.fetch import public_good
+from appliance.config.changes import Change, ConfigFile, apply_file, diff, set_one
+from appliance.config.keys import JsonValue
+from appliance.config.rules import Places
+from appliance.config.schema import BACKENDS
+from appliance.errors import (
+    IncompleteError,
+    MalformedError,
+    RefusedError,
+    VerificationError,
+)
 from appliance.fetch.http import HttpClient
+from appliance.fetch.public_good import PUBLIC_GOOD, Instance, instance_at
 from appliance.fetch.tuf import fetch_root, follow
 from appliance.fetch.tuf_metadata import Verified
-from appliance.jobs.mirror.discover import Discovery, discover
+from appliance.jobs.home.configure import read_configuration, write_configuration
+from appliance.jobs.mirror.discover import ADDED, Discovery, Named, discover, take_named
 from appliance.runs.session import Session
+from appliance.sigstore.monitor_config import (
+    MAX_MONITOR_CONFIG_BYTES,
+    ReadLog,
+    parse_monitor_config,
+)
 from appliance.sigstore.signing_config import MAX_CONFIG_BYTES, LogService, parse_signing_config
-from appliance.sigstore.trusted_root import MAX_ROOT_BYTES, TrustedRoot, parse_trusted_root
+from appliance.sigstore.trusted_root import (
+    MAX_ROOT_BYTES,
+    TrustedRoot,
+    parse_trusted_root,
+    parse_trusted_roots,
+)
 from appliance.store.database import Store
 from appliance.store.files import read_foreign
+from appliance.store.home.settings import SITE_INSTANCE, put_site_fact, site_fact
 from appliance.store.verify.trust import (
     StoredRoot,
     TufMetadata,
@@ -30,6 +52,10 @@ from appliance.store.verify.trust import (
 )
 from appliance.times import utc
 from appliance.value import frozen
+
+# What an instance with hundreds of millions of entries needs: a backlog that is fetched within
+# days (16 MB of tiles at a time), and shards that are found as they come.
+_SUITABLE: Final = {"rekorSync.maxTilesPerSync": "2000", "rekorSync.discoverInterval": "24h"}
 
 
 @frozen
@@ -88,41 +114,141 @@ def update_trust(session: Session, start: Start, *, dry_run: bool) -> Update:
     return update
 
 
-def discover_logs(
-    session: Session,
-    file: Path | None,
-    signing_configs: tuple[Path, ...],
-    *,
-    tuf: bool,
-    dry_run: bool,
-) -> tuple[TrustedRoot, Discovery]:
-    """Make backends of the logs that a trusted root names; retire those whose window is over.
+@frozen
+class Inputs:
+    """Where discovery learns of logs: files, TUF, or the root that counts here."""
 
-    The root is in a file, comes by TUF, or is the one that counts here.
-    """
+    trusted_root: Path | None = None  # of one root, or of one a line
+    signing_configs: tuple[Path, ...] = ()
+    monitor_configs: tuple[Path, ...] = ()
+    tuf: bool = False  # update the root first
+
+
+def discover_logs(
+    session: Session, inputs: Inputs, *, dry_run: bool
+) -> tuple[tuple[TrustedRoot, ...], Discovery]:
+    """Make backends of the logs that trusted roots name; retire those whose window is over."""
     with session.writing() as store:
-        if tuf:
+        roots: tuple[TrustedRoot, ...]
+        if inputs.tuf:
             update = fetch_update(session, store, Start())
-            root, files = update.root, update.repository.files
+            roots, files = (update.root,), update.repository.files
             if not dry_run:
                 with store.atomic():
                     store_update(store, update)
         else:
-            root, files = _root(store, file)
-        services = _services(files, signing_configs)
-        return root, discover(store, root.logs, services, session.now(), dry_run=dry_run)
+            roots, files = _roots(store, inputs.trusted_root)
+        named = named_logs(roots, files, inputs.signing_configs, inputs.monitor_configs)
+        return roots, discover(store, named, session.now(), dry_run=dry_run)
+
+
+def named_logs(
+    roots: tuple[TrustedRoot, ...],
+    files: tuple[tuple[str, bytes], ...],
+    signing_configs: tuple[Path, ...] = (),
+    monitor_configs: tuple[Path, ...] = (),
+) -> Named:
+    """Return what roots, the files published beside one, and files given by hand name."""
+    return Named(
+        tuple(log for root in roots for log in root.logs),
+        _services(files, signing_configs),
+        _read_logs(files, monitor_configs),
+    )
+
+
+@frozen
+class Begun:
+    """What it took to follow an instance of Sigstore."""
+
+    update: Update
+    discovery: Discovery
+    settings: tuple[Change, ...]  # what was set, once
+
+
+def begin_with(session: Session, instance: Instance, start: Start) -> Begun:
+    """Follow an instance: its trusted root by TUF, every log that names, settings that suit.
+
+    All of it is one transaction, and done again it brings what is new. Settings are made the
+    first time only: what the operator changes stays. Raises RefusedError (another-instance)
+    in a home of another, since one trusted root counts in a home; else as update_trust does.
+    """
+    with session.writing() as store:
+        known = site_fact(store, SITE_INSTANCE)
+        if known not in (None, instance.name):
+            raise RefusedError(
+                f"this home follows Sigstore's {known} instance, and one trusted root counts here",
+                reason="another-instance",
+                next_step="follow the other one in a home of its own: attestor --home DIR init ...",
+            )
+        update = fetch_update(session, store, _started(store, instance, start))
+        named = named_logs((update.root,), update.repository.files)
+        with store.atomic():
+            store_update(store, update)
+            discovery = take_named(store, named, session.now())
+            changes = () if known else _settings_that_suit(session, store, instance, discovery)
+            put_site_fact(store, SITE_INSTANCE, instance.name)
+    return Begun(update, discovery, changes)
+
+
+def discover_again(session: Session) -> tuple[Discovery | None, tuple[str, ...]]:
+    """Update the root and add what it names; returns what was found, and what is to be said.
+
+    The lock is not held while the repository is asked. Nothing is found if another run was
+    faster. Raises as update_trust does.
+    """
+    with session.reading() as store:
+        update = fetch_update(session, store, Start())
+    with session.writing() as store:
+        if find_repository(store, update.repository.url) != update.before:
+            return None, ()
+        with store.atomic():
+            store_update(store, update)
+            named = named_logs((update.root,), update.repository.files)
+            found = take_named(store, named, session.now())
+    return found, (*update.warnings, *found.warnings)
+
+
+def _started(store: Store, instance: Instance, start: Start) -> Start:
+    """Fill in where an instance is and whom it is trusted by, where that is not known better."""
+    url = start.url or instance.repository_url
+    if start.root is None and find_repository(store, url) is None:
+        return Start(url, digest=instance.root_digest)
+    return Start(url, start.root)
+
+
+def _settings_that_suit(
+    session: Session, store: Store, instance: Instance, found: Discovery
+) -> tuple[Change, ...]:
+    """Set what an instance of this size needs and nobody has set. Inside store.atomic()."""
+    before = after = read_configuration(store)
+    for name, text in _SUITABLE.items():
+        if name not in before.stored:
+            after, _ = set_one(after, name, text, str(session.home.absolute()))
+    if instance.stale_tree_size is not None:
+        own: list[JsonValue] = [
+            {"id": name, "staleTreeSizeThreshold": instance.stale_tree_size}
+            for one in found.logs
+            if one.action == ADDED
+            for name in one.backends
+        ]
+        file = ConfigFile({BACKENDS: own}, Places("init"), ())
+        after, _ = apply_file(after, file) if own else (after, ())
+    changes = tuple(diff(before, after))
+    if changes:
+        write_configuration(store, before, after, {}, session.now())
+    return changes
 
 
 def fetch_update(session: Session, store: Store, start: Start) -> Update:
     """Follow the repository, parse what it vouches for; stores nothing."""
     session.clock.require_known()
     before = last_repository(store) if start.url is None else find_repository(store, start.url)
-    url = start.url or (before.url if before else public_good.REPOSITORY_URL)
+    url = start.url or (before.url if before else PUBLIC_GOOD.repository_url)
     if before is None and not start.over:
         # The same repository at another URL goes on from what was verified at the first.
         wanted = sha256(start.root).digest() if start.root is not None else start.digest
-        if wanted is None and url == public_good.REPOSITORY_URL:
-            wanted = public_good.ROOT_DIGEST
+        if wanted is None and (instance := instance_at(url)) is not None:
+            wanted = instance.root_digest
         before = None if wanted is None else repository_with_root(store, wanted)
     with session.http() as http:
         if before is None or start.over:
@@ -178,8 +304,8 @@ def _first_root(http: HttpClient, url: str, start: Start) -> bytes:
         return start.root
     if start.digest is not None:
         return fetch_root(http, url, start.digest)
-    if url == public_good.REPOSITORY_URL:
-        return fetch_root(http, url, public_good.ROOT_DIGEST, public_good.ROOT_VERSION)
+    if (instance := instance_at(url)) is not None:
+        return fetch_root(http, url, instance.root_digest, instance.root_version)
     raise IncompleteError(
         f"{url} was never updated from, and no root document says whom to trust there",
         reason="no-tuf-root",
@@ -200,10 +326,12 @@ def _refuse_other_root(before: TufRepository, start: Start) -> None:
         )
 
 
-def _root(store: Store, file: Path | None) -> tuple[TrustedRoot, tuple[tuple[str, bytes], ...]]:
-    """Return the root to go by, and what its TUF repository published beside it."""
+def _roots(
+    store: Store, file: Path | None
+) -> tuple[tuple[TrustedRoot, ...], tuple[tuple[str, bytes], ...]]:
+    """Return the roots to go by, and what a TUF repository published beside them."""
     if file is not None:
-        return parse_trusted_root(read_foreign(file, MAX_ROOT_BYTES)), ()
+        return parse_trusted_roots(read_foreign(file, MAX_ROOT_BYTES)), ()
     stored = current_root(store)
     if stored is None:
         raise IncompleteError(
@@ -212,7 +340,7 @@ def _root(store: Store, file: Path | None) -> tuple[TrustedRoot, tuple[tuple[str
             next_step="give one with --trusted-root FILE, or on a connected site use --tuf",
         )
     repository = repository_of(store, stored.raw)
-    return parse_trusted_root(stored.raw), () if repository is None else repository.files
+    return (parse_trusted_root(stored.raw),), () if repository is None else repository.files
 
 
 def _services(
@@ -232,3 +360,18 @@ def _services(
             if error.reason != "media-type":  # version 0.1 is published beside 0.2
                 raise
     return tuple(dict.fromkeys(services))
+
+
+def _read_logs(
+    files: tuple[tuple[str, bytes], ...], given: tuple[Path, ...]
+) -> tuple[ReadLog, ...]:
+    """Return where logs are read; what was given by hand goes before what was published."""
+    found = [
+        one
+        for path in given
+        for one in parse_monitor_config(read_foreign(path, MAX_MONITOR_CONFIG_BYTES))
+    ]
+    for name, raw in files:
+        if name.startswith("monitor_config"):
+            found += parse_monitor_config(raw)
+    return tuple(dict.fromkeys(found))

@@ -17,6 +17,7 @@ from appliance.rekor.x509_certificate import load_certificate, pem_certificate_d
 from appliance.sigstore.attestation_files import read_attestation_file
 from appliance.sigstore.dsse import DsseEnvelope, Statement, parse_statement, read_envelope
 from appliance.sigstore.identity import read_names
+from appliance.sigstore.monitor_config import parse_monitor_config
 from appliance.sigstore.signing_config import parse_signing_config
 from appliance.sigstore.sigstore_bundle import SigstoreBundle
 from appliance.sigstore.time_stamp_token import parse_response
@@ -69,6 +70,12 @@ def _describe_json(raw: bytes) -> FileClaims:
         services = parse_signing_config(raw)
         urls = [f"{one.url} (Rekor v{one.api_version}, {one.valid})" for one in services]
         return FileClaims("a Sigstore signing config", (("log", urls),))
+    if {"rekorLogs", "rekor_logs", "ctLogs", "ct_logs"} & names.keys():
+        logs = [
+            f"{one.origin} (Rekor v{one.api_version}) is read at {one.url}"
+            for one in parse_monitor_config(raw)
+        ]
+        return FileClaims("a Sigstore monitor config", (("log", logs),))
     if "_type" in names and "subject" in names:
         envelope = DsseEnvelope("application/vnd.in-toto+json", raw, b"", "")
         return FileClaims("an in-toto statement, unsigned", tuple(_statement(envelope)))

@@ -25,6 +25,7 @@ attestor:
     enableEntrySync: true
     maxTilesPerSync: 7
     backendTimeout: 2m
+    discoverInterval: 12h
     backends:
       - id: primary
         origin: log.example.org

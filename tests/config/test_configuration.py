@@ -18,6 +18,7 @@ SPEC_DEFAULTS: dict[str, JsonValue] = {  # what was promised, in the order shown
     "rekorSync.enableEntrySync": False,
     "rekorSync.maxTilesPerSync": 100,
     "rekorSync.backendTimeout": "5m",
+    "rekorSync.discoverInterval": None,
     "rekorSync.backends": [],
     "http.connections": 16,
     "http.maxRequestsPerSecond": None,

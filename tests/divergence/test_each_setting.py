@@ -13,12 +13,14 @@ import pytest
 
 from appliance.errors import ConfigError, RemoteError
 from appliance.fetch.http import HttpClient
+from appliance.rekor.client_files import trusted_root
 from appliance.runs.network import http_settings
 from appliance.runs.session import Session
 from appliance.store.database import open_store
 from appliance.store.mirror.logs import put_backend, require_backend
 from tests.divergence.world import DAY, HOUR, MINUTE, World
 from tests.fetch.hostile_server import HostileServer, status
+from tests.fetch.tuf_repository import Repository
 from tests.rig.network import Authority, connect_proxy, tls_front
 from tests.rig.uniform_log import served
 from tests.simulator import SimulatedLog
@@ -135,6 +137,24 @@ def test_setting_rekorSync_backendTimeout(world: World) -> None:
         assert time.monotonic() - began < 10
         over.set()
     assert "the time for this whole run is over" in error["message"]
+
+
+def test_setting_rekorSync_discoverInterval(world: World, tmp_path: Path) -> None:
+    world.log.grow(3)
+    root = trusted_root(SimulatedLog("found.example").key, "2025-01-01T00:00:00Z")
+    with HostileServer() as server:
+        tuf = Repository(tmp_path / "tuf", {"trusted_root.json": root})
+        server.directory = tuf.directory
+        first = tmp_path / "1.root.json"
+        first.write_bytes(tuf.read("1.root.json"))
+        world.cli("trust", "update", "--repository", server.url, "--root", first)
+        world.now += 7200
+        assert "discovered" not in world.sync()["data"], "off until it is set"
+        world.set("rekorSync.discoverInterval", "3h")
+        assert "discovered" not in world.sync()["data"], "not due yet"
+        world.now += 7200
+        [found] = world.sync()["data"]["discovered"]
+    assert (found["origin"], found["action"]) == ("found.example", "added")
 
 
 def test_setting_rekorSync_backends(world: World, tmp_path: Path) -> None:

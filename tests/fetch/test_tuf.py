@@ -6,6 +6,7 @@ import json
 import tempfile
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from securesystemslib.signer import CryptoSigner, Signature, SSlibKey
@@ -22,6 +23,7 @@ from appliance.errors import (
     VerificationError,
 )
 from appliance.fetch.http import HttpClient
+from appliance.fetch.public_good import PUBLIC_GOOD, STAGING, Instance
 from appliance.fetch.tuf import BoundedFetcher, Followed, fetch_root, follow
 from appliance.fetch.tuf_metadata import verify_chain
 from tests.fetch.conftest import OpenClient
@@ -474,18 +476,16 @@ def test_the_first_root_is_fetched_by_its_digest_and_no_other(
         fetch_root(client, server.url, digest, 9)
 
 
-def test_the_shipped_root_is_the_one_sigstore_python_carries() -> None:
+@pytest.mark.parametrize("instance", [PUBLIC_GOOD, STAGING], ids=lambda one: one.name)
+def test_the_shipped_roots_are_those_sigstore_python_carries(instance: Instance) -> None:
     from importlib.resources import files
 
-    from appliance.fetch.public_good import REPOSITORY_URL, ROOT_DIGEST, ROOT_VERSION
-
-    stored = files("sigstore").joinpath("_store", "https%3A%2F%2Ftuf-repo-cdn.sigstore.dev")
-    raw_root = stored.joinpath("root.json").read_bytes()
+    place = quote(instance.repository_url.rstrip("/"), safe="")
+    raw_root = files("sigstore").joinpath("_store", place, "root.json").read_bytes()
     carried = Metadata[Root].from_bytes(raw_root).signed.version
-    assert REPOSITORY_URL == "https://tuf-repo-cdn.sigstore.dev/"
-    if carried != ROOT_VERSION:
-        pytest.skip(f"this sigstore-python carries root version {carried}, not {ROOT_VERSION}")
-    assert sha256(raw_root).digest() == ROOT_DIGEST
+    if carried != instance.root_version:
+        pytest.skip(f"this sigstore-python carries version {carried}, not {instance.root_version}")
+    assert sha256(raw_root).digest() == instance.root_digest
 
 
 @pytest.mark.parametrize(

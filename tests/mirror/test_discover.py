@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from appliance.errors import ConfigError
-from appliance.jobs.mirror.discover import Discovery, discover
+from appliance.errors import ConfigError, MalformedError
+from appliance.jobs.mirror.discover import Discovery, Named, discover
 from appliance.rekor.client_files import log_instance, trusted_root
+from appliance.sigstore.monitor_config import ReadLog, parse_monitor_config
 from appliance.sigstore.signing_config import LogService
 from appliance.sigstore.trusted_root import parse_trusted_root
 from appliance.sigstore.validity import ALWAYS, parse_time
@@ -29,6 +30,7 @@ from appliance.store.mirror.logs import (
     set_backend_enabled,
 )
 from appliance.tlog.note_keys import VerifierKey, ed25519_key
+from tests.cli.homes import Home
 from tests.pki.authorities import new_key, spki
 from tests.shared import shared
 
@@ -73,11 +75,12 @@ def run(
     store: Store,
     *instances: dict[str, Any],
     services: tuple[LogService, ...] = (),
+    read_logs: tuple[ReadLog, ...] = (),
     dry_run: bool = False,
 ) -> Discovery:
     document = json.loads(trusted_root(KEY, START)) | {"tlogs": list(instances)}
     root = parse_trusted_root(json.dumps(document).encode())
-    return discover(store, root.logs, services, NOW, dry_run=dry_run)
+    return discover(store, Named(root.logs, services, read_logs), NOW, dry_run=dry_run)
 
 
 def seconds(text: str) -> int:
@@ -229,7 +232,7 @@ def test_a_log_with_a_path_gets_a_name_without_slashes(store: Store) -> None:
 def test_the_staging_instance_is_understood_whole(store: Store) -> None:
     name = "sigstore-python/sigstore/_store/https%3A%2F%2Ftuf-repo-cdn.sigstage.dev"
     root = parse_trusted_root(shared(f"corpus/{name}/trusted_root.json").read_bytes())
-    found = discover(store, root.logs, (), NOW)
+    found = discover(store, Named(root.logs), NOW)
     assert [(one.origin, one.api_version, one.enabled) for one in found.logs] == [
         ("rekor.sigstage.dev", 1, True),
         ("log2025-alpha1.rekor.sigstage.dev", 2, False),
@@ -237,3 +240,71 @@ def test_the_staging_instance_is_understood_whole(store: Store) -> None:
         ("log2025-alpha3.rekor.sigstage.dev", 2, True),
     ]
     assert found.warnings == ()
+
+
+def test_a_monitor_config_says_where_a_log_is_read(store: Store) -> None:
+    found = run(store, instance(KEY), read_logs=(ReadLog(KEY.name, 2, "https://read.example/"),))
+    assert (found.logs[0].action, found.warnings) == ("added", ())
+    backend = require_backend(store, KEY.name)
+    assert (backend.base_url, backend.read_url) == (
+        "https://log.example",
+        "https://read.example/api/v2",
+    )
+
+
+def test_what_discovery_made_learns_where_it_is_read_and_what_was_set_up_does_not(
+    store: Store,
+) -> None:
+    read_logs = (ReadLog(KEY.name, 2, "read.example"), ReadLog(KEY.name, 2, "https://late.example"))
+    run(store, instance(KEY))
+    (found,) = run(store, instance(KEY), read_logs=read_logs).logs
+    assert (found.action, found.notes) == (
+        "changed",
+        ("it is read at https://read.example/api/v2",),
+    )
+    (found,) = run(store, instance(KEY), read_logs=read_logs[1:]).logs
+    assert found.action == "unchanged"
+    assert require_backend(store, KEY.name).read_url == "https://read.example/api/v2"
+
+
+def test_a_monitor_config_adds_no_log_that_the_root_does_not_name(store: Store) -> None:
+    read_logs = (
+        ReadLog("other.example", 2, "https://r.example"),
+        ReadLog(KEY.name, 1, "https://r"),
+    )
+    found = run(store, instance(KEY), read_logs=read_logs)
+    assert len(found.warnings) == 2 and "other.example" in found.warnings[0]
+    assert require_backend(store, KEY.name).read_url is None
+
+
+def test_a_monitor_config_as_it_is_spelled() -> None:
+    raw = json.dumps(
+        {
+            "rekor_logs": [
+                {"read_url": "https://a.example", "log_origin": "a", "major_api_version": 2}
+            ],
+            "ctLogs": [{"readUrl": "https://ct.example", "logOrigin": "ct"}],
+        }
+    ).encode()
+    assert parse_monitor_config(raw) == (ReadLog("a", 2, "https://a.example"),)
+    for wrong in (b"{}", b"[]", b'{"rekorLogs": [{"readUrl": "https://a"}]}', b'{"rekorLogs": 1}'):
+        with pytest.raises(MalformedError):
+            parse_monitor_config(wrong)
+
+
+def test_discover_takes_files_of_one_root_a_line_and_monitor_configs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = Home(tmp_path / "home", capsys)
+    other = ed25519_key("second.example", bytes(range(2, 34)))
+    roots = tmp_path / "trusted_root.jsonl"
+    lines = [json.dumps(json.loads(trusted_root(key, START))) for key in (KEY, other)]
+    roots.write_text("\n".join(lines) + "\n")
+    config = tmp_path / "monitor.json"
+    read = {"readUrl": "https://read.example", "logOrigin": other.name, "majorApiVersion": 2}
+    config.write_text(json.dumps({"rekorLogs": [read]}))
+    found = home.json("backend", "discover", "--trusted-root", roots, "--monitor-config", config)
+    assert [one["origin"] for one in found["logs"]] == [KEY.name, other.name]
+    shown = home.json("backend", "show", other.name)
+    assert shown["readUrl"] == "https://read.example/api/v2"
+    assert home.json("inspect", config)["kind"] == "a Sigstore monitor config"

@@ -19,6 +19,7 @@ from appliance.cli.main import run
 from appliance.fetch import public_good
 from appliance.jobs.home.init import init_home
 from appliance.rekor.client_files import log_instance, signing_config, trusted_root
+from appliance.runs import trust
 from appliance.runs.session import Session
 from appliance.store.database import open_store
 from appliance.store.verify.trust import (
@@ -28,6 +29,7 @@ from appliance.store.verify.trust import (
     repository_with_root,
 )
 from appliance.tlog.note_keys import ed25519_key
+from appliance.value import replaced
 from tests.fetch.hostile_server import HostileServer, stall, status
 from tests.fetch.tuf_repository import Repository
 from tests.jobs.faults import Faults, PowerCutError, injected
@@ -219,12 +221,18 @@ def test_the_first_root_can_be_pinned_by_its_digest(world: World) -> None:
 def test_the_shipped_facts_are_used_when_nothing_is_said(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(public_good, "REPOSITORY_URL", world.server.url)
+
+    def known(**changes: Any) -> None:
+        made = replaced(public_good.PUBLIC_GOOD, repository_url=world.server.url, **changes)
+        monkeypatch.setattr(public_good, "PUBLIC_GOOD", made)
+        monkeypatch.setattr(trust, "PUBLIC_GOOD", made)
+
+    known()
     error = world.update(expect=7)["error"]
     assert error["reason"] == "not-found" and "15.root.json" in error["message"]
-    monkeypatch.setattr(public_good, "ROOT_VERSION", 1)
+    known(root_version=1)
     assert world.update(expect=3)["error"]["reason"] == "tuf-root-digest"
-    monkeypatch.setattr(public_good, "ROOT_DIGEST", sha256(world.root.read_bytes()).digest())
+    known(root_version=1, root_digest=sha256(world.root.read_bytes()).digest())
     assert world.update()["data"]["repository"] == world.server.url
 
 

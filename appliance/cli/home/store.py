@@ -1,4 +1,4 @@
-"""init, store and checkpoint-store: create, back up, check and clean the home."""
+"""store and checkpoint-store: create, back up, check and clean the home."""
 
 from __future__ import annotations
 
@@ -27,24 +27,6 @@ from appliance.times import utc
 FILE = click.Path(path_type=Path)
 ROLES = click.Choice(["connected", "isolated"])
 _NAMED = 20  # damaged blobs that the text names; --json names all
-
-
-@click.command()
-@click.option("--site", metavar="NAME", help="Names the site and its key; never changes.")
-@click.option("--role", type=ROLES, help="Decides the age limits.  [default: connected]")
-@common_options
-@pass_session
-def init(session: Session, site: str | None, role: str | None) -> Result:
-    """Create the home, or bring an older one up to date; name its site, make its key.
-
-    Run it as often as you like: what is there stays.
-
-    \b
-    Example:
-        attestor init --site outside.example
-        attestor init --site inside.example --role isolated
-    """
-    return _site_result(session, _init(session, site, role))
 
 
 @click.group(cls=LazyGroup)
@@ -80,13 +62,13 @@ def checkpoint_store_init(
     if connection is not None:
         _refuse_other_store(session, connection)
     if not force or not (session.home / DATABASE_NAME).exists():
-        return _site_result(session, _init(session, site, role))
+        return site_result(session, make_site(session, site, role))
 
     stamp = utc(session.now()).replace("-", "").replace(":", "")
     backup = session.home / f"{DATABASE_NAME}.{stamp}.backup"
     with session.locked():
         carried = recreate_schema(open_store(session.home, write=True), backup)
-    result = _site_result(session, _init(session, site, role))
+    result = site_result(session, make_site(session, site, role))
     data = result.data | members(backup=backup, carried_rows=carried)
     rows = sum(carried.values())
     return Result(data, f"{result.text}\nbackup {backup}\n{rows:,} rows carried over")
@@ -216,8 +198,8 @@ def store_gc(session: Session, dry_run: bool) -> Result:
     return Result(data, text, warnings)
 
 
-def _init(session: Session, site: str | None, role: str | None) -> Site:
-
+def make_site(session: Session, site: str | None, role: str | None) -> Site:
+    """Create or migrate the home of a session, under its lock."""
     if not session.allow_network_fs:
         refuse_network_filesystem(session.home)  # before anything is made there
     create_home(session.home)
@@ -225,7 +207,8 @@ def _init(session: Session, site: str | None, role: str | None) -> Site:
         return init_home(session.home, site, role, session.random_bytes)
 
 
-def _site_result(session: Session, site: Site) -> Result:
+def site_result(session: Session, site: Site) -> Result:
+    """Say what a home is called."""
     data: dict[str, Any] = members(home=session.home, site=site.name, role=site.role)
     data["vkey"] = site.key.vkey if site.key else None
     data["newKey"] = site.key_is_new

@@ -9,12 +9,14 @@ from typing import Any, Final, NoReturn
 import click
 
 from appliance.cli.members import members
+from appliance.cli.mirror.found import found_data, found_line
 from appliance.cli.options import seconds_option
 from appliance.cli.output import Result, common_options, delivers_alerts, note
 from appliance.cli.progress import progress_bar
 from appliance.cli.queue.drain_text import drain_data, drain_line
 from appliance.errors import ApplianceError, ConfigError
 from appliance.jobs.mirror.absorb import AbsorbReport
+from appliance.jobs.mirror.discover import UNCHANGED
 from appliance.policy.relate import Relation
 from appliance.runs.carried_notes import read_carried
 from appliance.runs.exit_codes import exit_code, worst
@@ -167,6 +169,10 @@ def _result(run: SyncRun) -> Result:
         found["pruned"] = [
             members(one, "origin", "entry_bundles", "n_bytes") for one in run.pruned.logs
         ]
+    logs = run.discovered.logs if run.discovered else ()
+    lines += [found_line(one) for one in logs if one.action != UNCHANGED]
+    if run.discovered is not None:
+        found["discovered"] = [found_data(one) for one in run.discovered.logs]
     if run.drained is not None:
         found["queue"] = drain_data(run.drained.report)
         lines.append(f"queue: {drain_line(run.drained)}")

@@ -12,6 +12,7 @@ from appliance.store.failures import CORRUPT, RESTORE
 
 SITE_NAME: Final = "site.name"
 SITE_ROLE: Final = "site.role"  # connected or isolated
+SITE_INSTANCE: Final = "site.instance"  # of Sigstore that init was told to follow
 _SITE_PREFIX: Final = "site."
 
 

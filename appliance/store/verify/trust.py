@@ -129,6 +129,12 @@ def last_repository(store: Store) -> TufRepository | None:
     return None if row is None else find_repository(store, row["url"])
 
 
+def last_update(store: Store) -> int | None:
+    """Return when a repository was updated last, Unix seconds; None: never."""
+    row = store.row("SELECT max(updated_at) AS at FROM tuf_repository")
+    return None if row is None else row["at"]
+
+
 def repository_with_root(store: Store, digest: bytes) -> TufRepository | None:
     """Return the repository, last updated, that has a root document with this SHA-256."""
     rows = store.rows(
