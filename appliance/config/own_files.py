@@ -1,4 +1,4 @@
-"""The two settings that name files, and may name this home's own only."""
+"""The two settings that name what the home itself is made of: its database and its blobs."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ _DATABASE_SERVER: Final = re.compile(
 def own_file(name: str, path: str, home: str) -> str:
     """Return the file's name within the home, if `path` is it: absolute or as it is in the home.
 
-    It is kept without the home, so that a copied home is its own. Raises ConfigError
-    (reason foreign-path, or postgresql for what looks like a database server).
+    It is kept without the home, so that a copied home is its own. Blobs may lie in another
+    directory, whose absolute path is returned. Raises ConfigError (reason foreign-path, or
+    postgresql for what looks like a database server).
     """
     own = OWN_FILES[name]
     if path.rstrip("/") in (own, f"{home.rstrip('/')}/{own}"):
@@ -33,9 +34,16 @@ def own_file(name: str, path: str, home: str) -> str:
             reason="postgresql",
             next_step=f"remove the key, or write {own}",
         )
+    if name == "tileCache.basePath":
+        if path.startswith("/") and path.rstrip("/"):
+            return path.rstrip("/")
+        raise ConfigError(
+            f"expected {own} or the absolute path of a directory, got {path[:80]!r}",
+            reason="foreign-path",
+            next_step=f"write the whole path, or {own} for this home's own",
+        )
     raise ConfigError(
-        f"expected {own}, this home's own, got {path[:80]!r}: database and blobs belong to each"
-        " other and move together, so neither may lie elsewhere",
+        f"expected {own}, this home's own, got {path[:80]!r}: the database is the home",
         reason="foreign-path",
         next_step=f"remove the key, and choose another home with --home (now {home or 'unset'})",
     )

@@ -129,7 +129,7 @@ SYNC_KEYS: Final[dict[str, Setting]] = {
     "checkpointStore.autoInitializeSchema": Key(
         Flag(), True, "Bring an older schema up to date when writing."
     ),
-    "tileCache.basePath": Key(PATH, "blobs", "This home's own directory; nothing else is."),
+    "tileCache.basePath": Key(PATH, "blobs", "Where the blobs are: here, or on any local disk."),
     "tileCache.maxCacheSizeBytes": Key(Size(), 0, "Sync prunes entry bundles beyond it; 0: never."),
     "tileCache.autoPruneAfter": Key(
         AT_LEAST_A_SECOND, None, "Sync prunes entry bundles this old.", "off", "720h"

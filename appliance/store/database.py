@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from appliance.errors import StoreError
+from appliance.store.blob_place import BLOBS_NAME, verify_blob_place
 from appliance.store.blobs import Blobs
 from appliance.store.failures import CORRUPT, RESTORE, database_error, file_error
 from appliance.store.filesystem import home_is_ours, refuse_foreign_home, refuse_open_home
 from appliance.store.schema import MIGRATION_SET, MIGRATIONS
 
 DATABASE_NAME: Final = "attestor.db"
-BLOBS_NAME: Final = "blobs"
 BUSY_TIMEOUT_SECONDS: Final = 10.0
 APPLICATION_ID: Final = 0x41545354  # "ATST", what file(1) and we look for
 
@@ -130,6 +130,7 @@ def open_store(home: Path, *, write: bool, busy_seconds: float = BUSY_TIMEOUT_SE
         refuse_open_home(home)
         if write:
             refuse_foreign_home(home)
+        verify_blob_place(home)
         unclean = has_hot_journal(home) and home_is_ours(home)
     if path.stat().st_size == 0:
         raise _emptied(path)
@@ -181,6 +182,7 @@ def create_store(home: Path) -> Store:
     from appliance.store.schema import migrations
 
     create_home(home)
+    verify_blob_place(home)
     path = home / DATABASE_NAME
     if not (path.exists() and path.stat().st_size) and (kept := _what_is_kept(home)):
         raise StoreError(

@@ -135,8 +135,8 @@ BAD = {
         "site.yaml:6: rekor.budget.edgeBundleDailyLimit is 50, but means the same as",
     ),
     "foreign cache": (
-        "attestor:\n  tileCache:\n    basePath: /var/cache/tiles\n",
-        "site.yaml:3: tileCache.basePath: expected blobs, this home's own, got '/var/cache/tiles'",
+        "attestor:\n  tileCache:\n    basePath: cache/tiles\n",
+        "site.yaml:3: tileCache.basePath: expected blobs or the absolute path of a directory",
     ),
     "home of another": (
         "attestor:\n  checkpointStore:\n    connectionString: /srv/other/attestor.db\n",

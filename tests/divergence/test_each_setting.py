@@ -296,8 +296,13 @@ def test_setting_checkpointStore_autoInitializeSchema(world: World) -> None:
 
 
 def test_setting_tileCache_basePath(world: World) -> None:
-    error = world.cli("config", "set", "tileCache.basePath", "/elsewhere", expect=9)
-    assert "blobs" in error["error"]["message"]
+    place = world.directory / "elsewhere"
+    world.set("tileCache.basePath", str(place))  # nothing is stored yet
+    world.log.grow(300)
+    world.sync()
+    assert len(list((place / "sha256").glob("*/*"))) > 1
+    error = world.cli("config", "set", "tileCache.basePath", "blobs", expect=9)
+    assert "store move-blobs blobs" in error["error"]["next"]
 
 
 def entries_held(world: World) -> tuple[int, int]:

@@ -22,7 +22,8 @@ import pytest
 
 from appliance.cli.main import run
 from appliance.runs.session import Session
-from appliance.store.database import BLOBS_NAME, DATABASE_NAME, open_store
+from appliance.store.blob_place import BLOBS_NAME
+from appliance.store.database import DATABASE_NAME, open_store
 from appliance.store.divergence.alerts import alerts
 from appliance.store.references import named_blobs
 from appliance.tlog.note import SigningKey

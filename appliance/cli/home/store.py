@@ -19,9 +19,11 @@ from appliance.jobs.home.init import Site, init_home
 from appliance.jobs.home.store_check import check_store
 from appliance.jobs.home.sweep import sweep
 from appliance.runs.session import Session, pass_session
-from appliance.store.database import DATABASE_NAME, create_home, open_store
+from appliance.store.blob_place import BLOBS_NAME, blob_place, move_blobs
+from appliance.store.database import DATABASE_NAME, create_home, open_store, require_database
 from appliance.store.filesystem import refuse_network_filesystem
 from appliance.store.home.backup import recreate_schema
+from appliance.store.home.journal import append_event
 from appliance.times import utc
 
 FILE = click.Path(path_type=Path)
@@ -172,6 +174,39 @@ def store_check(session: Session, read_data: bool) -> Result:
     )
     errors = tuple(one.error for one in report.checks if one.error is not None)
     return Result(data, "\n".join(check_lines(report.checks)), errors=errors)
+
+
+@store.command("move-blobs")
+@click.argument("path", metavar="PATH")
+@common_options
+@pass_session
+def store_move_blobs(session: Session, path: str) -> Result:
+    """Move the blobs to a directory of another local disk, or with PATH `blobs` back home.
+
+    They are copied, flushed, and only then removed where they were: interrupted at any time,
+    the home has them all, and the same command goes on. Meanwhile readers go on reading.
+    tileCache.basePath says afterwards where they are. 'store backup --with-blobs' copies
+    them into the backup as ever; a home that was copied needs blobs of its own.
+
+    \b
+    Example:
+        attestor store move-blobs /mnt/large/attestor-blobs
+        attestor store move-blobs blobs
+    """
+    own = path in (BLOBS_NAME, str(session.home / BLOBS_NAME))
+    place = None if own else Path(path.rstrip("/"))
+    with session.locked():
+        require_database(session.home)
+        session.close()
+        before = blob_place(session.home)
+        with progress_bar("blobs") as advance:
+            count = move_blobs(session.home, place, advance)
+        if place != before:
+            with session.queueing() as opened, opened.atomic():
+                details = {"from": str(before or BLOBS_NAME), "to": str(place or BLOBS_NAME)}
+                append_event(opened, session.now(), "blobs.moved", details)
+    data = members(path=place or session.home / BLOBS_NAME, blobs=count, change=place != before)
+    return Result(data, f"the blobs are in {place or session.home / BLOBS_NAME}; {count:,} moved")
 
 
 @store.command("gc")

@@ -29,6 +29,7 @@ from appliance.policy.health import (
     judge_home,
     judge_syncs,
 )
+from appliance.store.blob_place import blob_place
 from appliance.store.database import DATABASE_NAME, Store
 from appliance.store.divergence.alerts import lasting_alerts_of
 from appliance.store.divergence.outbox import waiting_since
@@ -232,7 +233,8 @@ def _facts(
 ) -> HomeFacts:
     root, waiting = current_root(store), waiting_since(store)
     try:
-        room = room_at(store.home)
+        places = (store.home, blob_place(store.home) or store.home)
+        room = min(map(room_at, places), key=lambda one: one.free_bytes)
     except ApplianceError:
         room = None  # it cannot be asked here
     return HomeFacts(

@@ -17,6 +17,7 @@ from appliance.config.schema import BACKENDS
 from appliance.config.sync_keys import THRESHOLDS
 from appliance.errors import ApplianceError, ConfigError
 from appliance.jobs.log_keys import refuse_retired, retire_others
+from appliance.store.blob_place import BLOBS_NAME, blob_place, move_blobs
 from appliance.store.database import Store
 from appliance.store.files import read_foreign
 from appliance.store.home.journal import append_event
@@ -46,6 +47,7 @@ MAX_KEY_FILE_BYTES: Final = 64 * 1024
 # What a backend's table has no column for is kept as a setting. Not the path of its key,
 # which is in the store: `config show` must not depend on a file that may be gone.
 _REMEMBERED: Final = ("policyFile", *THRESHOLDS)
+_BASE_PATH: Final = "tileCache.basePath"  # kept as where HOME/blobs leads
 _CONFIGURATION: Final = "configuration"  # among what an open store remembers
 
 
@@ -64,6 +66,8 @@ def read_configuration(store: Store) -> Configuration:
 def _read_configuration(store: Store) -> Configuration:
     stored = read_settings(store)
     remembered = {item["id"]: item for item in stored.pop(BACKENDS, [])}
+    if (place := blob_place(store.home)) is not None:
+        stored[_BASE_PATH] = str(place)
     private = {log.name for log in all_private_logs(store)}
     items: list[JsonValue] = [
         {
@@ -122,6 +126,7 @@ def write_configuration(
     Raises ConfigError if a backend would move to another log or a log to another API
     version, MalformedError for a key nobody may trust.
     """
+    _place_blobs(store, before, after)
     pinned = keys_not_pinned(store, before, keys)
     changes = [{"key": one.key, "old": one.old, "new": one.new} for one in diff(before, after)]
     if changes or pinned:
@@ -138,11 +143,27 @@ def write_configuration(
     for backend in sorted(before.backends, key=_is_mirror, reverse=True):
         if backend.id not in names:
             remove_backend(store, backend.id)
-    rows = {name: value for name, value in after.stored.items() if name != BACKENDS}
+    elsewhere = (BACKENDS, _BASE_PATH)
+    rows = {name: value for name, value in after.stored.items() if name not in elsewhere}
     remembered = [one for one in map(_remembered, after.items(BACKENDS)) if len(one) > 1]
     if remembered:
         rows[BACKENDS] = [*remembered]
     replace_settings(store, rows)
+
+
+def _place_blobs(store: Store, before: Configuration, after: Configuration) -> None:
+    """Let the blobs of a home that has none yet lie where it is configured."""
+    wanted = after.text(_BASE_PATH)
+    if wanted == before.text(_BASE_PATH):
+        return
+    if any(file.digest is not None for file in store.blobs.files()):
+        raise ConfigError(
+            f"{_BASE_PATH}: the blobs of this home are in {before.text(_BASE_PATH)}, not {wanted}",
+            reason="blobs-elsewhere",
+            next_step=f"attestor store move-blobs {wanted}, which sets it",
+        )
+    # If we die here, an empty directory is linked to, and the next try changes nothing.
+    move_blobs(store.home, None if wanted == BLOBS_NAME else Path(wanted), lambda _: None)
 
 
 def keys_not_pinned(

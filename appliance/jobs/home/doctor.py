@@ -19,6 +19,7 @@ from appliance.jobs.checks import CheckResult, CheckState, failed_check, ok, run
 from appliance.jobs.home.configure import read_configuration, verify_private_keys
 from appliance.jobs.home.journal import check_custody, check_journal
 from appliance.policy.health import LOW_FREE_BYTES, LOW_FREE_FILES, MIN_FREE_BYTES
+from appliance.store.blob_place import blob_place
 from appliance.store.database import DATABASE_NAME, Store, has_hot_journal, open_store
 from appliance.store.divergence.outbox import undelivered
 from appliance.store.failures import CORRUPT, DISK_FULL, RESTORE
@@ -115,7 +116,8 @@ def _blobs(store: Store) -> _Condition:
 
 
 def _room(home: Path) -> _Condition:
-    room = room_at(home)
+    places = (home, blob_place(home) or home)
+    room, home = min(((room_at(one), one) for one in places), key=lambda one: one[0].free_bytes)
     free = f"{room.free_bytes:,} bytes free"
     files = "" if room.free_files is None else f", {room.free_files:,} files"
     if room.free_bytes < MIN_FREE_BYTES or room.free_files == 0:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Final
 
 from appliance.errors import ApplianceError, StoreError
+from appliance.store.blob_place import BLOBS_NAME
 from appliance.store.blobs import Blobs
-from appliance.store.database import BLOBS_NAME, DATABASE_NAME, Store, create_store, store_errors
+from appliance.store.database import DATABASE_NAME, Store, create_store, store_errors
 from appliance.store.failures import CORRUPT, DISK_FULL, database_error, file_error, output_error
 from appliance.store.filesystem import sync_filesystem
 from appliance.store.home.integrity import foreign_key_problems
