@@ -169,6 +169,7 @@ def test_an_authority_that_was_replaced_stays() -> None:
 
 PRIVATE = new_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 LEAF = issue(LeafPlan(), new_key(), ROOT, CtLog()).public_bytes(Encoding.PEM)
+RENEWED = new_authority("CA root", key=ROOT.key, start=NOON - timedelta(days=1))
 LATER = new_authority("CA root", start=NOON - timedelta(days=1))
 
 
@@ -186,6 +187,7 @@ LATER = new_authority("CA root", start=NOON - timedelta(days=1))
         (CODE_SIGNING, LEAF + pem(ROOT), RefusedError, "may not issue certificates"),
         (CODE_SIGNING, pem(ISSUING), MalformedError, "'CN=CA root' is missing"),
         (CODE_SIGNING, pem(ISSUING, LATER), MalformedError, "of one chain, got 2"),
+        (CODE_SIGNING, pem(ISSUING, ROOT, RENEWED), MalformedError, "got 1 besides it"),
         (CODE_SIGNING, pem(ROOT, new_authority("other")), MalformedError, "of one chain, got 2"),
         (CODE_SIGNING, tsa_pem(STAMPING), RefusedError, "may not issue certificates"),
         (TIME_STAMPING, pem(ISSUING, ROOT), RefusedError, "is not for time stamping"),
