@@ -18,14 +18,19 @@ def signer() -> ec.EllipticCurvePrivateKey:
 
 
 def signer_spki() -> bytes:
-    return signer().public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return _spki(signer())
+
+
+def _spki(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def signed_request(artifact: bytes) -> bytes:
     """Sign `artifact` and return the JSON that asks a log to add it."""
-    signature = signer().sign(artifact, ec.ECDSA(SHA256()))
+    key = signer()  # once: threads that ask first may each be given another
+    signature = key.sign(artifact, ec.ECDSA(SHA256()))
     verifier = {
-        "publicKey": {"rawBytes": b64encode(signer_spki()).decode()},
+        "publicKey": {"rawBytes": b64encode(_spki(key)).decode()},
         "keyDetails": "PKIX_ECDSA_P256_SHA_256",
     }
     request = {
