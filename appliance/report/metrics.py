@@ -41,6 +41,8 @@ ERROR_TYPES: Final = (
 )
 
 ANSWERED: Final = ("201", "401", "403", "404", "429", "503")  # whose first one is worth an alert
+WITNESS_ANSWERED: Final = ("200", "400", "403", "404", "409", "422")  # c2sp.org/tlog-witness
+OUTCOMES: Final = ("cosigned", "ahead", "refused", "unreachable", "bad-answer", "no-proof")
 
 Labels = tuple[str, ...]
 Samples = dict[Labels, float]  # by the values of the family's labels, in their order
@@ -68,6 +70,7 @@ class HomeMetrics:
     oldest_item_at: int | None  # Unix seconds, of what waits to be logged; None: nothing
     mirror_logs: Sequence[tuple[str, str]] = ()  # origins of each log and mirror log compared
     private_logs: Sequence[str] = ()  # names of the logs of this home's own
+    witnesses: Sequence[tuple[str, str]] = ()  # of them: origin, and the witness's name
 
 
 @frozen
@@ -196,6 +199,10 @@ def _expected(
         ("primary", "mirror"): chain(mirrors, home.mirror_logs),
         ("watch", "finding"): find.findings,
         ("log", "status"): product(home.private_logs, ANSWERED),
+        ("status",): ((one,) for one in WITNESS_ANSWERED),
+        ("origin", "witness", "outcome"): (
+            (*one, outcome) for one, outcome in product(home.witnesses, OUTCOMES)
+        ),
         ("tenant",): ((name,) for name in queue.remaining),
         ("tier",): ((one,) for one in TIERS),
     }

@@ -12,6 +12,7 @@ from appliance.runs.watch import finding_figures
 from appliance.store.database import Store
 from appliance.store.private_log.private_logs import all_private_logs
 from appliance.store.queue.queue import oldest_held
+from appliance.tlog.tlog_policy import parse_tlog_policy
 
 
 def home_metrics(session: Session) -> bytes:
@@ -25,6 +26,12 @@ def home_metrics(session: Session) -> bytes:
             oldest_held(store),
             [(one.primary.origin, one.mirror.origin) for one in compared_pairs(store)],
             [one.name for one in all_private_logs(store)],
+            [
+                (one.log.origin, witness.name)
+                for one in all_private_logs(store)
+                if one.log.policy is not None
+                for witness in parse_tlog_policy(one.log.policy).witnesses
+            ],
         )
         return metrics_text(
             store, _logs(found), facts, _queue(session, store), _find(session, store, now), now

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from appliance.runs.metrics import home_metrics
 from appliance.runs.private_log import set_witnesses
+from appliance.runs.session import Session
 from appliance.runs.witness import Witness
 from appliance.serve.application import Application
 from appliance.serve.http_server import HttpServer
@@ -73,6 +75,9 @@ def test_what_waits_for_the_quorum_is_published_when_the_witness_is_back(
         policy = f"witness w {witness.verifier.vkey} http://127.0.0.1:{port}/\nquorum w\n"
         with writing(home) as store:
             set_witnesses(store, require_private_log(store, None), policy.encode(), NOW)
+        labels = f'origin="{ORIGIN}",outcome="unreachable",witness="w"'
+        first = home_metrics(Session(home=home)).decode()  # an alert needs a zero to rise from
+        assert f"attestor_log_cosignatures_total{{{labels}}} 0.0" in first, first
         log = RunningLog(home)
         stack.callback(log.stop)
         for number in range(3):

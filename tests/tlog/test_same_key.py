@@ -41,6 +41,7 @@ LOOKED_UP = {
     ("appliance/tlog/newest_note.py", "newest_note"): "which lines no key here is for",
     ("appliance/sigstore/log_inclusion.py", "_open_log_checkpoint"): "which line to verify",
     ("appliance/sigstore/log_inclusion.py", "_v2_keys"): "whether a root lists the id of its key",
+    ("appliance/jobs/private_log/cosigning.py", "cosign"): "a mapping by the policy's own keys",
     ("appliance/sigstore/signer_steps.py", "take_managed_key"): "a hint of the entry's",
 }
 

@@ -369,7 +369,7 @@ def test_answers_are_counted_by_their_status(home: WitnessHome) -> None:
     tally = RequestTally(replaced(home.app, monotonic=lambda: clock[0]))
     for status in ("200", "409", "200"):
         tally.add(status)
-    assert "attestor_witness_requests_total{" not in home.run("metrics")[1]
+    assert 'attestor_witness_requests_total{status="200"} 0.0' in home.run("metrics")[1]
     clock[0] += WRITE_DOWN_SECONDS
     tally.add("422")
     tally.add("422")

@@ -17,6 +17,7 @@ from appliance.store.home.key_files import (
 )
 from appliance.store.mirror.logs import all_logs
 from appliance.store.revoked_keys import refuse_revoked
+from appliance.tlog.note_keys import is_among, same_key
 from appliance.tlog.publisher_key import PublisherKey
 
 
@@ -43,14 +44,14 @@ def require_digest_key(store: Store, name: str) -> PublisherKey:
         if other != name and _has_key(store, other, key.spki):
             raise _other_role(name, f"the key {other!r} as well, a copy of it")
     for log in all_logs(store):
-        if any(one.spki == key.spki for one in log.keys):
+        if is_among(key.spki, log.keys):
             raise _other_role(name, f"the key of the log {log.origin} as well")
     return key
 
 
 def _has_key(store: Store, name: str, spki: bytes) -> bool:
     try:
-        return load_publisher_key(store.home, name).spki == spki
+        return same_key(load_publisher_key(store.home, name).spki, spki)
     except ApplianceError:  # it signs nothing as long as it does not load
         return False
 
