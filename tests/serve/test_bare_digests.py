@@ -170,7 +170,9 @@ def test_a_key_that_a_pinned_log_has_signs_no_digests(
     pem = tmp_path / "log.pem"
     pem.write_text(home.json("key", "show", NAME)["pem"])
     home.json("backend", "add", "other", "--origin", "other.example", "--public-key", pem)
-    error = home.json("log", "serve", "--sign-digests", NAME, expect=8)
+    # Open to all at every address, it would be refused next: a served log would not end.
+    everywhere = ("--bind", "0.0.0.0:0")
+    error = home.json("log", "serve", "--sign-digests", NAME, *everywhere, expect=8)
     assert (error["reason"], "other.example" in error["message"]) == ("key-role", True)
 
 
