@@ -7,7 +7,6 @@ must not sweep away the blobs of the one it was copied from.
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import shutil
@@ -204,6 +203,8 @@ def _same(path: Path, source: Path, target: Path) -> bool:
 
 def _exchange(one: Path, other: Path) -> None:
     """Let two names change what they name, at one instant where the filesystem can."""
+    import ctypes
+
     libc = ctypes.CDLL(None, use_errno=True)
     if hasattr(libc, "renameat2"):
         names = (_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other))
