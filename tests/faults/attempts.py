@@ -90,8 +90,10 @@ class Attempts:
             except AssertionError as error:
                 wrong.append(f"{place}\n    {error}")
         assert not wrong, "\n".join(wrong)
-        # Threads may change who imports what first, so that an openat is not met again.
-        assert met >= 0.9 * len(chosen), f"only {met} of {len(chosen)} places were met again"
+        # Threads may change who imports what first, so that an openat is not met again: a
+        # tenth may be missing, and of a few places, a single one.
+        missing = len(chosen) - met
+        assert missing <= max(1, len(chosen) // 10), f"{missing} of {len(chosen)} not met again"
         return met
 
 
