@@ -74,10 +74,12 @@ def _count_signers(root: Root, role: str, metadata: Metadata[Any]) -> None:
 
 
 def _key_bytes(key: Key) -> bytes:
+    """Return the key itself, as python-tuf reads it: no spelling of it is another signer."""
     public = str(key.keyval.get("public", key.keyval))
-    if public.startswith("-----BEGIN"):
+    try:
+        return bytes.fromhex(public)  # which passes over white space, and takes capitals
+    except ValueError:
         return load_public_key_file(public.encode())
-    return public.lower().encode()  # hex
 
 
 def _describe(role: str, raw: bytes, metadata: Metadata[Any]) -> Verified:

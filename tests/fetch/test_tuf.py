@@ -227,14 +227,23 @@ def test_one_signature_of_two_is_not_enough_for_targets(
     assert refused(client, server, repository.read("1.root.json")).reason == "tuf-signature"
 
 
-@pytest.mark.parametrize("key", [0, 1], ids=["hex", "PEM"])
+@pytest.mark.parametrize(
+    ("key", "before", "after"),
+    [(0, "", ""), (0, " ", "\n"), (1, "", "\n"), (1, "\n", ""), (1, "a note\n", "")],
+    ids=["hex", "hex and space", "PEM", "PEM after a line", "PEM after a note"],
+)
 def test_one_key_under_two_ids_is_one_signer(
-    repository: Repository, server: HostileServer, client: HttpClient, key: int
+    repository: Repository,
+    server: HostileServer,
+    client: HttpClient,
+    key: int,
+    before: str,
+    after: str,
 ) -> None:
     """python-tuf counts key ids; whoever edits a root could give one signer two of them."""
     signer = repository.signers["root"][key]
     public = signer.public_key
-    other_spelling = {"public": public.keyval["public"].rstrip("\n") + "\n\n" * key}
+    other_spelling = {"public": before + public.keyval["public"] + after}
     alias = SSlibKey("f" * 64, public.keytype, public.scheme, other_spelling)
     root = Metadata[Root].from_bytes(repository.read("1.root.json")).signed
     root.roles["root"].keyids = []
