@@ -1,0 +1,3 @@
+module attestor.example/ed25519-oracle
+
+go 1.21
