@@ -159,15 +159,11 @@ def _append(store: Store, edge: Edge, bodies: Sequence[bytes]) -> Edge:
     note = sign_note(str(Checkpoint(ORIGIN, growth.head)), [LOG_KEY])
     signed = open_checkpoint(note, log.keys, ORIGIN)
     with store.atomic():
-        store.execute_many(
-            "INSERT OR REPLACE INTO tile VALUES (?, ?, ?, ?, ?)",
+        Mirror(store, log).put_rows(
             [
                 (log.id, tile.level, tile.index, tile.width, one)
                 for tile, one in zip(growth.tiles, digests[: len(growth.tiles)], strict=True)
             ],
-        )
-        store.execute_many(
-            "INSERT OR REPLACE INTO entry_bundle VALUES (?, ?, ?, ?, ?)",
             [
                 (log.id, bundle.index, bundle.width, one, len(data))
                 for bundle, one, data in zip(

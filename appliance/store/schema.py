@@ -45,7 +45,12 @@ MIGRATIONS: Final = (  # in the order they are applied
     "025_entry_span",
     "026_cosigned",
     "027_ledger_scan",
+    "028_tile_span",
 )
+COUNTED_BY_TRIGGERS: Final = (
+    "tile_span",
+    "entry_span",
+)  # tables that follow from the rows of others
 
 
 def migration_sql(name: str) -> str:

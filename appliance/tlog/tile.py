@@ -6,7 +6,7 @@ Coordinates and arithmetic only: what the bytes must hash to is in tile_tree.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, NamedTuple
 
 from appliance.errors import MalformedError
 from appliance.value import frozen
@@ -199,23 +199,31 @@ def new_entry_bundles(old_size: int, new_size: int) -> Iterator[EntryBundle]:
             yield EntryBundle(index, min(WIDTH, new_size - index * WIDTH))
 
 
+class StoredRun(NamedTuple):
+    """Tiles, or entry bundles, in a row that are stored: full ones, or one of any width."""
+
+    start: int  # index
+    stop: int  # not included
+    width: int  # of each
+
+
 def missing_ranges(
-    stored: Iterable[tuple[int, int]], level: int, tree_size: int, first: int = 0
+    stored: Iterable[StoredRun], level: int, tree_size: int, first: int = 0
 ) -> Iterator[range]:
     """Yield the indices at a level, from `first`, that are not stored as wide as the tree has them.
 
-    `stored` are (index, width), ascending. As ranges, because a tree has as many tiles as it
-    claims: whoever counts them, or has a list of what could fill them, walks through none.
+    `stored` is ascending. As ranges, because a tree has as many tiles as it claims: whoever
+    counts them, or has a list of what could fill them, walks through none.
     """
     full, width = divmod(tree_size >> (HEIGHT * level), WIDTH)
     expected, count = first, full + (1 if width else 0)
-    for index, stored_width in stored:
-        if index >= count:
+    for run in stored:
+        if run.start >= count:
             break
-        if expected < index:
-            yield range(expected, index)
-        if stored_width < (WIDTH if index < full else width):
-            yield range(index, index + 1)
-        expected = index + 1
+        if expected < run.start:
+            yield range(expected, run.start)
+        if run.width < (WIDTH if run.start < full else width):
+            yield range(max(run.start, first), run.stop)
+        expected = max(expected, run.stop)
     if expected < count:
         yield range(expected, count)

@@ -322,7 +322,7 @@ def test_what_is_covered_is_told_without_looking_at_each_entry_bundle(home: Mirr
             mirror.store.execute_many("INSERT INTO entry_bundle VALUES (?, ?, ?, ?, ?)", rows)
             # The others as the trigger leaves them, which takes a while for so many.
             mirror.store.execute_many(
-                "INSERT INTO entry_span VALUES (?, ?, 256, 65536, ?)",
+                "INSERT INTO entry_span VALUES (?, ?, 256, 65536, ?, 256, 256)",
                 [(mirror.log.id, span, span) for span in range(1, spans)],
             )
         assert mirrored_entries(mirror.store, mirror.log) == head.tree_size

@@ -46,7 +46,7 @@ from appliance.store.find.index import Index
 from appliance.store.find.watches import Ranges, is_in, joined_ranges, without_ranges
 from appliance.store.mirror.logs import all_logs
 from appliance.store.mirror.mirror import Mirror
-from appliance.store.mirror.tile_cache import SPAN_TILES
+from appliance.store.mirror.spans import SPAN_TILES
 from appliance.tlog.tile import WIDTH
 
 _TOGETHER: Final = 64 * WIDTH  # entries that are read in one go

@@ -22,7 +22,8 @@ from appliance.store.divergence.quarantine import quarantine_of
 from appliance.store.find.index import Index
 from appliance.store.mirror.logs import Log
 from appliance.store.mirror.mirror import Mirror
-from appliance.store.mirror.tile_cache import SPAN_TILES, entry_bundles_in, entry_spans
+from appliance.store.mirror.spans import SPAN_TILES
+from appliance.store.mirror.tile_cache import entry_bundles_in, entry_spans
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
 from appliance.tlog.merkle import Hash, TreeHead
 from appliance.tlog.tile import WIDTH, EntryBundle, tile_at

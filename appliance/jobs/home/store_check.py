@@ -15,6 +15,7 @@ from appliance.jobs.home.journal import check_chains
 from appliance.store.database import Store
 from appliance.store.failures import CORRUPT, RESTORE
 from appliance.store.home.integrity import foreign_key_problems, integrity_problems, schema_problems
+from appliance.store.mirror.spans import span_problems
 from appliance.store.references import NamedBlob, named_blobs
 from appliance.value import frozen
 
@@ -67,7 +68,7 @@ def check_store(
     if database:
         # Rows out of a damaged file say nothing about blobs.
         return CheckReport(0, tuple(database), (), read_data)
-    database += foreign_key_problems(store) + schema_problems(store)
+    database += foreign_key_problems(store) + schema_problems(store) + span_problems(store)
     database += [error.message for error in check_chains(store)]
     blobs = 0
     damaged = []

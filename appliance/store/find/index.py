@@ -25,7 +25,7 @@ from typing import Any, Final
 from appliance.errors import StoreError
 from appliance.store.failures import database_error, file_error
 from appliance.store.mirror.logs import Log
-from appliance.store.mirror.tile_cache import SPAN_TILES
+from appliance.store.mirror.spans import SPAN_TILES
 from appliance.tlog.tile import WIDTH
 from appliance.value import frozen
 

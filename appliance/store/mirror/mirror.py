@@ -9,6 +9,7 @@ here. Callers authenticate; this module makes durable.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -17,6 +18,13 @@ from appliance.store.database import Store
 from appliance.store.mirror.checkpoints import SYNCED, Arrival, History
 from appliance.store.mirror.entry_frames import compress_bundle, decompress_bundle
 from appliance.store.mirror.logs import Log
+from appliance.store.mirror.spans import (
+    SPAN_TILES,
+    full_tiles,
+    spans_without_entries,
+    stored_entry_bundles,
+    stored_tiles,
+)
 from appliance.store.mirror.sync_times import record_answer, record_sync
 from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.entries import truncate_entry_bundle
@@ -25,6 +33,7 @@ from appliance.tlog.tile import (
     HEIGHT,
     WIDTH,
     EntryBundle,
+    StoredRun,
     Tile,
     full_tile_count,
     missing_ranges,
@@ -150,8 +159,7 @@ class Mirror:
     def missing_among(self, tiles: Iterable[Tile], tree_size: int) -> Iterator[Tile]:
         """Yield those of `tiles`, sorted by level and index, that a tree has and we lack."""
         for level, row in groupby(tiles, lambda tile: tile.level):
-            stored = self._stored("tile", "AND level = ?", [level])
-            yield from _lacking(row, stored, tree_size)
+            yield from _lacking(row, partial(stored_tiles, self.store, self.log, level), tree_size)
 
     def missing_entry_bundles(self, tree_size: int, old_size: int = 0) -> Iterator[EntryBundle]:
         """Yield the entry bundles of a tree that are not here wide enough, left to right.
@@ -159,7 +167,7 @@ class Mirror:
         There are as many as the tree claims.
         """
         first = old_size // WIDTH
-        stored = self._stored("entry_bundle", "AND tile_index >= ?", [first])
+        stored = stored_entry_bundles(self.store, self.log, first)
         for indices in missing_ranges(stored, 0, tree_size, first):
             for index in indices:
                 yield EntryBundle(index, min(WIDTH, tree_size - index * WIDTH))
@@ -168,7 +176,7 @@ class Mirror:
         self, bundles: Iterable[EntryBundle], tree_size: int
     ) -> Iterator[EntryBundle]:
         """Yield those of `bundles`, sorted by index, that a tree has and we lack."""
-        stored = self._stored("entry_bundle", "", [])
+        stored = partial(stored_entry_bundles, self.store, self.log)
         yield from _lacking(bundles, stored, tree_size)
 
     def first_entry_bundle(self) -> int:
@@ -181,18 +189,20 @@ class Mirror:
     def provable_entry_bundles(self, tree_size: int, first: int = 0) -> Iterator[EntryBundle]:
         """Yield the missing entry bundles from an index on whose tile is here, left to right."""
         full, edge = divmod(tree_size, WIDTH)
-        rows = self.store.execute(
-            "SELECT t.tile_index FROM tile AS t LEFT JOIN entry_bundle AS e"
-            " ON e.log_id = t.log_id AND e.tile_index = t.tile_index"
-            " WHERE t.log_id = ?1 AND t.level = 0 AND t.tile_index <= ?2"
-            " AND t.width >= iif(t.tile_index < ?2, 256, max(?3, 1))"
-            " AND coalesce(e.width, 0) < iif(t.tile_index < ?2, 256, ?3)"
-            " AND t.tile_index >= ?4 ORDER BY t.tile_index",
-            [self.log.id, full, edge, first],
-        )
-        for row in rows:
-            index = row["tile_index"]
-            yield EntryBundle(index, min(WIDTH, tree_size - index * WIDTH))
+        for span in spans_without_entries(self.store, self.log, first):
+            start = span * SPAN_TILES
+            rows = self.store.rows(
+                "SELECT t.tile_index FROM tile AS t LEFT JOIN entry_bundle AS e"
+                " ON e.log_id = t.log_id AND e.tile_index = t.tile_index"
+                " WHERE t.log_id = ?1 AND t.level = 0 AND t.tile_index <= ?2"
+                " AND t.width >= iif(t.tile_index < ?2, 256, max(?3, 1))"
+                " AND coalesce(e.width, 0) < iif(t.tile_index < ?2, 256, ?3)"
+                " AND t.tile_index >= ?4 AND t.tile_index < ?5 ORDER BY t.tile_index",
+                [self.log.id, full, edge, max(first, start), start + SPAN_TILES],
+            )
+            for row in rows:
+                index = row["tile_index"]
+                yield EntryBundle(index, min(WIDTH, tree_size - index * WIDTH))
 
     def require_all(self, missing: Iterator[Tile] | Iterator[EntryBundle]) -> None:
         """Raise IncompleteError that names the first of what is missing; nothing: all is here."""
@@ -282,12 +292,7 @@ class Mirror:
             # a large import asks after each batch.
             if full > first and not self.has_tile(Tile(level, full - 1)):
                 return False
-            row = self.store.row(
-                "SELECT count(*) AS n FROM tile WHERE log_id = ? AND level = ?"
-                " AND tile_index >= ? AND tile_index < ? AND width = 256",
-                [self.log.id, level, first, full],
-            )
-            if row is None or row["n"] != max(full - first, 0):
+            if full_tiles(self.store, self.log, level, first, full) != max(full - first, 0):
                 return False
             if width:
                 edge = self._tile_row(Tile(level, full, width))
@@ -354,18 +359,9 @@ class Mirror:
             first = full_tile_count(level, old_size)
             if old_size and old_size >> (HEIGHT * level) == tree_size >> (HEIGHT * level):
                 continue  # what is partial there is what it was
-            stored = self._stored("tile", "AND level = ? AND tile_index >= ?", [level, first])
+            stored = stored_tiles(self.store, self.log, level, first)
             for indices in missing_ranges(stored, level, tree_size, first):
                 yield level, indices
-
-    def _stored(self, table: str, where: str, values: list[int]) -> Iterator[tuple[int, int]]:
-        sql = (
-            f"SELECT tile_index, width FROM {table} WHERE log_id = ? {where}"  # noqa: S608 ours
-            " ORDER BY tile_index"
-        )
-        # Streams: a large log has millions of rows and few gaps.
-        for row in self.store.execute(sql, [self.log.id, *values]):
-            yield row["tile_index"], row["width"]
 
     def _put_blobs(
         self, tiles: Mapping[Tile, bytes], entry_bundles: Mapping[EntryBundle, bytes]
@@ -435,16 +431,20 @@ def supersede(store: Store, digest: bytes) -> None:
 
 
 def _lacking(
-    places: Iterable[_Place], stored: Iterator[tuple[int, int]], tree_size: int
+    places: Iterable[_Place], stored_from: Callable[[int], Iterator[StoredRun]], tree_size: int
 ) -> Iterator[_Place]:
-    """Yield what of one level, ascending, a tree has at just this width and `stored` has not."""
-    at = next(stored, None)
+    """Yield what of one level, ascending, a tree has at just this width and is not stored."""
+    stored: Iterator[StoredRun] | None = None
+    run = None
     for place in places:
+        if stored is None:
+            stored = stored_from(place.index)
+            run = next(stored, None)
         tile = place if isinstance(place, Tile) else place.tile
         hashes = (tree_size >> (HEIGHT * tile.level)) - tile.index * WIDTH
         if min(WIDTH, hashes) != tile.width:
             continue
-        while at is not None and at[0] < tile.index:
-            at = next(stored, None)
-        if at is None or at[0] > tile.index or at[1] < tile.width:
+        while run is not None and run.stop <= tile.index:
+            run = next(stored, None)
+        if run is None or run.start > tile.index or run.width < tile.width:
             yield place

@@ -7,18 +7,17 @@ times makes everything look new: then too little is pruned, never too much.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Final
 
 from appliance.store.database import Store
 from appliance.store.mirror.logs import Log
 from appliance.store.mirror.mirror import Mirror
+from appliance.store.mirror.spans import SPAN_TILES, stored_entry_bundles, stored_tiles
 from appliance.tlog.merkle import HASH_BYTES
-from appliance.tlog.tile import WIDTH, EntryBundle, Tile, full_tile_count
+from appliance.tlog.tile import WIDTH, EntryBundle, StoredRun, Tile, missing_ranges
 from appliance.value import frozen
 
 _TILES = "SELECT level, tile_index, width, digest FROM tile WHERE log_id = ?"
 _BUNDLES = "SELECT tile_index, width, digest, n_bytes FROM entry_bundle WHERE log_id = ?"
-SPAN_TILES: Final = 256  # entry bundles that are counted together
 
 
 @frozen
@@ -93,12 +92,16 @@ def entry_bundles_in(store: Store, log: Log, span: int) -> dict[int, tuple[bytes
 
 def cache_totals(store: Store, log: Log) -> CacheTotals:
     """Count what is stored of a log."""
-    tiles, hashes = store.rows(
-        "SELECT count(*), coalesce(sum(width), 0) FROM tile WHERE log_id = ?", [log.id]
-    )[0]
-    bundles, n_bytes = store.rows(
-        "SELECT count(*), coalesce(sum(n_bytes), 0) FROM entry_bundle WHERE log_id = ?", [log.id]
-    )[0]
+    [(tiles, hashes)] = store.rows(
+        "SELECT coalesce(sum(n_tiles), 0), coalesce(sum(n_hashes), 0) FROM tile_span"
+        " WHERE log_id = ?",
+        [log.id],
+    )
+    [(bundles, n_bytes)] = store.rows(
+        "SELECT coalesce(sum(n_bundles), 0), coalesce(sum(n_bytes), 0) FROM entry_span"
+        " WHERE log_id = ?",
+        [log.id],
+    )
     return CacheTotals(tiles, bundles, hashes * HASH_BYTES + n_bytes)
 
 
@@ -111,12 +114,12 @@ def mirrored_entries(store: Store, log: Log) -> int:
 
 def covered_tiles(store: Store, log: Log, tree_size: int) -> int:
     """Count the level 0 tiles of a tree that are here as wide as it has them."""
-    return _covered(store, log, "tile", "level = 0 AND", tree_size)
+    return _covered(stored_tiles(store, log, 0), tree_size)
 
 
 def covered_entry_bundles(store: Store, log: Log, tree_size: int) -> int:
     """Count the entry bundles of a tree that are here as wide as it has them."""
-    return _covered(store, log, "entry_bundle", "", tree_size)
+    return _covered(stored_entry_bundles(store, log), tree_size)
 
 
 def forget(mirror: Mirror, places: Iterable[Tile | EntryBundle]) -> None:
@@ -144,11 +147,6 @@ def forget(mirror: Mirror, places: Iterable[Tile | EntryBundle]) -> None:
             mirror.settle()
 
 
-def _covered(store: Store, log: Log, table: str, where: str, tree_size: int) -> int:
-    full, width = full_tile_count(0, tree_size), tree_size % WIDTH
-    row = store.row(
-        f"SELECT count(*) AS n FROM {table} WHERE log_id = ? AND {where}"  # noqa: S608 ours
-        " ((tile_index < ? AND width = 256) OR (tile_index = ? AND ? AND width >= ?))",
-        [log.id, full, full, width, width],
-    )
-    return int(row["n"]) if row else 0
+def _covered(stored: Iterator[StoredRun], tree_size: int) -> int:
+    expected = -(-tree_size // WIDTH)
+    return expected - sum(map(len, missing_ranges(stored, 0, tree_size)))

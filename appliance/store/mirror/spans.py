@@ -1,0 +1,104 @@
+"""What is stored of a log's tiles and entry bundles, by spans of 256 in a row.
+
+The database keeps the counts (migrations 025 and 028), so whoever asks what is missing or how
+much there is reads one row for 65,536 entries, and tiles one by one only where there are gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+from appliance.store.database import Store
+from appliance.store.mirror.logs import Log
+from appliance.tlog.tile import WIDTH, StoredRun
+
+SPAN_TILES: Final = 256  # tiles or entry bundles that are counted together
+
+# Spans whose counts are not those of their rows: (what, log, level, span).
+_MISCOUNTED: Final = (
+    "WITH real AS (SELECT log_id, level, tile_index / 256 AS span, sum(width = 256) AS n_full,"
+    " count(*) AS n_tiles, sum(width) AS n_hashes FROM tile GROUP BY 1, 2, 3)"
+    " SELECT 'tile_span', log_id, level, span FROM real FULL JOIN tile_span AS kept"
+    " USING (log_id, level, span) WHERE (coalesce(real.n_full, 0), coalesce(real.n_tiles, 0),"
+    " coalesce(real.n_hashes, 0)) IS NOT (kept.n_full, kept.n_tiles, kept.n_hashes)",
+    "WITH real AS (SELECT log_id, tile_index / 256 AS span, sum(width = 256) AS n_full,"
+    " sum(width) AS n_entries, count(*) AS n_bundles, sum(n_bytes) AS n_bytes"
+    " FROM entry_bundle GROUP BY 1, 2)"
+    " SELECT 'entry_span', log_id, 0, span FROM real FULL JOIN entry_span AS kept"
+    " USING (log_id, span) WHERE (coalesce(real.n_full, 0), coalesce(real.n_entries, 0),"
+    " coalesce(real.n_bundles, 0), coalesce(real.n_bytes, 0))"
+    " IS NOT (kept.n_full, kept.n_entries, kept.n_bundles, kept.n_bytes)",
+)
+
+
+def stored_tiles(store: Store, log: Log, level: int, first: int = 0) -> Iterator[StoredRun]:
+    """Yield what is stored at a level from the span of index `first` on, ascending."""
+    spans = store.rows(
+        "SELECT span, n_full FROM tile_span WHERE log_id = ? AND level = ? AND span >= ?"
+        " AND n_tiles > 0 ORDER BY span",
+        [log.id, level, first // SPAN_TILES],
+    )
+    sql = (
+        "SELECT tile_index, width FROM tile WHERE log_id = ? AND level = ?"
+        " AND tile_index >= ? AND tile_index < ? ORDER BY tile_index"
+    )
+    return _runs(spans, lambda start, stop: store.rows(sql, [log.id, level, start, stop]))
+
+
+def stored_entry_bundles(store: Store, log: Log, first: int = 0) -> Iterator[StoredRun]:
+    """Yield what is stored of entry bundles from the span of index `first` on, ascending."""
+    spans = store.rows(
+        "SELECT span, n_full FROM entry_span WHERE log_id = ? AND span >= ? AND n_bundles > 0"
+        " ORDER BY span",
+        [log.id, first // SPAN_TILES],
+    )
+    sql = (
+        "SELECT tile_index, width FROM entry_bundle WHERE log_id = ?"
+        " AND tile_index >= ? AND tile_index < ? ORDER BY tile_index"
+    )
+    return _runs(spans, lambda start, stop: store.rows(sql, [log.id, start, stop]))
+
+
+def _runs(
+    spans: Iterable[Sequence[int]], read: Callable[[int, int], Iterable[Sequence[int]]]
+) -> Iterator[StoredRun]:
+    """Yield whole spans as one run, and the rows that `read` finds in the others."""
+    for span, n_full in spans:
+        start, stop = span * SPAN_TILES, (span + 1) * SPAN_TILES
+        if n_full == SPAN_TILES:
+            yield StoredRun(start, stop, WIDTH)
+        else:
+            yield from (StoredRun(index, index + 1, width) for index, width in read(start, stop))
+
+
+def full_tiles(store: Store, log: Log, level: int, first: int, stop: int) -> int:
+    """Count the full tiles at a level with an index of `first` to `stop`, not included."""
+    found = 0
+    for run in stored_tiles(store, log, level, first):
+        if run.start >= stop:
+            break
+        if run.width == WIDTH:
+            found += max(min(run.stop, stop) - max(run.start, first), 0)
+    return found
+
+
+def spans_without_entries(store: Store, log: Log, first: int) -> list[int]:
+    """Return the spans, from that of index `first` on, that lack entry bundles of stored tiles."""
+    rows = store.rows(
+        "SELECT t.span FROM tile_span AS t LEFT JOIN entry_span AS e"
+        " ON e.log_id = t.log_id AND e.span = t.span"
+        " WHERE t.log_id = ? AND t.level = 0 AND t.span >= ? AND t.n_tiles > 0"
+        " AND coalesce(e.n_full, 0) < ? ORDER BY t.span",
+        [log.id, first // SPAN_TILES, SPAN_TILES],
+    )
+    return [row["span"] for row in rows]
+
+
+def span_problems(store: Store) -> list[str]:
+    """Name the spans whose counts are not those of their rows; reads every row."""
+    return [
+        f"{what}: log {log}, level {level}, span {span} is miscounted"
+        for sql in _MISCOUNTED
+        for what, log, level, span in store.execute(sql)
+    ]
