@@ -38,13 +38,17 @@ def put(mirror: Mirror, *places: Tile | EntryBundle) -> None:
     log, blob = mirror.log.id, sha256(b"a blob").digest()
     with mirror.store.atomic():
         mirror.put_rows(
-            [(log, one.level, one.index, one.width, blob) for one in places if is_tile(one)],
-            [(log, one.index, one.width, blob, 7) for one in places if not is_tile(one)],
+            [
+                (log, one.level, one.index, one.width, blob)
+                for one in places
+                if isinstance(one, Tile)
+            ],
+            [
+                (log, one.index, one.width, blob, 7)
+                for one in places
+                if isinstance(one, EntryBundle)
+            ],
         )
-
-
-def is_tile(place: Tile | EntryBundle) -> bool:
-    return isinstance(place, Tile)
 
 
 def expect(mirror: Mirror, held: dict[tuple[int, int], int]) -> None:
@@ -81,7 +85,7 @@ def expect(mirror: Mirror, held: dict[tuple[int, int], int]) -> None:
 
 def steps(chance: random.Random) -> Iterator[tuple[list[Tile | EntryBundle], bool]]:
     """Yield places and whether they come or go: all of it at first, as a sync brings it."""
-    everything = [*tiles_of(SIZE), *new_entry_bundles(0, SIZE)]
+    everything: list[Tile | EntryBundle] = [*tiles_of(SIZE), *new_entry_bundles(0, SIZE)]
     yield everything, True
     for _ in range(8):
         chosen = chance.sample(everything, chance.choice((1, 5, 120)))
