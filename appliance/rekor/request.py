@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
 _REQUEST: Final = "hashedRekordRequestV002"
 _DSSE_REQUEST: Final = "dsseRequestV002"
+# What a request to an identity log of rekor-tiles has; no server answers it so far.
+_IDENTITY_REQUEST: Final = ("publicKey", "message")
 
 
 @frozen
@@ -78,6 +80,10 @@ def parse_request(raw: bytes) -> HashedRekordRequest:
     """
     value = parse_json(raw, "request", MAX_REQUEST_BYTES, trailing=True) if raw.strip() else {}
     top = top_message(value, "request", lenient=True)
+    if all(top.get(name) is not None for name in _IDENTITY_REQUEST):
+        raise MalformedError(
+            "request: an identity entry; this log takes hashedrekord alone", reason="invalid-type"
+        )
     top.refuse_unknown({_REQUEST, _DSSE_REQUEST})
     request = top.message(_REQUEST)
     if request is not None and top.get(_DSSE_REQUEST) is not None:

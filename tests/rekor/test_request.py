@@ -117,6 +117,13 @@ def test_a_request_for_anything_else_is_named(raw: bytes) -> None:
     assert "invalid type, must be hashedrekord" in caught.value.message
 
 
+@pytest.mark.parametrize("name", ["publicKey", "public_key"])
+def test_a_request_to_an_identity_log_is_named(name: str) -> None:
+    with pytest.raises(MalformedError, match="an identity entry") as caught:
+        parsed({name: {"publicKey": "AA==", "signature": "AA=="}, "message": "AA=="})
+    assert caught.value.reason == "invalid-type"
+
+
 def test_both_requests_at_once_are_malformed() -> None:
     with pytest.raises(MalformedError):
         parsed({**as_json(), "dsseRequestV002": {}})
