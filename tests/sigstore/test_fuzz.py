@@ -270,6 +270,9 @@ class Target:
             assert isinstance(parse_entry(request.canonical_body), HashedRekord)
         elif self.which == "attestation file":
             for bundle in parse_attestation_file(raw):
+                # What was not touched is judged in the first call alone.
+                if bundle in self.known and raw is not self.raw:
+                    continue
                 if judge_bundle(bundle, digests(), EXPECTED, self.root).verified:
                     has_proof = bundle.version != "0.1"
                     assert authenticated(bundle, with_proof=has_proof) in [
