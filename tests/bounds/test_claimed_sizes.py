@@ -21,6 +21,7 @@ from tests.rig.uniform_log import UniformLog, served
 
 SMALL, HUGE = 70_000, (2**40, 2**62 + 70_000)
 MORE_SECONDS, MORE_BYTES = 2.0, 64 * 1024 * 1024
+DIGEST = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 PATIENCE = 20  # seconds until a command that would never end is stopped
 
 COMMANDS = (
@@ -49,6 +50,17 @@ COMMANDS = (
     "export --full --output {out}/full.tar",
     "export --since-size 1 --output {out}/delta.tar",
     "export --full --include-entries --output {out}/entries.tar",
+    "index build",
+    "index status",
+    "index check",
+    "entries search --digest {digest}",
+    "entries list --identity-exact a@example.com",
+    "watch add w --digest {digest}",
+    "watch scan w --rescan",
+    "expected add --digest {digest} --identity-exact a@example.com --issuer i --until 2100-01-01T00:00:00Z",  # noqa: E501
+    "expected check",
+    "tiles publish {out}/tree --backend sim",
+    "report --html {out}/report.html",
     "store check --read-data",
     "store gc",
     "doctor",
@@ -117,7 +129,9 @@ def test_commands_on_a_tree_of_a_claimed_size(
         home.capsys = capsys
         out = tmp_path / f"out{size}"
         out.mkdir()
-        words = command.format(size=size, middle=size // 2 + 3, far=size // 256 - 1, out=out)
+        words = command.format(
+            size=size, middle=size // 2 + 3, far=size // 256 - 1, out=out, digest=DIGEST
+        )
         before, began = peak(), time.monotonic()
         with bounded(PATIENCE):
             code, text, error = home.run(*words.split())

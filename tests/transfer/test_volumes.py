@@ -10,6 +10,7 @@ import pytest
 from appliance.errors import ArgumentError, StoreError
 from appliance.jobs.mirror.audit import audit
 from appliance.jobs.transfer.export import ExportReport, Selection
+from appliance.jobs.transfer.receipt_text import NAMED_VOLUMES, volumes_text, volumes_to_come
 from appliance.store.transfer.transfers import exports_of
 from tests.transfer.test_transfer import Gap, make_gap
 
@@ -169,3 +170,11 @@ def test_in_a_directory_the_name_says_what_it_is_and_fat_takes_it(tmp_path: Path
     assert report.path == stick / "outside.example-20251009t085320z-0-9.tar"
     gap.import_(report.path)
     assert gap.inner_size() == 9
+
+
+def test_what_is_still_to_come_is_named_up_to_a_hundred_volumes() -> None:
+    """How many there are is the exporter's claim, and decides neither time nor memory."""
+    assert volumes_to_come(4, {2, 9}) == (1, 3, 4)
+    assert volumes_text(volumes_to_come(4, {2, 9})) == "1, 3, 4"
+    assert volumes_to_come(2**62, {1}) == tuple(range(2, NAMED_VOLUMES + 2))
+    assert volumes_text(volumes_to_come(2**62, {1})).endswith("100, 101, …")

@@ -15,7 +15,7 @@ from appliance.cli.transfer.export_options import printable
 from appliance.jobs.queue.round_trip import Absorbed
 from appliance.jobs.transfer.ingest import IngestReport
 from appliance.jobs.transfer.ingest_log import IngestedLog
-from appliance.jobs.transfer.receipt_text import parse_receipt
+from appliance.jobs.transfer.receipt_text import parse_receipt, volumes_text
 from appliance.runs.import_ import ImportedFile, ImportOptions, ImportRun, import_files
 from appliance.runs.session import Session, pass_session
 from appliance.tlog.note import parse_note
@@ -214,7 +214,7 @@ def _coverage_warnings(report: IngestReport) -> list[str]:
     """Name what is still to come, or the gap and the command that fills it."""
     if report.to_come:
         volume = report.manifest.volume
-        missing = ", ".join(map(str, report.to_come))
+        missing = volumes_text(report.to_come)
         return [
             f"it is volume {volume.number} of {volume.of}; still to come: {missing}."
             " If one is lost, export again"

@@ -29,7 +29,7 @@ from appliance.jobs.transfer.ingest_log import (
     ingest_log,
     lack_of,
 )
-from appliance.jobs.transfer.receipt_text import ReceiptLog, parse_receipt
+from appliance.jobs.transfer.receipt_text import ReceiptLog, parse_receipt, volumes_to_come
 from appliance.jobs.transfer.receipts import Imported, issue_receipt
 from appliance.jobs.transfer.side_members import Unloaded, compare_seen, unload
 from appliance.jobs.transfer.source import NOT_IN_BUNDLE, TransferSource
@@ -72,7 +72,7 @@ class IngestReport:
     logs: tuple[IngestedLog, ...]
     skipped: tuple[str, ...]  # origins that this site has not configured
     errors: tuple[ApplianceError, ...] = ()  # of logs that contradict themselves or are refused
-    to_come: tuple[int, ...] = ()  # volumes of its set that were not imported yet
+    to_come: tuple[int, ...] = ()  # volumes of its set not imported yet, the first NAMED_VOLUMES
     side: Unloaded = Unloaded()  # what was in it besides logs
     receipt: bytes | None = None  # signed note; None: nobody was there to sign it
     warnings: tuple[str, ...] = ()  # of no single log
@@ -278,7 +278,7 @@ class _Ingestion:
         store, rules, manifest = self.store, self.rules, report.manifest
         volume = manifest.volume
         here = imported_volumes(store, volume.set_name) | {volume.number}
-        to_come = tuple(sorted(set(range(1, volume.of + 1)) - here))
+        to_come = volumes_to_come(volume.of, here)
         old = {one.origin: one.old for one in report.logs}
         held = tuple(replaced(one, old=old.get(one.origin, one.new)) for one in self._held())
         changed = not report.already or any(one.need or one.old != one.new for one in report.logs)

@@ -13,8 +13,9 @@ It authenticates nobody: that is what the voice on the phone is for.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from hashlib import sha256
+from itertools import islice
 from typing import Any, Final
 
 from appliance.errors import MalformedError
@@ -26,6 +27,7 @@ from appliance.value import frozen
 MAGIC: Final = "attestor-receipt/v1"
 MAX_RECEIPT_BYTES: Final = 256 * 1024
 CODE_CHARACTERS: Final = 24
+NAMED_VOLUMES: Final = 100  # of those still to come: how many there are is the exporter's claim
 _ALPHABET: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's: no I, L, O, U
 _MISHEARD: Final = str.maketrans("ILO", "110", "- ")
 _CODE_BITS: Final = 5 * CODE_CHARACTERS
@@ -81,6 +83,17 @@ class Receipt:
         """What can be read over the phone instead."""
         heads = {log.origin: log.new for log in self.logs}
         return receipt_code(self.site, self.bundle_id, heads)
+
+
+def volumes_to_come(of: int, here: Collection[int]) -> tuple[int, ...]:
+    """Return which of a set of `of` volumes are not `here`: the first NAMED_VOLUMES of them."""
+    missing = (number for number in range(1, of + 1) if number not in here)
+    return tuple(islice(missing, NAMED_VOLUMES))
+
+
+def volumes_text(numbers: Sequence[int]) -> str:
+    """Name the volumes that are still to come, for people."""
+    return ", ".join(map(str, numbers)) + (", …" if len(numbers) == NAMED_VOLUMES else "")
 
 
 def parse_receipt(text: str) -> Receipt:

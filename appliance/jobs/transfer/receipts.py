@@ -16,7 +16,13 @@ from appliance.errors import IncompleteError, RefusedError
 from appliance.jobs.transfer.exporters import open_receipt_note
 from appliance.jobs.transfer.ingest_log import IngestedLog
 from appliance.jobs.transfer.plan import mirror_root
-from appliance.jobs.transfer.receipt_text import Receipt, ReceiptLog, parse_receipt, receipt_code
+from appliance.jobs.transfer.receipt_text import (
+    Receipt,
+    ReceiptLog,
+    parse_receipt,
+    receipt_code,
+    volumes_text,
+)
 from appliance.store.database import Store
 from appliance.store.home.journal import append_event
 from appliance.store.mirror.logs import find_log
@@ -56,7 +62,7 @@ class Imported:
     held: tuple[ReceiptLog, ...]  # of every log in it: what is held now
     skipped: tuple[str, ...]  # origins that this site has not configured
     errors: tuple[str, ...]  # of logs that did not go on
-    to_come: tuple[int, ...]  # volumes of its set that were not imported yet
+    to_come: tuple[int, ...]  # volumes of its set not imported yet, the first NAMED_VOLUMES
 
 
 def issue_receipt(it: Imported, site: str, handler: str, unsigned: bool, now: int) -> str:
@@ -71,7 +77,7 @@ def issue_receipt(it: Imported, site: str, handler: str, unsigned: bool, now: in
     warnings = [f"{origin} is not configured here" for origin in it.skipped]
     warnings += it.errors
     if it.to_come:
-        warnings.append(f"volumes still to come: {', '.join(map(str, it.to_come))}")
+        warnings.append(f"volumes still to come: {volumes_text(it.to_come)}")
     else:
         warnings += [f"{log.origin} has a gap: {log.fill}" for log in it.logs if log.fill]
     warnings += [one for report in reports for one in report.warnings]
