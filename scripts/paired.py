@@ -27,7 +27,7 @@ from bench import CASES, KEYLESS, verify  # noqa: E402
 
 from tests.simulator import SimulatedLog  # noqa: E402
 
-MAIN = "import sys; from appliance.cli.main import main; sys.argv[0] = 'attestor'; sys.exit(main())"
+START = "import sys; from {} import main; sys.argv[0] = 'attestor'; sys.exit(main())"
 ENTRIES = 3000  # of the log that is synced
 
 
@@ -40,7 +40,9 @@ class Tree:
 
     def command(self, arguments: Sequence[str]) -> list[str]:
         """Return how this tree is run; -P: nothing of the directory we are in is imported."""
-        return [sys.executable, "-P", "-c", MAIN, *arguments]
+        begins = (self.sources / "appliance" / "cli" / "start.py").exists()
+        module = "appliance.cli.start" if begins else "appliance.cli.main"  # as it is installed
+        return [sys.executable, "-P", "-c", START.format(module), *arguments]
 
     def run(self, command: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
         """Run a command on this tree's code; ends ours if it fails."""

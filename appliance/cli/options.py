@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from appliance.config.durations import parse_duration
+from appliance.config.durations import parse_milliseconds
 from appliance.errors import ArgumentError, ConfigError, LimitError, MalformedError
 from appliance.runs.exit_codes import naming
 from appliance.store.files import read_foreign
@@ -23,7 +23,7 @@ def seconds_option(text: str | None, option: str, default: float | None) -> floa
     if text is None:
         return default or 0.0
     try:
-        return float(parse_duration(text))
+        return parse_milliseconds(text) / 1000
     except ConfigError as error:
         raise click.BadParameter(error.message, param_hint=option) from error
 

@@ -7,7 +7,6 @@ other list is replaced. With prune, what the file does not name goes back to its
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from appliance.config.configuration import Configuration
@@ -20,11 +19,12 @@ from appliance.config.strict_yaml import Mapping, parse_yaml
 from appliance.config.sync_keys import BACKENDS as BACKEND_FIELDS
 from appliance.config.yaml_scalars import Scalar
 from appliance.errors import ConfigError
+from appliance.value import frozen
 
 Changed: TypeAlias = tuple[Configuration, tuple[str, ...]]  # with warnings
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConfigFile:
     """The settings that a file names, and where."""
 
@@ -33,7 +33,7 @@ class ConfigFile:
     warnings: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """One setting that is different now."""
 

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
-from fractions import Fraction
-from math import ceil
 from typing import TypeVar
 from urllib.parse import urlsplit
 
-from appliance.config.durations import parse_duration
+from appliance.config.durations import parse_milliseconds
 from appliance.config.keys import Item, JsonValue
 from appliance.config.kinds import NEVER
 from appliance.config.private_log_keys import RESTRICTED
@@ -18,12 +15,13 @@ from appliance.config.reading import Reader, node_of
 from appliance.config.schema import BACKENDS, HOSTED, ROLES, SETTINGS, Role, default_of, nearest
 from appliance.config.sync_keys import BACKENDS as BACKEND_FIELDS
 from appliance.errors import ConfigError
+from appliance.value import frozen
 
 _Typed = TypeVar("_Typed", bool, int, float, str)
 _SHORTEST_SECRET = 8  # characters of a path or a user that may be one
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Backend:
     """One item of rekorSync.backends."""
 
@@ -38,7 +36,7 @@ class Backend:
     policy_file: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Sink:
     """One item of alerts.sinks: what its type does not use is None or empty."""
 
@@ -48,7 +46,7 @@ class Sink:
     path: str | None  # file
     address: str | None  # syslog: /dev/log or host:port; smtp: the person
     secret_file: str | None
-    timeout_seconds: Fraction
+    timeout_seconds: float
 
     @property
     def name(self) -> str:
@@ -57,7 +55,7 @@ class Sink:
         return f"{self.type} {target}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hosted:
     """One item of privateLog.hosted: a log of our own, where it is asked for and by whom."""
 
@@ -91,7 +89,7 @@ def shown_sink(name: str) -> str:
     return f"{kind} {hiding_url(target, target)}" if kind == "webhook" else name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EdgeTriggers:
     """rekor.edgeBundles.triggers: any of them makes an edge bundle due."""
 
@@ -100,7 +98,7 @@ class EdgeTriggers:
     manual_escalation: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Configuration:
     """The settings of a site. Make one with restore, apply_file or set_one: they verify."""
 
@@ -148,13 +146,16 @@ class Configuration:
         """Return a setting that is a list of texts."""
         return _texts(self.value(name))
 
-    def duration(self, name: str) -> Fraction:
-        """Return a duration in exact seconds."""
-        return parse_duration(self.text(name))
+    def exact_seconds(self, name: str) -> float:
+        """Return a duration in seconds, to the millisecond."""
+        return self._milliseconds(name) / 1000
+
+    def _milliseconds(self, name: str) -> int:
+        return parse_milliseconds(self.text(name))
 
     def seconds(self, name: str) -> int:
         """Return a duration in whole seconds, rounded up: our clock counts no finer."""
-        return ceil(self.duration(name))
+        return _whole_seconds(self._milliseconds(name))
 
     def optional_seconds(self, name: str) -> int | None:
         """Return a duration in whole seconds, rounded up, None if it is off."""
@@ -169,7 +170,7 @@ class Configuration:
         own = next((item.get(name) for item in items), None)
         if own is None:
             return self.seconds(f"divergenceDetection.{name}")
-        return None if own == NEVER else ceil(parse_duration(str(own)))
+        return None if own == NEVER else _whole_seconds(parse_milliseconds(str(own)))
 
     @property
     def backends(self) -> tuple[Backend, ...]:
@@ -241,6 +242,10 @@ def restore(role: str, stored: Mapping[str, JsonValue]) -> Configuration:
     return Configuration(known_role, reader.values)
 
 
+def _whole_seconds(milliseconds: int) -> int:
+    return -(-milliseconds // 1000)
+
+
 def _required(name: str, value: JsonValue, kind: type[_Typed]) -> _Typed:
     # bool is an int to Python, but not to us.
     if not isinstance(value, kind) or isinstance(value, bool) is not (kind is bool):
@@ -279,7 +284,7 @@ def _sink(item: Item) -> Sink:
         _optional(item, "path"),
         _optional(item, "address"),
         _optional(item, "secretFile"),
-        parse_duration(_optional(item, "timeout") or "10s"),
+        parse_milliseconds(_optional(item, "timeout") or "10s") / 1000,
     )
 
 

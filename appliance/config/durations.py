@@ -1,20 +1,16 @@
 """Durations as people write them (docs/configuration.md).
 
 Two families: `5m`, `1h30m`, `250ms`, `14d`, units falling, each at most once; and
-`hh:mm:ss`, `d.hh:mm:ss` with a fraction, as .NET writes them. The value is seconds as an
-exact Fraction, always a whole number of milliseconds. A bare number says no unit and is
-refused; so is a negative one.
+`hh:mm:ss`, `d.hh:mm:ss` with a fraction, as .NET writes them. The value is a whole number of
+milliseconds. A bare number says no unit and is refused; so is a negative one.
 """
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from appliance.errors import ConfigError
-
-if TYPE_CHECKING:
-    from fractions import Fraction
 
 EXPECTED: Final = "a duration such as 250ms, 5m, 1h30m, 14d or 00:10:00"
 MAX_DURATION_DAYS: Final = 36_500  # a century; more is a slip of the keyboard
@@ -28,13 +24,13 @@ _CLOCK: Final = re.compile(
 )
 
 
-def parse_duration(text: str) -> Fraction:
-    """Parse a duration into exact seconds.
+def parse_milliseconds(text: str) -> int:
+    """Parse a duration into milliseconds.
 
-    >>> parse_duration("1h30m")
-    Fraction(5400, 1)
-    >>> parse_duration("1.02:03:04.250")
-    Fraction(375137, 4)
+    >>> parse_milliseconds("1h30m")
+    5400000
+    >>> parse_milliseconds("1.02:03:04.250")
+    93784250
 
     Raises ConfigError (reason bad-duration) for anything else, above all for a number
     without a unit, which one tool reads as seconds and the next as hours.
@@ -65,30 +61,25 @@ def _clock_milliseconds(found: re.Match[str], text: str) -> int:
     return whole * 1000 + int(thousandths[:3])
 
 
-def _bounded(milliseconds: int, text: str) -> Fraction:
+def _bounded(milliseconds: int, text: str) -> int:
     if milliseconds > MAX_DURATION_DAYS * _MILLISECONDS["d"]:
         raise _bad(f"{text[:40]!r} is longer than {MAX_DURATION_DAYS}d")
-    from fractions import Fraction  # with decimal and numbers; most runs read no duration
-
-    return Fraction(milliseconds, 1000)
+    return milliseconds
 
 
-def format_duration(seconds: Fraction | int) -> str:
+def format_milliseconds(milliseconds: int) -> str:
     """Write a duration in its one canonical spelling.
 
-    >>> format_duration(parse_duration("00:59:00"))
+    >>> format_milliseconds(parse_milliseconds("00:59:00"))
     '59m'
-    >>> format_duration(2_592_000)
+    >>> format_milliseconds(2_592_000_000)
     '30d'
 
-    Raises ValueError if it is negative or not a whole number of milliseconds.
+    Raises ValueError if it is negative.
     """
-    from fractions import Fraction
-
-    milliseconds = Fraction(seconds) * 1000
-    if milliseconds.denominator != 1 or milliseconds < 0:
-        raise ValueError(f"not a whole number of milliseconds: {seconds} s")
-    rest = milliseconds.numerator
+    if milliseconds < 0:
+        raise ValueError(f"a duration is not negative: {milliseconds} ms")
+    rest = milliseconds
     parts = []
     for unit, size in _MILLISECONDS.items():
         amount, rest = divmod(rest, size)

@@ -7,11 +7,10 @@ slash at their end. Every `read` raises ConfigError saying what was expected and
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from typing import Final, Protocol
 
 from appliance.config.durations import EXPECTED as EXPECTED_DURATION
-from appliance.config.durations import format_duration, parse_duration
+from appliance.config.durations import format_milliseconds, parse_milliseconds
 from appliance.config.sizes import EXPECTED as EXPECTED_SIZE
 from appliance.config.sizes import parse_size
 from appliance.config.yaml_scalars import ScalarValue
@@ -126,25 +125,24 @@ class Word:
 class Duration:
     """A duration, kept as its canonical text."""
 
-    low: Fraction = Fraction(0)  # seconds
+    low: int = 0  # milliseconds
     expected: str = EXPECTED_DURATION
 
     def read(self, value: ScalarValue) -> str:
         if isinstance(value, bool) or value is None:
             raise unexpected(self, value)
-        seconds = parse_duration(str(value))  # a number here has no unit, and says so
-        if seconds < self.low:
-            raise ConfigError(
-                f"expected {format_duration(self.low)} or more, got {value}", reason="bad-duration"
-            )
-        return format_duration(seconds)
+        milliseconds = parse_milliseconds(str(value))  # a number has no unit, and says so
+        if milliseconds < self.low:
+            least = format_milliseconds(self.low)
+            raise ConfigError(f"expected {least} or more, got {value}", reason="bad-duration")
+        return format_milliseconds(milliseconds)
 
 
 @frozen
 class Threshold:
     """A duration beyond which something is told, or `never`, kept as its canonical text."""
 
-    low: Fraction = Fraction(1)  # seconds
+    low: int = 1000  # milliseconds
     expected: str = f"{EXPECTED_DURATION}, or {NEVER}"
 
     def read(self, value: ScalarValue) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 from typing import Final
 
 from appliance.config.keys import NAME, ORIGIN, PATH, Item, ItemList, Key, Setting, TextList
@@ -69,7 +68,7 @@ SINKS: Final = ItemList(
         "path": Key(PATH, None, "of a JSON Lines file", "null"),
         "address": Key(Text("an address", ".{1,255}"), None, "of syslog or a person", "null"),
         "secretFile": Key(PATH, None, "holds the HMAC key or the password", "null"),
-        "timeout": Key(Duration(Fraction(1, 10)), "10s", "for one delivery"),
+        "timeout": Key(Duration(100), "10s", "for one delivery"),
     },
     comment="Where alerts go. The list in a file replaces the one before.",
     example=(
@@ -111,9 +110,7 @@ OPERATION_KEYS: Final[dict[str, Setting]] = {
         "What a name is that no authority vouched for, unless the watch says.",
     ),
     "watch.maxEntriesPerAlert": Key(Count(1, 1000), 20, "Entries that one alert describes."),
-    "watch.regexTimeout": Key(
-        Duration(Fraction(1, 1000)), "100ms", "For one search of one text by one pattern."
-    ),
+    "watch.regexTimeout": Key(Duration(1), "100ms", "For one search of one text by one pattern."),
     "verify.maxTrustRootAge.warn": Key(
         Duration(), "14d", "Warn when the trusted root is older.", "off", "14d"
     ),
@@ -136,6 +133,6 @@ OPERATION_KEYS: Final[dict[str, Setting]] = {
         "[log.example.org]",
     ),
     "witness.timeout": Key(
-        Duration(Fraction(1, 10)), "2s", "How long a batch of our log waits for its witnesses."
+        Duration(100), "2s", "How long a batch of our log waits for its witnesses."
     ),
 }

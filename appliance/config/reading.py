@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from appliance.config.keys import Item, ItemList, JsonValue, Key, Setting, TextList
 from appliance.config.own_files import OWN_FILES, own_file
 from appliance.config.schema import ALIASES, IGNORED, ROOT, SETTINGS, keys_below, nearest
 from appliance.config.strict_yaml import Mapping, Node, Sequence, located
 from appliance.config.yaml_scalars import Scalar
 from appliance.errors import ConfigError
+from appliance.value import field, frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reader:
     """Reads settings out of nodes, and remembers where each stood."""
 
     source: str  # a file name, or whatever the values came from
     home: str  # path of the home, for the settings that may name its files
-    values: dict[str, JsonValue] = field(default_factory=dict)
-    lines: dict[str, int] = field(default_factory=dict)  # by dotted name; a backend's by [id]
-    warnings: list[str] = field(default_factory=list)
+    values: dict[str, JsonValue] = field(default_factory=dict[str, JsonValue])
+    lines: dict[str, int] = field(
+        default_factory=dict[str, int]
+    )  # by dotted name; a backend's by [id]
+    warnings: list[str] = field(default_factory=list[str])
 
     def section(self, prefix: str, node: Node) -> None:
         """Read a section and those in it; one without any key is as good as none.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from appliance.config.configuration import Backend, Configuration
 from appliance.config.schema import BACKENDS, HOSTED
 from appliance.errors import ConfigError
+from appliance.value import field, frozen
 
 _ORDERED: Final = (  # the first may not be longer than the second
     (
@@ -24,12 +24,14 @@ _CERTIFICATE_HEADER: Final = "privateLog.clientCertificateHeader"
 _MIRRORS: Final = "divergenceDetection.mirrorOrigins"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Places:
     """Where settings stand, for messages: in a file, or in the store."""
 
     source: str = "the store"
-    lines: dict[str, int] = field(default_factory=dict)  # by dotted name; a backend's by [id]
+    lines: dict[str, int] = field(
+        default_factory=dict[str, int]
+    )  # by dotted name; a backend's by [id]
 
     def of(self, *names: str) -> str:
         """Return file:line of the last of these settings that the file names, else the source."""
@@ -58,7 +60,7 @@ def _order(configuration: Configuration, places: Places) -> Iterator[str]:
         short, long = configuration.value(lower), configuration.value(upper)
         if short is None or long is None:
             continue
-        if configuration.duration(lower) > configuration.duration(upper):
+        if configuration.exact_seconds(lower) > configuration.exact_seconds(upper):
             raise _error(
                 places.of(lower, upper),
                 f"{lower} is {short}, longer than {upper}, {long}",

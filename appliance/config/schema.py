@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Final, Literal, TypeAlias, get_args
 
 from appliance.config.keys import JsonValue, Setting
@@ -76,6 +75,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("syncInterval", ["rekorSync", "http"])
     'did you mean rekorSync.syncInterval?'
     """
+    from difflib import get_close_matches  # only where something is wrong
+
     known = list(known)
     folded = {one.lower(): one for one in known}
     if close := get_close_matches(name.lower(), folded, n=1):

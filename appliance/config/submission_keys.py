@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Final
 
 from appliance.config.keys import NAME, Item, ItemList, Key, Setting
@@ -48,7 +47,7 @@ SUBMISSION_KEYS: Final[dict[str, Setting]] = {
     "rekor.budget.hourlyLimit": Key(Count(), 100, "Most submissions of a tenant in 60 minutes."),
     "rekor.budget.burstLimit": Key(Count(), 200, "Hourly pace of a burst."),
     "rekor.budget.burstWindow": Key(
-        Duration(Fraction(1)), "10m", "How long a burst may last at that pace."
+        Duration(1000), "10m", "How long a burst may last at that pace."
     ),
     "rekor.budget.edgeBundleDailyLimit": Key(
         Count(), 50, "Most edge bundles of a tenant in 24 hours."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Final
 
 from appliance.config.keys import NAME, ORIGIN, PATH, ItemList, Key, Setting, TextList
@@ -20,7 +19,7 @@ from appliance.config.kinds import (
     Word,
 )
 
-AT_LEAST_A_SECOND: Final = Duration(Fraction(1))
+AT_LEAST_A_SECOND: Final = Duration(1000)
 
 # What divergenceDetection sets for all logs, and a backend for its own.
 THRESHOLDS: Final = {

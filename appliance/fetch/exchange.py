@@ -24,7 +24,7 @@ SPARE_BYTES: Final = 256 * 1024  # for chunk sizes, trailers, or the body of an 
 _current: ContextVar[Exchange] = ContextVar("exchange")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False, repr=False)  # each method is compiled at every start
 class Exchange:
     """One request and its response, in one thread."""
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from appliance.errors import IncompleteError
 from appliance.jobs.divergence.gossip import keep_note
 from appliance.runs.exit_codes import naming
-from appliance.sigstore.attestation_files import MAX_FILE_BYTES, read_attestation_file
 from appliance.store.database import Store
 from appliance.store.files import read_foreign
 from appliance.store.mirror.checkpoints import History
@@ -37,8 +36,12 @@ class PlacedNote:
     proven: bool  # a prefix of the tree that we accepted
 
 
-def read_carried(files: Iterable[Path]) -> tuple[CarriedNote, ...]:
+def read_carried(files: Sequence[Path]) -> tuple[CarriedNote, ...]:
     """Read the bundles; raises IncompleteError (no-checkpoint) for one without a checkpoint."""
+    if not files:
+        return ()
+    from appliance.sigstore.attestation_files import MAX_FILE_BYTES, read_attestation_file
+
     found = []
     for file in files:
         with naming(file):

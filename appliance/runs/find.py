@@ -147,7 +147,7 @@ def search_entries(session: Session, query: Query, show: ShowProgress) -> Search
         if index is None and not query.rescan:
             raise no_index()
         logs = chosen_logs(store, query.origins)
-        seconds = float(session.configuration.duration("watch.regexTimeout"))
+        seconds = session.configuration.exact_seconds("watch.regexTimeout")
         with show("rescan") as advance:
             found = search(
                 store,

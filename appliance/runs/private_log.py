@@ -82,7 +82,7 @@ class LogWitnesses:
             return uncosigned
         # Of the store that is open: this may be another thread's than the session's.
         configuration = read_configuration(store)
-        seconds = float(configuration.duration("witness.timeout"))
+        seconds = configuration.exact_seconds("witness.timeout")
         self._settings = http_settings(configuration)
 
         def cosign(checkpoint: SignedCheckpoint, prove: Prove) -> SignedCheckpoint:

@@ -43,7 +43,7 @@ def run_sql(
     with session.reading() as store:  # first: it heals what a killed writer left
         views = Views(session.home)
         try:
-            pattern_seconds = float(session.configuration.duration("watch.regexTimeout"))
+            pattern_seconds = session.configuration.exact_seconds("watch.regexTimeout")
             _add_functions(views, store, claims, failed, pattern_seconds)
             return views.run(
                 sql,

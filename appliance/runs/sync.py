@@ -12,7 +12,6 @@ from appliance.fetch.rekor_v1 import RekorV1Log
 from appliance.jobs.divergence.cross_check import CrossChecked, cross_check
 from appliance.jobs.home.sweep import sweep_before
 from appliance.jobs.mirror.absorb import AbsorbReport
-from appliance.jobs.mirror.discover import Discovery
 from appliance.jobs.mirror.fill import Progress, Wanted
 from appliance.jobs.mirror.follow import arrive, check_offset, follow
 from appliance.jobs.mirror.prune import PruneReport, cache_limits, prune_as_set, too_large
@@ -50,6 +49,7 @@ from appliance.store.mirror.logs import (
 from appliance.value import frozen, replaced
 
 if TYPE_CHECKING:
+    from appliance.jobs.mirror.discover import Discovery
     from appliance.runs.drain import DrainRun
 
 _MAX_TILES: Final = "rekorSync.maxTilesPerSync"

@@ -203,7 +203,7 @@ def deliver_alerts(session: Session, *, early: bool, local_only: bool = False) -
             if send is None and http is not None:
                 send = _remote(session, sink, site, http)
             if send is not None:
-                senders[sink.name] = Sender(send, float(sink.timeout_seconds))
+                senders[sink.name] = Sender(send, sink.timeout_seconds)
         return deliver(examined.writing, senders, clocks, early=early)
 
 
@@ -219,7 +219,7 @@ def _local(sink: Sink, site: str) -> Send | None:
             "ATTESTOR_SITE": site,
             **_about_entries(one.payload),
         }
-        seconds = float(sink.timeout_seconds)
+        seconds = sink.timeout_seconds
         run_hook(sink.argv, one.payload.encode(), environment=environment, seconds=seconds)
 
     def file(one: Delivery) -> None:
@@ -248,7 +248,7 @@ def _about_entries(payload: str) -> dict[str, str]:
 
 def _remote(session: Session, sink: Sink, site: str, http: HttpClient) -> Send | None:
     """Return what sends an alert to another host or to the system's log."""
-    seconds = float(sink.timeout_seconds)
+    seconds = sink.timeout_seconds
 
     # Imported by who has such a sink: most runs deliver nothing.
     def webhook(one: Delivery) -> None:

@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from appliance.config.durations import format_duration
+from appliance.config.durations import format_milliseconds
 from appliance.errors import (
     ApplianceError,
     DivergenceError,
@@ -291,7 +291,7 @@ class Verifier:
         if limit is not None and age > limit:
             raise RefusedError(
                 f"the trusted root was imported {age_text(age)} ago, "
-                f"at most {format_duration(limit)} allowed",
+                f"at most {format_milliseconds(1000 * limit)} allowed",
                 reason="trust-root-stale",
                 next_step="attestor trust import a newer trusted_root.json",
             )

@@ -64,10 +64,10 @@ class Blobs:
             sync_directory(self.root)
             sync_directory(self.root.parent)
 
-    def directories(self) -> Iterator[Path]:
+    def directories(self) -> Iterator[str]:
         """Yield the directories that the blobs are in, the root first."""
-        yield self.root
-        yield from (self.root / f"{number:02x}" for number in range(256))
+        yield (root := str(self.root))
+        yield from (f"{root}/{number:02x}" for number in range(256))
 
     def verify_writable(self) -> None:
         """Raise StoreError unless a blob could be written now. Leaves nothing behind."""

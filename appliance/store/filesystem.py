@@ -211,7 +211,7 @@ def access_of(path: Path) -> Access | None:
     return Access(stat.S_IMODE(status.st_mode), status.st_uid == os.geteuid())
 
 
-def foreign_files(home: Path, paths: Iterable[Path]) -> tuple[str, ...]:
+def foreign_files(home: Path, paths: Iterable[Path | str]) -> tuple[str, ...]:
     """List those of these paths that belong to another user than `home` does."""
     try:
         owner = home.stat().st_uid
@@ -220,7 +220,7 @@ def foreign_files(home: Path, paths: Iterable[Path]) -> tuple[str, ...]:
     found = []
     for path in paths:
         with contextlib.suppress(OSError):  # what is not there belongs to nobody
-            if path.lstat().st_uid != owner:
+            if os.lstat(path).st_uid != owner:
                 found.append(str(path))
     return tuple(found)
 

@@ -10,7 +10,7 @@ import click
 from appliance.cli.members import members
 from appliance.cli.mirror.found import found_data, found_line
 from appliance.cli.output import Result, common_options
-from appliance.jobs.mirror.discover import UNCHANGED, Discovery
+from appliance.jobs.mirror.discover import Discovery
 from appliance.runs.session import Session, pass_session
 from appliance.runs.trust import Inputs, discover_logs
 from appliance.sigstore.trusted_root import TrustedRoot
@@ -63,7 +63,7 @@ def _result(roots: tuple[TrustedRoot, ...], found: Discovery, *, dry_run: bool) 
     data: dict[str, Any] = members(
         trusted_root=roots[0].digest,
         dry_run=dry_run,
-        change=any(one.action != UNCHANGED for one in found.logs),
+        change=any(one.is_change for one in found.logs),
         logs=[found_data(one) for one in found.logs],
     )
     lines = [found_line(one, dry_run=dry_run) for one in found.logs]

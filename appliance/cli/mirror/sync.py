@@ -16,7 +16,6 @@ from appliance.cli.progress import progress_bar
 from appliance.cli.queue.drain_text import drain_data, drain_line
 from appliance.errors import ApplianceError, ConfigError
 from appliance.jobs.mirror.absorb import AbsorbReport
-from appliance.jobs.mirror.discover import UNCHANGED
 from appliance.policy.relate import Relation
 from appliance.runs.carried_notes import read_carried
 from appliance.runs.exit_codes import exit_code, worst
@@ -170,7 +169,7 @@ def _result(run: SyncRun) -> Result:
             members(one, "origin", "entry_bundles", "n_bytes") for one in run.pruned.logs
         ]
     logs = run.discovered.logs if run.discovered else ()
-    lines += [found_line(one) for one in logs if one.action != UNCHANGED]
+    lines += [found_line(one) for one in logs if one.is_change]
     if run.discovered is not None:
         found["discovered"] = [found_data(one) for one in run.discovered.logs]
     if run.drained is not None:

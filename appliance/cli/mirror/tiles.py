@@ -10,7 +10,7 @@ from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.mirror.status import coverage_data
 from appliance.cli.output import Result, common_options
-from appliance.config.durations import parse_duration
+from appliance.config.durations import parse_milliseconds
 from appliance.config.sizes import parse_size
 from appliance.errors import ConfigError
 from appliance.jobs.coverage import TileStats, tile_stats
@@ -166,7 +166,7 @@ def _limits(
             raise click.UsageError("nothing limits the tiles: give --older-than or --max-size")
         return replaced(limits, entries_only=entries_only)
     try:
-        seconds = None if older_than is None else int(parse_duration(older_than))
+        seconds = None if older_than is None else parse_milliseconds(older_than) // 1000
         n_bytes = None if max_size is None else parse_size(max_size)
     except ConfigError as error:
         raise click.UsageError(f"{error.message}; {error.next_step}") from error

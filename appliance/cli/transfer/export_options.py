@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from appliance.config.durations import parse_duration
+from appliance.config.durations import parse_milliseconds
 from appliance.errors import ConfigError
 from appliance.jobs.transfer.manifest import Moment, Validity
 from appliance.runs.export import Base, Content
@@ -98,7 +98,7 @@ def _moment(option: str, text: str | None) -> Moment | None:
     if seconds is not None:
         return Moment(seconds)
     try:
-        return Moment(int(parse_duration(text)), after_export=True)
+        return Moment(parse_milliseconds(text) // 1000, after_export=True)
     except ConfigError as error:
         raise click.UsageError(
             f"{option}: expected a time {TIME_SPELLING}, or a duration such as 14d or 12h,"

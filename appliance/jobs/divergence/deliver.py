@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,6 +44,8 @@ def run_hook(
     It gets PATH and what `environment` adds, no more. It and everything it started is
     killed when the time is up. Raises RemoteError if it cannot run or says no.
     """
+    import subprocess  # most runs have nothing to deliver
+
     kept = {"PATH": os.environ.get("PATH", os.defpath), "LANG": "C.UTF-8"}
     try:
         process = subprocess.Popen(  # noqa: S603 the operator's own configuration

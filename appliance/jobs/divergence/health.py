@@ -6,6 +6,7 @@ sync-status, check, alerts, metrics, doctor and export all ask here, so they can
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from appliance.config.configuration import Configuration, shown_sink
 from appliance.errors import ApplianceError
@@ -278,7 +279,8 @@ def _frozen_target(store: Store, configuration: Configuration, now: int) -> tupl
 def _foreign(store: Store) -> tuple[str, ...]:
     """List what does not belong to whom the home does, looked for where it would hurt first."""
     home = store.home
-    paths = [home / DATABASE_NAME, home / "lock", home / KEYS_NAME, *store.blobs.directories()]
+    paths: list[Path | str] = [home / DATABASE_NAME, home / "lock", home / KEYS_NAME]
+    paths += store.blobs.directories()
     for log in {one.log.id: one.log for one in all_backends(store)}.values():
         mirror = Mirror(store, log)
         accepted = mirror.history.accepted()

@@ -61,7 +61,7 @@ def find_met(store: Store, index: Index, now: int) -> int:
     """
     new = uncompared(store)
     voucher = Voucher(store)
-    seconds = float(read_configuration(store).duration("watch.regexTimeout"))
+    seconds = read_configuration(store).exact_seconds("watch.regexTimeout")
     found, damage = 0, list[CorruptError]()
     for log in all_logs(store):
         mirror = Mirror(store, log)

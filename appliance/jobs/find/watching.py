@@ -119,7 +119,7 @@ def judge_watches(
     was done before stays done.
     """
     compared, new, damage = 0, list[Match](), list[CorruptError]()
-    seconds = float(read_configuration(store).duration("watch.regexTimeout"))
+    seconds = read_configuration(store).exact_seconds("watch.regexTimeout")
     criteria = {one.id: criteria_from(one.criteria, seconds) for one in watches}
     for log in all_logs(store) if logs is None else logs:
         found = _compare(store, index, log, watches, criteria, now, progress)
@@ -369,7 +369,7 @@ def settle(store: Store, now: int) -> None:
         if one.event_type == f"rekor.entry.{UNEXPECTED}"
     }
     voucher, logs = Voucher(store), {log.id: log for log in all_logs(store)}
-    seconds = float(read_configuration(store).duration("watch.regexTimeout"))
+    seconds = read_configuration(store).exact_seconds("watch.regexTimeout")
     for watch in all_watches(store):
         unsettled = matches_of(store, watch, finding=WAITING)
         if lasting:

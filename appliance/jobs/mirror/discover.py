@@ -65,6 +65,11 @@ class FoundLog:
     action: str  # added, changed, retired, unchanged
     notes: tuple[str, ...]
 
+    @property
+    def is_change(self) -> bool:
+        """Whether anything was done about it."""
+        return self.action != UNCHANGED
+
 
 @frozen
 class Discovery:
@@ -112,7 +117,7 @@ def take_named(store: Store, named: Named, now: int) -> Discovery:
         for origin in _origins_here(store, own[-1])
     ]
     for one in found:
-        if one.action != UNCHANGED:
+        if one.is_change:
             details = {"origin": one.origin, "action": one.action, "notes": list(one.notes)}
             append_event(store, now, "backend.discovered", details)
     return Discovery(tuple(found), tuple(warnings))

@@ -50,14 +50,14 @@ def queue_settings(configuration: Configuration) -> QueueSettings:
         limits=Limits(
             hourly=configuration.count("rekor.budget.hourlyLimit"),
             burst_hourly=configuration.count("rekor.budget.burstLimit"),
-            burst_seconds=max(1, round(configuration.duration("rekor.budget.burstWindow"))),
+            burst_seconds=max(1, round(configuration.exact_seconds("rekor.budget.burstWindow"))),
             daily_edge=configuration.count("rekor.budget.edgeBundleDailyLimit"),
         ),
         retry=Retry(
             max_attempts=configuration.count("rekor.retry.maxAttempts"),
             backoff=Backoff(
-                first=float(configuration.duration("rekor.retry.initialDelay")),
-                longest=float(configuration.duration("rekor.retry.maxDelay")),
+                first=configuration.exact_seconds("rekor.retry.initialDelay"),
+                longest=configuration.exact_seconds("rekor.retry.maxDelay"),
                 factor=configuration.number("rekor.retry.backoffMultiplier"),
                 fixed=0.0,
             ),
