@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import requests
 
 CLIENT_CERTIFICATE: Final = "wants a client certificate that it trusts"
+# How nginx words it, and how a log of ours does.
+_WANT_A_CERTIFICATE: Final = (b"SSL certificate", b"takes a client certificate")
 SET_CERTIFICATE: Final = (
     "set http.clientCertificateFile and http.clientKeyFile to those that its operator gave you"
 )
@@ -223,7 +225,8 @@ def status_error(response: Response) -> RemoteError:
         )
     if status == 407:
         return RemoteError(f"{url}: the proxy {WANTS_USER}", reason="proxy", next_step=SET_USER)
-    if status == 496 or (status in (400, 403) and b"SSL certificate" in response.body):
+    asks_for_it = any(one in response.body for one in _WANT_A_CERTIFICATE)
+    if status == 496 or (status in (400, 403) and asks_for_it):
         # nginx has no status of its own on the wire for a certificate that is missing or bad.
         return RemoteError(
             f"{url}: the server {CLIENT_CERTIFICATE} ({status}): {first_words(response.body)!r}",

@@ -498,6 +498,20 @@ def test_the_endless_body_of_a_redirect_is_not_read(
 
 
 @pytest.mark.parametrize(
+    ("code", "body"),
+    [
+        (400, b"<center>No required SSL certificate was sent</center>"),
+        (403, b'{"code": 7, "message": "this log takes a client certificate that it knows"}'),
+    ],
+)
+def test_whoever_wants_a_client_certificate_is_understood(
+    server: HostileServer, client: HttpClient, code: int, body: bytes
+) -> None:
+    error = failure(client, server.on("/", status(code, body)))
+    assert (error.reason, "http.clientCertificateFile" in error.next_step) == ("tls", True)
+
+
+@pytest.mark.parametrize(
     ("code", "reason", "attempts"),
     [
         (201, "http-status", 1),

@@ -21,9 +21,12 @@ def service(
     ports: int,
     log_file: Path,
     health_path: str = "/healthz",
+    *,
+    only_connects: bool = False,
 ) -> Iterator[str]:
     """Run `command(free ports)`, which has to answer `health_path` at the first of them.
 
+    With `only_connects` it is enough that it takes connections there: it speaks no plain HTTP.
     Yields its URL; ends the process, by force if need be, when the block ends.
     """
     for attempt in range(1, ATTEMPTS + 1):
@@ -31,7 +34,7 @@ def service(
         with log_file.open("wb") as log:
             process = subprocess.Popen(command(free), stdout=log, stderr=log)
         try:
-            if _answers(process, free[0], health_path):
+            if _answers(process, free[0], None if only_connects else health_path):
                 yield f"http://127.0.0.1:{free[0]}"
                 return
         finally:
@@ -41,12 +44,15 @@ def service(
             raise AssertionError(f"{command(free)[0]} did not start; it said:\n{said}")
 
 
-def _answers(process: subprocess.Popen[bytes], port: int, health_path: str) -> bool:
+def _answers(process: subprocess.Popen[bytes], port: int, health_path: str | None) -> bool:
     """Wait until the server is healthy; False if it ends or takes too long."""
     deadline = time.monotonic() + START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         connection = HTTPConnection("127.0.0.1", port, timeout=1)
         try:
+            if health_path is None:
+                connection.connect()
+                return True
             connection.request("GET", health_path)
             if connection.getresponse().status == 200:
                 return True

@@ -15,7 +15,7 @@ import socket
 import ssl
 import threading
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -48,15 +48,14 @@ class Authority:
         self.file = directory / "ca.pem"
         self.file.write_bytes(self.certificate.public_bytes(Encoding.PEM))
 
-    def issue(self, name: str, password: bytes | None = None) -> tuple[Path, Path]:
+    def issue(
+        self, name: str, password: bytes | None = None, more_names: Sequence[str] = ()
+    ) -> tuple[Path, Path]:
         """Issue a certificate for a host or a client; return its file and its key's."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _certificate(_name(name), self.name, key.public_key(), is_authority=False)
-        try:
-            place: x509.GeneralName = x509.IPAddress(ipaddress.ip_address(name))
-        except ValueError:
-            place = x509.DNSName(name)
-        builder = builder.add_extension(x509.SubjectAlternativeName([place]), critical=False)
+        places = [_place(one) for one in (name, *more_names)]
+        builder = builder.add_extension(x509.SubjectAlternativeName(places), critical=False)
         file = self.directory / f"{name.replace(':', '_')}.pem"
         secret = file.with_suffix(".key")
         file.write_bytes(builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM))
@@ -79,6 +78,13 @@ class Authority:
             context.verify_mode = ssl.CERT_REQUIRED
             context.load_verify_locations(clients.file)
         return context
+
+
+def _place(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _name(text: str) -> x509.Name:
