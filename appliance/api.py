@@ -18,6 +18,7 @@ from typing import Any, Final
 from appliance.cli.verify.inputs import MAX_KEY_BYTES, beside
 from appliance.cli.verify.verdict_text import answer_data
 from appliance.errors import ApplianceError, ArgumentError
+from appliance.jobs.progress import unseen
 from appliance.jobs.verify.verify import Answer
 from appliance.runs.exit_codes import exit_code, naming
 from appliance.runs.session import Session
@@ -89,7 +90,7 @@ def verify(
     )
     bundle_path = beside(name) if bundle is None else Path(bundle)
     if home is None:
-        return _answered(Verifier(Session(home=Path()), options, None), name, bundle_path)
+        return _answered(Verifier(Session(home=Path()), options, None, unseen), name, bundle_path)
     with verifying(Session(home=Path(home)), options) as verifier:
         return _answered(verifier, name, bundle_path)
 

@@ -118,6 +118,7 @@ def stage(
     open_header: OpenHeader,
     admit: Admit | None = None,
     passed: Passed | None = None,
+    taken: Callable[[int], object] = int,
 ) -> StagedInfo:
     """Copy a transfer bundle off its medium, unwrapped, and check it in the same pass.
 
@@ -125,10 +126,10 @@ def stage(
     file open for reading and writing, buffered; it is flushed here, and synced by
     the caller. At most 17 MiB are inflated before manifest.json is authenticated,
     and what its totals allow after. `passed` is told of members while those after
-    them may still be anything. Raises what `read_bundle` raises; then `destination`
-    holds nothing that may be used.
+    them may still be anything, `taken` of bytes that came off the medium. Raises what
+    `read_bundle` raises; then `destination` holds nothing that may be used.
     """
-    medium = Source(source)
+    medium = Source(source, taken)
     wrap, chunks = unwrap(medium)
     cursor = Cursor(_copied(chunks, destination))
     bundle = _read(cursor, destination, open_header, admit, passed)

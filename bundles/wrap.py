@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final, Protocol
 
 from bundles.errors import FormatError
@@ -38,8 +38,9 @@ class Wrap(enum.Enum):
 class Source:
     """The bytes of a file on the medium, counted and hashed as they pass, once."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, taken: Callable[[int], object] = int) -> None:
         self._file = file
+        self._taken = taken  # told how many bytes came
         self._sha256 = hashlib.sha256()
         self.n_bytes = 0
 
@@ -53,6 +54,7 @@ class Source:
         data = self._file.read(n_bytes)
         self._sha256.update(data)
         self.n_bytes += len(data)
+        self._taken(len(data))
         return data
 
     def read_fully(self, n_bytes: int) -> bytes:

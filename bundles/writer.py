@@ -60,12 +60,14 @@ def write_bundle(
     members: Sequence[Member],
     sign: Callable[[str], bytes],
     wrap: Wrap = Wrap.PLAIN,
+    passed: Callable[[int], object] = int,
 ) -> Written:
     """Write a transfer bundle to `out`, which must take all it is given (buffered).
 
     `members` stand in archive order and `manifest.totals` is totals_of(members);
-    `sign` makes a signed note of a text. Raises FormatError if names, sizes or
-    order are not allowed, or the note cannot be a header, with nothing written;
+    `sign` makes a signed note of a text, `passed` is told of each member's bytes. Raises
+    FormatError if names, sizes or order are not allowed, or the note cannot be a header, with
+    nothing written;
     ContentError if the totals are others, or a member is not what it promised,
     and then `out` holds the beginning of a file that is worth nothing.
     """
@@ -88,6 +90,7 @@ def write_bundle(
         output.write_member(path, data)
     for member in members:
         output.write_member(member.path, _content(member))
+        passed(member.size)
     output.write(TRAILER)
     return output.finish(header)
 

@@ -1,4 +1,4 @@
-"""Numbers that commands take: as large as the store can ask for, and no larger."""
+"""Numbers that commands take, as large as the store can ask for, and sizes as people read them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import click
 
+_UNITS: Final = ("kB", "MB", "GB", "TB")
 MAX_STORED: Final = 2**63 - 1  # SQLite's largest integer; beyond it Python raises OverflowError
 
 
@@ -20,3 +21,17 @@ class Whole(click.IntRange):
         if number > MAX_STORED:
             self.fail(f"{number} is too large; at most {MAX_STORED}.", param, ctx)
         return number
+
+
+def size_text(n_bytes: int) -> str:
+    """Write a size for people, in powers of 1000 as disks and sticks have it on them.
+
+    >>> size_text(999), size_text(1536), size_text(3_900_000_000)
+    ('999 B', '1.5 kB', '3.9 GB')
+    """
+    if n_bytes < 1000:
+        return f"{n_bytes} B"
+    number, larger = n_bytes / 1000, 0
+    while number >= 999.95 and larger < len(_UNITS) - 1:
+        number, larger = number / 1000, larger + 1
+    return f"{number:,.1f} {_UNITS[larger]}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from appliance.errors import ApplianceError, ConfigError, DivergenceError, LockedError
 from appliance.jobs.divergence.gossip import compare_note, keep_note
 from appliance.jobs.divergence.successor import way_on_from_frozen
+from appliance.jobs.progress import ShowProgress, unseen
 from appliance.jobs.queue.aggregate import (
     Aggregated,
     Signers,
@@ -51,7 +52,11 @@ class DrainRun:
 
 
 def drain_queue(
-    session: Session, *, limit: int | None = None, until_empty: bool = False
+    session: Session,
+    *,
+    limit: int | None = None,
+    until_empty: bool = False,
+    show: ShowProgress = unseen,
 ) -> DrainRun | None:
     """Send what is due; None if rekor.enabled is false.
 
@@ -71,7 +76,7 @@ def drain_queue(
                 " on an isolated site: attestor export --output FILE takes along what waits",
             )
         budget = {"run_seconds": float("inf")} if until_empty else {}
-        with session.http(**budget) as http:
+        with session.http(**budget) as http, show("drain") as progress:
             report = Drain(
                 store,
                 open_server(http, backend),
@@ -80,6 +85,7 @@ def drain_queue(
                 threads=http.settings.connections,
                 limit=limit,
                 until_empty=until_empty,
+                progress=progress,
             ).run()
     errors = list(report.errors)
     contradiction = _compare_newest(session, backend, report)

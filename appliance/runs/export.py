@@ -7,6 +7,7 @@ from pathlib import Path
 
 from appliance.errors import IncompleteError, MalformedError
 from appliance.jobs.divergence.health import home_health
+from appliance.jobs.progress import ShowProgress
 from appliance.jobs.transfer.export import ExportReport, Selection
 from appliance.jobs.transfer.export import export as write_export
 from appliance.jobs.transfer.find_members import MAX_STATEMENT_BYTES
@@ -86,7 +87,7 @@ class ExportRun:
     warnings: tuple[str, ...]
 
 
-def export_bundle(session: Session, options: ExportOptions) -> ExportRun:
+def export_bundle(session: Session, options: ExportOptions, show: ShowProgress) -> ExportRun:
     """Write a signed transfer bundle for the far side of the gap.
 
     Raises what jobs.transfer.export raises, and IncompleteError (nothing-to-export).
@@ -100,14 +101,17 @@ def export_bundle(session: Session, options: ExportOptions) -> ExportRun:
             pending = site_fact(store, SITE_ROLE) == "isolated"
         proven = _proven(store, options, session.now())
         logs = _logs(store, options, proven, may_be_none=pending)
-        report = write_export(
-            store,
-            logs,
-            _selection(session, store, options, proven, pending=pending),
-            options.output,
-            lambda text: sign_note(text, signers),
-            session.now(),
-        )
+        selection = _selection(session, store, options, proven, pending=pending)
+        with show("export") as progress:
+            report = write_export(
+                store,
+                logs,
+                selection,
+                options.output,
+                lambda text: sign_note(text, signers),
+                session.now(),
+                progress,
+            )
         said = _health_of(session, store, logs)
         warnings = tuple(
             f"{log.origin} contradicted itself (alert {held.alert_number}): this carries only what"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Final
 
 from appliance.errors import ApplianceError, IncompleteError, StoreError, VerificationError
 from appliance.jobs.find.criteria import Criteria
 from appliance.jobs.find.indexing import Compared, LogIndex, build, compare, log_index
 from appliance.jobs.find.search import Found, Gap, search
+from appliance.jobs.progress import ShowProgress
 from appliance.runs.session import Session
 from appliance.store.database import Store
 from appliance.store.find.index import (
@@ -24,8 +25,6 @@ from appliance.store.lock import INDEX_LOCK_NAME
 from appliance.store.mirror.logs import Log, all_logs, require_log
 from appliance.value import frozen, replaced
 
-Progress = Callable[[int], None]
-ShowProgress = Callable[[str], AbstractContextManager[Progress]]
 _NAMED: Final = 5  # gaps and entries that a message names
 _CLOSED_BY: Final = {
     "no-entry-bundles": "run 'attestor sync --entries', or import a transfer bundle with entries",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final
 
 from appliance.errors import ApplianceError, StoreError
 from appliance.jobs.home.sweep import sweep_before
-from appliance.jobs.mirror.fill import Progress
+from appliance.jobs.progress import ShowProgress
 from appliance.jobs.queue.settings import queue_settings
 from appliance.jobs.transfer.ingest import IngestReport, Rules, ingest
 from appliance.runs.after_sync import index_after, ledger_after, nowhere_to_send, watch_after
@@ -27,7 +26,6 @@ from appliance.value import frozen
 from bundles.errors import BundleError
 
 STATEMENTS: Final = "statements"  # below the home
-ShowProgress = Callable[[str], AbstractContextManager[Progress]]
 _MAX_SAID = 500  # characters of why, in the journal
 _COMES_TOO_EARLY = ("missing-base", "not-in-bundle")  # another file has to come before
 

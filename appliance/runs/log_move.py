@@ -12,6 +12,7 @@ from appliance.jobs.private_log.cosigning import Cosign, uncosigned
 from appliance.jobs.private_log.move import MoveReport, cancel_move, move_log, plan_move
 from appliance.jobs.private_log.recover import Outside
 from appliance.jobs.private_log.sequence import move_of
+from appliance.jobs.progress import Progress
 from appliance.runs.private_log import LogWitnesses, ask_mirrors, ready_to_sign
 from appliance.runs.session import Session
 from appliance.store.database import Store
@@ -41,7 +42,7 @@ def move(
     name: str | None,
     directory: Path,
     key_file: Path | None,
-    progress: Callable[[int], None],
+    progress: Progress,
     complain: Callable[[str], None] = lambda _: None,
     *,
     dry_run: bool,
@@ -83,7 +84,7 @@ def adopt(
     name: str | None,
     directory: Path,
     key_file: Path | None,
-    progress: Callable[[int], None],
+    progress: Progress,
     complain: Callable[[str], None] = lambda _: None,
 ) -> Adopted:
     """Take over the log in a storage whose server has stopped; raises as adopt_log does.

@@ -35,6 +35,7 @@ from appliance.jobs.private_log.sequence import (
     recover_command,
     seen_this_boot,
 )
+from appliance.jobs.progress import Progress
 from appliance.runs.network import http_settings
 from appliance.runs.session import Session
 from appliance.runs.sources import open_backend, served_log
@@ -191,7 +192,7 @@ def recover(
     session: Session,
     name: str | None,
     sources: Sequence[str],
-    progress: Callable[[int], None],
+    progress: Progress,
     complain: Callable[[str], None] = lambda _: None,
     *,
     only_copy: bool,
@@ -224,7 +225,7 @@ def _continue(
     name: str | None,
     text: str,
     told: list[Outside],
-    progress: Callable[[int], None],
+    progress: Progress,
 ) -> PrivateLog:
     now = session.now()
     if text.startswith(("http://", "https://")):

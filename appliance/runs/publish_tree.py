@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from appliance.errors import ConfigError
 from appliance.jobs.divergence.gossip import compare_note
 from appliance.jobs.mirror.publish_tree import PublishedTree, publish_tree
+from appliance.jobs.progress import Progress
 from appliance.runs.session import Session
 from appliance.store.database import Store
 from appliance.store.mirror.logs import Log, all_backends, require_backend
@@ -21,7 +21,7 @@ def publish(
     session: Session,
     directory: Path,
     backend: str | None,
-    progress: Callable[[int], None],
+    progress: Progress,
     *,
     everything: bool,
 ) -> tuple[Log, PublishedTree]:

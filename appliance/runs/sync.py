@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from appliance.errors import ApplianceError, ConfigError, RefusedError
@@ -12,12 +11,13 @@ from appliance.fetch.rekor_v1 import RekorV1Log
 from appliance.jobs.divergence.cross_check import CrossChecked, cross_check
 from appliance.jobs.home.sweep import sweep_before
 from appliance.jobs.mirror.absorb import AbsorbReport
-from appliance.jobs.mirror.fill import Progress, Wanted
+from appliance.jobs.mirror.fill import Wanted
 from appliance.jobs.mirror.follow import arrive, check_offset, follow
 from appliance.jobs.mirror.prune import PruneReport, cache_limits, prune_as_set, too_large
 from appliance.jobs.mirror.shards import is_resting
 from appliance.jobs.mirror.sync import preview_sync
 from appliance.jobs.mirror.sync import sync as sync_backend
+from appliance.jobs.progress import ShowProgress
 from appliance.policy.retry import SLICE_OVER
 from appliance.rekor.log_info_v1 import LogInfo
 from appliance.runs.after_sync import (
@@ -55,7 +55,6 @@ if TYPE_CHECKING:
 _MAX_TILES: Final = "rekorSync.maxTilesPerSync"
 CHECKPOINTS: Final = Wanted(tiles=False)  # all that there is to mirror of a Rekor v1 tree
 FULL_SECONDS: Final = 3600.0  # for one backend, where everything was asked for
-ShowProgress = Callable[[str], AbstractContextManager[Progress]]
 
 
 @frozen

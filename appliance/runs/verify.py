@@ -16,6 +16,7 @@ from appliance.errors import (
     RefusedError,
     StoreError,
 )
+from appliance.jobs.progress import ShowProgress, unseen
 from appliance.jobs.verify.image_layout import Image, ImageLayout
 from appliance.jobs.verify.log_trust import log_trust
 from appliance.jobs.verify.verify import (
@@ -41,7 +42,7 @@ from appliance.sigstore.logged_file import PROOF_START, judge_logged_file
 from appliance.sigstore.sigstore_bundle import SigstoreBundle
 from appliance.sigstore.trusted_root import TrustedRoot, parse_trusted_roots
 from appliance.store.database import Store
-from appliance.store.files import hash_artifact, read_given
+from appliance.store.files import hash_artifact, read_given, size_of
 from appliance.store.mirror.logs import all_logs
 from appliance.store.revoked_keys import revoked_keys
 from appliance.store.transfer.unsigned import unsigned_imports
@@ -73,8 +74,11 @@ class VerifyOptions:
 class Verifier:
     """The trust and the demands of one run; `answer` asks about one artifact."""
 
-    def __init__(self, session: Session, options: VerifyOptions, store: Store | None) -> None:
+    def __init__(
+        self, session: Session, options: VerifyOptions, store: Store | None, show: ShowProgress
+    ) -> None:
         self._session, self._options, self._store = session, options, store
+        self._show = show
         self._answers: list[Answer] = []
         self.stored_root: StoredRoot | None = None  # None: given as a file, or there is none
         if options.trusted_root is not None:
@@ -181,7 +185,10 @@ class Verifier:
             return self._answer_proof(artifact, bundle_path, raw)
         expected = self._expected()
         return self._judged(
-            artifact, bundle_path, raw, lambda bundles: _digests_of(artifact, bundles, expected)
+            artifact,
+            bundle_path,
+            raw,
+            lambda bundles: _digests_of(artifact, bundles, expected, self._show),
         )
 
     def _answer_proof(self, artifact: str, proof_path: Path | None, raw: bytes) -> Answer:
@@ -303,8 +310,10 @@ class Verifier:
 
 
 @contextlib.contextmanager
-def verifying(session: Session, options: VerifyOptions) -> Iterator[Verifier]:
-    """Yield what verifies; without a store the Sigstore half is left."""
+def verifying(
+    session: Session, options: VerifyOptions, show: ShowProgress = unseen
+) -> Iterator[Verifier]:
+    """Yield what verifies; without a store the Sigstore half is left. `show` is for large files."""
     with contextlib.ExitStack() as stack:
         store: Store | None = None
         try:
@@ -312,7 +321,7 @@ def verifying(session: Session, options: VerifyOptions) -> Iterator[Verifier]:
         except StoreError as error:
             if error.reason != "no-store":
                 raise
-        yield Verifier(session, options, store)
+        yield Verifier(session, options, store, show)
 
 
 def _read_policy(path: Path | None, store: Store | None) -> TlogPolicy | None:
@@ -321,6 +330,8 @@ def _read_policy(path: Path | None, store: Store | None) -> TlogPolicy | None:
     policy = parse_tlog_policy(read_given(path, MAX_POLICY_BYTES))
     return policy if store is None else policy.without(revoked_keys(store))
 
+
+_LARGE_BYTES: Final = 64 * 1024 * 1024  # hashing takes long enough to be looked at
 
 # What lies beside an artifact in place of a bundle, and how cosign makes one of what is its own.
 _OF_COSIGN: Final = {
@@ -367,7 +378,10 @@ def _read_bundle(artifact: str, path: Path | None) -> bytes:
 
 
 def _digests_of(
-    artifact: str, bundles: Sequence[SigstoreBundle], expected: ExpectedSigner
+    artifact: str,
+    bundles: Sequence[SigstoreBundle],
+    expected: ExpectedSigner,
+    show: ShowProgress,
 ) -> ArtifactDigests:
     """Hash an artifact once with all its bundles need, or take the digest it was given as."""
     given = parse_digest_argument(artifact)
@@ -375,4 +389,10 @@ def _digests_of(
         return given
     needed = frozenset().union(*map(digests_needed, bundles))
     prefixes = frozenset().union(*(prefixes_needed(one, expected) for one in bundles))
-    return ArtifactDigests(*hash_artifact(Path(artifact), needed, prefixes))
+    path = Path(artifact)
+    total = size_of(path) if path.is_file() else 0
+    if total < _LARGE_BYTES:
+        return ArtifactDigests(*hash_artifact(path, needed, prefixes))
+    with show("verify") as progress:
+        progress.stage(f"hashing {path.name}", lambda: total, n_bytes=True)
+        return ArtifactDigests(*hash_artifact(path, needed, prefixes, progress))

@@ -20,8 +20,9 @@ from appliance.jobs.find.rekor_monitor import (
     write_configuration,
 )
 from appliance.jobs.find.watching import WatchReport, judge_watches
+from appliance.jobs.progress import ShowProgress
 from appliance.policy.expected import Standing
-from appliance.runs.find import ShowProgress, chosen_logs, reading_index
+from appliance.runs.find import chosen_logs, reading_index
 from appliance.runs.session import Session
 from appliance.store.database import Store
 from appliance.store.files import read_foreign

@@ -11,7 +11,7 @@ import os
 import re
 import select
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -211,11 +211,15 @@ def hash_file(path: Path, algorithms: Collection[str]) -> dict[str, bytes]:
 
 
 def hash_artifact(
-    path: Path, algorithms: Collection[str], prefixes: Collection[bytes]
+    path: Path,
+    algorithms: Collection[str],
+    prefixes: Collection[bytes],
+    passed: Callable[[int], object] = int,
 ) -> tuple[dict[str, bytes], dict[bytes, bytes]]:
     """Hash what the operator named, once, also with SHA-512 after each of some prefixes.
 
-    Returns raw digests by algorithm and by prefix; raises as open_given does.
+    Returns raw digests by algorithm and by prefix; `passed` is told of bytes that were read.
+    Raises as open_given does.
     """
     plain = {name: hashlib.new(name) for name in algorithms}
     prefixed = {one: hashlib.sha512(one) for one in prefixes}
@@ -226,6 +230,7 @@ def hash_artifact(
         while n_bytes := file.readinto(buffer):  # type: ignore[attr-defined]
             for hasher in hashers:
                 hasher.update(view[:n_bytes])
+            passed(n_bytes)
     return (
         {name: hasher.digest() for name, hasher in plain.items()},
         {one: hasher.digest() for one, hasher in prefixed.items()},

@@ -12,7 +12,7 @@ import os
 import pwd
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -237,11 +237,11 @@ def is_removable(path: Path) -> bool:
     return not keeps_modes(filesystem_type(path))
 
 
-def read_back(path: Path, expected: bytes) -> None:
+def read_back(path: Path, expected: bytes, passed: Callable[[int], object] = int) -> None:
     """Read a file from its medium again; raises StoreError unless its SHA-256 is `expected`.
 
     Whatever the medium has not taken yet is flushed first, and what the kernel remembers of
-    it dropped, as far as the filesystem lets us.
+    it dropped, as far as the filesystem lets us. `passed` is told how many bytes were read.
     """
     digest = sha256()
     try:
@@ -251,6 +251,7 @@ def read_back(path: Path, expected: bytes) -> None:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             while data := os.read(descriptor, _BUFFER_BYTES):
                 digest.update(data)
+                passed(len(data))
         finally:
             os.close(descriptor)
     except OSError as error:

@@ -120,7 +120,7 @@ def store_backup(session: Session, file: Path, with_blobs: bool, with_keys: bool
         attestor store backup /backup/attestor-monday --with-blobs --with-keys
     """
 
-    with session.reading() as store, progress_bar("blobs") as advance:
+    with session.reading() as store, progress_bar("backup") as advance:
         report = backup(
             store,
             file,
@@ -163,7 +163,7 @@ def store_check(session: Session, read_data: bool) -> Result:
         attestor store check --read-data
     """
 
-    with session.reading() as store, progress_bar("blobs") as advance:
+    with session.reading() as store, progress_bar("check") as advance:
         report = check_store(store, read_data=read_data, progress=advance)
     data = members(
         report,

@@ -139,7 +139,7 @@ def checkpoint_verify(
                 f"{mirror.log.origin}: root {root.head.root_hash.hex()} at {tree_size:,}, {signed}"
             )
             return Result(data, text)
-        with progress_bar("checkpoints") as advance:
+        with progress_bar("verify") as advance:
             chain = recheck_chain(mirror, session.now(), advance)
         for damage in chain.problems:
             if isinstance(damage, CorruptError):

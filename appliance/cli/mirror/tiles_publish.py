@@ -36,7 +36,7 @@ def tiles_publish(
         attestor tiles publish /srv/www/log --backend public
     """
 
-    with progress_bar("files") as advance:
+    with progress_bar("publish") as advance:
         log, done = publish(session, directory, backend, advance, everything=everything)
     data = members(
         done,

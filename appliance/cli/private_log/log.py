@@ -152,7 +152,7 @@ def recover(
         attestor log recover --log build --only-copy
     """
 
-    with progress_bar("tiles") as advance:
+    with progress_bar("recover") as advance:
         private, done = recover_run(session, name, sources, advance, warn, only_copy=only_copy)
     with session.reading() as store:
         data = _describe(store, private)

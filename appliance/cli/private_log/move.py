@@ -59,7 +59,7 @@ def move(
         return Result(data, f"{private.name}: stays here, with {data['treeSize']:,} entries")
     if directory is None:
         raise click.UsageError("say where to: --to DIR")
-    with progress_bar("files") as advance:
+    with progress_bar("move") as advance:
         private, done = move_run(
             session, name, directory, write_key, advance, warn, dry_run=dry_run
         )
@@ -121,7 +121,7 @@ def adopt(session: Session, directory: Path, name: str | None, key: Path | None)
         attestor log adopt /srv/rekor --log build --key /srv/rekor.key.pem
     """
 
-    with progress_bar("files") as advance:
+    with progress_bar("adopt") as advance:
         done = adopt_run(session, name, directory, key, advance, warn)
     private, head = done.private, done.checkpoint.head
     data = members(

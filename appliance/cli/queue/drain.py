@@ -8,6 +8,7 @@ import click
 
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
+from appliance.cli.progress import progress_bar
 from appliance.cli.queue.drain_text import drain_data, drain_line
 from appliance.jobs.queue.quota import empty_at, forecast
 from appliance.jobs.queue.settings import read_queue_settings
@@ -33,7 +34,7 @@ def queue_drain(session: Session, limit: int | None, until_empty: bool) -> Resul
         attestor queue drain --wait --json
     """
 
-    run = drain_queue(session, limit=limit, until_empty=until_empty)
+    run = drain_queue(session, limit=limit, until_empty=until_empty, show=progress_bar)
     if run is None:
         return Result(members(enabled=False), "rekor.enabled is false: nothing is sent")
     waiting = sum(one.waiting for one in run.left)

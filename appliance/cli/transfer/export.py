@@ -9,6 +9,7 @@ import click
 
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
+from appliance.cli.progress import progress_bar
 from appliance.cli.transfer.export_options import (
     Carrier,
     base_options,
@@ -105,7 +106,7 @@ def export(
         dry_run=dry_run,
         keys=keys,
     )
-    run = export_bundle(session, options)
+    run = export_bundle(session, options, progress_bar)
     files = [_file_data(one) for one in run.report.volumes]
     first = files[0] if len(files) == 1 else {}
     data = (

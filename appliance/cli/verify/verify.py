@@ -172,7 +172,7 @@ def verify(
         record=record,
         opt_ins=OptIns(allow_unlogged, allow_several_entries, allow_subject),
     )
-    with verifying(session, options) as verifier:
+    with verifying(session, options, progress_bar) as verifier:
         if str(from_file) == STDIN and not is_json():
             return _stream(verifier, pairs, jsonl=jsonl)
         errors: list[ApplianceError] = []

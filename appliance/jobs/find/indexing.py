@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from appliance.errors import IncompleteError, VerificationError
 from appliance.jobs.local_tiles import corrupt
+from appliance.jobs.progress import SILENT, Progress
 from appliance.rekor.entry_facts import EntryFacts, read_entry
 from appliance.store.database import Store
 from appliance.store.find.index import Index, IndexedBundle, IndexEntry, Profile
@@ -22,8 +24,6 @@ COMMIT_CLAIMS: Final = (3, 10, 13, 19)  # last numbers of the Fulcio OIDs that h
 # What a certificate claims that does not change from run to run.
 PROFILE_CLAIMS: Final = frozenset({2, 4, 5, 6, 9, 11, 12, 14, 15, 16, 17, 18, 20, 22, 23, 24})
 _TOGETHER: Final = 32  # entry bundles in one transaction
-
-Progress = Callable[[int], None]
 
 
 @frozen
@@ -60,7 +60,7 @@ def build(
     store: Store,
     index: Index,
     logs: Sequence[Log],
-    progress: Progress = lambda _: None,
+    progress: Progress = SILENT,
     limit: int | None = None,
 ) -> int:
     """Index the entry bundles that are stored and not indexed as they are; at most `limit`.
@@ -71,7 +71,9 @@ def build(
     read = bundles = 0
     for log in logs:
         mirror, spans = Mirror(store, log), entry_spans(store, log)
-        for span in changed_spans(spans, index, log):
+        changed = changed_spans(spans, index, log)
+        progress.stage("entries", partial(_count_missing, store, index, log, changed, limit))
+        for span in changed:
             waiting: list[IndexedBundle] = []
             for bundle, digest in _missing(store, index, log, span):
                 if limit is not None and bundles >= limit:
@@ -107,6 +109,7 @@ def compare(
     entries, wrong = 0, []
     for log in logs:
         mirror, unread = Mirror(store, log), {at for at, _ in index.opaque(log)}
+        progress.stage("entries", partial(_count_indexed, store, index, log, every))
         for bundle, digest in itertools.islice(_indexed(store, index, log), 0, None, every):
             found = _read(mirror, bundle, digest)
             if found is None:
@@ -141,6 +144,13 @@ def _is_found(index: Index, log: Log, entry: IndexEntry, unread: set[int]) -> bo
     )
 
 
+def _count_missing(
+    store: Store, index: Index, log: Log, changed: Sequence[int], limit: int | None
+) -> int:
+    missing = itertools.chain.from_iterable(_missing(store, index, log, span) for span in changed)
+    return sum(bundle.width for bundle, _ in itertools.islice(missing, limit))
+
+
 def _missing(
     store: Store, index: Index, log: Log, span: int
 ) -> Iterator[tuple[EntryBundle, bytes]]:
@@ -148,6 +158,11 @@ def _missing(
     for at, (digest, width) in entry_bundles_in(store, log, span).items():
         if covered.get(at) != (digest, width):
             yield EntryBundle(at, width), digest
+
+
+def _count_indexed(store: Store, index: Index, log: Log, every: int) -> int:
+    indexed = itertools.islice(_indexed(store, index, log), 0, None, every)
+    return sum(bundle.width for bundle, _ in indexed)
 
 
 def _indexed(store: Store, index: Index, log: Log) -> Iterator[tuple[EntryBundle, bytes]]:

@@ -25,6 +25,7 @@ from appliance.jobs.find.search import (
 )
 from appliance.jobs.find.vouching import Voucher
 from appliance.jobs.home.configure import read_configuration
+from appliance.jobs.progress import SILENT
 from appliance.store.database import Store
 from appliance.store.find.expectations import (
     Expectation,
@@ -132,7 +133,7 @@ class _Comparing:
         screen = Screen([criteria_of(one.terms, self.seconds) for one in signed])
 
         def read(start: int, stop: int) -> None:
-            for at, facts in rescan(self.mirror, head, [(start, stop)], lambda _: None):
+            for at, facts in rescan(self.mirror, head, [(start, stop)], SILENT):
                 if not is_in(ranges, at):
                     continue  # of an entry bundle that grew: compared before
                 rows = [signed[place] for place in sorted(screen.candidates(facts))]

@@ -7,6 +7,7 @@ and judged anew before it is reported. "Not there" is said only of what was scan
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Final
 
 from appliance.errors import CorruptError
@@ -16,6 +17,7 @@ from appliance.jobs.find.vouching import Voucher
 from appliance.jobs.local_tiles import corrupt, load_ours, told_apart
 from appliance.jobs.mirror.prove import show_entry
 from appliance.jobs.opened_notes import open_note_of
+from appliance.jobs.progress import SILENT, Progress
 from appliance.rekor.entry_facts import EntryFacts, read_entry
 from appliance.store.database import Store
 from appliance.store.divergence.quarantine import quarantine_of
@@ -39,8 +41,6 @@ BEYOND_MIRROR: Final = "beyond-mirror"
 QUARANTINED: Final = "quarantined"
 _TILES_TOGETHER: Final = 256
 _SPAN: Final = SPAN_TILES * WIDTH  # entries that are counted together
-
-Progress = Callable[[int], None]
 
 
 @frozen
@@ -110,7 +110,7 @@ def search(
     *,
     limit: int,
     vouched_only: bool = False,
-    progress: Progress = lambda _: None,
+    progress: Progress = SILENT,
 ) -> Found:
     """Find entries through the index, or without it (None) by reading all of them.
 
@@ -136,6 +136,7 @@ def search(
                 if _decided(criteria, at, hit.facts, opaque) and wanted(hit):
                     hits.append(hit)
         elif scanned.head is not None:
+            progress.stage("entries", partial(_count_entries, scanned.ranges))
             for at, facts in rescan(mirror, scanned.head, scanned.ranges, progress):
                 if facts.unread:
                     opaque[at] = why_unread(facts)
@@ -144,6 +145,10 @@ def search(
                     hits += [hit] * wanted(hit)
         coverage.append(replaced(scanned, opaque=tuple(sorted(opaque.items()))))
     return Found(tuple(hits[:limit]), tuple(coverage), len(hits) > limit)
+
+
+def _count_entries(ranges: Sequence[tuple[int, int]]) -> int:
+    return sum(stop - start for start, stop in ranges)
 
 
 def why_unread(facts: EntryFacts) -> str:

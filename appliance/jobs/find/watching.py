@@ -9,7 +9,7 @@ neither loses a match nor tells it twice.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from appliance.errors import CorruptError, IncompleteError, RefusedError
@@ -35,6 +35,7 @@ from appliance.jobs.find.search import (
 )
 from appliance.jobs.find.vouching import Voucher
 from appliance.jobs.home.configure import read_configuration
+from appliance.jobs.progress import SILENT, Progress
 from appliance.policy.alarms import root_text
 from appliance.policy.watch import (
     CLAIM_SECONDS,
@@ -84,8 +85,6 @@ MATCHES: Final = "attestor_watch_matches_total"
 _TOGETHER: Final = 64 * WIDTH  # entries read in one go, with one transaction
 _READ_AT_MOST: Final = 64 * WIDTH  # entries of a log; for more of them the index is asked
 
-Progress = Callable[[int], None]
-
 
 @frozen
 class WatchReport:
@@ -110,7 +109,7 @@ def judge_watches(
     now: int,
     *,
     logs: Sequence[Log] | None = None,
-    progress: Progress = lambda _: None,
+    progress: Progress = SILENT,
 ) -> WatchReport:
     """Compare what is mirrored and was not compared yet, and raise the alerts that follow.
 
@@ -163,7 +162,9 @@ def _compare(
     if index is not None:
         watching = _ask(mirror, voucher, index, watching, now, result)
     comparing = _Comparing(mirror, here.head, voucher, watching, now, progress)
-    for start, stop in joined_ranges(part for one in watching for part in one.todo):
+    unread = joined_ranges(part for one in watching for part in one.todo)
+    progress.stage("entries", lambda: _count(unread))
+    for start, stop in unread:
         for first in range(start // WIDTH * WIDTH, stop, _TOGETHER):
             comparing.read(first, min(first + _TOGETHER, stop), result)
     return result

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from itertools import chain
 from pathlib import Path
 
+from appliance.jobs.progress import SILENT, Progress
 from appliance.store.database import DATABASE_NAME, Store, open_store
 from appliance.store.home.backup import (
     copy_blobs,
@@ -26,7 +27,6 @@ from appliance.store.witness.cosigned import mark_witnesses_restored
 from appliance.value import frozen
 
 Lock = Callable[[], AbstractContextManager[None]]
-Progress = Callable[[int], None]
 
 
 @frozen
@@ -47,7 +47,7 @@ def backup(
     *,
     with_blobs: bool,
     with_keys: bool,
-    progress: Progress = lambda _: None,
+    progress: Progress = SILENT,
 ) -> BackupReport:
     """Copy the home to `target`: a database file, or with more a directory that is a home.
 
@@ -73,6 +73,7 @@ def backup(
             copied = open_store(directory, write=False)
             try:
                 # First what a sync could sweep meanwhile, once a wider tile takes its place.
+                progress.stage("blobs", lambda: sum(1 for _ in named_blobs(copied)))
                 passing = (blob for blob in named_blobs(copied) if blob.is_passing)
                 others = (blob for blob in named_blobs(copied) if not blob.is_passing)
                 for problem in copy_blobs(store, chain(passing, others), directory):

@@ -6,12 +6,13 @@ answers (tiles verify).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from appliance.errors import CorruptError, StoreError
 from appliance.jobs.checks import CheckResult, CheckState, failed_check
 from appliance.jobs.home.journal import check_chains
+from appliance.jobs.progress import SILENT, Progress
 from appliance.store.database import Store
 from appliance.store.failures import CORRUPT, RESTORE
 from appliance.store.home.integrity import foreign_key_problems, integrity_problems, schema_problems
@@ -19,7 +20,6 @@ from appliance.store.mirror.spans import span_problems
 from appliance.store.references import NamedBlob, named_blobs
 from appliance.value import frozen
 
-Progress = Callable[[int], None]
 _NAMED: Final = 20  # damaged blobs that a message names; the report has all
 
 
@@ -57,9 +57,7 @@ class CheckReport:
         )
 
 
-def check_store(
-    store: Store, *, read_data: bool, progress: Progress = lambda _: None
-) -> CheckReport:
+def check_store(store: Store, *, read_data: bool, progress: Progress = SILENT) -> CheckReport:
     """Check everything; with `read_data` re-hash each blob, else only look at its size.
 
     Raises StoreError only if the database cannot be read at all.
@@ -72,6 +70,7 @@ def check_store(
     database += [error.message for error in check_chains(store)]
     blobs = 0
     damaged = []
+    progress.stage("blobs", lambda: sum(1 for _ in named_blobs(store)))
     for blob in named_blobs(store):
         problem = _reread(store, blob) if read_data else _looked_at(store, blob)
         if problem:

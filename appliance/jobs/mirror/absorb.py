@@ -22,8 +22,9 @@ from appliance.errors import (
 from appliance.jobs.divergence.frozen_growth import refuse_beyond_window, report_growth
 from appliance.jobs.divergence.incident import ConsistencyProof, Incident, report_incident
 from appliance.jobs.local_tiles import our_root_at, ours_or_theirs
-from appliance.jobs.mirror.fill import Filled, Progress, Wanted, fetch_tiles, fill
+from appliance.jobs.mirror.fill import Filled, Wanted, fetch_tiles, fill
 from appliance.jobs.opened_notes import open_note_of, quorum_time_of, verify_quorum_of
+from appliance.jobs.progress import SILENT, Progress
 from appliance.jobs.proven_root import proven_root
 from appliance.policy.relate import Contradiction, Relation, relate
 from appliance.store.divergence.quarantine import quarantine_of
@@ -69,7 +70,7 @@ def absorb(
     source: LogSource,
     arrival: Arrival,
     wanted: Wanted,
-    progress: Progress = lambda _: None,
+    progress: Progress = SILENT,
 ) -> AbsorbReport:
     """Bring `mirror` up to the checkpoint `source` offers, as far as `wanted` goes.
 

@@ -8,11 +8,12 @@ kept, so that only what came after it is read again, unless a full audit is aske
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from appliance.errors import ApplianceError, CorruptError, IncompleteError
+from appliance.jobs.progress import SILENT, Progress
 from appliance.jobs.workers import Workers
 from appliance.store.blobs import Blobs
 from appliance.store.mirror.mirror import Mirror
@@ -61,8 +62,6 @@ def _root(blobs: Blobs, digest: bytes) -> Hash | None:
 CHUNK_TILES: Final = 512  # hashed by one process at a time
 MAX_NAMED: Final = 100  # damaged tiles that one report names
 
-Progress = Callable[[int], None]
-
 
 @frozen
 class AuditReport:
@@ -75,9 +74,7 @@ class AuditReport:
     entry_bundles: int  # read, re-hashed and compared with their tiles
 
 
-def audit(
-    mirror: Mirror, *, full: bool, jobs: int = 1, progress: Progress = lambda _: None
-) -> AuditReport:
+def audit(mirror: Mirror, *, full: bool, jobs: int = 1, progress: Progress = SILENT) -> AuditReport:
     """Rebuild the root of the mirror checkpoint from the stored blobs.
 
     Raises IncompleteError if no accepted checkpoint is covered by tiles, CorruptError
@@ -135,16 +132,22 @@ class _Audit:
         except ApplianceError as error:
             self.damaged.append(f"right edge ({error.message})")
             return
-        for level in reversed(range(1, top_level(self.size) + 1 if self.size else 1)):
+        levels = range(1, top_level(self.size) + 1 if self.size else 1)
+        self.progress.stage(
+            "upper tiles", lambda: sum(full_tile_count(level, self.size) for level in levels)
+        )
+        for level in reversed(levels):
             for index in range(full_tile_count(level, self.size)):
                 self._load(Tile(level, index))
                 self.tiles += 1
+                self.progress(1)
             self.tree.trim()
 
     def fold_full_tiles(self, leaves: CompactRange) -> None:
         """Append the root of every full level 0 tile not audited before."""
         first = leaves.tree_size // WIDTH
         stop = full_tile_count(0, self.size)
+        self.progress.stage("tiles", lambda: stop - first)
         for index, root in zip(range(first, stop), self._roots(first, stop), strict=True):
             expected = self._expected_root(index)
             if root is None:
@@ -168,6 +171,9 @@ class _Audit:
 
     def check_entry_bundles(self, from_size: int) -> None:
         """Compare stored entry bundles with the leaf hashes of their tiles."""
+        self.progress.stage(
+            "entry bundles", lambda: self.mirror.count_entry_bundles(from_size // WIDTH)
+        )
         for bundle in new_entry_bundles(from_size, self.size):
             if not self.mirror.has_entry_bundle(bundle):
                 continue

@@ -7,7 +7,6 @@ the two are told apart (checkpoints verify).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import chain
 from typing import Final, NoReturn
 
@@ -19,6 +18,7 @@ from appliance.errors import (
 )
 from appliance.jobs.divergence.incident import ConsistencyProof, Incident, report_incident
 from appliance.jobs.local_tiles import told_apart
+from appliance.jobs.progress import SILENT, Progress
 from appliance.policy.relate import Contradiction, Rule
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint, Arrival
 from appliance.store.mirror.mirror import Mirror
@@ -31,8 +31,6 @@ from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
 
 TRIM_EVERY: Final = 64  # checkpoints, so that memory stays small
-
-Progress = Callable[[int], None]
 
 
 @frozen
@@ -55,7 +53,7 @@ class RootReport:
     signed: bool  # whether the log signed this very head; if not, one that it is a prefix of
 
 
-def recheck_chain(mirror: Mirror, now: int, progress: Progress = lambda _: None) -> ChainReport:
+def recheck_chain(mirror: Mirror, now: int, progress: Progress = SILENT) -> ChainReport:
     """Check every stored checkpoint of a log, all of them whatever is wrong with one.
 
     Raises IncompleteError if there is none. Among the problems are SignatureError for a
@@ -68,6 +66,7 @@ def recheck_chain(mirror: Mirror, now: int, progress: Progress = lambda _: None)
     notes = proven = 0
     unproven: list[int] = []
     problems: list[ApplianceError] = []
+    progress.stage("checkpoints", lambda: len(sizes))
     for position, tree_size in enumerate(sizes):
         try:
             stored = _opened(mirror, tree_size)

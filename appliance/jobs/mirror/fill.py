@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from appliance.errors import MalformedError, ProofError, RemoteError
 from appliance.jobs.local_tiles import load_ours, told_apart
+from appliance.jobs.progress import Progress
 from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
 from appliance.tlog.log_source import LogSource
@@ -24,8 +25,6 @@ BATCH_TILES: Final = 512  # made durable together; an interrupted run loses at m
 
 
 T = TypeVar("T")
-Progress = Callable[[int], None]  # called with how many more tiles are done
-
 # Has other processes place tiles, each authenticated by a parent that is here: takes batches
 # of one level each, parents first, and yields each with those it placed, which are durable
 # blobs of these digests, and named by no row yet.
@@ -71,6 +70,7 @@ def fill(
     tiles = bundles = 0
     _restore_edge(mirror, tree, source, wanted)
     if wanted.tiles:
+        progress.stage("tiles", lambda: _at_most(left, _count_tiles(mirror, size, wanted)))
         offered = islice(filter(wanted.has, _missing_tiles(mirror, size, wanted)), left)
         levels = groupby(offered, lambda tile: tile.level)
         batches = (batch for _, row in levels for batch in _batches(row))
@@ -91,6 +91,9 @@ def fill(
             progress(len(batch))
     if wanted.entries:
         brings = filter(wanted.has, _missing_entry_bundles(mirror, size, wanted))
+        progress.stage(
+            "entry bundles", lambda: _at_most(left, _count_entry_bundles(mirror, size, wanted))
+        )
         for bundle_batch in _batches(islice(brings, left)):
             for brought in _by_bytes(source.entry_bundles(bundle_batch)):
                 for bundle, data in brought.items():
@@ -111,6 +114,20 @@ def _missing_tiles(mirror: Mirror, size: int, wanted: Wanted) -> Iterator[Tile]:
     if wanted.offered is None:
         return mirror.missing_tiles(size)
     return mirror.missing_among(wanted.offered()[0], size)
+
+
+def _count_tiles(mirror: Mirror, size: int, wanted: Wanted) -> int:
+    if wanted.offered is None:
+        return mirror.count_missing(size)
+    return sum(map(wanted.has, _missing_tiles(mirror, size, wanted)))
+
+
+def _count_entry_bundles(mirror: Mirror, size: int, wanted: Wanted) -> int:
+    return sum(map(wanted.has, _missing_entry_bundles(mirror, size, wanted)))
+
+
+def _at_most(limit: int | None, count: int) -> int:
+    return count if limit is None else min(limit, count)
 
 
 def _missing_entry_bundles(mirror: Mirror, size: int, wanted: Wanted) -> Iterator[EntryBundle]:

@@ -19,6 +19,7 @@ from appliance.errors import IncompleteError, RefusedError, VerificationError
 from appliance.jobs.home.sweep import KEEP_SECONDS
 from appliance.jobs.local_tiles import load_ours, our_root_at, told_apart
 from appliance.jobs.mirror.fill import check_entries
+from appliance.jobs.progress import SILENT, Progress
 from appliance.store.divergence.quarantine import quarantine_of
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint
 from appliance.store.mirror.mirror import Mirror
@@ -59,7 +60,7 @@ def publish_tree(
     refute: Callable[[bytes], object],
     *,
     everything: bool = False,
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Progress = SILENT,
 ) -> PublishedTree:
     """Bring a directory to our mirror checkpoint. The caller holds the directory's lock.
 
@@ -91,11 +92,15 @@ def publish_tree(
     tree.put_mark(mark)
     # If we die here, the directory is ours, and the next run goes on.
     tiles = bundles = 0
+    progress.stage("tiles", lambda: sum(1 for _ in new_tiles(first, head.tree_size)))
     for batch in _batches(new_tiles(first, head.tree_size)):
         load_ours(mirror, ours_tree, batch)
         tiles += sum(tree.put(one.path, ours_tree.tile(one)) for one in batch)
         ours_tree.trim()
         progress(len(batch))
+    progress.stage(
+        "entry bundles", lambda: sum(1 for _ in new_entry_bundles(first, head.tree_size))
+    )
     for bundle in new_entry_bundles(first, head.tree_size):
         bundles += tree.put(bundle.path, _entries(mirror, ours_tree, bundle))
         ours_tree.trim()

@@ -6,7 +6,7 @@ also when the sync fails: an outage must be visible, and a log grows stale durin
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -15,8 +15,9 @@ from appliance.jobs.divergence.alarm import ANOMALIES
 from appliance.jobs.divergence.cross_check import follow_up
 from appliance.jobs.divergence.judge import judge_answer, judge_log, reporting_damage
 from appliance.jobs.mirror.absorb import AbsorbReport, absorb, preview
-from appliance.jobs.mirror.fill import Progress, Wanted
+from appliance.jobs.mirror.fill import Wanted
 from appliance.jobs.mirror.refetch import refetch_damaged
+from appliance.jobs.progress import SILENT, Progress
 from appliance.jobs.vouched import vouched
 from appliance.policy.alarms import Anomaly, Severity
 from appliance.policy.error_types import error_type
@@ -73,6 +74,24 @@ class CountedSource:
     def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
         """Yield each wanted entry bundle as it comes."""
         return self._source.entry_bundles(wanted)
+
+
+class _Counted(Progress):
+    """Counts what is stored, and passes on what it is told."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.stored = 0  # tiles and entry bundles
+
+    def stage(
+        self, what: str, total: Callable[[], int | None] | None = None, *, n_bytes: bool = False
+    ) -> None:
+        """Pass it on."""
+        self._progress.stage(what, total, n_bytes=n_bytes)
+
+    def __call__(self, more: int) -> None:
+        self.stored += more
+        self._progress(more)
 
 
 class CountedProvingSource(CountedSource):
@@ -142,7 +161,7 @@ def sync(
     source: LogSource,
     wanted: Wanted,
     now: int,
-    progress: Progress = lambda _: None,
+    progress: Progress = SILENT,
 ) -> AbsorbReport:
     """Bring the mirror of a backend's log up to what the backend offers at `now`.
 
@@ -153,12 +172,7 @@ def sync(
         CountedProvingSource(source) if isinstance(source, ProvingSource) else CountedSource(source)
     )
     old_size = _accepted_size(store, backend)
-    stored = 0
-
-    def advance(n: int) -> None:
-        nonlocal stored
-        stored += n
-        progress(n)
+    told = _Counted(progress)
 
     def count(stored_tiles: int, error: ApplianceError | None) -> None:
         with suppress(ApplianceError):  # the answer stands without its count
@@ -168,15 +182,15 @@ def sync(
 
     try:
         with reporting_damage(store, backend.log, now):
-            report = _sync(store, backend, counted, wanted, now, advance)
+            report = _sync(store, backend, counted, wanted, now, told)
     except ApplianceError as error:
         if error.reason == SLICE_OVER:  # not failing: it goes on when others had their turn
-            count(min(stored, counted.n_tiles), None)
+            count(min(told.stored, counted.n_tiles), None)
             raise
         # Already failing: what else there is to say must not hide why.
         with suppress(ApplianceError):
             judge_log(store, backend.log, backend.name, now)
-        count(min(stored, counted.n_tiles), error)
+        count(min(told.stored, counted.n_tiles), error)
         raise
     count(report.tiles, None)
     return report

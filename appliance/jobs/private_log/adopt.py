@@ -30,10 +30,11 @@ from appliance.jobs.mirror.absorb import absorb, preview
 from appliance.jobs.mirror.directory_source import DirectorySource
 from appliance.jobs.mirror.fill import Wanted
 from appliance.jobs.private_log.cosigning import Cosign, uncosigned
-from appliance.jobs.private_log.move import Progress, mark_move, read_storage, told_event
+from appliance.jobs.private_log.move import mark_move, read_storage, told_event
 from appliance.jobs.private_log.recover import Outside, agrees, index_entries, take_up
 from appliance.jobs.private_log.sequence import move_of, recover, sign_off
 from appliance.jobs.private_log.whole_tree import root_of, verify_whole_tree
+from appliance.jobs.progress import SILENT, Progress
 from appliance.store.database import Store
 from appliance.store.mirror.checkpoints import Arrival
 from appliance.store.mirror.logs import find_log
@@ -76,7 +77,7 @@ def adopt_log(
     storage: PosixStorage,
     outside: Sequence[Outside],
     now: int,
-    progress: Progress = lambda _: None,
+    progress: Progress = SILENT,
     cosign: Cosign = uncosigned,
 ) -> Adopted:
     """Take over the log in `storage`; the caller holds the home's lock and the storage's.

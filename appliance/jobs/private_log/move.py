@@ -14,7 +14,7 @@ can stay instead (`cancel_move`), since no server can have started.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -37,6 +37,7 @@ from appliance.jobs.private_log.sequence import (
     sign_off,
 )
 from appliance.jobs.private_log.whole_tree import verify_whole_tree
+from appliance.jobs.progress import SILENT, Progress
 from appliance.store.database import Store
 from appliance.store.failures import DISK_FULL
 from appliance.store.home.journal import append_event
@@ -53,8 +54,6 @@ from appliance.value import frozen, replaced
 
 MOVED: Final = "log.moved"
 CANCELLED: Final = "log.move-cancelled"
-
-Progress = Callable[[int], None]
 
 
 @frozen
@@ -73,7 +72,7 @@ def move_log(
     key: SigningKey,
     storage: PosixStorage,
     now: int,
-    progress: Progress = lambda _: None,
+    progress: Progress = SILENT,
     cosign: Cosign = uncosigned,
 ) -> MoveReport:
     """Write a log into `storage` and sign nothing for it any more; the caller holds the lock.
@@ -96,6 +95,7 @@ def move_log(
     storage.begin(seal)
     # If we die from here on, what is there has a seal, and no server starts.
     written = 0
+    progress.stage("files", lambda: plan.files)
     for path, data in _files(Mirror(store, private.log), plan.head.tree_size):
         written += storage.put(path, data)
         progress(1)

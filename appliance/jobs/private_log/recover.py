@@ -7,7 +7,7 @@ and what the operator names. What none of them could tell is said in words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from appliance.errors import (
@@ -24,6 +24,7 @@ from appliance.jobs.mirror.fill import Wanted
 from appliance.jobs.private_log.cosigning import Cosign, uncosigned
 from appliance.jobs.private_log.create import empty_checkpoint
 from appliance.jobs.private_log.sequence import move_of, moved_error, recover, recover_command
+from appliance.jobs.progress import SILENT, Progress
 from appliance.store.database import Store
 from appliance.store.home.journal import append_event
 from appliance.store.home.key_files import has_signing_key, load_signing_key
@@ -268,7 +269,7 @@ def continue_log(
     name: str | None,
     source: LogSource,
     now: int,
-    progress: Callable[[int], None] = lambda _: None,
+    progress: Progress = SILENT,
 ) -> PrivateLog:
     """Bring a log up to what a mirror of it holds, and return it; nothing is signed.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from appliance.errors import ProofError
+from appliance.jobs.progress import SILENT, Progress
 from appliance.tlog.compact_range import CompactRange
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
 from appliance.tlog.merkle import HASH_BYTES, Hash, TreeHead, perfect_root
@@ -14,9 +15,7 @@ from appliance.tlog.tile_tree import TileTree
 Read = Callable[[Tile | EntryBundle], bytes]
 
 
-def verify_whole_tree(
-    read: Read, head: TreeHead, progress: Callable[[int], None] = lambda _: None
-) -> None:
+def verify_whole_tree(read: Read, head: TreeHead, progress: Progress = SILENT) -> None:
     """Hash all entries of a tree up to its root, level by level, with each tile compared.
 
     What is in memory is a tile's width of each level. Raises ProofError naming the first
@@ -36,6 +35,7 @@ def verify_whole_tree(
             levels[level].clear()
             append(level + 1, perfect_root(full))
 
+    progress.stage("entry bundles", lambda: -(-size // WIDTH))
     for bundle in new_entry_bundles(0, size):
         hashes = leaf_hashes(parse_entry_bundle(read(bundle), bundle))
         if bundle.is_full:

@@ -21,6 +21,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Final
 
 from appliance.errors import ApplianceError, RefusedError, RemoteError
+from appliance.jobs.progress import SILENT, Progress
 from appliance.jobs.queue.budget_scheduler import BudgetScheduler
 from appliance.jobs.queue.quota import keep_clock
 from appliance.jobs.queue.retry_state import RetryState
@@ -45,6 +46,7 @@ from appliance.store.queue.queue import (
     REFUSED,
     QueueItem,
     is_anything_waiting,
+    unsent_count,
 )
 from appliance.value import frozen
 
@@ -102,9 +104,11 @@ class Drain:
         threads: int,
         limit: int | None = None,
         until_empty: bool = False,
+        progress: Progress = SILENT,
     ) -> None:
         self._store, self._server, self._settings, self._pace = store, server, settings, pace
         self._threads, self._limit, self._until_empty = threads, limit, until_empty
+        self._progress = progress
         self._flying: dict[Future[tuple[Outcome, float]], _Flight] = {}
         self._retries = RetryState(
             settings.retry, pace.chance, threads=threads, until_empty=until_empty
@@ -121,6 +125,7 @@ class Drain:
         interrupted = take_back_interrupted(self._store, moment.wall)
         api_version = self._server.log.api_version
         self._scheduler = BudgetScheduler(self._store, self._settings.limits, api_version, moment)
+        self._progress.stage("items", self._waiting)
         executor = ThreadPoolExecutor(self._threads, thread_name_prefix="submit")
         try:
             self._loop(executor)
@@ -133,8 +138,13 @@ class Drain:
             executor.shutdown(wait=False, cancel_futures=True)
         return self._report(interrupted)
 
+    def _waiting(self) -> int:
+        count = unsent_count(self._store, self._server.log.api_version)
+        return count if self._limit is None else min(count, self._limit)
+
     def _loop(self, executor: ThreadPoolExecutor) -> None:
         while True:
+            self._progress(0)  # however long it waits for a slot
             for flight in self._record_and_begin(more=True):
                 self._flying[executor.submit(self._send, flight.item)] = flight
             if self._flying:
@@ -200,6 +210,7 @@ class Drain:
             log_id, entry = self._server.log.id, outcome.entry
             put_receipt(store, item, log_id, entry.log_index, entry.json, now)
         reason = "" if state == LOGGED else outcome.outcome
+        self._progress(int(state in (LOGGED, REFUSED)))
         leave_sending(
             *(store, item, state),
             reason=reason,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from appliance.errors import ArgumentError, ConfigError, IncompleteError
+from appliance.jobs.progress import SILENT, Progress
 from appliance.jobs.transfer.manifest import NO_CUSTODY, Remarks, describe_volumes
 from appliance.jobs.transfer.names import (
     WRAPS,
@@ -154,6 +155,7 @@ def export(
     output: Path,
     sign: Callable[[str], bytes],
     now: int,
+    progress: Progress = SILENT,
 ) -> ExportReport:
     """Write a transfer bundle of `logs` to `output`, a file or a directory; record that it left.
 
@@ -209,7 +211,9 @@ def export(
     volumes = []
     for file, manifest, load in zip(paths, manifests, cargo, strict=True):
         recorded = _recorded(store, file, manifest)
-        volumes.append(recorded or _write_volume(store, file, manifest, load, sign, selection))
+        volumes.append(
+            recorded or _write_volume(store, file, manifest, load, sign, selection, progress)
+        )
         if recorded is None:
             # If we die before this, what travels besides leaves once more; that is noticed.
             have_left(store, load.side, volumes[-1].bundle_id, now)
@@ -257,10 +261,19 @@ def _write_volume(
     cargo: Cargo,
     sign: Callable[[str], bytes],
     selection: Selection,
+    progress: Progress,
 ) -> ExportedFile:
     def write(file: BinaryIO) -> Written:
+        progress.stage(path.name, lambda: manifest.totals.n_bytes, n_bytes=True)
         wrap = WRAPS[ending(path)]
-        return write_bundle(file, manifest=manifest, members=cargo.members, sign=sign, wrap=wrap)
+        return write_bundle(
+            file,
+            manifest=manifest,
+            members=cargo.members,
+            sign=sign,
+            wrap=wrap,
+            passed=progress,
+        )
 
     written = None if earlier_export(path) is None else compare_export(path, write)
     already = written is not None
@@ -294,7 +307,9 @@ def _write_volume(
 
     try:
         if verify_media:
-            read_back(path, written.sha256)
+            n_bytes = written.n_bytes
+            progress.stage(f"reading {path.name} back", lambda: n_bytes, n_bytes=True)
+            read_back(path, written.sha256, progress)
         record_transfer(store, left, record_the_rest)
     except BaseException:
         # Whoever is told that it failed runs it again, and the name must be free then. If

@@ -18,7 +18,7 @@ from appliance.errors import (
 )
 from appliance.jobs.divergence.cross_check import CrossChecked, cross_check
 from appliance.jobs.divergence.judge import reporting_damage
-from appliance.jobs.mirror.fill import Progress
+from appliance.jobs.progress import SILENT, Progress
 from appliance.jobs.transfer.exporters import open_header_note
 from appliance.jobs.transfer.ingest_log import (
     MISSING_BASE,
@@ -36,7 +36,7 @@ from appliance.jobs.transfer.source import NOT_IN_BUNDLE, TransferSource
 from appliance.jobs.transfer.staged_tiles import StagedTiles
 from appliance.jobs.workers import Workers
 from appliance.store.database import Store
-from appliance.store.files import open_foreign, staging_file
+from appliance.store.files import open_foreign, size_of, staging_file
 from appliance.store.home.clock import SIGNED, Floor, raise_floor
 from appliance.store.mirror.logs import Log, all_logs, find_log
 from appliance.store.mirror.mirror import Mirror
@@ -94,7 +94,7 @@ class Rules:
 
 
 def ingest(
-    store: Store, path: Path, rules: Rules, now: int, progress: Progress = lambda _: None
+    store: Store, path: Path, rules: Rules, now: int, progress: Progress = SILENT
 ) -> IngestReport:
     """Import one transfer bundle; doing it again says that it is here already.
 
@@ -127,7 +127,9 @@ def ingest(
         Workers(rules.jobs, [copy.fileno()]) as workers,
     ):
         tiles = StagedTiles(copy, workers) if rules.jobs > 1 else None
-        staged = stage(medium, copy, open_header, admit, tiles.passed if tiles else None)
+        progress.stage("reading", lambda: size_of(path), n_bytes=True)
+        passed = tiles.passed if tiles else None
+        staged = stage(medium, copy, open_header, admit, passed, progress)
         it = _Ingestion(store, path, staged, rules, tiles, tuple(signers), now)
         return it.run(progress)
 

@@ -9,7 +9,8 @@ from hashlib import sha256
 from appliance.errors import ApplianceError, CorruptError, IncompleteError, MalformedError
 from appliance.jobs.divergence.cross_check import follow_up
 from appliance.jobs.mirror.absorb import AbsorbReport, absorb
-from appliance.jobs.mirror.fill import Progress, Wanted
+from appliance.jobs.mirror.fill import Wanted
+from appliance.jobs.progress import Progress
 from appliance.jobs.transfer.source import TransferSource
 from appliance.store.mirror.checkpoints import Arrival
 from appliance.store.mirror.mirror import Mirror

@@ -217,6 +217,12 @@ class Mirror:
         row = self.store.row(sql, [self.log.id, *values])
         return int(row["n"]) if row else 0
 
+    def count_entry_bundles(self, first: int = 0) -> int:
+        """Count stored entry bundles from an index on."""
+        sql = "SELECT count(*) AS n FROM entry_bundle WHERE log_id = ? AND tile_index >= ?"
+        row = self.store.row(sql, [self.log.id, first])
+        return int(row["n"]) if row else 0
+
     # --- writing
 
     def accept(

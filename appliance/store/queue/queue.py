@@ -107,6 +107,16 @@ def is_anything_waiting(store: Store, api_version: int) -> bool:
     return row is not None
 
 
+def unsent_count(store: Store, api_version: int) -> int:
+    """Count the items that wait to be sent to a log of this API version, or are being sent."""
+    row = store.row(
+        "SELECT count(*) AS n FROM queue_item"  # noqa: S608 ours
+        f" WHERE state IN ('{QUEUED}', '{POSTPONED}', '{SENDING}') AND api_version = ?",
+        [api_version],
+    )
+    return int(row["n"]) if row else 0
+
+
 def find_item(store: Store, id_: str) -> QueueItem | None:
     """Return the item with this whole id, if there is one."""
     row = store.row("SELECT * FROM queue_item WHERE id = ?", [id_])
