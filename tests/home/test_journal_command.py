@@ -83,7 +83,8 @@ def test_list_shows_the_last_lines_of_an_event(home: Home) -> None:
     lines = home.json("journal", "list", "--last", "2", "--event", "config.changed")["lines"]
     assert [line["id"] for line in lines] == [3, 5]
     code, text, _ = home.run("journal", "list", "--last", "1")
-    assert (code, text.split()[0], text.split()[2]) == (0, "6", "key.generated")
+    number, *_, event, _ = text.splitlines()[1].split(maxsplit=4)
+    assert (code, number, event) == (0, "6", "key.generated")
     assert home.run("journal", "list", "--last", "0")[0] == 2
 
 
@@ -91,7 +92,7 @@ def test_long_details_are_cut_for_people_only(home: Home) -> None:
     with home.app.writing() as store, store.atomic():
         append_event(store, 1, "transparency.checkpoint", {"proof": "a" * 2000})
     _, out, _ = home.run("journal", "list")
-    assert len(out) < 400 and out.endswith("aaa…\n")
+    assert len(out) < 700 and out.endswith("aaa…\n")
     [line] = home.json("journal", "list")["lines"]
     assert line["details"] == {"proof": "a" * 2000}
 

@@ -86,7 +86,7 @@ def test_list_names_every_key_and_its_type(home: Home) -> None:
         ("w", "witness"),
     ]
     _, out, _ = home.run("keys", "list")
-    assert out.split("\n")[2].startswith("witness   w+")
+    assert out.split("\n")[3].startswith("witness  w+")
 
 
 def test_a_key_that_does_not_load_does_not_hide_the_others(home: Home) -> None:
@@ -94,7 +94,7 @@ def test_a_key_that_does_not_load_does_not_hide_the_others(home: Home) -> None:
     (home.path / "keys" / "w.key").chmod(0o644)
     code, out, err = home.run("key", "list")
     assert code == 9
-    assert out.startswith("bundle    site.example+")
+    assert out.split("\n")[1].startswith("bundle  site.example+")
     assert "w.key is open to others (mode 0644); run: chmod 600" in err
 
 

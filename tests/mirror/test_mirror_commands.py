@@ -238,7 +238,7 @@ def test_checkpoints_are_listed_newest_last(filled: MirroredHome) -> None:
     last = filled.json("checkpoint", "list", "--origins", "log.example", "--last", "1")
     assert last["checkpoints"] == found[2:]
     lines = filled.run("checkpoint", "list")[1].splitlines()
-    assert len(lines) == 3 and "1,000" in lines[2]
+    assert len(lines) == 4 and "1,000" in lines[3]
     filled.json("checkpoints", "list", "--origins", "other.example", expect=5)
     assert filled.run("checkpoints", "list", "--backend", "sim", "--origins", "x")[0] == 2
 

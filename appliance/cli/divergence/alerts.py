@@ -9,6 +9,7 @@ import click
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
+from appliance.cli.table import table, table_time
 from appliance.jobs.divergence.acknowledge import acknowledge
 from appliance.runs.session import Session, pass_session
 from appliance.store.divergence.alerts import Alert, require_alert
@@ -47,7 +48,15 @@ def alerts_list(session: Session, unacked: bool, lasting: bool) -> Result:
 
     with session.reading() as store:
         found = stored_alerts(store, unacked=unacked, lasting=lasting)
-    text = "\n".join(map(_line, found)) or "no alert"
+    headings = ("Id", "Severity", "Since (UTC)", "Type", "Origin", "Times", "State", "Acknowledged")
+    rows = (
+        (
+            *(str(one.number), one.severity, table_time(one.detected_at), one.type, one.origin),
+            *(one.count, _state(one), "no" if one.acked_at is None else "yes"),
+        )
+        for one in found
+    )
+    text = "\n".join(table(headings, rows, right=("Id", "Times"))) or "no alert"
     return Result(members(alerts=[_data(one) for one in found]), text)
 
 
@@ -104,12 +113,15 @@ def alerts_ack(
 
 def _line(one: Alert) -> str:
     times = f"{one.count:,} times" if one.count > 1 else "once"
-    state = "lasts" if one.ended_at is None else f"over since {utc(one.ended_at)}"
     seen = "acknowledged" if one.acked_at is not None else "not acknowledged"
     return (
         f"{one.number:>4}  {one.severity:8}  {utc(one.detected_at)}  {one.type}"
-        f"  {one.origin or '-'}  ({times}, {state}, {seen})"
+        f"  {one.origin or '-'}  ({times}, {_state(one)}, {seen})"
     )
+
+
+def _state(one: Alert) -> str:
+    return "lasts" if one.ended_at is None else f"over since {utc(one.ended_at)}"
 
 
 def _data(one: Alert) -> dict[str, Any]:

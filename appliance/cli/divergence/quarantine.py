@@ -10,6 +10,7 @@ from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options
+from appliance.cli.table import table, table_time
 from appliance.jobs.divergence.lift import fail_over, lift
 from appliance.runs.session import Session, pass_session
 from appliance.store.divergence.quarantine import Quarantine, quarantines
@@ -43,7 +44,9 @@ def quarantine_list(session: Session, lifted: bool) -> Result:
 
     with session.reading() as store:
         found = quarantines(store, lifted=lifted)
-    text = "\n".join(map(_line, found)) or "no log is quarantined"
+    headings = ("Id", "Origin", "Believed Up To", "Since (UTC)", "Alert", "State")
+    lines = table(headings, map(_row, found), right=("Id", "Believed Up To", "Alert"))
+    text = "\n".join(lines) or "no log is quarantined"
     return Result(members(quarantines=[_data(one) for one in found]), text)
 
 
@@ -99,12 +102,11 @@ def failover(session: Session, name: str, mirror: str, dry_run: bool) -> Result:
     return Result(data, f"{mirror} {verb} the primary now; {name} {verb} {state}")
 
 
-def _line(one: Quarantine) -> str:
+def _row(one: Quarantine) -> tuple[object, ...]:
     state = "holds" if one.lifted_at is None else f"lifted {utc(one.lifted_at)}: {one.lift_reason}"
-    return (
-        f"{one.id:>4}  {one.origin}  believed up to {one.last_common_size:,} entries,"
-        f" since {utc(one.since)}, alert {one.alert_number}  ({state})"
-    )
+    since = table_time(one.since)
+    alert = str(one.alert_number)
+    return str(one.id), one.origin, one.last_common_size, since, alert, state
 
 
 def _data(one: Quarantine) -> dict[str, Any]:

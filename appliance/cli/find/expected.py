@@ -17,6 +17,7 @@ from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options, delivers_alerts, printable
+from appliance.cli.table import table, table_time
 from appliance.errors import ConfigError
 from appliance.jobs.find.expected import State, describe_terms
 from appliance.jobs.find.ledger import whole
@@ -316,8 +317,19 @@ def verdicts(session: Session) -> Result:
 
 def _ledger(run: LedgerRun) -> Result:
     data = members(expectations=[_state_data(one) for one in run.states])
-    lines = [_state_line(one) for one in run.states] or ["nothing is expected"]
+    headings = ("Id", "State", "Logged", "Until (UTC)", "What", "Source", "Why")
+    lines = table(headings, map(_row, run.states), right=("Id",)) or ["nothing is expected"]
     return Result(data, printable_lines(lines), run.warnings, run.errors)
+
+
+def _row(state: State) -> tuple[object, ...]:
+    one = state.expectation
+    early = ["logged before it was queued"] if state.early else []
+    return (
+        *(str(one.id), state.standing.value, f"{len(state.entries)} of {one.terms.count}"),
+        *(table_time(one.terms.valid_until), describe_terms(one.terms), one.source),
+        "; ".join([*early, *state.why[:1]]),
+    )
 
 
 def _state_line(state: State) -> str:

@@ -14,6 +14,7 @@ from appliance.cli.numbers import Whole
 from appliance.cli.options import verifier_key
 from appliance.cli.output import Result, common_options, printable
 from appliance.cli.progress import progress_bar
+from appliance.cli.table import table, table_time
 from appliance.jobs.find.criteria import Criteria
 from appliance.jobs.find.search import Hit, Scanned
 from appliance.rekor.entry_facts import SignerFacts
@@ -108,19 +109,21 @@ def entries_list(
     result = _result(run)
     if not run.found.hits:
         return result
-    return replaced(result, text="\n".join(map(_row, run.found.hits)))
+    headings = ("Origin", "Index", "Kind", "Signer", "Logged Before (UTC)")
+    lines = table(headings, map(_row, run.found.hits), right=("Index",))
+    return replaced(result, text="\n".join(lines))
 
 
-def _row(hit: Hit) -> str:
+def _row(hit: Hit) -> tuple[object, ...]:
     names = [
         name
         for signer in hit.facts.signers
         for _, name in (signer.certificate.identities if signer.certificate else ())
     ]
     keys = [f"key {signer.fingerprint.hex()[:16]}" for signer in hit.facts.signers]
-    before = "" if hit.logged_before is None else f"  before {utc(hit.logged_before)}"
     who = printable(", ".join(names or keys))
-    return f"{hit.origin} {hit.entry_index:>9}  {printable(hit.facts.kind)}  {who}{before}"
+    before = table_time(hit.logged_before)
+    return hit.origin, str(hit.entry_index), printable(hit.facts.kind), who, before
 
 
 @click.group("statement", cls=LazyGroup)

@@ -14,6 +14,7 @@ from appliance.cli.members import members
 from appliance.cli.options import seconds_option
 from appliance.cli.output import Result, common_options, delivers_alerts, printable
 from appliance.cli.progress import progress_bar
+from appliance.cli.table import table
 from appliance.jobs.find.criteria import Criteria
 from appliance.jobs.find.watching import WatchReport
 from appliance.runs.session import Session, pass_session
@@ -131,7 +132,12 @@ def watch_list(session: Session) -> Result:
     """
 
     found = list_watches(session)
-    lines = [_status_line(one) for one in found] or ["no watch"]
+    rows = (
+        (one.watch.name, one.watch.severity, one.matches, one.behind, _conditions(one.watch))
+        for one in found
+    )
+    headings = ("Watch", "Severity", "Matches", "Behind", "For")
+    lines = table(headings, rows, right=("Matches", "Behind")) or ["no watch"]
     return Result(members(watches=[_status_data(one) for one in found]), "\n".join(lines))
 
 

@@ -14,6 +14,7 @@ from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.options import verifier_key
 from appliance.cli.output import Result, common_options
+from appliance.cli.table import table, table_time
 from appliance.errors import DigestError
 from appliance.jobs.home.journal import check_exported, check_journal, export_journal
 from appliance.runs.exit_codes import naming
@@ -22,7 +23,6 @@ from appliance.runs.session import Session, pass_session
 from appliance.store.home.journal import JournalLine, last_lines
 from appliance.store.home.key_files import load_signing_key
 from appliance.store.home.settings import require_site_name
-from appliance.times import utc
 from appliance.tlog.hash_chain import START
 from appliance.tlog.merkle import Hash
 from appliance.tlog.note import sign_note
@@ -67,7 +67,8 @@ def journal_list(session: Session, last: int, event: str | None) -> Result:
 
     with session.reading() as store:
         found = last_lines(store, last, event)
-    lines = [f"{one.id:>6}  {utc(one.at)}  {one.event}  {_cut(one.details)}" for one in found]
+    rows = ((str(one.id), table_time(one.at), one.event, _cut(one.details)) for one in found)
+    lines = table(("Line", "Time (UTC)", "Event", "Details"), rows, right=("Line",))
     return Result(members(lines=[_data(one) for one in found]), "\n".join(lines) or "no line")
 
 

@@ -10,6 +10,7 @@ import click
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
+from appliance.cli.table import table
 from appliance.errors import ApplianceError
 from appliance.jobs.home.keys import (
     DEFAULT_TYPE,
@@ -86,7 +87,7 @@ def key_list(session: Session) -> Result:
                 found.append(_described(home_key(store, name)))
             except ApplianceError as error:
                 failures.append(error)
-    lines = [f"{one['type']:<9} {one['vkey']}" for one in found]
+    lines = table(("Type", "Verifier Key"), ((one["type"], one["vkey"]) for one in found))
     if not found and not failures:
         lines = ["none: make one with 'attestor key generate NAME'"]
     return Result(members(keys=found), "\n".join(lines), errors=tuple(failures))

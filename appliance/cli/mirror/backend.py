@@ -12,6 +12,7 @@ from appliance.cli.members import members
 from appliance.cli.mirror.backend_key import key_data, log_id
 from appliance.cli.options import typed
 from appliance.cli.output import Result, common_options
+from appliance.cli.table import table
 from appliance.jobs.mirror.backends import (
     NewBackend,
     add_backend,
@@ -147,11 +148,14 @@ def backend_list(session: Session) -> Result:
 
     with session.reading() as store:
         found = all_backends(store)
-    lines = [
-        f"{one.name}: {one.log.origin} at {one.read_url or one.base_url or 'no URL'}"
-        + ("" if one.enabled else ", disabled")
+    rows = (
+        (
+            *(one.name, "enabled" if one.enabled else "disabled", one.log.origin),
+            *(one.read_url or one.base_url, one.mirror_of),
+        )
         for one in found
-    ]
+    )
+    lines = table(("Backend", "State", "Origin", "URL", "Mirror Of"), rows)
     text = "\n".join(lines) or "no backend yet; add one with 'attestor backend add'"
     return Result(members(backends=[_backend_data(one) for one in found]), text)
 

@@ -10,6 +10,7 @@ from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.mirror.backend_key import key_data
 from appliance.cli.output import Result, common_options
+from appliance.cli.table import table, table_time
 from appliance.jobs.log_keys import retire_key
 from appliance.jobs.mirror.backends import find_key, revoke_key
 from appliance.runs.session import Session, pass_session
@@ -47,7 +48,8 @@ def key_list(session: Session, name: str | None) -> Result:
             for log in logs
             for life in key_lives(store, log)
         ]
-    lines = [_line(*one) for one in found]
+    headings = ("Key Id", "State", "Origin", "Pinned (UTC)", "At Size", "Remark")
+    lines = table(headings, (_row(*one) for one in found), right=("At Size",))
     return Result(
         members(keys=[_data(*one) for one in found]), "\n".join(lines) or "no key is pinned"
     )
@@ -144,17 +146,19 @@ def _data(log: Log, life: KeyLife, revocation: Revocation | None) -> dict[str, A
     )
 
 
-def _line(log: Log, life: KeyLife, revocation: Revocation | None) -> str:
-    parts = [f"{life.key.key_id.hex()}  {_state(life, revocation):<8} {log.origin}"]
-    if life.pinned_at is not None:
-        parts.append(f"pinned {utc(life.pinned_at)} at {life.since_size or 0:,} entries")
+def _row(log: Log, life: KeyLife, revocation: Revocation | None) -> tuple[object, ...]:
+    remarks = []
     if life.valid_until is not None:
-        parts.append(f"its window in the trusted root ends {utc(life.valid_until)}")
+        remarks.append(f"its window in the trusted root ends {utc(life.valid_until)}")
     if revocation is not None:
-        parts.append(f"revoked {utc(revocation.revoked_at)}: {revocation.reason}")
+        remarks.append(f"revoked {utc(revocation.revoked_at)}: {revocation.reason}")
     elif life.retired_at is not None:
-        parts.append(
+        remarks.append(
             f"retired {utc(life.retired_at)} at {life.retired_size:,} entries:"
             f" {life.retired_reason}"
         )
-    return ", ".join(parts)
+    size = None if life.pinned_at is None else life.since_size or 0
+    return (
+        *(life.key.key_id.hex(), _state(life, revocation), log.origin),
+        *(table_time(life.pinned_at), size, ", ".join(remarks)),
+    )

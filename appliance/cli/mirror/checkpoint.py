@@ -11,6 +11,7 @@ from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options
 from appliance.cli.progress import progress_bar
+from appliance.cli.table import table, table_time
 from appliance.errors import CorruptError, IncompleteError
 from appliance.jobs.divergence.judge import report_damage, reporting_damage
 from appliance.jobs.mirror.compare_heads import ChainReport, recheck_chain, recheck_root
@@ -19,7 +20,6 @@ from appliance.store.database import Store
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint, History
 from appliance.store.mirror.logs import Log, all_logs, require_backend, require_log
 from appliance.store.mirror.mirror import Mirror
-from appliance.times import utc
 
 
 @click.group(
@@ -54,7 +54,7 @@ def checkpoint_list(
         attestor checkpoint list --backend public --last 10
     """
 
-    data, lines = [], []
+    data, rows = [], []
     with session.reading() as store:
         for log in _logs(store, backends, origins):
             history = History(store, log)
@@ -63,8 +63,10 @@ def checkpoint_list(
                 one = history.at(size)
                 if one is not None:
                     data.append(_data(log, one))
-                    lines.append(_line(log, one))
-    return Result(members(checkpoints=data), "\n".join(lines) or "no checkpoint was accepted yet")
+                    rows.append(_row(log, one))
+    headings = ("Origin", "Tree Size", "Root Hash", "First Seen (UTC)", "Source")
+    text = "\n".join(table(headings, rows, right=("Tree Size",)))
+    return Result(members(checkpoints=data), text or "no checkpoint was accepted yet")
 
 
 @checkpoint.command("show")
@@ -210,9 +212,6 @@ def _data(log: Log, one: AcceptedCheckpoint) -> dict[str, Any]:
     )
 
 
-def _line(log: Log, one: AcceptedCheckpoint) -> str:
-    head = one.head
-    return (
-        f"{log.origin}  {head.tree_size:>15,}  {head.root_hash.hex()}  {utc(one.first_seen_at)}"
-        f"  {one.source}"
-    )
+def _row(log: Log, one: AcceptedCheckpoint) -> tuple[object, ...]:
+    head, seen = one.head, table_time(one.first_seen_at)
+    return log.origin, head.tree_size, head.root_hash.hex(), seen, one.source

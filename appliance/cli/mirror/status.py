@@ -8,6 +8,7 @@ import click
 
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
+from appliance.cli.table import table, table_time
 from appliance.jobs.divergence.health import HomeHealth, LogStatus, home_health
 from appliance.policy.coverage import Coverage
 from appliance.policy.health import Problem
@@ -15,7 +16,7 @@ from appliance.runs.session import Session, pass_session
 from appliance.store.home.runs import BackendRun
 from appliance.store.mirror.logs import all_backends, require_backend
 from appliance.store.transfer.unsigned import unsigned_imports
-from appliance.times import age_text, utc
+from appliance.times import age_text
 
 _HEADINGS = ("Backend", "Origin", "Tree Size", "Last Sync (UTC)", "Age", "Coverage", "Health")
 _RIGHT = {"Tree Size", "Age", "Coverage"}
@@ -44,7 +45,7 @@ def sync_status(session: Session, backends: tuple[str, ...]) -> Result:
         found = home_health(store, session.now(), clock_behind=behind, backends=chosen)
         unsigned = unsigned_imports(store)
     rows = [_row(one, clock_behind=behind is not None) for one in found.logs]
-    lines = [_table(rows)] if rows else ["no backend yet"]
+    lines = table(_HEADINGS, rows, _RIGHT) if rows else ["no backend yet"]
     lines += [f"{one.backend.name}: {reason}" for one in found.logs for reason in one.reasons]
     lines += [f"this home: {one.text}; {one.next_step}" for one in found.problems]
     warnings = () if unsigned is None else (str(unsigned),)
@@ -78,31 +79,18 @@ def coverage_data(coverage: Coverage | None) -> dict[str, Any] | None:
     return members(coverage, "percent", "tree_size", "present", "expected")
 
 
-def _row(one: LogStatus, *, clock_behind: bool) -> tuple[str, ...]:
+def _row(one: LogStatus, *, clock_behind: bool) -> tuple[object, ...]:
     age = "none" if one.age is None else age_text(one.age)
-    synced = "never" if one.last_sync is None else utc(one.last_sync)
+    synced = table_time(one.last_sync) or "never"
     return (
         one.backend.name + ("" if one.backend.enabled else " (disabled)"),
         one.backend.log.origin,
         "none" if one.tree_size is None else f"{one.tree_size:,}",
-        synced.replace("T", " ").removesuffix("Z"),
+        synced,
         "unknown" if clock_behind and one.age is not None else age,
         "none" if one.coverage is None else f"{one.coverage.percent:.1f}%",
         one.health.value,
     )
-
-
-def _table(rows: list[tuple[str, ...]]) -> str:
-    columns = list(zip(_HEADINGS, *rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    lines = []
-    for row in (_HEADINGS, *rows):
-        cells = [
-            cell.rjust(width) if heading in _RIGHT else cell.ljust(width)
-            for heading, cell, width in zip(_HEADINGS, row, widths, strict=True)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
 
 
 def status_data(one: LogStatus) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import click
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
+from appliance.cli.table import table, table_time
 from appliance.errors import RefusedError
 from appliance.jobs.queue.quota import Quota, read_quota, room_for
 from appliance.jobs.queue.settings import read_queue_settings
@@ -50,7 +51,8 @@ def budget_show(session: Session, tenant: str | None) -> Result:
         limits = read_queue_settings(store).limits
         moment = session.moment()
         found = [read_quota(store, limits, name, tier, moment) for name in names for tier in TIERS]
-    lines = [_line(one, session.now()) for one in found]
+    rows = (_row(one, session.now()) for one in found)
+    lines = table(("Tenant", "Tier", "Used", "Next Slot (UTC)"), rows)
     return Result(members(budgets=[_data(one) for one in found]), "\n".join(lines))
 
 
@@ -107,11 +109,11 @@ def budget_check(session: Session, tenant: str, count: int, tier: str) -> Result
     return Result(data, errors=(refused,))
 
 
-def _line(quota: Quota, now: int) -> str:
+def _row(quota: Quota, now: int) -> tuple[str, ...]:
     windows = ", ".join(f"{one.used}/{one.window.limit} {one.window.name}" for one in quota.windows)
     slot = quota.slots[0] if quota.slots else None
-    when = "never" if slot is None else "now" if slot <= now else f"at {utc(slot)}"
-    return f"{quota.tenant:<24} {quota.tier:<5} {windows}; next slot {when}"
+    when = "never" if slot is None else "now" if slot <= now else str(table_time(slot))
+    return quota.tenant, quota.tier, windows, when
 
 
 def _data(quota: Quota) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.cli.progress import progress_bar
 from appliance.cli.queue.drain_text import drain_data, drain_line
+from appliance.cli.table import table, table_time
 from appliance.jobs.queue.quota import empty_at, forecast
 from appliance.jobs.queue.settings import read_queue_settings
 from appliance.runs.drain import drain_queue
 from appliance.runs.session import Session, pass_session
-from appliance.times import utc
+from appliance.times import age_text, utc
 
 
 @click.command("drain")
@@ -73,17 +74,20 @@ def queue_forecast(session: Session) -> Result:
     with session.reading() as store:
         found = forecast(store, read_queue_settings(store).limits, session.moment())
     data: list[dict[str, Any]] = []
-    lines = []
+    rows = []
     for one in found:
         first = None if one.first_slot is None else utc(one.first_slot)
         last = None if one.last_slot is None else utc(one.last_slot)
         data.append(
             members(one, "tenant", "tier", "waiting", first_slot_at=first, last_slot_at=last)
         )
-        when = f"the first at {first}, the last at {last}" if first else "never: a limit is 0"
-        lines.append(f"{one.tenant:<24} {one.tier:<5} {one.waiting:>6} waiting, {when}")
+        slots = (table_time(one.first_slot), table_time(one.last_slot))
+        never = ("never: a limit is 0", None)
+        rows.append((one.tenant, one.tier, one.waiting, *(slots if first else never)))
     end = empty_at(found, session.now())
     result = members(queues=data, empty_at=end)
+    headings = ("Tenant", "Tier", "Waiting", "First Slot (UTC)", "Last Slot (UTC)")
+    lines = table(headings, rows, right=("Waiting",))
     if found and end is not None:
-        lines.append(f"empty at {utc(end)}, in {max(0, end - session.now())} s")
+        lines.append(f"empty at {utc(end)}, in {age_text(end - session.now())}")
     return Result(result, "\n".join(lines) or "nothing waits")

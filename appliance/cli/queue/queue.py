@@ -13,6 +13,7 @@ from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options
+from appliance.cli.table import table, table_time
 from appliance.jobs.queue.move import UNFINISHED, cancel_items, retry_items
 from appliance.runs.session import Session, pass_session
 from appliance.store.queue.attempts import Attempt, attempts_of, receipt_of
@@ -83,8 +84,7 @@ def queue_list(
             require_known(store, tenant)
     more = len(items) > limit
     items = items[:limit]
-    lines = [_line(one) for one in items]
-    text = "\n".join(lines) or "nothing waits"
+    text = "\n".join(_table(items)) or "nothing waits"
     warnings = (f"only the first {limit} are shown",) if more else ()
     return Result(members(items=[item_data(one) for one in items], more=more), text, warnings)
 
@@ -194,13 +194,16 @@ def item_data(item: QueueItem) -> dict[str, Any]:
     )
 
 
-def _line(item: QueueItem) -> str:
-    what = item.what
-    why = f"  {item.reason}" if item.reason else ""
-    return (
-        f"{item.id[:12]}  {item.state:<13} {what.tier:<5} {what.tenant:<16}"
-        f" {what.priority:>3}  {utc(item.created_at)}{why}"
+def _table(items: Sequence[QueueItem]) -> list[str]:
+    rows = (
+        (
+            *(one.id[:12], one.state, one.what.tier, one.what.tenant, one.what.priority),
+            *(table_time(one.created_at), one.reason),
+        )
+        for one in items
     )
+    headings = ("Item", "State", "Tier", "Tenant", "Priority", "Queued (UTC)", "Reason")
+    return table(headings, rows, right=("Priority",))
 
 
 def _details(item: QueueItem) -> list[str]:

@@ -7,6 +7,7 @@ import click
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
+from appliance.cli.table import table
 from appliance.jobs.queue.tenants import (
     add_tenant,
     forget_tenant,
@@ -99,21 +100,15 @@ def tenant_list(session: Session) -> Result:
         | budget_data(one.budget)
         for one in found
     ]
-    lines = [
-        f"{one.name:<24} {one.waiting:>6} waiting{_budget_text(one.budget)}"
-        + ("" if one.enabled else ", disabled")
+    rows = (
+        (
+            *(one.name, "enabled" if one.enabled else "disabled", one.waiting),
+            *(one.budget.hourly, one.budget.burst_hourly, one.budget.daily_edge),
+        )
         for one in found
-    ]
-    return Result(members(tenants=data), "\n".join(lines))
-
-
-def _budget_text(budget: TenantBudget) -> str:
-    own = {
-        "an hour": budget.hourly,
-        "an hour in a burst": budget.burst_hourly,
-        "edge bundles a day": budget.daily_edge,
-    }
-    return "".join(f", {limit:,} {of}" for of, limit in own.items() if limit is not None)
+    )
+    headings = ("Tenant", "State", "Waiting", "Hourly", "Burst Hourly", "Edge Daily")
+    return Result(members(tenants=data), "\n".join(table(headings, rows, right=headings[2:])))
 
 
 @tenant.command("disable")

@@ -11,6 +11,7 @@ import click
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
+from appliance.cli.table import table, table_time
 from appliance.cli.transfer.export_options import MAX_TEXT, printable
 from appliance.errors import ApplianceError, DigestError
 from appliance.jobs.home.journal import check_custody
@@ -124,7 +125,11 @@ def custody_show(
     if output is not None:
         with written_whole(output) as file:
             file.write(b"".join(one.text + b"\n" for one in lines))
-    text = "\n".join([*map(_line, shown), f"head {head}"]) if shown else "no line"
+    headings = (
+        *("Line", "Time (UTC)", "Action", "Who", "Bundle", "Medium", "Seal", "Ticket", "Remark"),
+    )
+    rows = table(headings, map(_row, shown), right=("Line",))
+    text = "\n".join([*rows, f"head {head}"]) if shown else "no line"
     return Result(members(lines=[_data(one) for one in shown], head=head), text, errors=errors)
 
 
@@ -141,6 +146,14 @@ def _bundle_id(bundle: str, file: Path | None) -> str:
             " for a file there is --bundle-file, and 'attestor custody show --json' has whole ids"
         )
     return bundle
+
+
+def _row(one: CustodyLine) -> tuple[object, ...]:
+    facts = one.facts
+    return (
+        *(str(one.id), table_time(one.at), facts.action, facts.who, facts.bundle_id[:12]),
+        *(facts.medium, facts.seal, facts.ticket, facts.remark),
+    )
 
 
 def _line(one: CustodyLine) -> str:

@@ -10,6 +10,7 @@ from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.options import verifier_key
 from appliance.cli.output import Result, common_options
+from appliance.cli.table import table
 from appliance.errors import MalformedError
 from appliance.jobs.transfer.exporters import replace_exporter, unknown_exporter
 from appliance.runs.session import Session, pass_session
@@ -93,8 +94,11 @@ def exporters_list(session: Session) -> Result:
             for one in revoked
         ],
     )
-    lines = [f"{role:<9} {key.key_id.hex()}  {key.vkey}" for role, key in found]
-    lines += [f"revoked   {one.key.key_id.hex()}  {one.key.vkey}: {one.reason}" for one in revoked]
+    rows: list[tuple[object, ...]] = [
+        (role, key.key_id.hex(), key.vkey, None) for role, key in found
+    ]
+    rows += [("revoked", one.key.key_id.hex(), one.key.vkey, one.reason) for one in revoked]
+    lines = table(("Role", "Key Id", "Verifier Key", "Reason"), rows)
     return Result(data, "\n".join(lines) or "none: add one with 'attestor exporters add VKEY'")
 
 

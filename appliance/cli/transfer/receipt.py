@@ -11,6 +11,7 @@ from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.options import typed
 from appliance.cli.output import Result, common_options
+from appliance.cli.table import table, table_time
 from appliance.errors import ApplianceError, MalformedError
 from appliance.jobs.transfer.receipt_text import (
     MAGIC,
@@ -55,11 +56,14 @@ def receipt_list(session: Session) -> Result:
     with session.reading() as store:
         found = all_receipts(store)
     data = [members(one, "bundle_id", "site", "ours", "at", by_phone=not one.note) for one in found]
-    lines = [
-        f"{utc(one.at)}  {one.bundle_id}  {'ours' if one.ours else one.site}"
-        + ("" if one.note else " (by phone)")
+    rows = (
+        (
+            *(table_time(one.at), "ours" if one.ours else one.site),
+            *("file" if one.note else "phone", one.bundle_id),
+        )
         for one in found
-    ]
+    )
+    lines = table(("Time (UTC)", "Site", "By", "Transfer Bundle"), rows)
     return Result(members(receipts=data), "\n".join(lines) or "none")
 
 

@@ -7,10 +7,10 @@ import click
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
+from appliance.cli.table import table, table_time
 from appliance.runs.session import Session, pass_session
 from appliance.runs.verdicts import recheck
 from appliance.store.verify.verdicts import recorded_verdicts
-from appliance.times import utc
 
 
 @click.group(cls=LazyGroup)
@@ -50,11 +50,14 @@ def verdicts_list(session: Session, failed: bool) -> Result:
         )
         for one in found
     ]
-    lines = [
-        f"{one.id:>5} {utc(one.at)} {'yes' if not one.code else f'no ({one.reason})'}"
-        f" {one.coverage} {one.artifact}"
+    rows = (
+        (
+            *(str(one.id), table_time(one.at), "yes" if not one.code else f"no: {one.reason}"),
+            *(one.coverage, one.artifact),
+        )
         for one in found
-    ]
+    )
+    lines = table(("Id", "Time (UTC)", "Verified", "Mirror", "Artifact"), rows, right=("Id",))
     return Result(
         members(verdicts=data), "\n".join(lines) or "none: 'attestor verify --record' keeps them"
     )
