@@ -29,10 +29,10 @@ LISTS: dict[str, list[str] | None] = {
     "watch list": ["watch", "add", "us", "--digest", "ab" * 32],
     "expected list": ["expected", "add", "--digest", "ab" * 32, "--fingerprint", "ab" * 32],
     "exporters list": ["exporters", "add", "VKEY"],
-    "receipt list": None,  # tests/transfer/test_receipts.py
+    "receipt list": None,
     "alerts list": None,  # tests/divergence/test_alerts.py
-    "quarantine list": None,
-    "verdicts list": None,  # tests/verify/test_verdicts.py
+    "quarantine list": None,  # tests/divergence/test_scenarios.py
+    "verdicts list": None,  # tests/verify/test_verify.py
     "entries list": None,  # tests/find/test_search.py
 }
 
