@@ -149,7 +149,7 @@ def test_what_takes_long_says_how_much_of_how_much(
     exporter = outside.run("key", "show", "site.example")[1].strip()
     assert inside.run("exporters", "add", exporter)[0] == 0
     stick = tmp_path / "stick.tar"
-    told = {
+    told: dict[str, tuple[Home, list[str | Path], str]] = {
         "publish": (outside, ["tiles", "publish", files], "publish, entry bundles: 2 of 2 (100 %)"),
         "sync": (other, ["sync", "--full-tiles", "--entries"], "sync sim, tiles: 1 of 1 (100 %)"),
         "export": (
