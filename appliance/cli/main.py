@@ -36,6 +36,13 @@ _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
     help="Where the store is.  [default: /var/lib/attestor for root, else below XDG_DATA_HOME]",
 )
 @click.option("--lock-wait", metavar="DURATION", help="Wait this long for another run, e.g. 5m.")
+@click.option(
+    "--passphrase-file",
+    type=click.Path(path_type=Path, dir_okay=False, readable=False),
+    envvar="ATTESTOR_PASSPHRASE_FILE",
+    show_envvar=True,
+    help="What opens this home's encrypted keys, and encrypts new ones.",
+)
 @click.option("--scheduled", is_flag=True, help="For timers and cron: how it ends is watched.")
 @click.option("--allow-network-fs", is_flag=True, help="Write to a home on NFS or CIFS.")
 @click.option(
@@ -49,6 +56,7 @@ def cli(
     ctx: click.Context,
     home: Path | None,
     lock_wait: str | None,
+    passphrase_file: Path | None,
     scheduled: bool,
     allow_network_fs: bool,
     color: str,
@@ -65,6 +73,10 @@ def cli(
         from appliance.cli.options import seconds_option
 
         session = replaced(session, lock_wait=seconds_option(lock_wait, "--lock-wait", None))
+    if passphrase_file is not None:
+        session = replaced(session, passphrase_file=passphrase_file)
+    if credentials := os.environ.get("CREDENTIALS_DIRECTORY"):
+        session = replaced(session, credentials=Path(credentials))
     session = replaced(session, now=session.clock, scheduled=session.scheduled or scheduled)
     allowed = session.allow_network_fs or allow_network_fs
     session = ctx.obj = replaced(session, allow_network_fs=allowed).fresh(kept=True)

@@ -127,6 +127,13 @@ OPERATION_KEYS: Final[dict[str, Setting]] = {
     ),
     "transfer.overlap": Key(Count(1, 1000), 3, "Start a delta this many exports back."),
     "transfer.threshold": Key(Count(1, 100), 1, "Known exporters that must have signed."),
+    "keys.passphraseFile": Key(
+        PATH,
+        None,
+        "Opens the encrypted keys of this home, and encrypts new ones.",
+        "null",
+        "/etc/attestor/passphrase",
+    ),
     "witness.logs": TextList(
         ORIGIN,
         "Origins of the logs that a witness here cosigns; none: all that are pinned.",

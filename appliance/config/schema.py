@@ -29,6 +29,7 @@ SECTIONS: Final[dict[str, str]] = {  # in the order in which they are shown
     "privateLog": "Logs of our own, as they are served",
     "verify": "What a verification demands",
     "transfer": "Crossing the gap",
+    "keys": "The private keys of this home",
     "witness": "Witnesses: those of our logs, and being one",
 }
 _UNORDERED: Final[dict[str, Setting]] = {

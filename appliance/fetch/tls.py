@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -34,7 +34,8 @@ class TlsSettings:
 
     ca_file: str | None = None  # None: the system's store
     certificate_file: str | None = None  # and its chain, shown to servers that ask
-    key_file: str | None = None  # not encrypted; None: it is in certificate_file
+    key_file: str | None = None  # None: it is in certificate_file
+    passphrase: Callable[[], bytes] | None = None  # of an encrypted key; None: there is none
 
 
 @frozen
@@ -126,11 +127,15 @@ def _refuse_authorities(found: Authorities, why: object) -> NoReturn:
 def _load_client_certificate(context: ssl.SSLContext, settings: TlsSettings) -> None:
     certificate, key = str(settings.certificate_file), settings.key_file
 
-    def ask() -> str:  # else OpenSSL would ask whoever sits at the terminal
+    def ask() -> bytes:  # else OpenSSL would ask whoever sits at the terminal
+        if settings.passphrase is not None:
+            return settings.passphrase()
         raise ConfigError(
-            f"http.clientKeyFile: {key or certificate} is encrypted",
+            f"http.clientKeyFile: {key or certificate} is encrypted, and no passphrase file is"
+            " named",
             reason="bad-client-certificate",
-            next_step="keep the key unencrypted in a file that only this user can read",
+            next_step="name one: --passphrase-file FILE before the command, or the setting"
+            " keys.passphraseFile; or keep the key unencrypted where only this user can read it",
         )
 
     try:
@@ -147,6 +152,8 @@ def _load_client_certificate(context: ssl.SSLContext, settings: TlsSettings) -> 
 def _reason(why: object) -> str:
     """Return what OpenSSL or the system says, in words."""
     if isinstance(why, ssl.SSLError):
+        if why.reason == "BAD_DECRYPT":
+            return "the passphrase does not open the key"
         if why.reason == "KEY_VALUES_MISMATCH":
             return "the key is another certificate's"
         return "not PEM" if why.reason in (None, "NO_START_LINE") else str(why.reason)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from appliance.config.configuration import Configuration
 from appliance.errors import ApplianceError
-from appliance.jobs.checks import CheckResult, CheckState, ok, run_check
+from appliance.jobs.checks import CheckResult, CheckState, ok, run_check, warning
 from appliance.jobs.divergence.health import home_health
 from appliance.jobs.home.doctor import Examined, examine
 from appliance.policy.health import ProblemKind
-from appliance.runs.network import network_text
+from appliance.runs.network import network_text, open_client_key
 from appliance.runs.session import Session
 
 
@@ -17,7 +18,13 @@ def examine_home(session: Session) -> Iterator[CheckResult]:
     """Check a home and its host; changes nothing."""
     clock = session.clock
     yield from examine(
-        Examined(session.home, clock, lambda: clock.behind, session.allow_network_fs)
+        Examined(
+            session.home,
+            clock,
+            lambda: clock.behind,
+            session.allow_network_fs,
+            session.passphrases,
+        )
     )
     yield from _network(session)
     yield from _health(session)
@@ -29,7 +36,14 @@ def _network(session: Session) -> Iterator[CheckResult]:
         configuration = session.configuration
     except ApplianceError:
         return  # which is a result already
-    yield run_check("network", lambda: ok(network_text(configuration)))
+    yield run_check("network", lambda: _reached(configuration, session))
+
+
+def _reached(configuration: Configuration, session: Session) -> tuple[CheckState, str]:
+    text, shared = network_text(configuration, session.passphrases), open_client_key(configuration)
+    if shared is None:
+        return ok(text)
+    return warning(f"{shared} is open to others: run chmod 600 {shared}; {text}")
 
 
 def _health(session: Session) -> Iterator[CheckResult]:

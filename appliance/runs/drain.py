@@ -117,7 +117,7 @@ def aggregate_queue(session: Session, min_items: int | None = None) -> tuple[Agg
             return Aggregated(0, 0), settled
         private = require_private_log(store, settings.aggregate_log)
         ready_to_sign(session, store, private)
-        key = load_signing_key(store.home, private.log.origin)
+        key = load_signing_key(store.home, private.log.origin, store.passphrases)
         signers = Signers(private, key, require_publisher_key(session, None))
         # Who of them failed is counted; a quorum that was not reached ends this run.
         cosign = LogWitnesses(session, signers.private, lambda _: None).cosign_in(store)

@@ -95,7 +95,7 @@ def export_bundle(session: Session, options: ExportOptions, show: ShowProgress) 
     with session.writing() as store:
         site = require_site_name(store)
         names = dict.fromkeys((site, *options.keys))
-        signers = [load_signing_key(session.home, name) for name in names]
+        signers = [load_signing_key(session.home, name, session.passphrases) for name in names]
         pending = options.content.pending
         if pending is None:
             pending = site_fact(store, SITE_ROLE) == "isolated"

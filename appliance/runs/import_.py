@@ -129,7 +129,7 @@ def import_files(
 def _signer(session: Session, site: str) -> Callable[[str], bytes] | None:
     if not site or not has_signing_key(session.home, site):
         return None
-    key = load_signing_key(session.home, site)
+    key = load_signing_key(session.home, site, session.passphrases)
     return lambda text: sign_note(text, [key])
 
 

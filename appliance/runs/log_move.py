@@ -22,7 +22,8 @@ from appliance.store.home.key_files import (
     create_signing_key,
     has_signing_key,
     load_signing_key,
-    read_secret,
+    pkcs8_file,
+    read_pkcs8_key,
 )
 from appliance.store.lock import SERVE_LOCK_NAME
 from appliance.store.private_log.posix_storage import PosixStorage
@@ -32,7 +33,7 @@ from appliance.store.private_log.private_logs import (
     require_private_log,
 )
 from appliance.tlog.checkpoint import SignedCheckpoint
-from appliance.tlog.note import SigningKey, parse_pkcs8_key
+from appliance.tlog.note import SigningKey
 
 PAUSE_SECONDS: Final = 2.0  # between two looks: a server that is busy writes several times in it
 
@@ -49,7 +50,8 @@ def move(
 ) -> tuple[PrivateLog, MoveReport]:
     """Write a log out for another server, which has it from then on; raises as move_log does.
 
-    With `key_file` the log's key is written there, in PKCS#8. A dry run finishes a batch that
+    With `key_file` the log's key is written there, in PKCS#8; encrypted, by the same passphrase,
+    if it is here. A dry run finishes a batch that
     was signed already, and changes nothing else.
     """
     storage = PosixStorage(directory.absolute())
@@ -57,9 +59,10 @@ def move(
         private = require_private_log(store, name)
     # Whoever serves it would refuse every client from now on, and not know why.
     with session.locked(SERVE_LOCK_NAME.format(private.name)), session.writing() as store:
-        key = load_signing_key(store.home, private.log.origin)
+        key = load_signing_key(store.home, private.log.origin, store.passphrases)
         if key_file is not None:
-            _refuse_other_file(key_file, key)
+            pkcs8 = pkcs8_file(store.home, key)
+            _refuse_other_file(key_file, pkcs8)
         _ready_to_move(session, store, private)
         cosign = LogWitnesses(session, private, complain).cosign_in(store)
         if dry_run:
@@ -67,7 +70,7 @@ def move(
         report = move_log(store, private, key, storage, session.now(), progress, cosign)
         if key_file is not None and not is_file(key_file):
             with written_whole(key_file, mode=0o600) as file:
-                file.write(key.pkcs8)
+                file.write(pkcs8)
     return private, report
 
 
@@ -75,7 +78,7 @@ def cancel(session: Session, name: str | None) -> tuple[PrivateLog, SignedCheckp
     """Let a log stay whose move was not finished; raises as cancel_move does."""
     with session.writing() as store:
         private = require_private_log(store, name)
-        key = load_signing_key(store.home, private.log.origin)
+        key = load_signing_key(store.home, private.log.origin, store.passphrases)
         return private, cancel_move(store, private, key, session.now())
 
 
@@ -156,16 +159,16 @@ def _whose(
         )
     is_here = has_signing_key(store.home, origin)
     if key_file is not None and not is_here:
-        key = parse_pkcs8_key(origin, read_secret(key_file, MAX_SECRET_BYTES))
+        key = read_pkcs8_key(origin, key_file, store.passphrases)
         published_checkpoint(storage, key)  # before it is kept
-        return private, create_signing_key(store.home, origin, key.seed)
+        return private, create_signing_key(store.home, origin, key.seed, store.passphrases)
     if not is_here:
         raise IncompleteError(
             f"{storage.directory} holds {origin}, and there is no keys/{origin}.key",
             reason="no-key",
             next_step="give the key that its server signs with: --key FILE (PEM, PKCS#8)",
         )
-    return private, load_signing_key(store.home, origin)
+    return private, load_signing_key(store.home, origin, store.passphrases)
 
 
 def _ready_to_move(session: Session, store: Store, private: PrivateLog) -> None:
@@ -174,9 +177,9 @@ def _ready_to_move(session: Session, store: Store, private: PrivateLog) -> None:
         ready_to_sign(session, store, private)
 
 
-def _refuse_other_file(path: Path, key: SigningKey) -> None:
+def _refuse_other_file(path: Path, pkcs8: bytes) -> None:
     """Raise ConfigError if there is something else where the key is to be written."""
-    if is_file(path) and read_foreign(path, MAX_SECRET_BYTES) != key.pkcs8:
+    if is_file(path) and read_foreign(path, MAX_SECRET_BYTES) != pkcs8:
         raise ConfigError(
             f"{path} exists already, and is another file",
             reason="key-exists",

@@ -84,7 +84,7 @@ class LogWitnesses:
         # Of the store that is open: this may be another thread's than the session's.
         configuration = read_configuration(store)
         seconds = configuration.exact_seconds("witness.timeout")
-        self._settings = http_settings(configuration)
+        self._settings = http_settings(configuration, passphrases=store.passphrases)
 
         def cosign(checkpoint: SignedCheckpoint, prove: Prove) -> SignedCheckpoint:
             self._asked.clear()
@@ -184,7 +184,7 @@ def ready_to_sign(session: Session, store: Store, private: PrivateLog) -> None:
             next_step="try again when it answers; or, if this is the only and newest home:"
             f" {recover_command(private)} --only-copy",
         )
-    key = load_signing_key(store.home, private.log.origin)
+    key = load_signing_key(store.home, private.log.origin, store.passphrases)
     recover_log(store, private, key, outside, session.now(), only_copy=False)
 
 
@@ -211,7 +211,7 @@ def recover(
             private = _continue(session, store, private, name, text, told, progress)
         if private is None:
             raise LookupError("neither a log nor a source")
-        key = load_signing_key(store.home, private.log.origin)
+        key = load_signing_key(store.home, private.log.origin, store.passphrases)
         told += ask_mirrors(session, store, private)
         cosign = LogWitnesses(session, private, complain).cosign_in(store)
         done = recover_log(store, private, key, told, session.now(), cosign, only_copy=only_copy)

@@ -37,4 +37,4 @@ def require_publisher_key(session: Session, name: str | None) -> PublisherKey:
                 else "make one: attestor key generate NAME --type publisher",
             )
         [name] = names
-    return load_publisher_key(session.home, name)
+    return load_publisher_key(session.home, name, session.passphrases)

@@ -110,7 +110,7 @@ def _http(session: Session) -> HttpClient:
         if error.reason != "no-store":
             raise
         configuration = restore("connected", {})
-    settings = http_settings(configuration)
+    settings = http_settings(configuration, passphrases=session.passphrases)
     return HttpClient(settings, clock=session.monotonic, sleep=session.sleep)
 
 

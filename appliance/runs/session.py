@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from appliance.policy.budget import Moment
     from appliance.runs.clock import RunClock
     from appliance.store.database import Store
+    from appliance.store.passphrases import Passphrases
 
 RECORD_BUSY_SECONDS = 1.0
 
@@ -69,6 +70,8 @@ class Session:
     random_bytes: Callable[[int], bytes] = os.urandom
     lock_wait: float = 0.0  # seconds to wait for another writer
     allow_network_fs: bool = False
+    passphrase_file: Path | None = None  # of --passphrase-file
+    credentials: Path | None = None  # what systemd gave this service
     scheduled: bool = False  # a timer or cron started it: how it ends is remembered
     opened: Opened = field(default_factory=Opened)
 
@@ -86,6 +89,17 @@ class Session:
             store.close()
 
     @property
+    def passphrases(self) -> Passphrases:
+        """Where the passphrases of this home's keys are; nothing is read before a key asks."""
+        from appliance.store.passphrases import FILE_SETTING, Passphrases
+
+        return Passphrases(
+            self.passphrase_file,
+            self.credentials,
+            lambda: self.configuration.optional_text(FILE_SETTING),
+        )
+
+    @property
     def configuration(self) -> Configuration:
         """The settings of the home, read and verified once."""
         from appliance.jobs.home.configure import read_configuration
@@ -99,7 +113,7 @@ class Session:
         from appliance.fetch.http import HttpClient
         from appliance.runs.network import http_settings
 
-        settings = http_settings(self.configuration)
+        settings = http_settings(self.configuration, passphrases=self.passphrases)
         with HttpClient(settings, clock=self.monotonic, sleep=self.sleep, **budget) as client:
             yield client
 
@@ -199,9 +213,11 @@ class Session:
         own = None
         if opened.store is None:
             opened.store, opened.is_writable = opening(), write
+            opened.store.passphrases = self.passphrases
             self._read_clock(opened.store)
         elif write and not opened.is_writable:
             own = opening()  # somebody reads just now: a second connection beside theirs
+            own.passphrases = self.passphrases
         opened.users += 1
         try:
             yield own or opened.store

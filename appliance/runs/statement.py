@@ -60,4 +60,4 @@ def _site_key(session: Session) -> SigningKey:
             reason="no-site-key",
             next_step="make it: attestor init --site NAME; or name a key with --key",
         )
-    return load_signing_key(session.home, site)
+    return load_signing_key(session.home, site, session.passphrases)

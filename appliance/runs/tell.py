@@ -28,8 +28,9 @@ from appliance.store.divergence.outbox import Delivery, has_due, undelivered
 from appliance.store.files import append_line
 from appliance.store.filesystem import access_of
 from appliance.store.find.watches import has_untold
-from appliance.store.home.key_files import MAX_SECRET_BYTES, read_secret
+from appliance.store.home.key_files import MAX_SECRET_BYTES
 from appliance.store.home.settings import SITE_NAME, site_fact
+from appliance.store.secret_files import read_secret
 from appliance.value import frozen, replaced
 
 LOCK_SECONDS: Final = 10.0  # for another run to get out of the way of the outbox

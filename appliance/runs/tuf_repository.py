@@ -298,7 +298,7 @@ class _Step:
     def _find(self, group: str, key_ids: list[str]) -> SigningKey:
         """Return the key of this home that a root lists."""
         for name in self._names(group):
-            key = load_signing_key(self._store.home, name)
+            key = load_signing_key(self._store.home, name, self._store.passphrases)
             if public_key(key).keyid in key_ids:
                 return key
         raise IncompleteError(
@@ -319,7 +319,7 @@ class _Step:
         }
         names = self._names(group)
         for name in () if self._wanted.start_over else names:
-            key = load_signing_key(self._store.home, name)
+            key = load_signing_key(self._store.home, name, self._store.passphrases)
             if public_key(key).keyid not in listed:
                 self.new_keys.append(name)
                 return key
@@ -327,7 +327,7 @@ class _Step:
         name = f"{self._prefix(group)}{max(*numbers, len(listed)) + 1}"
         generate_key(self._store, name, TUF, self._now, self._session.random_bytes)
         self.new_keys.append(name)
-        return load_signing_key(self._store.home, name)
+        return load_signing_key(self._store.home, name, self._store.passphrases)
 
     def _names(self, group: str) -> list[str]:
         prefix = self._prefix(group)

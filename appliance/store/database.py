@@ -18,6 +18,7 @@ from appliance.store.blob_place import BLOBS_NAME, verify_blob_place
 from appliance.store.blobs import Blobs
 from appliance.store.failures import CORRUPT, RESTORE, database_error, file_error
 from appliance.store.filesystem import home_is_ours, refuse_foreign_home, refuse_open_home
+from appliance.store.passphrases import NO_PASSPHRASES, Passphrases
 from appliance.store.schema import MIGRATION_SET, MIGRATIONS
 
 DATABASE_NAME: Final = "attestor.db"
@@ -30,6 +31,7 @@ class Store:
 
     def __init__(self, home: Path, connection: sqlite3.Connection) -> None:
         self.home = home
+        self.passphrases: Passphrases = NO_PASSPHRASES  # of its encrypted keys; a run names them
         self.connection = connection
         self.blobs = Blobs(home / BLOBS_NAME / "sha256")
         # What was read once and holds while this store is open: the verified configuration.

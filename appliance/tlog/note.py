@@ -24,6 +24,7 @@ from appliance.tlog.note_keys import (
     ed25519_key,
     is_among,
 )
+from appliance.tlog.private_pem import load_private_pem
 from appliance.tlog.strict_base64 import decode_base64
 from appliance.value import frozen
 
@@ -234,18 +235,16 @@ class SigningKey:
         return Ed25519PrivateKey.from_private_bytes(self.seed).sign(message)
 
 
-def parse_pkcs8_key(name: str, pem: bytes) -> SigningKey:
-    """Parse an unencrypted Ed25519 key in PKCS#8; raises MalformedError, never quoting it."""
-    from cryptography.exceptions import UnsupportedAlgorithm
+def parse_pkcs8_key(name: str, pem: bytes, passphrase: bytes | None = None) -> SigningKey:
+    """Parse an Ed25519 key in PKCS#8; raises as load_private_pem does, never quoting it."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    try:
-        private = load_pem_private_key(pem, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        private = None
+    wanted = "an Ed25519 private key in PEM (PKCS#8)"
+    if passphrase is None:
+        wanted = wanted.replace("an Ed25519", "an unencrypted Ed25519")
+    private = load_private_pem(pem, passphrase, expected=wanted)
     if not isinstance(private, Ed25519PrivateKey):
-        raise MalformedError("not an unencrypted Ed25519 private key in PEM (PKCS#8)")
+        raise MalformedError(f"not {wanted}")
     return SigningKey(name, private.private_bytes_raw())
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from appliance.errors import MalformedError
 from appliance.tlog.note_keys import VerifierKey, log_key
+from appliance.tlog.private_pem import load_private_pem
 from appliance.value import frozen
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class PublisherKey:
     """A P-256 key that signs digests. Never printed: its repr shows only the name."""
 
     name: str
-    pem: bytes  # PKCS#8, secret
+    pem: bytes  # PKCS#8, not encrypted: secret
 
     def __repr__(self) -> str:
         return f"PublisherKey({self.name!r})"
@@ -54,32 +55,30 @@ class PublisherKey:
 def make_publisher_key(name: str, secret: bytes) -> PublisherKey:
     """Make a key from 48 random bytes."""
     from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
     if len(secret) != SECRET_BYTES:
         raise ValueError(f"a secret has {SECRET_BYTES} bytes, this has {len(secret)}")
     scalar = 1 + int.from_bytes(secret) % (_ORDER - 1)
-    private = ec.derive_private_key(scalar, ec.SECP256R1())
-    return PublisherKey(
-        name, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    )
+    return PublisherKey(name, _pem(ec.derive_private_key(scalar, ec.SECP256R1())))
 
 
-def parse_publisher_key(name: str, pem: bytes) -> PublisherKey:
-    """Parse a PEM file; raises MalformedError, never quoting it."""
-    _load(pem)
-    return PublisherKey(name, pem)
+def parse_publisher_key(name: str, pem: bytes, passphrase: bytes | None = None) -> PublisherKey:
+    """Parse a PEM file; raises as load_private_pem does, never quoting it."""
+    key = _load(pem, passphrase)
+    return PublisherKey(name, pem if passphrase is None else _pem(key))
 
 
-def _load(pem: bytes) -> EllipticCurvePrivateKey:
-    from cryptography.exceptions import UnsupportedAlgorithm
+def _pem(key: EllipticCurvePrivateKey) -> bytes:
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def _load(pem: bytes, passphrase: bytes | None = None) -> EllipticCurvePrivateKey:
     from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-    try:
-        key = load_pem_private_key(pem, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        raise MalformedError("not an unencrypted private key in PEM") from error
+    wanted = "a private key in PEM" if passphrase else "an unencrypted private key in PEM"
+    key = load_private_pem(pem, passphrase, expected=wanted)
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.curve.name != "secp256r1":
         raise MalformedError("not a P-256 private key")
     return key

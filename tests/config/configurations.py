@@ -116,4 +116,5 @@ attestor:
     requireProof: true
   transfer: {volumeSize: 3900M, overlap: 1, threshold: 2}
   witness: {logs: [log.example.org], timeout: 500ms}
+  keys: {passphraseFile: /etc/attestor/passphrase}
 """

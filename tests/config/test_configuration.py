@@ -90,6 +90,7 @@ SPEC_DEFAULTS: dict[str, JsonValue] = {  # what was promised, in the order shown
     "transfer.volumeSize": None,
     "transfer.overlap": 3,
     "transfer.threshold": 1,
+    "keys.passphraseFile": None,
     "witness.logs": [],
     "witness.timeout": "2s",
 }

@@ -25,6 +25,7 @@ from appliance.config.rules import Places, verify_rules
 from appliance.errors import ConfigError, StoreError
 from appliance.jobs.home.configure import (
     keys_not_pinned,
+    locked_text,
     read_configuration,
     read_named_keys,
     verify_private_keys,
@@ -67,7 +68,9 @@ def config_validate(session: Session, file: Path | None, prune: bool) -> Result:
     current = _current(session)
     if file is None:
         warnings = verify_rules(current, Places())
-        keys = verify_private_keys(session.home)
+        keys, locked = verify_private_keys(session.home, session.passphrases)
+        if locked:
+            warnings = (*warnings, locked_text(locked))
         data: dict[str, Any] = members(file=None, backends=len(current.backends), keys=keys)
         text = f"the settings of {session.home} are valid; {len(keys)} private keys load"
         return Result(data, text, warnings)

@@ -144,7 +144,7 @@ def journal_export(session: Session, output: Path) -> Result:
     """
 
     with session.reading() as store:
-        key = load_signing_key(store.home, require_site_name(store))
+        key = load_signing_key(store.home, require_site_name(store), store.passphrases)
         head = export_journal(store, output, lambda text: sign_note(text, [key]))
     data = members(
         output=output, site=head.site, lines=head.n_lines, head=head.digest, vkey=key.verifier.vkey

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import encodebytes
+from pathlib import Path
 from typing import Any
 
 import click
@@ -16,6 +17,7 @@ from appliance.jobs.home.keys import (
     DEFAULT_TYPE,
     KEY_TYPES,
     HomeKey,
+    change_passphrases,
     generate_key,
     home_key,
     require_free,
@@ -23,6 +25,7 @@ from appliance.jobs.home.keys import (
 )
 from appliance.runs.session import Session, pass_session
 from appliance.store.home.key_files import key_names, publisher_key_names
+from appliance.store.passphrases import read_passphrase
 
 
 @click.group(cls=LazyGroup)
@@ -51,8 +54,9 @@ def key() -> None:
 def key_generate(session: Session, name: str, key_type: str, dry_run: bool) -> Result:
     """Make the key NAME and print its verifier key: Ed25519, of a publisher or for digests P-256.
 
-    The private half stays in keys/ of this home. Back it up with the store; a lost key
-    cannot be made again.
+    The private half stays in keys/ of this home, encrypted where a passphrase file is named
+    (--passphrase-file before the command, or the setting keys.passphraseFile). Back it up with
+    the store; a lost key cannot be made again.
 
     \b
     Example:
@@ -66,6 +70,54 @@ def key_generate(session: Session, name: str, key_type: str, dry_run: bool) -> R
     with session.writing() as store:
         made = generate_key(store, name, key_type, session.now(), session.random_bytes)
     return Result(_described(made) | members(dry_run=False), made.public.vkey)
+
+
+@key.command("passphrase")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--all", "every", is_flag=True, help="All private keys of this home.")
+@click.option(
+    "--new-file",
+    type=click.Path(path_type=Path, dir_okay=False, readable=False),
+    help="Encrypt by the passphrase in this file.",
+)
+@click.option("--remove", is_flag=True, help="Keep them unencrypted.")
+@click.option("--dry-run", is_flag=True, help="Open the keys and the file; change nothing.")
+@common_options
+@pass_session
+def key_passphrase(
+    session: Session,
+    names: tuple[str, ...],
+    every: bool,
+    new_file: Path | None,
+    remove: bool,
+    dry_run: bool,
+) -> Result:
+    """Encrypt private keys, change their passphrase, or take it away.
+
+    What opens them now is named as for every command: by --passphrase-file before it, by the
+    setting keys.passphraseFile, or by a systemd credential. The keys stay the keys they are.
+    Older copies of the files, on the disk and in backups, stay as they were.
+
+    \b
+    Example:
+        attestor key passphrase --all --new-file /etc/attestor/passphrase
+        attestor --passphrase-file /etc/attestor/passphrase key passphrase build.example --remove
+    """
+
+    if bool(names) == every:
+        raise click.UsageError("either NAMEs or --all is needed")
+    if (new_file is None) != remove:
+        raise click.UsageError("either --new-file FILE or --remove is needed")
+    with session.writing() as store:
+        if every:
+            names = tuple(sorted({*key_names(store.home), *publisher_key_names(store.home)}))
+        new = None if new_file is None else read_passphrase(new_file)
+        done = change_passphrases(store, names, new, session.now(), dry_run=dry_run)
+    data = members(keys=[members(one) for one in done], dry_run=dry_run)
+    state = "encrypted" if new is not None else "not encrypted"
+    would = "would be " if dry_run else ""
+    text = "\n".join(f"{one.name}: {would}{state}" for one in done) or "this home has no key"
+    return Result(data, text)
 
 
 @key.command("list")

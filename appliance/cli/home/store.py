@@ -239,7 +239,7 @@ def make_site(session: Session, site: str | None, role: str | None) -> Site:
         refuse_network_filesystem(session.home)  # before anything is made there
     create_home(session.home)
     with session.locked():
-        return init_home(session.home, site, role, session.random_bytes)
+        return init_home(session.home, site, role, session.random_bytes, session.passphrases)
 
 
 def site_result(session: Session, site: Site) -> Result:

@@ -72,7 +72,7 @@ def add(
     body = checked.canonical_body
     with session.writing() as store:
         private = require_private_log(store, name)
-        signer = load_signing_key(store.home, private.log.origin)
+        signer = load_signing_key(store.home, private.log.origin, store.passphrases)
         ready_to_sign(session, store, private)
         expect_logged(store, body, session.now())
         cosign = LogWitnesses(session, private, warn).cosign_in(store)

@@ -26,12 +26,13 @@ from appliance.serve.write_budget import WINDOW_SECONDS, WriteBudget
 from appliance.store.database import Store
 from appliance.store.failures import is_passing
 from appliance.store.home.counters import count
-from appliance.store.home.key_files import load_signing_key, read_secret
+from appliance.store.home.key_files import load_signing_key
 from appliance.store.line_file import LineFile
 from appliance.store.lock import SERVE_LOCK_NAME
 from appliance.store.mirror.checkpoints import History
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.private_log.private_logs import PrivateLog, require_private_log
+from appliance.store.secret_files import read_secret
 from appliance.tlog.note import SigningKey
 from appliance.tlog.publisher_key import PublisherKey
 
@@ -132,7 +133,7 @@ def open_logs(
         for hosted in wanted:
             told = functools.partial(complain, hosted.log if len(wanted) > 1 else "")
             private = require_private_log(store, hosted.log)
-            key = load_signing_key(store.home, private.log.origin)
+            key = load_signing_key(store.home, private.log.origin, store.passphrases)
             witnesses = LogWitnesses(session, private, warn)
             try:
                 ready_to_sign(session, store, private)

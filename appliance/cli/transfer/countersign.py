@@ -34,7 +34,10 @@ def countersign(session: Session, file: Path, key_name: str) -> Result:
 
     with session.writing() as store, naming(file):
         done = countersign_file(
-            store, file, load_signing_key(session.home, key_name), session.now()
+            store,
+            file,
+            load_signing_key(session.home, key_name, session.passphrases),
+            session.now(),
         )
     data = members(done, "bundle_id", "sha256", "signers", "already", path=file) | manifest_data(
         done.manifest

@@ -6,7 +6,7 @@ file names by path are read before the transaction and copied into the store wit
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,13 +15,14 @@ from appliance.config.configuration import Backend, Configuration, restore
 from appliance.config.keys import Item, JsonValue
 from appliance.config.schema import BACKENDS
 from appliance.config.sync_keys import THRESHOLDS
-from appliance.errors import ApplianceError, ConfigError
+from appliance.errors import ApplianceError, ConfigError, IncompleteError
 from appliance.jobs.log_keys import refuse_retired, retire_others
 from appliance.store.blob_place import BLOBS_NAME, blob_place, move_blobs
 from appliance.store.database import Store
 from appliance.store.files import read_foreign
 from appliance.store.home.journal import append_event
 from appliance.store.home.key_files import (
+    LOCKED,
     key_names,
     load_publisher_key,
     load_signing_key,
@@ -40,6 +41,7 @@ from appliance.store.mirror.logs import (
     require_log,
     verifier_key,
 )
+from appliance.store.passphrases import Passphrases
 from appliance.store.private_log.private_logs import all_private_logs
 from appliance.tlog.note_keys import is_among, load_public_key_file
 
@@ -178,14 +180,35 @@ def keys_not_pinned(
     )
 
 
-def verify_private_keys(home: Path) -> tuple[str, ...]:
-    """Load every private key of a home; returns their names. Raises as load_signing_key does."""
-    names, publishers = key_names(home), publisher_key_names(home)
-    for name in names:
-        load_signing_key(home, name)
-    for name in publishers:
-        load_publisher_key(home, name)
-    return names + publishers
+def locked_text(names: Sequence[str]) -> str:
+    """Say of which keys nothing was found out: encrypted ones that no passphrase here opens."""
+    return f"encrypted, and not opened, since no passphrase file is named here: {', '.join(names)}"
+
+
+def verify_private_keys(
+    home: Path, passphrases: Passphrases
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Load every private key of a home; return the names of those that load, and of the others.
+
+    The others are encrypted, and nothing here names their passphrase, which may be right: a
+    service's is its own. Raises as load_signing_key does for whatever else is wrong.
+    """
+    loaded: list[str] = []
+    locked: list[str] = []
+    for names, load in (
+        (key_names(home), load_signing_key),
+        (publisher_key_names(home), load_publisher_key),
+    ):
+        for name in names:
+            try:
+                load(home, name, passphrases)
+            except IncompleteError as error:
+                if error.reason != LOCKED:
+                    raise
+                locked.append(name)
+            else:
+                loaded.append(name)
+    return tuple(loaded), tuple(locked)
 
 
 def _put(store: Store, backend: Backend, spki: bytes | None, now: int, *, is_new: bool) -> None:

@@ -16,7 +16,7 @@ from typing import Final
 from appliance.config.configuration import Sink, shown_sink
 from appliance.errors import ApplianceError, ConfigError, IncompleteError, RefusedError, StoreError
 from appliance.jobs.checks import CheckResult, CheckState, failed_check, ok, run_check, warning
-from appliance.jobs.home.configure import read_configuration, verify_private_keys
+from appliance.jobs.home.configure import locked_text, read_configuration, verify_private_keys
 from appliance.jobs.home.journal import check_custody, check_journal
 from appliance.policy.health import LOW_FREE_BYTES, LOW_FREE_FILES, MIN_FREE_BYTES
 from appliance.store.blob_place import blob_place
@@ -36,13 +36,14 @@ from appliance.store.home.key_files import (
     KEYS_NAME,
     MAX_SECRET_BYTES,
     has_signing_key,
-    read_secret,
 )
 from appliance.store.home.settings import SITE_NAME, SITE_ROLE, site_fact
 from appliance.store.mirror.logs import all_backends, all_logs
 from appliance.store.mirror.tile_cache import mirrored_entries
+from appliance.store.passphrases import NO_PASSPHRASES, Passphrases
 from appliance.store.private_log.memory import recall
 from appliance.store.private_log.private_logs import all_private_logs
+from appliance.store.secret_files import read_secret
 from appliance.store.verify.trust import current_root
 from appliance.times import age_text
 from appliance.value import frozen
@@ -199,6 +200,7 @@ class Examined:
     now: Callable[[], int]  # Unix seconds
     clock_behind: Callable[[], str | None]  # how far the clock is wrong; None: it is not
     allow_network_fs: bool = False
+    passphrases: Passphrases = NO_PASSPHRASES
 
 
 def examine(examined: Examined) -> Iterator[CheckResult]:
@@ -285,7 +287,9 @@ def _keys(examined: Examined) -> _Condition:
         )
     if not access.is_ours:
         return CheckState.SKIPPED, f"{directory} belongs to another user"
-    names = verify_private_keys(examined.home)
+    names, locked = verify_private_keys(examined.home, examined.passphrases)
+    if locked:
+        return warning(f"{locked_text(locked)}; " + (", ".join(names) or "no other") + " load")
     return ok(", ".join(names) or "none yet")
 
 

@@ -15,6 +15,7 @@ from appliance.store.home.key_files import (
     load_signing_key,
 )
 from appliance.store.home.settings import SITE_NAME, SITE_ROLE, put_site_fact, site_fact
+from appliance.store.passphrases import NO_PASSPHRASES, Passphrases
 from appliance.tlog.note_keys import VerifierKey
 from appliance.value import frozen
 
@@ -33,7 +34,11 @@ class Site:
 
 
 def init_home(
-    home: Path, name: str | None, role: str | None, random_bytes: Callable[[int], bytes]
+    home: Path,
+    name: str | None,
+    role: str | None,
+    random_bytes: Callable[[int], bytes],
+    passphrases: Passphrases = NO_PASSPHRASES,
 ) -> Site:
     """Create or migrate `home`; name it and give it a key if `name` is given. Can be repeated.
 
@@ -41,6 +46,7 @@ def init_home(
     (site-name), or `name` cannot be one; StoreError as create_store does.
     """
     store = create_store(home)
+    store.passphrases = passphrases
     try:
         known = site_fact(store, SITE_NAME)
         if known is not None and name not in (None, known):
@@ -53,7 +59,7 @@ def init_home(
         name = known if name is None else name
         is_new = name is not None and not has_signing_key(home, name)
         if name is not None and is_new:
-            create_signing_key(home, name, random_bytes(SEED_BYTES))
+            create_signing_key(home, name, random_bytes(SEED_BYTES), passphrases)
         # If we die here, there is a key that no name points to yet; the next try finds it.
         return _record(store, name, role, key_is_new=is_new)
     finally:
@@ -62,7 +68,7 @@ def init_home(
 
 def _record(store: Store, name: str | None, role: str | None, *, key_is_new: bool) -> Site:
     role = role or site_fact(store, SITE_ROLE) or CONNECTED
-    key = None if name is None else load_signing_key(store.home, name).verifier
+    key = None if name is None else load_signing_key(store.home, name, store.passphrases).verifier
     with store.atomic():
         put_site_fact(store, SITE_ROLE, role)
         if name is not None:

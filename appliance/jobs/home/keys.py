@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from appliance.errors import ConfigError, IncompleteError
+from appliance.errors import ApplianceError, ConfigError, IncompleteError
 from appliance.store.database import Store
 from appliance.store.home.journal import append_event
 from appliance.store.home.key_files import (
+    LOCKED,
     SEED_BYTES,
+    WRONG,
+    change_passphrase,
     create_publisher_key,
     create_signing_key,
     has_publisher_key,
     has_signing_key,
+    key_is_encrypted,
     key_names,
     load_publisher_key,
     load_signing_key,
@@ -21,6 +25,7 @@ from appliance.store.home.key_files import (
 )
 from appliance.store.home.settings import SITE_NAME, key_type_fact, put_site_fact, site_fact
 from appliance.store.mirror.logs import all_backends
+from appliance.store.passphrases import NO_PASSPHRASES, Passphrase, Passphrases
 from appliance.store.private_log.private_logs import all_private_logs
 from appliance.tlog.note_keys import KeyType, VerifierKey, ed25519_key
 from appliance.tlog.publisher_key import SECRET_BYTES
@@ -63,22 +68,71 @@ def generate_key(
         # If we die after this line, the key is there and takes the default type.
         if key_type in (PUBLISHER, DIGESTS):
             secret = random_bytes(SECRET_BYTES)
-            verifier = create_publisher_key(store.home, name, secret).verifier
+            verifier = create_publisher_key(store.home, name, secret, store.passphrases).verifier
         else:
-            verifier = create_signing_key(store.home, name, random_bytes(SEED_BYTES)).verifier
+            seed = random_bytes(SEED_BYTES)
+            verifier = create_signing_key(store.home, name, seed, store.passphrases).verifier
     return HomeKey(_as_known(verifier, key_type), key_type)
 
 
-def home_key(store: Store, name: str) -> HomeKey:
-    """Load a key and say what it signs; raises ConfigError if it cannot be loaded."""
+def home_key(store: Store, name: str, passphrases: Passphrases | None = None) -> HomeKey:
+    """Load a key, by its passphrase here or by others, and say what it signs.
+
+    Raises as load_signing_key does.
+    """
+    passphrases = store.passphrases if passphrases is None else passphrases
     if has_publisher_key(store.home, name):
-        verifier = load_publisher_key(store.home, name).verifier
+        verifier = load_publisher_key(store.home, name, passphrases).verifier
         return HomeKey(verifier, p256_key_type(store, name))
-    verifier = load_signing_key(store.home, name).verifier
+    verifier = load_signing_key(store.home, name, passphrases).verifier
     # init and `log create` make keys too, and record no type: it follows from the name.
     is_log = any(one.log.origin == name for one in all_private_logs(store))
     key_type = site_fact(store, key_type_fact(name)) or ("log" if is_log else DEFAULT_TYPE)
     return HomeKey(_as_known(verifier, key_type), key_type)
+
+
+@frozen
+class Changed:
+    """What came of changing the passphrase of a key."""
+
+    name: str
+    was_encrypted: bool
+    is_encrypted: bool
+
+
+def change_passphrases(
+    store: Store, names: Sequence[str], new: Passphrase | None, now: int, *, dry_run: bool = False
+) -> tuple[Changed, ...]:
+    """Encrypt keys by another passphrase, or by none (None). The caller holds the lock.
+
+    All are opened before any is written. A run that was killed between two of them is finished
+    by the same call: what opens by the new passphrase already is written again. Raises as
+    load_signing_key does.
+    """
+    by_new = NO_PASSPHRASES if new is None else Passphrases(new.file)
+    opened: list[tuple[str, Passphrases]] = []
+    for name in dict.fromkeys(names):
+        require_key(store, name)
+        try:
+            home_key(store, name)
+        except ApplianceError as error:
+            if new is None or error.reason not in (WRONG, LOCKED):
+                raise
+            home_key(store, name, by_new)
+            opened.append((name, by_new))
+        else:
+            opened.append((name, store.passphrases))
+    done = []
+    for name, passphrases in opened:
+        was = key_is_encrypted(store.home, name)
+        if not dry_run:
+            change_passphrase(store.home, name, passphrases, new)
+        done.append(Changed(name, was, new is not None))
+    if not dry_run and names:
+        with store.atomic():
+            details = {"names": list(names), "encrypted": new is not None}
+            append_event(store, now, "key.passphrase", details)
+    return tuple(done)
 
 
 def p256_key_type(store: Store, name: str) -> str:

@@ -59,7 +59,11 @@ def create_log(
         )
     if have_key and last is None:
         _refuse_other_role(store, origin)
-    key = load_signing_key(home, origin) if have_key else SigningKey(origin, seed)
+    if have_key:
+        key = load_signing_key(home, origin, store.passphrases)
+    else:
+        store.passphrases.find(origin)  # which says now if it cannot be had
+        key = SigningKey(origin, seed)
     checkpoint = empty_checkpoint(key)
     if last is not None and (last.base_size or last.staged):
         raise RestoredError(
@@ -78,7 +82,7 @@ def create_log(
     sign_off(store, key.verifier, last, record)
     # If we die here, a size 0 checkpoint was signed, and at most by a key that is lost.
     if not have_key:
-        create_signing_key(home, origin, seed)
+        create_signing_key(home, origin, seed, store.passphrases)
     # If we die here, the next try finds the key and the record of the empty tree.
     with store.atomic():
         log = add_log(store, origin, REKOR_V2, key.verifier.spki)
@@ -97,7 +101,7 @@ def freeze_log(
     nothing. Raises as `recover` does.
     """
     origin = private.log.origin
-    key = load_signing_key(store.home, origin)
+    key = load_signing_key(store.home, origin, store.passphrases)
     last_checkpoint = recover(store, private, key, now, cosign)
     if last_checkpoint.checkpoint.frozen:
         return last_checkpoint

@@ -38,7 +38,7 @@ def require_digest_key(store: Store, name: str) -> PublisherKey:
     key_type = p256_key_type(store, name)
     if key_type != DIGESTS:
         raise _other_role(name, f"a key of the type {key_type}")
-    key = load_publisher_key(store.home, name)
+    key = load_publisher_key(store.home, name, store.passphrases)
     refuse_revoked(store, key.verifier)
     for other in publisher_key_names(store.home):
         if other != name and _has_key(store, other, key.spki):
@@ -51,7 +51,7 @@ def require_digest_key(store: Store, name: str) -> PublisherKey:
 
 def _has_key(store: Store, name: str, spki: bytes) -> bool:
     try:
-        return same_key(load_publisher_key(store.home, name).spki, spki)
+        return same_key(load_publisher_key(store.home, name, store.passphrases).spki, spki)
     except ApplianceError:  # it signs nothing as long as it does not load
         return False
 

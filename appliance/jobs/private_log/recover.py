@@ -298,7 +298,7 @@ def take_up(store: Store, name: str | None, note: bytes, now: int) -> PrivateLog
             reason="no-key",
             next_step="put the log's key there, or name a mirror of the log you mean",
         )
-    key = load_signing_key(store.home, origin)
+    key = load_signing_key(store.home, origin, store.passphrases)
     open_checkpoint(note, [key.verifier], origin)
     name = name or origin
     if any(one.name == name for one in all_private_logs(store)):

@@ -52,7 +52,7 @@ def open_own_note(store: Store, note: bytes, key: VerifierKey) -> str:
     site = site_fact(store, SITE_NAME)
     own = [key]
     if site is not None and has_signing_key(store.home, site):
-        own.append(load_signing_key(store.home, site).verifier)
+        own.append(load_signing_key(store.home, site, store.passphrases).verifier)
     # One key may be here under two names: a note counts it once.
     keys = dict.fromkeys([*exporter_keys(store), *own])
     return _open(store, note, tuple(keys), "exporter").text

@@ -102,7 +102,7 @@ def require_witness_key(store: Store, name: str | None) -> SigningKey:
         if len(names) != 1:
             raise _no_single_key(names)
         name = names[0]
-    key = load_signing_key(store.home, name)
+    key = load_signing_key(store.home, name, store.passphrases)
     key_type = home_key(store, name).type
     if key_type != WITNESS:
         raise RefusedError(

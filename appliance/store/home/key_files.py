@@ -1,7 +1,9 @@
 """Private keys below the home's keys/ directory: 0600, never exported, never printed.
 
-One key a file: Ed25519 as its PRIVATE+KEY line in NAME.key, a publisher's in
-NAME.pem. Beside a private log's key lies NAME.last, what it signed last (DESIGN.md
+One key a file: Ed25519 as its PRIVATE+KEY line in NAME.key, a publisher's as PKCS#8 in
+NAME.pem. Either may be an encrypted PKCS#8 instead, and is made so where a passphrase is
+named (store/passphrases.py).
+ Beside a private log's key lies NAME.last, what it signed last (DESIGN.md
 invariant 7), beside a witness's NAME.cosigned.
 """
 
@@ -9,9 +11,9 @@ from __future__ import annotations
 
 import os
 import re
-import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from appliance.errors import (
     ArgumentError,
@@ -21,13 +23,25 @@ from appliance.errors import (
     StoreError,
 )
 from appliance.store.filesystem import sync_directory
-from appliance.tlog.note import SigningKey, parse_signing_key
+from appliance.store.passphrases import (
+    CREDENTIAL,
+    FILE_SETTING,
+    NO_PASSPHRASES,
+    Passphrase,
+    Passphrases,
+)
+from appliance.store.secret_files import read_private, read_secret, refuse_shared
+from appliance.tlog.note import SigningKey, parse_pkcs8_key, parse_signing_key
+from appliance.tlog.private_pem import is_encrypted, is_pem
 from appliance.tlog.publisher_key import PublisherKey, make_publisher_key, parse_publisher_key
 
+_Key = TypeVar("_Key")
 KEYS_NAME: Final = "keys"
 SEED_BYTES: Final = 32
 MAX_SECRET_BYTES: Final = 4096  # of a sink's password or token
 _KEY_SUFFIX: Final = ".key"
+WRONG: Final = "wrong-passphrase"
+LOCKED: Final = "no-passphrase"  # reason of a key that nothing here opens
 LAST_SUFFIX: Final = ".last"  # what a private log signed last
 COSIGNED_SUFFIX: Final = ".cosigned"  # what a witness cosigned last
 _PUBLISHER_SUFFIX: Final = ".pem"
@@ -36,25 +50,79 @@ _MAX_KEY_BYTES: Final = 4096
 _MAX_LAST_BYTES: Final = 1024 * 1024
 
 
-def create_signing_key(home: Path, name: str, seed: bytes) -> SigningKey:
+def create_signing_key(
+    home: Path, name: str, seed: bytes, passphrases: Passphrases = NO_PASSPHRASES
+) -> SigningKey:
     """Create the key `name` from 32 random bytes; durable when this returns.
 
-    Raises ConfigError for a name that is no file name or taken, or a filesystem that keeps
-    nothing private (reason key-permissions), StoreError if it cannot be written.
+    It is encrypted if a passphrase is named for it. Raises ConfigError for a name that is no
+    file name or taken, a passphrase that cannot be had, or a filesystem that keeps nothing
+    private (reason key-permissions), StoreError if it cannot be written.
     """
     path = _path(home, name, _KEY_SUFFIX)
     if len(seed) != SEED_BYTES:
         raise ValueError(f"a seed has 32 bytes, this has {len(seed)}")
     key = SigningKey(name, seed)
-    _create_private(path, name, f"{key.skey}\n".encode())
+    _create_private(path, name, _signing_key_file(key, passphrases.find(name)))
     return key
 
 
-def create_publisher_key(home: Path, name: str, secret: bytes) -> PublisherKey:
+def create_publisher_key(
+    home: Path, name: str, secret: bytes, passphrases: Passphrases = NO_PASSPHRASES
+) -> PublisherKey:
     """Create a publisher's key from 48 random bytes; raises as create_signing_key does."""
     key = make_publisher_key(name, secret)
-    _create_private(_path(home, name, _PUBLISHER_SUFFIX), name, key.pem)
+    content = _encrypted(key.pem, passphrases.find(name))
+    _create_private(_path(home, name, _PUBLISHER_SUFFIX), name, content)
     return key
+
+
+def change_passphrase(
+    home: Path, name: str, passphrases: Passphrases, new: Passphrase | None
+) -> bool:
+    """Write a key anew, encrypted by `new` or, for None, not at all; whether it was encrypted.
+
+    The file is replaced whole: killed at any place, the old one or the new one is there, and
+    both are the same key. Raises as load_signing_key does, StoreError if it cannot be written.
+    """
+    is_signing = has_signing_key(home, name)
+    path = _path(home, name, _KEY_SUFFIX if is_signing else _PUBLISHER_SUFFIX)
+    raw = read_private(path, _MAX_KEY_BYTES)
+    was_encrypted = raw is not None and is_encrypted(raw)
+    if is_signing:
+        content = _signing_key_file(load_signing_key(home, name, passphrases), new)
+    else:
+        content = _encrypted(load_publisher_key(home, name, passphrases).pem, new)
+    _replace(path, content)
+    return was_encrypted
+
+
+def key_is_encrypted(home: Path, name: str) -> bool:
+    """Whether a key of this home asks for a passphrase; raises as load_signing_key does."""
+    suffix = _KEY_SUFFIX if has_signing_key(home, name) else _PUBLISHER_SUFFIX
+    raw = read_private(_path(home, name, suffix), _MAX_KEY_BYTES)
+    return raw is not None and is_encrypted(raw)
+
+
+def _signing_key_file(key: SigningKey, passphrase: Passphrase | None) -> bytes:
+    return f"{key.skey}\n".encode() if passphrase is None else _encrypted(key.pkcs8, passphrase)
+
+
+def _encrypted(pem: bytes, passphrase: Passphrase | None) -> bytes:
+    """Encrypt a key in PKCS#8; without a passphrase it stays as it is."""
+    if passphrase is None:
+        return pem
+    from cryptography.hazmat.primitives.serialization import (
+        BestAvailableEncryption,
+        Encoding,
+        PrivateFormat,
+        load_pem_private_key,
+    )
+
+    encryption = BestAvailableEncryption(passphrase.secret)
+    return load_pem_private_key(pem, None).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, encryption
+    )
 
 
 def _create_private(path: Path, name: str, content: bytes) -> None:
@@ -64,7 +132,7 @@ def _create_private(path: Path, name: str, content: bytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
             # FAT gives every file to everybody, whatever mode was asked for.
-            _refuse_shared(temporary, os.fstat(file.fileno()))
+            refuse_shared(temporary, os.fstat(file.fileno()))
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -87,14 +155,18 @@ def _create_private(path: Path, name: str, content: bytes) -> None:
         raise StoreError(f"{path}: {error.strerror}", reason="file") from error
 
 
-def load_signing_key(home: Path, name: str) -> SigningKey:
+def load_signing_key(
+    home: Path, name: str, passphrases: Passphrases = NO_PASSPHRASES
+) -> SigningKey:
     """Load a key, refusing one that others could have read or placed.
 
-    Raises IncompleteError if it is not there, ConfigError (reason key-permissions) if it
-    is open to group or others, not ours, or a link, and MalformedError if it is no key.
+    Raises IncompleteError if it is not there (no-key), or is encrypted and no passphrase is
+    named for it (no-passphrase); ConfigError if it is open to group or others, not ours, or a
+    link (key-permissions), or as Passphrases.find does, or if the passphrase is another
+    (wrong-passphrase); and MalformedError if it is no key.
     """
     path = _path(home, name, _KEY_SUFFIX)
-    text = _read_private(path, _MAX_KEY_BYTES)
+    text = read_private(path, _MAX_KEY_BYTES)
     if text is None:
         raise IncompleteError(
             f"no key {name!r} in {path.parent}",
@@ -102,27 +174,72 @@ def load_signing_key(home: Path, name: str) -> SigningKey:
             next_step="see 'attestor key list'; a key that was lost comes back from a backup of"
             " keys/ alone",
         )
+    if is_pem(text):
+        return _opened(path, name, text, passphrases, parse_pkcs8_key)
     key = parse_signing_key(text.decode("utf-8", "replace").removesuffix("\n"))
     if key.name != name:
         raise MalformedError(f"{path} holds the key of {key.name!r}")
     return key
 
 
-def load_publisher_key(home: Path, name: str) -> PublisherKey:
+def load_publisher_key(
+    home: Path, name: str, passphrases: Passphrases = NO_PASSPHRASES
+) -> PublisherKey:
     """Load a publisher's key; raises as load_signing_key does."""
     path = _path(home, name, _PUBLISHER_SUFFIX)
-    pem = _read_private(path, _MAX_KEY_BYTES)
+    pem = read_private(path, _MAX_KEY_BYTES)
     if pem is None:
         raise IncompleteError(
             f"no publisher key {name!r} in {path.parent}",
             reason="no-key",
             next_step=f"make one: attestor key generate {name} --type publisher",
         )
+    return _opened(path, name, pem, passphrases, parse_publisher_key)
+
+
+def read_pkcs8_key(name: str, file: Path, passphrases: Passphrases = NO_PASSPHRASES) -> SigningKey:
+    """Read an Ed25519 key that another program left outside of the home; raises as the above."""
+    pem = read_secret(file, _MAX_KEY_BYTES)
+    return _opened(file, name, pem, passphrases, parse_pkcs8_key)
+
+
+def _opened(
+    path: Path,
+    name: str,
+    pem: bytes,
+    passphrases: Passphrases,
+    parse: Callable[[str, bytes, bytes | None], _Key],
+) -> _Key:
+    """Parse a key in PEM, by the passphrase that is named for it if it is encrypted."""
+    passphrase = passphrases.find(name) if is_encrypted(pem) else None
+    if is_encrypted(pem) and passphrase is None:
+        raise IncompleteError(
+            f"{path} is encrypted, and no passphrase file is named",
+            reason=LOCKED,
+            next_step="name one: --passphrase-file FILE before the command, the setting"
+            f" {FILE_SETTING}, or a systemd credential {CREDENTIAL}",
+        )
     try:
-        return parse_publisher_key(name, pem)
+        return parse(name, pem, None if passphrase is None else passphrase.secret)
+    except ConfigError as error:
+        if passphrase is None:
+            raise
+        raise ConfigError(
+            f"the passphrase in {passphrase.file}{passphrase.hint} does not open {path}, or the key"
+            " is damaged",
+            reason=WRONG,
+            next_step="name the file that the key was encrypted by; or put the key back from a"
+            " backup of keys/",
+        ) from error
     except MalformedError as error:
         error.message = f"{path}: {error.message}"
         raise
+
+
+def pkcs8_file(home: Path, key: SigningKey) -> bytes:
+    """Return a key of this home as other programs read it: encrypted as it is here, or not."""
+    raw = read_private(_path(home, key.name, _KEY_SUFFIX), _MAX_KEY_BYTES)
+    return raw if raw is not None and is_pem(raw) else key.pkcs8
 
 
 def has_signing_key(home: Path, name: str) -> bool:
@@ -161,7 +278,7 @@ def last_record_names(home: Path, suffix: str = LAST_SUFFIX) -> tuple[str, ...]:
 
 def read_last_record(home: Path, name: str, suffix: str = LAST_SUFFIX) -> bytes | None:
     """Return what a key recorded as signed last; None if it never did."""
-    return _read_private(_path(home, name, suffix), _MAX_LAST_BYTES)
+    return read_private(_path(home, name, suffix), _MAX_LAST_BYTES)
 
 
 def swap_last_record(
@@ -175,15 +292,20 @@ def swap_last_record(
     path = _path(home, name, suffix)
     if read_last_record(home, name, suffix) != expected:
         raise StoreError(f"{path} is not what it was when this run read it", reason="last-record")
+    _replace(path, new)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put a file in the place of another of that name; durable when this returns."""
     temporary = path.with_name(f"{path.name}.tmp")
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
-            file.write(new)
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)
-        # If we die before this, either record may come back: both were durable once.
+        # If we die before this, either may come back: both were durable once.
         sync_directory(path.parent)
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}", reason="file") from error
@@ -198,57 +320,3 @@ def _path(home: Path, name: str, suffix: str) -> Path:
             " digit first",
         )
     return home / KEYS_NAME / f"{name}{suffix}"
-
-
-def read_secret(path: Path, max_bytes: int) -> bytes:
-    """Read a secret the operator keeps outside the home; raises ConfigError unless only we can."""
-    data = _read_private(path, max_bytes)
-    if data is None:
-        raise ConfigError(f"{path} is not there", reason="no-secret", next_step="put it there")
-    return data
-
-
-def _read_private(path: Path, max_bytes: int) -> bytes | None:
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if path.is_symlink():
-            raise ConfigError(
-                f"{path} is a symbolic link",
-                reason="key-permissions",
-                next_step="put the file there",
-            ) from error
-        raise StoreError(f"{path}: {error.strerror}", reason="file") from error
-    try:
-        _refuse_shared(path, os.fstat(descriptor))
-    except ConfigError:
-        os.close(descriptor)
-        raise
-    with os.fdopen(descriptor, "rb") as file:
-        data = file.read(max_bytes + 1)
-    if len(data) > max_bytes:
-        raise MalformedError(f"{path} is larger than {max_bytes} bytes")
-    return data
-
-
-def _refuse_shared(path: Path, status: os.stat_result) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        raise ConfigError(
-            f"{path} is not a regular file",
-            reason="key-permissions",
-            next_step="put the file there",
-        )
-    if status.st_mode & 0o077:
-        raise ConfigError(
-            f"{path} is open to others (mode {stat.S_IMODE(status.st_mode):04o})",
-            reason="key-permissions",
-            next_step=f"run: chmod 600 {path}; if others used this host, make a new key",
-        )
-    if status.st_uid != os.geteuid():
-        raise ConfigError(
-            f"{path} belongs to user {status.st_uid}, not to us ({os.geteuid()})",
-            reason="key-permissions",
-            next_step=f"run as that user, or: chown {os.geteuid()} {path}",
-        )
