@@ -101,7 +101,7 @@ def test_a_change_that_was_killed_between_two_keys_is_finished_by_the_same_comma
     old = ("--passphrase-file", passphrase_file(tmp_path))
     (tmp_path / "new").mkdir()
     new = passphrase_file(tmp_path / "new", "new")
-    real, calls = keys_module.change_passphrase, iter(range(3))
+    real, calls = key_files.change_passphrase, iter(range(3))
 
     def dies(*arguments: object) -> bool:
         if next(calls) == 2:
@@ -115,14 +115,14 @@ def test_a_change_that_was_killed_between_two_keys_is_finished_by_the_same_comma
     assert len(locked.json("--passphrase-file", new, "key", "list")["keys"]) == 5
 
 
-WRONG = {
+WRONG: dict[str, tuple[bytes, int, str, str]] = {
     "another": (b"wrong", 0o600, "wrong-passphrase", "does not open"),
     "with a space behind it": (b"wrong ", 0o600, "wrong-passphrase", "ends in white space"),
     "empty": (b"", 0o600, "bad-passphrase", "it is empty"),
     "only a newline": (b"\n", 0o600, "bad-passphrase", "it is empty"),
     "only CRLF": (b"\r\n", 0o600, "bad-passphrase", "it is empty"),
     "two lines": (SECRET.encode() + b"\n\n", 0o600, "bad-passphrase", "several lines"),
-    "UTF-16": ("\ufeff" + SECRET, 0o600, "bad-passphrase", "UTF-16"),
+    "UTF-16": (SECRET.encode("utf-16"), 0o600, "bad-passphrase", "UTF-16"),
     "a byte order mark": (b"\xef\xbb\xbf" + SECRET.encode(), 0o600, "bad-passphrase", "mark"),
     "too long": (b"x" * 1024, 0o600, "bad-passphrase", "longer than 1023 bytes"),
     "far too long": (b"x" * 5000, 0o600, "bad-passphrase", "larger than 4096 bytes"),
@@ -137,8 +137,6 @@ def test_a_passphrase_that_will_not_do_has_its_one_line(
 ) -> None:
     home.json("key", "passphrase", "--all", "--new-file", passphrase_file(tmp_path))
     content, mode, reason, words = WRONG[name]
-    if isinstance(content, str):
-        content = content.encode("utf-16-le")
     file = passphrase_file(tmp_path, content, mode)
     error = home.json("--passphrase-file", file, "key", "show", "site.example", expect=9)
     assert error["reason"] == reason and words in error["message"], error
