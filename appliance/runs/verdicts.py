@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, RefusedError
 from appliance.jobs.divergence.gossip import compare_note
 from appliance.jobs.verify.log_trust import log_trust
 from appliance.jobs.verify.recheck import describe_signer, judge_again, keep_contradiction
@@ -18,9 +18,15 @@ from appliance.runs.tell import deliver_due
 from appliance.sigstore.identity import ExpectedSigner
 from appliance.sigstore.trusted_root import parse_trusted_root
 from appliance.store.database import Store
+from appliance.store.divergence.quarantine import quarantines
 from appliance.store.home.clock import SIGNED, raise_floor
 from appliance.store.verify.trust import current_root
-from appliance.store.verify.verdicts import RecordedVerdict, record_verdict, recorded_verdicts
+from appliance.store.verify.verdicts import (
+    RecordedVerdict,
+    forget_verdicts,
+    record_verdict,
+    recorded_verdicts,
+)
 from appliance.value import frozen, replaced
 
 
@@ -106,6 +112,23 @@ def recheck(session: Session) -> Recheck:
                 verdict.error.message = f"{before.artifact}: {verdict.error.message}"
             changed.append(ChangedVerdict(before, after, verdict.error))
     return Recheck(judged, tuple(changed))
+
+
+def prune_verdicts(session: Session, older_than: int, *, dry_run: bool) -> int:
+    """Forget what was judged last more than so many seconds ago; returns how many.
+
+    Raises RefusedError (quarantined) while a log is quarantined.
+    """
+    now = session.now()
+    with session.writing() as store, store.atomic(dry_run=dry_run):
+        held = quarantines(store)
+        if held:
+            raise RefusedError(
+                f"{held[0].origin} is quarantined: what was verified under it has to be known",
+                reason="quarantined",
+                next_step="see 'attestor quarantine list'; prune once it is lifted",
+            )
+        return forget_verdicts(store, now - older_than, now)
 
 
 def _outcome(verdict: Verdict) -> dict[str, Any]:

@@ -8,6 +8,14 @@ import pytest
 
 from appliance.jobs.divergence.alarm import raise_alarm
 from appliance.policy.alarms import Anomaly, stale_alarm
+from appliance.store.divergence.alerts import (
+    NewAlert,
+    ack_alert,
+    end_alert,
+    raise_alert,
+    require_alert,
+)
+from appliance.store.divergence.evidence import put_evidence
 from tests.cli.homes import NOW
 from tests.cli.mirrored import MirroredHome
 
@@ -81,3 +89,40 @@ def test_alerts_go_to_the_configured_sinks_of_their_severity(
         (1, f"file {tmp_path / 'alerts.jsonl'}"),
     ]
     assert home.json("alerts", "show", "1")["payload"]["tenant"] == "acme"
+
+
+def test_what_is_over_is_forgotten_by_age_and_nothing_that_something_rests_on(
+    home: MirroredHome,
+) -> None:
+    """Evidence, quarantines, what waits and what nobody has seen stay, and the newest number."""
+    with home.mirror() as mirror, mirror.store.atomic():
+        store, log = mirror.store, mirror.log
+        evidence, _ = put_evidence(
+            store, log, rule="Test", ours=b"1", theirs=b"2", details={}, detected_at=NOW
+        )
+        sinks: dict[str, list[str]] = {"waits": ["webhook x"]}
+        severities = {"unseen": "critical", "seen": "critical"}
+        for name in ("over", "lasts", "waits", "unseen", "seen", "evidence", "newest"):
+            new = NewAlert(
+                name,
+                "Test",
+                "test",
+                severities.get(name, "warning"),
+                {},
+                evidence_id=evidence if name == "evidence" else None,
+            )
+            raise_alert(store, new, sinks.get(name, []), NOW - 9000)
+            if name != "lasts":
+                end_alert(store, name, NOW - 8000)
+        ack_alert(store, require_alert(store, "5"), NOW, None)
+    prune = ("alerts", "prune", "--older-than")
+    assert home.json(*prune, "3h")["pruned"] == 0
+    assert home.json(*prune, "2h", "--dry-run")["pruned"] == 2
+    assert len(home.json("alerts", "list")["alerts"]) == 7
+    assert home.run(*prune, "2h") == (0, "2 alerts forgotten\n", "")
+    assert [one["number"] for one in home.json("alerts", "list")["alerts"]] == [2, 3, 4, 6, 7]
+    assert home.json(*prune, "2h")["pruned"] == 0
+    [line] = home.json("journal", "list", "--event", "alert.pruned")["lines"]
+    assert line["details"]["count"] == 2
+    alarmed(home)
+    assert home.json("alerts", "show", "8")["type"] == "StaleCheckpoint"

@@ -611,6 +611,7 @@ def test_the_way_back_from_a_failover_leads_to_where_it_began(world: World) -> N
     for _ in range(2):
         there = world.cli("failover", "primary", "--to", "copy")["data"]
         assert (there["disabled"], enabled(world)) == ("primary", {"copy": True, "primary": False})
+        world.cli("backend", "enable", "primary")  # it is in order again, and a mirror
         back = world.cli("failover", "copy", "--to", "primary")["data"]
         assert (back["disabled"], enabled(world)) == (None, {"copy": True, "primary": True})
     # One that was off before is off again.

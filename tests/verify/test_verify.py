@@ -11,6 +11,8 @@ import pytest
 from appliance.cli.main import run
 from appliance.runs.session import Session
 from appliance.store.database import open_store
+from appliance.store.divergence.alerts import NewAlert, raise_alert
+from appliance.store.mirror.logs import all_logs
 from tests.mirror.mirrors import NOW, make_mirror, sync_from
 from tests.signed_artifacts import SIGNER_PEM, bundle_of, log_request, sign_request
 from tests.simulator import SimulatedLog
@@ -237,6 +239,41 @@ def test_verdicts_are_recorded_and_judged_again(site: Site) -> None:
     told = [one["details"] for one in json.loads(out)["data"]["lines"]]
     assert [one["code"] for one in told] == [0, 5]
     assert told[1]["reason"] == "no-log-key" and told[0]["artifact"] == told[1]["artifact"]
+
+
+def test_recorded_verdicts_are_forgotten_by_age_and_not_while_a_log_is_quarantined(
+    site: Site,
+) -> None:
+    site.sync()
+    assert site.verify("--record")[0] == 0
+
+    def listed() -> int:
+        return len(json.loads(site.run("verdicts", "list", "--json")[1])["data"]["verdicts"])
+
+    prune = ("verdicts", "prune", "--older-than")
+    assert site.run(*prune, "1h")[:2] == (0, "0 verdicts forgotten\n")
+    later = NOW + 7200
+    found = site.run(*prune, "1h", "--dry-run", now=later)
+    assert found[:2] == (0, "1 verdicts would be forgotten\n")
+    assert listed() == 1
+    store = open_store(site.directory / "home", write=True)
+    log = all_logs(store)[0]
+    with store.atomic():
+        number, _ = raise_alert(store, NewAlert("c", "T", "e", "critical", {}, log), [], NOW)
+        store.execute(
+            "INSERT INTO quarantine (log_id, last_common_size, alert_number, since)"
+            " VALUES (?, 0, ?, 0)",
+            [log.id, number],
+        )
+    code, _, err = site.run(*prune, "1h", now=later)
+    assert (code, listed()) == (8, 1) and "is quarantined" in err
+    with store.atomic():
+        store.execute("UPDATE quarantine SET lifted_at = 1")
+    store.close()
+    assert site.run(*prune, "1h", now=later)[:2] == (0, "1 verdicts forgotten\n")
+    assert listed() == 0
+    _, out, _ = site.run("journal", "list", "--event", "verdict.pruned", "--json")
+    assert [one["details"]["count"] for one in json.loads(out)["data"]["lines"]] == [1]
 
 
 @pytest.mark.parametrize(

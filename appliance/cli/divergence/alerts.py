@@ -22,6 +22,7 @@ from appliance.times import utc
     lazy={
         "send": "divergence.alerts_send:alerts_send",
         "export": "divergence.alerts_export:alerts_export",
+        "prune": "divergence.alerts_prune:alerts_prune",
     },
 )
 def alerts() -> None:

@@ -6,10 +6,11 @@ import click
 
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
+from appliance.cli.options import seconds_option
 from appliance.cli.output import Result, common_options
 from appliance.cli.table import table, table_time
 from appliance.runs.session import Session, pass_session
-from appliance.runs.verdicts import recheck
+from appliance.runs.verdicts import prune_verdicts, recheck
 from appliance.store.verify.verdicts import recorded_verdicts
 
 
@@ -93,3 +94,24 @@ def verdicts_recheck(session: Session) -> Result:
     ]
     lines.append(f"{done.judged} verdicts judged again, {len(changes)} changed")
     return Result(members(judged=done.judged, changed=changes), "\n".join(lines), (), done.worse)
+
+
+@verdicts.command("prune")
+@click.option("--older-than", metavar="DURATION", required=True, help="Judged before, e.g. 8760h.")
+@click.option("--dry-run", is_flag=True, help="Only say how many would go.")
+@common_options
+@pass_session
+def verdicts_prune(session: Session, older_than: str, dry_run: bool) -> Result:
+    """Forget recorded verdicts that were judged last that long ago; the journal keeps their lines.
+
+    Refused (8) while a log is quarantined: what was verified under it has to be known then.
+
+    \b
+    Example:
+        attestor verdicts prune --older-than 8760h
+    """
+
+    seconds = int(seconds_option(older_than, "--older-than", None))
+    count = prune_verdicts(session, seconds, dry_run=dry_run)
+    verb = "would be forgotten" if dry_run else "forgotten"
+    return Result(members(dry_run=dry_run, pruned=count), f"{count:,} verdicts {verb}")

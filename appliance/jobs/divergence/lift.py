@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import Any, Final
 
 from appliance.errors import ConfigError
 from appliance.policy.alarms import Anomaly
@@ -70,9 +70,14 @@ def fail_over(store: Store, name: str, mirror: str, now: int, *, dry_run: bool) 
 
 
 def _was_enabled(store: Store, name: str, mirror: str) -> bool:
-    """Return whether `name` was on when it took over from `mirror`; False: it never did."""
-    for line in reversed(last_lines(store, _FAILOVERS, "backend.failover")):
+    """Return whether `name` was on when it took over from `mirror`; False: it never did.
+
+    A way back ends what it leads back from: what comes after it is a failover anew.
+    """
+    there: dict[str, Any] | None = None
+    for line in last_lines(store, _FAILOVERS, "backend.failover"):
         facts = json.loads(line.details)
         if {facts["from"], facts["to"]} == {name, mirror}:
-            return facts["to"] == name and bool(facts.get("wasEnabled", True))
-    return False
+            is_back = there is not None and facts["to"] == there["from"]
+            there = None if is_back else facts
+    return there is not None and there["to"] == name and bool(there.get("wasEnabled", True))

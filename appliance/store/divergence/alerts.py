@@ -131,6 +131,31 @@ def ack_alert(store: Store, alert: Alert, at: int, note: str | None) -> bool:
     return True
 
 
+def forget_alerts(store: Store, before: int, at: int) -> int:
+    """Forget alerts that were over `before` (Unix seconds), and their deliveries; how many.
+
+    What is evidence stays, and what a quarantine or a match of a watch refers to; so do the
+    alerts that still wait for a sink, critical ones that nobody has acknowledged, and the newest,
+    after which the next one is numbered. Call it inside store.atomic().
+    """
+    rows = store.rows(
+        "SELECT number FROM alert WHERE ended_at < ? AND evidence_id IS NULL"
+        " AND (severity <> 'critical' OR acked_at IS NOT NULL)"
+        " AND number < (SELECT max(number) FROM alert)"
+        " AND number NOT IN (SELECT alert_number FROM quarantine UNION ALL"
+        " SELECT alert_number FROM watch_match WHERE alert_number IS NOT NULL UNION ALL"
+        " SELECT alert_number FROM watch_undecided WHERE alert_number IS NOT NULL UNION ALL"
+        " SELECT alert_number FROM delivery WHERE delivered_at IS NULL)",
+        [before],
+    )
+    numbers = [(row["number"],) for row in rows]
+    if numbers:
+        store.execute_many("DELETE FROM delivery WHERE alert_number = ?", numbers)
+        store.execute_many("DELETE FROM alert WHERE number = ?", numbers)
+        append_event(store, at, "alert.pruned", {"count": len(numbers), "before": before})
+    return len(numbers)
+
+
 def alerts(store: Store, *, unacked: bool = False, lasting: bool = False) -> tuple[Alert, ...]:
     """List alerts in the order they were raised: all, or only those not seen or not over."""
     rows = store.rows(

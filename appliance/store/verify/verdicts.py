@@ -87,6 +87,19 @@ def _details(verdict: RecordedVerdict) -> dict[str, Any]:
     }
 
 
+def forget_verdicts(store: Store, before: int, at: int) -> int:
+    """Forget what was judged last `before` (Unix seconds); how many. Inside store.atomic().
+
+    The journal keeps the line of each answer.
+    """
+    row = store.row("SELECT count(*) AS n FROM verdict WHERE at < ?", [before])
+    count = 0 if row is None else int(row["n"])
+    if count:
+        store.execute("DELETE FROM verdict WHERE at < ?", [before])
+        append_event(store, at, "verdict.pruned", {"count": count, "before": before})
+    return count
+
+
 def newest_verdicts(store: Store, limit: int) -> list[RecordedVerdict]:
     """Return the verdicts that were recorded last, newest first."""
     rows = store.rows("SELECT * FROM verdict ORDER BY at DESC, id DESC LIMIT ?", [limit])
