@@ -34,6 +34,8 @@ ELSEWHERE = {
     "receipt accept": "tests/transfer/test_receipts.py",
     "log move": "tests/private_log/test_move.py",
     "publish": "tests/queue/test_publish.py",
+    "alerts prune": "tests/divergence/test_alerts.py",
+    "verdicts prune": "tests/verify/test_verify.py",
     "queue aggregate": "tests/queue/test_aggregate.py",
 }
 
