@@ -160,7 +160,7 @@ def private_log_demo(demo: Demo) -> None:
 
         demo.step("Outside: write a signed transfer bundle to the stick.")
         first = demo.stick / "first.tar"
-        demo.run("outside", "export", "--full", "--include-entries", "--output", first)
+        demo.run("outside", "export", "--base", "all", "--include-entries", "--output", first)
         exporter = demo.run("outside", "key", "show", "outside.example").strip()
 
         demo.step(
@@ -197,9 +197,7 @@ def private_log_demo(demo: Demo) -> None:
             log_artifact(demo, signer, number)
         demo.run("outside", "sync", "--full-tiles", "--entries")
         delta = demo.stick / "delta.tar"
-        demo.run(
-            *("outside", "export", "--since-size", "3", "--include-entries", "--output", delta)
-        )
+        demo.run(*("outside", "export", "--base", "3", "--include-entries", "--output", delta))
         demo.run("inside", "import", delta, offline=True)
         verify(demo, signer, 5)
 
@@ -232,7 +230,7 @@ def upstream_demo(demo: Demo, url: str, origin: str, key: Path | None) -> None:
 
     demo.step("Outside: write a signed transfer bundle.")
     first = demo.stick / "first.tar"
-    demo.run("outside", "export", "--full", "--output", first)
+    demo.run("outside", "export", "--base", "all", "--output", first)
     exporter = demo.run("outside", "key", "show", "outside.example").strip()
 
     demo.step("Inside, no network: import it; every tile is proven again.")

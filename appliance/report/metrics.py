@@ -93,19 +93,23 @@ class QueueFacts:
     utilization: Mapping[str, float]  # by tenant, 0 to 1
 
 
-def metrics_text(
-    store: Store,
-    logs: Sequence[LogFacts],
-    home: HomeMetrics,
-    queue: QueueFacts,
-    find: FindFacts,
-    now: int,
-) -> bytes:
-    """Return every metric at `now`, Unix seconds, ready to be scraped or written to a file."""
+@frozen
+class Facts:
+    """What the metrics tell beside what is counted in the store."""
+
+    logs: Sequence[LogFacts]
+    home: HomeMetrics
+    queue: QueueFacts
+    find: FindFacts
+    now: int  # Unix seconds
+
+
+def metrics_text(store: Store, facts: Facts) -> bytes:
+    """Return every metric, ready to be scraped or written to a file."""
     from prometheus_client import CollectorRegistry, generate_latest
 
     registry = CollectorRegistry()
-    registry.register(_Collector(list(_metrics(store, logs, home, queue, find, now))))
+    registry.register(_Collector(list(_metrics(store, facts))))
     return generate_latest(registry)
 
 
@@ -120,29 +124,22 @@ class _Collector:
         return self.metrics
 
 
-def _metrics(
-    store: Store,
-    logs: Sequence[LogFacts],
-    home: HomeMetrics,
-    queue: QueueFacts,
-    find: FindFacts,
-    now: int,
-) -> Iterator[Metric]:
+def _metrics(store: Store, facts: Facts) -> Iterator[Metric]:
     from prometheus_client.metrics_core import (
         CounterMetricFamily,
         GaugeMetricFamily,
         HistogramMetricFamily,
     )
 
-    gauges = _gauges(store, logs, home, queue, find, now)
+    gauges = _gauges(store, facts)
     stored: dict[str, dict[Labels, dict[str, float]]] = {}  # by name, labels, part
-    for one in counters(store):
-        family, part = _family_of(one.name)
+    for counted in counters(store):
+        family, part = _family_of(counted.name)
         if family is not None:
-            bound = one.labels.get("le", "")
-            labels = tuple(one.labels.get(name, "") for name in family.labels)
+            bound = counted.labels.get("le", "")
+            labels = tuple(counted.labels.get(name, "") for name in family.labels)
             parts = stored.setdefault(family.name, {}).setdefault(labels, {})
-            parts[f"{part}{bound}"] = one.value
+            parts[f"{part}{bound}"] = counted.value
     for family in FAMILIES:
         names = list(family.labels)
         found = stored.get(family.name, {})
@@ -154,13 +151,13 @@ def _metrics(
         elif family.kind == "counter":
             counter = CounterMetricFamily(family.name, family.help, labels=names)
             # A counter that first appears with 1 has no increase that an alert could see.
-            zero = {labels: {"": 0.0} for labels in _expected(family, logs, home, queue, find)}
+            zero = {labels: {"": 0.0} for labels in _expected(family, facts)}
             for labels, parts in sorted({**zero, **found}.items()):
                 counter.add_metric(labels, parts[""])
             yield counter
         else:
             histogram = HistogramMetricFamily(family.name, family.help, labels=names)
-            expected = _expected(family, logs, home, queue, find)
+            expected = _expected(family, facts)
             empty = {labels: {"bucket+Inf": 0.0} for labels in expected}
             for labels, parts in sorted({**empty, **found}.items()):
                 histogram.add_metric(labels, _buckets(parts), parts.get("sum", 0.0))
@@ -183,106 +180,118 @@ def _buckets(parts: Mapping[str, float]) -> list[tuple[str, float]]:
     return [(le, parts[f"bucket{le}"]) for le in ascending]
 
 
-def _expected(
-    family: Family,
-    logs: Sequence[LogFacts],
-    home: HomeMetrics,
-    queue: QueueFacts,
-    find: FindFacts,
-) -> Iterator[Labels]:
+def _expected(family: Family, facts: Facts) -> Iterator[Labels]:
     """Yield the labels that a counter or a histogram will have once anything happens."""
-    mirrors = ((one.mirror_of, one.backend) for one in logs if one.mirror_of is not None)
+    logs, home = facts.logs, facts.home
+    mirrors = ((log.mirror_of, log.backend) for log in logs if log.mirror_of is not None)
     known: dict[tuple[str, ...], Iterable[Labels]] = {
-        ("type", "severity"): product((one.value for one in Anomaly), SEVERITIES),
+        ("type", "severity"): product((kind.value for kind in Anomaly), SEVERITIES),
         ("tier", "status"): product(TIERS, (LOGGED, POSTPONED, REFUSED)),
-        ("trigger",): ((one,) for one in TRIGGERS),
+        ("trigger",): ((trigger,) for trigger in TRIGGERS),
         ("primary", "mirror"): chain(mirrors, home.mirror_logs),
-        ("watch", "finding"): find.findings,
+        ("watch", "finding"): facts.find.findings,
         ("log", "status"): product(home.private_logs, ANSWERED),
-        ("status",): ((one,) for one in WITNESS_ANSWERED),
+        ("status",): ((status,) for status in WITNESS_ANSWERED),
         ("origin", "witness", "outcome"): (
-            (*one, outcome) for one, outcome in product(home.witnesses, OUTCOMES)
+            (*witness, outcome) for witness, outcome in product(home.witnesses, OUTCOMES)
         ),
-        ("tenant",): ((name,) for name in queue.remaining),
-        ("tier",): ((one,) for one in TIERS),
+        ("tenant",): ((tenant,) for tenant in facts.queue.remaining),
+        ("tier",): ((tier,) for tier in TIERS),
     }
     yield from known.get(family.labels, ())
     if family.labels == ("backend",):
-        yield from ((one.backend,) for one in logs)
+        yield from ((log.backend,) for log in logs)
     elif family.labels == ("backend", "error_type"):
-        yield from ((one.backend, kind) for one in logs for kind in ERROR_TYPES)
+        yield from product((log.backend for log in logs), ERROR_TYPES)
     elif family.labels == ("backend", "origin"):
-        yield from ((one.backend, one.log.origin) for one in logs)
+        yield from ((log.backend, log.log.origin) for log in logs)
     elif family.labels == ("error_type",):
         yield from ((kind,) for kind in ERROR_TYPES)
 
 
-def _gauges(
-    store: Store,
-    logs: Sequence[LogFacts],
-    home: HomeMetrics,
-    queue: QueueFacts,
-    find: FindFacts,
-    now: int,
-) -> dict[str, Samples]:
-    sync = "attestor_rekor_sync"
-    runs = {one.backend: one for one in backend_runs(store)}
-    succeeded = {one.backend: _or_zero(runs, one.backend, "succeeded_at") for one in logs}
-    unseen = [one.severity for one in alerts(store, unacked=True)]
+def _gauges(store: Store, facts: Facts) -> dict[str, Samples]:
     root, imported = current_root(store), last_import(store)
-    aged = [(one, one.age) for one in logs if one.age is not None]
+    return {
+        **_log_gauges(store, facts.logs, facts.now),
+        "attestor_trust_root_fetched_timestamp_seconds": {(): root.imported_at} if root else {},
+        "attestor_bundle_imported_timestamp_seconds": {(): imported} if imported else {},
+        **_home_gauges(store, facts.home),
+        **_queue_gauges(facts.queue),
+        **_find_gauges(facts.find),
+        "attestor_witness_tree_size": {
+            (row.origin, row.key_name): row.head.tree_size for row in cosigned_rows(store)
+        },
+        "attestor_build_info": {(__version__, platform.python_version()): 1},
+    }
+
+
+def _log_gauges(store: Store, logs: Sequence[LogFacts], now: int) -> dict[str, Samples]:
+    sync = "attestor_rekor_sync"
+    runs = {run.backend: run for run in backend_runs(store)}
+    succeeded = {log.backend: _or_zero(runs, log.backend, "succeeded_at") for log in logs}
+    aged = [(log.backend, log.age) for log in logs if log.age is not None]
     return {
         f"{sync}_tiles_cached": {
-            (one.backend,): Mirror(store, one.log).tile_count() for one in logs
+            (log.backend,): Mirror(store, log.log).tile_count() for log in logs
         },
         f"{sync}_last_success_seconds": {
             (name,): max(now - at, 0) for name, at in succeeded.items() if at
         },
         f"{sync}_last_success_timestamp_seconds": {(name,): at for name, at in succeeded.items()},
         f"{sync}_last_attempt_timestamp_seconds": {
-            (one.backend,): _or_zero(runs, one.backend, "attempted_at") for one in logs
+            (log.backend,): _or_zero(runs, log.backend, "attempted_at") for log in logs
         },
-        "attestor_rekor_checkpoint_age_seconds": {(one.backend,): age for one, age in aged},
-        "attestor_rekor_checkpoint_timestamp_seconds": {
-            (one.backend,): now - age for one, age in aged
-        },
+        "attestor_rekor_checkpoint_age_seconds": {(name,): age for name, age in aged},
+        "attestor_rekor_checkpoint_timestamp_seconds": {(name,): now - age for name, age in aged},
         "attestor_rekor_tree_size": {
-            (one.backend,): one.tree_size for one in logs if one.tree_size is not None
+            (log.backend,): log.tree_size for log in logs if log.tree_size is not None
         },
         "attestor_rekor_health": {
-            (one.backend, health.value): one.health is health for one in logs for health in Health
+            (log.backend, health.value): log.health is health for log in logs for health in Health
         },
+        "attestor_rekor_coverage_ratio": {
+            (log.backend,): log.coverage for log in logs if log.coverage is not None
+        },
+    }
+
+
+def _home_gauges(store: Store, home: HomeMetrics) -> dict[str, Samples]:
+    unseen = [alert.severity for alert in alerts(store, unacked=True)]
+    runs = command_runs(store)
+    return {
+        "attestor_alerts_unacked": {(word,): unseen.count(word) for word in SEVERITIES},
+        "attestor_alert_deliveries_waiting": {(): len(undelivered(store))},
+        "attestor_rekor_queue_oldest_timestamp_seconds": {(): home.oldest_item_at or 0},
+        "attestor_health": {(health.value,): health is home.health for health in HOME_HEALTHS},
+        "attestor_problems": _problems(home),
+        "attestor_last_exit_code": {(run.command,): run.exit_code for run in runs},
+        "attestor_last_success_timestamp_seconds": {
+            (run.command,): run.succeeded_at or 0 for run in runs
+        },
+    }
+
+
+def _queue_gauges(queue: QueueFacts) -> dict[str, Samples]:
+    return {
         "attestor_rekor_queue_depth": {(tier,): n for tier, n in queue.depth.items()},
         "attestor_rekor_budget_remaining": {(name,): n for name, n in queue.remaining.items()},
         "attestor_rekor_budget_utilization": {
             (name,): share for name, share in queue.utilization.items()
         },
-        "attestor_alerts_unacked": {(one,): unseen.count(one) for one in SEVERITIES},
-        "attestor_alert_deliveries_waiting": {(): len(undelivered(store))},
-        "attestor_trust_root_fetched_timestamp_seconds": {(): root.imported_at} if root else {},
-        "attestor_bundle_imported_timestamp_seconds": {(): imported} if imported else {},
-        "attestor_rekor_coverage_ratio": {
-            (one.backend,): one.coverage for one in logs if one.coverage is not None
-        },
-        "attestor_rekor_queue_oldest_timestamp_seconds": {(): home.oldest_item_at or 0},
-        "attestor_health": {(one.value,): one is home.health for one in HOME_HEALTHS},
-        "attestor_problems": _problems(home),
-        "attestor_last_exit_code": {(one.command,): one.exit_code for one in command_runs(store)},
-        "attestor_last_success_timestamp_seconds": {
-            (one.command,): one.succeeded_at or 0 for one in command_runs(store)
-        },
-        "attestor_index_entries": {(name,): one[0] for name, one in find.indexed.items()},
-        "attestor_index_behind_entries": {(name,): one[1] for name, one in find.indexed.items()},
-        "attestor_index_opaque_entries": {(name,): one[2] for name, one in find.indexed.items()},
+    }
+
+
+def _find_gauges(find: FindFacts) -> dict[str, Samples]:
+    indexed = find.indexed.items()
+    return {
+        "attestor_index_entries": {(name,): counts[0] for name, counts in indexed},
+        "attestor_index_behind_entries": {(name,): counts[1] for name, counts in indexed},
+        "attestor_index_opaque_entries": {(name,): counts[2] for name, counts in indexed},
         "attestor_watch_behind_entries": {
             (watch, origin): n for (watch, origin), n in find.watches_behind.items()
         },
         "attestor_expected_open": {(): find.expected_open},
         "attestor_expected_missing": {(): find.expected_missing},
-        "attestor_witness_tree_size": {
-            (one.origin, one.key_name): one.head.tree_size for one in cosigned_rows(store)
-        },
-        "attestor_build_info": {(__version__, platform.python_version()): 1},
     }
 
 
@@ -290,8 +299,8 @@ def _problems(home: HomeMetrics) -> Samples:
     """Count what is wrong, by kind and severity, with a zero where nothing is."""
     return {
         (kind.value, severity): sum(
-            one.kind is kind and one.is_critical is (severity == "critical")
-            for one in home.problems
+            problem.kind is kind and problem.is_critical is (severity == "critical")
+            for problem in home.problems
         )
         for kind in ProblemKind
         for severity in ("critical", "warning")

@@ -32,8 +32,8 @@ from appliance.value import frozen
 
 
 @frozen
-class Base:
-    """What an export continues from: one of these; none: what the far side is known to hold."""
+class BaseOption:
+    """What --base said to continue from: one of these; none: what the far side is known to hold."""
 
     full: bool = False  # from nothing: complete
     size: int | None = None  # a tree size
@@ -44,7 +44,7 @@ class Base:
     @property
     def is_default(self) -> bool:
         """Whether nothing was asked for."""
-        return self == Base()
+        return self == BaseOption()
 
 
 @frozen
@@ -68,7 +68,7 @@ class ExportOptions:
     output: Path
     backends: tuple[str, ...]  # by name
     origins: tuple[str, ...]  # neither: every log this home holds
-    base: Base
+    base: BaseOption
     full_every: int | None  # through a diode: so many exports, one of which is complete
     content: Content
     volume_bytes: int | None

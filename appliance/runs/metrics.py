@@ -6,7 +6,14 @@ from appliance.jobs.divergence.health import HomeHealth, home_health
 from appliance.jobs.divergence.mirror_logs import compared_pairs
 from appliance.jobs.queue.quota import queue_figures
 from appliance.jobs.queue.settings import read_queue_settings
-from appliance.report.metrics import FindFacts, HomeMetrics, LogFacts, QueueFacts, metrics_text
+from appliance.report.metrics import (
+    Facts,
+    FindFacts,
+    HomeMetrics,
+    LogFacts,
+    QueueFacts,
+    metrics_text,
+)
 from appliance.runs.session import Session
 from appliance.runs.watch import finding_figures
 from appliance.store.database import Store
@@ -20,7 +27,7 @@ def home_metrics(session: Session) -> bytes:
     with session.reading() as store:
         now = session.now()
         found = home_health(store, now, clock_behind=session.clock.behind)
-        facts = HomeMetrics(
+        home = HomeMetrics(
             found.health,
             [*found.problems, *(one for log in found.logs for one in log.problems)],
             oldest_held(store),
@@ -33,13 +40,11 @@ def home_metrics(session: Session) -> bytes:
                 for witness in parse_tlog_policy(one.log.policy).witnesses
             ],
         )
-        return metrics_text(
-            store, _logs(found), facts, _queue(session, store), _find(session, store, now), now
-        )
+        queue, find = _queue(session, store), _find(session, store, now)
+        return metrics_text(store, Facts(_logs(found), home, queue, find, now))
 
 
 def _logs(found: HomeHealth) -> list[LogFacts]:
-
     return [
         LogFacts(
             one.backend.name,
@@ -55,7 +60,6 @@ def _logs(found: HomeHealth) -> list[LogFacts]:
 
 
 def _queue(session: Session, store: Store) -> QueueFacts:
-
     found = queue_figures(store, read_queue_settings(store).limits, session.moment())
     return QueueFacts(found.depth, found.remaining, found.utilization)
 

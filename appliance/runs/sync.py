@@ -12,7 +12,7 @@ from appliance.jobs.divergence.cross_check import CrossChecked, cross_check
 from appliance.jobs.home.sweep import sweep_before
 from appliance.jobs.mirror.absorb import AbsorbReport
 from appliance.jobs.mirror.fill import Wanted
-from appliance.jobs.mirror.follow import arrive, check_offset, follow
+from appliance.jobs.mirror.follow import check_offset, follow, move_to_next_tree
 from appliance.jobs.mirror.prune import PruneReport, cache_limits, prune_as_set, too_large
 from appliance.jobs.mirror.shards import is_resting
 from appliance.jobs.mirror.sync import preview_sync
@@ -259,7 +259,7 @@ def _sync_instance(
         raise ValueError("an instance without a tree")
     if followed.moves_to is not None and not options.dry_run:
         is_first = not is_tree_origin(backend.log.origin)
-        arrive(store, require_backend(store, backend.name), followed.moves_to, now)
+        move_to_next_tree(store, require_backend(store, backend.name), followed.moves_to, now)
         if not is_first:
             warnings.append(f"{backend.log.origin} is closed; {report.origin} is followed now")
         warnings += check_offset(store, instance, info, followed.moves_to)

@@ -42,7 +42,7 @@ CHECKS: Final[Mapping[str, str]] = {
     "key-window": "signed when the key was not in use",
     "checkpoint-and-inclusion": "the bundle, or its log",
     "cosignatures": "the bundle is old, or its log or witnesses are not ours",
-    "signature": "the bundle or the artifact, or the expected key: one is the wrong one",
+    "signature": "the bundle or the artifact, or the expected key: one of them is wrong",
     "subject": "the artifact: the statement is about something else",
     "entry-binding": "the bundle: its log entry is for another signature",
 }

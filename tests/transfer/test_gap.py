@@ -149,7 +149,7 @@ def test_a_delta_and_a_lost_one(world: World, tmp_path: Path) -> None:
         )
     missing = world.run("inside", "import", tmp_path / "500.tar", expect=5)
     assert missing["error"]["reason"] == "missing-base"
-    assert "--since-size 300" in missing["error"]["next"]
+    assert "--base 300" in missing["error"]["next"]
     answer = world.run("inside", "import", tmp_path / "400.tar", tmp_path / "500.tar")
     assert [one["logs"][0]["newSize"] for one in answer["data"]["imports"]] == [400, 500]
 

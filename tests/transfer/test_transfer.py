@@ -142,7 +142,7 @@ def test_a_missing_base_is_named_with_the_command_that_helps(tmp_path: Path) -> 
     with pytest.raises(IncompleteError) as caught:
         gap.import_(lost)
     assert caught.value.reason == "missing-base"
-    assert "--since-size 300" in caught.value.next_step
+    assert "--base 300" in caught.value.next_step
 
 
 def test_overlap_survives_lost_sticks(tmp_path: Path) -> None:

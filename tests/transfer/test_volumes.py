@@ -79,7 +79,7 @@ def test_a_volume_that_comes_after_a_newer_head_still_fills(tmp_path: Path) -> N
     gap.grow_and_sync(500)
     newer = gap.export(Selection(since_size=79_000, entries=True))
     [log] = gap.import_(newer.path).logs
-    assert "--since-size 9000" in log.fill and gap.inner_size() == 9000
+    assert "--base 9000" in log.fill and gap.inner_size() == 9000
     for one in volumes[1:]:
         gap.import_(one.path)
     assert gap.inner_size() == 79_500

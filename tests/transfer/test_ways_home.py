@@ -77,7 +77,7 @@ def test_all_missing_bases_are_named_with_one_command_that_brings_everything(two
     for origin in (two.log.origin, SECOND_LOG):
         assert origin in error["message"] and error["next"].count(f"--origin {origin}") == 1
     words = two.printed(error["next"], "gap.tar")
-    assert "--include-entries" in words and words[words.index("--since-size") + 1] == "40"
+    assert "--include-entries" in words and words[words.index("--base") + 1] == "40"
     assert two.carry("gap.tar", *words)["warnings"] == []
     assert two.size(INSIDE) == 610
     assert two.entries_missing(two.log.origin) == two.entries_missing(SECOND_LOG) == 0
@@ -125,7 +125,7 @@ def test_the_printed_command_brings_the_entries_too_even_if_the_stick_had_none_n
         expect=5,
     )["error"]
     words = two.printed(error["next"], "gap.tar")
-    assert {"--full", "--include-entries"} <= set(words)
+    assert {"--base", "all", "--include-entries"} <= set(words)
     two.carry("gap.tar", *words)
     assert two.entries_missing(two.log.origin) == 0
 

@@ -23,7 +23,7 @@ from appliance.config.sizes import parse_size
 from appliance.errors import ConfigError
 from appliance.jobs.transfer.export import ExportedFile
 from appliance.jobs.transfer.manifest import Remarks, Validity
-from appliance.runs.export import Base, Content, ExportOptions, export_bundle
+from appliance.runs.export import BaseOption, Content, ExportOptions, export_bundle
 from appliance.runs.session import Session, pass_session
 from bundles.manifest import Custody
 from bundles.strict_json import MAX_TEXT_CHARACTERS
@@ -59,7 +59,7 @@ def export(
     backends: tuple[str, ...],
     origins: tuple[str, ...],
     everything: bool,
-    base: Base,
+    base: BaseOption,
     full_every: int | None,
     content: Content,
     volume_size: str | None,

@@ -13,7 +13,7 @@ import click
 from appliance.config.durations import parse_milliseconds
 from appliance.errors import ConfigError
 from appliance.jobs.transfer.manifest import Moment, Validity
-from appliance.runs.export import Base, Content
+from appliance.runs.export import BaseOption, Content
 from appliance.value import frozen
 from bundles.strict_json import TIME_SPELLING, parse_time
 
@@ -137,20 +137,20 @@ def base_options(command: Callable[..., Any]) -> Callable[..., Any]:
         **kwargs: Any,
     ) -> Any:
         given = [parse_base(base_text)] if base_text is not None else []
-        given += [Base(full=True)] if full else []
-        given += [Base(size=since_size)] if since_size is not None else []
-        given += [Base(receipt=since_receipt)] if since_receipt is not None else []
-        given += [Base(site=far_site)] if far_site is not None else []
-        given += [Base(exports=overlap)] if overlap is not None else []
+        given += [BaseOption(full=True)] if full else []
+        given += [BaseOption(size=since_size)] if since_size is not None else []
+        given += [BaseOption(receipt=since_receipt)] if since_receipt is not None else []
+        given += [BaseOption(site=far_site)] if far_site is not None else []
+        given += [BaseOption(exports=overlap)] if overlap is not None else []
         if len(given) > 1:
             raise click.UsageError(
                 "--base, --full, --since-size, --since-receipt, --to and --overlap exclude each"
                 " other"
             )
-        base = given[0] if given else Base()
+        base = given[0] if given else BaseOption()
         if full_every is not None and not no_ack:
             raise click.UsageError("--full-every needs --no-ack")
-        if no_ack and base not in (Base(), Base(exports=base.exports)):
+        if no_ack and base not in (BaseOption(), BaseOption(exports=base.exports)):
             raise click.UsageError("--no-ack goes with --base exports:K only")
         diode = (full_every or FULL_EVERY) if no_ack else None
         return command(*args, base=base, full_every=diode, **kwargs)
@@ -158,7 +158,7 @@ def base_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def parse_base(text: str) -> Base:
+def parse_base(text: str) -> BaseOption:
     """Read what --base says; raises UsageError. No file is looked for unless it is named so.
 
     >>> parse_base("all").full, parse_base("81234").size, parse_base("site:inside.example").site
@@ -166,15 +166,15 @@ def parse_base(text: str) -> Base:
     """
     kind, _, value = text.partition(":")
     if text == "all":
-        return Base(full=True)
+        return BaseOption(full=True)
     if re.fullmatch("[0-9]{1,19}", text):
-        return Base(size=int(text))
+        return BaseOption(size=int(text))
     if kind == "receipt" and value:
-        return Base(receipt=Path(value))
+        return BaseOption(receipt=Path(value))
     if kind == "site" and value:
-        return Base(site=value)
+        return BaseOption(site=value)
     if kind == "exports" and re.fullmatch("[1-9][0-9]{0,5}", value):
-        return Base(exports=int(value))
+        return BaseOption(exports=int(value))
     raise click.UsageError(
         "--base: expected all, a tree size, receipt:FILE, site:NAME or exports:K,"
         f" got {text[:80]!r}"

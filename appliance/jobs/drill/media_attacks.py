@@ -122,7 +122,7 @@ def replayed_bundle(sites: DrillSites, checks: Checks) -> None:
         found = error.next_step
     checks.expect(
         "a lost one is named with the command that fills the gap",
-        *("attestor export" in found and "--since-size 440" in found, found),
+        *("attestor export" in found and "--base 440" in found, found),
     )
     sites.import_(sites.export("repeated.tar", since_size=440))
     checks.same("which fills it", sites.outside.head, sites.inside.head)

@@ -134,7 +134,7 @@ def follow(
     return Followed(tuple(trees), moves, tuple(warnings))
 
 
-def arrive(store: Store, backend: Backend, log: Log, now: int) -> None:
+def move_to_next_tree(store: Store, backend: Backend, log: Log, now: int) -> None:
     """Let a backend stand at a tree, now that all before it are proven to their ends."""
     details = {"id": backend.name, "from": backend.log.origin, "to": log.origin}
     with store.atomic():

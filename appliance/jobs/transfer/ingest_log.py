@@ -64,7 +64,7 @@ def fill_command(lacks: Sequence[Lack]) -> str:
     """Return the one command that exports, over there, all that this site lacks."""
     size = min(lack.held_size for lack in lacks)
     origins = [word for lack in lacks for word in ("--origin", lack.origin)]
-    since = ["--since-size", str(size)] if size else ["--full"]
+    since = ["--base", str(size) if size else "all"]
     with_entries = ["--include-entries"] if any(lack.entries for lack in lacks) else []
     words = ["attestor", "export", *origins, *since, *with_entries, "--output", GAP_FILE]
     return shlex.join(words)

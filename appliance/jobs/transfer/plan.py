@@ -41,7 +41,7 @@ class BaseChoice:
 
 
 @frozen
-class Base:
+class DeltaStart:
     """Where a delta of one log starts."""
 
     tree_size: int | None  # None: complete
@@ -50,7 +50,7 @@ class Base:
 
 def choose_base(
     mirror: Mirror, head: AcceptedCheckpoint, choice: BaseChoice, side: str = ""
-) -> Base:
+) -> DeltaStart:
     """Choose the base of one log; raises IncompleteError if one that was given is beyond it."""
     head_size = head.head.tree_size
     warnings: list[str] = []
@@ -58,7 +58,7 @@ def choose_base(
     if choice.since_size is not None:
         if choice.since_size > head_size:
             raise IncompleteError(
-                f"--since-size {choice.since_size}: the mirror of {mirror.log.origin} has only"
+                f"--base {choice.since_size}: the mirror of {mirror.log.origin} has only"
                 f" {head_size} entries",
                 reason="base-beyond-head",
                 next_step=f"name a size up to {head_size}, or run 'attestor sync' first",
@@ -74,7 +74,7 @@ def choose_base(
             if len(earlier) >= choice.overlap:
                 size = earlier[choice.overlap - 1].head_size
     # A base of nothing is no base, and one beyond us gets what there is: nothing new.
-    return Base(min(size, head_size) if size else None, tuple(warnings))
+    return DeltaStart(min(size, head_size) if size else None, tuple(warnings))
 
 
 def mirror_root(mirror: Mirror, head: AcceptedCheckpoint, tree_size: int) -> bytes:

@@ -191,6 +191,6 @@ class TransferSource:
             raise IncompleteError(
                 f"{self._description} has no {member} for {self._part.origin}",
                 reason=NOT_IN_BUNDLE,
-                next_step="export again with --full, or --since-size of what this site holds",
+                next_step="export again with --base all, or --base and the tree size that is here",
             )
         return self._bundle.read(member)
