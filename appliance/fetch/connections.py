@@ -1,7 +1,9 @@
-"""Connections that never outlast their exchange, and what their failures mean.
+"""Connections that never outlast their exchange, are used again, and what their failures mean.
 
-urllib3's own classes with three methods replaced: how a connection is opened, written to
-and read from. Importing this costs what urllib3 costs; http.py does so with its first client.
+urllib3's connection classes open sockets, proxies' tunnels and TLS; the request and the
+response are written and read here, each operation within the time of the exchange: requests
+and urllib3's pools spend three times as long on a tile as all that is needed for it.
+Importing this costs what urllib3 costs; http.py does so with its first client.
 """
 
 from __future__ import annotations
@@ -14,14 +16,16 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple, Self
+from urllib.parse import quote, unquote, urlsplit
 
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError, InvalidHeader
+from urllib3.exceptions import HTTPError
 
-from appliance.fetch.exchange import Exchange, current_exchange
+from appliance.fetch.exchange import Exchange
+from appliance.fetch.proxies import Proxy
 from appliance.fetch.response import (
     CLIENT_CERTIFICATE,
     SET_CERTIFICATE,
@@ -29,12 +33,14 @@ from appliance.fetch.response import (
     WANTS_USER,
 )
 
-if TYPE_CHECKING:
-    from requests.adapters import HTTPAdapter
-
 CONNECT_SECONDS: Final = 10.0  # for each address of a name, and for the TLS handshake
-POLL_SECONDS: Final = 0.25  # how soon a reader notices that its exchange was stopped
+POLL_SECONDS: Final = 0.25  # how soon whoever waits notices that its exchange was stopped
+READ_AHEAD_BYTES: Final = 16 * 1024  # at most: a head and most of a tile come with one read
 WRITE_BYTES: Final = 16 * 1024  # one TLS record: no single write takes longer than allowed
+
+_URL: Final = re.compile("(https?)://([^/?#]+)([^#]*)")
+_SAFE: Final = "!$%&'()*+,/:;=?@[]~"  # in a path and query, besides letters, digits and -._
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 
 _WANTS_CERTIFICATE: Final = (
     *("TLSV13_ALERT_CERTIFICATE_REQUIRED", "TLSV1_ALERT_UNKNOWN_CA"),
@@ -46,7 +52,7 @@ _TUNNEL: Final = re.compile("Tunnel connection failed: ([0-9]{3}) ?(.{0,80})")
 _UNKNOWN_ISSUER: Final = (2, 18, 19, 20, 21)  # X509_V_ERR_*: no anchor was reached
 _EXPIRED: Final = (9, 10)  # not yet valid; expired
 
-# All that requests, urllib3, http.client and ssl raise for what a server or a network does.
+# All that urllib3, http.client and ssl raise for what a server or a network does.
 FAILURES: Final = (OSError, HTTPError, http.client.HTTPException)
 
 
@@ -63,13 +69,11 @@ class _Reader(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while True:
-            self._sock.settimeout(min(self._exchange.seconds_left(), POLL_SECONDS))
+            _allow(self._sock, self._exchange)
             try:
                 n_bytes = self._sock.recv_into(buffer)
             except TimeoutError:
                 continue
-            # A proxy's tunnel is read before the TLS handshake, which has this timeout too.
-            self._sock.settimeout(CONNECT_SECONDS)
             if n_bytes == 0 and not self._exchange.in_body:
                 # http.client would take half a head for a whole one, with nothing to follow.
                 raise ConnectionError("the server closed it before it had answered")
@@ -81,41 +85,70 @@ class _Reader(io.RawIOBase):
         super().close()
 
 
+def _allow(sock: socket.socket, exchange: Exchange) -> None:
+    """Let the next operation take as long as it may; raises as seconds_left does."""
+    seconds = min(exchange.seconds_left(), POLL_SECONDS)
+    if sock.gettimeout() != seconds:  # else it is one system call for nothing
+        sock.settimeout(seconds)
+
+
 class _Response(http.client.HTTPResponse):
     """A response read through a _Reader."""
 
-    def __init__(self, sock: socket.socket, debuglevel: int = 0, method: str | None = None) -> None:
-        super().__init__(sock, debuglevel, method)
-        exchange = current_exchange()
-        with contextlib.suppress(OSError):  # a reset may have come by now; reading will tell
-            exchange.peer = "{} port {}".format(*sock.getpeername())
+    def __init__(
+        self, sock: socket.socket, *, exchange: Exchange, method: str | None = None
+    ) -> None:
+        super().__init__(sock, method=method)
+        self._exchange = exchange
         if isinstance(sock, ssl.SSLSocket):
-            exchange.certificate = sock.getpeercert(binary_form=True)
             # Else a connection that an attacker cut looks like the end of a response.
             sock.suppress_ragged_eofs = False  # type: ignore[attr-defined]
-        self.fp = io.BufferedReader(_Reader(sock, self.fp, exchange))
+        self.fp = io.BufferedReader(_Reader(sock, self.fp, exchange), READ_AHEAD_BYTES)
 
     def begin(self) -> None:
         super().begin()
-        current_exchange().begin_body()
+        self._exchange.begin_body()
 
 
 class _Bounded(HTTPConnection):
-    """Opens and writes within the time of the exchange."""
+    """Opens and writes within the time of the exchange that has it."""
 
-    response_class = _Response
+    exchange: Exchange
     addresses: tuple[str, ...] = ()  # what the resolver said when it was opened
+    peer: str | None = None
+    certificate: bytes | None = None  # of the peer, DER
+
+    @property
+    def opened(self) -> socket.socket:
+        """The socket, once it is connected."""
+        found: socket.socket | None = self.sock
+        if found is None:
+            raise ConnectionError("it is not connected")
+        return found
+
+    def begin(self, exchange: Exchange) -> None:
+        """Belong to an exchange from now on, and be connected."""
+        self.exchange = exchange
+        self.response_class = functools.partial(_Response, exchange=exchange)  # type: ignore[assignment]
+        if self.sock is None:
+            exchange.connecting = True
+            self.connect()
+            exchange.connecting = False
+            with contextlib.suppress(OSError):  # a reset may have come by now; reading will tell
+                self.peer = "{} port {}".format(*self.opened.getpeername())
+            if isinstance(self.opened, ssl.SSLSocket):
+                self.certificate = self.opened.getpeercert(binary_form=True)
+        exchange.peer, exchange.certificate = self.peer, self.certificate
+        exchange.addresses = self.addresses
 
     def _new_conn(self) -> socket.socket:
         """Connect to the first address that answers; the resolver keeps time of its own."""
-        exchange = current_exchange()
-        exchange.connecting = True
         failure = OSError(f"{self.host} has no address")
         host = self._dns_host.strip("[]")  # a proxy's address of version 6 keeps its brackets
         found = socket.getaddrinfo(host, self.port, type=socket.SOCK_STREAM)
         self.addresses = tuple(str(address[0]) for *_, address in found)
         for *_, address in found:
-            timeout = min(exchange.seconds_left(), CONNECT_SECONDS)
+            timeout = min(self.exchange.seconds_left(), CONNECT_SECONDS)
             try:
                 sock = socket.create_connection((str(address[0]), self.port), timeout)
             except OSError as error:
@@ -123,64 +156,178 @@ class _Bounded(HTTPConnection):
                 continue
             for option in self.socket_options or ():
                 sock.setsockopt(*option)
-            exchange.connecting = False
             return sock
         raise failure
 
-    def getresponse(self) -> Any:
-        # A connection that is used again was resolved for an earlier exchange.
-        current_exchange().addresses = self.addresses
-        return super().getresponse()
+    def _tunnel(self) -> None:
+        super()._tunnel()
+        # It was written to and read from in short waits; a TLS handshake is one wait.
+        self.opened.settimeout(min(self.exchange.seconds_left(), CONNECT_SECONDS))
 
     def send(self, data: Any) -> None:
-        view = memoryview(data)
-        for start in range(0, len(view), WRITE_BYTES):
-            seconds = current_exchange().seconds_left()
-            if self.sock is not None:  # else it is about to be connected, with a timeout
-                self.sock.settimeout(seconds)
-            super().send(view[start : start + WRITE_BYTES])
+        left = memoryview(data)
+        while left:
+            _allow(self.opened, self.exchange)
+            with contextlib.suppress(TimeoutError):
+                left = left[self.opened.send(left[:WRITE_BYTES]) :]
 
 
 class _BoundedTLS(_Bounded, HTTPSConnection):
     """The same over TLS."""
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Bounded
+class _Server(NamedTuple):
+    """Where requests for one scheme, host and port go."""
+
+    scheme: str
+    host: str  # without the brackets of an address of version 6
+    port: int
+    named: str  # as a Host header has it
 
 
-class _TLSPool(HTTPSConnectionPool):
-    ConnectionCls = _BoundedTLS
+@functools.lru_cache(maxsize=64)
+def _server(scheme: str, authority: str) -> _Server:
+    """Take a URL's host and port apart; raises OSError for one that cannot be asked."""
+    try:
+        parts = urlsplit(f"{scheme}://{authority}")
+        port = parts.port or _DEFAULT_PORTS[scheme]
+        host = (parts.hostname or "").encode("idna").decode()
+    except ValueError as error:
+        raise OSError(f"no URL of a server: {error}") from error
+    if not host or "@" in authority:
+        raise OSError("expected a URL of a server, without user and password")
+    shown = f"[{host}]" if ":" in host else host
+    return _Server(
+        scheme, host, port, shown if port == _DEFAULT_PORTS[scheme] else f"{shown}:{port}"
+    )
 
 
-def open_adapter(
-    connections: int, proxies: Sequence[str], context: Callable[[], ssl.SSLContext]
-) -> HTTPAdapter:
-    """Return a pool of this many bounded connections to any one server, through any of `proxies`.
+class Connections:
+    """Bounded connections, each kept for the next exchange with its server. Threads may share it.
 
     `context` is asked once, for the first connection over TLS: reading a system's authorities
     takes longer than asking a log over plain HTTP.
     """
-    from requests.adapters import HTTPAdapter
 
-    shared = functools.cache(context)
-    lock = threading.Lock()
+    def __init__(self, n_idle: int, context: Callable[[], ssl.SSLContext]) -> None:
+        self._n_idle = n_idle  # of one server
+        self._make_context = context
+        self._context: ssl.SSLContext | None = None
+        self._lock = threading.Lock()
+        self._idle: dict[tuple[_Server, Proxy | None], list[_Bounded]] = {}
 
-    class Adapter(HTTPAdapter):
-        """An adapter whose TLS is ours: no list of authorities of its own."""
+    def __enter__(self) -> Self:
+        return self
 
-        def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-            if conn.scheme == "https":
-                with lock:
-                    conn.conn_kw["ssl_context"] = shared()
-                conn.cert_reqs = "CERT_REQUIRED"
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-    adapter = Adapter(pool_maxsize=connections)
-    adapter.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
-    for proxy in proxies:
-        manager = adapter.proxy_manager_for(proxy)
-        manager.pool_classes_by_scheme = adapter.poolmanager.pool_classes_by_scheme
-    return adapter
+    def close(self) -> None:
+        """Close every idle connection."""
+        with self._lock:
+            idle, self._idle = self._idle, {}
+        for connections in idle.values():
+            for connection in connections:
+                connection.close()
+
+    @contextlib.contextmanager
+    def send(
+        self,
+        method: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        exchange: Exchange,
+        proxy: Proxy | None,
+    ) -> Iterator[http.client.HTTPResponse]:
+        """Send a request to the exchange's URL and yield the response, its head read.
+
+        Its connection is used again if all of the body was read by then. Raises one of
+        FAILURES for what a server or a network does.
+        """
+        found = _URL.match(exchange.url)
+        if found is None:
+            raise OSError("expected a URL like https://host/path")
+        server = _server(found[1], found[2])
+        path = quote(found[3], safe=_SAFE)
+        target = path if path.startswith("/") else f"/{path}"
+        lines = {"Host": server.named, **headers}
+        if proxy is not None and server.scheme == "http":
+            target = f"http://{server.named}{target}"
+            lines |= _proxy_headers(proxy)
+        if body is not None:
+            lines["Content-Length"] = str(len(body))
+        connection = self._take(server, proxy)
+        is_whole = False
+        try:
+            connection.begin(exchange)
+            connection.send(_head(method, target, lines) + (body or b""))
+            with _Response(connection.sock, exchange=exchange, method=method) as response:
+                response.begin()
+                yield response
+                is_whole = response.isclosed() and not response.will_close
+        finally:
+            if is_whole:
+                self._keep(server, proxy, connection)
+            else:
+                connection.close()
+
+    def _take(self, server: _Server, proxy: Proxy | None) -> _Bounded:
+        with self._lock:
+            idle = self._idle.setdefault((server, proxy), [])
+        while True:
+            try:
+                connection = idle.pop()
+            except IndexError:
+                return self._new(server, proxy)
+            if connection.is_connected:  # and nothing came that nobody asked for
+                return connection
+            connection.close()
+
+    def _keep(self, server: _Server, proxy: Proxy | None, connection: _Bounded) -> None:
+        with self._lock:
+            idle = self._idle.setdefault((server, proxy), [])
+            if len(idle) < self._n_idle:
+                idle.append(connection)
+                return
+        connection.close()
+
+    def _new(self, server: _Server, proxy: Proxy | None) -> _Bounded:
+        host, port = server.host, server.port
+        if proxy is not None:
+            through = urlsplit(proxy.url)
+            host, port = through.hostname or "", through.port or _DEFAULT_PORTS["http"]
+        if server.scheme == "http":
+            return _Bounded(host, port)
+        connection = _BoundedTLS(
+            host, port, ssl_context=self._tls_context(), cert_reqs="CERT_REQUIRED"
+        )
+        if proxy is not None:
+            connection.set_tunnel(server.host, server.port, _proxy_headers(proxy))
+        return connection
+
+    def _tls_context(self) -> ssl.SSLContext:
+        with self._lock:
+            if self._context is None:
+                self._context = self._make_context()
+            return self._context
+
+
+def _proxy_headers(proxy: Proxy) -> dict[str, str]:
+    """Return what tells a proxy who we are: the user and password of its URL, if there are."""
+    user, at, _ = urlsplit(proxy.url).netloc.rpartition("@")
+    if not at:
+        return {}
+    name, _, password = user.partition(":")
+    told = f"{unquote(name)}:{unquote(password)}".encode()
+    return {"Proxy-Authorization": f"Basic {b64encode(told).decode()}"}
+
+
+def _head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
+    """Return a request's head; raises ValueError for what would be more lines than it says."""
+    lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {text}" for name, text in headers.items())]
+    if not all(line.isprintable() for line in lines):
+        raise ValueError("a request with control characters in its head")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 class Told(NamedTuple):
@@ -221,7 +368,7 @@ def explain_failure(failure: BaseException, *, in_body: bool, proxy: str | None 
             return Told("unreachable", f"the connection failed: {error}{through}")
         if isinstance(error, ssl.SSLError):
             return Told("tls", f"TLS failed: {error}")
-        if isinstance(error, http.client.HTTPException | InvalidHeader):
+        if isinstance(error, http.client.HTTPException):
             return Told("bad-response", f"what came is not HTTP: {error!r:.100}")
         if refused := _TUNNEL.search(str(error)):
             return _proxy_refused(int(refused[1]), refused[2], proxy)

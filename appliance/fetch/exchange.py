@@ -1,17 +1,14 @@
 """What one HTTP exchange may still take: time, bytes, and whether anyone still wants it.
 
-requests and urllib3 know a timeout for each socket operation only, and a server that sends
-one byte a second never meets that. So every operation on a socket
-(connections.py) first asks here. It finds the exchange of its thread through a context
-variable, because urllib3 has no way to hand one down.
+urllib3 and http.client know a timeout for each socket operation only, and a server that sends
+one byte a second never meets that. So every operation on a socket (connections.py) first
+asks here.
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,8 +17,6 @@ from appliance.fetch.pacing import RunPace
 
 MAX_HEAD_BYTES: Final = 32 * 1024  # status line and headers, interim responses included
 SPARE_BYTES: Final = 256 * 1024  # for chunk sizes, trailers, or the body of an error
-
-_current: ContextVar[Exchange] = ContextVar("exchange")
 
 
 @dataclass(slots=True, eq=False, repr=False)  # each method is compiled at every start
@@ -74,17 +69,3 @@ class Exchange:
         if self._bytes_left < 0:
             part = "body" if self.in_body else "headers"
             raise LimitError(f"{self.url}: the server sends {part} without end", reason=part)
-
-    @contextlib.contextmanager
-    def current(self) -> Iterator[None]:
-        """Make this the exchange of the running thread."""
-        token = _current.set(self)
-        try:
-            yield
-        finally:
-            _current.reset(token)
-
-
-def current_exchange() -> Exchange:
-    """Return the exchange of the running thread."""
-    return _current.get()

@@ -8,7 +8,6 @@ The one thing out of its hands is the system's resolver, which keeps time of its
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -67,17 +66,13 @@ class HttpClient:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        from appliance.fetch.connections import open_adapter
+        from appliance.fetch.connections import Connections
 
         self.settings = settings
         self._pace = RunPace(clock, sleep, run_seconds, settings.max_requests_per_second)
         if settings.tls != TlsSettings():  # what was configured is wrong now, not at some request
             client_context(settings.tls)
-        self._adapter = open_adapter(
-            settings.connections,
-            [proxy.url for proxy in settings.proxies.all],
-            lambda: client_context(settings.tls),
-        )
+        self._connections = Connections(settings.connections, lambda: client_context(settings.tls))
         contact = f" (+{settings.contact})" if settings.contact else ""
         self._user_agent = f"attestor/{__version__}{contact}"
 
@@ -94,7 +89,7 @@ class HttpClient:
 
     def close(self) -> None:
         """Close every idle connection."""
-        self._adapter.close()
+        self._connections.close()
 
     def begin_slice(self, seconds: float, earned: float) -> None:
         """End a slice of the run in so many seconds, and `earned` later for each response.
@@ -177,34 +172,18 @@ class HttpClient:
         *,
         gzip_allowed: bool = False,
     ) -> Response:
-        import requests
-
-        from appliance.fetch.connections import CONNECT_SECONDS, FAILURES, explain_failure
+        from appliance.fetch.connections import FAILURES, explain_failure
 
         self._pace.take_turn(stopped)
         clock = self._pace.clock
         exchange = Exchange(url, clock, clock() + seconds, self._pace, max_bytes, stopped)
         proxy = self.settings.proxies.of(url)
+        sent = {"User-Agent": self._user_agent, **headers}
         try:
-            request = requests.Request(
-                method, url, headers={"User-Agent": self._user_agent, **headers}, data=body
-            ).prepare()
-            with (
-                exchange.current(),
-                # Sent by the adapter, not the session: that one would read the whole body
-                # of a redirect, and keep cookies.
-                contextlib.closing(
-                    self._adapter.send(
-                        request,
-                        stream=True,
-                        timeout=CONNECT_SECONDS,
-                        proxies={} if proxy is None else {"all": proxy.url},
-                    )
-                ) as incoming,
-            ):
+            with self._connections.send(method, sent, body, exchange, proxy) as incoming:
                 response = read_response(incoming, exchange, gzip_allowed=gzip_allowed)
-                self._pace.count_response()
-                return response
+            self._pace.count_response()
+            return response
         except FAILURES as failure:
             told = explain_failure(
                 failure, in_body=exchange.in_body, proxy=None if proxy is None else proxy.text

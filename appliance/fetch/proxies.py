@@ -51,6 +51,8 @@ class Proxies:
 
     def of(self, url: str) -> Proxy | None:
         """Return the proxy for this URL, None for a direct connection."""
+        if self.http is None and self.https is None:
+            return None
         parts = urlsplit(url)
         proxy = self.https if parts.scheme == "https" else self.http
         if proxy is None or not parts.hostname:

@@ -15,7 +15,7 @@ from appliance.fetch.pacing import retry_after_seconds
 from appliance.value import frozen
 
 if TYPE_CHECKING:
-    import requests
+    from http.client import HTTPResponse
 
 CLIENT_CERTIFICATE: Final = "wants a client certificate that it trusts"
 # How nginx words it, and how a log of ours does.
@@ -81,10 +81,8 @@ class Response:
         return self.facts.status
 
 
-def read_response(
-    incoming: requests.Response, exchange: Exchange, *, gzip_allowed: bool
-) -> Response:
-    """Read a response to its end; the caller closes it.
+def read_response(incoming: HTTPResponse, exchange: Exchange, *, gzip_allowed: bool) -> Response:
+    """Read a response, whose head is here, to its end; the caller closes it.
 
     Raises LimitError if the body, as sent or decoded, is over the exchange's limit,
     MalformedError if it is encoded in a way we did not ask for, and RemoteError if it is
@@ -94,17 +92,18 @@ def read_response(
     """
     facts = ResponseFacts(
         url=exchange.url,
-        status=incoming.status_code,
-        headers=tuple((k, v.strip(" \t")) for k, v in incoming.raw.headers.iteritems()),
+        status=incoming.status,
+        headers=_headers(incoming),
         peer=exchange.peer,
         certificate=exchange.certificate,
         addresses=exchange.addresses,
     )
-    length = _declared_length(facts)
+    headers = facts.lower_headers
+    length = _declared_length(facts.url, headers)
     if not 200 <= facts.status < 300:
-        return Response(facts, _read(incoming, MAX_ERROR_BYTES)[:MAX_ERROR_BYTES])
+        return Response(facts, _read(incoming, exchange.url, MAX_ERROR_BYTES)[:MAX_ERROR_BYTES])
     max_bytes = exchange.max_bytes
-    encoding = facts.lower_headers.get("content-encoding", "identity").lower()
+    encoding = headers.get("content-encoding", "identity").lower()
     if encoding != "identity" and not (gzip_allowed and encoding == "gzip"):
         raise MalformedError(
             f"{facts.url}: the body came with Content-Encoding {encoding[:80]!r}, unasked for",
@@ -113,42 +112,53 @@ def read_response(
         )
     if length is not None and length > max_bytes:
         raise LimitError(f"{facts.url}: expected at most {max_bytes} bytes, {length} announced")
-    body = _read(incoming, max_bytes)
+    body = _read(incoming, facts.url, max_bytes)
     if len(body) > max_bytes:
         raise LimitError(f"{facts.url}: expected at most {max_bytes} bytes, got more")
     return Response(facts, _gunzip(facts.url, body, max_bytes) if encoding == "gzip" else body)
 
 
-def _declared_length(facts: ResponseFacts) -> int | None:
+def _declared_length(url: str, headers: Mapping[str, str]) -> int | None:
     """Return the Content-Length; raises RemoteError unless framing has one meaning."""
-    length = facts.lower_headers.get("content-length")
-    coding = facts.lower_headers.get("transfer-encoding")
+    length = headers.get("content-length")
+    coding = headers.get("transfer-encoding")
     if length is None and (coding is None or coding.lower() == "chunked"):
         return None
     if coding is None and length is not None and fullmatch("[0-9]{1,18}", length):
         return int(length)
     raise RemoteError(
-        f"{facts.url}: expected one Content-Length, or else Transfer-Encoding chunked, "
+        f"{url}: expected one Content-Length, or else Transfer-Encoding chunked, "
         f"got {length!r:.80} and {coding!r:.80}",
         reason="bad-response",
     )
 
 
-def _read(incoming: requests.Response, max_bytes: int) -> bytes:
+def _headers(incoming: HTTPResponse) -> tuple[tuple[str, str], ...]:
+    """Return the headers as sent; repeated ones stand together."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for name, value in incoming.headers.items():
+        found.setdefault(name.lower(), []).append((name, value.strip(" \t")))
+    return tuple(pair for pairs in found.values() for pair in pairs)
+
+
+def _read(incoming: HTTPResponse, url: str, max_bytes: int) -> bytes:
     """Read to the end, or until there are more than `max_bytes`."""
-    body = bytearray()
-    while len(body) <= max_bytes:
-        n_bytes = min(READ_BYTES, max_bytes + 1 - len(body))
+    pieces: list[bytes] = []
+    n_bytes = 0
+    while n_bytes <= max_bytes:
         try:
-            piece = incoming.raw.read(n_bytes, decode_content=False)
+            piece = incoming.read(min(READ_BYTES, max_bytes + 1 - n_bytes))
         except ValueError as error:  # http.client takes a chunk of -5 bytes at its word
             raise RemoteError(
-                f"{incoming.url}: a chunk of the body has no size: {error}", reason="bad-response"
+                f"{url}: a chunk of the body has no size: {error}", reason="bad-response"
             ) from error
         if not piece:
+            if incoming.length:  # http.client says nothing of what is still to come
+                raise ConnectionError("the connection ended before the answer did")
             break
-        body += piece
-    return bytes(body)
+        pieces.append(piece)
+        n_bytes += len(piece)
+    return b"".join(pieces)
 
 
 def _gunzip(url: str, body: bytes, max_bytes: int) -> bytes:

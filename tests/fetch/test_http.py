@@ -25,6 +25,7 @@ from appliance.errors import (
     RemoteError,
 )
 from appliance.fetch.http import MAX_CONNECTIONS, HttpClient, HttpSettings, url_prefix
+from appliance.fetch.response import MAX_ERROR_BYTES
 from tests.fetch.conftest import OpenClient
 from tests.fetch.hostile_server import (
     HostileServer,
@@ -120,6 +121,40 @@ def test_a_server_that_closes_after_each_response_is_fine(
     for _ in range(3):
         assert client.get(url, 4).body == b"note"
     assert server.n_connections == 3
+
+
+def test_a_connection_that_was_closed_meanwhile_is_not_tried(
+    server: HostileServer, open_client: OpenClient, naps: list[float]
+) -> None:
+    gone = threading.Event()
+
+    def answer_and_go(_: HostileServer, sock: socket.socket) -> None:
+        sock.sendall(ok(b"note"))  # which says nothing of what comes next
+        sock.shutdown(socket.SHUT_RDWR)
+        gone.set()
+
+    client, url = open_client(), server.on("/note", answer_and_go)
+    for _ in range(3):
+        assert client.get(url, 4).body == b"note"
+        assert gone.wait(20)
+        gone.clear()
+    assert (server.n_connections, naps) == (3, [])
+
+
+def test_a_connection_whose_answer_was_not_read_to_its_end_is_not_used_again(
+    server: HostileServer, client: HttpClient
+) -> None:
+    rest: list[bytes] = []
+
+    def answer_in_part(_: HostileServer, sock: socket.socket) -> None:
+        head = raw("HTTP/1.1 404 Whatever", f"Content-Length: {2 * MAX_ERROR_BYTES}")
+        sock.sendall(head + b"x" * (MAX_ERROR_BYTES + 1))  # as much of an error as is read
+        rest.append(sock.recv(1))  # no second request, which would get the rest for an answer
+
+    note = server.on("/note", ok(b"note"))
+    failure(client, server.on("/long", answer_in_part))
+    assert client.get(note, 4).body == b"note"
+    assert (server.n_connections, rest) == (2, [b""])
 
 
 def test_a_body_without_a_length_ends_with_its_connection(
