@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Final, TypeVar
+
+FIRST_FEW: Final = 4  # are fetched before it is known how large they are
 
 T = TypeVar("T")
 
@@ -18,10 +20,13 @@ def fetch_all(
     *,
     threads: int,
     ahead: int,
+    max_bytes: int | None = None,
 ) -> Iterator[tuple[T, bytes]]:
     """Yield each wanted thing and what `fetch` returns for it, as they come.
 
-    At most `ahead` of them are being fetched or waiting to be yielded. The first that
+    At most `ahead` of them are being fetched or waiting to be yielded, and at most so many
+    that all together have `max_bytes`, as far as can be told from the largest that came: a
+    few until then, and never less than one. The first that
     raises ends it with that error. However it ends, by an error, by Ctrl-C or because the
     caller closes it: the event that `fetch` gets is set, and no thread is left behind. That
     takes about a quarter of a second, or as long as a thread may take to connect.
@@ -30,17 +35,22 @@ def fetch_all(
     done: SimpleQueue[Future[bytes]] = SimpleQueue()
     pending: dict[Future[bytes], T] = {}
     rest = iter(wanted)
+    room, largest = ahead, 0
     executor = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
     try:
         while True:
-            for thing in islice(rest, ahead - len(pending)):
+            if max_bytes is not None:
+                room = min(ahead, max(max_bytes // (largest or max_bytes // FIRST_FEW), 1))
+            for thing in islice(rest, max(room - len(pending), 0)):
                 future = executor.submit(fetch, thing, stopped)
                 pending[future] = thing
                 future.add_done_callback(done.put)
             if not pending:
                 return
             future = done.get()
-            yield pending.pop(future), future.result()
+            thing, data = pending.pop(future), future.result()
+            largest = max(largest, len(data))
+            yield thing, data
     finally:
         stopped.set()
         executor.shutdown(cancel_futures=True)

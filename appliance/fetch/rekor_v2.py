@@ -19,6 +19,7 @@ from appliance.tlog.tile import WIDTH, EntryBundle, Tile
 Place = TypeVar("Place", Tile, EntryBundle)
 
 READ_PATH: Final = "api/v2/"  # below a log's base URL, as the specification has it
+AHEAD_BYTES: Final = 32 * 1024 * 1024  # of entry bundles on their way
 MAX_TILE_BYTES: Final = 2 * WIDTH * HASH_BYTES  # room to say by how much a tile is too long
 
 
@@ -94,9 +95,9 @@ class RekorV2Log:
 
     def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
         """Yield each wanted entry bundle, decoded and well-formed, in any order, as they come."""
-        # A hostile log makes each of them 16 MiB, so none is fetched before there is room.
-        threads = self._http.settings.connections
-        return fetch_all(wanted, self._entry_bundle, threads=threads, ahead=threads)
+        # A log makes each of them up to 16 MiB, so none is fetched before there is room.
+        n = self._http.settings.connections
+        return fetch_all(wanted, self._entry_bundle, threads=n, ahead=n, max_bytes=AHEAD_BYTES)
 
     def _tile(self, tile: Tile, stopped: threading.Event) -> bytes:
         found, data = self._get(tile, MAX_TILE_BYTES, stopped)

@@ -112,7 +112,7 @@ def read_response(incoming: HTTPResponse, exchange: Exchange, *, gzip_allowed: b
         )
     if length is not None and length > max_bytes:
         raise LimitError(f"{facts.url}: expected at most {max_bytes} bytes, {length} announced")
-    body = _read(incoming, facts.url, max_bytes)
+    body = _read(incoming, facts.url, max_bytes, length or READ_BYTES)
     if len(body) > max_bytes:
         raise LimitError(f"{facts.url}: expected at most {max_bytes} bytes, got more")
     return Response(facts, _gunzip(facts.url, body, max_bytes) if encoding == "gzip" else body)
@@ -141,13 +141,16 @@ def _headers(incoming: HTTPResponse) -> tuple[tuple[str, str], ...]:
     return tuple(pair for pairs in found.values() for pair in pairs)
 
 
-def _read(incoming: HTTPResponse, url: str, max_bytes: int) -> bytes:
-    """Read to the end, or until there are more than `max_bytes`."""
+def _read(incoming: HTTPResponse, url: str, max_bytes: int, at_once: int = READ_BYTES) -> bytes:
+    """Read to the end, or until there are more than `max_bytes`.
+
+    `at_once`: so many together, all of them if it is known how many there are: no second copy.
+    """
     pieces: list[bytes] = []
     n_bytes = 0
     while n_bytes <= max_bytes:
         try:
-            piece = incoming.read(min(READ_BYTES, max_bytes + 1 - n_bytes))
+            piece = incoming.read(min(at_once, max_bytes + 1 - n_bytes))
         except ValueError as error:  # http.client takes a chunk of -5 bytes at its word
             raise RemoteError(
                 f"{url}: a chunk of the body has no size: {error}", reason="bad-response"

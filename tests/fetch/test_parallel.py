@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from appliance.errors import RemoteError
-from appliance.fetch.parallel import fetch_all
+from appliance.fetch.parallel import FIRST_FEW, fetch_all
 
 
 def as_bytes(number: int, stopped: threading.Event) -> bytes:
@@ -43,6 +43,25 @@ def test_no_more_is_asked_for_than_the_caller_has_room_for() -> None:
         assert taken <= received + 4
     answers.close()  # type: ignore[attr-defined]
     assert taken <= 55
+
+
+@pytest.mark.parametrize(("size", "room"), [(1000, 3), (2000, 1), (9000, 1), (10, 8)])
+def test_large_ones_are_fewer_at_a_time(size: int, room: int) -> None:
+    taken = 0
+
+    def wanted() -> Iterator[int]:
+        nonlocal taken
+        for number in range(100):
+            taken += 1
+            yield number
+
+    answers = fetch_all(wanted(), lambda _, __: bytes(size), threads=8, ahead=8, max_bytes=3000)
+    next(answers)
+    assert taken == FIRST_FEW  # nobody knew by then
+    for received in range(2, 101):
+        next(answers)
+        assert taken <= max(FIRST_FEW, received - 1 + room)
+    assert list(answers) == []
 
 
 def test_they_come_as_they_are_ready() -> None:
