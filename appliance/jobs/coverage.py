@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from itertools import chain
-
 from appliance.policy.coverage import Coverage
 from appliance.store.mirror.mirror import Mirror
+from appliance.store.mirror.spans import telling_blobs
 from appliance.store.mirror.tile_cache import (
     CacheTotals,
     cache_totals,
-    cached_entry_bundles,
-    cached_tiles,
     covered_entry_bundles,
     covered_tiles,
 )
@@ -48,11 +45,14 @@ def entry_coverage_of(mirror: Mirror) -> Coverage | None:
 
 
 def tile_stats(mirror: Mirror) -> TileStats:
-    """Count what is stored of a log, and look when each blob of it was stored."""
+    """Count what is stored of a log, and look when it was stored.
+
+    Of 256 full tiles in a row, which come together, the first tells for all of them.
+    """
     store, log = mirror.store, mirror.log
     oldest = newest = None
-    for cached in chain(cached_tiles(store, log), cached_entry_bundles(store, log)):
-        file = store.blobs.file(cached.digest)
+    for digest in telling_blobs(store, log):
+        file = store.blobs.file(digest)
         if file is not None:
             stored_at = file.modified_at
             oldest = stored_at if oldest is None else min(oldest, stored_at)

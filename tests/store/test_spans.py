@@ -12,7 +12,7 @@ import pytest
 from appliance.store.database import Store, create_store
 from appliance.store.home.backup import recreate_schema
 from appliance.store.mirror.mirror import Mirror
-from appliance.store.mirror.spans import span_problems
+from appliance.store.mirror.spans import span_problems, telling_blobs
 from appliance.store.mirror.tile_cache import (
     CacheTotals,
     cache_totals,
@@ -129,6 +129,8 @@ def test_a_full_span_is_one_row_and_not_256(mirror: Mirror) -> None:
     assert not list(mirror.missing_entry_bundles(SIZE))
     assert covered_tiles(mirror.store, mirror.log, SIZE) == 301
     mirror.store.connection.set_trace_callback(None)
+    # Of each whole span one, of the others all: 1 and 45 at level 0, 2, 1, and the entry bundles.
+    assert len(list(telling_blobs(mirror.store, mirror.log))) == 1 + 45 + 2 + 1 + 1 + 45
     in_tiles = [one for one in looked if "FROM tile " in one or "FROM entry_bundle " in one]
     assert in_tiles and not [
         one for one in in_tiles if "tile_index < 256" in one and "level = 0" in one

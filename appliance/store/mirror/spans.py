@@ -95,6 +95,30 @@ def spans_without_entries(store: Store, log: Log, first: int) -> list[int]:
     return [row["span"] for row in rows]
 
 
+def telling_blobs(store: Store, log: Log) -> Iterator[bytes]:
+    """Yield digests of blobs: of a whole span the first one's, of others each one's."""
+    for level, span, n_full in store.rows(
+        "SELECT level, span, n_full FROM tile_span WHERE log_id = ? AND n_tiles > 0", [log.id]
+    ):
+        start = span * SPAN_TILES
+        rows = store.rows(
+            "SELECT digest FROM tile WHERE log_id = ? AND level = ?"
+            " AND tile_index >= ? AND tile_index < ?",
+            [log.id, level, start, start + (1 if n_full == SPAN_TILES else SPAN_TILES)],
+        )
+        yield from (row["digest"] for row in rows)
+    for span, n_full in store.rows(
+        "SELECT span, n_full FROM entry_span WHERE log_id = ? AND n_bundles > 0", [log.id]
+    ):
+        start = span * SPAN_TILES
+        rows = store.rows(
+            "SELECT digest FROM entry_bundle WHERE log_id = ? AND tile_index >= ?"
+            " AND tile_index < ?",
+            [log.id, start, start + (1 if n_full == SPAN_TILES else SPAN_TILES)],
+        )
+        yield from (row["digest"] for row in rows)
+
+
 def span_problems(store: Store) -> list[str]:
     """Name the spans whose counts are not those of their rows; reads every row."""
     return [
