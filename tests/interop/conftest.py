@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from tests.interop.peers_table import table
 from tests.interop.rekor_client import log_all
 from tests.interop.rekor_server import RekorServer, rekor_server
 from tests.interop.signed_artifact import SignedArtifact, body_of, sign_artifact
@@ -42,6 +43,27 @@ class RealLog:
         assert [int(answer["logIndex"]) for answer, _ in pairs] == list(range(start, start + count))
         self.answers += [answer for answer, _ in pairs]
         self.artifacts += [artifact for _, artifact in pairs]
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """End a run of scripts/interop with what it was held against, versions and results."""
+    if "interop" not in str(config.getoption("markexpr")):
+        return
+    kinds = {"passed": ("passed",), "failed": ("failed", "error"), "skipped": ("skipped",)}
+    results = {
+        kind: [
+            one.nodeid
+            for name in names
+            for one in terminalreporter.stats.get(name, [])
+            if name != "passed" or one.when == "call"
+        ]
+        for kind, names in kinds.items()
+    }
+    terminalreporter.section("what it was held against")
+    for line in table(results):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,6 @@ client-config` and `attestor log tuf-repository` wrote, and nothing else.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,25 +40,6 @@ def home(tmp_path: Path) -> Path:
     """Give a client a home in which it remembers nothing."""
     (tmp_path / "artifact").write_bytes(ARTIFACT)
     return tmp_path
-
-
-def test_versions_are_printed(own: OwnSigstore, capsys: pytest.CaptureFixture[str]) -> None:
-    node = site_peer("sigstore-js") / "node_modules" / "@sigstore"
-    packages = [json.loads((node / one / "package.json").read_text()) for one in ("sign", "verify")]
-    said = [
-        ran([peer("cosign"), "version"], own.directory).partition("GitVersion:")[2].split()[0],
-        ran([SIGSTORE, "--version"], own.directory).strip(),
-        *(f"{one['name']} {one['version']}" for one in packages),
-        ran(["go", "version", "-m", site_peer("conformance")], own.directory)
-        .partition("\tmod\t")[2]
-        .split("\n")[0],
-        ran(["go", "version", "-m", site_peer("fulcio")], own.directory)
-        .partition("\tmod\t")[2]
-        .split("\n")[0],
-    ]
-    with capsys.disabled():
-        sys.stdout.write(f"\ncosign {'; '.join(' '.join(one.split()[:2]) for one in said)}\n")
-    assert all(said)
 
 
 # Each signs `artifact` in `home` by identity, and writes `bundle`.
