@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import calendar
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -32,6 +33,14 @@ _PLAIN_KEYS: Final = {
     bytes.fromhex("30819b301006072a8648ce3d020106052b8104002303818600" + "04"): 158,
     bytes.fromhex("302a300506032b6570032100"): 44,
 }
+
+
+# What one extension says: kinds and names, numbers and texts of claims.
+_Said = tuple[tuple[tuple[str, str], ...], tuple[tuple[int, str], ...]]
+_NOTHING: Final[_Said] = ((), ())
+_MAX_KNOWN: Final = 8192  # extensions that are remembered: the most are in each certificate
+_MAX_KNOWN_BYTES: Final = 512  # of one
+_known: dict[bytes, _Said] = {}
 
 
 @frozen
@@ -94,44 +103,61 @@ def _walk(der: bytes) -> CertificateFacts:
     tag, start, stop, key_at = fields[5]
     if tag != _SEQUENCE or fields[3][0] != _SEQUENCE or not_before is None:
         raise _broken("a field of another type")
-    extensions: list[tuple[bytes, bytes]] = []
+    extensions: list[_Said] = []
     for tag, first, last, _ in fields[6:]:
         if tag == 0xA3:
             _, first, last = _tagged(der, first, last, _SEQUENCE)
-            extensions.extend(_extensions(der, first, last))
+            extensions += _extensions(der, first, last)
     signed_at = _time(not_before[0], der[not_before[1] : not_before[2]])
     return _facts(extensions, der[key_at:stop], signed_at)
 
 
-def _extensions(der: bytes, at: int, end: int) -> Iterator[tuple[bytes, bytes]]:
-    for _, start, stop, _ in _elements(der, at, end):
-        value = start + 2 + der[start + 1] if start + 4 <= stop else stop
-        if (
-            value + 2 <= stop
-            and der[start] == _OID
-            and der[start + 1] < 0x80
-            and der[value] == _OCTETS
-            and der[value + 1] == stop - value - 2 < 0x80
-        ):  # nearly all: an OID and a short value
-            yield der[start + 2 : value], der[value + 2 : stop]
-            continue
-        parts = list(_elements(der, start, stop))
-        if len(parts) < 2 or parts[0][0] != _OID or parts[-1][0] != _OCTETS:
-            raise _broken("an extension of another form")
-        yield der[parts[0][1] : parts[0][2]], der[parts[-1][1] : parts[-1][2]]
+def _extensions(der: bytes, at: int, last: int) -> list[_Said]:
+    """Read extensions; most of them were read a moment ago, in another certificate."""
+    found = []
+    while at < last:
+        start = at + 2
+        end = start + der[at + 1] if start <= last else start
+        if end - start >= 0x80 or der[at] & 0x1F == 0x1F or end > last:  # nearly all are short
+            _, start, end = _element(der, at, last)
+        raw = der[at:end]
+        said = _known.get(raw)
+        if said is None:
+            said = _said(*_extension(raw, start - at))
+            if len(raw) <= _MAX_KNOWN_BYTES:
+                if len(_known) >= _MAX_KNOWN:
+                    _known.clear()
+                _known[raw] = said
+        if said is not _NOTHING:
+            found.append(said)
+        at = end
+    return found
 
 
-def _facts(
-    extensions: Iterable[tuple[bytes, bytes]], spki: bytes, signed_at: int | None
-) -> CertificateFacts:
-    names: list[tuple[str, str]] = []
+def _extension(raw: bytes, start: int) -> tuple[bytes, bytes]:
+    """Return OID and value of an extension."""
+    parts = list(_elements(raw, start, len(raw)))
+    if len(parts) < 2 or parts[0][0] != _OID or parts[-1][0] != _OCTETS:
+        raise _broken("an extension of another form")
+    return raw[parts[0][1] : parts[0][2]], raw[parts[-1][1] : parts[-1][2]]
+
+
+def _said(oid: bytes, value: bytes) -> _Said:
+    """Return the names and the claims of an extension; of most kinds there are none."""
+    if oid == _SAN:
+        return tuple(_names(value)), ()
+    if len(oid) == len(_FULCIO) + 1 and oid.startswith(_FULCIO) and oid[-1] < 0x80:
+        return (), ((oid[-1], _claim(oid[-1], value)),)
+    return _NOTHING
+
+
+def _facts(extensions: Iterable[_Said], spki: bytes, signed_at: int | None) -> CertificateFacts:
+    names: tuple[tuple[str, str], ...] = ()
     claims: list[tuple[int, str]] = []
-    for oid, value in extensions:
-        if oid == _SAN:
-            names += _names(value)
-        elif len(oid) == len(_FULCIO) + 1 and oid.startswith(_FULCIO) and oid[-1] < 0x80:
-            claims.append((oid[-1], _claim(oid[-1], value)))
-    return CertificateFacts(tuple(names), tuple(claims), key_digests(spki), signed_at)
+    for named, claimed in extensions:
+        names += named
+        claims += claimed
+    return CertificateFacts(names, tuple(claims), key_digests(spki), signed_at)
 
 
 def _names(der: bytes) -> list[tuple[str, str]]:
@@ -171,12 +197,20 @@ def _time(tag: int, raw: bytes) -> int | None:
         text = ("19" if text[:2] >= "50" else "20") + text
     if len(text) != 15 or text[-1] != "Z" or not (text[:-1].isascii() and text[:-1].isdigit()):
         return None
-    year, month, day = int(text[:4]), int(text[4:6]), int(text[6:8])
+    midnight = _midnight(text[:8])
+    if midnight is None:
+        return None
+    return midnight + int(text[8:10]) * 3600 + int(text[10:12]) * 60 + int(text[12:14])
+
+
+@lru_cache(maxsize=4096)
+def _midnight(digits: str) -> int | None:
+    """Return when a day began, in Unix seconds; None if no year has such a month or day."""
+    year, month, day = int(digits[:4]), int(digits[4:6]), int(digits[6:8])
     if not (1 <= month <= 12 and 1 <= day <= 31 and year >= 1):
         return None
-    hour, minute, second = int(text[8:10]), int(text[10:12]), int(text[12:14])
     try:
-        return calendar.timegm((year, month, day, hour, minute, second, 0, 0, 0))
+        return calendar.timegm((year, month, day, 0, 0, 0, 0, 0, 0))
     except ValueError:
         return None
 
@@ -193,7 +227,7 @@ def _by_library(der: bytes) -> CertificateFacts:
             value = extension.value.public_bytes()
         except (*BROKEN_DER, NotImplementedError):
             continue
-        found.append((_oid_bytes(extension.oid.dotted_string), value))
+        found.append(_said(_oid_bytes(extension.oid.dotted_string), value))
     return _facts(found, key, int(certificate.not_valid_before_utc.timestamp()))
 
 

@@ -8,8 +8,10 @@ where they always stand; on any surprise the strict parser decides. What neither
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode
 from binascii import Error as Base64Error
+from binascii import a2b_base64
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, Final
@@ -22,6 +24,27 @@ from appliance.rekor.verifier_material import parse_pem_material
 from appliance.value import frozen
 
 NO_ENTRY: Final = "no Rekor entry"
+_BASE64: Final = rb'([A-Za-z0-9+/]*={0,2})"'
+_DIGEST: Final = rb'\{"algorithm":"([A-Z0-9_]+)","digest":"' + _BASE64 + rb"\}"
+_SIGNATURE: Final = (
+    rb'\{"content":"[A-Za-z0-9+/=]*","verifier":\{"keyDetails":"[A-Z0-9_]+",'
+    rb'"(publicKey|x509Certificate)":\{"rawBytes":"' + _BASE64 + rb"\}\}\}"
+)
+_BODY: Final = rb'\{"apiVersion":"0\.0\.2","kind":"%b","spec":%b\}'
+# How a log of Rekor v2 writes them (RFC 8785, every name once), with one signature.
+_CANONICAL: Final = tuple(
+    (f"{kind} 0.0.2", re.compile(_BODY % (kind.encode(), spec)))
+    for kind, spec in (
+        (
+            "hashedrekord",
+            rb'\{"hashedRekordV002":\{"data":%b,"signature":%b\}\}' % (_DIGEST, _SIGNATURE),
+        ),
+        (
+            "dsse",
+            rb'\{"dsseV002":\{"payloadHash":%b,"signatures":\[%b\]\}\}' % (_DIGEST, _SIGNATURE),
+        ),
+    )
+)
 
 
 @frozen
@@ -91,7 +114,19 @@ def _strict(body: bytes) -> EntryFacts:
 
 
 def _fast(body: bytes) -> tuple[str, tuple[str, bytes], list[tuple[bytes, bool]]]:
-    entry = json.loads(body, object_pairs_hook=_once)
+    for kind, canonical in _CANONICAL:
+        found = canonical.fullmatch(body)
+        if found is not None:
+            algorithm, digest, material, raw = found.groups()
+            value = _whole(
+                PROTOBUF_DIGESTS[algorithm.decode()], a2b_base64(digest, strict_mode=True)
+            )
+            return (
+                kind,
+                value,
+                [(a2b_base64(raw, strict_mode=True), material == b"x509Certificate")],
+            )
+    entry = _DECODER.decode(body.decode(json.detect_encoding(body), "surrogatepass"))
     kind, spec = f"{entry['kind']} {entry['apiVersion']}", entry["spec"]
     if kind == "hashedrekord 0.0.2":
         spec = spec["hashedRekordV002"]
@@ -119,6 +154,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         raise _SurpriseError
     return found
+
+
+_DECODER: Final = json.JSONDecoder(object_pairs_hook=_once)
 
 
 def _several(signatures: Any, read: Any) -> list[tuple[bytes, bool]]:

@@ -168,11 +168,11 @@ class Life:
 
     def kill(self) -> None:
         """Build in a process that dies at a write, and leaves what it leaves."""
-        at = self.random.randrange(1, 400)
+        at = self.random.randrange(1, 120)
         child = os.fork()
         if child == 0:
             try:
-                whole, left = Index._execute, at
+                whole, many, left = Index._execute, Index._execute_many, at
 
                 def dying(self: Index, sql: str, values: Any = ()) -> Any:
                     nonlocal left
@@ -181,7 +181,16 @@ class Life:
                         os._exit(9)
                     return whole(self, sql, values)
 
+                def dying_many(self: Index, sql: str, rows: Any) -> None:
+                    nonlocal left
+                    left -= 1
+                    if left <= 0:
+                        many(self, sql, list(rows)[:1])
+                        os._exit(9)
+                    many(self, sql, rows)
+
                 Index._execute = dying  # type: ignore[method-assign]
+                Index._execute_many = dying_many  # type: ignore[method-assign]
                 self.build()
             finally:
                 os._exit(0)

@@ -263,7 +263,7 @@ def test_killed_at_any_write_nothing_is_covered_that_cannot_be_found(
     home: MirroredHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logged(home, *(leaf(f"u{at}@example.com", b"%d" % at) for at in range(4)), b"anything")
-    whole = Index._execute
+    whole, many = Index._execute, Index._execute_many
     at_write = 0
     while True:
         at_write += 1
@@ -277,8 +277,17 @@ def test_killed_at_any_write_nothing_is_covered_that_cannot_be_found(
                 raise KilledError
             return whole(self, sql, values)
 
+        def dying_many(self: Index, sql: str, rows: Any) -> None:
+            nonlocal left
+            left -= 1
+            if left == 0:
+                many(self, sql, list(rows)[:1])  # dies after the first row of several
+                raise KilledError
+            many(self, sql, rows)
+
         home.run("index", "drop")
         monkeypatch.setattr(Index, "_execute", dying)
+        monkeypatch.setattr(Index, "_execute_many", dying_many)
         try:
             home.run("index", "build")
         except KilledError:
@@ -288,6 +297,7 @@ def test_killed_at_any_write_nothing_is_covered_that_cannot_be_found(
                 break
         finally:
             monkeypatch.setattr(Index, "_execute", whole)
+            monkeypatch.setattr(Index, "_execute_many", many)
         covered_is_findable(home)
     assert at_write > 20
 

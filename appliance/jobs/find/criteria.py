@@ -214,7 +214,7 @@ def proposed(criteria: Criteria, index: Index, log: Log) -> set[int]:
     for number in sorted({number for number, _ in criteria.claims}):
         texts = [text for one, text in criteria.claims if one == number]
         if number in PROFILE_CLAIMS:
-            parts.append(_any(index.with_claim(log, number, one) for one in texts))
+            parts.append(_any(index.with_claim(log, one) for one in texts))
         elif number in COMMIT_CLAIMS:
             parts.append(_any(index.with_term(log, one.encode("utf-8")) for one in texts))
     if not parts:

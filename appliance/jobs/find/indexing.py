@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from appliance.errors import IncompleteError, VerificationError
+from appliance.errors import CorruptError, IncompleteError, VerificationError
 from appliance.jobs.local_tiles import corrupt
 from appliance.jobs.progress import SILENT, Progress
-from appliance.rekor.entry_facts import EntryFacts, read_entry
+from appliance.rekor.entry_facts import read_entry
 from appliance.store.database import Store
-from appliance.store.find.index import Index, IndexedBundle, IndexEntry, Profile
+from appliance.store.find.index import Index, IndexedBundle, Profile
 from appliance.store.mirror.logs import Log
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.mirror.tile_cache import EntrySpan, entry_bundles_in, entry_spans
@@ -23,7 +23,6 @@ from appliance.value import frozen
 COMMIT_CLAIMS: Final = (3, 10, 13, 19)  # last numbers of the Fulcio OIDs that hold a commit
 # What a certificate claims that does not change from run to run.
 PROFILE_CLAIMS: Final = frozenset({2, 4, 5, 6, 9, 11, 12, 14, 15, 16, 17, 18, 20, 22, 23, 24})
-_TOGETHER: Final = 32  # entry bundles in one transaction
 
 
 @frozen
@@ -75,22 +74,27 @@ def build(
         progress.stage("entries", partial(_count_missing, store, index, log, changed, limit))
         for span in changed:
             waiting: list[IndexedBundle] = []
-            for bundle, digest in _missing(store, index, log, span):
-                if limit is not None and bundles >= limit:
-                    index.add(log, waiting)
-                    return read
-                found = _read(mirror, bundle, digest)
-                if found is None:
+            try:
+                for bundle, digest in _missing(store, index, log, span):
+                    if limit is not None and bundles >= limit:
+                        break
+                    found = _read(mirror, bundle, digest)
+                    if found is None:
+                        continue
+                    bundles += 1
+                    waiting.append(found)
+                    read += bundle.width
+                    progress(bundle.width)
+                else:
+                    # The stamp is older than what was read: if more came meanwhile, it is
+                    # another by now.
+                    index.add(log, waiting, (span, spans[span].stamp))
                     continue
-                bundles += 1
-                waiting.append(found)
-                if len(waiting) == _TOGETHER:
-                    index.add(log, waiting)
-                    waiting = []
-                read += bundle.width
-                progress(bundle.width)
-            # The stamp is older than what was read: if more came meanwhile, it is another by now.
-            index.add(log, waiting, (span, spans[span].stamp))
+            except CorruptError:
+                index.add(log, waiting)  # what is whole can be found, whatever is not
+                raise
+            index.add(log, waiting)
+            return read
     return read
 
 
@@ -114,33 +118,29 @@ def compare(
             found = _read(mirror, bundle, digest)
             if found is None:
                 continue
-            if not all(_is_found(index, log, one, unread) for one in found.entries):
+            if not _is_found(index, log, found, unread):
                 wrong.append(f"{bundle.path} of {log.origin}")
             entries += bundle.width
             progress(bundle.width)
     return Compared(entries, tuple(wrong))
 
 
-def _is_found(index: Index, log: Log, entry: IndexEntry, unread: set[int]) -> bool:
-    at = entry.entry_index
+def _is_found(index: Index, log: Log, bundle: IndexedBundle, unread: set[int]) -> bool:
+    """Whether the index proposes each entry of a bundle for all that it says."""
+    first = bundle.tile_index * WIDTH
+    here = {at - first for at in unread if first <= at < first + bundle.width}
     return (
-        bool(entry.unread) == (at in unread)
-        and all(at in index.with_term(log, term) for term in entry.terms)
-        and all(
-            at in index.with_identity(log, name)
-            for profile in entry.profiles
-            for name in profile.identities
-        )
-        and all(
-            at in index.with_issuer(log, issuer)
-            for profile in entry.profiles
-            for issuer in profile.issuers
-        )
-        and all(
-            at in index.with_claim(log, number, text)
-            for profile in entry.profiles
-            for number, text in profile.claims
-        )
+        here == {at for at, _ in bundle.unread}
+        and all(first + at in index.with_term(log, term) for term, at in bundle.terms)
+        and all(_has_profile(index, log, first + at, one) for one, at in bundle.profiles)
+    )
+
+
+def _has_profile(index: Index, log: Log, entry_index: int, profile: Profile) -> bool:
+    return (
+        all(entry_index in index.with_identity(log, name) for name in profile.identities)
+        and all(entry_index in index.with_issuer(log, issuer) for issuer in profile.issuers)
+        and all(entry_index in index.with_claim(log, text) for _, text in profile.claims)
     )
 
 
@@ -184,24 +184,25 @@ def _read(mirror: Mirror, bundle: EntryBundle, digest: bytes) -> IndexedBundle |
         return None
     except VerificationError as error:
         raise corrupt(mirror, f"{bundle.path} ({error.message})", [bundle.path]) from error
-    first = bundle.index * WIDTH
-    entries = [_entry(first + at, read_entry(body)) for at, body in enumerate(bodies)]
-    return IndexedBundle(bundle.index, digest, entries)
-
-
-def _entry(entry_index: int, facts: EntryFacts) -> IndexEntry:
-    terms = {value for _, value in facts.digests}
-    profiles: dict[Profile, None] = {}  # each once, in order
-    for signer in facts.signers:
-        terms |= {signer.fingerprint, *signer.keys}
-        certificate = signer.certificate
-        if certificate is None:
-            continue
-        terms |= {
-            text.encode("utf-8") for number, text in certificate.claims if number in COMMIT_CLAIMS
-        }
-        claims = tuple(one for one in certificate.claims if one[0] in PROFILE_CLAIMS)
-        names = tuple(name for _, name in certificate.identities)
-        profiles[Profile(names, certificate.issuers, claims)] = None
-    why = f"{facts.kind}: {'; '.join(facts.unread)}" if facts.unread else ""
-    return IndexEntry(entry_index, tuple(terms), tuple(profiles), why)
+    terms: list[tuple[bytes, int]] = []
+    profiles: list[tuple[Profile, int]] = []
+    unread: list[tuple[int, str]] = []
+    for at, body in enumerate(bodies):
+        facts = read_entry(body)
+        terms += [(value, at) for _, value in facts.digests]
+        for signer in facts.signers:
+            terms.append((signer.fingerprint, at))
+            terms += [(key, at) for key in signer.keys]
+            if (certificate := signer.certificate) is None:
+                continue
+            claims = []
+            for number, text in certificate.claims:
+                if number in PROFILE_CLAIMS:
+                    claims.append((number, text))
+                elif number in COMMIT_CLAIMS:
+                    terms.append((text.encode("utf-8"), at))
+            names = tuple([name for _, name in certificate.identities])
+            profiles.append((Profile(names, certificate.issuers, tuple(claims)), at))
+        if facts.unread:
+            unread.append((at, f"{facts.kind}: {'; '.join(facts.unread)}"))
+    return IndexedBundle(bundle.index, digest, len(bodies), terms, profiles, unread)

@@ -14,13 +14,14 @@ What repeats from entry to entry is kept once, as a profile: all that one certif
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sqlite3
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from appliance.errors import StoreError
 from appliance.store.failures import database_error, file_error
@@ -30,21 +31,25 @@ from appliance.tlog.tile import WIDTH
 from appliance.value import frozen
 
 INDEX_NAME: Final = "index.db"
-FORMAT: Final = 2  # of the tables; another one is rebuilt
+FORMAT: Final = 3  # of the tables; another one is rebuilt
 _APPLICATION_ID: Final = 0x41545349  # "ATSI"
 _LOG_SHIFT: Final = 40
 _SEGMENT_BITS: Final = 16
 _SEGMENT_TILES: Final = (1 << _SEGMENT_BITS) // WIDTH
 _HASH_BYTES: Final = 6
-_POSTING_BYTES: Final = 7  # the last 5 bytes of a hash, and 2 of the place in the segment
-_MAX_KNOWN: Final = 50_000  # profiles remembered while building
+_POSTED_BYTES: Final = 5  # of a hash in a packed segment: its bucket, and 4 bytes from its second
+_POSTING_BYTES: Final = 6  # those 4 bytes, and 2 of the place in the segment
+_MAX_KNOWN: Final = 4096  # profiles remembered while building
 _NAMES_TOGETHER: Final = 500  # in one query
 REBUILD: Final = "run 'attestor index rebuild'; nothing but the index is lost"
 
 _SCHEMA: Final = (
-    "CREATE TABLE identity (id INTEGER PRIMARY KEY, name TEXT NOT NULL, issuer TEXT NOT NULL,"
-    " UNIQUE (name, issuer)) STRICT",
-    "CREATE TABLE profile (id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE) STRICT",
+    "CREATE TABLE identity (name TEXT NOT NULL, issuer TEXT NOT NULL, id INTEGER NOT NULL,"
+    " PRIMARY KEY (name, issuer)) STRICT, WITHOUT ROWID",
+    "CREATE TABLE profile (digest BLOB NOT NULL PRIMARY KEY, id INTEGER NOT NULL)"
+    " STRICT, WITHOUT ROWID",
+    # The last numbers given: of identities, and of profiles.
+    "CREATE TABLE numbers (identity INTEGER NOT NULL, profile INTEGER NOT NULL) STRICT",
     "CREATE TABLE profile_identity (identity INTEGER NOT NULL, profile INTEGER NOT NULL,"
     " PRIMARY KEY (identity, profile)) STRICT, WITHOUT ROWID",
     "CREATE TABLE claim (hash INTEGER NOT NULL, profile INTEGER NOT NULL,"
@@ -68,8 +73,7 @@ _OF_IDENTITIES: Final = (
 )
 
 
-@frozen
-class Profile:
+class Profile(NamedTuple):
     """What repeats from entry to entry: the holder of a certificate and its claims."""
 
     identities: tuple[str, ...]
@@ -78,22 +82,15 @@ class Profile:
 
 
 @frozen
-class IndexEntry:
-    """What the index keeps of one entry."""
-
-    entry_index: int
-    terms: tuple[bytes, ...]  # digests, fingerprints, commits
-    profiles: tuple[Profile, ...]  # of its certificates
-    unread: str = ""  # what could not be read of it; empty: all was
-
-
-@frozen
 class IndexedBundle:
-    """One entry bundle, as it is indexed."""
+    """What the index keeps of one entry bundle. Places count from its first entry."""
 
     tile_index: int
     digest: bytes  # of its blob
-    entries: Sequence[IndexEntry]
+    width: int
+    terms: Sequence[tuple[bytes, int]]  # digests, fingerprints, commits, each with its place
+    profiles: Sequence[tuple[Profile, int]]  # of its entries' certificates
+    unread: Sequence[tuple[int, str]] = ()  # places of which not all could be read, and why
 
 
 class Index:
@@ -102,7 +99,7 @@ class Index:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self.connection = connection
-        self._known: dict[bytes, int] = {}
+        self._known: dict[Profile, int] = {}
 
     def close(self) -> None:
         """Close the connection."""
@@ -121,9 +118,12 @@ class Index:
         with index_errors(self.path):
             self._execute("BEGIN IMMEDIATE")
             try:
-                tiles = [self._add_bundle(log, bundle) for bundle in bundles]
-                for segment in sorted({tile // _SEGMENT_TILES for tile in tiles}):
-                    self._seal(log, segment)
+                found: dict[int, list[tuple[bytes, int]]] = {}
+                for bundle in bundles:
+                    terms = found.setdefault(bundle.tile_index // _SEGMENT_TILES, [])
+                    terms += self._add_bundle(log, bundle)
+                for segment, terms in sorted(found.items()):
+                    self._keep(log, segment, terms)
                 if whole is not None:
                     values = [log.id, *whole]
                     self._execute("INSERT OR REPLACE INTO indexed_span VALUES (?, ?, ?)", values)
@@ -133,61 +133,64 @@ class Index:
                 self._known.clear()
                 raise
 
-    def _add_bundle(self, log: Log, bundle: IndexedBundle) -> int:
-        for one in bundle.entries:
-            ref = log.id << _LOG_SHIFT | one.entry_index
-            for term in one.terms:
-                values = [_term_hash(term), ref]
-                self._execute("INSERT INTO tail VALUES (?, ?) ON CONFLICT DO NOTHING", values)
-            for profile in one.profiles:
-                values = [self._profile(profile), ref]
-                self._execute("INSERT INTO entry VALUES (?, ?) ON CONFLICT DO NOTHING", values)
-            self._execute("DELETE FROM opaque WHERE ref = ?", [ref])
-            if one.unread:
-                self._execute("INSERT INTO opaque VALUES (?, ?)", [ref, one.unread])
-        # Last: whatever is said to be covered can be found.
+    def _add_bundle(self, log: Log, bundle: IndexedBundle) -> list[tuple[bytes, int]]:
+        """Index all of a bundle but its terms, which are returned as hash and entry."""
+        first = log.id << _LOG_SHIFT | bundle.tile_index * WIDTH
+        self._execute("DELETE FROM opaque WHERE ref >= ? AND ref < ?", [first, first + WIDTH])
+        unread = [(first + at, why) for at, why in bundle.unread]
+        self._execute_many("INSERT INTO opaque VALUES (?, ?)", unread)
+        of_profiles = [(self._profile(profile), first + at) for profile, at in bundle.profiles]
+        self._execute_many(
+            "INSERT INTO entry VALUES (?, ?) ON CONFLICT DO NOTHING", sorted(of_profiles)
+        )
+        # Nobody sees it before its terms, which are added in the same transaction.
         self._execute(
             "INSERT OR REPLACE INTO indexed VALUES (?, ?, ?, ?)",
-            [log.id, bundle.tile_index, bundle.digest, len(bundle.entries)],
+            [log.id, bundle.tile_index, bundle.digest, bundle.width],
         )
-        return bundle.tile_index
+        return [(_term_hash(term), first + at) for term, at in bundle.terms]
 
     def _profile(self, profile: Profile) -> int:
-        digest = sha256(repr(profile).encode("utf-8", "surrogatepass")).digest()[:16]
-        known = self._known.get(digest)
+        known = self._known.get(profile)
         if known is not None:
             return known
+        digest = sha256(repr(profile).encode("utf-8", "surrogatepass")).digest()[:16]
         row = self._execute("SELECT id FROM profile WHERE digest = ?", [digest]).fetchone()
         if row is None:
-            added = self._execute("INSERT INTO profile (digest) VALUES (?)", [digest])
-            known = int(added.lastrowid or 0)
+            known = self._next("profile")
+            self._execute("INSERT INTO profile VALUES (?, ?)", [digest, known])
             self._describe(known, profile)
         else:
             known = int(row[0])
         if len(self._known) >= _MAX_KNOWN:
             self._known.clear()
-        self._known[digest] = known
+        self._known[profile] = known
         return known
+
+    def _next(self, kind: str) -> int:
+        sql = f"UPDATE numbers SET {kind} = {kind} + 1 RETURNING {kind}"  # noqa: S608 ours
+        (number,) = self._execute(sql).fetchone()
+        return int(number)
 
     def _describe(self, profile_id: int, profile: Profile) -> None:
         for name in profile.identities or ("",):
             for issuer in profile.issuers or ("",):
+                row = self._execute(
+                    "SELECT id FROM identity WHERE name = ? AND issuer = ?", [name, issuer]
+                ).fetchone()
+                known = int(row[0]) if row is not None else self._next("identity")
+                if row is None:
+                    self._execute("INSERT INTO identity VALUES (?, ?, ?)", [name, issuer, known])
                 self._execute(
-                    "INSERT INTO identity (name, issuer) VALUES (?, ?) ON CONFLICT DO NOTHING",
-                    [name, issuer],
-                )
-                self._execute(
-                    "INSERT INTO profile_identity SELECT id, ? FROM identity"
-                    " WHERE name = ? AND issuer = ? ON CONFLICT DO NOTHING",
-                    [profile_id, name, issuer],
+                    "INSERT INTO profile_identity VALUES (?, ?) ON CONFLICT DO NOTHING",
+                    [known, profile_id],
                 )
         # Keyed on the profile: certificates of one identity differ in their claims.
-        for number, text in profile.claims:
-            values = [_claim_hash(number, text), profile_id]
-            self._execute("INSERT INTO claim VALUES (?, ?) ON CONFLICT DO NOTHING", values)
+        claims = {(_claim_hash(text), profile_id) for _, text in profile.claims}
+        self._execute_many("INSERT INTO claim VALUES (?, ?) ON CONFLICT DO NOTHING", sorted(claims))
 
-    def _seal(self, log: Log, segment: int) -> None:
-        """Pack the terms of a segment whose entry bundles are all full and indexed."""
+    def _keep(self, log: Log, segment: int, terms: list[tuple[bytes, int]]) -> None:
+        """Add the terms of a segment, packed if its entry bundles are all full and indexed."""
         first = segment * _SEGMENT_TILES
         (full,) = self._execute(
             "SELECT count(*) FROM indexed WHERE log_id = ? AND tile_index >= ? AND tile_index < ?"
@@ -195,22 +198,23 @@ class Index:
             [log.id, first, first + _SEGMENT_TILES, WIDTH],
         ).fetchone()
         if full != _SEGMENT_TILES:
+            insert = "INSERT INTO tail VALUES (?, ?) ON CONFLICT DO NOTHING"
+            self._execute_many(insert, sorted(set(terms)))
             return
         start = log.id << _LOG_SHIFT | segment << _SEGMENT_BITS
         bounds = [start, start + (1 << _SEGMENT_BITS)]
-        buckets: dict[int, set[bytes]] = {}
-        for term, ref in self._execute(
-            "SELECT hash, ref FROM tail WHERE ref >= ? AND ref < ?", bounds
-        ):
-            posting = term[1:] + (ref - start).to_bytes(2)
-            buckets.setdefault(_bucket(term), set()).add(posting)
-        number = start >> _SEGMENT_BITS
-        for bucket, postings in buckets.items():
+        terms += self._execute("SELECT hash, ref FROM tail WHERE ref >= ? AND ref < ?", bounds)
+        postings = sorted({term[:_POSTED_BYTES] + (ref - start).to_bytes(2) for term, ref in terms})
+        number, packed = start >> _SEGMENT_BITS, []
+        for bucket, some in itertools.groupby(postings, _bucket):
             row = self._execute(
                 "SELECT postings FROM term WHERE bucket = ? AND segment = ?", [bucket, number]
             ).fetchone()
-            packed = b"".join(sorted(postings.union(_split(row[0]) if row else ())))
-            self._execute("INSERT OR REPLACE INTO term VALUES (?, ?, ?)", [bucket, number, packed])
+            ours = [one[1:] for one in some]
+            if row is not None:
+                ours = sorted({*ours, *_split(row[0])})
+            packed.append((bucket, number, b"".join(ours)))
+        self._execute_many("INSERT OR REPLACE INTO term VALUES (?, ?, ?)", packed)
         self._execute("DELETE FROM tail WHERE ref >= ? AND ref < ?", bounds)
 
     # --- reading
@@ -253,7 +257,9 @@ class Index:
         ):
             start = (segment << _SEGMENT_BITS) - low
             found |= {
-                start + int.from_bytes(one[5:]) for one in _split(postings) if one[:5] == wanted[1:]
+                start + int.from_bytes(one[4:])
+                for one in _split(postings)
+                if one[:4] == wanted[1:_POSTED_BYTES]
             }
         return found
 
@@ -279,12 +285,12 @@ class Index:
         """Return the entries with a certificate that names an issuer."""
         return self._of_identities(log, "issuer = ?", [issuer])
 
-    def with_claim(self, log: Log, number: int, text: str) -> set[int]:
-        """Return the entries with a certificate that may make a claim."""
+    def with_claim(self, log: Log, text: str) -> set[int]:
+        """Return the entries with a certificate that may say this in some claim."""
         return self._refs(
             log,
             "SELECT e.ref FROM claim JOIN entry AS e USING (profile) WHERE claim.hash = ?",
-            [_claim_hash(number, text)],
+            [_claim_hash(text)],
         )
 
     def identities(self, prefix: str = "") -> list[str]:
@@ -321,6 +327,9 @@ class Index:
 
     def _execute(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
         return self.connection.execute(sql, values)
+
+    def _execute_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        self.connection.executemany(sql, rows)
 
 
 def empty_index_schema(schema: str) -> tuple[str, ...]:
@@ -383,6 +392,7 @@ def create_index(home: Path) -> Index:
                 connection.execute("BEGIN IMMEDIATE")
                 for statement in _SCHEMA:
                     connection.execute(statement)
+                connection.execute("INSERT INTO numbers VALUES (0, 0)")
                 connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
                 connection.execute("COMMIT")
@@ -440,9 +450,10 @@ def _term_hash(term: bytes) -> bytes:
     return sha256(term).digest()[:_HASH_BYTES]
 
 
-def _claim_hash(number: int, text: str) -> int:
-    raw = f"{number}={text}".encode("utf-8", "surrogatepass")
-    return int.from_bytes(sha256(raw).digest()[:8], signed=True)
+def _claim_hash(text: str) -> int:
+    """Return 32 bits: claims with different numbers often say the same, which is kept once."""
+    raw = text.encode("utf-8", "surrogatepass")
+    return int.from_bytes(sha256(raw).digest()[:4], signed=True)
 
 
 def _after(prefix: str) -> str:
