@@ -11,7 +11,7 @@ import sys
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 from appliance.jobs.find.criteria import Criteria, criteria_data  # noqa: E402
 from appliance.jobs.home.init import init_home  # noqa: E402
 from appliance.jobs.mirror.prove import show_entry  # noqa: E402
+from appliance.jobs.progress import unseen  # noqa: E402
 from appliance.rekor.certificate_facts import read_certificate  # noqa: E402
 from appliance.rekor.entry import HashedRekord, parse_entry  # noqa: E402
 from appliance.rekor.entry_facts import read_entry  # noqa: E402
@@ -221,12 +222,6 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-@contextmanager
-def silent(_: str) -> Iterator[Callable[[int], None]]:
-    """Show no progress."""
-    yield lambda _: None
-
-
 def median_ms(rounds: int, once: Callable[[int], None]) -> float:
     """Return the median time of calls with different numbers, in milliseconds."""
     times = []
@@ -241,7 +236,7 @@ def measure_build(session: Session, count: int, stored: int) -> None:
     """Index the log anew, and say how fast and how large."""
     index_path(session.home).unlink(missing_ok=True)
     began, cpu = time.perf_counter(), time.process_time()
-    build_index(session, (), None, silent)
+    build_index(session, (), None, unseen)
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu
     size = index_size(session.home) or 0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -305,7 +300,7 @@ def measure_searches(session: Session, count: int, n_rounds: int, *, rescan: boo
     say(f"reading and proving one entry: {shown:.2f} ms")
 
     def found(criteria: Criteria, *, whole: bool = False) -> int:
-        run = search_entries(session, Query(criteria, rescan=whole, limit=10**9), silent)
+        run = search_entries(session, Query(criteria, rescan=whole, limit=10**9), unseen)
         if not run.found.is_complete:
             raise SystemExit("the index is not complete: run it again in another directory")
         return len(run.found.hits)
@@ -354,12 +349,12 @@ def measure_watches(session: Session, count: int, *, rescan: bool) -> None:
     for name in names:
         remove_watch(session, name)
     began = time.perf_counter()
-    found = add_watch(session, "one", Criteria(identities=(identity(1),)), WatchOptions(), silent)
+    found = add_watch(session, "one", Criteria(identities=(identity(1),)), WatchOptions(), unseen)
     past = time.perf_counter() - began
     say(f"a new watch over all of the past: {past * 1000:,.0f} ms, {len(found.report.found)} found")
     if rescan:
         began = time.perf_counter()
-        scan(session, ["one"], (), silent, rescan=True)
+        scan(session, ["one"], (), unseen, rescan=True)
         whole = time.perf_counter() - began
         say(f"the same by reading everything: {whole:,.1f} s, {whole / past:,.0f}x")
     fresh, took = min(count, NEW_ENTRIES), []
@@ -374,7 +369,7 @@ def measure_watches(session: Session, count: int, *, rescan: bool) -> None:
                     log = require_log(store, ORIGIN)
                     add_scanned(store, watch, log, [(0, count - fresh)])
         began = time.process_time()
-        scan(session, (), (), silent)
+        scan(session, (), (), unseen)
         took.append((time.process_time() - began) / fresh * 1e6)
     say(
         f"comparing what a sync brings: {took[0]:.0f} us an entry with one watch,"

@@ -24,6 +24,7 @@ import pytest
 from appliance.errors import ApplianceError, StoreError
 from appliance.jobs.find.criteria import Criteria
 from appliance.jobs.mirror.fill import Wanted
+from appliance.jobs.progress import unseen
 from appliance.runs.exit_codes import exit_code
 from appliance.runs.find import (
     Query,
@@ -156,10 +157,10 @@ class Life:
             assert answer["exitCode"] in (0, 5, 6), answer
 
     def build(self) -> None:
-        build_index(self.session, (), self.random.choice((None, 1, 2)), no_progress)
+        build_index(self.session, (), self.random.choice((None, 1, 2)), unseen)
 
     def rebuild(self) -> None:
-        rebuild_index(self.session, no_progress)
+        rebuild_index(self.session, unseen)
         self.is_index_damaged = False
 
     def drop(self) -> None:
@@ -223,7 +224,7 @@ class Life:
     def foreign_index(self) -> None:
         """Put the index of the other site in the place of ours."""
         outer = Session(home=self.sites.home(OUTSIDE), now=lambda: self.sites.now)
-        build_index(outer, (), None, no_progress)
+        build_index(outer, (), None, unseen)
         shutil.copyfile(index_path(self.sites.home(OUTSIDE)), index_path(self.sites.home(INSIDE)))
         self.is_index_damaged = False
 
@@ -280,7 +281,7 @@ class Life:
         ]
         try:
             run = search_entries(
-                self.session, Query(criteria, rescan=rescan, limit=100_000), no_progress
+                self.session, Query(criteria, rescan=rescan, limit=100_000), unseen
             )
         except ApplianceError as error:
             self.judge_error(error, rescan)
@@ -311,7 +312,7 @@ class Life:
             # A bit turned in the index can hide an entry: then looking at the index says so.
             _told["hidden by a damaged index, and found by index check"] += 1
             with pytest.raises(StoreError):
-                check_index(self.session, 1, no_progress)
+                check_index(self.session, 1, unseen)
             self.rebuild()
             return
         assert missed == []
@@ -338,11 +339,6 @@ class Life:
             assert code == 6, error
             if not self.damaged:  # it is the index, and another one is better
                 self.rebuild()
-
-
-@contextmanager
-def no_progress(_: str) -> Iterator[Any]:
-    yield lambda _: None
 
 
 @pytest.fixture(scope="module", autouse=True)
