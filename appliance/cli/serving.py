@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-from collections.abc import Callable
-from typing import Any
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
 
 import click
 
 from appliance.cli.output import envelope, is_quiet, say
+from appliance.runs.record import record_run
+from appliance.runs.session import Session
 from appliance.serve.http_server import HttpServer
+from appliance.serve.notify import READY, STOPPING, notify
+
+ALIVE_SECONDS: Final = 3600.0  # between two times that a scheduled server is recorded as well
 
 
 def bind_address(bind: str) -> tuple[str, int]:
@@ -20,22 +27,65 @@ def bind_address(bind: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
-def run_until_signal(server: HttpServer, announce: Callable[[], None]) -> int:
-    """Serve until a signal or a failure; return the signal's number."""
+def run_until_signal(
+    session: Session,
+    command: str,
+    server: HttpServer,
+    announce: Callable[[], None],
+    others: Mapping[signal.Signals, Callable[[], None]] | None = None,
+) -> int:
+    """Serve until a signal or a failure; return the signal's number.
+
+    Once it listens it says so, to systemd as well; `others` are signals that end nothing.
+    """
     received = [signal.SIGTERM]
 
-    def on_signal(number: int, frame: object) -> None:
+    def on_end(number: int, frame: object) -> None:
         received[0] = signal.Signals(number)
         server.stop()
 
-    before = {one: signal.signal(one, on_signal) for one in (signal.SIGTERM, signal.SIGINT)}
+    handlers: dict[signal.Signals, Callable[[int, object], None]]
+    handlers = {signal.SIGTERM: on_end, signal.SIGINT: on_end}
+    for one, act in (others or {}).items():
+        handlers[one] = lambda _, __, act=act: act()  # type: ignore[misc]
+    before = {one: signal.signal(one, handler) for one, handler in handlers.items()}
     try:
         announce()
-        server.run()
+        notify(READY)
+        with _recorded_alive(session, command):
+            server.run()
     finally:
+        notify(STOPPING)
         for one, handler in before.items():
             signal.signal(one, handler)
     return received[0]
+
+
+@contextlib.contextmanager
+def _recorded_alive(session: Session, command: str) -> Iterator[None]:
+    """Record a scheduled server as well while it serves, as a timer's command is at its end.
+
+    So health says of one that is down what it says of a job that does not run any more.
+    """
+    if not session.scheduled:
+        yield
+        return
+    ending = threading.Event()
+
+    def run() -> None:
+        own = session.fresh()
+        while True:
+            record_run(own, command, 0, ())
+            if ending.wait(ALIVE_SECONDS):
+                return
+
+    thread = threading.Thread(target=run, name="alive", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()
 
 
 def announce(command: str, data: dict[str, Any], text: str) -> None:

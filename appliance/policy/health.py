@@ -258,7 +258,7 @@ def judge_home(facts: HomeFacts) -> Iterator[Problem]:
             False,
             f"the scheduled '{job.command}' has not succeeded for"
             f" {age_text(facts.now - begun)}{ended}",
-            f"run: attestor {job.command}; and see that its timer or cron line is there",
+            f"run: attestor {job.command}; and see that its timer, service or cron line is there",
             job.command,
             facts.now - begun,
             JOB_SECONDS,

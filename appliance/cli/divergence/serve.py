@@ -52,7 +52,7 @@ def serve(session: Session, bind: str) -> NoReturn:
     data = members(url=server.url, logs=logs)
     text = f"serving {len(logs)} logs at {server.url}"
     try:
-        number = run_until_signal(server, lambda: announce("serve", data, text))
+        number = run_until_signal(session, "serve", server, lambda: announce("serve", data, text))
     finally:
         server.close()
     raise SystemExit(128 + number)

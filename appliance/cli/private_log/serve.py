@@ -21,6 +21,7 @@ from appliance.cli.private_log.hosting import (
     open_logs,
     serves_all,
 )
+from appliance.cli.serving import bind_address, run_until_signal
 from appliance.config.private_log_keys import ANYBODY, LOOPBACK
 from appliance.errors import ApplianceError, RefusedError
 from appliance.rekor.request import MAX_REQUEST_BYTES
@@ -79,7 +80,7 @@ def serve(session: Session, bind: str, name: str | None, digest_key: str | None)
     """
 
     session = replaced(session, lock_wait=max(session.lock_wait, LOCK_WAIT_SECONDS))
-    host, port = _address(bind)
+    host, port = bind_address(bind)
 
     def on_end() -> None:
         # One log that cannot go on leaves the others; the last one ends the process.
@@ -115,7 +116,14 @@ def serve(session: Session, bind: str, name: str | None, digest_key: str | None)
             log.batches.start()
         counting.start()
         try:
-            number = _run(server, opened, lines)
+            number = run_until_signal(
+                session,
+                "log serve",
+                server,
+                lambda: _announce(server.url, opened),
+                # Without a file it is the end of a terminal, and ends us.
+                {} if lines is None else {signal.SIGHUP: lines.reopen},
+            )
         finally:
             for log in logs:
                 log.batches.close()
@@ -185,30 +193,6 @@ def _refusals(front: Sites) -> Callable[[Refused], None]:
     return told
 
 
-def _run(
-    server: HttpServer, opened: Sequence[tuple[HostedLog, Site]], lines: LineFile | None
-) -> int:
-    """Serve until a signal or a failure; return the signal's number."""
-    received = [signal.SIGTERM]
-
-    def on_signal(number: int, frame: object) -> None:
-        received[0] = signal.Signals(number)
-        server.stop()
-
-    handlers: dict[signal.Signals, Callable[[int, object], None]]
-    handlers = {signal.SIGTERM: on_signal, signal.SIGINT: on_signal}
-    if lines is not None:  # without one it is the end of a terminal, and ends us
-        handlers[signal.SIGHUP] = lambda _, __: lines.reopen()
-    before = {one: signal.signal(one, handler) for one, handler in handlers.items()}
-    try:
-        _announce(server.url, opened)
-        server.run()
-    finally:
-        for one, handler in before.items():
-            signal.signal(one, handler)
-    return received[0]
-
-
 def _announce(url: str, opened: Sequence[tuple[HostedLog, Site]]) -> None:
     """Print the one line that scripts wait for; a line a log, if there are several."""
     if click.get_current_context().params["as_json"]:
@@ -233,10 +217,3 @@ def _complain(name: str, error: Exception) -> None:
     """Say what is wrong with a log; of a home's only one, without its name."""
     if isinstance(error, ApplianceError):
         say(f"Error: {f'{name}: ' if name else ''}{error_line(error)}", err=True)
-
-
-def _address(bind: str) -> tuple[str, int]:
-    host, _, port = bind.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
-        raise click.BadParameter(f"expected HOST:PORT, got {bind!r}", param_hint="--bind")
-    return host.removeprefix("[").removesuffix("]"), int(port)

@@ -18,6 +18,7 @@ from appliance.serve.witness import WitnessService
 from appliance.tlog.witness_request import MAX_REQUEST_BYTES
 from appliance.value import replaced
 
+COMMAND = "witness serve"
 LOCK_WAIT_SECONDS = 10.0  # for another process that cosigns by this key
 
 
@@ -59,7 +60,7 @@ def witness_serve(session: Session, bind: str, name: str | None) -> NoReturn:
     data = members(witness=witness.key.name, vkey=vkey, url=server.url, logs=witness.logs)
     text = f"{witness.key.name}: cosigning for {len(witness.logs)} logs at {server.url}"
     try:
-        number = run_until_signal(server, lambda: announce("witness serve", data, text))
+        number = run_until_signal(session, COMMAND, server, lambda: announce(COMMAND, data, text))
     finally:
         server.close()
         tally.write_down()
