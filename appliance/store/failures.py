@@ -42,6 +42,15 @@ _NEXT_STEPS: Final = {
 }
 
 
+def unknown(what: str, name: object, group: str) -> IncompleteError:
+    """Return the error for what was named and is not here: `attestor GROUP list` has them all."""
+    return IncompleteError(
+        f"there is no {what} {name}",
+        reason=f"unknown-{what}",
+        next_step=f"see 'attestor {group} list'",
+    )
+
+
 def file_error(path: Path, error: OSError) -> StoreError:
     """Make the StoreError for a failed file operation; `path` is named if `error` names none."""
     reason = _FILE_REASONS.get(error.errno or 0, "file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -14,9 +15,11 @@ from appliance.cli.table import table, table_time
 from appliance.jobs.log_keys import retire_key
 from appliance.jobs.mirror.backends import find_key, revoke_key
 from appliance.runs.session import Session, pass_session
+from appliance.store.database import Store
 from appliance.store.mirror.logs import KeyLife, Log, all_logs, key_lives, require_backend
 from appliance.store.revoked_keys import Revocation, find_revocation
 from appliance.times import utc
+from appliance.tlog.note_keys import VerifierKey
 
 
 @click.group("key", cls=LazyGroup)
@@ -73,19 +76,7 @@ def key_retire(session: Session, name: str, key_id: str, reason: str, dry_run: b
         attestor backend key retire public 4d3a1b2c --reason "rotated"
     """
 
-    with session.writing() as store, store.atomic(dry_run=dry_run):
-        log = require_backend(store, name).log
-        key = find_key(log, key_id)
-        size = retire_key(store, log, key, session.now(), reason)
-    would = "would be" if dry_run else "is"
-    data = (
-        members(backend=name)
-        | key_data(key)
-        | members(tree_size=size, reason=reason, dry_run=dry_run)
-    )
-    return Result(
-        data, f"key id {key.key_id.hex()} of {log.origin} {would} retired at {size:,} entries"
-    )
+    return _ended(session, name, key_id, reason, retire_key, dry_run=dry_run)
 
 
 @key_group.command("revoke")
@@ -106,17 +97,28 @@ def key_revoke(session: Session, name: str, key_id: str, reason: str, dry_run: b
         attestor backend key revoke public 4d3a1b2c --reason "it was stolen"
     """
 
+    return _ended(session, name, key_id, reason, revoke_key, dry_run=dry_run)
+
+
+def _ended(
+    session: Session,
+    name: str,
+    key_id: str,
+    reason: str,
+    end: Callable[[Store, Log, VerifierKey, int, str], int],
+    *,
+    dry_run: bool,
+) -> Result:
+    """Retire or revoke a key, and say so."""
     with session.writing() as store, store.atomic(dry_run=dry_run):
         log = require_backend(store, name).log
         key = find_key(log, key_id)
-        size = revoke_key(store, log, key, session.now(), reason)
+        size = end(store, log, key, session.now(), reason)
+    data = members(backend=name) | key_data(key)
+    data |= members(tree_size=size, reason=reason, dry_run=dry_run)
     would = "would be" if dry_run else "is"
-    data = (
-        members(backend=name)
-        | key_data(key)
-        | members(tree_size=size, reason=reason, dry_run=dry_run)
-    )
-    return Result(data, f"key id {key.key_id.hex()} of {log.origin} {would} revoked: {reason}")
+    what = f"retired at {size:,} entries" if end is retire_key else f"revoked: {reason}"
+    return Result(data, f"key id {key.key_id.hex()} of {log.origin} {would} {what}")
 
 
 def _state(life: KeyLife, revocation: Revocation | None) -> str:

@@ -90,33 +90,21 @@ def verify_artifact(
 ) -> Verdict:
     """Judge an artifact by the Sigstore bundles that came in one file; a no is a value.
 
-    One that satisfies everything suffices: registries put attestations by several signers
-    into one file. If none does, the answer is about the one that got furthest.
+    A bundle that satisfies everything suffices: registries put attestations by several signers
+    into one file. If none does, the answer is about the bundle that got furthest.
     """
     verdicts = []
     if demands.opt_ins.several_entries:
-        bundles = [one for bundle in bundles for one in single_entries(bundle)]
+        bundles = [part for bundle in bundles for part in single_entries(bundle)]
     for bundle in bundles:
-        verdict = _verify_one(store, bundle, artifact, expected, trusted_root, log_keys, demands)
+        found = judge_bundle(
+            bundle, artifact, expected, trusted_root, log_keys, demands.policy, demands.opt_ins
+        )
+        verdict = with_own_view(store, found, demands)
         if verdict.error is None or isinstance(verdict.error, DivergenceError):
             return verdict  # a log that contradicts itself outweighs any good signature
         verdicts.append(verdict)
-    return max(verdicts, key=lambda one: len(one.verification.checks))
-
-
-def _verify_one(
-    store: Store | None,
-    bundle: SigstoreBundle,
-    artifact: ArtifactDigests,
-    expected: ExpectedSigner,
-    trusted_root: TrustedRoot | None,
-    log_keys: Sequence[LogKey],
-    demands: Demands,
-) -> Verdict:
-    found = judge_bundle(
-        bundle, artifact, expected, trusted_root, log_keys, demands.policy, demands.opt_ins
-    )
-    return with_own_view(store, found, demands)
+    return max(verdicts, key=lambda verdict: len(verdict.verification.checks))
 
 
 def with_own_view(store: Store | None, found: Verification, demands: Demands) -> Verdict:

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Final
 
-from appliance.errors import IncompleteError
 from appliance.store.database import Store
+from appliance.store.failures import unknown
 from appliance.store.home.journal import append_event
 from appliance.store.home.settings import SITE_NAME, site_fact
 from appliance.store.mirror.logs import Log
@@ -185,11 +185,7 @@ def require_alert(store: Store, which: str) -> Alert:
         where = " WHERE CAST(number AS TEXT) = ?"
     row = store.row(_SELECT + where, [which])
     if row is None:
-        raise IncompleteError(
-            f"there is no alert {which}",
-            reason="unknown-alert",
-            next_step="see 'attestor alerts list'",
-        )
+        raise unknown("alert", which, "alerts")
     return _alert(row)
 
 

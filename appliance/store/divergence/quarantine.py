@@ -9,8 +9,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from appliance.errors import IncompleteError
 from appliance.store.database import Store
+from appliance.store.failures import unknown
 from appliance.store.home.journal import append_event
 from appliance.store.mirror.logs import Log
 from appliance.value import frozen
@@ -45,11 +45,7 @@ def require_quarantine(store: Store, quarantine_id: int) -> Quarantine:
     """Return a quarantine; raises IncompleteError if there never was one of this id."""
     row = store.row(_SELECT + " WHERE quarantine.id = ?", [quarantine_id])
     if row is None:
-        raise IncompleteError(
-            f"there is no quarantine {quarantine_id}",
-            reason="unknown-quarantine",
-            next_step="see 'attestor quarantine list'",
-        )
+        raise unknown("quarantine", quarantine_id, "quarantine")
     return _quarantine(row)
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Final
 
-from appliance.errors import IncompleteError, RefusedError
+from appliance.errors import RefusedError
 from appliance.store.database import Store
+from appliance.store.failures import unknown
 from appliance.store.find.watches import Ranges
 from appliance.store.home.journal import append_event
 from appliance.store.mirror.logs import Log
@@ -160,11 +161,7 @@ def require_expectation(store: Store, id_: int) -> Expectation:
     """Return a row by its number; raises IncompleteError if there is none."""
     row = store.row("SELECT * FROM expectation WHERE id = ?", [id_])
     if row is None:
-        raise IncompleteError(
-            f"there is no expectation {id_}",
-            reason="unknown-expectation",
-            next_step="see 'attestor expected list'",
-        )
+        raise unknown("expectation", id_, "expected")
     return _expectation(row)
 
 

@@ -7,8 +7,9 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from appliance.errors import IncompleteError, RefusedError
+from appliance.errors import RefusedError
 from appliance.store.database import Store
+from appliance.store.failures import unknown
 from appliance.store.home.journal import append_event
 from appliance.store.mirror.logs import Log
 from appliance.tlog.tile import WIDTH
@@ -117,11 +118,7 @@ def require_watch(store: Store, name: str) -> Watch:
     """Return a watch by its name; raises IncompleteError if there is none."""
     row = store.row("SELECT * FROM watch WHERE name = ?", [name])
     if row is None:
-        raise IncompleteError(
-            f"there is no watch {name}",
-            reason="unknown-watch",
-            next_step="see 'attestor watch list'",
-        )
+        raise unknown("watch", name, "watch")
     return _watch(row)
 
 
