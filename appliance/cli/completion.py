@@ -41,15 +41,15 @@ Names = Callable[[Store], Iterable[str]]
 
 
 def _backends(store: Store) -> Iterable[str]:
-    return (one.name for one in all_backends(store))
+    return (backend.name for backend in all_backends(store))
 
 
 def _items(store: Store) -> Iterable[str]:
-    return (one.id[:_DIGITS] for one in list_items(store, STATES, limit=_MAX_NAMES))
+    return (item.id[:_DIGITS] for item in list_items(store, STATES, limit=_MAX_NAMES))
 
 
 def _tenants(store: Store) -> Iterable[str]:
-    return (one.name for one in all_tenants(store))
+    return (tenant.name for tenant in all_tenants(store))
 
 
 def _keys(store: Store) -> Iterable[str]:
@@ -108,7 +108,7 @@ def _names(context: click.Context, parameter: click.Parameter) -> Names | None:
     if isinstance(parameter, click.Argument):
         words = context.command_path.partition(" ")[2]
         is_first = parameter is next(
-            one for one in context.command.params if isinstance(one, click.Argument)
+            param for param in context.command.params if isinstance(param, click.Argument)
         )
         return _ARGUMENTS.get(words) if is_first else None
     if isinstance(parameter.type, click.Path | click.Choice):

@@ -140,7 +140,9 @@ def run(arguments: list[str], session: Session | None = None) -> int:
 
 def _named_command(arguments: list[str]) -> str | None:
     """Return the first word that is a command's and no value of an option that stands before."""
-    with_value = {name for one in cli.params if not getattr(one, "is_flag", 0) for name in one.opts}
+    with_value = {
+        name for param in cli.params if not getattr(param, "is_flag", 0) for name in param.opts
+    }
     for before, word in zip(["", *arguments], arguments, strict=False):
         if word in LOCATIONS and before not in with_value:
             return word
@@ -164,7 +166,7 @@ def _with_place_of_option(error: click.UsageError) -> click.UsageError:
     context = error.ctx
     if not isinstance(error, click.NoSuchOption) or context is None or context.command is cli:
         return error
-    if error.option_name not in {name for one in cli.params for name in one.opts}:
+    if error.option_name not in {name for param in cli.params for name in param.opts}:
         return error
     program, _, command = context.command_path.partition(" ")
     right = f"{program} {error.option_name} … {command}"

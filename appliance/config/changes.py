@@ -145,7 +145,7 @@ def set_one(current: Configuration, name: str, text: str, home: str) -> Changed:
 
 def told_of(changes: Iterable[Change]) -> tuple[str, ...]:
     """Say of settings that were changed what they do not do, where that is easily thought."""
-    if any(one.key == "rekorSync.syncInterval" for one in changes):
+    if any(change.key == "rekorSync.syncInterval" for change in changes):
         return (
             "rekorSync.syncInterval is the pause of 'sync --watch'; a timer or cron line that runs"
             " 'sync' has its own schedule",

@@ -122,7 +122,7 @@ def _reachable(configuration: Configuration, places: Places) -> Iterator[str]:
 
 
 def _servers(configuration: Configuration, places: Places) -> Iterator[str]:
-    urls = [one.base_url for one in configuration.backends if one.base_url is not None]
+    urls = [backend.base_url for backend in configuration.backends if backend.base_url is not None]
     for name in _SERVERS:
         url = configuration.optional_text(name)
         if url is not None and url not in urls:

@@ -98,7 +98,7 @@ def used(counts_at: Sequence[int], window: Window, now: int) -> int:
 
 def free_slots(counts_at: Sequence[int], windows: Sequence[Window], now: int) -> int:
     """Return how many may be submitted at `now`. All times here are budget time."""
-    return max(0, min(one.limit - used(counts_at, one, now) for one in windows))
+    return max(0, min(window.limit - used(counts_at, window, now) for window in windows))
 
 
 def next_slot(counts_at: Sequence[int], windows: Sequence[Window], now: int) -> int | None:
@@ -133,7 +133,8 @@ def slot_times(
 def utilization(counts_at: Sequence[int], windows: Sequence[Window], now: int) -> float:
     """Return the fullest window's share, 0 to 1; a limit of 0 is full."""
     return max(
-        min(1.0, used(counts_at, one, now) / one.limit) if one.limit else 1.0 for one in windows
+        min(1.0, used(counts_at, window, now) / window.limit) if window.limit else 1.0
+        for window in windows
     )
 
 

@@ -114,7 +114,7 @@ def health(
     `fresh_elsewhere`: another backend of the log answered lately, so that it is only this
     backend that is silent.
     """
-    reasons = [one.text for one in problems]
+    reasons = [problem.text for problem in problems]
     reasons += [f"alert {one.number}: {one.type}" for one in lasting]
     if quarantined_beyond is not None:
         beyond = f"it contradicted itself; believed up to {quarantined_beyond:,} entries"
@@ -129,7 +129,7 @@ def health(
             0,
             f"its last valid answer is {age_text(age)} old, allowed are {age_text(limit)}{but}",
         )
-    critical = [one for one in problems if one.is_critical]
+    critical = [problem for problem in problems if problem.is_critical]
     if any(one.is_critical for one in lasting) or critical or too_old:
         return Health.UNHEALTHY, tuple(reasons)
     if is_frozen and not problems:

@@ -134,10 +134,10 @@ def _hashedrekord_v2(spec: Message) -> HashedRekord:
 def _dsse_v1(spec: Message) -> Dsse:
     signatures = tuple(
         EntrySignature(
-            one.required_binary("signature"),
-            parse_pem_material(one.required_binary("verifier"), f"{one.path}.verifier"),
+            message.required_binary("signature"),
+            parse_pem_material(message.required_binary("verifier"), f"{message.path}.verifier"),
         )
-        for one in spec.messages("signatures", MAX_SIGNATURES)
+        for message in spec.messages("signatures", MAX_SIGNATURES)
     )
     payload = _hex_digest(spec.required_message("payloadHash"))
     return Dsse("dsse", "0.0.1", payload, signatures)
@@ -153,10 +153,10 @@ def _intoto(content: Message) -> Dsse:
     envelope = content.required_message("envelope")
     signatures = tuple(
         EntrySignature(
-            _base64_of_base64(one, "sig"),
-            parse_pem_material(one.required_binary("publicKey"), f"{one.path}.publicKey"),
+            _base64_of_base64(message, "sig"),
+            parse_pem_material(message.required_binary("publicKey"), f"{message.path}.publicKey"),
         )
-        for one in envelope.messages("signatures", MAX_SIGNATURES)
+        for message in envelope.messages("signatures", MAX_SIGNATURES)
     )
     payload = _hex_digest(content.required_message("payloadHash"))
     return Dsse("intoto", "0.0.2", payload, signatures)

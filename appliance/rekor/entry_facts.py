@@ -109,7 +109,10 @@ def _strict(body: bytes) -> EntryFacts:
     if not isinstance(entry, HashedRekord | Dsse):
         return EntryFacts(kind, (), (), ("entries of this kind are not read",))
     digest = entry.data if isinstance(entry, HashedRekord) else entry.payload
-    materials = [(one.verifier.der, one.verifier.is_certificate) for one in entry.signatures]
+    materials = [
+        (signature.verifier.der, signature.verifier.is_certificate)
+        for signature in entry.signatures
+    ]
     return _facts(kind, ((digest.algorithm, digest.value),), materials)
 
 
@@ -162,7 +165,7 @@ _DECODER: Final = json.JSONDecoder(object_pairs_hook=_once)
 def _several(signatures: Any, read: Any) -> list[tuple[bytes, bool]]:
     if type(signatures) is not list or not 1 <= len(signatures) <= MAX_SIGNATURES:
         raise _SurpriseError
-    return [read(one) for one in signatures]
+    return [read(signature) for signature in signatures]
 
 
 def _verifier(signature: Any) -> tuple[bytes, bool]:

@@ -63,5 +63,5 @@ def verify_own_promise(
             f"{signed.origin}: a signed entry timestamp by a Rekor v2 log, which makes none",
             reason="set-in-v2",
         )
-    [key, *_] = [one for one in signed.signers if one.log_id == entry.log_id]
+    [key, *_] = [signer for signer in signed.signers if signer.log_id == entry.log_id]
     verify_set(entry, key)

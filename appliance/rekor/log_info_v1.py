@@ -58,7 +58,7 @@ def parse_log_info(raw: bytes) -> LogInfo:
         for number, shard in enumerate(shards)
     )
     found = LogInfo(_tree(info), inactive)
-    if len({one.tree_id for one in found.trees}) != len(found.trees):
+    if len({tree.tree_id for tree in found.trees}) != len(found.trees):
         raise MalformedError("log info: one tree is named twice")
     return found
 

@@ -85,7 +85,7 @@ def verify_upstream(proof: TlogProof, keys_of: KeysOf) -> UpstreamStep | None:
     checkpoint = open_checkpoint(note, keys_of(origin), origin)
     # The second log is a Rekor v2 log (jobs/queue/aggregate.py); nothing of v1 is taken here.
     verify_entry_inclusion(
-        entry, checkpoint, {one.log_id for one in checkpoint.signers}, is_v1=False
+        entry, checkpoint, {signer.log_id for signer in checkpoint.signers}, is_v1=False
     )
     verify_own_promise(entry, checkpoint, is_v1=False)
     if (entry.kind, entry.version) != (body.kind, body.version) or entry.integrated_time:

@@ -148,7 +148,7 @@ def _chart(log: Mapping[str, Any]) -> dict[str, Any] | None:
             drawn += [place(at, before), place(at, size)]
         return drawn
 
-    covered = [one for one in points if one[1] <= (log["mirrorSize"] or 0)]
+    covered = [point for point in points if point[1] <= (log["mirrorSize"] or 0)]
     area: list[str] = []
     if covered:
         line = steps(covered)

@@ -64,21 +64,21 @@ def keep_known(store: Store, notes: Sequence[CarriedNote], now: int) -> None:
 
     Raises SignatureError, naming the file, for a note that no pinned key signed.
     """
-    for one in notes:
-        if find_log(store, one.checkpoint.origin) is not None:
-            with naming(Path(one.file)):
-                keep_note(store, one.note, one.file, now)
+    for note in notes:
+        if find_log(store, note.checkpoint.origin) is not None:
+            with naming(Path(note.file)):
+                keep_note(store, note.note, note.file, now)
 
 
 def place(store: Store, notes: Sequence[CarriedNote]) -> tuple[PlacedNote, ...]:
     """Say of each note whether it is proven by now."""
     placed = []
-    for one in notes:
-        origin, head = one.checkpoint.origin, one.checkpoint.head
+    for note in notes:
+        origin, head = note.checkpoint.origin, note.checkpoint.head
         log = find_log(store, origin)
         known = None if log is None else History(store, log).at(head.tree_size)
         proven = known is not None and known.head == head
-        placed.append(PlacedNote(one.file, origin, head.tree_size, proven))
+        placed.append(PlacedNote(note.file, origin, head.tree_size, proven))
     return tuple(placed)
 
 

@@ -103,24 +103,25 @@ def _look(session: Session, store: Store, limits: GivenLimits, names: Sequence[s
         )
     said += [
         CheckLine(
-            PluginState.CRITICAL if one.is_critical else PluginState.WARNING,
-            f"{one.text}: {one.next_step}",
+            PluginState.CRITICAL if problem.is_critical else PluginState.WARNING,
+            f"{problem.text}: {problem.next_step}",
         )
-        for one in home.problems
+        for problem in home.problems
     ]
     said += [
         CheckLine(PluginState.CRITICAL, f"watch {name}: {n:,} that nobody expected: {_TOLD_BY}")
         for name, n in overdue(store, now).items()
     ]
     unacked = sum(
-        one.severity == "critical" and one.event_type != HOME for one in alerts(store, unacked=True)
+        alert.severity == "critical" and alert.event_type != HOME
+        for alert in alerts(store, unacked=True)
     )
     if unacked:
         plural = "alert is" if unacked == 1 else "alerts are"
         text = f"{unacked} critical {plural} not acknowledged: attestor alerts list --unacked"
         said.append(CheckLine(PluginState.CRITICAL, text))
     stuck = [one for one in undelivered(store) if one.attempts >= TRIES_BEFORE_WARNING]
-    if stuck and not any(one.kind is ProblemKind.ALERTS for one in home.problems):
+    if stuck and not any(problem.kind is ProblemKind.ALERTS for problem in home.problems):
         text = f"alerts do not reach {shown_sink(stuck[0].sink)}: attestor alerts send --all"
         said.append(CheckLine(PluginState.WARNING, text))
     depth = held_count(store)
@@ -133,11 +134,11 @@ def _look(session: Session, store: Store, limits: GivenLimits, names: Sequence[s
 def _chosen(store: Store, names: Sequence[str]) -> list[Backend]:
     if names:
         return [require_backend(store, name) for name in names]
-    private = {one.name for one in all_private_logs(store)}
+    private = {log.name for log in all_private_logs(store)}
     return [
-        one
-        for one in all_backends(store)
-        if one.enabled and one.mirror_of is None and one.name not in private
+        backend
+        for backend in all_backends(store)
+        if backend.enabled and backend.mirror_of is None and backend.name not in private
     ]
 
 

@@ -54,8 +54,12 @@ def _health(session: Session) -> Iterator[CheckResult]:
     except ApplianceError:
         return  # which is a result already
     own = (ProblemKind.CLOCK, ProblemKind.DISK, ProblemKind.TRUST_ROOT)
-    told = [f"{one.text}; {one.next_step}" for one in found.problems if one.kind not in own]
-    told += [f"{one.backend.name}: {reason}" for one in found.logs for reason in one.reasons]
+    told = [
+        f"{problem.text}; {problem.next_step}"
+        for problem in found.problems
+        if problem.kind not in own
+    ]
+    told += [f"{log.backend.name}: {reason}" for log in found.logs for reason in log.reasons]
     if not told:
         yield CheckResult("health", CheckState.OK, "logs, jobs and queue are well")
     for text in told:

@@ -132,7 +132,7 @@ def show_expected(session: Session, id_: int) -> State:
     """Return one row of the ledger; raises IncompleteError if there is none."""
     with session.reading() as store:
         require_expectation(store, id_)
-    return next(one for one in read_ledger(session).states if one.expectation.id == id_)
+    return next(state for state in read_ledger(session).states if state.expectation.id == id_)
 
 
 def check_ledger(session: Session) -> LedgerRun:

@@ -156,10 +156,12 @@ def _journal_refusal(store: Store, file: Path, error: ApplianceError, now: int) 
 
 def _write_statements(session: Session, report: IngestReport) -> None:
     """Write the signed statements that came: whoever wants to know opens them with a key."""
-    for one in report.side.found.statements:
+    for statement in report.side.found.statements:
         create_directory(session.home / STATEMENTS)
-        with written_whole(session.home / STATEMENTS / f"{one.digest}.note", replace=True) as file:
-            file.write(one.note)
+        with written_whole(
+            session.home / STATEMENTS / f"{statement.digest}.note", replace=True
+        ) as file:
+            file.write(statement.note)
 
 
 def _comes_too_early(error: ApplianceError) -> bool:

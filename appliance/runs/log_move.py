@@ -144,7 +144,7 @@ def _whose(
 ) -> tuple[PrivateLog | None, SigningKey]:
     """Return our log that a storage holds, None for one that was never here, and its key."""
     origin = storage.checkpoint().decode("utf-8", "replace").partition("\n")[0]
-    ours = {one.log.origin: one for one in all_private_logs(store)}
+    ours = {log.log.origin: log for log in all_private_logs(store)}
     private = ours.get(origin)
     if private is not None and name not in (None, private.name):
         raise ConfigError(

@@ -29,9 +29,9 @@ def home_metrics(session: Session) -> bytes:
         found = home_health(store, now, clock_behind=session.clock.behind)
         home = HomeMetrics(
             found.health,
-            [*found.problems, *(one for log in found.logs for one in log.problems)],
+            [*found.problems, *(problem for log in found.logs for problem in log.problems)],
             oldest_held(store),
-            [(one.primary.origin, one.mirror.origin) for one in compared_pairs(store)],
+            [(pair.primary.origin, pair.mirror.origin) for pair in compared_pairs(store)],
             [one.name for one in all_private_logs(store)],
             [
                 (one.log.origin, witness.name)
@@ -47,15 +47,15 @@ def home_metrics(session: Session) -> bytes:
 def _logs(found: HomeHealth) -> list[LogFacts]:
     return [
         LogFacts(
-            one.backend.name,
-            one.backend.log,
-            one.tree_size,
-            one.age,
-            one.health,
-            None if one.coverage is None else one.coverage.percent / 100,
-            one.backend.mirror_of,
+            log.backend.name,
+            log.backend.log,
+            log.tree_size,
+            log.age,
+            log.health,
+            None if log.coverage is None else log.coverage.percent / 100,
+            log.backend.mirror_of,
         )
-        for one in found.logs
+        for log in found.logs
     ]
 
 

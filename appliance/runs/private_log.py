@@ -132,18 +132,18 @@ def set_witnesses(store: Store, private: PrivateLog, raw: bytes | None, now: int
         policy = parse_tlog_policy(raw)
         if policy.logs and not any(is_among(key, policy.log_keys) for key in private.log.keys):
             raise RefusedError(
-                f"the policy is for {', '.join(one.key.name for one in policy.logs)}, not for"
+                f"the policy is for {', '.join(log.key.name for log in policy.logs)}, not for"
                 f" {private.log.origin}",
                 reason="policy-log",
                 next_step="leave its log lines out, or name this log's key",
             )
-        if any(is_among(one.key, private.log.keys) for one in policy.witnesses):
+        if any(is_among(witness.key, private.log.keys) for witness in policy.witnesses):
             raise RefusedError(
                 f"the policy has the key of {private.log.origin} for a witness of it",
                 reason="policy-log",
                 next_step="name others' keys",
             )
-        if not policy.quorum_met([one.key for one in policy.witnesses if one.url]):
+        if not policy.quorum_met([witness.key for witness in policy.witnesses if witness.url]):
             raise RefusedError(
                 f"the quorum {policy.quorum!r} cannot be met by the witnesses that have a URL, and"
                 " nothing would ever be published",
@@ -270,4 +270,4 @@ def ask_mirrors(session: Session, store: Store, private: PrivateLog) -> list[Out
     if not mirrors:
         return []
     with session.http() as http:
-        return [reachable(open_backend(http, one)) for one in mirrors]
+        return [reachable(open_backend(http, mirror)) for mirror in mirrors]

@@ -66,18 +66,20 @@ def report_data(session: Session, redact: Collection[str]) -> dict[str, Any]:
             "health": found.health.value,
             "problems": [
                 {
-                    "severity": "critical" if one.is_critical else "warning",
-                    "text": _HIDDEN if "paths" in redact and "/" in one.text else one.text,
+                    "severity": "critical" if problem.is_critical else "warning",
+                    "text": _HIDDEN if "paths" in redact and "/" in problem.text else problem.text,
                 }
-                for one in found.problems
+                for problem in found.problems
             ],
             "journal": {"lines": head.id, "digest": head.digest.hex()},
             "trustRoots": _roots(store, redact),
             "logs": [_log(store, log, found) for log in all_logs(store)],
             "contradictions": [contradiction_data(one) for one in kept[-MAX_EVIDENCE:]],
-            "alerts": [_alert(one) for one in alerts(store)[-MAX_ROWS:]],
+            "alerts": [_alert(alert) for alert in alerts(store)[-MAX_ROWS:]],
             "verdictCounts": {"verified": good, "notVerified": bad},
-            "verdicts": [_verdict(store, one, redact) for one in newest_verdicts(store, MAX_ROWS)],
+            "verdicts": [
+                _verdict(store, verdict, redact) for verdict in newest_verdicts(store, MAX_ROWS)
+            ],
             "left": _transfers(newest_transfers(store, "export", MAX_ROWS), redact),
             "arrived": _transfers(newest_transfers(store, "import", MAX_ROWS), redact),
             "custody": [] if "custody" in redact else _custody(store),
@@ -248,14 +250,14 @@ def _custody(store: Store) -> list[dict[str, Any]]:
     lines = list(custody_lines(store))[-MAX_ROWS:]
     return [
         {
-            "at": one.at,
-            "action": one.facts.action,
-            "who": one.facts.who,
-            "bundleId": one.facts.bundle_id,
-            "medium": one.facts.medium,
-            "seal": one.facts.seal,
+            "at": line.at,
+            "action": line.facts.action,
+            "who": line.facts.who,
+            "bundleId": line.facts.bundle_id,
+            "medium": line.facts.medium,
+            "seal": line.facts.seal,
         }
-        for one in lines
+        for line in lines
     ]
 
 
@@ -268,7 +270,7 @@ def _queue(store: Store, redact: Collection[str]) -> dict[str, Any]:
         "waiting": held_count(store),
         "oldestAt": oldest_held(store),
         "states": dict(sorted(states.items())),
-        "tenants": [{"name": one.name, "waiting": one.waiting} for one in tenants],
+        "tenants": [{"name": tenant.name, "waiting": tenant.waiting} for tenant in tenants],
     }
 
 

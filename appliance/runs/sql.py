@@ -126,7 +126,7 @@ def init_script(session: Session) -> str:
     """Return what `sqlite3 -init` reads: both files attached read only, and the views."""
     with session.reading():
         statements = (*attach_statements(session.home), *view_statements())
-    return "".join(f"{one};\n" for one in statements)
+    return "".join(f"{statement};\n" for statement in statements)
 
 
 def export_sql(session: Session, output: Path) -> dict[str, int]:

@@ -54,9 +54,9 @@ def deliver_due(
     except ApplianceError:
         return  # there is no store, or it is broken: the command itself has said so
     try:
-        for one in deliver_alerts(session, early=False, local_only=local_only):
-            if one.error is not None:
-                yield f"an alert waits for {shown_sink(one.delivery.sink)}: {one.error}"
+        for sent in deliver_alerts(session, early=False, local_only=local_only):
+            if sent.error is not None:
+                yield f"an alert waits for {shown_sink(sent.delivery.sink)}: {sent.error}"
     except ApplianceError as error:
         yield f"alerts wait to be delivered: {error.message}"
 

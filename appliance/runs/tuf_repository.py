@@ -314,8 +314,8 @@ class _Step:
         roots = () if self._published is None else self._published.roots
         listed = {
             key_id
-            for one in roots
-            for key_id in Metadata[Root].from_bytes(one.raw).signed.roles[role].keyids
+            for root in roots
+            for key_id in Metadata[Root].from_bytes(root.raw).signed.roles[role].keyids
         }
         names = self._names(group)
         for name in () if self._wanted.start_over else names:
@@ -433,7 +433,7 @@ def _files(private: PrivateLog, directory: Path) -> dict[str, bytes]:
         root = parse_trusted_root(files[TRUSTED_ROOT])
     with naming(directory / SIGNING_CONFIG):
         parse_signing_config(files[SIGNING_CONFIG])
-    if private.log.keys[0].log_id not in {one.log_id for one in root.logs}:
+    if private.log.keys[0].log_id not in {log.log_id for log in root.logs}:
         raise RefusedError(
             f"{directory / TRUSTED_ROOT} does not name the log {private.log.origin} by its key",
             reason="other-log",

@@ -167,7 +167,7 @@ class Verifier:
 
         The answers stand whether or not that succeeds.
         """
-        found = [one for one in self._answers if one.verdict is not None]
+        found = [answer for answer in self._answers if answer.verdict is not None]
         contradicts = any(map(_contradicts, found))
         if not (contradicts or self._options.record):
             return
@@ -364,7 +364,9 @@ def _read_bundle(artifact: str, path: Path | None) -> bytes:
         raise IncompleteError(f"{artifact} is not there", reason="no-file")
     name = Path(artifact).name
     step = f"name one with --bundle, or put it there as {name}.sigstore.json"
-    other = next((one for one in _SIGNATURES if Path(artifact + one).is_file()), "")
+    other = next(
+        (signature for signature in _SIGNATURES if Path(artifact + signature).is_file()), ""
+    )
     if other in _OF_COSIGN:
         step = (
             f"make one of {name}{other} where there is a network: {_OF_COSIGN[other]}"
@@ -388,7 +390,7 @@ def _digests_of(
     if given is not None:  # whatever lies here under that name: whoever put it there chose it
         return given
     needed = frozenset().union(*map(digests_needed, bundles))
-    prefixes = frozenset().union(*(prefixes_needed(one, expected) for one in bundles))
+    prefixes = frozenset().union(*(prefixes_needed(bundle, expected) for bundle in bundles))
     path = Path(artifact)
     total = size_of(path) if path.is_file() else 0
     if total < _LARGE_BYTES:

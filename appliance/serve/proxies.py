@@ -73,7 +73,7 @@ class Proxies:
 
 def proxies_of(addresses: Iterable[str], certificate_header: str | None) -> Proxies:
     """Make what settings say: addresses and networks, and the name of a header."""
-    return Proxies(tuple(ip_network(one) for one in addresses), certificate_header or "")
+    return Proxies(tuple(ip_network(address) for address in addresses), certificate_header or "")
 
 
 def is_near(request: Request) -> bool:

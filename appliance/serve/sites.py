@@ -54,7 +54,7 @@ class Sites:
         tell: Callable[[Served], None],
     ) -> None:
         # The first that fits is the closest.
-        self._sites = sorted(sites, key=lambda one: (one.host is None, -len(one.path)))
+        self._sites = sorted(sites, key=lambda site: (site.host is None, -len(site.path)))
         self._own = own  # of the process, at the root
         self._proxies = proxies
         self._counts = counts
@@ -107,7 +107,9 @@ class Sites:
         return below, self._within_budget(below, site)
 
     def _refusal(self, request: Request, site: Site) -> Answer:
-        others = (one for other in self._sites if other is not site for one in other.rule.tokens)
+        others = (
+            token for other in self._sites if other is not site for token in other.rule.tokens
+        )
         if token_of(request, others):
             return error_answer(NOT_FOUND, "Not Found")
         return site.rule.refusal(request)

@@ -59,9 +59,9 @@ def read_attestation_file(raw: bytes) -> AttestationFile:
         count += len(documents)
         if count > MAX_BUNDLES:
             raise LimitError(f"expected at most {MAX_BUNDLES} attestations, got {count} or more")
-        for one in documents:
+        for document in documents:
             try:
-                bundles.append(read_sigstore_bundle(_spelled(one)))
+                bundles.append(read_sigstore_bundle(_spelled(document)))
             except (MalformedError, RefusedError) as error:
                 unread.append(error)
     if not bundles and unread:

@@ -39,7 +39,7 @@ def unfinished_bundle(
     else:
         material["publicKey"] = {"hint": key_hint or _base64(sha256(verifier.der).digest())}
     if stamps:
-        signed = [{"signedTimestamp": _base64(one)} for one in stamps]
+        signed = [{"signedTimestamp": _base64(stamp)} for stamp in stamps]
         material["timestampVerificationData"] = {"rfc3161Timestamps": signed}
     bundle = {"mediaType": _BUNDLE_TYPE, "verificationMaterial": material, **_content(content)}
     return json.dumps(bundle, separators=(",", ":")).encode("ascii")

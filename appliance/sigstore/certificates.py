@@ -71,7 +71,7 @@ def check_leaf(leaf: Certificate, *, may_have_subject: bool = False) -> None:
     from cryptography.x509.oid import ExtendedKeyUsageOID
 
     # Each kind at most once: `cryptography` refuses repeated extensions.
-    found = {one.value.__class__: one for one in leaf.extensions}
+    found = {extension.value.__class__: extension for extension in leaf.extensions}
     constraints = found.get(x509.BasicConstraints)
     usage = found.get(x509.KeyUsage)
     extended = found.get(x509.ExtendedKeyUsage)
@@ -204,7 +204,7 @@ def _unconditional_issuers(authority: Authority) -> tuple[Certificate, ...]:
 
     chain = load_chain(authority)
     for position, (certificate, issuer) in enumerate(pairwise(chain), 1):
-        found = {one.value.__class__: one.value for one in issuer.extensions}
+        found = {extension.value.__class__: extension.value for extension in issuer.extensions}
         constraints, usage = found.get(x509.BasicConstraints), found.get(x509.KeyUsage)
         length = None if constraints is None else constraints.path_length
         if (
@@ -228,9 +228,9 @@ def unknown_critical(certificate: Certificate) -> str:
     """Return the OID of a critical extension that nothing here acts on; empty if there is none."""
     return next(
         (
-            one.oid.dotted_string
-            for one in certificate.extensions
-            if one.critical and one.oid.dotted_string not in _ACTED_ON
+            extension.oid.dotted_string
+            for extension in certificate.extensions
+            if extension.critical and extension.oid.dotted_string not in _ACTED_ON
         ),
         "",
     )

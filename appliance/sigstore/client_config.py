@@ -86,7 +86,9 @@ def parse_authority(raw: bytes, purpose: str) -> SiteAuthority:
     certificate or a broken chain, RefusedError (other-file) for a file or an authority of
     another kind.
     """
-    chain = _in_order([load_certificate(one, "certificate") for one in _certificates(raw)])
+    chain = _in_order(
+        [load_certificate(certificate, "certificate") for certificate in _certificates(raw)]
+    )
     _check_purpose(chain, purpose)
     subject = chain[0].subject
     return SiteAuthority(
@@ -142,28 +144,28 @@ def client_files(site: SiteConfig) -> ClientFiles:
 
 def _trusted_root(site: SiteConfig) -> dict[str, Any]:
     # A CT log is older than what it logged: the first authority's start is early enough.
-    ct_start = min((one.start for one in site.certificate_authorities), default=None)
+    ct_start = min((authority.start for authority in site.certificate_authorities), default=None)
     return {
         "mediaType": TRUSTED_ROOT_TYPE,
         "tlogs": [log_instance(site.log_key, site.log_start)],
         "certificateAuthorities": [
-            _authority(one, site.fulcio_url) for one in site.certificate_authorities
+            _authority(authority, site.fulcio_url) for authority in site.certificate_authorities
         ],
         "ctlogs": [
             {
                 "baseUrl": "",  # nobody reads it; the key is all that counts
                 "hashAlgorithm": "SHA2_256",
                 "publicKey": {
-                    "rawBytes": _base64(one.spki),
-                    "keyDetails": one.key_details,
+                    "rawBytes": _base64(key.spki),
+                    "keyDetails": key.key_details,
                     "validFor": _since(ct_start),
                 },
-                "logId": {"keyId": _base64(sha256(one.spki).digest())},
+                "logId": {"keyId": _base64(sha256(key.spki).digest())},
             }
-            for one in site.ct_keys
+            for key in site.ct_keys
         ],
         "timestampAuthorities": [
-            _authority(one, site.tsa_url) for one in site.timestamp_authorities
+            _authority(authority, site.tsa_url) for authority in site.timestamp_authorities
         ],
     }
 
@@ -179,7 +181,7 @@ def _signing_config(site: SiteConfig) -> dict[str, Any]:
         }
 
     def services(url: str, authorities: Sequence[SiteAuthority]) -> list[dict[str, Any]]:
-        newest = max((one.start for one in authorities), default=None)
+        newest = max((authority.start for authority in authorities), default=None)
         start = site.log_start if newest is None else format_time(newest)
         return [service(url, 1, start)] if url else []
 
@@ -233,7 +235,7 @@ def _certificates(raw: bytes) -> list[bytes]:
 
 def _in_order(certificates: list[Certificate]) -> list[Certificate]:
     """Return the chain, anchor last; raises MalformedError if it is not exactly one, and whole."""
-    different = list({_der(one): one for one in certificates}.values())
+    different = list({_der(certificate): certificate for certificate in certificates}.values())
     if len(different) > MAX_CHAIN:
         raise MalformedError(f"expected at most {MAX_CHAIN} certificates, got {len(different)}")
     first = [

@@ -142,7 +142,7 @@ def _check_certificate_hash(attribute: Elements, by_default: str, der: bytes) ->
         names = number.take(SEQUENCE, "issuer").children("issuer").rest()
         issuer, serial = certificate_name(der)
         is_its &= number.integer("serialNumber") == serial
-        is_its &= [one.encoded for one in names] == [encode(context_tag(4), issuer)]
+        is_its &= [name.encoded for name in names] == [encode(context_tag(4), issuer)]
         number.end()
     if not is_its:
         raise SignatureError("timestamp: it names another signing certificate", reason="bad-stamp")

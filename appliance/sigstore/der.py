@@ -191,9 +191,9 @@ class _Definite:
 
     def _joined(self, content: bytes) -> bytes:
         pieces = Elements(content, self._what).rest()
-        if any(one.tag != OCTET_STRING for one in pieces):
+        if any(piece.tag != OCTET_STRING for piece in pieces):
             raise MalformedError(f"{self._what}: an OCTET STRING of other pieces")
-        return encode(OCTET_STRING, b"".join(one.content for one in pieces))
+        return encode(OCTET_STRING, b"".join(piece.content for piece in pieces))
 
 
 def decode_integer(content: bytes, what: str) -> int:

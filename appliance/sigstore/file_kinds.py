@@ -68,7 +68,9 @@ def _describe_json(raw: bytes) -> FileClaims:
         return _describe_roots(parse_trusted_roots(raw))
     if "signingconfig" in media_type:
         services = parse_signing_config(raw)
-        urls = [f"{one.url} (Rekor v{one.api_version}, {one.valid})" for one in services]
+        urls = [
+            f"{service.url} (Rekor v{service.api_version}, {service.valid})" for service in services
+        ]
         return FileClaims("a Sigstore signing config", (("log", urls),))
     if {"rekorLogs", "rekor_logs", "ctLogs", "ct_logs"} & names.keys():
         logs = [
@@ -159,13 +161,13 @@ def _describe_roots(roots: tuple[TrustedRoot, ...]) -> FileClaims:
     claims: list[tuple[str, Any]] = []
     for root in roots:
         claims.append(("digest", f"SHA-256 {root.digest}"))
-        claims += [("log", _log(one)) for one in root.logs]
-        claims += [("ctLog", _log(one)) for one in root.ct_logs]
+        claims += [("log", _log(log)) for log in root.logs]
+        claims += [("ctLog", _log(log)) for log in root.ct_logs]
         for name, authorities in (
             ("certificates", root.certificate_authorities),
             ("timestamps", root.timestamp_authorities),
         ):
-            claims += [(name, f"{one}, {one.valid}") for one in authorities]
+            claims += [(name, f"{authority}, {authority.valid}") for authority in authorities]
     kind = "a Sigstore trusted root" if len(roots) == 1 else f"{len(roots)} Sigstore trusted roots"
     return FileClaims(kind, tuple(claims))
 
@@ -197,8 +199,8 @@ def _note_claims(note: Note) -> Iterator[tuple[str, Any]]:
 
 
 def _signers(note: Note) -> Iterator[tuple[str, Any]]:
-    for one in note.signatures[:MAX_SHOWN]:
-        yield "signature", f"{one.name} {one.key_id.hex()}"
+    for signature in note.signatures[:MAX_SHOWN]:
+        yield "signature", f"{signature.name} {signature.key_id.hex()}"
 
 
 def _describe_pem(raw: bytes) -> FileClaims:

@@ -132,9 +132,9 @@ def check_identity(names: CertificateNames, expected: CertificateIdentity) -> st
     issuer (every issuer extension has to match) or claim.
     """
     matched = [
-        one
-        for one in names.identities
-        if _matches(one, expected.identity, expected.identity_regexp)
+        identity
+        for identity in names.identities
+        if _matches(identity, expected.identity, expected.identity_regexp)
     ]
     if not matched:
         raise SignatureError(
@@ -144,7 +144,7 @@ def check_identity(names: CertificateNames, expected: CertificateIdentity) -> st
             next_step="if this signer is the right one, name it; otherwise do not use the artifact",
         )
     if not names.issuers or not all(
-        _matches(one, expected.issuer, expected.issuer_regexp) for one in names.issuers
+        _matches(issuer, expected.issuer, expected.issuer_regexp) for issuer in names.issuers
     ):
         raise SignatureError(
             f"signer's identity comes from {_list(dict.fromkeys(names.issuers))}, "

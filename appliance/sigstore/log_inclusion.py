@@ -136,7 +136,9 @@ def _open_log_checkpoint(raw: bytes, keys: Sequence[LogKey]) -> SignedCheckpoint
             if line.key_id == key.key_id
         ]
         if not verifiers:
-            got = " and ".join(f"{one.name!a} {one.key_id.hex()}" for one in note.signatures)
+            got = " and ".join(
+                f"{signature.name!a} {signature.key_id.hex()}" for signature in note.signatures
+            )
             raise SignatureError(
                 f"checkpoint is not signed by {keys[0]}: expected a line with the key id "
                 f"{' or '.join(sorted({key.key_id.hex() for key in keys}))}, got {got[:400]}",

@@ -45,7 +45,9 @@ def identify_shard(log: LogKey, services: Sequence[LogService]) -> LogShard:
         raise MalformedError(
             f"its log id {log.log_id.hex()} is not that of its key", reason="log-id"
         )
-    configured = {one.api_version for one in services if _same_url(one.url, log.base_url)}
+    configured = {
+        service.api_version for service in services if _same_url(service.url, log.base_url)
+    }
     version = max(by_version.keys() & configured, default=min(by_version))
     return LogShard(by_version[version], version, spki, log.valid, with_scheme(log.base_url))
 
@@ -55,9 +57,9 @@ def unnamed_services(
 ) -> tuple[LogService, ...]:
     """Return the services at which no log of the root is: several shards may share one URL."""
     return tuple(
-        one
-        for one in dict.fromkeys(services)
-        if not any(_same_url(one.url, shard.base_url) for shard in shards)
+        service
+        for service in dict.fromkeys(services)
+        if not any(_same_url(service.url, shard.base_url) for shard in shards)
     )
 
 

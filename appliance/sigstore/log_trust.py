@@ -48,8 +48,10 @@ def settle_trust(
             settled.append(replaced(pin, state=REVOKED))
         elif windows:
             settled += [
-                replaced(pin, valid=pin.valid.within(one.valid), source=f"pin, within {one.source}")
-                for one in windows
+                replaced(
+                    pin, valid=pin.valid.within(window.valid), source=f"pin, within {window.source}"
+                )
+                for window in windows
             ]
         else:
             before = list(earlier()) if before is None else before

@@ -63,7 +63,9 @@ def judge_logged_file(
         if policy is not None:
             with findings.step("cosignatures") as texts:
                 cosigners = verify_quorum(signed, policy)
-                texts.append(", ".join(one.key.name for one in cosigners) or "none needed")
+                texts.append(
+                    ", ".join(cosigner.key.name for cosigner in cosigners) or "none needed"
+                )
     except (VerificationError, RefusedError, IncompleteError) as caught:
         error = caught
     return Verification(

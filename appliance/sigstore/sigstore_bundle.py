@@ -147,7 +147,7 @@ def _of_another_kind(bundle: Message, media_type: str) -> ApplianceError:
 
 def _read_entries(material: Message, version: str) -> tuple[TransparencyLogEntry, ...]:
     entries = material.messages("tlogEntries", MAX_ENTRIES)
-    return tuple(_read_entry(one, version) for one in entries)
+    return tuple(_read_entry(entry, version) for entry in entries)
 
 
 def _read_entry(message: Message, version: str) -> TransparencyLogEntry:
@@ -172,8 +172,8 @@ def _read_stamps(material: Message) -> tuple[bytes, ...]:
     if data is None:
         return ()
     stamps = tuple(
-        one.required_binary("signedTimestamp")
-        for one in data.messages("rfc3161Timestamps", MAX_STAMPS)
+        message.required_binary("signedTimestamp")
+        for message in data.messages("rfc3161Timestamps", MAX_STAMPS)
     )
     if len(set(stamps)) != len(stamps):
         raise MalformedError("bundle: the same RFC 3161 stamp twice", reason="duplicate-stamp")

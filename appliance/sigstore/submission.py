@@ -86,11 +86,11 @@ class Claim:
         if same and isinstance(entry, HashedRekord | Dsse):
             data = entry.data if isinstance(entry, HashedRekord) else entry.payload
             same = data == self.data and any(
-                one.signature == self.signature
-                and one.verifier.same_key(
+                signature.signature == self.signature
+                and signature.verifier.same_key(
                     self.verifier.der, is_certificate=self.verifier.is_certificate
                 )
-                for one in entry.signatures
+                for signature in entry.signatures
             )
         if not same:
             raise SignatureError(

@@ -197,7 +197,7 @@ def _read_token(token: Elements) -> TimeStampToken:
         time=info.time,
         authority_name=info.authority_name,
         digest_algorithms=tuple(
-            read_algorithm(_children(one, "digestAlgorithm")).oid for one in digests
+            read_algorithm(_children(digest, "digestAlgorithm")).oid for digest in digests
         ),
         # Attribute certificates and other forms stand there, too, under other tags.
         certificates=tuple(
@@ -205,7 +205,9 @@ def _read_token(token: Elements) -> TimeStampToken:
             for one in (embedded.children("certificates").rest() if embedded else ())
             if one.tag == SEQUENCE
         ),
-        signer_infos=tuple(_read_signer_info(_children(one, "signerInfo")) for one in signers),
+        signer_infos=tuple(
+            _read_signer_info(_children(signer, "signerInfo")) for signer in signers
+        ),
     )
 
 
@@ -285,7 +287,7 @@ def _check_accuracy(accuracy: Elements) -> None:
     parts += [accuracy.take_if(context_tag(one, constructed=False)) for one in (0, 1)]
     accuracy.end()
     values = [
-        0 if one is None else decode_integer(one.content, "tstInfo.accuracy") for one in parts
+        0 if part is None else decode_integer(part.content, "tstInfo.accuracy") for part in parts
     ]
     if values[0] < 0 or any(
         one is not None and not 1 <= value <= 999

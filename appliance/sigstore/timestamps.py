@@ -79,7 +79,7 @@ def verify_stamp(raw: bytes, signature: bytes, authorities: Sequence[Authority])
     unknown-timestamp-authority, timestamp-authority-window or bad-stamp.
     """
     token = _open_stamp(raw, signature)
-    known = [signer for one in authorities for signer in _signers(token, one)]
+    known = [signer for authority in authorities for signer in _signers(token, authority)]
     if not known:
         raise SignatureError(
             "timestamp by an authority that is not in the trusted root",
@@ -169,8 +169,9 @@ def _is_named(name: SignerName, der: bytes, certificate: Certificate) -> bool:
     from cryptography import x509
 
     return any(
-        isinstance(one.value, x509.SubjectKeyIdentifier) and one.value.digest == name.key_identifier
-        for one in certificate.extensions
+        isinstance(extension.value, x509.SubjectKeyIdentifier)
+        and extension.value.digest == name.key_identifier
+        for extension in certificate.extensions
     )
 
 
@@ -237,7 +238,7 @@ def _unfit(leaf: Certificate) -> str:
     """Say why a certificate cannot stamp (RFC 3161 2.3), or return an empty string."""
     from cryptography import x509
 
-    found = {one.value.__class__: one for one in leaf.extensions}
+    found = {extension.value.__class__: extension for extension in leaf.extensions}
     extended = found.get(x509.ExtendedKeyUsage)
     usage = found.get(x509.KeyUsage)
     if _is_authority(leaf):
@@ -259,8 +260,8 @@ def _is_authority(certificate: Certificate) -> bool:
     from cryptography import x509
 
     return any(
-        isinstance(one.value, x509.BasicConstraints) and one.value.ca
-        for one in certificate.extensions
+        isinstance(extension.value, x509.BasicConstraints) and extension.value.ca
+        for extension in certificate.extensions
     )
 
 

@@ -208,17 +208,17 @@ def _origins(base_url: str, path: str) -> tuple[str, ...]:
 def _read_authorities(root: Message, name: str) -> tuple[Authority, ...]:
     return tuple(
         Authority(
-            uri=one.text("uri"),
-            chain=_read_chain(one.required_message("certChain")),
-            valid=read_window(one, start_required=False),
+            uri=message.text("uri"),
+            chain=_read_chain(message.required_message("certChain")),
+            valid=read_window(message, start_required=False),
         )
-        for one in root.messages(name, MAX_INSTANCES)
+        for message in root.messages(name, MAX_INSTANCES)
     )
 
 
 def _read_chain(chain: Message) -> tuple[bytes, ...]:
     certificates = tuple(
-        one.required_binary("rawBytes") for one in chain.messages("certificates", MAX_CHAIN)
+        message.required_binary("rawBytes") for message in chain.messages("certificates", MAX_CHAIN)
     )
     if not certificates:
         raise MalformedError(f"{chain.path}.certificates: missing")

@@ -155,7 +155,7 @@ class Verification:
     @property
     def fault(self) -> str:
         """Where to look if it failed, else empty."""
-        failed = [one.code for one in self.checks if one.outcome is Outcome.FAILED]
+        failed = [check.code for check in self.checks if check.outcome is Outcome.FAILED]
         return CHECKS[failed[-1]] if failed else ""
 
     @property
@@ -169,12 +169,12 @@ class Verification:
             "artifact": self.artifact,
             "checks": [
                 {
-                    "code": one.code,
-                    "outcome": one.outcome.value,
-                    "text": one.text,
-                    "reason": one.reason,
+                    "code": check.code,
+                    "outcome": check.outcome.value,
+                    "text": check.text,
+                    "reason": check.reason,
                 }
-                for one in self.checks
+                for check in self.checks
             ],
             "signingTimes": [
                 {"time": format_time(one.time), "source": one.source, "authority": one.authority}
@@ -182,7 +182,10 @@ class Verification:
             ],
             "signer": None if self.signer is None else _signer_json(self.signer),
             "log": None if self.log is None else _log_json(self.log),
-            "cosigners": [{"name": one.key.name, "time": one.timestamp} for one in self.cosigners],
+            "cosigners": [
+                {"name": cosigner.key.name, "time": cosigner.timestamp}
+                for cosigner in self.cosigners
+            ],
             "predicateType": self.predicate_type,
             "trustRootDigest": self.trust_root_digest,
         }

@@ -101,7 +101,7 @@ def single_entries(bundle: SigstoreBundle) -> tuple[SigstoreBundle, ...]:
     """Return a bundle once for each of its log entries, with that entry alone."""
     if len(bundle.log_entries) < 2:
         return (bundle,)
-    return tuple(replaced(bundle, log_entries=(one,)) for one in bundle.log_entries)
+    return tuple(replaced(bundle, log_entries=(entry,)) for entry in bundle.log_entries)
 
 
 def _verify(case: Case) -> None:
@@ -204,7 +204,9 @@ def _verify_inclusion(case: Case, entry: TransparencyLogEntry, keys: tuple[LogKe
     if case.policy is not None:
         with found.step("cosignatures") as texts:
             found.cosigners = verify_quorum(signed, case.policy)
-            texts.append(", ".join(one.key.name for one in found.cosigners) or "none needed")
+            texts.append(
+                ", ".join(cosigner.key.name for cosigner in found.cosigners) or "none needed"
+            )
 
 
 def _accept_promise(case: Case, entry: TransparencyLogEntry, proof: InclusionProof | None) -> None:

@@ -62,7 +62,7 @@ class Store:
         try:
             return self.connection.execute(sql, parameters)
         except UnicodeEncodeError:  # a file's name need not be UTF-8, what SQLite keeps must
-            return self.connection.execute(sql, [_in_utf8(one) for one in parameters])
+            return self.connection.execute(sql, [_in_utf8(parameter) for parameter in parameters])
 
     def execute_many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run one statement for each row of parameters."""

@@ -222,7 +222,7 @@ def hash_artifact(
     Raises as open_given does.
     """
     plain = {name: hashlib.new(name) for name in algorithms}
-    prefixed = {one: hashlib.sha512(one) for one in prefixes}
+    prefixed = {prefix: hashlib.sha512(prefix) for prefix in prefixes}
     hashers = (*plain.values(), *prefixed.values())
     buffer = bytearray(HASH_BUFFER_BYTES)
     view = memoryview(buffer)

@@ -47,7 +47,9 @@ def put_revocation(store: Store, revocation: Revocation) -> bool:
 
 def find_revocation(store: Store, key: VerifierKey) -> Revocation | None:
     """Return the revocation of a key, under whatever name it was revoked."""
-    return next((one for one in revocations(store) if same_key(one.key, key)), None)
+    return next(
+        (revocation for revocation in revocations(store) if same_key(revocation.key, key)), None
+    )
 
 
 def refuse_revoked(store: Store, key: VerifierKey) -> None:
@@ -65,7 +67,7 @@ def refuse_revoked(store: Store, key: VerifierKey) -> None:
 
 def revoked_keys(store: Store) -> tuple[VerifierKey, ...]:
     """Return the keys that were revoked."""
-    return tuple(one.key for one in revocations(store))
+    return tuple(revocation.key for revocation in revocations(store))
 
 
 def not_revoked(store: Store, keys: Iterable[VerifierKey]) -> tuple[VerifierKey, ...]:

@@ -40,8 +40,8 @@ def verify_quorum(
     cosignatures = tuple(
         one for one in opened(signed, policy.witness_keys) if not is_among(one.key, own)
     )
-    if not policy.quorum_met([one.key for one in cosignatures]):
-        got = ", ".join(one.key.name for one in cosignatures) or "nobody"
+    if not policy.quorum_met([cosignature.key for cosignature in cosignatures]):
+        got = ", ".join(cosignature.key.name for cosignature in cosignatures) or "nobody"
         raise RefusedError(
             f"checkpoint {signed.head.tree_size} of {signed.origin}: cosigned by {got}, "
             f"which is not the quorum {policy.quorum!r} of the policy",

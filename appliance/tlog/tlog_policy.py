@@ -74,7 +74,7 @@ class TlogPolicy:
 
     def without(self, keys: Collection[VerifierKey]) -> TlogPolicy:
         """Return the policy with none of `keys` for a witness; groups keep their thresholds."""
-        left = tuple(one for one in self.witnesses if not is_among(one.key, keys))
+        left = tuple(witness for witness in self.witnesses if not is_among(witness.key, keys))
         return replaced(self, witnesses=left)
 
     def quorum_met(self, cosigners: Collection[VerifierKey]) -> bool:
@@ -82,7 +82,9 @@ class TlogPolicy:
         satisfied = {NO_QUORUM}
         # Whoever signed the checkpoint as its log has not vouched for it as a witness.
         cosigners = [key for key in cosigners if key.key_type in COSIGNATURE_TYPES]
-        satisfied.update(one.name for one in self.witnesses if is_among(one.key, cosigners))
+        satisfied.update(
+            witness.name for witness in self.witnesses if is_among(witness.key, cosigners)
+        )
         for group in self.groups:
             if sum(member in satisfied for member in group.members) >= group.threshold:
                 satisfied.add(group.name)

@@ -93,7 +93,7 @@ def cosignature_of(
         raise MalformedError("answer of a witness: expected signature lines, got more")
     found = verified_signatures(note, [witness])
     if not found:
-        names = ", ".join(one.name for one in note.signatures)
+        names = ", ".join(signature.name for signature in note.signatures)
         raise SignatureError(
             f"answer of a witness: expected a line of {witness.name}, got {names[:200]!r}",
             reason="unknown-signer",

@@ -60,7 +60,7 @@ def check(
         )
     data = members(
         state=run.state.name,
-        backends=[status_data(one) for one in run.logs],
+        backends=[status_data(log) for log in run.logs],
         home=home_data(run.home),
         unacked_critical_alerts=run.unacked,
         queue_depth=run.queue_depth,

@@ -120,7 +120,7 @@ def verified_page(file: Path, raw: bytes) -> Result:
         f"  {good} of {len(found)} checks are good"
         + (f", {unknown} cannot be told from what is in it" if unknown else ""),
         *(f"  ? {one.what}: {one.why}" for one in found if one.is_good is None),
-        *(f"  key of {one['name']}: SHA-256 {one['fingerprint']}" for one in keys),
+        *(f"  key of {key['name']}: SHA-256 {key['fingerprint']}" for key in keys),
         f"  SHA-256 of the page {sha256(raw).hexdigest()}",
     ]
     told = members(

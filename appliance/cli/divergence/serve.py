@@ -44,7 +44,9 @@ def serve(session: Session, bind: str) -> NoReturn:
     """
     host, port = bind_address(bind)
     with session.reading() as store:  # that there is a store is said before anybody asks
-        logs = [members(id=one.name, origin=one.log.origin) for one in all_backends(store)]
+        logs = [
+            members(id=backend.name, origin=backend.log.origin) for backend in all_backends(store)
+        ]
     service = MirrorsService(
         lambda: session.fresh().reading(), lambda: home_metrics(session.fresh())
     )

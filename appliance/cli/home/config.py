@@ -210,12 +210,12 @@ def _changes(
 
     data = members(
         dry_run=dry_run,
-        changes=[members(one, "key", "old", "new") for one in changes],
+        changes=[members(change, "key", "old", "new") for change in changes],
         new_keys=pinned,  # backends whose log has one more key now
     )
     lines = [
-        f"{one.key}: {format_value(one.key, one.old)} -> {format_value(one.key, one.new)}"
-        for one in changes
+        f"{key}: {format_value(key, change.old)} -> {format_value(key, change.new)}"
+        for key, change in ((change.key, change) for change in changes)
     ]
     lines += [f"backend {name}: one more key is pinned" for name in pinned]
     return Result(data, "\n".join(lines) or "no change", (*warnings, *told_of(changes)))

@@ -112,13 +112,13 @@ def journal_verify(
         with naming(file):
             chain = check_exported(file, keys)
         known = chain.digests
-        who = ", ".join(one.vkey for one in chain.signers) or "nobody whose key was given"
+        who = ", ".join(signer.vkey for signer in chain.signers) or "nobody whose key was given"
         what = f"{len(known):,} lines of {chain.head.site}, signed by {who}"
         data = members(
             file=file,
             lines=len(known),
             site=chain.head.site,
-            signers=[one.vkey for one in chain.signers],
+            signers=[signer.vkey for signer in chain.signers],
         )
     data["head"] = known[-1].hex() if known else None
     text = f"{what}\nhead {data['head']}" if known else what

@@ -170,9 +170,9 @@ def store_check(session: Session, read_data: bool) -> Result:
         "blobs",
         problems=report.database,
         damaged=report.damaged,
-        checks=[check_data(one) for one in report.checks],
+        checks=[check_data(check) for check in report.checks],
     )
-    errors = tuple(one.error for one in report.checks if one.error is not None)
+    errors = tuple(check.error for check in report.checks if check.error is not None)
     return Result(data, "\n".join(check_lines(report.checks)), errors=errors)
 
 

@@ -63,8 +63,8 @@ def _result(roots: tuple[TrustedRoot, ...], found: Discovery, *, dry_run: bool) 
     data: dict[str, Any] = members(
         trusted_root=roots[0].digest,
         dry_run=dry_run,
-        change=any(one.is_change for one in found.logs),
-        logs=[found_data(one) for one in found.logs],
+        change=any(log.is_change for log in found.logs),
+        logs=[found_data(log) for log in found.logs],
     )
-    lines = [found_line(one, dry_run=dry_run) for one in found.logs]
+    lines = [found_line(log, dry_run=dry_run) for log in found.logs]
     return Result(data, "\n".join(lines) or "the trusted root names no log", found.warnings)

@@ -80,7 +80,7 @@ def _begun_result(made: Result, begun: Begun) -> Result:
         repository=repository.url,
         trusted_root=root.digest,
         first_root=repository.anchor,
-        logs=[found_data(one) for one in begun.discovery.logs],
+        logs=[found_data(log) for log in begun.discovery.logs],
         settings={change.key: change.new for change in begun.settings},
     )
     lines = [

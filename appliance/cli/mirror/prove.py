@@ -142,7 +142,8 @@ def proof_verify(session: Session, file: Path, entry: Path, policy: Path | None)
         tree_size=head.tree_size,
         root_hash=head.root_hash,
         cosigners=[
-            members(name=one.key.name, timestamp=one.timestamp) for one in proven.cosignatures
+            members(name=cosignature.key.name, timestamp=cosignature.timestamp)
+            for cosignature in proven.cosignatures
         ],
     )
     text = f"{proven.origin}: entry {proven.entry_index} is in the tree of {head.tree_size}"

@@ -44,18 +44,20 @@ def sync_status(session: Session, backends: tuple[str, ...]) -> Result:
         behind = session.clock.behind
         found = home_health(store, session.now(), clock_behind=behind, backends=chosen)
         unsigned = unsigned_imports(store)
-    rows = [_row(one, clock_behind=behind is not None) for one in found.logs]
+    rows = [_row(log, clock_behind=behind is not None) for log in found.logs]
     lines = table(_HEADINGS, rows, _RIGHT) if rows else ["no backend yet"]
-    lines += [f"{one.backend.name}: {reason}" for one in found.logs for reason in one.reasons]
-    lines += [f"this home: {one.text}; {one.next_step}" for one in found.problems]
+    lines += [f"{log.backend.name}: {reason}" for log in found.logs for reason in log.reasons]
+    lines += [f"this home: {problem.text}; {problem.next_step}" for problem in found.problems]
     warnings = () if unsigned is None else (str(unsigned),)
-    data = members(backends=[status_data(one) for one in found.logs], home=home_data(found))
+    data = members(backends=[status_data(log) for log in found.logs], home=home_data(found))
     return Result(data, "\n".join(lines), warnings)
 
 
 def home_data(found: HomeHealth) -> dict[str, Any]:
     """Describe how a home is for machines."""
-    return members(health=found.health, problems=[problem_data(one) for one in found.problems])
+    return members(
+        health=found.health, problems=[problem_data(problem) for problem in found.problems]
+    )
 
 
 def problem_data(one: Problem) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def tiles_verify(session: Session, names: tuple[str, ...], full: bool, jobs: int
     lines, data = [], []
     errors: list[ApplianceError] = []
     with session.writing() as store:
-        logs = {one.log.id: one.log for one in select_backends(store, names)}
+        logs = {backend.log.id: backend.log for backend in select_backends(store, names)}
         for log in logs.values():
             try:
                 with (

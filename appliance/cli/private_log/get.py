@@ -73,7 +73,7 @@ def get(
     lines = [
         f"{found.checkpoint.origin} {entry_index}: {facts.kind}, proven in the tree of"
         f" {head.tree_size:,}",
-        *(f"  digest   {one}" for one in digests),
+        *(f"  digest   {digest}" for digest in digests),
         f"  leaf     {leaf_hash(body).hex()}",
         f"  body     {printable(body.decode('utf-8', 'replace'))}",
     ]

@@ -228,10 +228,10 @@ class Counting:
 
 def serves_all(logs: Sequence[HostedLog]) -> bool:
     """Whether every log takes entries, as far as this process can."""
-    return all(one.batches.failure is None for one in logs)
+    return all(log.batches.failure is None for log in logs)
 
 
 def first_failure(logs: Sequence[HostedLog]) -> Exception | None:
     """Return why a log ended that could not go on, if one did."""
-    failures = (one.batches.failure for one in logs)
-    return next((one for one in failures if one is not None), None)
+    failures = (log.batches.failure for log in logs)
+    return next((failure for failure in failures if failure is not None), None)

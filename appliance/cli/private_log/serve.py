@@ -143,7 +143,7 @@ def _refuse_open_digests(host: str, sites: Sequence[Site]) -> None:
         is_local = host == "localhost" or ip_address(host).is_loopback
     except ValueError:  # a name, and whoever answers for names decides where it leads
         is_local = False
-    everybodys = next((one.log for one in sites if one.rule.is_open), None)
+    everybodys = next((site.log for site in sites if site.rule.is_open), None)
     if not is_local and everybodys is not None:
         raise RefusedError(
             f"--sign-digests at {host}: whoever reaches {everybodys} could have anything logged in"

@@ -66,14 +66,14 @@ def _describe(store: Store, private: PrivateLog) -> dict[str, Any]:
         found = open_cosignatures(signed, policy.witness_keys)
     witnesses = [
         members(
-            name=one.name,
-            vkey=one.key.vkey,
-            url=one.url or None,
+            name=witness.name,
+            vkey=witness.key.vkey,
+            url=witness.url or None,
             cosigned_at=next(
-                (own.timestamp for own in found if is_among(own.key, [one.key])), None
+                (own.timestamp for own in found if is_among(own.key, [witness.key])), None
             ),
         )
-        for one in (policy.witnesses if policy else ())
+        for witness in (policy.witnesses if policy else ())
     ]
     return members(
         log=private.name,

@@ -110,7 +110,9 @@ def budget_check(session: Session, tenant: str, count: int, tier: str) -> Result
 
 
 def _row(quota: Quota, now: int) -> tuple[str, ...]:
-    windows = ", ".join(f"{one.used}/{one.window.limit} {one.window.name}" for one in quota.windows)
+    windows = ", ".join(
+        f"{window.used}/{window.window.limit} {window.window.name}" for window in quota.windows
+    )
     slot = quota.slots[0] if quota.slots else None
     when = "never" if slot is None else "now" if slot <= now else str(table_time(slot))
     return quota.tenant, quota.tier, windows, when
@@ -123,7 +125,8 @@ def _data(quota: Quota) -> dict[str, Any]:
         "tier",
         "free",
         windows=[
-            members(one.window, "name", "seconds", "limit", used=one.used) for one in quota.windows
+            members(window.window, "name", "seconds", "limit", used=window.used)
+            for window in quota.windows
         ],
         utilization=round(quota.utilization, 4),
         next_slot_at=quota.slots[0] if quota.slots else None,

@@ -73,7 +73,7 @@ def queue_list(
         attestor queue list --state refused --json
     """
 
-    if unknown := [one for one in states if one not in STATES]:
+    if unknown := [state for state in states if state not in STATES]:
         raise click.BadParameter(
             f"{unknown[0]!r} is none of {', '.join(STATES)}", param_hint="--state"
         )
@@ -86,7 +86,7 @@ def queue_list(
     items = items[:limit]
     text = "\n".join(_table(items)) or "nothing waits"
     warnings = (f"only the first {limit} are shown",) if more else ()
-    return Result(members(items=[item_data(one) for one in items], more=more), text, warnings)
+    return Result(members(items=[item_data(item) for item in items], more=more), text, warnings)
 
 
 @queue.command("show")
@@ -106,9 +106,9 @@ def queue_show(session: Session, id_: str) -> Result:
         attempts = attempts_of(store, item)
         receipt = receipt_of(store, item)
     lines = [f"{item.id}", *_details(item)]
-    lines += [f"  attempt {one.attempt}   {_attempt_line(one)}" for one in attempts]
+    lines += [f"  attempt {attempt.attempt}   {_attempt_line(attempt)}" for attempt in attempts]
     data: dict[str, Any] = item_data(item) | members(
-        attempts=[_attempt_data(one) for one in attempts],
+        attempts=[_attempt_data(attempt) for attempt in attempts],
         entry=None if receipt is None else json.loads(receipt),
     )
     if receipt is not None:
@@ -163,8 +163,8 @@ def queue_cancel(session: Session, ids: tuple[str, ...], dry_run: bool) -> Resul
 
 def _moved(items: Sequence[QueueItem], state: str, *, dry_run: bool) -> Result:
     verb = "would be" if dry_run else "is"
-    lines = [f"{one.id[:12]}: {verb} {state}, was {one.state}" for one in items]
-    data = members(items=[members(id=one.id, from_=one.state, to=state) for one in items])
+    lines = [f"{item.id[:12]}: {verb} {state}, was {item.state}" for item in items]
+    data = members(items=[members(id=item.id, from_=item.state, to=state) for item in items])
     return Result(data | members(dry_run=dry_run), "\n".join(lines))
 
 
@@ -197,10 +197,10 @@ def item_data(item: QueueItem) -> dict[str, Any]:
 def _table(items: Sequence[QueueItem]) -> list[str]:
     rows = (
         (
-            *(one.id[:12], one.state, one.what.tier, one.what.tenant, one.what.priority),
-            *(table_time(one.created_at), one.reason),
+            *(item.id[:12], item.state, item.what.tier, item.what.tenant, item.what.priority),
+            *(table_time(item.created_at), item.reason),
         )
-        for one in items
+        for item in items
     )
     headings = ("Item", "State", "Tier", "Tenant", "Priority", "Queued (UTC)", "Reason")
     return table(headings, rows, right=("Priority",))

@@ -120,11 +120,11 @@ def custody_show(
             check_custody(store)
         except DigestError as error:
             errors = (error,)
-    shown = [one for one in lines if only in ("", one.facts.bundle_id)]
+    shown = [line for line in lines if only in ("", line.facts.bundle_id)]
     head = lines[-1].digest.hex() if lines else None
     if output is not None:
         with written_whole(output) as file:
-            file.write(b"".join(one.text + b"\n" for one in lines))
+            file.write(b"".join(line.text + b"\n" for line in lines))
     headings = (
         *("Line", "Time (UTC)", "Action", "Who", "Bundle", "Medium", "Seal", "Ticket", "Remark"),
     )

@@ -107,14 +107,14 @@ def export(
         keys=keys,
     )
     run = export_bundle(session, options, progress_bar)
-    files = [_file_data(one) for one in run.report.volumes]
+    files = [_file_data(volume) for volume in run.report.volumes]
     first = files[0] if len(files) == 1 else {}
     data = (
         members(dry_run=dry_run, already=run.report.already, signers=run.signers, volumes=files)
         | first
         | manifest_data(run.report.manifest)
     )
-    lines = [line for one in run.report.volumes for line in _file_lines(one, dry_run)]
+    lines = [line for volume in run.report.volumes for line in _file_lines(volume, dry_run)]
     if not dry_run:
         lines.append(f"  signed {', '.join(run.signers)}")
     return Result(data, "\n".join(lines), run.warnings)

@@ -43,7 +43,7 @@ def inspect(file: Path) -> Result:
             return _describe(file, start + given.read(MAX_FILE_BYTES + 1 - len(start)))
     with naming(file), open_foreign(file.resolve()) as medium:
         claims = peek(medium)
-    signers = [one.name for one in parse_note(claims.note).signatures]
+    signers = [signature.name for signature in parse_note(claims.note).signatures]
     manifest = claims.manifest
     volume = manifest.volume
     data = members(

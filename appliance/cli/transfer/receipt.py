@@ -81,7 +81,7 @@ def receipt_show(file: Path) -> Result:
     with naming(file):
         note = parse_note(_read(file))
         claimed = parse_receipt(note.text)
-    signers = [one.name for one in note.signatures]
+    signers = [signature.name for signature in note.signatures]
     data = members(verified=False, claimed_signers=signers) | _data(claimed)
     lines = [f"{file}: a receipt, NOT VERIFIED", f"  signed  {', '.join(signers)} (says the file)"]
     return Result(data, "\n".join([*lines, *_lines(claimed)]))

@@ -83,7 +83,7 @@ def claims_of(oids: tuple[str, ...], **workflow: str) -> dict[str, str]:
     `workflow` are cosign's names of what GitHub's certificates say; empty ones are not asked.
     """
     claims: dict[str, str] = {}
-    given = [one.partition("=") for one in oids]
+    given = [oid.partition("=") for oid in oids]
     for name, equals, value in given:
         if not equals or not value or not (name in CLAIMS or is_claim_oid(name)):
             raise click.UsageError(

@@ -113,8 +113,8 @@ def trust_show(session: Session) -> Result:
         digest=root.digest,
         age_seconds=age,
         logs=logs,
-        certificate_authorities=[str(one) for one in root.certificate_authorities],
-        timestamp_authorities=[str(one) for one in root.timestamp_authorities],
+        certificate_authorities=[str(authority) for authority in root.certificate_authorities],
+        timestamp_authorities=[str(authority) for authority in root.timestamp_authorities],
         tuf=None if repository is None else _tuf_data(repository, session.now()),
     )
     lines = [
@@ -122,8 +122,11 @@ def trust_show(session: Session) -> Result:
         f"  imported {utc(stored.imported_at)} from {stored.source}",
         f"  age      {session.clock.behind or age_text(age)}",
         *(f"  log      {one['log']} {one['valid']}" for one in logs),
-        *(f"  ca       {one} {one.valid}" for one in root.certificate_authorities),
-        *(f"  tsa      {one} {one.valid}" for one in root.timestamp_authorities),
+        *(
+            f"  ca       {authority} {authority.valid}"
+            for authority in root.certificate_authorities
+        ),
+        *(f"  tsa      {authority} {authority.valid}" for authority in root.timestamp_authorities),
         *([] if repository is None else _tuf_lines(repository, session.now())),
     ]
     return Result(data, "\n".join(lines))

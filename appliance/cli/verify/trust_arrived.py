@@ -33,7 +33,7 @@ def trust_arrived(session: Session) -> Result:
         files = arrived_files(store)
         pinned = current_root(store)
     digest = pinned.digest if pinned else None
-    data = [_data(one, pinned=one.digest == digest) for one in files]
+    data = [_data(file, pinned=file.digest == digest) for file in files]
     lines = [
         f"{one['digest']}  {one['path']}  {one['what']}{', pinned' if one['pinned'] else ''}"
         for one in data
@@ -45,9 +45,9 @@ def arrived_root(session: Session, digest: str) -> tuple[bytes, str]:
     """Return the trusted root with this digest that arrived, and where from."""
 
     with session.reading() as store:
-        for one in arrived_files(store):
-            if one.path == ROOT_MEMBER and one.digest == digest:
-                return one.raw, f"transfer bundle {one.bundle_id[:12]}"
+        for file in arrived_files(store):
+            if file.path == ROOT_MEMBER and file.digest == digest:
+                return file.raw, f"transfer bundle {file.bundle_id[:12]}"
     raise IncompleteError(
         f"no trusted root with SHA-256 {digest[:64]!r} arrived here",
         reason="not-arrived",
@@ -78,7 +78,7 @@ def _what(raw: bytes) -> str:
     signed = document.get("signed") if isinstance(document, dict) else None
     if isinstance(signed, dict):
         claims = (signed.get(name) for name in ("_type", "version", "expires"))
-        kind, version, expires = (ascii(one)[:40].strip("'") for one in claims)
+        kind, version, expires = (ascii(claim)[:40].strip("'") for claim in claims)
         return f"tuf {kind} v{version}, expires {expires}"
     media = document.get("mediaType") if isinstance(document, dict) else None
     return media[:80] if isinstance(media, str) and media.isprintable() else "JSON"

@@ -37,7 +37,7 @@ def verdicts_list(session: Session, failed: bool) -> Result:
     """
 
     with session.reading() as store:
-        found = [one for one in recorded_verdicts(store) if one.code or not failed]
+        found = [verdict for verdict in recorded_verdicts(store) if verdict.code or not failed]
     data = [
         members(
             one,

@@ -32,7 +32,7 @@ def acknowledge(
         found = [require_alert(store, one) for one in which]
         done = tuple(Acknowledged(one, ack_alert(store, one, now, note)) for one in found)
         with contextlib.suppress(ConfigError):  # then nobody knows which sinks there are
-            sinks = [one.name for one in read_configuration(store).sinks]
+            sinks = [sink.name for sink in read_configuration(store).sinks]
             for one in found:
                 give_up_others(store, one.number, sinks)
     return done

@@ -161,7 +161,7 @@ def deliver(
     if not senders:
         return ()
     now = clocks.now()
-    longest = max(one.timeout for one in senders.values())
+    longest = max(sender.timeout for sender in senders.values())
     with writing() as store:
         until = now + int(longest) + CLAIM_SECONDS
         claimed = claim(store, senders.keys(), now, until, early=early, limit=MOST_PER_SINK)

@@ -81,12 +81,12 @@ class HomeHealth:
     @property
     def health(self) -> Health:
         """The worst of all; a log that is quarantined makes its home UNHEALTHY."""
-        logs = [one for one in self.logs if one.backend.enabled]
-        if any(one.health in (Health.UNHEALTHY, Health.QUARANTINED) for one in logs):
+        logs = [log for log in self.logs if log.backend.enabled]
+        if any(log.health in (Health.UNHEALTHY, Health.QUARANTINED) for log in logs):
             return Health.UNHEALTHY
-        if any(one.is_critical for one in self.problems):
+        if any(problem.is_critical for problem in self.problems):
             return Health.UNHEALTHY
-        degraded = any(one.health is Health.DEGRADED for one in logs)
+        degraded = any(log.health is Health.DEGRADED for log in logs)
         return Health.DEGRADED if degraded or self.problems else Health.HEALTHY
 
 
@@ -99,10 +99,14 @@ def home_health(
 ) -> HomeHealth:
     """Judge a home and these backends, or all that are enabled. Raises what reading raises."""
     configuration = read_configuration(store)
-    chosen = [one for one in all_backends(store) if one.enabled] if backends is None else backends
+    chosen = (
+        [backend for backend in all_backends(store) if backend.enabled]
+        if backends is None
+        else backends
+    )
     logs = tuple(log_status(store, one, limits_of(configuration, one), now) for one in chosen)
     problems = judge_home(_facts(store, configuration, now, clock_behind))
-    return HomeHealth(logs, tuple(sorted(problems, key=lambda one: not one.is_critical)))
+    return HomeHealth(logs, tuple(sorted(problems, key=lambda problem: not problem.is_critical)))
 
 
 def limits_of(configuration: Configuration, backend: Backend) -> AgeLimits:
@@ -241,8 +245,8 @@ def _facts(
     return HomeFacts(
         now=now,
         jobs=[
-            Job(one.command, one.exit_code, one.failing_since, one.succeeded_at)
-            for one in command_runs(store)
+            Job(run.command, run.exit_code, run.failing_since, run.succeeded_at)
+            for run in command_runs(store)
         ],
         queue_depth=held_count(store),
         oldest_item_at=oldest_held(store),
@@ -281,7 +285,7 @@ def _foreign(store: Store) -> tuple[str, ...]:
     home = store.home
     paths: list[Path | str] = [home / DATABASE_NAME, home / "lock", home / KEYS_NAME]
     paths += store.blobs.directories()
-    for log in {one.log.id: one.log for one in all_backends(store)}.values():
+    for log in {backend.log.id: backend.log for backend in all_backends(store)}.values():
         mirror = Mirror(store, log)
         accepted = mirror.history.accepted()
         for tile in edge_tiles(accepted.head.tree_size) if accepted else ():

@@ -125,7 +125,9 @@ def judge_answer(
 
 def end_what_nobody_asks(store: Store, log: Log, now: int) -> None:
     """End the alerts about lagging backends of a log that are not visited any more."""
-    visited = {one.name for one in all_backends(store) if one.enabled and one.log == log}
+    visited = {
+        backend.name for backend in all_backends(store) if backend.enabled and backend.log == log
+    }
     with store.atomic():
         for start in (
             stale_replica_condition(Severity.INFO, log.origin, ""),
@@ -194,14 +196,14 @@ def judge_site(store: Store, now: int, clock_behind: str | None) -> SiteChanges:
     if not read_configuration(store).flag("divergenceDetection.enabled"):
         return SiteChanges()
     found = home_health(store, now, clock_behind=clock_behind)
-    problems = [*found.problems, *(one for status in found.logs for one in status.problems)]
+    problems = [*found.problems, *(problem for status in found.logs for problem in status.problems)]
     # Alerts that do not get through are told by everything but one more alert.
     told = {
-        home_condition(one): one
-        for one in problems
-        if one.kind is not ProblemKind.ALERTS and not one.is_new
+        home_condition(problem): problem
+        for problem in problems
+        if problem.kind is not ProblemKind.ALERTS and not problem.is_new
     }
-    lasting = {one.condition for one in alerts(store, lasting=True) if one.event_type == HOME}
+    lasting = {alert.condition for alert in alerts(store, lasting=True) if alert.event_type == HOME}
     return SiteChanges(
         tuple(one for name, one in told.items() if name not in lasting),
         tuple(sorted(lasting - told.keys())),

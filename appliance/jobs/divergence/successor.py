@@ -9,13 +9,13 @@ from appliance.store.mirror.logs import Backend, all_backends
 def way_on_from_frozen(store: Store, frozen_one: Backend) -> str:
     """Return how to send to another log what waits for one that takes nothing any more."""
     others = [
-        one
-        for one in all_backends(store)
-        if one.enabled
-        and one.base_url is not None
-        and one.mirror_of is None
-        and one.log != frozen_one.log
-        and one.log.api_version == frozen_one.log.api_version
+        backend
+        for backend in all_backends(store)
+        if backend.enabled
+        and backend.base_url is not None
+        and backend.mirror_of is None
+        and backend.log != frozen_one.log
+        and backend.log.api_version == frozen_one.log.api_version
     ]
     if not others:
         return (

@@ -142,7 +142,7 @@ def bit_rot(sites: DrillSites, checks: Checks) -> None:
         "tiles verify says that the tiles do not lead to the signed root",
         *(partial(audit, sites.inside.mirror, full=True), StoreError, "corrupt"),
     )
-    asked = [sites.verify(one).error for one in releases[::40]]
+    asked = [sites.verify(release).error for release in releases[::40]]
     no = sum(error is not None for error in asked)
     checks.same("releases resting on it to which verify says no yes", len(asked), no)
     sites.import_(stick)

@@ -154,7 +154,7 @@ class Site:
 
     def alarms(self) -> str:
         """Name the kinds of alerts that last."""
-        kinds = {one.event_type for one in alerts(self.store, lasting=True)}
+        kinds = {alert.event_type for alert in alerts(self.store, lasting=True)}
         return ", ".join(sorted(kinds)) or "none"
 
     def transfers(self) -> int:

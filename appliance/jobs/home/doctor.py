@@ -118,7 +118,9 @@ def _blobs(store: Store) -> _Condition:
 
 def _room(home: Path) -> _Condition:
     places = (home, blob_place(home) or home)
-    room, home = min(((room_at(one), one) for one in places), key=lambda one: one[0].free_bytes)
+    room, home = min(
+        ((room_at(place), place) for place in places), key=lambda one: one[0].free_bytes
+    )
     free = f"{room.free_bytes:,} bytes free"
     files = "" if room.free_files is None else f", {room.free_files:,} files"
     if room.free_bytes < MIN_FREE_BYTES or room.free_files == 0:
@@ -360,11 +362,13 @@ def _private_logs(store: Store) -> _Condition:
     if not logs:
         return ok("none")
     asked = {
-        one.log.id for one in all_backends(store) if one.enabled and (one.base_url or one.read_url)
+        backend.log.id
+        for backend in all_backends(store)
+        if backend.enabled and (backend.base_url or backend.read_url)
     }
-    unseen = [one for one in logs if recall(one.log.keys[0]) is None and one.log.id not in asked]
+    unseen = [log for log in logs if recall(log.log.keys[0]) is None and log.log.id not in asked]
     if not unseen:
-        return ok(", ".join(one.name for one in logs))
+        return ok(", ".join(log.name for log in logs))
     names = ", ".join(one.name for one in unseen)
     return warning(
         f"{names}: nothing signed since this machine was booted, and no mirror to ask: that this"

@@ -127,10 +127,10 @@ def check_exported(path: Path, keys: tuple[VerifierKey, ...]) -> CheckedChain:
     with open_foreign(path) as file:
         # A line that is cut off here is none of ours, and refused as that.
         chain = verify_chain(iter(lambda: file.readline(MAX_LINE_BYTES), b""), keys)
-    if keys and all(one.name != chain.head.site for one in chain.signers):
+    if keys and all(signer.name != chain.head.site for signer in chain.signers):
         raise SignatureError(
             f"it says it is the journal of {chain.head.site}, signed by"
-            f" {', '.join(one.name for one in chain.signers)}",
+            f" {', '.join(signer.name for signer in chain.signers)}",
             reason="foreign-journal",
             next_step="give the key of the site whose journal it is",
         )

@@ -131,7 +131,7 @@ def add_backend(store: Store, new: NewBackend, now: int, *, dry_run: bool) -> Ad
         refuse_retired(store, known, key)
         log = add_log(store, origin, api_version, spki, now)
         is_ours = any(one.log.id == log.id for one in all_private_logs(store))
-        if not is_ours and not any(one.log.id == log.id for one in all_backends(store)):
+        if not is_ours and not any(backend.log.id == log.id for backend in all_backends(store)):
             retire_others(store, log, key, now)  # it was removed: the old key is not in force
         put_backend(
             store,

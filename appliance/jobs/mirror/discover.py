@@ -106,9 +106,9 @@ def take_named(store: Store, named: Named, now: int) -> Discovery:
     warnings += unknown
     shards = [shard for own in by_origin.values() for shard in own]
     warnings += [
-        f"{one.url} is in the signing config, but no log of the trusted root is there; logs "
+        f"{service.url} is in the signing config, but no log of the trusted root is there; logs "
         "that share it for writing are read each at its own URL"
-        for one in unnamed_services(named.services, shards)
+        for service in unnamed_services(named.services, shards)
     ]
     time = unix_time(now)
     found = [
@@ -128,11 +128,11 @@ def _move_to_service(by_origin: dict[str, list[LogShard]], services: Sequence[Lo
 
     A private log's trusted root may know no more than its origin.
     """
-    for version in {one.api_version for one in services}:
+    for version in {service.api_version for service in services}:
         shards = [one for own in by_origin.values() for one in own if one.api_version == version]
-        own_services = [one for one in services if one.api_version == version]
+        own_services = [service for service in services if service.api_version == version]
         free = unnamed_services(own_services, shards)
-        origins = {one.origin for one in shards}
+        origins = {shard.origin for shard in shards}
         if len(free) == len(own_services) == len(origins) == 1:
             [origin] = origins
             url = Url().read(with_scheme(free[0].url))
@@ -148,21 +148,21 @@ def _read_urls(
     """
     found: dict[str, str] = {}
     warnings = []
-    for one in read_logs:
-        origin = key_name(one.api_version, one.origin)
+    for log in read_logs:
+        origin = key_name(log.api_version, log.origin)
         shards = by_origin.get(origin, ())
-        if not any(shard.api_version == one.api_version for shard in shards):
+        if not any(shard.api_version == log.api_version for shard in shards):
             warnings.append(
-                f"{one.origin} is in the monitor config, but the trusted root names no such log"
-                f" of Rekor v{one.api_version}"
+                f"{log.origin} is in the monitor config, but the trusted root names no such log"
+                f" of Rekor v{log.api_version}"
             )
             continue
         try:
-            url = Url().read(with_scheme(one.url))
+            url = Url().read(with_scheme(log.url))
         except ApplianceError as error:
-            warnings.append(f"{one.origin}: its read URL is not taken: {error.message}")
+            warnings.append(f"{log.origin}: its read URL is not taken: {error.message}")
         else:
-            found.setdefault(origin, f"{url}/{READ_PATH}" if one.api_version == REKOR_V2 else url)
+            found.setdefault(origin, f"{url}/{READ_PATH}" if log.api_version == REKOR_V2 else url)
     return found, warnings
 
 
@@ -264,15 +264,16 @@ def _learns(store: Store, backend: Backend, shard: LogShard, read_url: str) -> b
 def _backends_of(store: Store, log: Log, shard: LogShard) -> list[Backend]:
     """Return what reaches a log; one backend reaches all trees of a Rekor v1 instance."""
     return [
-        one
-        for one in all_backends(store)
-        if one.log.id == log.id or (shard.api_version == REKOR_V1 and one.follows == shard.origin)
+        backend
+        for backend in all_backends(store)
+        if backend.log.id == log.id
+        or (shard.api_version == REKOR_V1 and backend.follows == shard.origin)
     ]
 
 
 def _joined(windows: Iterable[Window]) -> Window:
     """Return the smallest window around several of the same key."""
-    starts, ends = zip(*((one.start, one.end) for one in windows), strict=True)
+    starts, ends = zip(*((window.start, window.end) for window in windows), strict=True)
     return Window(None if None in starts else min(starts), None if None in ends else max(ends))
 
 

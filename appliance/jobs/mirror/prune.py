@@ -201,12 +201,12 @@ def clear(store: Store, log: Log, *, dry_run: bool) -> PrunedLog:
     mirror = Mirror(store, log)
     accepted = mirror.history.accepted()
     edge = edge_tiles(accepted.head.tree_size) if accepted else ()
-    tiles = [one for one in cached_tiles(store, log) if one.place not in edge]
+    tiles = [tile for tile in cached_tiles(store, log) if tile.place not in edge]
     bundles = list(cached_entry_bundles(store, log))
     n_bytes = sum(one.n_bytes for one in (*tiles, *bundles))
     coverage = coverage_of(mirror)
     if coverage is not None:
-        lost = sum(isinstance(one.place, Tile) and one.place.level == 0 for one in tiles)
+        lost = sum(isinstance(tile.place, Tile) and tile.place.level == 0 for tile in tiles)
         coverage = replaced(coverage, present=coverage.present - lost)
     if not dry_run:
         forget(mirror, [one.place for one in (*tiles, *bundles)])
@@ -218,12 +218,14 @@ def clear(store: Store, log: Log, *, dry_run: bool) -> PrunedLog:
 def _choose(mirrors: Sequence[Mirror], limits: Limits, held: int, now: int) -> list[_Candidate]:
     chosen = []
     excess = 0 if limits.max_bytes is None else held - limits.max_bytes
-    candidates = [one for mirror in mirrors for one in _candidates(mirror, limits)]
-    for one in sorted(candidates, key=lambda one: (one.is_tile, one.stored_at)):
-        too_old = limits.older_than is not None and now - one.stored_at > limits.older_than
+    candidates = [candidate for mirror in mirrors for candidate in _candidates(mirror, limits)]
+    for candidate in sorted(
+        candidates, key=lambda candidate: (candidate.is_tile, candidate.stored_at)
+    ):
+        too_old = limits.older_than is not None and now - candidate.stored_at > limits.older_than
         if too_old or excess > 0:
-            chosen.append(one)
-            excess -= one.cached.n_bytes
+            chosen.append(candidate)
+            excess -= candidate.cached.n_bytes
     return chosen
 
 

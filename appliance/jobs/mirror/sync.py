@@ -67,9 +67,9 @@ class CountedSource:
 
     def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
         """Yield each wanted tile as it comes."""
-        for one in self._source.tiles(wanted):
+        for came in self._source.tiles(wanted):
             self.n_tiles += 1
-            yield one
+            yield came
 
     def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
         """Yield each wanted entry bundle as it comes."""

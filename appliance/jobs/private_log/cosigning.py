@@ -118,7 +118,7 @@ class Cosigners:
         return with_cosignatures(checkpoint, lines)
 
     def _whom(self, policy: TlogPolicy) -> list[Witness]:
-        reachable = [one for one in policy.witnesses if one.url]
+        reachable = [witness for witness in policy.witnesses if witness.url]
         now = self._monotonic()
         awake = [one for one in reachable if self._silent_until.get(one.key, now) <= now]
         is_enough = policy.quorum_met([one.key for one in awake])

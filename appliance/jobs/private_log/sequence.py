@@ -199,8 +199,8 @@ def move_of(store: Store, private: PrivateLog) -> Move | None:
     records = [] if last is None else [last]
     if memory is not None and (last is None or _size_of(memory) >= _head_of(last.note).tree_size):
         records.insert(0, memory.record)
-    moves = [one.move for one in records if one.move is not None]
-    return max(moves, key=lambda one: one.is_done, default=None)
+    moves = [record.move for record in records if record.move is not None]
+    return max(moves, key=lambda move: move.is_done, default=None)
 
 
 def moved_error(private: PrivateLog, move: Move) -> MovedError:
@@ -224,9 +224,11 @@ def moved_error(private: PrivateLog, move: Move) -> MovedError:
 def mirrors_of(store: Store, private: PrivateLog) -> tuple[Backend, ...]:
     """List the enabled backends that serve a private log's tree from elsewhere."""
     return tuple(
-        one
-        for one in all_backends(store)
-        if one.log.id == private.log.id and one.enabled and (one.base_url or one.read_url)
+        backend
+        for backend in all_backends(store)
+        if backend.log.id == private.log.id
+        and backend.enabled
+        and (backend.base_url or backend.read_url)
     )
 
 
@@ -371,7 +373,7 @@ def _require_compared(store: Store, private: PrivateLog) -> None:
     mirrors = mirrors_of(store, private)
     if not mirrors or not boot_id() or seen_this_boot(private):
         return
-    names = ", ".join(one.name for one in mirrors)
+    names = ", ".join(mirror.name for mirror in mirrors)
     raise RefusedError(
         f"nothing on this machine remembers what {private.log.origin} signed last, and {names}"
         " can tell: it is asked first",

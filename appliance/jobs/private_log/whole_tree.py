@@ -60,7 +60,7 @@ def verify_whole_tree(read: Read, head: TreeHead, progress: Progress = SILENT) -
 def root_of(read: Read, head: TreeHead, size: int) -> Hash:
     """Return the root of the first `size` leaves of a tree, from its authenticated tiles."""
     tree = TileTree(head)
-    return tree.root_at(size, lambda tiles: {one: read(one) for one in tiles})
+    return tree.root_at(size, lambda tiles: {tile: read(tile) for tile in tiles})
 
 
 def _compared(read: Read, tile: Tile, expected: bytes) -> bytes:

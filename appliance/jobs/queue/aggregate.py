@@ -97,11 +97,11 @@ def short_of_budget(
     found: list[QueueItem] = []
     for tenant in all_tenants(store):
         waiting = [
-            one
-            for one in list_items(store, WAITING, tenant=tenant.name)
-            if one.what.tier == GRAPH
-            and one.what.api_version == REKOR_V2
-            and one.what.priority < ROOT_PRIORITY
+            item
+            for item in list_items(store, WAITING, tenant=tenant.name)
+            if item.what.tier == GRAPH
+            and item.what.api_version == REKOR_V2
+            and item.what.priority < ROOT_PRIORITY
         ]
         free = read_quota(store, settings.limits, tenant.name, GRAPH, moment).free
         if free < len(waiting):

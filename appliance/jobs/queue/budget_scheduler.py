@@ -90,7 +90,7 @@ class BudgetScheduler:
         return min(waits, default=None)
 
     def _all_turns(self) -> list[Turn]:
-        return [(one.name, tier) for one in all_tenants(self._store) for tier in TIERS]
+        return [(tenant.name, tier) for tenant in all_tenants(self._store) for tier in TIERS]
 
     def _due(self, turn: Turn, limit: int, passed_over: Collection[int]) -> list[QueueItem]:
         tenant, tier = turn

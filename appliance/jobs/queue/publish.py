@@ -93,11 +93,11 @@ def to_retry(
     """List what an earlier run could not publish, at the next threshold after that."""
     backoff = steady(thresholds.seconds)
     return [
-        one
-        for one in waiting_publications(store, log.id)
+        publication
+        for publication in waiting_publications(store, log.id)
         if is_due
-        or one.tried_at is None
-        or backoff.next_try(one.tried_at, one.attempts, 0.0) <= now
+        or publication.tried_at is None
+        or backoff.next_try(publication.tried_at, publication.attempts, 0.0) <= now
     ]
 
 

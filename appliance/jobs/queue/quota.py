@@ -68,7 +68,7 @@ def read_quota(
     return Quota(
         tenant,
         tier,
-        tuple(WindowUse(one, used(counts_at, one, now)) for one in windows),
+        tuple(WindowUse(window, used(counts_at, window, now)) for window in windows),
         free_slots(counts_at, windows, now),
         utilization(counts_at, windows, now),
         tuple(moment.wall + slot - now for slot in slots),
@@ -79,7 +79,7 @@ def window_spends(
     store: Store, tenant: str, tier: str, windows: Sequence[Window], now: int
 ) -> list[int]:
     """Read what still counts in any of the windows, ascending, in budget time."""
-    return spends(store, tenant, tier, now - max(one.seconds for one in windows))
+    return spends(store, tenant, tier, now - max(window.seconds for window in windows))
 
 
 def clock_at(store: Store, moment: Moment) -> BudgetClock:
@@ -139,12 +139,12 @@ class Room:
     @property
     def free_now(self) -> int:
         """How many of them may go now."""
-        return sum(one <= self.now for one in self.slots)
+        return sum(slot <= self.now for slot in self.slots)
 
     @property
     def next_free(self) -> int | None:
         """When the first of the others may go; None: never."""
-        return next((one for one in self.slots if one > self.now), None)
+        return next((slot for slot in self.slots if slot > self.now), None)
 
 
 def room_for(

@@ -68,7 +68,7 @@ def countersign_file(store: Store, path: Path, key: SigningKey, now: int) -> Cou
 def _result(
     staged: StagedInfo, sha256: bytes, added: tuple[str, ...], *, already: bool
 ) -> Countersigned:
-    before = tuple(one.name for one in parse_note(staged.bundle.note).signatures)
+    before = tuple(signature.name for signature in parse_note(staged.bundle.note).signatures)
     bundle = staged.bundle
     return Countersigned(
         bundle.header.bundle_id, sha256.hex(), bundle.manifest, before + added, already

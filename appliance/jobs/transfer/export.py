@@ -135,7 +135,7 @@ class ExportReport:
     @property
     def n_bytes(self) -> int:
         """Of all files; 0: a dry run."""
-        return sum(one.n_bytes for one in self.volumes)
+        return sum(volume.n_bytes for volume in self.volumes)
 
     @property
     def manifest(self) -> Manifest:
@@ -145,7 +145,7 @@ class ExportReport:
     @property
     def already(self) -> bool:
         """Whether everything was there."""
-        return all(one.already for one in self.volumes)
+        return all(volume.already for volume in self.volumes)
 
 
 def export(
@@ -199,7 +199,7 @@ def export(
         else output
     )
     manifests = describe_volumes(store, planned, cargo, selection.remarks, now)
-    warnings = tuple(one for log in planned for one in log.warnings)
+    warnings = tuple(warning for log in planned for warning in log.warnings)
     paths = [volume_path(path, number, len(cargo)) for number in range(1, len(cargo) + 1)]
     if selection.dry_run:
         pairs = zip(paths, manifests, strict=True)
@@ -285,9 +285,9 @@ def _write_volume(
     # again gets it recorded; if nobody does, the next delta is larger.
     carried = tuple(
         TransferredLog(
-            one.origin, one.base.tree_size if one.base else None, one.head.tree_size, None, None
+            log.origin, log.base.tree_size if log.base else None, log.head.tree_size, None, None
         )
-        for one in manifest.logs
+        for log in manifest.logs
     )
     left = Transfer(
         *(written.header.bundle_id, "export", manifest.created_at, manifest.site, path.name),

@@ -95,7 +95,7 @@ def _open(store: Store, note: bytes, keys: Sequence[VerifierKey], role: str) -> 
             raise
         parsed = parse_note(note)
         _refuse_revoked_signers(store, parsed)
-        claimed = ", ".join(one.name for one in parsed.signatures)
+        claimed = ", ".join(signature.name for signature in parsed.signatures)
         raise RefusedError(
             f"no {role} key that this site knows signed it (it says: {claimed})",
             reason="unknown-exporter",
@@ -106,23 +106,23 @@ def _open(store: Store, note: bytes, keys: Sequence[VerifierKey], role: str) -> 
 
 
 def _refuse_revoked_signers(store: Store, note: Note) -> None:
-    for one in _revoked_signers(store, note):
-        refuse_revoked(store, one.key)
+    for signer in _revoked_signers(store, note):
+        refuse_revoked(store, signer.key)
 
 
 def _revoked_signers(store: Store, note: Note) -> list[Revocation]:
     """Return what was revoked of the keys that signed it, under whatever name they did."""
     return [
-        one
-        for one in revocations(store)
-        if one.key.key_type is KeyType.ED25519 and has_signed(note, one.key)
+        revocation
+        for revocation in revocations(store)
+        if revocation.key.key_type is KeyType.ED25519 and has_signed(note, revocation.key)
     ]
 
 
 def _how_to_reach_it(store: Store, note: bytes, known: Sequence[str]) -> str:
     parsed = parse_note(note)
-    revoked = {one.key.name for one in _revoked_signers(store, parsed)}
-    others = sorted({one.name for one in parsed.signatures} - {*known, *revoked})
+    revoked = {signer.key.name for signer in _revoked_signers(store, parsed)}
+    others = sorted({signature.name for signature in parsed.signatures} - {*known, *revoked})
     if others:
         return (
             f"{', '.join(others)} signed as well, says the file, and no such key is known here:"

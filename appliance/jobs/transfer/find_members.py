@@ -73,7 +73,11 @@ class Brought:
 
 def outbound_expected(store: Store) -> list[Member]:
     """Return what the operator of this site expects, as a member; nothing if it is nothing."""
-    own = [one for one in expectations(store) if one.source == OPERATOR and one.site is None]
+    own = [
+        expectation
+        for expectation in expectations(store)
+        if expectation.source == OPERATOR and expectation.site is None
+    ]
     if not own:
         return []
     rows = [_row(one) for one in own[-MAX_EXPECTED:]]
@@ -84,15 +88,15 @@ def outbound_watches(store: Store) -> list[Member]:
     """Return the watches of this site, as a member; nothing if it has none of its own."""
     rows = [
         {
-            "name": one.name,
-            "criteria": one.criteria,
-            "severity": one.severity,
-            "expectations": one.expectations,
-            "grace": one.grace,
-            "unvouched": one.unvouched,
+            "name": watch.name,
+            "criteria": watch.criteria,
+            "severity": watch.severity,
+            "expectations": watch.expectations,
+            "grace": watch.grace,
+            "unvouched": watch.unvouched,
         }
-        for one in all_watches(store)
-        if not one.name.startswith(FROM_A_SITE)
+        for watch in all_watches(store)
+        if not watch.name.startswith(FROM_A_SITE)
     ]
     if not rows:
         return []
@@ -109,7 +113,7 @@ def outbound_statements(notes: Sequence[bytes]) -> list[Member]:
 
 def required(members: Sequence[Member]) -> tuple[str, ...]:
     """Return the capabilities that a reader must have to take members."""
-    return (FIND,) if any(one.path.startswith(f"{FIND_AREA}/") for one in members) else ()
+    return (FIND,) if any(member.path.startswith(f"{FIND_AREA}/") for member in members) else ()
 
 
 def take_in(store: Store, bundle: TransferBundle, site: str | None, now: int) -> Brought:
@@ -171,7 +175,7 @@ def _take_rows(store: Store, rows: Sequence[_Row], site: str, now: int) -> tuple
 
 def _take_watches(store: Store, wanted: Sequence[NewWatch], now: int) -> tuple[str, ...]:
     """Add what is new; what has its name keeps it, whatever it is."""
-    known = {one.name for one in all_watches(store)}
+    known = {watch.name for watch in all_watches(store)}
     new = [one for one in wanted if one.name not in known]
     with store.atomic():
         return tuple(add_watch(store, one, now).name for one in new)
@@ -187,7 +191,7 @@ def _watches(raw: bytes, site: str) -> list[NewWatch]:
             raise MalformedError(f"no name of a watch: {name[:80]!r}")
         criteria = row.get("criteria")
         if not isinstance(criteria, dict) or not all(
-            isinstance(values, list) and all(isinstance(one, str) for one in values)
+            isinstance(values, list) and all(isinstance(value, str) for value in values)
             for values in criteria.values()
         ):
             raise MalformedError(f"watch {name}: no conditions")
@@ -251,7 +255,10 @@ def _row(one: Expectation) -> dict[str, Any]:
 
 def _rows(raw: bytes) -> list[_Row]:
     """Read the rows of a member: all of them, or MalformedError or LimitError."""
-    return [_parse_row(one) for one in _member(raw, _EXPECTED).messages("expected", MAX_EXPECTED)]
+    return [
+        _parse_row(message)
+        for message in _member(raw, _EXPECTED).messages("expected", MAX_EXPECTED)
+    ]
 
 
 def _parse_row(row: Message) -> _Row:

@@ -80,22 +80,22 @@ def siblings(path: Path) -> list[Path]:
     except OSError:
         return []  # what is wrong with it is said when the file is written
     return [
-        one
-        for one in names
-        if one.name.startswith(stem)
-        and one.name.endswith(end)
-        and (one == path or _VOLUME.fullmatch(one.name[len(stem) : -len(end)]))
+        name
+        for name in names
+        if name.name.startswith(stem)
+        and name.name.endswith(end)
+        and (name == path or _VOLUME.fullmatch(name.name[len(stem) : -len(end)]))
     ]
 
 
 def refuse_other_sets(path: Path, set_name: str) -> None:
     """Raise StoreError if volumes of another set have the names that this one needs."""
-    for one in siblings(path):
-        found = earlier_export(one)
+    for sibling in siblings(path):
+        found = earlier_export(sibling)
         if found is None or found.manifest.volume.set_name != set_name:
             other = f"volume set {found.manifest.volume.set_name}" if found else "no volume of ours"
             raise StoreError(
-                f"{one} exists already, and is {other}",
+                f"{sibling} exists already, and is {other}",
                 reason="file-exists",
                 next_step="choose another name, or another directory",
             )

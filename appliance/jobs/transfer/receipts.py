@@ -80,7 +80,7 @@ def issue_receipt(it: Imported, site: str, handler: str, unsigned: bool, now: in
         warnings.append(f"volumes still to come: {volumes_text(it.to_come)}")
     else:
         warnings += [f"{log.origin} has a gap: {log.fill}" for log in it.logs if log.fill]
-    warnings += [one for report in reports for one in report.warnings]
+    warnings += [warning for report in reports for warning in report.warnings]
     if unsigned:
         warnings.append("nobody's signature was checked (--insecure-unsigned)")
     volume = it.manifest.volume
@@ -95,7 +95,7 @@ def issue_receipt(it: Imported, site: str, handler: str, unsigned: bool, now: in
             handler,
             unsigned,
             counts,
-            tuple(ascii(one)[1:-1][:_MAX_WARNING] for one in warnings),
+            tuple(ascii(warning)[1:-1][:_MAX_WARNING] for warning in warnings),
             it.held,
         )
     )

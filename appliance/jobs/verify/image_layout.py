@@ -76,8 +76,8 @@ class ImageLayout:
                 referrers.setdefault(subject.text("digest"), []).extend(self._bundles(manifest))
         names: dict[str, str] = {}
         index = self._json(self._directory / "index.json", "index.json")
-        for one in index.messages("manifests", MAX_PARTS):
-            digest, name = one.text("digest"), _reference(one)
+        for message in index.messages("manifests", MAX_PARTS):
+            digest, name = message.text("digest"), _reference(message)
             # The list of an image's referrers, as registries without that interface keep it.
             if digest not in attached and not name.startswith("sha256-"):
                 names[digest] = names.get(digest) or name
@@ -103,10 +103,10 @@ class ImageLayout:
             if part.get("urls") is None or self._path(part.text("digest")).exists():
                 self._check_blob(part.text("digest"))
                 count += 1
-        for one in manifest.messages("manifests", MAX_PARTS):
+        for message in manifest.messages("manifests", MAX_PARTS):
             if depth == 0:
                 raise LimitError(f"{digest}: indexes nested deeper than {MAX_DEPTH}")
-            count += self.check_parts(one.text("digest"), depth - 1)
+            count += self.check_parts(message.text("digest"), depth - 1)
         return count
 
     def _manifests(self) -> Iterator[tuple[str, Message]]:

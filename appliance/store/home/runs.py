@@ -44,7 +44,7 @@ class CommandRun:
 
 def backend_run(store: Store, backend: str) -> BackendRun | None:
     """Return how the syncs of a backend went; None: there was none."""
-    return next((one for one in backend_runs(store) if one.backend == backend), None)
+    return next((run for run in backend_runs(store) if run.backend == backend), None)
 
 
 def backend_runs(store: Store) -> tuple[BackendRun, ...]:

@@ -124,7 +124,7 @@ def swap_last_signed(
 def staged_blobs(home: Path) -> frozenset[bytes]:
     """Return the digests of blobs that only a record names: a sweep must leave them alone."""
     records = (read_last_signed(home, origin) for origin in last_record_names(home))
-    return frozenset(one.staged for one in records if one is not None and one.staged)
+    return frozenset(record.staged for record in records if record is not None and record.staged)
 
 
 def place_of(home: Path) -> str:

@@ -91,7 +91,7 @@ def recall(key: VerifierKey) -> Memory | None:
     """
     boot = boot_id()
     memories = (_parse(raw, boot) for raw in read_memories(_file_name(key)) if boot)
-    return max((one for one in memories if one is not None), key=_extent, default=None)
+    return max((memory for memory in memories if memory is not None), key=_extent, default=None)
 
 
 def forget(key: VerifierKey) -> None:

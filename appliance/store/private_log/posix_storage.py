@@ -158,7 +158,7 @@ class PosixStorage:
             if process.name.isdigit():
                 with contextlib.suppress(OSError):  # it ended, or is not ours to look at
                     words = (process / "cmdline").read_bytes().split(b"\0")
-                    named = _storage_dir([os.fsdecode(one) for one in words])
+                    named = _storage_dir([os.fsdecode(word) for word in words])
                     if named and (process / "cwd" / named).samefile(self.directory):
                         found.append(int(process.name))
         return tuple(sorted(found))

@@ -55,10 +55,10 @@ def require_private_log(store: Store, name: str | None) -> PrivateLog:
     there are several and no name (which-log).
     """
     logs = all_private_logs(store)
-    chosen = [one for one in logs if name is None or one.name == name]
+    chosen = [log for log in logs if name is None or log.name == name]
     if len(chosen) == 1:
         return chosen[0]
-    known = ", ".join(one.name for one in logs) or "none"
+    known = ", ".join(log.name for log in logs) or "none"
     if chosen:
         raise ConfigError(
             f"this home runs several private logs: {known}",
@@ -89,7 +89,7 @@ def find_private_log(store: Store, name: str | None) -> PrivateLog | None:
     logs = all_private_logs(store)
     if name is None and len(logs) != 1:
         return None
-    return next((one for one in logs if name is None or one.name == name), None)
+    return next((log for log in logs if name is None or log.name == name), None)
 
 
 def adopt_private_log(

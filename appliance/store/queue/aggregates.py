@@ -47,7 +47,7 @@ def add_aggregate(
     store.execute_many(
         "INSERT INTO aggregate_item VALUES (?, ?, ?) ON CONFLICT (item) DO UPDATE SET"
         " aggregate = excluded.aggregate, entry_index = excluded.entry_index",
-        [(one.item.number, added.lastrowid, one.entry_index) for one in members],
+        [(member.item.number, added.lastrowid, member.entry_index) for member in members],
     )
 
 

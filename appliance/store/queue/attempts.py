@@ -58,16 +58,16 @@ def begin_attempts(
 
     `counts_at` is budget time: when the log could take them at the latest.
     """
-    ITEMS.claim(store, [(one.number,) for one in items], state=SENDING, changed_at=now)
+    ITEMS.claim(store, [(item.number,) for item in items], state=SENDING, changed_at=now)
     store.execute_many(
         "INSERT INTO queue_attempt (item, attempt, started_at, url) VALUES (?, ?, ?, ?)",
-        [(one.number, one.attempts + 1, now, url) for one in items],
+        [(item.number, item.attempts + 1, now, url) for item in items],
     )
     store.execute_many(
         "INSERT INTO budget_spend (tenant, tier, counts_at, item, attempt) VALUES (?, ?, ?, ?, ?)",
         [
-            (one.what.tenant, one.what.tier, counts_at, one.number, one.attempts + 1)
-            for one in items
+            (item.what.tenant, item.what.tier, counts_at, item.number, item.attempts + 1)
+            for item in items
         ],
     )
 

@@ -49,7 +49,7 @@ def put_far_head(store: Store, far: FarHead, now: int) -> bool:
     """
     told_at = far.told_at
     if told_at > now:
-        known = [one.told_at for one in far_heads(store, far.origin) if one.site == far.site]
+        known = [head.told_at for head in far_heads(store, far.origin) if head.site == far.site]
         told_at = min([*known, now]) if known else 0
     done = store.execute(
         "INSERT INTO far_head VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
