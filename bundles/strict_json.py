@@ -214,7 +214,7 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int:
-    # Longer ones cannot be below 2^63, and int() takes time that grows with the square.
+    # Longer numbers cannot be below 2^63, and int() takes time that grows with the square.
     if len(digits) > 20 or abs(int(digits)) > MAX_INTEGER:
         raise ValueError(f"the number {digits[:30]} does not fit 63 bits")
     return int(digits)

@@ -41,7 +41,7 @@ _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
     type=click.Path(path_type=Path, dir_okay=False, readable=False),
     envvar="ATTESTOR_PASSPHRASE_FILE",
     show_envvar=True,
-    help="What opens this home's encrypted keys, and encrypts new ones.",
+    help="What opens this home's encrypted keys, and encrypts new keys.",
 )
 @click.option("--scheduled", is_flag=True, help="For timers and cron: how it ends is watched.")
 @click.option("--allow-network-fs", is_flag=True, help="Write to a home on NFS or CIFS.")

@@ -233,7 +233,7 @@ def restore(role: str, stored: Mapping[str, JsonValue]) -> Configuration:
             raise ConfigError(
                 f"the store: unknown key {name}, {nearest(name, SETTINGS)}",
                 reason="unknown-key",
-                next_step="another version of attestor wrote it: use that one",
+                next_step="another version of attestor wrote it: use that version",
             )
         value = reader.setting(name, node_of(value))
         if name == BACKENDS and isinstance(value, list):

@@ -1,4 +1,4 @@
-"""Writing settings as YAML: the effective ones, and a commented example.
+"""Writing settings as YAML: the effective settings, and a commented example.
 
 What is written here, strict_yaml reads back to the same values.
 """

@@ -70,7 +70,7 @@ SINKS: Final = ItemList(
         "secretFile": Key(PATH, None, "holds the HMAC key or the password", "null"),
         "timeout": Key(Duration(100), "10s", "for one delivery"),
     },
-    comment="Where alerts go. The list in a file replaces the one before.",
+    comment="Where alerts go. The list in a file replaces the list before.",
     example=(
         "- type: webhook\n"
         "  url: https://alerts.example.org/attestor\n"
@@ -130,7 +130,7 @@ OPERATION_KEYS: Final[dict[str, Setting]] = {
     "keys.passphraseFile": Key(
         PATH,
         None,
-        "Opens the encrypted keys of this home, and encrypts new ones.",
+        "Opens the encrypted keys of this home, and encrypts new keys.",
         "null",
         "/etc/attestor/passphrase",
     ),

@@ -125,7 +125,7 @@ class RekorV2Log:
     def _get(self, wanted: Place, max_bytes: int, stopped: threading.Event) -> tuple[Place, bytes]:
         """Return the wanted thing or the full one in its place, and which of the two it is.
 
-        A log deletes partial ones once the full one exists, which begins the same.
+        A log deletes partial tiles once the full tile exists, which begins the same.
         """
         for place in dict.fromkeys((wanted, wanted.full)):
             try:

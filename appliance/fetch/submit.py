@@ -134,7 +134,7 @@ def refusal(
     return RefusedError(
         f"{url}: the log refuses the request ({status}): {_message(response)[:500]!r}",
         reason="invalid-request",
-        next_step="make a valid request: this one will never be taken",
+        next_step="make a valid request: this request will never be taken",
     )
 
 

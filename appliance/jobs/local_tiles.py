@@ -21,7 +21,7 @@ T = TypeVar("T")
 def our_root_at(mirror: Mirror, tree: TileTree, tree_size: int) -> Hash:
     """Return the root that `tree`, whose head we accepted, has at a smaller size.
 
-    Raises IncompleteError for tiles that are not here, CorruptError for damaged ones.
+    Raises IncompleteError for tiles that are not here, CorruptError for damaged tiles.
     """
     return told_apart(mirror, lambda: tree.root_at(tree_size, mirror.read_tiles))
 

@@ -16,7 +16,7 @@ def refuse_retired(store: Store, log: Log | None, key: VerifierKey) -> None:
             raise RefusedError(
                 f"key id {key.key_id.hex()} of {key.name} was retired here: {life.retired_reason}",
                 reason="retired-key",
-                next_step="pin the log's new key; what the old one signed until then stays good",
+                next_step="pin the log's new key; what the old key signed until then stays good",
             )
 
 

@@ -309,7 +309,7 @@ def _first_root(http: HttpClient, url: str, start: Start) -> bytes:
     raise IncompleteError(
         f"{url} was never updated from, and no root document says whom to trust there",
         reason="no-tuf-root",
-        next_step="give one that you checked with --root FILE, or its digest with --root-digest",
+        next_step="give a root that you checked with --root FILE, or its digest with --root-digest",
     )
 
 
@@ -319,7 +319,7 @@ def _refuse_other_root(before: TufRepository, start: Start) -> None:
     if wanted is not None and wanted not in known:
         raise RefusedError(
             f"{before.url} is trusted here by root versions {before.roots[0].version} to "
-            f"{before.roots[-1].version}, and none of them is the one given",
+            f"{before.roots[-1].version}, and none of them is the root given",
             reason="tuf-other-root",
             next_step="leave it out; or if the repository began anew, and you are sure of it, "
             "--start-over",

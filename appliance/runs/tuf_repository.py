@@ -404,7 +404,7 @@ class _Memory:
                     f"{directory} is an older copy: {role} is version"
                     f" {published.version(role)}, and version {version} was published",
                     reason="tuf-older",
-                    next_step="put the newest copy there: clients that saw it take no older one",
+                    next_step="put the newest copy there: clients that saw it take no older copy",
                 )
 
     def announce(self, versions: Mapping[str, int]) -> None:

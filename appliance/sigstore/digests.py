@@ -1,4 +1,4 @@
-"""Which digests of the artifact a verification needs, and the ones we have.
+"""Which digests of the artifact a verification needs, and which we have.
 
 The file is hashed once, streaming, by the caller, with every algorithm that
 digests_needed names. A digest given instead of a file serves only its own algorithm.

@@ -77,7 +77,7 @@ class TimeStampToken:
     time: datetime
     authority_name: bytes  # the general name it gives itself, DER; empty if it gives none
     digest_algorithms: tuple[str, ...]  # OIDs that it says its signatures use
-    certificates: tuple[bytes, ...]  # embedded ones, DER, in the order they came
+    certificates: tuple[bytes, ...]  # embedded, DER, in the order they came
     signer_infos: tuple[SignerInfo, ...]
 
 

@@ -152,7 +152,7 @@ def _find_log(case: Case) -> tuple[TransparencyLogEntry | None, tuple[LogKey, ..
             raise RefusedError(
                 f"expected exactly one log entry, got {len(case.bundle.log_entries)}",
                 reason="log-entry-count",
-                next_step="to take one that satisfies everything: --allow-several-entries",
+                next_step="to take an entry that satisfies everything: --allow-several-entries",
             )
         keys = find_log_keys(entry, (*case.root.logs, *case.pinned))
         texts.append(f"{keys[0]}, entry {entry.log_index}, key from {keys[0].source}")

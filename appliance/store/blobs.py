@@ -35,7 +35,7 @@ class _NotAFileError(Exception):
 
 @frozen
 class BlobFile:
-    """A file in the blob directory. Nothing here says that its bytes are the right ones."""
+    """A file in the blob directory. Nothing here says that its bytes are right."""
 
     path: Path
     digest: bytes | None  # that it is named by; None: it is no blob

@@ -261,5 +261,5 @@ def read_back(path: Path, expected: bytes, passed: Callable[[int], object] = int
             f"{path} does not read back as it was written: expected SHA-256 {expected.hex()},"
             f" got {digest.hexdigest()}",
             reason="medium",
-            next_step="use another stick; this one loses data",
+            next_step="use another stick; this stick loses data",
         )

@@ -61,7 +61,7 @@ def refuse_revoked(store: Store, key: VerifierKey) -> None:
     raise RefusedError(
         f"{key.name}+{key.key_id.hex()} was revoked here{other}: {found.reason}",
         reason="revoked-key",
-        next_step="a revoked key never comes back; have them make a new one",
+        next_step="a revoked key never comes back; have them make a new key",
     )
 
 

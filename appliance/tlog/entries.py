@@ -39,7 +39,7 @@ def parse_entry_bundle(data: bytes, bundle: EntryBundle) -> tuple[bytes, ...]:
 
 
 def truncate_entry_bundle(data: bytes, width: int) -> bytes:
-    """Return the first `width` entries of a longer entry bundle; shorter ones come back whole."""
+    """Return the first `width` entries of a longer entry bundle; a shorter comes whole."""
     stop = 0
     for _ in range(width):
         if stop + 2 > len(data):

@@ -29,7 +29,7 @@ class Edge:
 
 @frozen
 class Growth:
-    """What a tree has after it grew and had not before; wider tiles replace narrower ones."""
+    """What a tree has after it grew and had not before; wider tiles replace narrower tiles."""
 
     head: TreeHead
     tiles: dict[Tile, bytes]

@@ -54,7 +54,7 @@ class Note:
     """A note that parsed. Nothing is verified."""
 
     text: str  # ends in a newline
-    signatures: tuple[NoteSignature, ...]  # in order, repeated ones included
+    signatures: tuple[NoteSignature, ...]  # in order, with those that repeat
 
 
 @frozen

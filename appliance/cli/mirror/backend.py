@@ -130,7 +130,7 @@ def backend_add(
     if added.key_is_new and others:
         warnings.append(
             f"{origin} was known already: now either key may sign ({', '.join(others)});"
-            f" once the log signs with the new one alone: attestor backend key retire {name} KEY-ID"
+            f" once the log signs with the new key alone: attestor backend key retire {name} KEY-ID"
         )
     return Result(data, "\n".join(lines), tuple(warnings))
 

@@ -69,7 +69,7 @@ def key_retire(session: Session, name: str, key_id: str, reason: str, dry_run: b
     """Let a key of a log sign nothing from now on; what it signed until here stays good.
 
     That is how a log's rotation ends: 'backend add ID' with the new key first, then this for
-    the old one. A larger tree that the old key alone signed is refused (8, retired-key).
+    the old key. A larger tree that the old key alone signed is refused (8, retired-key).
 
     \b
     Example:

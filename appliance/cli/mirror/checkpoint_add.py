@@ -29,7 +29,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 def checkpoint_add(session: Session, files: tuple[Path, ...]) -> Result:
     """Compare signed checkpoints that somebody else was shown with our own tree.
 
-    One that is a prefix of our tree is stored as seen. A larger one is kept apart, and
+    A checkpoint that is a prefix of our tree is stored as seen. A larger one is kept apart, and
     compared as soon as our tree is that large. One that contradicts our tree ends this with
     code 4: the log shows different trees to different people.
 

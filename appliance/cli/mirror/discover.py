@@ -1,4 +1,4 @@
-"""backend discover: the logs of the trusted root become backends, ended ones are retired."""
+"""backend discover: the logs of the trusted root become backends, ended logs are retired."""
 
 from __future__ import annotations
 

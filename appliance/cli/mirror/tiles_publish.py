@@ -52,6 +52,6 @@ def tiles_publish(
     before = "" if done.previous_size is None else f" after {done.previous_size:,}"
     text = (
         f"{directory}: {log.origin} at {done.head.tree_size:,}{before}; {done.tiles:,} tiles and"
-        f" {done.entry_bundles:,} entry bundles written, {done.removed:,} partial ones removed"
+        f" {done.entry_bundles:,} entry bundles written, {done.removed:,} partial tiles removed"
     )
     return Result(data, text)

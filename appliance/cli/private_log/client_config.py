@@ -47,7 +47,7 @@ _Parsed = TypeVar("_Parsed")
     "fulcio_roots",
     type=_FILE,
     multiple=True,
-    help="Certificates of the CA, PEM; repeatable, for one that was replaced.",
+    help="Certificates of the CA, PEM; repeatable, for a CA that was replaced.",
 )
 @click.option("--fulcio-url", metavar="URL", help="Where the CA answers.")
 @click.option(

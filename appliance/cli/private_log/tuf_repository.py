@@ -30,7 +30,7 @@ from appliance.times import utc
     "--rotate",
     type=click.Choice((OFFLINE, ONLINE)),
     multiple=True,
-    help="Replace this key by a new one; repeatable.",
+    help="Replace this key by a new key; repeatable.",
 )
 @click.option(
     "--timestamp-days",
@@ -39,7 +39,9 @@ from appliance.times import utc
     show_default=True,
     help="How long a timestamp is fresh: longer than a courier takes.",
 )
-@click.option("--start-over", is_flag=True, help="The old one is lost: new keys, a new first root.")
+@click.option(
+    "--start-over", is_flag=True, help="The old files are lost: new keys, a new first root."
+)
 @common_options
 @pass_session
 def tuf_repository(

@@ -30,7 +30,7 @@ def budget() -> None:
 
 
 @budget.command("show")
-@click.option("--tenant", metavar="NAME", help="Only this one.")
+@click.option("--tenant", metavar="NAME", help="Only this tenant.")
 @common_options
 @pass_session
 def budget_show(session: Session, tenant: str | None) -> Result:

@@ -147,7 +147,7 @@ def tenant_enable(session: Session, name: str, dry_run: bool) -> Result:
 @common_options
 @pass_session
 def tenant_remove(session: Session, name: str, dry_run: bool) -> Result:
-    """Forget NAME, which never queued anything. A history names its tenant: disable that one.
+    """Forget NAME, which never queued anything. With a history, disable it.
 
     \b
     Example:

@@ -74,7 +74,7 @@ def export(
 
     It continues from what the far side is known to hold, by its receipts and its own
     transfer bundles; else from a few exports ago (transfer.overlap), so that lost sticks cost
-    nothing; the first one is complete. After a run that was interrupted give the same
+    nothing; the first export is complete. After a run that was interrupted give the same
     command again. Volumes (--volume-size, else transfer.volumeSize) can be imported in any
     order, and each by itself. --for writes a few kilobytes, which prove some entries to a site
     that holds what such an export continues from; with --base all, to any.

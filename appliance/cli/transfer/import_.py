@@ -52,7 +52,7 @@ def import_(
 ) -> Result:
     """Import transfer bundles: verify every byte, then absorb what each log itself signed.
 
-    Importing one again, or an older one, is harmless, and puts back what rotted here. The
+    Importing a bundle again, or an older one, is harmless, and puts back what rotted here. The
     receipt, or its code by phone, lets the other side send only what is new next time.
 
     \b

@@ -80,7 +80,7 @@ def expected_signer(
 def claims_of(oids: tuple[str, ...], **workflow: str) -> dict[str, str]:
     """Return the claims that are demanded, by name or number; raises UsageError.
 
-    `workflow` are cosign's names of what GitHub's certificates say; empty ones are not asked.
+    `workflow` are cosign's names of what GitHub's certificates say; empty names are not asked.
     """
     claims: dict[str, str] = {}
     given = [oid.partition("=") for oid in oids]

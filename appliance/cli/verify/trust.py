@@ -46,7 +46,7 @@ def trust() -> None:
 
 @trust.command("import")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False), required=False)
-@click.option("--arrived", metavar="DIGEST", help="Or the one that came in a transfer bundle.")
+@click.option("--arrived", metavar="DIGEST", help="Or the root that came in a transfer bundle.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be pinned.")
 @common_options
 @pass_session

@@ -73,7 +73,7 @@ _WORKFLOW = "--certificate-github-workflow-"  # as cosign names these options
     _WORKFLOW + "repository", "workflow_repository", default="", help="Exact repository of the run."
 )
 @click.option(_WORKFLOW + "ref", "workflow_ref", default="", help="Exact ref of the run.")
-@click.option("--trusted-root", type=FILE, help="Instead of the one from 'trust import'.")
+@click.option("--trusted-root", type=FILE, help="Instead of the root from 'trust import'.")
 @click.option("--require-mirror", is_flag=True, help="No answer unless our mirror covers it.")
 @click.option("--require-proof", is_flag=True, help="A log's promise alone is refused.")
 @click.option("--policy", type=FILE, help="tlog-policy: who must have cosigned the checkpoint.")

@@ -76,7 +76,7 @@ class HomeHealth:
     """How a home is: its logs, and everything else."""
 
     logs: tuple[LogStatus, ...]
-    problems: tuple[Problem, ...]  # of the home itself, the critical ones first
+    problems: tuple[Problem, ...]  # of the home itself, the critical first
 
     @property
     def health(self) -> Health:

@@ -181,7 +181,7 @@ def keys_not_pinned(
 
 
 def locked_text(names: Sequence[str]) -> str:
-    """Say of which keys nothing was found out: encrypted ones that no passphrase here opens."""
+    """Say of which keys nothing was found out: encrypted keys that no passphrase here opens."""
     return f"encrypted, and not opened, since no passphrase file is named here: {', '.join(names)}"
 
 

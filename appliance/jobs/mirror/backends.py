@@ -80,7 +80,7 @@ class KeyTerm:
 
 @frozen
 class KeyReport:
-    """Which pinned keys signed a log's checkpoint, and the stored ones."""
+    """Which pinned keys signed a log's checkpoint, and the stored keys."""
 
     checkpoint: SignedCheckpoint
     source: str  # where it came from

@@ -89,7 +89,7 @@ def follow(
     *,
     dry_run: bool = False,
 ) -> Followed:
-    """Say which trees are to be synced; the logs of new ones are pinned by the keys there are.
+    """Say which trees are to be synced; the logs of new trees are pinned by the keys there are.
 
     `pinned` is called once they are; in a dry run nothing is pinned, and it is not. A closed
     tree that is as it was is left out, unless checkpoints of it that were seen elsewhere wait to

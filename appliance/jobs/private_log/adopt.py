@@ -92,7 +92,7 @@ def adopt_log(
     if private is not None:
         if not is_among(key.verifier, private.log.keys):
             raise ConfigError(
-                f"the key of {private.log.origin} is not the one that is pinned for it",
+                f"the key of {private.log.origin} is not the key that is pinned for it",
                 reason="wrong-key",
                 next_step=f"restore keys/{private.log.origin}.key",
             )
@@ -226,7 +226,7 @@ def _require_where_it_is(storage: PosixStorage, move: Move | None, *, is_sealed:
         raise RefusedError(
             f"the log was moved to {move.directory}, and {storage.directory} is another storage",
             reason="other-storage",
-            next_step=f"adopt that one: attestor log adopt {move.directory}",
+            next_step=f"adopt that storage: attestor log adopt {move.directory}",
         )
 
 

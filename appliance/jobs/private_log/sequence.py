@@ -339,7 +339,7 @@ def _recovered(
     store = mirror.store
     if not is_among(key.verifier, private.log.keys):
         raise ConfigError(
-            f"the key of {private.log.origin} is not the one that is pinned for it",
+            f"the key of {private.log.origin} is not the key that is pinned for it",
             reason="wrong-key",
             next_step=f"restore keys/{private.log.origin}.key",
         )

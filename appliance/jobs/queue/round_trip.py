@@ -192,7 +192,7 @@ def _member(raw: bytes, what: str) -> Message:
         raise MalformedError(
             f"{what}: expected schema {SCHEMA}, got {schema!r:.40}",
             reason="schema",
-            next_step="a newer version wrote it: update this one",
+            next_step="a newer version of attestor wrote it: update the version here",
         )
     return member
 

@@ -33,7 +33,7 @@ class Delivery:
     severity: str
     payload: str  # JSON, exactly what is delivered
     sink: str  # by name
-    attempts: int  # so far, this one not counted
+    attempts: int  # so far, without the one under way
     next_at: int  # Unix seconds; not before
     last_error: str | None
 

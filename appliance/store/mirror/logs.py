@@ -172,7 +172,7 @@ def require_backend(store: Store, name: str) -> Backend:
 
 
 def select_backends(store: Store, names: Sequence[str]) -> tuple[Backend, ...]:
-    """Return the named backends, or all enabled ones.
+    """Return the named backends, or all that are enabled.
 
     Raises IncompleteError for a name that is none's, ConfigError if none is enabled.
     """

@@ -41,7 +41,7 @@ def all_roots(store: Store) -> tuple[StoredRoot, ...]:
 
 
 def put_root(store: Store, root: StoredRoot) -> None:
-    """Make this the current trusted root; older ones are kept. Call it inside store.atomic()."""
+    """Make this the current trusted root; older roots are kept. Call it inside store.atomic()."""
     from appliance.store.home.journal import append_event
 
     digest = sha256(root.raw).digest()
