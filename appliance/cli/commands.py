@@ -21,7 +21,7 @@ _TABLE: Final[tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...]] = (
             ("backend", "mirror.backend:backend", "The logs this home knows, and their addresses"),
             ("checkpoint", "mirror.checkpoint:checkpoint", "Checkpoints as they were signed"),
             ("tiles", "mirror.tiles:tiles", "The stored tiles of each log"),
-            ("entries", "mirror.entries:entries", "What is in the mirrored logs"),
+            ("entries", "find.entries:entries", "What is in the mirrored logs"),
             ("index", "find.index:index", "Where to look in the mirrored entries"),
             ("sql", "find.sql:sql", "Ask the views of this home anything, by SQL"),
             ("prove", "mirror.prove:prove", "Prove an entry included, or a tree a prefix"),

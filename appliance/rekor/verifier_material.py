@@ -6,6 +6,8 @@ and "the entry's key" compare as bytes. Nothing is verified and no certificate i
 
 from __future__ import annotations
 
+import textwrap
+from base64 import b64encode
 from typing import Final
 
 from appliance.errors import MalformedError
@@ -53,3 +55,10 @@ def parse_v2_material(verifier: Message) -> VerifierMaterial:
     member = verifier.only_of("publicKey", "x509Certificate")
     der = verifier.required_message(member).required_binary("rawBytes")
     return VerifierMaterial(der, member == "x509Certificate", verifier.required_text("keyDetails"))
+
+
+def pem_text(der: bytes, *, is_certificate: bool) -> str:
+    """Return a certificate or public key as PEM (RFC 7468)."""
+    label = "CERTIFICATE" if is_certificate else "PUBLIC KEY"
+    lines = textwrap.fill(b64encode(der).decode(), 64)
+    return f"-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n"

@@ -9,7 +9,7 @@ from typing import Final
 from appliance.errors import ApplianceError, IncompleteError, StoreError, VerificationError
 from appliance.jobs.find.criteria import Criteria
 from appliance.jobs.find.indexing import Compared, LogIndex, build, compare, log_index
-from appliance.jobs.find.search import Found, Gap, search
+from appliance.jobs.find.search import ALWAYS, Found, Gap, Window, search
 from appliance.jobs.progress import ShowProgress
 from appliance.runs.session import Session
 from appliance.store.database import Store
@@ -125,6 +125,7 @@ class Query:
     limit: int = 1000
     expect: str | None = None  # found or none: anything else is an error
     vouched_only: bool = False  # by an authority of the trusted root
+    window: Window = ALWAYS
 
 
 @frozen
@@ -134,6 +135,7 @@ class SearchRun:
     found: Found
     warnings: tuple[str, ...]
     errors: tuple[ApplianceError, ...]
+    window: Window = ALWAYS  # what was asked for
 
 
 def search_entries(session: Session, query: Query, show: ShowProgress) -> SearchRun:
@@ -155,12 +157,13 @@ def search_entries(session: Session, query: Query, show: ShowProgress) -> Search
                 replaced(query.criteria, pattern_seconds=seconds),
                 limit=query.limit,
                 vouched_only=query.vouched_only,
+                window=query.window,
                 progress=advance,
             )
-    return judged(found, query.expect)
+    return judged(found, query.expect, query.window)
 
 
-def judged(found: Found, expect: str | None) -> SearchRun:
+def judged(found: Found, expect: str | None, window: Window = ALWAYS) -> SearchRun:
     """Say what an answer proves: a hit always does, none only if everything was looked at."""
     warnings = []
     if found.hits:
@@ -197,22 +200,23 @@ def judged(found: Found, expect: str | None) -> SearchRun:
         return SearchRun(found, (), (error,))
     if expect == "found":
         error = VerificationError(
-            not_logged(found),
+            not_logged(found, window),
             reason="not-logged",
             next_step="if it must be logged, ask who signs it; do not use what is not",
         )
         return SearchRun(found, (), (error,))
-    return SearchRun(found, (), ())
+    return SearchRun(found, (), (), window)
 
 
-def not_logged(found: Found) -> str:
+def not_logged(found: Found, window: Window) -> str:
     """Say what is proven by an answer without hits over complete coverage."""
+    when = f" ({window})" if str(window) else ""
     sizes = (
         f"no entry below size {one.head.tree_size:,} of {one.origin} matches"
         for one in found.coverage
         if one.head is not None
     )
-    return f"not logged: {'; '.join(sizes)}"
+    return f"not logged: {'; '.join(sizes)}{when}"
 
 
 def _unseen(found: Found) -> str:

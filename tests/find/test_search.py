@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import random
 import sqlite3
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from appliance.store.lock import INDEX_LOCK_NAME
 from appliance.store.mirror.checkpoints import Arrival
 from appliance.store.mirror.logs import put_backend, require_log
 from appliance.store.mirror.tile_cache import entry_spans, forget, mirrored_entries
+from appliance.times import utc
 from appliance.tlog.checkpoint import Checkpoint, open_checkpoint
 from appliance.tlog.merkle import EMPTY_ROOT, TreeHead
 from appliance.tlog.note import sign_note
@@ -253,6 +255,76 @@ def test_status_and_drop(home: MirroredHome) -> None:
 )
 def test_what_cannot_be_searched_is_usage(home: MirroredHome, arguments: list[str]) -> None:
     assert home.run("entries", "search", *arguments)[0] == 2
+
+
+def test_a_window_of_time_leaves_out_only_what_was_certainly_outside(home: MirroredHome) -> None:
+    for number in range(3):  # logged before, in and after the hour that is asked for
+        home.log.grow([leaf(WHO, b"%d" % number), *filler(1, number)])
+        home.sync(0, now=NOW + number * 3600)
+    home.run("index", "build")
+    who = ("--identity-exact", WHO)
+    assert indices(find(home, *who)) == [0, 2, 4]
+    assert indices(find(home, *who, "--since", utc(NOW + 1))) == [2, 4]
+    assert indices(find(home, *who, "--until", utc(NOW - 1))) == [0]
+    within = ("--since", utc(NOW + 1), "--until", utc(NOW + 3599))
+    assert indices(find(home, *who, *within)) == [2]
+    # Between two of our looks it may have been logged at any time.
+    assert indices(find(home, *who, "--since", utc(NOW + 100), "--until", utc(NOW + 200))) == [2]
+    code, text, _ = home.run("entries", "search", *who, "--since", utc(NOW + 7201))
+    assert code == 0 and f"matches (logged since {utc(NOW + 7201)})" in text
+    late = ("--since", utc(NOW + 7201), "--expect", "found")
+    assert find(home, *who, *late, expect=3)["reason"] == "not-logged"
+    assert home.run("entries", "search", *who, "--since", "yesterday")[0] == 2
+    assert home.run("entries", "search", *who, *within, "--statement", "x.note")[0] == 2
+
+
+def test_a_window_of_what_the_certificate_says(home: MirroredHome) -> None:
+    key = new_key()
+    logged(home, leaf(WHO, b"app"), key_leaf(b"by key", key))
+    home.run("index", "build")
+    began = find(home, "--identity-exact", WHO)["hits"][0]["signers"][0]["signedAt"]
+    who = ("--identity-exact", WHO)
+    assert indices(find(home, *who, "--signed-since", began, "--signed-until", began)) == [0]
+    assert indices(find(home, *who, "--signed-until", "2001-01-01T00:00:00Z")) == []
+    assert indices(find(home, *who, "--signed-since", "2099-01-01T00:00:00Z")) == []
+    digest = sha256(b"by key").hexdigest()
+    assert indices(find(home, "--digest", digest)) == [1]
+    assert indices(find(home, "--digest", digest, "--signed-since", began)) == []  # no date
+
+
+def test_hits_are_counted_and_written_for_spreadsheets(home: MirroredHome) -> None:
+    other = "release@example.com, with a comma"
+    logged(home, *(leaf(WHO, b"%d" % (at % 2)) for at in range(3)), leaf(other, b"0"))
+    home.run("index", "build")
+    wanted = ("--identity-prefix", "release@")
+    groups = find(home, *wanted, "--group-by", "identity")["groups"]
+    assert [(one["name"], one["entries"], one["first"], one["last"]) for one in groups] == [
+        (WHO, 3, 0, 2),
+        (other, 1, 3, 3),
+    ]
+    groups = find(home, *wanted, "--group-by", "digest")["groups"]
+    digests = [f"sha256:{sha256(b'%d' % at).hexdigest()}" for at in range(2)]
+    assert [(one["name"], one["entries"]) for one in groups] == [(digests[0], 3), (digests[1], 1)]
+    [group] = find(home, *wanted, "--group-by", "log")["groups"]
+    assert (group["name"], group["entries"]) == (home.log.origin, 4)
+    code, text, _ = home.run("entries", "search", *wanted, "--csv")
+    rows = list(csv.DictReader(text.splitlines()))
+    assert code == 0 and [row["index"] for row in rows] == ["0", "1", "2", "3"]
+    assert rows[3]["identity"] == other and rows[3]["digest"] == digests[0]
+    assert rows[0]["loggedBefore"] == utc(NOW) and rows[0]["vouched"] == "unknown"
+    code, text, _ = home.run("entries", "search", *wanted, "--csv", "--group-by", "identity")
+    assert code == 0 and text.splitlines()[1] == f"{home.log.origin},{WHO},3,0,2"
+    code, text, _ = home.run("entries", "search", *wanted, "--group-by", "identity")
+    assert code == 0 and text.splitlines()[0].split() == [
+        "Origin",
+        "Identity",
+        "Entries",
+        "First",
+        "Last",
+    ]
+    nobody = ("--identity-exact", "nobody@example.com", "--csv")
+    code, text, _ = home.run("entries", "search", *nobody)
+    assert code == 0 and text.splitlines() == [",".join(rows[0])]
 
 
 class KilledError(Exception):

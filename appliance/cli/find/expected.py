@@ -13,6 +13,7 @@ from appliance.cli.find.digests import (
     read_digest_list,
     read_fingerprint,
 )
+from appliance.cli.find.times import time_option
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.numbers import Whole
@@ -38,7 +39,6 @@ from appliance.runs.session import Session, pass_session
 from appliance.store.find.expectations import Expectation, Terms
 from appliance.times import utc
 from appliance.value import replaced
-from bundles.strict_json import TIME_SPELLING, parse_time
 
 FILE: Final = click.Path(path_type=Path, dir_okay=False)
 _MAX_TEXT: Final = 500  # of a note or reason
@@ -108,7 +108,7 @@ def add(
         attestor expected add --digest 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 --identity-exact release@example.com --issuer https://accounts.example.com --until 2026-12-31T00:00:00Z
     """  # noqa: E501 one line, to be copied
 
-    times = [_time("--from", since), _time("--until", until)]
+    times = [time_option("--from", since), time_option("--until", until)]
     if times[0] is not None and times[1] is not None and times[0] > times[1]:
         raise click.UsageError("--from is after --until")
     for option, text in (
@@ -160,15 +160,6 @@ def _signed_by(
         except ConfigError as error:
             raise click.BadParameter(error.message, param_hint="--identity") from error
     return replaced(terms, identity=identity, pattern=pattern, issuer=issuer)
-
-
-def _time(option: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    seconds = parse_time(text)
-    if seconds is None:
-        raise click.UsageError(f"{option}: expected a time {TIME_SPELLING}, got {text[:40]!r}")
-    return seconds
 
 
 def _require_printable(option: str, text: str) -> None:

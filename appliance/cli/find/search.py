@@ -2,39 +2,50 @@
 
 from __future__ import annotations
 
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from appliance.cli.find.criteria import criteria_options
+from appliance.cli.find.signers import VOUCHED, logged_line, signer_data, signer_lines
+from appliance.cli.find.times import time_option
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.options import verifier_key
-from appliance.cli.output import Result, common_options, printable
+from appliance.cli.output import Result, common_options, is_json, printable
 from appliance.cli.progress import progress_bar
 from appliance.cli.table import table, table_time
 from appliance.jobs.find.criteria import Criteria
-from appliance.jobs.find.search import Hit, Scanned
-from appliance.rekor.entry_facts import SignerFacts
+from appliance.jobs.find.search import ALWAYS, GROUPS, Hit, Scanned, Window, grouped
 from appliance.runs.find import Query, SearchRun, not_logged, search_entries
 from appliance.runs.session import Session, pass_session
 from appliance.runs.statement import read_statement, rerun_statement, write_statement
-from appliance.sigstore.identity import CLAIMS
 from appliance.times import utc
 from appliance.tlog.note_keys import VerifierKey
 from appliance.value import replaced
 
-_CLAIM_NAMES = {int(oid.rpartition(".")[2]): name for name, oid in CLAIMS.items()}
-_VOUCHED = {True: "yes", False: "no", None: "unknown"}
+_CSV = (
+    *("origin", "index", "kind", "digest", "signer", "sha256", "identity", "issuer", "vouched"),
+    *("signedAt", "loggedAfter", "loggedBefore"),
+)
 
 
 @click.command("search")
 @click.option("--origin", "origins", multiple=True, help="Only this log; repeatable.")
 @criteria_options
 @click.option("--vouched", is_flag=True, help="Only what the trusted root vouches for.")
+@click.option("--since", metavar="TIME", help="Not what was logged before, by our checkpoints.")
+@click.option("--until", metavar="TIME", help="Not what was logged after, by our checkpoints.")
+@click.option("--signed-since", metavar="TIME", help="By a certificate that began then or later.")
+@click.option("--signed-until", metavar="TIME", help="By a certificate that began by then.")
 @click.option("--limit", type=Whole(1), default=1000, show_default=True, help="Most hits.")
+@click.option("--group-by", type=click.Choice(GROUPS), help="Count the hits by this.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
 @click.option("--rescan", is_flag=True, help="Read every entry, without the index.")
 @click.option("--expect", type=click.Choice(("found", "none")), help="Anything else is code 3.")
 @click.option(
@@ -50,7 +61,13 @@ def entries_search(
     origins: tuple[str, ...],
     criteria: Criteria,
     vouched: bool,
+    since: str | None,
+    until: str | None,
+    signed_since: str | None,
+    signed_until: str | None,
     limit: int,
+    group_by: str | None,
+    as_csv: bool,
     rescan: bool,
     expect: str | None,
     statement: Path | None,
@@ -76,11 +93,73 @@ def entries_search(
 
     if not criteria.is_indexed and not rescan:
         raise click.UsageError("the index does not have this: add a condition, or --rescan")
-    query = Query(criteria, origins, rescan, limit, expect, vouched)
+    if as_csv and is_json():
+        raise click.UsageError("--csv and --json exclude each other")
+    window = Window(
+        time_option("--since", since),
+        time_option("--until", until),
+        time_option("--signed-since", signed_since),
+        time_option("--signed-until", signed_until),
+    )
+    if statement is not None and window != ALWAYS:
+        raise click.UsageError("a statement is about all times: leave out --since and its like")
+    query = Query(criteria, origins, rescan, limit, expect, vouched, window)
     run = search_entries(session, query, progress_bar)
     if statement is not None:
         write_statement(session, query, run.found, statement)
-    return _result(run)
+    if group_by is not None:
+        return _grouped(run, group_by, as_csv)
+    result = _result(run)
+    return replaced(result, text=_csv(_CSV, _csv_rows(run.found.hits))) if as_csv else result
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return out.getvalue().removesuffix("\n")
+
+
+def _csv_rows(hits: Sequence[Hit]) -> Iterator[tuple[object, ...]]:
+    """Yield a row for each signer of an entry and each of its identities."""
+    for hit in hits:
+        digests = " ".join(f"{name}:{value.hex()}" for name, value in hit.facts.digests)
+        entry = (hit.origin, hit.entry_index, hit.facts.kind, digests)
+        logged = [_time(hit.logged_after), _time(hit.logged_before)]
+        if not hit.facts.signers:
+            yield (*entry, *[""] * 6, *logged)
+        for signer, is_vouched in zip(hit.facts.signers, hit.vouched, strict=True):
+            data = signer_data(signer, is_vouched)
+            for identity in data["identities"] or [""]:
+                yield (
+                    *(*entry, data["type"], data["sha256"], identity, " ".join(data["issuers"])),
+                    *(VOUCHED[is_vouched] if signer.is_certificate else "", data["signedAt"] or ""),
+                    *logged,
+                )
+
+
+def _time(seconds: int | None) -> str:
+    return "" if seconds is None else utc(seconds)
+
+
+def _grouped(run: SearchRun, group_by: str, as_csv: bool) -> Result:
+    groups = grouped(run.found.hits, group_by)
+    data = members(
+        groups=[members(one) for one in groups],
+        more=run.found.more,
+        complete=run.found.is_complete,
+        coverage=[_coverage_data(one) for one in run.found.coverage],
+    )
+    rows = [(one.origin, one.name, one.entries, one.first, one.last) for one in groups]
+    if as_csv:
+        text = _csv(("origin", group_by, "entries", "first", "last"), rows)
+    else:
+        headings = ("Origin", group_by.capitalize(), "Entries", "First", "Last")
+        shown = [(origin, printable(name), n, str(a), str(b)) for origin, name, n, a, b in rows]
+        text = "\n".join(table(headings, shown, right=("Entries", "First", "Last")))
+        text = text or _result(run).text
+    return Result(data, text, run.warnings, run.errors)
 
 
 @click.command("list")
@@ -193,7 +272,7 @@ def _result(run: SearchRun) -> Result:
     )
     lines = [line for one in found.hits for line in _hit_lines(one)]
     if not lines and not run.errors:
-        lines = [not_logged(found)]
+        lines = [not_logged(found, run.window)]
     return Result(data, "\n".join(lines), run.warnings, run.errors)
 
 
@@ -203,19 +282,9 @@ def _hit_lines(hit: Hit) -> list[str]:
         f" {hit.head.tree_size:,}"
     ]
     lines += [f"  digest   {name}:{value.hex()}" for name, value in hit.facts.digests]
-    times = [f"after {utc(at)}" for at in (hit.logged_after,) if at is not None]
-    times += [f"before {utc(at)}" for at in (hit.logged_before,) if at is not None]
-    if times:
-        lines.append(f"  logged   {', '.join(times)}, by our checkpoints")
+    lines += logged_line(hit.logged_after, hit.logged_before)
     for signer, is_vouched in zip(hit.facts.signers, hit.vouched, strict=True):
-        kind = "certificate" if signer.is_certificate else "key"
-        lines.append(f"  signer   {kind} {signer.fingerprint.hex()}")
-        certificate = signer.certificate
-        if signer.is_certificate:
-            lines.append(f"    vouched  {_VOUCHED[is_vouched]}")
-        if certificate is not None:
-            lines += [f"    identity {printable(name)}" for _, name in certificate.identities]
-            lines += [f"    issuer   {printable(name)}" for name in certificate.issuers]
+        lines += signer_lines(signer, is_vouched)
     return lines
 
 
@@ -236,26 +305,6 @@ def _hit_data(hit: Hit) -> dict[str, Any]:
             for one, is_vouched in zip(hit.facts.signers, hit.vouched, strict=True)
         ],
         unread=hit.facts.unread,
-    )
-
-
-def signer_data(signer: SignerFacts, is_vouched: bool | None) -> dict[str, Any]:
-    """Say all that an entry says of one of its signers."""
-    certificate = signer.certificate
-    at = None if certificate is None else certificate.signed_at
-    return members(
-        type="certificate" if signer.is_certificate else "key",
-        sha256=signer.fingerprint,
-        key_sha256=[key.hex() for key in signer.keys],
-        identities=[name for _, name in certificate.identities] if certificate else [],
-        issuers=list(certificate.issuers) if certificate else [],
-        claims={
-            _CLAIM_NAMES[number]: text
-            for number, text in (certificate.claims if certificate else ())
-            if number in _CLAIM_NAMES
-        },
-        signed_at=at,
-        vouched=is_vouched,
     )
 
 

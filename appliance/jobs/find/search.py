@@ -26,6 +26,7 @@ from appliance.store.mirror.logs import Log
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.mirror.spans import SPAN_TILES
 from appliance.store.mirror.tile_cache import entry_bundles_in, entry_spans
+from appliance.times import utc
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
 from appliance.tlog.merkle import Hash, TreeHead
 from appliance.tlog.tile import WIDTH, EntryBundle, tile_at
@@ -39,6 +40,7 @@ NO_ENTRIES: Final = "no-entry-bundles"
 NOT_INDEXED: Final = "not-indexed"
 BEYOND_MIRROR: Final = "beyond-mirror"
 QUARANTINED: Final = "quarantined"
+GROUPS: Final = ("identity", "digest", "log")  # what hits are counted by
 _TILES_TOGETHER: Final = 256
 _SPAN: Final = SPAN_TILES * WIDTH  # entries that are counted together
 
@@ -89,6 +91,89 @@ class Hit:
 
 
 @frozen
+class Window:
+    """When an entry was logged, by our checkpoints, or its certificate began; Unix seconds."""
+
+    since: int | None = None
+    until: int | None = None
+    signed_since: int | None = None
+    signed_until: int | None = None
+
+    def holds(self, hit: Hit, signers: Sequence[int]) -> bool:
+        """Whether an entry may have been logged within, and one of these signers began within."""
+        before, after = hit.logged_before, hit.logged_after
+        if self.since is not None and before is not None and before < self.since:
+            return False
+        if self.until is not None and after is not None and after > self.until:
+            return False
+        if self.signed_since is None and self.signed_until is None:
+            return True
+        certificates = [hit.facts.signers[at].certificate for at in signers]
+        return any(
+            one is not None
+            and one.signed_at is not None
+            and (self.signed_since is None or one.signed_at >= self.signed_since)
+            and (self.signed_until is None or one.signed_at <= self.signed_until)
+            for one in certificates
+        )
+
+    def __str__(self) -> str:
+        """Say which times are asked for; empty: all."""
+        parts = (
+            ("logged since", self.since),
+            ("logged until", self.until),
+            ("signed since", self.signed_since),
+            ("signed until", self.signed_until),
+        )
+        return ", ".join(f"{what} {utc(at)}" for what, at in parts if at is not None)
+
+
+ALWAYS: Final = Window()
+
+
+@frozen
+class Group:
+    """Hits in one log that have something in common."""
+
+    origin: str
+    name: str
+    entries: int
+    first: int  # index of the first hit
+    last: int
+
+
+def grouped(hits: Sequence[Hit], by: str) -> tuple[Group, ...]:
+    """Count hits by log and by one of GROUPS, the most first; one of several names is in each."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for hit in hits:
+        for name in _names_of(hit, by):
+            found.setdefault((hit.origin, name), []).append(hit.entry_index)
+    groups = [
+        Group(origin, name, len(some), min(some), max(some))
+        for (origin, name), some in found.items()
+    ]
+    return tuple(sorted(groups, key=lambda one: (-one.entries, one.origin, one.name)))
+
+
+def _names_of(hit: Hit, by: str) -> tuple[str, ...]:
+    if by == "log":
+        return (hit.origin,)
+    if by == "digest":
+        names = [f"{algorithm}:{value.hex()}" for algorithm, value in hit.facts.digests]
+    else:
+        names = [
+            name
+            for one in hit.facts.signers
+            for name in (
+                [text for _, text in one.certificate.identities]
+                if one.certificate is not None
+                else [f"{'certificate' if one.is_certificate else 'key'} {one.fingerprint.hex()}"]
+            )
+        ]
+    return tuple(dict.fromkeys(names)) or ("",)
+
+
+@frozen
 class Found:
     """The answer to a search."""
 
@@ -110,11 +195,13 @@ def search(
     *,
     limit: int,
     vouched_only: bool = False,
+    window: Window = ALWAYS,
     progress: Progress = SILENT,
 ) -> Found:
     """Find entries through the index, or without it (None) by reading all of them.
 
-    With `vouched_only`, those whose certificate an authority of the trusted root issued.
+    With a `window`, only what may be in it. With `vouched_only`, those whose certificate an
+    authority of the trusted root issued.
     Raises CorruptError if what is stored of ours does not lead to the proven root.
     """
     hits: list[Hit] = []
@@ -122,6 +209,8 @@ def search(
     voucher = Voucher(store)
 
     def wanted(hit: Hit) -> bool:
+        if window != ALWAYS and not window.holds(hit, matching_signers(criteria, hit.facts)):
+            return False
         return not vouched_only or vouched(criteria, hit) is True
 
     for log in logs:
