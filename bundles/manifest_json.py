@@ -23,7 +23,8 @@ from bundles.strict_json import Fields, format_json, format_time, load_json, par
 
 SCHEMA: Final = 1
 FIND: Final = "find"  # the members below find/
-CAPABILITIES: Final = frozenset({FIND})  # what `requires` may name
+CONSISTENCY: Final = "consistency"  # of logs without tiles: logs/<hex>/consistency
+CAPABILITIES: Final = frozenset({FIND, CONSISTENCY})  # what `requires` may name
 MAX_MANIFEST_BYTES: Final = 16 * 1024 * 1024
 MANIFEST_PATH: Final = "manifest.json"
 

@@ -18,7 +18,13 @@ from typing import BinaryIO
 from bundles.errors import ContentError, FormatError
 from bundles.header import HEADER_PATH, MAX_HEADER_BYTES, Header, parse_header, unverified_text
 from bundles.manifest import Manifest, Totals
-from bundles.manifest_json import FIND, MANIFEST_PATH, MAX_MANIFEST_BYTES, parse_manifest
+from bundles.manifest_json import (
+    CONSISTENCY,
+    FIND,
+    MANIFEST_PATH,
+    MAX_MANIFEST_BYTES,
+    parse_manifest,
+)
 from bundles.stream import Cursor
 from bundles.sums import FIND_AREA, MAX_LINE_BYTES, parse_sums
 from bundles.ustar import (
@@ -175,11 +181,15 @@ def _read(
 
 def _verify_required(paths: Iterable[str], manifest: Manifest) -> None:
     """Check that what an older reader must not drop unseen is required of it."""
-    if any(path.startswith(f"{FIND_AREA}/") for path in paths) and FIND not in manifest.requires:
-        raise FormatError(
-            f"{MANIFEST_PATH}: it does not require {FIND}, and members stand below {FIND_AREA}/",
-            reason="member-name",
-        )
+    for path in paths:
+        needs = FIND if path.startswith(f"{FIND_AREA}/") else None
+        if path.startswith("logs/") and path.endswith(f"/{CONSISTENCY}"):
+            needs = CONSISTENCY
+        if needs is not None and needs not in manifest.requires:
+            raise FormatError(
+                f"{MANIFEST_PATH}: it does not require {needs}, and {path} is a member",
+                reason="member-name",
+            )
 
 
 def _front(cursor: Cursor, open_header: OpenHeader) -> tuple[bytes, Header, Manifest]:

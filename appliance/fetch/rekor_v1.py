@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from appliance.errors import IncompleteError, MalformedError, RemoteError
 from appliance.fetch.http import HttpClient, url_prefix
-from appliance.fetch.response import Response, ResponseFacts, refuse_page
-from appliance.rekor.answer_v1 import parse_v1_answer
+from appliance.fetch.response import Response, ResponseFacts, refuse_page, status_error
+from appliance.rekor.answer_v1 import parse_v1_answer, parse_v1_answers
 from appliance.rekor.log_info_v1 import (
     MAX_INFO_BYTES,
     MAX_PROOF_BYTES,
@@ -71,6 +72,21 @@ class RekorV1Log:
         """Return the entry at an index over all trees; raises RemoteError (not-found)."""
         path = f"{LOG_PATH}/entries?logIndex={log_index}"
         return parse_v1_answer(self._get(path, MAX_ANSWER_BYTES, "a log entry").body)
+
+    def entries(self, log_indices: Sequence[int]) -> tuple[TransparencyLogEntry, ...]:
+        """Return the entries at up to ten indices over all trees; some may be left out."""
+        url = f"{self._url}{LOG_PATH}/entries/retrieve"
+        response = self.http.post(
+            url,
+            json.dumps({"logIndexes": list(log_indices)}).encode(),
+            MAX_ANSWER_BYTES,
+            content_type="application/json",
+            seconds=self.http.settings.request_seconds,
+        )
+        if response.status != 200:
+            raise status_error(response)
+        refuse_page(response, "log entries")
+        return parse_v1_answers(response.body)
 
     def tree(self, tree_id: str, note: bytes) -> RekorV1Tree:
         """Return one tree as the source of one log."""

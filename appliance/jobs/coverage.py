@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from appliance.jobs.our_tree import is_without_tiles
 from appliance.policy.coverage import Coverage
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.mirror.spans import telling_blobs
@@ -20,25 +21,28 @@ class TileStats:
     """What is stored of one log."""
 
     totals: CacheTotals
-    tiles: Coverage | None  # None: nothing was ever accepted
+    tiles: Coverage | None  # None: nothing was ever accepted, or it serves no tiles
     entries: Coverage | None
     oldest: int | None  # Unix seconds; None: nothing is stored
     newest: int | None
 
 
 def coverage_of(mirror: Mirror) -> Coverage | None:
-    """Compare the level 0 tiles that are here with those of the accepted checkpoint."""
+    """Compare the level 0 tiles that are here with those of the accepted checkpoint.
+
+    None: there is none, or the log serves no tiles.
+    """
     accepted = mirror.history.accepted()
-    if accepted is None:
+    if accepted is None or is_without_tiles(mirror):
         return None
     size = accepted.head.tree_size
     return Coverage(size, covered_tiles(mirror.store, mirror.log, size), _expected(size))
 
 
 def entry_coverage_of(mirror: Mirror) -> Coverage | None:
-    """Compare the entry bundles that are here with those of the accepted checkpoint."""
+    """Compare the entry bundles that are here with those of the accepted checkpoint, likewise."""
     accepted = mirror.history.accepted()
-    if accepted is None:
+    if accepted is None or is_without_tiles(mirror):
         return None
     size = accepted.head.tree_size
     return Coverage(size, covered_entry_bundles(mirror.store, mirror.log, size), _expected(size))

@@ -7,7 +7,7 @@ inside its tree goes with the proof. Nothing is verified here.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 from appliance.errors import MalformedError
 from appliance.rekor.entry import parse_entry
@@ -28,7 +28,18 @@ _ENTRY_ID: Final = re.compile("([0-9a-f]{16})?[0-9a-f]{64}")
 
 def parse_v1_answer(raw: bytes) -> TransparencyLogEntry:
     """Parse the answer to a POST, or to a GET by id; raises MalformedError or LimitError."""
-    answer = parse_json(raw, "log entry answer", MAX_ANSWER_BYTES)
+    return _entry(parse_json(raw, "log entry answer", MAX_ANSWER_BYTES))
+
+
+def parse_v1_answers(raw: bytes) -> tuple[TransparencyLogEntry, ...]:
+    """Parse the answer to a search for several entries; raises MalformedError or LimitError."""
+    answer = parse_json(raw, "log entries", MAX_ANSWER_BYTES)
+    if not isinstance(answer, list):
+        raise MalformedError("log entries: expected a list of them")
+    return tuple(map(_entry, answer))
+
+
+def _entry(answer: Any) -> TransparencyLogEntry:
     if not isinstance(answer, dict) or len(answer) != 1:
         raise MalformedError("log entry answer: expected one entry under its id")
     [(id_, value)] = answer.items()

@@ -25,7 +25,14 @@ from appliance.store.divergence.quarantine import quarantine_of
 from appliance.store.files import read_foreign
 from appliance.store.home.key_files import load_signing_key
 from appliance.store.home.settings import SITE_ROLE, require_site_name, site_fact
-from appliance.store.mirror.logs import Log, all_backends, all_logs, require_backend, require_log
+from appliance.store.mirror.logs import (
+    Log,
+    all_backends,
+    all_logs,
+    require_backend,
+    require_log,
+    trees_of,
+)
 from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.note import parse_note, sign_note
 from appliance.value import frozen
@@ -210,6 +217,15 @@ def _proven(store: Store, options: ExportOptions, now: int) -> tuple[ProvenEntry
     return tuple(found) or None
 
 
+def _logs_of(store: Store, name: str) -> list[Log]:
+    """Return the log of a backend; of an instance of Rekor v1 its trees, the closed ones too."""
+    backend = require_backend(store, name)
+    if backend.follows is None:
+        return [backend.log]
+    held = [one for one in trees_of(store, backend.follows) if one != backend.log]
+    return [*(one for one in held if Mirror(store, one).history.accepted()), backend.log]
+
+
 def _logs(
     store: Store,
     options: ExportOptions,
@@ -222,7 +238,7 @@ def _logs(
     if proven is not None and not (backends or origins):
         origins = tuple(dict.fromkeys(one.origin for one in proven))
     if backends or origins:
-        logs = [require_backend(store, name).log for name in backends]
+        logs = [log for name in backends for log in _logs_of(store, name)]
         logs += [require_log(store, origin) for origin in origins]
         return list({log.id: log for log in logs}.values())
     held = [log for log in all_logs(store) if Mirror(store, log).history.accepted()]

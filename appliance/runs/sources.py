@@ -10,10 +10,11 @@ from urllib.parse import unquote
 from appliance.errors import ConfigError, RemoteError
 from appliance.fetch.http import HttpClient
 from appliance.fetch.rekor_v1 import RekorV1Log
-from appliance.fetch.rekor_v2 import RekorV2Log
+from appliance.fetch.rekor_v2 import IS_V1, RekorV2Log
 from appliance.jobs.mirror.directory_source import DirectorySource
 from appliance.runs.session import Session
-from appliance.store.mirror.logs import REKOR_V1, Backend
+from appliance.store.mirror.logs import REKOR_V1, Backend, verifier_key
+from appliance.value import replaced
 
 URL_VARIABLES: Final = ("ATTESTOR_REKOR_URL", "AEVUM_REKOR_URL")  # the first that is set
 PUBLISH_URL: Final = "publish.rekorUrl"
@@ -46,6 +47,28 @@ def open_source(http: HttpClient, backend: Backend) -> RekorV1Log | RekorV2Log |
     if backend.log.api_version == REKOR_V1:
         return RekorV1Log(http, backend.read_url or backend.base_url or "")
     return RekorV2Log(http, backend.base_url or "", backend.read_url)
+
+
+def offered_checkpoint(http: HttpClient, backend: Backend) -> tuple[bytes, str, Backend]:
+    """Return the note that a backend offers now, from where, and the backend as it turned out.
+
+    One that was added by a bare host name may be of version 1, which its first answer says.
+    Raises what open_source and the source raise.
+    """
+    source = open_source(http, backend)
+    try:
+        return source.checkpoint(), source.description, backend
+    except RemoteError as error:
+        if error.reason != IS_V1:
+            raise
+    instance = RekorV1Log(http, backend.read_url or backend.base_url or "")
+    log = backend.log
+    keys = tuple(
+        replaced(verifier_key(REKOR_V1, log.origin, key.spki), max_size=key.max_size)
+        for key in log.keys
+    )
+    log = replaced(log, api_version=REKOR_V1, keys=keys)
+    return instance.checkpoint(), instance.description, replaced(backend, log=log)
 
 
 def served_log(http: HttpClient, url: str) -> RekorV2Log:

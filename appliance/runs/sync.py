@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from appliance.errors import ApplianceError, ConfigError, RefusedError
+from appliance.errors import ApplianceError, ConfigError, IncompleteError, RefusedError
 from appliance.fetch.rekor_v1 import RekorV1Log
 from appliance.jobs.divergence.cross_check import CrossChecked, cross_check
 from appliance.jobs.home.sweep import sweep_before
@@ -17,7 +17,8 @@ from appliance.jobs.mirror.prune import PruneReport, cache_limits, prune_as_set,
 from appliance.jobs.mirror.shards import is_resting
 from appliance.jobs.mirror.sync import preview_sync
 from appliance.jobs.mirror.sync import sync as sync_backend
-from appliance.jobs.progress import ShowProgress
+from appliance.jobs.mirror.window import WindowReport, fetch_window
+from appliance.jobs.progress import Progress, ShowProgress
 from appliance.policy.retry import SLICE_OVER
 from appliance.rekor.log_info_v1 import LogInfo
 from appliance.runs.after_sync import (
@@ -39,13 +40,19 @@ from appliance.runs.carried_notes import (
 from appliance.runs.session import Session
 from appliance.store.database import Store
 from appliance.store.mirror.logs import (
+    REKOR_V1,
     Backend,
     all_backends,
     all_logs,
+    find_log,
     is_tree_origin,
+    key_name,
     require_backend,
     select_backends,
 )
+from appliance.store.mirror.mirror import Mirror
+from appliance.tlog.checkpoint import parse_checkpoint
+from appliance.tlog.note import parse_note
 from appliance.value import frozen, replaced
 
 if TYPE_CHECKING:
@@ -54,6 +61,7 @@ if TYPE_CHECKING:
 
 _MAX_TILES: Final = "rekorSync.maxTilesPerSync"
 CHECKPOINTS: Final = Wanted(tiles=False)  # all that there is to mirror of a Rekor v1 tree
+MAX_ENTRIES: Final = 100_000  # of a log without tiles, in one run: 10,000 requests
 FULL_SECONDS: Final = 3600.0  # for one backend, where everything was asked for
 
 
@@ -68,6 +76,7 @@ class SyncOptions:
     entries: bool | None = None  # None: as set
     dry_run: bool = False  # only look
     carried: tuple[CarriedNote, ...] = ()  # checkpoints of bundles to be proven
+    window: range | None = None  # entries to be fetched, by index within their tree
 
 
 @frozen
@@ -77,6 +86,7 @@ class Synced:
     backend: str
     report: AbsorbReport | None
     error: ApplianceError | None
+    windows: tuple[WindowReport, ...] = ()  # of entries, of a log without tiles
 
 
 @frozen
@@ -208,8 +218,14 @@ def _sync_one(
     source.begin_slice()
     try:
         if source.instance is not None:
-            report = _sync_instance(session, store, backend, *source.instance, options)
-        elif options.dry_run:
+            with show(f"sync {backend.name}") as advance:
+                report, windows = _sync_instance(
+                    session, store, backend, *source.instance, options, advance
+                )
+            return Synced(backend.name, report, None, windows)
+        if options.window is not None:
+            raise _has_tiles(backend)
+        if options.dry_run:
             report = preview_sync(store, backend, source, session.now())
         else:
             with show(f"sync {backend.name}") as advance:
@@ -229,15 +245,14 @@ def _sync_instance(
     instance: RekorV1Log,
     info: LogInfo,
     options: SyncOptions,
-) -> AbsorbReport:
-    """Bring every tree of a Rekor v1 instance up to its signed head; report of the active one."""
+    advance: Progress,
+) -> tuple[AbsorbReport, tuple[WindowReport, ...]]:
+    """Bring every tree of a Rekor v1 instance up to its signed head; report of the active one.
+
+    Then fetch the entries that were asked for, with the proof of each.
+    """
     if options.full_tiles:
-        raise RefusedError(
-            f"{backend.origin} is a Rekor v1 log: it serves no tiles, and ten entries a request",
-            reason="no-tiles",
-            next_step="its checkpoints are mirrored without; to have the bundles of it that you"
-            f" hold proven: attestor sync --backend {backend.name} --for BUNDLE",
-        )
+        _refuse_huge(backend, info)
     now = session.now()
     followed = follow(
         store,
@@ -263,13 +278,83 @@ def _sync_instance(
         if not is_first:
             warnings.append(f"{backend.log.origin} is closed; {report.origin} is followed now")
         warnings += check_offset(store, instance, info, followed.moves_to)
-    return replaced(report, warnings=tuple(warnings))
+    windows = _windows(session, store, backend, instance, info, options, advance)
+    return replaced(report, warnings=tuple(warnings)), windows
+
+
+def _windows(
+    session: Session,
+    store: Store,
+    backend: Backend,
+    instance: RekorV1Log,
+    info: LogInfo,
+    options: SyncOptions,
+    advance: Progress,
+) -> tuple[WindowReport, ...]:
+    """Fetch entries of the tree that a backend stands at, or of every tree where all are wanted."""
+    if options.dry_run or not (options.full_tiles or options.window is not None):
+        return ()
+    now, before, found = session.now(), 0, []
+    backend = require_backend(store, backend.name)  # it may follow an instance by now
+    stands_at = backend.log
+    host = key_name(REKOR_V1, stands_at.origin)
+    for tree in info.trees:
+        size = parse_checkpoint(parse_note(tree.note).text).head.tree_size
+        log = find_log(store, f"{host} - {tree.tree_id}")
+        wanted = range(size) if options.full_tiles else options.window
+        is_wanted = log is not None and (
+            log == stands_at or (options.full_tiles and backend.follows is not None)
+        )
+        if is_wanted and log is not None and wanted:
+            if wanted.stop > size:
+                raise IncompleteError(
+                    f"{log.origin} has {size:,} entries, not {wanted.stop:,}",
+                    reason="not-covered",
+                    next_step="--from counts within its tree: the index over all trees, less the"
+                    f" {before:,} entries of the trees before it",
+                )
+            accept = _accepting(store, replaced(backend, log=log), instance, tree.tree_id, now)
+            mirror = Mirror(store, log)
+            found.append(fetch_window(mirror, instance, before, wanted, accept, advance))
+        before += size
+    return tuple(found)
+
+
+def _accepting(
+    store: Store, backend: Backend, instance: RekorV1Log, tree_id: str, now: int
+) -> Callable[[bytes], None]:
+    def accept(note: bytes) -> None:
+        sync_backend(store, backend, instance.tree(tree_id, note), CHECKPOINTS, now)
+
+    return accept
+
+
+def _refuse_huge(backend: Backend, info: LogInfo) -> None:
+    sizes = [parse_checkpoint(parse_note(one.note).text).head.tree_size for one in info.trees]
+    if sum(sizes) > MAX_ENTRIES:
+        raise RefusedError(
+            f"{backend.origin} is a Rekor v1 log of {sum(sizes):,} entries: it serves no tiles, and"
+            f" ten entries a request; at most {MAX_ENTRIES:,} are fetched",
+            reason="no-tiles",
+            next_step="its checkpoints are mirrored without; a window of its entries: attestor"
+            f" sync --backend {backend.name} --from INDEX --count N; to have the bundles of it"
+            f" that you hold proven: attestor sync --backend {backend.name} --for BUNDLE",
+        )
+
+
+def _has_tiles(backend: Backend) -> RefusedError:
+    return RefusedError(
+        f"{backend.origin} serves tiles and entry bundles: a window of it is not fetched by itself",
+        reason="has-tiles",
+        next_step=f"attestor sync --backend {backend.name} --full-tiles --entries",
+    )
 
 
 def _seconds(session: Session, options: SyncOptions) -> float:
     """Return how long this run may take for one backend; the next goes on where it stopped."""
     seconds = session.configuration.seconds("rekorSync.backendTimeout")
-    return max(seconds, FULL_SECONDS) if options.full or options.full_tiles else seconds
+    everything = options.full or options.full_tiles or options.window is not None
+    return max(seconds, FULL_SECONDS) if everything else seconds
 
 
 def _wanted(session: Session, options: SyncOptions) -> Wanted:

@@ -46,6 +46,8 @@ MIGRATIONS: Final = (  # in the order they are applied
     "026_cosigned",
     "027_ledger_scan",
     "028_tile_span",
+    "029_proven_range",
+    "030_entry_window",
 )
 COUNTED_BY_TRIGGERS: Final = (
     "tile_span",

@@ -31,7 +31,7 @@ def inclusion_plan(entry_index: int, tree_size: int) -> tuple[range, ...]:
     plan: list[range] = []
     leaves = range(tree_size)
     while len(leaves) > 1:
-        middle = leaves.start + _split_point(len(leaves))
+        middle = leaves.start + split_point(len(leaves))
         left, right = range(leaves.start, middle), range(middle, leaves.stop)
         leaves, sibling = (left, right) if entry_index < middle else (right, left)
         plan.append(sibling)
@@ -54,14 +54,14 @@ def consistency_plan(old_size: int, new_size: int) -> tuple[range, ...]:
 def _subproof(old_end: int, leaves: range, *, whole: bool) -> list[range]:
     if old_end == leaves.stop:
         return [] if whole else [leaves]
-    middle = leaves.start + _split_point(len(leaves))
+    middle = leaves.start + split_point(len(leaves))
     left, right = range(leaves.start, middle), range(middle, leaves.stop)
     if old_end <= middle:
         return [*_subproof(old_end, left, whole=whole), right]
     return [*_subproof(old_end, right, whole=False), left]
 
 
-def _split_point(n_leaves: int) -> int:
+def split_point(n_leaves: int) -> int:
     """Return the largest power of two below `n_leaves` (which is at least 2)."""
     return 1 << ((n_leaves - 1).bit_length() - 1)
 

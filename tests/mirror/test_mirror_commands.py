@@ -165,8 +165,9 @@ def test_stats_are_a_card_for_people_and_numbers_for_scripts(filled: MirroredHom
     assert [line.partition(":")[0] for line in out] == [
         *("Origin", "Total Tiles", "Cache Size", "Coverage", "Oldest Tile", "Newest Tile"),
     ]
-    assert out[3] == "Coverage:    100.0% (1,000)"
-    assert out[2] == f"Cache Size:  {one['bytes']:,} bytes"
+    assert out[3] == "Coverage:    100% (tree size 1,000)"
+    assert out[2] == f"Cache Size:  {one['bytes'] / 1000:.1f} kB"
+    assert out[4] == "Oldest Tile: 2025-10-06 08:53:20"
 
 
 def test_prune_refuses_to_lose_proofs_and_says_what_would_remain(filled: MirroredHome) -> None:

@@ -28,6 +28,7 @@ from appliance.store.mirror.logs import (
     Backend,
     all_backends,
     is_tree_origin,
+    known_api_version,
     require_backend,
 )
 from appliance.tlog.note_keys import check_key_name, same_key
@@ -115,7 +116,10 @@ def backend_add(
     )
     with session.writing() as store:
         added = add_backend(store, new, session.now(), dry_run=dry_run)
-    data = _backend_data(added.backend) | members(dry_run=dry_run, new_key=added.key_is_new)
+        version = known_api_version(store, added.backend.log) or version
+    data = _backend_data(added.backend, version) | members(
+        dry_run=dry_run, new_key=added.key_is_new
+    )
     verb = "would be pinned" if dry_run else "is pinned"
     lines = [f"{name}: {origin}, key id {added.key.key_id.hex()} {verb}"]
     if added.backend.log.api_version == 2:
@@ -147,17 +151,17 @@ def backend_list(session: Session) -> Result:
     """
 
     with session.reading() as store:
-        found = all_backends(store)
+        found = [(one, known_api_version(store, one.log)) for one in all_backends(store)]
     rows = (
         (
             *(one.name, "enabled" if one.enabled else "disabled", one.log.origin),
             *(one.read_url or one.base_url, one.mirror_of),
         )
-        for one in found
+        for one, _ in found
     )
     lines = table(("Backend", "State", "Origin", "URL", "Mirror Of"), rows)
     text = "\n".join(lines) or "no backend yet; add one with 'attestor backend add'"
-    return Result(members(backends=[_backend_data(one) for one in found]), text)
+    return Result(members(backends=[_backend_data(*one) for one in found]), text)
 
 
 @backend.command("show")
@@ -174,8 +178,12 @@ def backend_show(session: Session, name: str) -> Result:
 
     with session.reading() as store:
         found = require_backend(store, name)
+        version = known_api_version(store, found.log)
     state = "enabled" if found.enabled else "disabled"
-    lines = [f"{found.name}: {found.log.origin}, Rekor v{found.log.api_version}, {state}"]
+    says = (
+        "Rekor of a version that its first answer says" if version is None else f"Rekor v{version}"
+    )
+    lines = [f"{found.name}: {found.log.origin}, {says}, {state}"]
     lines += [f"  url      {found.base_url}"] if found.base_url else []
     lines += [f"  read url {found.read_url}"] if found.read_url else []
     lines += [f"  mirror of {found.mirror_of}"] if found.mirror_of else []
@@ -184,7 +192,7 @@ def backend_show(session: Session, name: str) -> Result:
     if found.log.policy is not None:
         lines.append("  policy:")
         lines += [f"    {line}" for line in _policy_text(found).rstrip("\n").split("\n")]
-    return Result(_backend_data(found), "\n".join(lines))
+    return Result(_backend_data(found, version), "\n".join(lines))
 
 
 @backend.command("enable")
@@ -248,7 +256,7 @@ def _set_enabled(session: Session, name: str, *, enabled: bool, dry_run: bool) -
     return Result(data, f"{name} {verb} {word}")
 
 
-def _backend_data(one: Backend) -> dict[str, Any]:
+def _backend_data(one: Backend, api_version: int | None) -> dict[str, Any]:
     return members(
         one,
         "base_url",
@@ -257,7 +265,7 @@ def _backend_data(one: Backend) -> dict[str, Any]:
         "mirror_of",
         id=one.name,
         origin=one.log.origin,
-        api_version=one.log.api_version,
+        api_version=api_version,
         policy=None if one.log.policy is None else _policy_text(one),
         keys=[key_data(key) for key in one.log.keys],
     )

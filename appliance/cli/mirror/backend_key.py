@@ -11,7 +11,7 @@ from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.jobs.mirror.backends import KeyReport, examine_key
 from appliance.runs.session import Session, pass_session
-from appliance.runs.sources import open_source
+from appliance.runs.sources import offered_checkpoint
 from appliance.sigstore.trusted_root import parse_trusted_root
 from appliance.store.database import Store
 from appliance.store.mirror.logs import Backend, require_backend
@@ -36,19 +36,18 @@ def verify_key(session: Session, name: str) -> Result:
 
     with session.reading() as store:
         found = require_backend(store, name)
-        current, source = _fetch_checkpoint(session, store, found)
+        current, source, found = _fetch_checkpoint(session, found)
         report = examine_key(store, found, current, source)
         listed = _listed(store, found)
     return _key_result(found, report, listed)
 
 
-def _fetch_checkpoint(session: Session, store: Store, found: Backend) -> tuple[bytes | None, str]:
+def _fetch_checkpoint(session: Session, found: Backend) -> tuple[bytes | None, str, Backend]:
     if not (found.base_url or found.read_url):
-        return None, ""
+        return None, "", found
 
     with session.http() as http:
-        source = open_source(http, found)
-        return source.checkpoint(), source.description
+        return offered_checkpoint(http, found)
 
 
 def _listed(store: Store, found: Backend) -> dict[bytes, bool] | None:

@@ -18,7 +18,7 @@ from appliance.jobs.mirror.compare_heads import ChainReport, recheck_chain, rech
 from appliance.runs.session import Session, pass_session
 from appliance.store.database import Store
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint, History
-from appliance.store.mirror.logs import Log, all_logs, require_backend, require_log
+from appliance.store.mirror.logs import REKOR_V1, Log, all_logs, require_backend, require_log
 from appliance.store.mirror.mirror import Mirror
 
 
@@ -154,13 +154,17 @@ def _chain_result(log: Log, chain: ChainReport) -> Result:
     errors = list(chain.problems)
     if chain.unproven:
         sizes = ", ".join(map(str, chain.unproven[:5]))
+        is_v1 = log.api_version == REKOR_V1
+        what = "proofs" if is_v1 else "tiles"
         errors.append(
             IncompleteError(
-                f"{log.origin}: tiles are missing to prove {len(chain.unproven)} of"
+                f"{log.origin}: {what} are missing to prove {len(chain.unproven)} of"
                 f" {chain.checkpoints} checkpoints ({sizes}{', …' * (len(chain.unproven) > 5)})",
-                reason="tile-missing",
-                next_step="run 'attestor sync --full-tiles', or import a transfer bundle that has"
-                " them",
+                reason="no-proof" if is_v1 else "tile-missing",
+                next_step="each was proven when it was taken, by a version that did not keep the"
+                " proof; 'attestor checkpoints prune' forgets old ones"
+                if is_v1
+                else "run 'attestor sync --full-tiles', or import a transfer bundle that has them",
             )
         )
     data = members(

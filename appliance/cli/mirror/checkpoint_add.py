@@ -12,11 +12,13 @@ from appliance.cli.options import seconds_option
 from appliance.cli.output import Result, common_options
 from appliance.errors import ApplianceError
 from appliance.jobs.divergence.gossip import Seen, compare_note
+from appliance.jobs.our_tree import forget_needless_ranges
 from appliance.runs.exit_codes import as_ours, naming
 from appliance.runs.session import Session, pass_session
 from appliance.store.files import read_foreign
 from appliance.store.mirror.checkpoints import forget_checkpoints, prunable_sizes
 from appliance.store.mirror.logs import Log, all_logs, require_backend
+from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.note import MAX_NOTE_BYTES
 
 FILE = click.Path(path_type=Path, dir_okay=False)
@@ -86,6 +88,7 @@ def checkpoint_prune(
             for log in chosen.values():
                 sizes = prunable_sizes(store, log, before)
                 forget_checkpoints(store, log, sizes)
+                forget_needless_ranges(Mirror(store, log))
                 verb = "would be forgotten" if dry_run else "forgotten"
                 data.append(members(origin=log.origin, pruned=len(sizes), tree_sizes=sizes))
                 lines.append(f"{log.origin}: {len(sizes):,} checkpoints {verb}")

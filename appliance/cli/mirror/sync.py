@@ -10,18 +10,20 @@ import click
 
 from appliance.cli.members import members
 from appliance.cli.mirror.found import found_data, found_line
+from appliance.cli.numbers import Whole
 from appliance.cli.options import seconds_option
 from appliance.cli.output import Result, common_options, delivers_alerts, note
 from appliance.cli.progress import progress_bar
 from appliance.cli.queue.drain_text import drain_data, drain_line
 from appliance.errors import ApplianceError, ConfigError
 from appliance.jobs.mirror.absorb import AbsorbReport
+from appliance.jobs.mirror.window import WindowReport
 from appliance.policy.relate import Relation
 from appliance.runs.carried_notes import read_carried
 from appliance.runs.exit_codes import exit_code, worst
 from appliance.runs.record import record_run
 from appliance.runs.session import Session, pass_session
-from appliance.runs.sync import SyncOptions, SyncRun
+from appliance.runs.sync import MAX_ENTRIES, SyncOptions, SyncRun
 from appliance.runs.sync import sync as run_sync
 from appliance.runs.tell import deliver_due
 from appliance.times import utc
@@ -44,6 +46,8 @@ MIN_PAUSE_SECONDS: Final = 1.0  # between runs of --watch: a typo must not hamme
     multiple=True,
     help="Have the checkpoint in this Sigstore bundle proven too; repeatable.",
 )
+@click.option("--from", "first", type=Whole(0), metavar="INDEX", help="Entries from this on.")
+@click.option("--count", type=Whole(1), metavar="N", help="So many, with --from; at most 100000.")
 @click.option("--dry-run", is_flag=True, help="Only say what there is; evidence is kept even so.")
 @click.option("--watch", is_flag=True, help="Go on until interrupted.")
 @click.option("--interval", metavar="DURATION", help="Between runs of --watch.")
@@ -60,6 +64,8 @@ def sync(
     max_tiles: int | None,
     entries: bool | None,
     for_files: tuple[Path, ...],
+    first: int | None,
+    count: int | None,
     dry_run: bool,
     watch: bool,
     interval: str | None,
@@ -73,12 +79,15 @@ def sync(
 
     A Rekor v1 log has no tiles: its checkpoints are mirrored, each proven by the log. What of
     it is in a Sigstore bundle, --for proves consistent with the tree that we hold; from then
-    on 'attestor verify' says offline that our mirror covers it.
+    on 'attestor verify' says offline that our mirror covers it. --from and --count fetch a window
+    of its entries, by index within its tree, all proven: 'attestor prove' and 'attestor entries
+    show' use them offline. --full-tiles fetches all of a small instance.
 
     \b
     Example:
         attestor sync
         attestor sync --backend public --full-tiles
+        attestor sync --backend old --from 120000 --count 500
         attestor sync --watch --interval 5m
     """
 
@@ -92,11 +101,26 @@ def sync(
         raise click.UsageError("--interval and --initial-delay need --watch")
     if for_files and (dry_run or watch):
         raise click.UsageError("--for excludes --dry-run and --watch")
+    window = _window(backends, first, count, is_run=not (dry_run or watch or full_tiles))
     carried = read_carried(for_files)
-    options = SyncOptions(backends, full, full_tiles, max_tiles, entries, dry_run, carried)
+    options = SyncOptions(backends, full, full_tiles, max_tiles, entries, dry_run, carried, window)
     if watch:
         _watch(session, options, interval, initial_delay)
     return _result(run_sync(session, options, progress_bar))
+
+
+def _window(
+    backends: tuple[str, ...], first: int | None, count: int | None, *, is_run: bool
+) -> range | None:
+    if first is None and count is None:
+        return None
+    if first is None or count is None or len(backends) != 1:
+        raise click.UsageError("--from and --count go together, with one --backend")
+    if not is_run:
+        raise click.UsageError("--from excludes --dry-run, --watch and --full-tiles")
+    if count > MAX_ENTRIES:
+        raise click.BadParameter(f"expected at most {MAX_ENTRIES:,}", param_hint="--count")
+    return range(first, first + count)
 
 
 def _watch(
@@ -150,7 +174,9 @@ def _result(run: SyncRun) -> Result:
             data.append(members(backend=synced.backend, ok=False, reason=error.reason))
         if report is not None:
             lines.append(f"{synced.backend}: {_line(report)}")
-            data.append(members(backend=synced.backend, ok=True) | _report_data(report))
+            lines += [_window_line(synced.backend, one) for one in synced.windows]
+            windows = members(windows=synced.windows) if synced.windows else {}
+            data.append(members(backend=synced.backend, ok=True) | _report_data(report) | windows)
             warnings += [f"{synced.backend}: {warning}" for warning in _warnings(report)]
     found: dict[str, Any] = members(backends=data)
     if run.placed:
@@ -198,6 +224,13 @@ def _line(report: AbsorbReport) -> str:
     return (
         f"{report.relation.value}, accepted {report.accepted_size:,}, covered {covered}, "
         f"{report.tiles:,} tiles and {report.entry_bundles:,} entry bundles new{more}"
+    )
+
+
+def _window_line(backend: str, window: WindowReport) -> str:
+    return (
+        f"{backend}: {window.count:,} entries of {window.origin} from {window.first:,} on are here"
+        f" and proven, {window.fetched:,} new"
     )
 
 

@@ -23,6 +23,7 @@ from appliance.jobs.mirror.prune import (
     prune_as_set,
     too_large,
 )
+from appliance.policy.coverage import Coverage
 from appliance.runs.session import Session, pass_session
 from appliance.store.database import Store
 from appliance.store.mirror.logs import Backend, all_backends, require_backend
@@ -188,15 +189,35 @@ def _stats_data(one: Backend, stats: TileStats) -> dict[str, Any]:
     )
 
 
+def _size(n_bytes: int) -> str:
+    """Write a size as people read it, in powers of 1,000."""
+    size, unit = float(n_bytes), "bytes"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{n_bytes} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+
+
+def _coverage(coverage: Coverage | None) -> str:
+    if coverage is None:
+        return "none"
+    return f"{coverage.percent:.1f}".removesuffix(".0") + f"% (tree size {coverage.tree_size:,})"
+
+
+def _time(at: int | None) -> str:
+    return "none" if at is None else utc(at).replace("T", " ").removesuffix("Z")
+
+
 def _stats_text(one: Backend, stats: TileStats) -> str:
     totals = stats.totals
     rows = {
         "Origin": one.log.origin,
         "Total Tiles": f"{totals.tiles:,} and {totals.entry_bundles:,} entry bundles",
-        "Cache Size": f"{totals.n_bytes:,} bytes",
-        "Coverage": str(stats.tiles or "none"),
-        "Oldest Tile": "none" if stats.oldest is None else utc(stats.oldest),
-        "Newest Tile": "none" if stats.newest is None else utc(stats.newest),
+        "Cache Size": _size(totals.n_bytes),
+        "Coverage": _coverage(stats.tiles),
+        "Oldest Tile": _time(stats.oldest),
+        "Newest Tile": _time(stats.newest),
     }
     return "\n".join(f"{heading + ':':13}{text}" for heading, text in rows.items())
 

@@ -158,9 +158,9 @@ def _ingested_line(log: IngestedLog, dry_run: bool) -> str:
             f"  {log.origin}: holds {old}; of tiles and entry bundles total {log.offered:,},"
             f" have {have:,}, need {log.need:,}"
         )
-    new = "nothing" if log.report.mirror_size is None else f"{log.report.mirror_size:,}"
+    new = "nothing" if log.new_size is None else f"{log.new_size:,}"
     proven = log.report.accepted_size
-    ahead = "" if log.report.mirror_size == proven else f", proven up to {proven:,}"
+    ahead = "" if log.new_size == proven else f", proven up to {proven:,}"
     healed = f"; {log.healed:,} damaged here, put back" if log.healed else ""
     if old == new and not log.need:
         return f"  {log.origin}: no change, {new}{ahead}{healed}"
@@ -198,7 +198,7 @@ def _import_data(imported: ImportedFile) -> dict[str, Any]:
                 "need",
                 "healed",
                 "fill",
-                new_size=log.report.mirror_size if log.report else log.old_size,
+                new_size=log.new_size,
                 accepted_size=log.report.accepted_size if log.report else None,
                 relation=log.report.relation if log.report else None,
                 total=log.offered,

@@ -8,6 +8,7 @@ different people is caught by exactly this comparison.
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import Final, NoReturn
 
 from appliance.errors import (
@@ -21,7 +22,8 @@ from appliance.errors import (
     SignatureError,
 )
 from appliance.jobs.divergence.incident import ConsistencyProof, Incident, report_incident
-from appliance.jobs.local_tiles import our_root_at, told_apart
+from appliance.jobs.local_tiles import told_apart
+from appliance.jobs.our_tree import our_tree
 from appliance.jobs.proven_root import proven_root
 from appliance.policy.relate import Contradiction, Rule
 from appliance.store.database import Store
@@ -30,10 +32,10 @@ from appliance.store.mirror.checkpoints import AcceptedCheckpoint, Arrival
 from appliance.store.mirror.logs import require_log
 from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
+from appliance.tlog.leaf_ranges import of_consistency
 from appliance.tlog.log_source import ProvingSource
-from appliance.tlog.merkle import TreeHead
+from appliance.tlog.merkle import Hash, TreeHead
 from appliance.tlog.note import parse_note
-from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
 
 MOST_ASKED: Final = 100  # proofs that one sync asks a log for, to place notes seen elsewhere
@@ -154,9 +156,14 @@ def _refute(mirror: Mirror, incident: Incident) -> NoReturn:
     raise error
 
 
-def _take(mirror: Mirror, seen: SignedCheckpoint, arrival: Arrival) -> None:
+def _take(
+    mirror: Mirror,
+    seen: SignedCheckpoint,
+    arrival: Arrival,
+    ranges: Mapping[tuple[int, int], Hash] | None = None,
+) -> None:
     """Keep a note that is proven to be of our tree; it waits no longer."""
-    mirror.record_note(seen, arrival)
+    mirror.record_note(seen, arrival, ranges)
     # If we die here it is compared again, which does nothing.
     with mirror.store.atomic():
         forget_seen(mirror.store, mirror.log, seen.note)
@@ -169,14 +176,15 @@ def _ask(mirror: Mirror, seen: SignedCheckpoint, arrival: Arrival, source: Provi
         return
     try:
         root, hashes = proven_root(seen.head, accepted.head, source)
-    except (ProofError, MalformedError, RemoteError):
+    except (ProofError, MalformedError, RemoteError, IncompleteError):
         return
     size = seen.head.tree_size
     if root != seen.head.root_hash:
         proof = ConsistencyProof(TreeHead(size, root), accepted.head, hashes) if hashes else None
         contradiction = Contradiction(Rule.ROOT_MISMATCH, size, root, seen.head.root_hash)
         _refute(mirror, Incident(contradiction, accepted, seen, arrival, {}, proof))
-    _take(mirror, seen, arrival)
+    ranges = of_consistency(seen.head, accepted.head, hashes) if hashes else None
+    _take(mirror, seen, arrival, ranges)
 
 
 def _against_ours(
@@ -188,9 +196,9 @@ def _against_ours(
     if known is not None:
         expected, proof = known.head.root_hash, None
     else:
-        tree = TileTree(accepted.head)
-        expected = our_root_at(mirror, tree, size)
-        hashes = told_apart(mirror, lambda: tree.prove_consistency(size, mirror.read_tiles))
+        tree = our_tree(mirror, accepted.head)
+        expected = told_apart(mirror, lambda: tree.root_at(size))
+        hashes = told_apart(mirror, lambda: tree.prove_consistency(size))
         proof = ConsistencyProof(TreeHead(size, expected), accepted.head, hashes)
     if expected == seen.head.root_hash:
         return None, accepted, None

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Sequence
 from appliance.config.configuration import Configuration
 from appliance.errors import CorruptError, IncompleteError
 from appliance.jobs.home.configure import read_configuration
-from appliance.jobs.local_tiles import our_root_at
+from appliance.jobs.local_tiles import told_apart
+from appliance.jobs.our_tree import our_tree
 from appliance.policy.health import Uncompared
 from appliance.store.database import Store
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint
@@ -20,7 +21,6 @@ from appliance.store.mirror.logs import Log, all_backends
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.private_log.private_logs import all_private_logs
 from appliance.tlog.merkle import Hash
-from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
 
 
@@ -147,7 +147,7 @@ def _root_at(store: Store, log: Log, accepted: AcceptedCheckpoint, size: int) ->
     if (known := mirror.history.at(size)) is not None:
         return known.head.root_hash
     try:
-        return our_root_at(mirror, TileTree(accepted.head), size)
+        return told_apart(mirror, lambda: our_tree(mirror, accepted.head).root_at(size))
     except IncompleteError:
         return None  # without tiles they meet at a size that both signed, or not at all
 

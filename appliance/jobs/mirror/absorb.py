@@ -24,6 +24,7 @@ from appliance.jobs.divergence.incident import ConsistencyProof, Incident, repor
 from appliance.jobs.local_tiles import our_root_at, ours_or_theirs
 from appliance.jobs.mirror.fill import Filled, Wanted, fetch_tiles, fill
 from appliance.jobs.opened_notes import open_note_of, quorum_time_of, verify_quorum_of
+from appliance.jobs.our_tree import our_tree
 from appliance.jobs.progress import SILENT, Progress
 from appliance.jobs.proven_root import proven_root
 from appliance.policy.relate import Contradiction, Relation, relate
@@ -34,6 +35,7 @@ from appliance.store.mirror.checkpoints import AcceptedCheckpoint, Arrival
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.revoked_keys import revoked_keys
 from appliance.tlog.checkpoint import SignedCheckpoint
+from appliance.tlog.leaf_ranges import of_consistency
 from appliance.tlog.log_source import LogSource, ProvingSource
 from appliance.tlog.merkle import Hash, TreeHead
 from appliance.tlog.proof import verify_consistency
@@ -90,11 +92,11 @@ def absorb(
     stored = 0
     if offer.relation in (Relation.FIRST, Relation.AHEAD):
         # If we die before this commits, the mirror stands where it did.
-        mirror.accept(offer.candidate, arrival, offer.tiles)
+        mirror.accept(offer.candidate, arrival, offer.tiles, ranges=offer.ranges)
         # If we die after it, the next run finds the rest missing and fetches it.
         stored = len(offer.tiles)
     elif not isinstance(source, ProvingSource) or offer.relation is Relation.BEHIND:
-        mirror.record_note(offer.candidate, arrival)
+        mirror.record_note(offer.candidate, arrival, offer.ranges)
     else:  # signed anew at every read: the note that is here says the same
         mirror.record_answer(arrival)
     if broken_word is not None:
@@ -148,6 +150,7 @@ class _Offer:
     tiles: dict[Tile, bytes]  # authenticated under the candidate, unless it is behind
     accepted: AcceptedCheckpoint | None  # ours, before
     damage: CorruptError | None  # of ours, met on the way; the source's tiles stood in
+    ranges: dict[tuple[int, int], Hash]  # that a proof without tiles gave hashes of
 
 
 def _examine(mirror: Mirror, source: LogSource, arrival: Arrival) -> _Offer:
@@ -202,7 +205,7 @@ def _examine(mirror: Mirror, source: LogSource, arrival: Arrival) -> _Offer:
     _refuse_quarantined(mirror, relation, candidate.head, arrival)
     if relation in (Relation.FIRST, Relation.AHEAD) and proves is None:
         tree.load([], fetched)  # the right edge, if no proof has needed it yet
-    return _Offer(candidate, relation, tree, fetched.tiles, accepted, prefix.damage)
+    return _Offer(candidate, relation, tree, fetched.tiles, accepted, prefix.damage, prefix.ranges)
 
 
 def _not_placed(offered: TreeHead, arrival: Arrival) -> IncompleteError:
@@ -280,6 +283,7 @@ class _Prefix:
         self.hashes: tuple[Hash, ...] = ()  # the consistency proof; empty: it was not needed
         self.counterpart: AcceptedCheckpoint | None = None  # one of ours of just that size
         self.damage: CorruptError | None = None  # of our own tiles
+        self.ranges: dict[tuple[int, int], Hash] = {}  # that a proof without tiles gave
 
     def prove(
         self,
@@ -293,13 +297,24 @@ class _Prefix:
             return
         if accepted.head.tree_size < candidate.tree_size:
             self.root, self.hashes = proven_root(accepted.head, candidate, source)
+            self._keep(accepted.head, candidate)
             return
         if known := mirror.history.at(candidate.tree_size):
             self.root, self.counterpart = known.head.root_hash, known
             return
-        with contextlib.suppress(RemoteError, ProofError, MalformedError):
+        with contextlib.suppress(IncompleteError):
+            ours = our_tree(mirror, accepted.head)
+            self.root, self.hashes = ours.root_at(candidate.tree_size), ()
+            return
+        with contextlib.suppress(RemoteError, ProofError, MalformedError, IncompleteError):
             # Whoever offers an older head must be able to show it is one of ours.
             self.root, self.hashes = proven_root(candidate, accepted.head, source)
+            self._keep(candidate, accepted.head)
+
+    def _keep(self, old: TreeHead, new: TreeHead) -> None:
+        """Take the hashes of a proof that holds for both heads: they are of one tree."""
+        if self.hashes and self.root == old.root_hash:
+            self.ranges = of_consistency(old, new, self.hashes)
 
     def compute(
         self,
@@ -356,7 +371,7 @@ def _is_prefix(mirror: Mirror, tree_size: int, new: TreeHead, source: ProvingSou
         return False
     try:
         verify_consistency(ours.head, new, source.consistency(tree_size, new.tree_size))
-    except (RemoteError, ProofError, MalformedError):
+    except (RemoteError, ProofError, MalformedError, IncompleteError):
         return False
     return True
 

@@ -9,13 +9,13 @@ from typing import Any, Final
 
 from appliance.errors import ApplianceError
 from appliance.jobs.local_tiles import told_apart
+from appliance.jobs.our_tree import OurTree, our_tree
 from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.checkpoint import open_checkpoint
 from appliance.tlog.entries import parse_entry_bundle
 from appliance.tlog.merkle import Hash
 from appliance.tlog.note_keys import VerifierKey
 from appliance.tlog.tile import WIDTH, EntryBundle
-from appliance.tlog.tile_tree import TileTree
 
 MAX_HEADS: Final = 16  # signed heads of a log; each has a proof that it is a prefix of the next
 
@@ -44,7 +44,7 @@ def checkable(mirror: Mirror) -> dict[str, Any]:
     if mirrored is not None and mirrored.head.tree_size not in sizes:
         sizes = sorted([*sizes, mirrored.head.tree_size])
     heads: list[dict[str, Any]] = []
-    trees: dict[int, TileTree] = {}
+    trees: dict[int, OurTree] = {}
     for size in sizes:
         note = history.newest_note(size)
         seen = history.at(size)
@@ -53,7 +53,7 @@ def checkable(mirror: Mirror) -> dict[str, Any]:
         except ApplianceError as error:  # a key was revoked since, say
             unproven.append(f"size {size:,}: {error.message}")
             continue
-        trees[size] = TileTree(signed.head)
+        trees[size] = our_tree(mirror, signed.head)
         heads.append(
             {
                 "treeSize": size,
@@ -75,7 +75,7 @@ def checkable(mirror: Mirror) -> dict[str, Any]:
     for index in sorted({0, size // 2, size - 1}) if size else ():  # a look at three of them
         try:
             if size in trees:
-                entries.append(_entry(mirror, index, trees[size]))
+                entries.append(_entry(mirror, index, size, trees[size]))
         except ApplianceError as error:
             unproven.append(f"entry {index:,}: {error.message}")
     return {
@@ -87,16 +87,15 @@ def checkable(mirror: Mirror) -> dict[str, Any]:
     }
 
 
-def _consistency(mirror: Mirror, old: int, tree: TileTree) -> tuple[Hash, ...]:
-    return told_apart(mirror, lambda: tree.prove_consistency(old, mirror.read_tiles))
+def _consistency(mirror: Mirror, old: int, tree: OurTree) -> tuple[Hash, ...]:
+    return told_apart(mirror, lambda: tree.prove_consistency(old))
 
 
-def _entry(mirror: Mirror, index: int, tree: TileTree) -> dict[str, Any]:
-    size = tree.head.tree_size
+def _entry(mirror: Mirror, index: int, size: int, tree: OurTree) -> dict[str, Any]:
     place, position = divmod(index, WIDTH)
     bundle = EntryBundle(place, min(WIDTH, size - place * WIDTH))
     body = parse_entry_bundle(mirror.read_entry_bundle(bundle), bundle)[position]
-    hashes = told_apart(mirror, lambda: tree.prove_inclusion(index, mirror.read_tiles))
+    hashes = told_apart(mirror, lambda: tree.prove_inclusion(index))
     return {
         "index": index,
         "treeSize": size,

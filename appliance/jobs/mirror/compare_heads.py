@@ -18,6 +18,7 @@ from appliance.errors import (
 )
 from appliance.jobs.divergence.incident import ConsistencyProof, Incident, report_incident
 from appliance.jobs.local_tiles import told_apart
+from appliance.jobs.our_tree import OurTree, is_without_tiles, our_tree
 from appliance.jobs.progress import SILENT, Progress
 from appliance.policy.relate import Contradiction, Rule
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint, Arrival
@@ -27,7 +28,6 @@ from appliance.tlog.compact_range import CompactRange
 from appliance.tlog.merkle import HASH_BYTES, Hash, TreeHead, perfect_root
 from appliance.tlog.proof import verify_consistency
 from appliance.tlog.tile import HEIGHT, Tile, edge_tiles, full_tile_count
-from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
 
 TRIM_EVERY: Final = 64  # checkpoints, so that memory stays small
@@ -61,7 +61,7 @@ def recheck_chain(mirror: Mirror, now: int, progress: Progress = SILENT) -> Chai
     DivergenceError, its evidence stored, for a log that signed two trees.
     """
     newest = _newest(mirror)
-    tree = TileTree(newest.head)
+    tree = our_tree(mirror, newest.head)
     sizes = mirror.history.accepted_sizes()
     notes = proven = 0
     unproven: list[int] = []
@@ -99,21 +99,21 @@ def recheck_root(mirror: Mirror, tree_size: int, now: int) -> RootReport:
             reason="not-covered",
             next_step="run 'attestor sync' or import a newer transfer bundle",
         )
-    computed = _fold(mirror, tree_size)
-    tree = TileTree(newest.head)
+    tree = our_tree(mirror, newest.head)
+    computed = None if is_without_tiles(mirror) else _fold(mirror, tree_size)
     try:
-        authentic = tree.root_at(tree_size, mirror.read_tiles)
+        authentic = tree.root_at(tree_size)
     except VerificationError as error:
         raise _damaged(error.message) from error
     stored = _opened(mirror, tree_size) if mirror.history.at(tree_size) else None
     if stored is not None and stored.head.root_hash != authentic:
         _contradict(mirror, stored, newest, authentic, now)
-    if computed != authentic:
+    if computed not in (None, authentic):
         raise _damaged(
             f"the leaf hashes stored up to {tree_size} have root {computed.hex()}, expected"
             f" {authentic.hex()}"
         )
-    return RootReport(TreeHead(tree_size, computed), stored is not None)
+    return RootReport(TreeHead(tree_size, authentic), stored is not None)
 
 
 def _newest(mirror: Mirror) -> AcceptedCheckpoint:
@@ -140,12 +140,12 @@ def _opened(mirror: Mirror, tree_size: int) -> AcceptedCheckpoint:
 
 
 def _prove(
-    mirror: Mirror, tree: TileTree, newest: AcceptedCheckpoint, stored: AcceptedCheckpoint, now: int
+    mirror: Mirror, tree: OurTree, newest: AcceptedCheckpoint, stored: AcceptedCheckpoint, now: int
 ) -> None:
     size = stored.head.tree_size
     try:
-        root = tree.root_at(size, mirror.read_tiles)
-        proof = tree.prove_consistency(size, mirror.read_tiles)
+        root = tree.root_at(size)
+        proof = tree.prove_consistency(size)
         # A second way to the same truth: the proof anybody could check, checked.
         verify_consistency(TreeHead(size, root), newest.head, proof)
     except VerificationError as error:
@@ -181,9 +181,7 @@ def _contradict(
 ) -> NoReturn:
     """Keep both signed notes, then say that the log signed two trees."""
     size = stored.head.tree_size
-    hashes = told_apart(
-        mirror, lambda: TileTree(newest.head).prove_consistency(size, mirror.read_tiles)
-    )
+    hashes = told_apart(mirror, lambda: our_tree(mirror, newest.head).prove_consistency(size))
     raise report_incident(
         mirror,
         Incident(

@@ -17,11 +17,13 @@ from appliance.rekor.transparency_log_entry import TransparencyLogEntry
 from appliance.store.database import Store
 from appliance.store.divergence.seen import waiting_seen
 from appliance.store.home.journal import append_event
+from appliance.store.home.runs import backend_run
 from appliance.store.mirror.logs import (
     REKOR_V1,
     Backend,
     Log,
     add_tree,
+    all_backends,
     find_log,
     is_tree_origin,
     key_name,
@@ -140,6 +142,39 @@ def move_to_next_tree(store: Store, backend: Backend, log: Log, now: int) -> Non
     with store.atomic():
         move_backend(store, backend, log)
         append_event(store, now, "backend.moved", details)
+
+
+def adopt_tree(store: Store, origin: str, note: bytes) -> Log | None:
+    """Pin a tree of an instance that a backend here stands for, whose pinned key signed `note`.
+
+    So a tree that arrives with a transfer bundle is one of that instance. None: no backend here
+    stands for its host. Raises SignatureError if no key of the instance that is in force signed.
+    """
+    host = key_name(REKOR_V1, origin)
+    found = [one for one in all_backends(store) if one.origin == host and one.mirror_of is None]
+    if not is_tree_origin(origin) or not found:
+        return None
+    keys = [key for one in found for key in one.log.keys if key.max_size is None]
+    open_checkpoint(note, [verifier_key(REKOR_V1, host, key.spki) for key in keys], origin)
+    with store.atomic():
+        for backend in found:
+            if backend.follows is None:
+                _is_instance(store, backend)
+        return add_tree(store, require_backend(store, found[0].name), origin)
+
+
+def stand_at_newest(store: Store, log: Log, now: int) -> None:
+    """Let backends that never reach their instance stand at the tree whose head is the newest."""
+    host = key_name(log.api_version, log.origin)
+    heads = [(one, Mirror(store, one).history.accepted()) for one in trees_of(store, host)]
+    seen = [(head.first_seen_at, one.id, one) for one, head in heads if head is not None]
+    for backend in all_backends(store):
+        run = backend_run(store, backend.name)
+        is_asked = run is not None and run.answered_at is not None
+        if backend.follows == host and seen and not is_asked:
+            newest = max(seen, key=lambda one: one[:2])[2]
+            if newest.id != backend.log.id:
+                move_to_next_tree(store, backend, newest, now)
 
 
 def check_offset(store: Store, instance: Instance, info: LogInfo, log: Log) -> Iterator[str]:

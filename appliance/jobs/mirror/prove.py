@@ -14,7 +14,8 @@ from appliance.errors import (
     RefusedError,
     VerificationError,
 )
-from appliance.jobs.local_tiles import our_root_at, told_apart
+from appliance.jobs.local_tiles import told_apart
+from appliance.jobs.our_tree import is_without_tiles, our_tree
 from appliance.rekor.entry import Digest, Dsse, Entry, HashedRekord, parse_entry
 from appliance.rekor.request import HashedRekordRequest
 from appliance.rekor.signing_algorithms import BY_KEY_DETAILS
@@ -29,6 +30,7 @@ from appliance.store.database import Store
 from appliance.store.divergence.quarantine import quarantine_of
 from appliance.store.home.journal import JournalLine, journal_lines
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint
+from appliance.store.mirror.entry_windows import EntryWindows
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.queue.publications import PUBLISHED
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
@@ -36,7 +38,6 @@ from appliance.tlog.entries import parse_entry_bundle
 from appliance.tlog.merkle import Hash, TreeHead, leaf_hash
 from appliance.tlog.proof import root_from_inclusion, verify_inclusion
 from appliance.tlog.tile import WIDTH, EntryBundle
-from appliance.tlog.tile_tree import TileTree
 from appliance.tlog.tlog_proof import TlogProof
 from appliance.value import frozen, replaced
 
@@ -61,8 +62,8 @@ def prove_inclusion(mirror: Mirror, entry_index: int, tree_size: int | None = No
     # Opened again: what we hand out must verify under the key that is pinned today.
     note = mirror.history.newest_note(accepted.head.tree_size)
     signed = open_checkpoint(note, mirror.log.keys, mirror.log.origin)
-    tree = TileTree(signed.head)
-    proof = told_apart(mirror, lambda: tree.prove_inclusion(entry_index, mirror.read_tiles))
+    tree = our_tree(mirror, signed.head)
+    proof = told_apart(mirror, lambda: tree.prove_inclusion(entry_index))
     return TlogProof(entry_index, proof, note)
 
 
@@ -99,9 +100,9 @@ def prove_consistency(
             reason="not-covered",
             next_step="run 'attestor sync' or import a newer transfer bundle",
         )
-    tree = TileTree(head)
-    old_root = our_root_at(mirror, tree, old_size)
-    proof = told_apart(mirror, lambda: tree.prove_consistency(old_size, mirror.read_tiles))
+    tree = our_tree(mirror, head)
+    old_root = told_apart(mirror, lambda: tree.root_at(old_size))
+    proof = told_apart(mirror, lambda: tree.prove_consistency(old_size))
     return TreeHead(old_size, old_root), head, proof
 
 
@@ -232,10 +233,7 @@ def show_entry(mirror: Mirror, entry_index: int) -> ShownEntry:
     """
     proof = prove_inclusion(mirror, entry_index)
     head = open_checkpoint(proof.note, mirror.log.keys, mirror.log.origin).head
-    index, position = divmod(entry_index, WIDTH)
-    coordinate = EntryBundle(index, min(WIDTH, head.tree_size - index * WIDTH))
-    packed = mirror.read_entry_bundle(coordinate)
-    body = told_apart(mirror, lambda: parse_entry_bundle(packed, coordinate)[position])
+    body = _body(mirror, entry_index, head.tree_size)
     leaf = leaf_hash(body)
     told_apart(mirror, lambda: verify_inclusion(entry_index, leaf, head, proof.hashes))
     try:
@@ -243,6 +241,16 @@ def show_entry(mirror: Mirror, entry_index: int) -> ShownEntry:
     except (VerificationError, LimitError):
         entry = None
     return ShownEntry(entry_index, body, leaf, head, entry)
+
+
+def _body(mirror: Mirror, entry_index: int, tree_size: int) -> bytes:
+    if is_without_tiles(mirror):
+        read = EntryWindows(mirror.store, mirror.log).read
+        return told_apart(mirror, lambda: read(entry_index))
+    index, position = divmod(entry_index, WIDTH)
+    coordinate = EntryBundle(index, min(WIDTH, tree_size - index * WIDTH))
+    packed = mirror.read_entry_bundle(coordinate)
+    return told_apart(mirror, lambda: parse_entry_bundle(packed, coordinate)[position])
 
 
 def published_as(store: Store, origin: str, entry_index: int, digest: str) -> JournalLine | None:

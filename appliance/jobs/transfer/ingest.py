@@ -18,13 +18,14 @@ from appliance.errors import (
 )
 from appliance.jobs.divergence.cross_check import CrossChecked, cross_check
 from appliance.jobs.divergence.judge import reporting_damage
+from appliance.jobs.mirror.follow import adopt_tree, stand_at_newest
+from appliance.jobs.our_tree import covered, is_without_tiles
 from appliance.jobs.progress import SILENT, Progress
 from appliance.jobs.transfer.exporters import open_header_note
 from appliance.jobs.transfer.ingest_log import (
     MISSING_BASE,
     IngestedLog,
     Lack,
-    covered,
     fill_command,
     ingest_log,
     lack_of,
@@ -32,13 +33,13 @@ from appliance.jobs.transfer.ingest_log import (
 from appliance.jobs.transfer.receipt_text import ReceiptLog, parse_receipt, volumes_to_come
 from appliance.jobs.transfer.receipts import Imported, issue_receipt
 from appliance.jobs.transfer.side_members import Unloaded, compare_seen, unload
-from appliance.jobs.transfer.source import NOT_IN_BUNDLE, TransferSource
+from appliance.jobs.transfer.source import NOT_IN_BUNDLE, ProvingTransferSource, TransferSource
 from appliance.jobs.transfer.staged_tiles import StagedTiles
 from appliance.jobs.workers import Workers
 from appliance.store.database import Store
 from appliance.store.files import open_foreign, size_of, staging_file
 from appliance.store.home.clock import SIGNED, Floor, raise_floor
-from appliance.store.mirror.logs import Log, all_logs, find_log
+from appliance.store.mirror.logs import Log, all_logs, find_log, is_tree_origin
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.transfer.custody import CustodyFacts, append_custody
 from appliance.store.transfer.receipts import StoredReceipt, our_receipt, put_receipt
@@ -208,6 +209,9 @@ class _Ingestion:
             )
             errors += compared.errors
             side = unload(store, self.staged.bundle, self.signers, self.now)
+            for _, log in known:
+                if is_tree_origin(log.origin):
+                    stand_at_newest(store, log, self.now)
         origins = {log.origin for _, log in known}
         skipped = tuple(part.origin for part in manifest.logs if part.origin not in origins)
         report = IngestReport(
@@ -248,7 +252,7 @@ class _Ingestion:
 
     def _known(self) -> list[tuple[LogPart, Log]]:
         manifest = self.staged.bundle.manifest
-        found = [(part, find_log(self.store, part.origin)) for part in manifest.logs]
+        found = [(part, self._log_of(part)) for part in manifest.logs]
         known = [(part, log) for part, log in found if log is not None]
         if not known and manifest.logs:
             ours = ", ".join(one.origin for one in all_logs(self.store))
@@ -261,13 +265,22 @@ class _Ingestion:
             )
         return known
 
+    def _log_of(self, part: LogPart) -> Log | None:
+        log = find_log(self.store, part.origin)
+        if log is not None or self.rules.dry_run or not is_tree_origin(part.origin):
+            return log
+        source = TransferSource(self.staged.bundle, part, self.path.name)
+        return adopt_tree(self.store, part.origin, source.checkpoint())
+
     def _absorb(self, part: LogPart, log: Log, progress: Progress) -> IngestedLog:
         bundle = self.staged.bundle
         description = f"{self.path.name} ({bundle.header.bundle_id[:12]})"
-        source = TransferSource(bundle, part, description, self.tiles)
+        mirror = Mirror(self.store, log)
+        kind = ProvingTransferSource if is_without_tiles(mirror) else TransferSource
+        source = kind(bundle, part, description, self.tiles)
         with reporting_damage(self.store, log, self.now):
             return ingest_log(
-                Mirror(self.store, log),
+                mirror,
                 part,
                 source,
                 bundle.manifest,
@@ -352,5 +365,5 @@ def _transferred(part: LogPart, one: IngestedLog) -> TransferredLog:
         part.base.tree_size if part.base else None,
         part.head.tree_size,
         one.old_size,
-        one.report.mirror_size if one.report else None,
+        one.new_size if one.report else None,
     )

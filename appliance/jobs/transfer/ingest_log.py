@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 
 from appliance.errors import ApplianceError, CorruptError, IncompleteError, MalformedError
 from appliance.jobs.divergence.cross_check import follow_up
 from appliance.jobs.mirror.absorb import AbsorbReport, absorb
 from appliance.jobs.mirror.fill import Wanted
+from appliance.jobs.our_tree import covered, is_without_tiles
 from appliance.jobs.progress import Progress
-from appliance.jobs.transfer.source import TransferSource
+from appliance.jobs.transfer.source import ProvingTransferSource, TransferSource
 from appliance.store.mirror.checkpoints import Arrival
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.mirror.tile_cache import cached_entry_bundles
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
-from appliance.tlog.log_source import LogSource
-from appliance.tlog.merkle import TreeHead
+from appliance.tlog.leaf_ranges import of_consistency
+from appliance.tlog.log_source import LogSource, ProvingSource
+from appliance.tlog.merkle import EMPTY_ROOT, Hash, TreeHead
+from appliance.tlog.proof import root_from_consistency
 from appliance.tlog.tile import WIDTH, EntryBundle, Tile
 from appliance.value import frozen, replaced
 from bundles.manifest import LogPart, Manifest
@@ -140,11 +143,35 @@ class IngestedLog:
         return _size(self.old)
 
     @property
+    def new_size(self) -> int | None:
+        """Size of the mirror checkpoint after it; None: none."""
+        return _size(self.new)
+
+    @property
     def is_change(self) -> bool:
         """Whether it brought anything: tiles, entry bundles or a larger mirror."""
         if self.report is None:
             return False
-        return self.need > 0 or self.old_size != self.report.mirror_size
+        return self.need > 0 or self.old != self.new
+
+
+def keep_proofs(mirror: Mirror, proofs: Mapping[int, Sequence[Hash]], tree_size: int) -> None:
+    """Keep what proofs to our accepted head say of its tree; of an older head nothing is kept.
+
+    Raises ProofError for one that does not lead to it.
+    """
+    accepted = mirror.history.accepted()
+    if accepted is None or accepted.head.tree_size != tree_size:
+        return
+    ranges: dict[tuple[int, int], Hash] = {}
+    for size, hashes in proofs.items():
+        # At a power of two the proof leaves the old root out: it says nothing without one.
+        if 0 < size < tree_size and size.bit_count() != 1:
+            root = root_from_consistency(TreeHead(size, EMPTY_ROOT), accepted.head, hashes)
+            ranges |= of_consistency(TreeHead(size, root), accepted.head, hashes)
+    if ranges:
+        with mirror.store.atomic():
+            mirror.put_ranges(ranges)
 
 
 def require_base(mirror: Mirror, part: LogPart) -> None:
@@ -207,21 +234,18 @@ def ingest_log(
             f"the log's checkpoint {report.tree_size}",
             reason="head-mismatch",
         )
-    report = replaced(report, warnings=follow_up(mirror, "import", now))
+    if isinstance(source, ProvingTransferSource):
+        keep_proofs(mirror, source.proofs, part.head.tree_size)
+    proves = source if isinstance(source, ProvingSource) else None
+    report = replaced(report, warnings=follow_up(mirror, "import", now, proves))
     lack, new = lack_of(mirror, part), covered(mirror)
     missing = (new.tree_size if new else 0) - lack.held_size
-    is_whole = report.mirror_size == report.accepted_size and not missing
+    is_whole = is_without_tiles(mirror) or report.mirror_size == report.accepted_size
     return IngestedLog(
         *(part.origin, old, new, report, need, offered, healed),
-        lack=None if is_whole else lack,
+        lack=None if is_whole and not missing else lack,
         missing_entries=missing,
     )
-
-
-def covered(mirror: Mirror) -> TreeHead | None:
-    """Return the head up to which every tile is here; None: none."""
-    found = mirror.history.mirror_checkpoint()
-    return found.head if found else None
 
 
 def _size(head: TreeHead | None) -> int | None:

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Final
 
 from appliance.errors import ArgumentError
+from appliance.jobs.our_tree import covered
 from appliance.jobs.transfer.names import fat_safe
 from appliance.jobs.transfer.plan import PlannedLog
 from appliance.jobs.transfer.volumes import Cargo
@@ -20,6 +21,7 @@ from appliance.tlog.merkle import EMPTY_ROOT, TreeHead
 from appliance.value import frozen
 from appliance.version import __version__
 from bundles.manifest import CreatedBy, Custody, DataAge, Have, Manifest, Volume
+from bundles.manifest_json import CONSISTENCY
 from bundles.strict_json import format_time
 from bundles.writer import totals_of
 
@@ -89,12 +91,17 @@ def describe_volumes(
             have=have,
             contains=load.side.contains,
             custody=remarks.custody,
-            requires=load.side.requires,
+            requires=_required(load, planned),
             not_before=not_before,
             expires=expires,
         )
         for number, load in enumerate(cargo, start=1)
     ]
+
+
+def _required(load: Cargo, planned: Sequence[PlannedLog]) -> tuple[str, ...]:
+    proves = any(log.consistency for log in planned)
+    return tuple(sorted({*load.side.requires, *((CONSISTENCY,) if proves else ())}))
 
 
 def _heard_at(store: Store, planned: PlannedLog, now: int) -> int:
@@ -124,6 +131,5 @@ def _have(store: Store, log: Log) -> Have:
     A log of which nothing is here is named too: silence would leave standing what was said
     before a home was lost.
     """
-    held = Mirror(store, log).history.mirror_checkpoint()
-    head = held.head if held else TreeHead(0, EMPTY_ROOT)
+    head = covered(Mirror(store, log)) or TreeHead(0, EMPTY_ROOT)
     return Have(log.origin, head.tree_size, head.root_hash)

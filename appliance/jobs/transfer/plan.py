@@ -12,6 +12,12 @@ from hashlib import sha256
 from typing import Final
 
 from appliance.errors import IncompleteError
+from appliance.jobs.our_tree import is_without_tiles, our_tree
+from appliance.jobs.transfer.consistency_member import (
+    consistency_member,
+    format_consistency,
+    proofs_from,
+)
 from appliance.jobs.transfer.source import checkpoint_member, entries_member, tile_member
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint
 from appliance.store.mirror.entry_frames import compress_bundle
@@ -81,7 +87,7 @@ def mirror_root(mirror: Mirror, head: AcceptedCheckpoint, tree_size: int) -> byt
     """Return the root of a prefix of the exported tree; raises IncompleteError without tiles."""
     if known := mirror.history.at(tree_size):
         return known.head.root_hash
-    return TileTree(head.head).root_at(tree_size, mirror.read_tiles)
+    return our_tree(mirror, head.head).root_at(tree_size)
 
 
 def _is_turn_of_full(mirror: Mirror, choice: BaseChoice, side: str) -> bool:
@@ -141,6 +147,7 @@ class PlannedLog:
     base: TreeHeadRef | None
     head: AcceptedCheckpoint
     checkpoint: Member
+    consistency: tuple[Member, ...]  # of a log without tiles: proves the head from the base
     proof: frozenset[Tile]  # prove the head from the base
     items: tuple[Item, ...]  # what else: tiles top down, then entry bundles
     member: Callable[[Item], Member]
@@ -178,6 +185,8 @@ def plan_log(mirror: Mirror, choice: BaseChoice, contents: Contents, side: str) 
     base = choose_base(mirror, head, choice, side)
     start, stop = base.tree_size or 0, head.head.tree_size
     directory = log_directory(mirror.log.origin)
+    if is_without_tiles(mirror):
+        return _plan_without_tiles(mirror, head, base, contents)
     tree = TileTree(head.head)
     # Where the far side stands between base and head nobody knows: mostly where one of the
     # last exports brought it.
@@ -210,10 +219,43 @@ def plan_log(mirror: Mirror, choice: BaseChoice, contents: Contents, side: str) 
         base=TreeHeadRef(start, mirror_root(mirror, head, start)) if start else None,
         head=head,
         checkpoint=in_memory(checkpoint_member(directory), mirror.history.newest_note(stop)),
+        consistency=(),
         proof=frozenset(proof),
         items=(*top_down(items), *bundles),
         member=_Members(mirror, directory).member,
         above=lambda item: tree.parents(item.tile if isinstance(item, EntryBundle) else item),
+        warnings=base.warnings,
+    )
+
+
+def _plan_without_tiles(
+    mirror: Mirror, head: AcceptedCheckpoint, base: DeltaStart, contents: Contents
+) -> PlannedLog:
+    """Plan what leaves of a log that serves no tiles: its head, and what proves it."""
+    start, stop = base.tree_size or 0, head.head.tree_size
+    directory = log_directory(mirror.log.origin)
+    wanted = [one for one in contents.proven or () if one.origin == mirror.log.origin]
+    _require_covered(mirror, wanted, stop)
+    stands = exported_heads(mirror.store, mirror.log.origin, stop, MAX_STANDS)
+    bundles = [one.tree_size for one in wanted]
+    # A proof from a power of two leaves its root out; that of one more has it.
+    beside = [size + 1 for size in bundles if size.bit_count() == 1 and size + 1 < stop]
+    sizes = {start, *stands, *bundles, *beside} - {0, stop}
+    proofs = proofs_from(our_tree(mirror, head.head), sizes)
+    if start not in (0, stop) and start not in proofs:
+        our_tree(mirror, head.head).prove_consistency(start)  # says what is missing
+    member = in_memory(consistency_member(directory), format_consistency(proofs))
+    return PlannedLog(
+        origin=mirror.log.origin,
+        vkeys=tuple(key.vkey for key in mirror.log.keys),
+        base=TreeHeadRef(start, mirror_root(mirror, head, start)) if start else None,
+        head=head,
+        checkpoint=in_memory(checkpoint_member(directory), mirror.history.newest_note(stop)),
+        consistency=(member,),
+        proof=frozenset(),
+        items=(),
+        member=_Members(mirror, directory).member,
+        above=lambda _: (),
         warnings=base.warnings,
     )
 

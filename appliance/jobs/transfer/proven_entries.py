@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from appliance.errors import IncompleteError, ProofError
 from appliance.jobs.divergence.gossip import compare_note
 from appliance.jobs.local_tiles import told_apart
+from appliance.jobs.our_tree import is_without_tiles, our_tree
 from appliance.jobs.transfer.plan import ProvenEntry, require_head
 from appliance.sigstore.attestation_files import parse_attestation_file
 from appliance.store.database import Store
@@ -20,7 +21,6 @@ from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.checkpoint import parse_checkpoint
 from appliance.tlog.merkle import leaf_hash
 from appliance.tlog.note import parse_note
-from appliance.tlog.tile_tree import TileTree
 
 
 def proven_entries(raw: bytes) -> tuple[ProvenEntry, ...]:
@@ -64,8 +64,13 @@ def _require_entry(mirror: Mirror, one: ProvenEntry, detail: str) -> None:
     head = require_head(mirror).head
     if one.entry_index >= head.tree_size:
         return  # the plan says what to do about that
-    tree = TileTree(head)
-    ours = told_apart(mirror, lambda: tree.leaf(one.entry_index, mirror.read_tiles))
+    tree = our_tree(mirror, head)
+    try:
+        ours = told_apart(mirror, lambda: tree.leaf(one.entry_index))
+    except IncompleteError:
+        if not is_without_tiles(mirror):
+            raise
+        return  # its checkpoint is of our tree; whether it holds the entry, its own proof says
     if ours != one.leaf:
         raise ProofError(
             f"entry {one.entry_index} of {one.origin} is not the one in {detail}: its leaf hash"

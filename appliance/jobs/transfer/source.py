@@ -15,10 +15,15 @@ from typing import Any
 from appliance.errors import IncompleteError
 from appliance.jobs.local_tiles import load_parents
 from appliance.jobs.mirror.fill import Place
+from appliance.jobs.transfer.consistency_member import (
+    consistency_member,
+    parse_consistency_member,
+)
 from appliance.jobs.transfer.staged_tiles import StagedTile, StagedTiles
 from appliance.store.mirror.entry_frames import decompress_bundle
 from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
+from appliance.tlog.merkle import Hash
 from appliance.tlog.tile import EntryBundle, Tile, parse_entry_bundle_path, parse_tile_path
 from appliance.tlog.tile_tree import TileTree
 from bundles.manifest import LogPart
@@ -63,6 +68,7 @@ class TransferSource:
         self._directory = part.directory  # hashed once: it is asked for with every tile
         self._description = description
         self._staged = staged
+        self._proofs: dict[int, tuple[Hash, ...]] | None = None  # of a log without tiles
         self._offered: tuple[Sequence[Tile], Sequence[EntryBundle]] | None = None
         entries = f"{self._directory}/tile/entries/"
         # Mostly there is none, and nothing to look for.
@@ -194,3 +200,27 @@ class TransferSource:
                 next_step="export again with --base all, or --base and the tree size that is here",
             )
         return self._bundle.read(member)
+
+
+class ProvingTransferSource(TransferSource):
+    """Implements ProvingSource: of a log without tiles a transfer bundle brings proofs."""
+
+    @property
+    def proofs(self) -> Mapping[int, tuple[Hash, ...]]:
+        """The proofs it brings, by the size they start at; raises IncompleteError for none."""
+        if self._proofs is None:
+            data = self._read(consistency_member(self._directory))
+            self._proofs = parse_consistency_member(data)
+        return self._proofs
+
+    def consistency(self, old_size: int, new_size: int) -> tuple[Hash, ...]:
+        """Return the proof to its head that it brings; raises IncompleteError if it has none."""
+        found = self.proofs.get(old_size)
+        if found is None or new_size != self._part.head.tree_size:
+            raise IncompleteError(
+                f"{self._description} does not prove {self._part.origin} from {old_size:,} to"
+                f" {new_size:,} entries",
+                reason=NOT_IN_BUNDLE,
+                next_step="export again with --since-size of what this site holds",
+            )
+        return found

@@ -46,7 +46,7 @@ class _Load:
         self.n_bytes = FRONT_BYTES + sum(map(_cost, side.members))
         self.has_more = False  # than what every volume has
         for log in planned:
-            self.n_bytes += LOG_BYTES + _cost(log.checkpoint)
+            self.n_bytes += LOG_BYTES + sum(map(_cost, (log.checkpoint, *log.consistency)))
             self.n_bytes += sum(_cost(log.member(tile)) for tile in log.proof)
 
 
@@ -120,7 +120,7 @@ def _cargo(planned: Sequence[PlannedLog], items: Sequence[set[Item]], side: Side
         bundles = sorted(one for one in its if isinstance(one, EntryBundle))
         implied = {bundle.tile for bundle in bundles}
         tiles = [one for one in its if isinstance(one, Tile) and one not in implied]
-        members += [log.checkpoint, *side.seen.get(log.origin, ())]
+        members += [log.checkpoint, *log.consistency, *side.seen.get(log.origin, ())]
         members += map(log.member, top_down(tiles))
         members += map(log.member, bundles)
         parts.append(

@@ -18,6 +18,7 @@ from appliance.errors import (
     VerificationError,
 )
 from appliance.jobs.local_tiles import corrupt
+from appliance.jobs.our_tree import is_without_tiles, our_tree
 from appliance.jobs.vouched import vouched
 from appliance.policy.own_view import (
     Coverage,
@@ -39,7 +40,6 @@ from appliance.store.mirror.logs import Log, all_logs, find_log
 from appliance.store.mirror.mirror import Mirror
 from appliance.times import age_text
 from appliance.tlog.merkle import Hash
-from appliance.tlog.tile_tree import TileTree
 from appliance.tlog.tlog_policy import TlogPolicy
 from appliance.value import frozen, replaced
 
@@ -183,12 +183,12 @@ def _signs_for(log: Log, log_id: bytes) -> bool:
 
 def _find_leaf(mirror: Mirror, accepted: AcceptedCheckpoint, log: LogPosition) -> int | None:
     """Return where our tree holds an entry, looking where it is said to be; None: not there."""
-    tree = TileTree(accepted.head)
+    tree = our_tree(mirror, accepted.head)
     for index in (log.claimed_index, log.log_index):
         if index is None or not 0 <= index < accepted.head.tree_size:
             continue
         try:
-            if tree.leaf(index, mirror.read_tiles) == log.leaf_hash:
+            if tree.leaf(index) == log.leaf_hash:
                 return index
         except IncompleteError:  # not in the tiles we hold
             continue
@@ -240,11 +240,19 @@ def _own_view(
         return OwnView(
             Coverage.UNKNOWN_LOG, f"not covered: nothing of {log.origin} is mirrored here"
         )
-    tree, theirs = TileTree(accepted.head), log.checkpoint.head
+    tree, theirs = our_tree(mirror, accepted.head), log.checkpoint.head
     known = mirror.history.at(theirs.tree_size)
 
     def our_root(size: int) -> Hash:
-        return tree.root_at(size, mirror.read_tiles) if known is None else known.head.root_hash
+        return tree.root_at(size) if known is None else known.head.root_hash
+
+    def our_leaf(index: int) -> Hash:
+        try:
+            return tree.leaf(index)
+        except IncompleteError:
+            if not is_without_tiles(mirror):
+                raise
+            return log.leaf_hash  # proven under their root, which is ours by now
 
     try:
         return compare(
@@ -252,7 +260,7 @@ def _own_view(
             log.leaf_hash,
             theirs,
             accepted.head,
-            lambda index: tree.leaf(index, mirror.read_tiles),
+            our_leaf,
             our_root,
         )
     except IncompleteError as error:

@@ -270,6 +270,22 @@ def move_backend(store: Store, backend: Backend, log: Log) -> Backend:
     return require_backend(store, backend.name)
 
 
+def known_api_version(store: Store, log: Log) -> int | None:
+    """Return the version of Rekor that a log has; None: its first answer will say.
+
+    A bare host name stands for a v2 log, or for an instance of version 1 (place_of).
+    """
+    if log.api_version == REKOR_V1:
+        return REKOR_V1
+    said = store.row(
+        "SELECT 1 FROM checkpoint WHERE log_id = ?1 UNION ALL"
+        " SELECT 1 FROM private_log WHERE log_id = ?1 UNION ALL"
+        " SELECT 1 FROM log_key WHERE log_id = ?1 AND valid_from IS NOT NULL LIMIT 1",
+        [log.id],
+    )
+    return None if said is None else log.api_version
+
+
 def set_api_version(store: Store, log: Log, api_version: int) -> Log:
     """Record which API a log turned out to have. Call it inside store.atomic()."""
     store.forget()

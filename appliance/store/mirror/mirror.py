@@ -18,6 +18,7 @@ from appliance.store.database import Store
 from appliance.store.mirror.checkpoints import SYNCED, Arrival, History
 from appliance.store.mirror.entry_frames import compress_bundle, decompress_bundle
 from appliance.store.mirror.logs import Log
+from appliance.store.mirror.proven_ranges import ProvenRanges
 from appliance.store.mirror.spans import (
     SPAN_TILES,
     full_tiles,
@@ -231,8 +232,11 @@ class Mirror:
         arrival: Arrival,
         tiles: Mapping[Tile, bytes],
         entry_bundles: Mapping[EntryBundle, bytes] | None = None,
+        ranges: Mapping[tuple[int, int], Hash] | None = None,
     ) -> None:
         """Record a checkpoint and its authenticated tiles, all or nothing.
+
+        Of a log without tiles `ranges` are what the proof of it gave hashes of.
 
         The caller has proven it consistent with every accepted one. If we die before the
         transaction commits, the mirror stands where it did and some blobs are unused.
@@ -241,7 +245,7 @@ class Mirror:
         # Every blob is durable from here on, so rows may name them.
         with self.store.atomic():
             self.put_rows(*rows)
-            self._arrive(checkpoint, arrival)
+            self._arrive(checkpoint, arrival, ranges)
 
     def add(self, tiles: Mapping[Tile, bytes], entry_bundles: Mapping[EntryBundle, bytes]) -> None:
         """Store tiles and entry bundles authenticated under an accepted checkpoint."""
@@ -252,10 +256,25 @@ class Mirror:
         ids = ((tile.level, tile.index, tile.width, digest) for tile, digest in digests.items())
         self._name(([(self.log.id, *one) for one in ids], []))
 
-    def record_note(self, checkpoint: SignedCheckpoint, arrival: Arrival) -> None:
-        """Keep one more note for a tree head proven to be a prefix of the accepted one."""
+    def record_note(
+        self,
+        checkpoint: SignedCheckpoint,
+        arrival: Arrival,
+        ranges: Mapping[tuple[int, int], Hash] | None = None,
+    ) -> None:
+        """Keep one more note for a tree head proven to be a prefix of the accepted one.
+
+        `ranges` as for accept.
+        """
         with self.store.atomic():
-            self._arrive(checkpoint, arrival)
+            self._arrive(checkpoint, arrival, ranges)
+
+    def put_ranges(self, ranges: Mapping[tuple[int, int], Hash]) -> None:
+        """Keep ranges proven under the accepted checkpoint; inside store.atomic()."""
+        accepted = self.history.accepted()
+        if accepted is None:
+            raise ValueError("ranges of a tree of which nothing was accepted")
+        ProvenRanges(self.store, self.log).put(ranges, accepted.head.tree_size)
 
     def record_answer(self, arrival: Arrival) -> None:
         """Note that the log said again what is here, without keeping one more note of it."""
@@ -308,8 +327,15 @@ class Mirror:
 
     # --- inside
 
-    def _arrive(self, checkpoint: SignedCheckpoint, arrival: Arrival) -> None:
+    def _arrive(
+        self,
+        checkpoint: SignedCheckpoint,
+        arrival: Arrival,
+        ranges: Mapping[tuple[int, int], Hash] | None,
+    ) -> None:
         self.history.insert(checkpoint, arrival)
+        if ranges:
+            self.put_ranges(ranges)
         self._answered(arrival)
         self._settle()
 

@@ -1,0 +1,59 @@
+"""Entries of a log that serves no entry bundles, by index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from appliance.errors import IncompleteError
+from appliance.store.database import Store
+from appliance.store.mirror.entry_frames import compress_bundle, decompress_bundle
+from appliance.store.mirror.logs import Log
+
+
+class EntryWindows:
+    """The entries of one log that were fetched, each proven."""
+
+    def __init__(self, store: Store, log: Log) -> None:
+        self.store = store
+        self.log = log
+
+    def count(self, start: int, stop: int) -> int:
+        """Count the entries from an index up to another that are here."""
+        row = self.store.row(
+            "SELECT count(*) AS n FROM entry_window WHERE log_id = ? AND entry_index >= ?"
+            " AND entry_index < ?",
+            [self.log.id, start, stop],
+        )
+        return int(row["n"]) if row else 0
+
+    def read(self, entry_index: int) -> bytes:
+        """Return an entry's bytes; raises IncompleteError if it is not here."""
+        row = self.store.row(
+            "SELECT body FROM entry_window WHERE log_id = ? AND entry_index = ?",
+            [self.log.id, entry_index],
+        )
+        if row is None:
+            raise IncompleteError(
+                f"entry {entry_index:,} of {self.log.origin} was not fetched",
+                reason="no-entry",
+                next_step=f"attestor sync --backend ID --from {entry_index} --count 1",
+            )
+        return decompress_bundle(row["body"])
+
+    def runs(self) -> Iterator[tuple[int, int]]:
+        """Yield the runs of entries here: the first of each, and one beyond its last."""
+        rows = self.store.execute(
+            "SELECT min(entry_index) AS start, max(entry_index) + 1 AS stop FROM (SELECT"
+            " entry_index, entry_index - row_number() OVER (ORDER BY entry_index) AS run"
+            " FROM entry_window WHERE log_id = ?) GROUP BY run ORDER BY start",
+            [self.log.id],
+        )
+        for row in rows:
+            yield row["start"], row["stop"]
+
+    def put(self, bodies: Mapping[int, bytes]) -> None:
+        """Keep proven entries by index. Call it inside store.atomic()."""
+        self.store.execute_many(
+            "INSERT INTO entry_window VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+            [(self.log.id, index, compress_bundle(body)) for index, body in bodies.items()],
+        )

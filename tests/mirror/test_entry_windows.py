@@ -1,0 +1,218 @@
+"""Windows into a log without tiles: entries fetched, proven together, used offline."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.jobs.mirror import window
+from appliance.runs import sync as sync_run
+from appliance.store.database import open_store
+from tests.mirror.test_rekor_v1 import HOST, Site, forge
+from tests.rig.v1_shards import V1Instance, v1_instance
+
+FIRST = f"{HOST} - 1001"
+
+
+@pytest.fixture
+def log() -> Iterator[V1Instance]:
+    with v1_instance(HOST) as running:
+        running.grow(37)
+        yield running
+
+
+@pytest.fixture
+def site(tmp_path: Path, capsys: pytest.CaptureFixture[str], log: V1Instance) -> Site:
+    return Site(tmp_path, capsys, log)
+
+
+def fetch(site: Site, first: int, count: int, expect: int = 0) -> Any:
+    site.later()
+    found = site.json(
+        *("sync", "--backend", "sigstore-prod", "--from", str(first), "--count", str(count)),
+        expect=expect,
+    )
+    return found if expect else found["backends"][0]["windows"][0]
+
+
+def proves(site: Site, index: int, origin: str = FIRST, tree: int = 0) -> int:
+    """Prove an entry offline, verify the proof by the key alone, and read the entry."""
+    body = site.log.trees[tree].bodies[index]
+    proof, entry = site.path.parent / "proof", site.path.parent / "entry"
+    entry.write_bytes(body)
+    asked = len(site.log.asked)
+    proof.unlink(missing_ok=True)
+    site.json("prove", "--origin", origin, "--index", str(index), "--output", proof)
+    verified = site.json("proof", "verify", proof, "--entry", entry)
+    shown = site.json("entries", "show", "--origin", origin, "--index", str(index))
+    assert shown["leafHash"] == sha256(b"\x00" + body).hexdigest()
+    assert len(site.log.asked) == asked, "all of it is offline"
+    return int(verified["treeSize"])
+
+
+@pytest.mark.parametrize(
+    ("first", "count"), [(0, 1), (0, 37), (36, 1), (5, 3), (31, 2), (32, 5), (7, 21)]
+)
+def test_a_window_wherever_it_lies(site: Site, first: int, count: int) -> None:
+    done = fetch(site, first, count)
+    assert (done["origin"], done["count"], done["fetched"]) == (FIRST, count, count)
+    for index in {first, first + count // 2, first + count - 1}:
+        assert proves(site, index) == 37
+    inside = range(first, first + count)
+    # The proof of an entry has the hash of its sibling.
+    for outside in [one for one in range(36) if one not in inside and one ^ 1 not in inside][:1]:
+        error = site.json("prove", "--origin", FIRST, "--index", str(outside), expect=5)
+        assert f"--from {outside} --count 1" in error["next"]
+
+
+def test_what_is_here_is_proven_in_every_tree_that_is_proven_later(site: Site) -> None:
+    fetch(site, 10, 4)
+    for more in (1, 2, 27, 3):
+        site.log.grow(more)
+        site.sync()
+        assert proves(site, 12) == len(site.log.active.bodies)
+    site.now += 10**6
+    site.json("checkpoints", "prune", "--older-than", "1h")
+    assert proves(site, 10) == 70
+    assert proves(site, 13) == 70
+
+
+def test_a_window_of_a_tree_that_is_not_the_first(site: Site) -> None:
+    site.log.rotate(grow=6)
+    site.log.grow(9)
+    done = fetch(site, 2, 5)
+    assert (done["origin"], done["count"]) == (f"{HOST} - 1002", 5)
+    assert proves(site, 4, f"{HOST} - 1002", tree=1) == 9
+
+
+def test_chunks_are_kept_one_by_one(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window, "CHUNK_ENTRIES", 8)
+    answered = 0
+
+    def fails_later(answer: Any) -> Any:
+        nonlocal answered
+        answered += 1
+        return None if answered > 2 else answer  # None: the server fails
+
+    site.log.lies["retrieve"] = fails_later
+    fetch(site, 3, 30, expect=7)
+    del site.log.lies["retrieve"]
+    assert proves(site, 3 + 15) == 37
+    done = fetch(site, 3, 30)
+    assert (done["count"], done["fetched"]) == (30, 14)
+    assert proves(site, 32) == 37
+    assert fetch(site, 3, 30)["fetched"] == 0
+
+
+def test_a_log_that_grows_meanwhile(site: Site) -> None:
+    def grows(answer: Any) -> Any:
+        site.log.grow(1)
+        return answer
+
+    site.log.lies["entry"] = grows
+    done = fetch(site, 4, 12)
+    assert done["count"] == 12
+    assert proves(site, 9) == 39
+
+
+def test_entries_that_are_left_out_are_asked_for_alone(site: Site) -> None:
+    site.log.lies["retrieve"] = lambda answer: answer[::2][::-1]
+    assert fetch(site, 0, 20)["count"] == 20
+    assert proves(site, 1) == 37
+
+
+def test_an_entry_that_is_not_there_at_all(site: Site) -> None:
+    site.log.lies["retrieve"] = lambda answer: answer[1:]
+    site.log.lies["entry"] = lambda _: None
+    fetch(site, 0, 3, expect=7)
+    kept(site, 0)
+
+
+def kept(site: Site, n: int) -> None:
+    store = open_store(site.path, write=False)
+    assert store.rows("SELECT count(*) AS n FROM entry_window")[0]["n"] == n
+    store.close()
+
+
+def test_an_entry_with_another_body(site: Site) -> None:
+    def other(answer: Any) -> Any:
+        [(id_, value)] = answer[2].items()
+        forged = b'{"apiVersion":"0.0.1","kind":"forged","spec":{}}'
+        value = {**value, "body": b64encode(forged).decode()}
+        leaf = sha256(b"\x00" + forged).hexdigest()
+        answer[2] = {id_[:-64] + leaf: value}
+        return answer
+
+    site.log.lies["retrieve"] = other
+    assert fetch(site, 4, 6, expect=3)["reason"] == "entry-window"
+    kept(site, 0)
+    error = site.json("prove", "--origin", FIRST, "--index", "5", expect=5)
+    assert error["reason"] == "no-proof"
+
+
+def test_a_proof_from_another_story(site: Site) -> None:
+    site.sync()
+    forge(site.log.active, at=1)
+    site.log.lies["log"] = lambda _: state
+    state = json.loads(json.dumps(honest_state(site)))
+    fetch(site, 4, 6, expect=4)
+    assert site.alerts() == ["RootHashMismatch"]
+    kept(site, 0)
+
+
+def honest_state(site: Site) -> Any:
+    forged = site.log.active.bodies[1]
+    site.log.active.bodies[1] = site.log.active.bodies[0].replace(b'"number":0', b'"number":1')
+    state = site.log.info()
+    site.log.active.bodies[1] = forged
+    return state
+
+
+def test_a_proof_that_leads_nowhere(site: Site) -> None:
+    def other(answer: Any) -> Any:
+        [value] = answer.values()
+        proof = value["verification"]["inclusionProof"]
+        proof["hashes"] = proof["hashes"][::-1]
+        return answer
+
+    site.sync()
+    site.log.lies["entry"] = other
+    assert "inclusion proof of leaf 4" in fetch(site, 4, 6, expect=3)["message"]
+    kept(site, 0)
+
+
+def test_more_than_there_is(site: Site) -> None:
+    assert "37 entries, not 40" in fetch(site, 30, 10, expect=5)["message"]
+
+
+def test_all_of_a_private_instance(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.log.rotate(grow=3)
+    site.log.grow(5)
+    [done] = site.json("sync", "--backend", "sigstore-prod", "--full-tiles")["backends"]
+    assert [(one["count"], one["fetched"]) for one in done["windows"]] == [(40, 40), (5, 5)]
+    assert proves(site, 39) == 40
+    assert proves(site, 0, f"{HOST} - 1002", tree=1) == 5
+    monkeypatch.setattr(sync_run, "MAX_ENTRIES", 44)
+    error = site.json("sync", "--backend", "sigstore-prod", "--full-tiles", expect=8)
+    assert (error["reason"], "--from INDEX --count N" in error["next"]) == ("no-tiles", True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--from", "1"),
+        ("--count", "1"),
+        ("--from", "1", "--count", "0"),
+        ("--from", "1", "--count", "100001"),
+        ("--from", "1", "--count", "2", "--dry-run"),
+        ("--from", "1", "--count", "2", "--full-tiles"),
+    ],
+)
+def test_options_that_make_no_window(site: Site, options: tuple[str, ...]) -> None:
+    site.json("sync", "--backend", "sigstore-prod", *options, expect=2)
