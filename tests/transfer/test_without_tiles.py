@@ -120,7 +120,7 @@ def test_a_lost_stick_is_named_and_the_command_fills_the_gap(inside: Inside, out
     outside.sync()
     error = inside.carry("late.tar", expect=5)
     assert error["reason"] == "missing-base"
-    assert "--since-size 5" in error["next"]
+    assert "--base 5" in error["next"]
     [filled] = inside.carry("gap.tar", "--since-size", "5")["logs"]
     assert (filled["oldSize"], filled["newSize"]) == (5, 27)
 

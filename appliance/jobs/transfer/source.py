@@ -221,6 +221,6 @@ class ProvingTransferSource(TransferSource):
                 f"{self._description} does not prove {self._part.origin} from {old_size:,} to"
                 f" {new_size:,} entries",
                 reason=NOT_IN_BUNDLE,
-                next_step="export again with --since-size of what this site holds",
+                next_step="export again with --base SIZE of what this site holds",
             )
         return found
