@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,9 @@ import pytest
 from appliance.cli.main import run
 from appliance.errors import LockedError, StoreError
 from appliance.runs.session import Session
+from appliance.store import database, schema
 from appliance.store.database import create_store, open_store
-from appliance.store.schema import MIGRATIONS, migration_sql
+from appliance.store.schema import MIGRATIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 START = "from appliance.cli.main import main; main()"
@@ -34,39 +37,34 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
     )
 
 
-def make_older(home: Path) -> None:
-    store = create_store(home)
-    newest = MIGRATIONS[-1]
-    with store.atomic():
-        store.execute("DELETE FROM _sqlite_migrations WHERE name = ?", [newest])
-        for line in reversed(migration_sql(newest).split("\n")):
-            made = line.replace("CREATE UNIQUE ", "CREATE ")
-            if made.startswith(
-                ("CREATE TABLE ", "CREATE VIEW ", "CREATE INDEX ", "CREATE TRIGGER ")
-            ):
-                store.execute(f"DROP {made.split()[1]} {made.split()[2]}")
-            elif made.startswith("ALTER TABLE "):  # name ADD COLUMN column …
-                store.execute(f"ALTER TABLE {made.split()[2]} DROP COLUMN {made.split()[5]}")
-    store.close()
+@pytest.fixture
+def older(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home as it was made before the newest migration."""
+    with monkeypatch.context() as patch:
+        for module in (schema, database):
+            patch.setattr(module, "MIGRATIONS", MIGRATIONS[:-1])
+        create_store(tmp_path / "home").close()
+    return tmp_path / "home"
 
 
-def test_a_writer_brings_an_older_schema_up_to_date(tmp_path: Path) -> None:
-    make_older(tmp_path / "home")
+def test_a_writer_brings_an_older_schema_up_to_date(older: Path) -> None:
     with pytest.raises(StoreError) as caught:
-        open_store(tmp_path / "home", write=False)
+        open_store(older, write=False)
     assert caught.value.reason == "schema-older"
-    with Session(home=tmp_path / "home").writing():
+    with Session(home=older).writing():
         pass
-    open_store(tmp_path / "home", write=False).close()
+    open_store(older, write=False).close()
 
 
-def test_a_writer_leaves_an_older_schema_alone_when_told_to(tmp_path: Path) -> None:
-    store = create_store(tmp_path / "home")
-    store.execute("INSERT INTO setting VALUES ('checkpointStore.autoInitializeSchema', 'false')")
-    store.close()
-    make_older(tmp_path / "home")
-    with pytest.raises(StoreError), Session(home=tmp_path / "home").writing():
-        pass
+def test_a_writer_leaves_an_older_schema_alone_when_told_to(older: Path) -> None:
+    with closing(sqlite3.connect(older / "attestor.db")) as connection, connection:
+        connection.execute(
+            "INSERT INTO setting VALUES ('checkpointStore.autoInitializeSchema', 'false')"
+        )
+    for _ in range(2):
+        with pytest.raises(StoreError) as caught, Session(home=older).writing():
+            pass
+        assert caught.value.reason == "schema-older"
 
 
 def test_a_second_writer_waits_as_long_as_it_may(tmp_path: Path) -> None:

@@ -101,6 +101,9 @@ def lines(home: MirroredHome, directory: Path) -> dict[str, list[str | Path]]:
     )
     (directory / "key").write_bytes(key.spki)
     (directory / "more").mkdir()
+    passphrase = directory / "passphrase"
+    passphrase.write_text("correct horse battery staple\n")
+    passphrase.chmod(0o600)
     return {
         "sync": [],
         "backend add": ["two", "--origin", "two.example", "--public-key", directory / "key"],
@@ -135,6 +138,7 @@ def lines(home: MirroredHome, directory: Path) -> dict[str, list[str | Path]]:
         "config apply": [directory / "site.yaml"],
         "config set": ["http.connections", "9"],
         "key generate": ["new"],
+        "key passphrase": ["--all", "--new-file", passphrase],
         "store gc": [],
     }
 

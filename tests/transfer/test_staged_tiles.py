@@ -29,8 +29,8 @@ from bundles.reader import MemberRef
 from tests.mirror.mirrors import make_mirror
 from tests.simulator import SimulatedLog
 
-GOOD = os.urandom(TILE_BYTES)
-OTHER = os.urandom(TILE_BYTES)
+GOOD = b"g" * TILE_BYTES
+OTHER = b"o" * TILE_BYTES
 AT = 512  # where they stand in the copy: GOOD, then OTHER
 
 
