@@ -19,12 +19,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from appliance.store.database import open_store  # noqa: E402
+from scripts.measures.shape import ATTESTOR, ENVIRONMENT  # noqa: E402
 from tests.queue.queues import add  # noqa: E402
 from tests.queue.signed_files import write_artifact  # noqa: E402
 from tests.serve.running_log import RunningLog, running_log  # noqa: E402
 
-# As the installed command starts: `-m` would import runpy first.
-ATTESTOR = [sys.executable, "-c", "from appliance.cli.main import main; main()"]
 SETTINGS = {"rekor.budget.hourlyLimit": "1000000", "rekor.budget.burstLimit": "6000000"}
 STARTS = 7
 
@@ -94,7 +93,7 @@ def run(home: Path, *command: str) -> Any:
         capture_output=True,
         text=True,
         check=False,
-        env=environment(),
+        env=ENVIRONMENT,
     )
     if done.returncode:
         raise SystemExit(done.stdout + done.stderr)
@@ -104,14 +103,8 @@ def run(home: Path, *command: str) -> Any:
 def seconds(command: Sequence[str]) -> float:
     """Run a command; return how long it took."""
     started = time.perf_counter()
-    subprocess.run(command, capture_output=True, check=True, env=environment())
+    subprocess.run(command, capture_output=True, check=True, env=ENVIRONMENT)
     return time.perf_counter() - started
-
-
-def environment() -> dict[str, str]:
-    """Return our environment, with byte code cached as on any installation."""
-    kept = {name: one for name, one in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return kept | {"PYTHONPATH": str(ROOT)}
 
 
 if __name__ == "__main__":

@@ -35,10 +35,8 @@ from appliance.tlog.merkle import TreeHead, fold_peaks, perfect_root  # noqa: E4
 from appliance.tlog.note import SigningKey, sign_note  # noqa: E402
 from appliance.tlog.tile import WIDTH, Tile, edge_tiles, tiles_of  # noqa: E402
 from appliance.tlog.tile_tree import TileTree  # noqa: E402
+from scripts.measures.shape import ATTESTOR, ENVIRONMENT  # noqa: E402
 
-# Every start would compile the program anew; a user's does not.
-ENVIRONMENT = {name: one for name, one in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-ATTESTOR = str(ROOT / ".venv" / "bin" / "attestor")
 ORIGIN = "bulk.example/log"
 LOG_KEY = SigningKey(ORIGIN, bytes(range(32)))
 OUTSIDE, INSIDE = "outside.example", "inside.example"
@@ -127,7 +125,7 @@ def make_site(home: Path, site: str, role: str, *url: str) -> None:
 
 def attestor(home: Path, *words: str) -> str:
     done = subprocess.run(
-        [ATTESTOR, "--home", str(home), *words],
+        [*ATTESTOR, "--home", str(home), *words],
         capture_output=True,
         text=True,
         check=False,
@@ -173,7 +171,9 @@ def run(*commands: Sequence[str | Path], cwd: Path) -> Cost:
             child.returncode = os.waitstatus_to_exitcode(status)
             if child.returncode:
                 output.seek(0)
-                raise SystemExit(f"bench-transfer: {' '.join(child.args)}: {output.read()[-500:]}")
+                raise SystemExit(
+                    f"bench-transfer: {' '.join(map(str, command))}: {output.read()[-500:]}"
+                )
         cpu += usage.ru_utime + usage.ru_stime
         peak = max(peak, usage.ru_maxrss / 1024)
     return Cost(wall, cpu, peak)
@@ -207,15 +207,17 @@ class Round:
 
     def export(self) -> Cost:
         made = self.directory / "exported.tar"
-        words = ["--home", self.outside, "export", "--full", "--output", made]
-        return run([ATTESTOR, *words], cwd=self.directory)
+        words = ["--home", str(self.outside), "export", "--full", "--output", str(made)]
+        return run([*ATTESTOR, *words], cwd=self.directory)
 
     def import_(self, jobs: int) -> Cost:
         home = self.directory / f"inside-{jobs}"
         make_site(home, INSIDE, "isolated")
         attestor(home, "exporters", "add", attestor(self.outside, "key", "show", OUTSIDE).strip())
         more = ["--jobs", str(jobs)] if jobs > 1 else []
-        cost = run([ATTESTOR, "--home", home, "import", self.bundle, *more], cwd=self.directory)
+        cost = run(
+            [*ATTESTOR, "--home", str(home), "import", self.bundle, *more], cwd=self.directory
+        )
         self.check(home)
         return cost
 

@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 from cryptography.hazmat.primitives.asymmetric import ec  # noqa: E402
 
 from appliance.rekor.canonical_json import canonical_json  # noqa: E402
+from scripts.measures.shape import ATTESTOR, ENVIRONMENT  # noqa: E402
 from tests.pki.authorities import IDENTITY, ISSUER, NOON  # noqa: E402
 from tests.pki.bundles import (  # noqa: E402
     V2_TYPE,
@@ -36,8 +37,6 @@ from tests.pki.bundles import (  # noqa: E402
 )
 from tests.pki.logs import base64  # noqa: E402
 
-# As the installed command starts: `-m` would import runpy first.
-ATTESTOR = [sys.executable, "-c", "from appliance.cli.main import main; main()"]
 SIGNER = ["--certificate-identity", IDENTITY, "--certificate-oidc-issuer", ISSUER]
 PREDICATE = "https://example.com/predicate"
 MIB = 1 << 20
@@ -115,7 +114,7 @@ def stream(directory: Path, instance: Instance, n_bundles: int) -> None:
     started, before = time.perf_counter(), os.times()
     waits: list[float] = []
     with subprocess.Popen(
-        asked, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=directory, env=environment()
+        asked, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=directory, env=ENVIRONMENT
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -217,17 +216,11 @@ def cosign() -> str:
     return str(program) if program.exists() else ""
 
 
-def environment() -> dict[str, str]:
-    """Return an environment in which Python writes its bytecode, as an installed one has."""
-    kept = {name: one for name, one in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**kept, "PYTHONPATH": str(ROOT)}
-
-
 def run(command: Sequence[str]) -> Cost:
     """Run a command that has to end with 0."""
     started = time.perf_counter()
     process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=environment()
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=ENVIRONMENT
     )
     assert process.stderr is not None
     said = process.stderr.read()

@@ -23,8 +23,7 @@ from threading import Thread
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
-from bench import CASES, KEYLESS, verify  # noqa: E402
-
+from scripts.measures.verifying import CASES, KEYLESS, verify  # noqa: E402
 from tests.simulator import SimulatedLog  # noqa: E402
 
 START = "import sys; from {} import main; sys.argv[0] = 'attestor'; sys.exit(main())"
@@ -119,8 +118,8 @@ def commands(tree: Tree) -> dict[str, list[str]]:
     return {
         "--version": ["--version"],
         "--help": ["--help"],
-        "verify, managed key": verify("managed-key-happy-path", "--key", key)[1:],
-        "verify, keyless": verify("happy-path-v0.3-new-mediaType", *KEYLESS)[1:],
+        "verify, managed key": verify("managed-key-happy-path", "--key", key),
+        "verify, keyless": verify("happy-path-v0.3-new-mediaType", *KEYLESS),
         "sync, nothing new": ["--home", str(tree.home), "sync"],
     }
 

@@ -46,11 +46,20 @@ def perfect_root(hashes: bytes) -> Hash:
 
     Raises ValueError unless their number is a power of two.
     """
+    return Hash(perfect_levels(hashes)[-1])
+
+
+def perfect_levels(hashes: bytes) -> list[bytes]:
+    """Hash 2^k concatenated 32-byte hashes up, and return each level: these first, the root last.
+
+    Raises ValueError unless their number is a power of two.
+    """
     n_bytes = len(hashes)
     count = n_bytes // HASH_BYTES
     if n_bytes % HASH_BYTES or not count or count & (count - 1):
         raise ValueError(f"{n_bytes} bytes are not a perfect subtree of hashes")
     copy = _NODE.copy
+    levels = [hashes]
     while n_bytes > HASH_BYTES:
         level = []
         for pair in _pairs(hashes):
@@ -58,8 +67,9 @@ def perfect_root(hashes: bytes) -> Hash:
             state.update(pair)
             level.append(state.digest())
         hashes = b"".join(level)
+        levels.append(hashes)
         n_bytes >>= 1
-    return Hash(hashes)
+    return levels
 
 
 def _pairs(hashes: bytes) -> Sequence[bytes]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from appliance.errors import IncompleteError, MalformedError, ProofError
-from appliance.tlog.merkle import HASH_BYTES, Hash, TreeHead, fold_peaks, perfect_root
+from appliance.tlog.merkle import HASH_BYTES, Hash, TreeHead, fold_peaks, perfect_levels
 from appliance.tlog.proof import (
     NodeId,
     build_proof,
@@ -30,7 +30,9 @@ class TileTree:
 
     def __init__(self, head: TreeHead) -> None:
         self.head = head
-        self._tiles: dict[tuple[int, int], bytes] = {}  # authenticated, by (level, index)
+        # Authenticated, by (level, index): a tile's hashes, and those of the perfect nodes above
+        # them inside it, height by height. What authenticates a tile is what proofs are made of.
+        self._tiles: dict[tuple[int, int], list[bytes]] = {}
 
     @property
     def edge(self) -> tuple[Tile, ...]:
@@ -44,20 +46,21 @@ class TileTree:
         they do not hash to the root.
         """
         tiles = {tile: _sized(tile, data[tile]) for tile in self.edge}
-        peaks = [
-            perfect_root(_node_bytes(tiles[tile], tile, node))
-            for tile in self.edge
-            for node in perfect_nodes(range(tile.index * WIDTH, tile.index * WIDTH + tile.width))
-        ]
-        root = fold_peaks(peaks)
+        parts = {tile: _perfect_parts(tile, tiles[tile]) for tile in self.edge}
+        root = fold_peaks([Hash(part[-1]) for tile in self.edge for part in parts[tile]])
         if root != self.head.root_hash:
             raise ProofError(
                 f"right edge of tree {self.head.tree_size} ({', '.join(t.path for t in tiles)}): "
                 f"expected root {self.head.root_hash.hex()}, got {root.hex()}",
                 reason="tile",
             )
-        for tile, tile_data in tiles.items():
-            self._tiles[tile.level, tile.index] = tile_data
+        for tile in tiles:
+            # The larger are to the left, so side by side they are the perfect nodes of a height.
+            heights = range(max(map(len, parts[tile])))
+            self._tiles[tile.level, tile.index] = [
+                b"".join(part[height] for part in parts[tile] if height < len(part))
+                for height in heights
+            ]
 
     def add(self, tile: Tile, data: bytes) -> None:
         """Authenticate one full tile against its parent, which must have been added.
@@ -67,12 +70,13 @@ class TileTree:
         for a tile that is partial or beyond the tree.
         """
         expected = self.expected_root(tile)
-        root = perfect_root(_sized(tile, data))
+        levels = perfect_levels(_sized(tile, data))
+        root = levels[-1]
         if root != expected:
             raise ProofError(
                 f"{tile.path}: expected root {expected.hex()}, got {root.hex()}", reason="tile"
             )
-        self._tiles[tile.level, tile.index] = data
+        self._tiles[tile.level, tile.index] = levels
 
     def has(self, tile: Tile) -> bool:
         """Whether the tile at this place is authenticated."""
@@ -88,7 +92,7 @@ class TileTree:
 
         Raises LookupError if it is not here.
         """
-        return self._tiles[tile.level, tile.index]
+        return self._tiles[tile.level, tile.index][0]
 
     def parents(self, tile: Tile) -> tuple[Tile, ...]:
         """List the tiles that authenticate `tile`, topmost first, `tile` itself last."""
@@ -143,8 +147,9 @@ class TileTree:
         Raises LookupError if its tile is not here, ValueError as node_tile does.
         """
         tile = self.node_tile(node)
-        first = NodeId(node.height % HEIGHT, node.index)
-        return perfect_root(_node_bytes(self._tiles[tile.level, tile.index], tile, first))
+        height = node.height % HEIGHT  # above the tile's own hashes
+        start = (node.index - (tile.index * WIDTH >> height)) * HASH_BYTES
+        return Hash(self._tiles[tile.level, tile.index][height][start : start + HASH_BYTES])
 
     def _verify_inside(self, tile: Tile) -> None:
         if tile.is_full and tile.index >= full_tile_count(tile.level, self.head.tree_size):
@@ -157,7 +162,7 @@ class TileTree:
         self._verify_inside(tile)
         index, place = divmod(tile.index, WIDTH)
         start = place * HASH_BYTES
-        return Hash(self._tiles[tile.level + 1, index][start : start + HASH_BYTES])
+        return Hash(self._tiles[tile.level + 1, index][0][start : start + HASH_BYTES])
 
     def prove_inclusion(self, entry_index: int, read: ReadTiles) -> tuple[Hash, ...]:
         """Build the inclusion proof of an entry; raises what load raises."""
@@ -207,7 +212,12 @@ def _sized(tile: Tile, data: bytes) -> bytes:
     return data
 
 
-def _node_bytes(data: bytes, tile: Tile, node: NodeId) -> bytes:
-    """Cut out of a tile the hashes below a node, whose height counts from the tile's level."""
-    first = (node.index << node.height) - tile.index * WIDTH
-    return data[first * HASH_BYTES : (first + (1 << node.height)) * HASH_BYTES]
+def _perfect_parts(tile: Tile, data: bytes) -> list[list[bytes]]:
+    """Cut a partial tile into perfect subtrees, the largest first; return the levels of each."""
+    parts, start = [], 0
+    for bit in reversed(range(HEIGHT)):
+        if tile.width >> bit & 1:
+            end = start + (HASH_BYTES << bit)
+            parts.append(perfect_levels(data[start:end]))
+            start = end
+    return parts

@@ -1,0 +1,1 @@
+"""What scripts/bench measures, by subject; each function yields values beside their targets."""

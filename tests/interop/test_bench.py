@@ -1,0 +1,31 @@
+"""The short form of scripts/bench: every subject, none a third dearer than it was."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SUBJECTS = {f"P{number}" for number in (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12)}
+
+pytestmark = pytest.mark.interop
+
+
+def test_nothing_is_a_third_dearer_than_it_was() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "bench.py"), "--short", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.stdout, done.stderr
+    values = json.loads(done.stdout)["values"]
+    missed = [one for one in values if one["verdict"] == "missed"]
+    assert (done.returncode, missed) == (0, []), done.stdout
+    assert {one["subject"] for one in values} == SUBJECTS
+    assert any(one["verdict"] == "met" for one in values)
