@@ -56,7 +56,9 @@ if [ -n "$uninstall" ]; then
     exit 0
 fi
 
-version=$(cat version) wanted=$(cat python)
+# What is not checked yet is not waited for, run or shown.
+first_line() { [ -f "$1" ] && [ ! -L "$1" ] && head -c 64 "$1" | tr -cd 'A-Za-z0-9._+-'; }
+version=$(first_line version) && wanted=$(first_line python) && machine=$(first_line machine) || fail "this kit is damaged: unpack it anew"
 python= has=
 for candidate in "python$wanted" python3; do
     if command -v "$candidate" >/dev/null 2>&1; then
@@ -65,20 +67,38 @@ for candidate in "python$wanted" python3; do
     fi
 done
 [ -n "$python" ] || fail "this kit is for Python $wanted, here is ${has:-none}: make one with scripts/offline-kit --python ${has:-VERSION}"
-[ "$(uname -m)" = "$(cat machine)" ] || fail "this kit is for $(cat machine), this is $(uname -m)"
+[ "$(uname -m)" = "$machine" ] || fail "this kit is for $machine, this is $(uname -m)"
 
 # Every file is what SHA256SUMS says, and no other is here.
 "$python" -I - <<'END' || fail "this kit is damaged: unpack it anew, or copy it again and compare the SHA-256 of the tar file"
-import hashlib, os, sys
-listed = dict(reversed(line.rstrip("\n").split("  ", 1)) for line in open("SHA256SUMS"))
+import hashlib, os, stat, sys
+def told(name, what):
+    print(f"install.sh: {name!a}: {what}", file=sys.stderr)
+def digest(name, most=1 << 28):
+    at = os.lstat(name) if os.path.lexists(name) else None
+    if at is None or not stat.S_ISREG(at.st_mode) or at.st_size > most:  # a link, a pipe, no file of a kit
+        return None
+    sha256 = hashlib.sha256()
+    with open(name, "rb") as file:
+        while chunk := file.read(1 << 20):
+            sha256.update(chunk)
+    return sha256.hexdigest()
+if digest("SHA256SUMS", 1 << 24) is None:
+    sys.exit("install.sh: SHA256SUMS: no such list")
+lines = open("SHA256SUMS", "rb").read().decode("utf-8", "replace").splitlines()
+listed = {name: wanted for wanted, _, name in (line.partition("  ") for line in lines)}
+links = [os.path.join(at, one) for at, names, _ in os.walk(".") for one in names
+         if os.path.islink(os.path.join(at, one))]
 found = {os.path.relpath(os.path.join(at, name), ".") for at, _, names in os.walk(".") for name in names}
-for name in sorted(found ^ {*listed, "SHA256SUMS"}):
-    print(f"install.sh: {name}: {'not named in SHA256SUMS' if name in found else 'missing'}", file=sys.stderr)
-bad = [name for name in sorted(found & set(listed))
-       if os.path.islink(name) or hashlib.sha256(open(name, "rb").read()).hexdigest() != listed[name]]
+odd = found ^ {*listed, "SHA256SUMS"}
+for name in sorted(odd):
+    told(name, "not named in SHA256SUMS" if name in found else "missing")
+for name in links:
+    told(name, "a link in the place of a directory")
+bad = [name for name in sorted(found & set(listed)) if digest(name) != listed[name]]
 for name in bad:
-    print(f"install.sh: {name}: not what SHA256SUMS says", file=sys.stderr)
-sys.exit(bool(bad or found ^ {*listed, "SHA256SUMS"}))
+    told(name, "not what SHA256SUMS says")
+sys.exit(bool(bad or links or odd or len(listed) != len(lines)))
 END
 
 # Whether a place is whole: every installed file is what its wheel says. A marker would be

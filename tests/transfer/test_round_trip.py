@@ -5,8 +5,11 @@ from __future__ import annotations
 from contextlib import closing
 
 from appliance.store.database import open_store
+from appliance.store.divergence.alerts import NewAlert, raise_alert
+from appliance.store.mirror.logs import require_log
 from appliance.store.queue.queue import list_items
-from tests.queue.queues import add
+from tests.queue.queues import NOW, add
+from tests.queue.signed_files import write_artifact
 from tests.queue.test_round_trip import log_all
 from tests.transfer.sites import INSIDE, OUTSIDE, Sites
 
@@ -82,6 +85,41 @@ def test_a_stick_whose_base_is_missing_still_brings_queue_items_and_proofs(sites
     sites.json(INSIDE, "import", sites.stick("lost.tar"))
     again = sites.json(INSIDE, "import", late)["imports"][0]["proofs"]
     assert len(again["known"]) == 1
+
+
+def test_a_stick_of_logs_that_nobody_here_knows_still_brings_queue_items(sites: Sites) -> None:
+    """A private log that is not mirrored here keeps no item from the queue."""
+    queued(sites, b"one")
+    sites.json(INSIDE, "log", "create", "own", "--origin", "own.example")
+    artifact = write_artifact(sites.stick("signed.tar").parent, b"entry")
+    sites.json(INSIDE, "log", "add", "--log", "own", *artifact)
+    out, bare = sites.stick("out.tar"), sites.stick("bare.tar")
+    sites.json(INSIDE, "export", "--no-pending", "--output", bare)
+    error = sites.json(OUTSIDE, "import", bare, expect=5)
+    assert (error["reason"], "own.example" in error["message"]) == ("unknown-log", True)
+    sites.json(INSIDE, "export", "--output", out)
+    answer = sites.answer(OUTSIDE, "import", out)
+    [done] = answer["data"]["imports"]
+    assert (done["skipped"], len(done["pending"]["taken"])) == (["own.example"], 1)
+    assert any("own.example is not configured here" in one for one in answer["warnings"])
+
+
+def test_a_stick_of_a_log_that_is_quarantined_here_still_brings_queue_items(sites: Sites) -> None:
+    sites.grow(100)
+    sites.json(OUTSIDE, "export", "--output", sites.stick("first.tar"))
+    sites.json(INSIDE, "import", sites.stick("first.tar"))
+    queued(sites, b"one")
+    sites.json(INSIDE, "export", "--output", sites.stick("out.tar"))
+    with closing(open_store(sites.home(OUTSIDE), write=True)) as store, store.atomic():
+        log = require_log(store, sites.log.origin)
+        number, _ = raise_alert(store, NewAlert("c", "T", "e", "critical", {}, log), [], NOW)
+        store.execute(
+            "INSERT INTO quarantine (log_id, last_common_size, alert_number, since)"
+            " VALUES (?, 0, ?, 0)",
+            [log.id, number],
+        )
+    error = sites.json(OUTSIDE, "import", sites.stick("out.tar"), expect=8)
+    assert error["message"].endswith("(even so: 1 of the queue's items taken in)"), error
 
 
 def test_nobody_speaks_for_a_site_unsigned(sites: Sites) -> None:

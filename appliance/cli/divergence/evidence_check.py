@@ -36,6 +36,11 @@ def _hash(text: str) -> bytes:
     return raw
 
 
+def _read(path: Path) -> bytes:
+    _need(path.is_file() and path.stat().st_size < 1 << 24, f"{path.name}: no file of this size")
+    return path.read_bytes()
+
+
 def _signed(key: dict[str, str], text: bytes, signature: bytes) -> bool:
     public = serialization.load_der_public_key(base64.b64decode(key["publicKey"]))
     digest = getattr(hashes, (key["hash"] or "sha256").upper())()
@@ -48,7 +53,7 @@ def _signed(key: dict[str, str], text: bytes, signature: bytes) -> bool:
 
 
 def _opened(path: Path, keys: list[dict[str, str]]) -> tuple[str, int, str, list[str]]:
-    text, _, signatures = path.read_bytes().partition(b"\n\n")
+    text, _, signatures = _read(path).partition(b"\n\n")
     by = []
     for line in signatures.decode().strip("\n").split("\n"):
         name, _, blob = line.removeprefix("\N{EM DASH} ").partition(" ")
@@ -85,7 +90,7 @@ def _roots(old: int, new: int, implied: str, proof: list[str]) -> tuple[str, str
 
 
 def _check(pack: Path, trusted: list[bytes]) -> tuple[int, str]:
-    facts = json.loads((pack / "evidence.json").read_text("utf-8"))
+    facts = json.loads(_read(pack / "evidence.json").decode())
     keys = [k for k in facts["keys"] if not trusted or base64.b64decode(k["publicKey"]) in trusted]
     ours, theirs = (_opened(pack / name, keys) for name in ("ours.note", "theirs.note"))
     (old, old_root), (new, new_root) = sorted((ours[1:3], theirs[1:3]))
@@ -105,13 +110,18 @@ def _check(pack: Path, trusted: list[bytes]) -> tuple[int, str]:
     return 0, f"the signed tree of {new} has root {implied} at {old}, signed there was {old_root}"
 
 
-if __name__ == "__main__":
-    given = [Path(one) for one in sys.argv[1:]]
+def _main(given: list[Path]) -> int:
     where = [one for one in given if one.is_dir()] or [Path(__file__).parent]
     form = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
     try:  # a key that cannot be read must not mean that any key will do
-        pems = [serialization.load_pem_public_key(p.read_bytes()) for p in given if not p.is_dir()]
+        _need(len(where) == 1, f"expected one DIRECTORY, got {len(where)}; a KEY.pem is a file")
+        pems = [serialization.load_pem_public_key(_read(p)) for p in given if not p.is_dir()]
         code, said = _check(where[0], [key.public_bytes(*form) for key in pems])
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+    except Exception as error:  # noqa: BLE001 whatever stands in a pack, this is the answer
         code, said = 1, f"{type(error).__name__}: {error}"
-    sys.exit(_say(f"{('CONTRADICTION', 'NO', 'UNPROVEN')[code]}: {said}") and code)
+    _say(f"{('CONTRADICTION', 'NO', 'UNPROVEN')[code]}: {said}")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(_main([Path(one) for one in sys.argv[1:]]))

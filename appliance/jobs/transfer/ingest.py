@@ -58,6 +58,7 @@ from bundles.reader import StagedInfo, stage
 from bundles.strict_json import format_time
 
 _LACKING = (MISSING_BASE, NOT_IN_BUNDLE)
+_FOR_NO_MIRROR = ("pending", "receipts", "acks", "find")  # areas of a transfer bundle
 
 
 @frozen
@@ -196,7 +197,7 @@ class _Ingestion:
         if lacking:
             errors.append(self._all_that_is_missing(lacking, command))
         if errors and not logs:
-            if lacking and not rules.dry_run:  # what came besides waits for no tile
+            if not rules.dry_run:  # what came besides waits for no tile, and for no log
                 side = unload(store, self.staged.bundle, self.signers, self.now)
                 errors[0].message += side.told()
             raise errors[0]
@@ -250,11 +251,16 @@ class _Ingestion:
             found.append((part.origin, covered(Mirror(store, log)) if log else None))
         return tuple(ReceiptLog(origin, None, new) for origin, new in found)
 
+    def _brings_more(self) -> bool:
+        """Whether there is something in it that is for no log's mirror."""
+        areas = {path.partition("/")[0] for path in self.staged.bundle.paths()}
+        return not areas.isdisjoint(_FOR_NO_MIRROR)
+
     def _known(self) -> list[tuple[LogPart, Log]]:
         manifest = self.staged.bundle.manifest
         found = [(part, self._log_of(part)) for part in manifest.logs]
         known = [(part, log) for part, log in found if log is not None]
-        if not known and manifest.logs:
+        if not known and manifest.logs and not self._brings_more():
             ours = ", ".join(one.origin for one in all_logs(self.store))
             raise IncompleteError(
                 "no log in it is configured here: "
