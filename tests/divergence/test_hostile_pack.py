@@ -21,7 +21,7 @@ from tests.cli.mirrored import MirroredHome
 from tests.divergence.test_evidence_pack import caught, checked
 
 MEMBERS: Final = ("evidence.json", "ours.note", "theirs.note")
-HOSTILE: Final = (
+HOSTILE: Final[tuple[Any, ...]] = (
     *(None, True, 0, -1, 2**70, 1e308, "", "x", "\x1b[2J\u202e", [], {}, [[]], {"hashes": {}}),
     *("A" * 100_000, "MCowBQYDK2VwAyEA" + "A" * 43 + "=", "sha256:" + "0" * 64),
     *("HASHES", "MD5", "SHAKE128", "HashAlgorithm", "__class__"),
