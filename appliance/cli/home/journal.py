@@ -120,8 +120,9 @@ def journal_verify(
             site=chain.head.site,
             signers=[signer.vkey for signer in chain.signers],
         )
-    data["head"] = known[-1].hex() if known else None
-    text = f"{what}\nhead {data['head']}" if known else what
+    end = known[-1].hex() if known else None
+    data["head"] = end
+    text = what if end is None else f"{what}\nhead {end}"
     if head is not None:
         number = _line_of(known, head)
         data["knownHeadLine"] = number

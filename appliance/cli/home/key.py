@@ -131,18 +131,20 @@ def key_list(session: Session) -> Result:
         attestor key list --json
     """
 
-    found: list[dict[str, Any]] = []
+    found: list[HomeKey] = []
     failures: list[ApplianceError] = []
     with session.reading() as store:
         for name in sorted({*key_names(session.home), *publisher_key_names(session.home)}):
             try:
-                found.append(_described(home_key(store, name)))
+                found.append(home_key(store, name))
             except ApplianceError as error:
                 failures.append(error)
-    lines = table(("Type", "Verifier Key"), ((one["type"], one["vkey"]) for one in found))
+    lines = table(("Type", "Verifier Key"), ((key.type, key.public.vkey) for key in found))
     if not found and not failures:
         lines = ["none: make one with 'attestor key generate NAME'"]
-    return Result(members(keys=found), "\n".join(lines), errors=tuple(failures))
+    return Result(
+        members(keys=[_described(key) for key in found]), "\n".join(lines), errors=tuple(failures)
+    )
 
 
 @key.command("show")
@@ -165,8 +167,8 @@ def key_show(session: Session, name: str, pem: bool) -> Result:
     return Result(data, encoded.removesuffix("\n") if pem else found.public.vkey)
 
 
-def _described(one: HomeKey) -> dict[str, Any]:
-    return members(one.public, "name", "key_id", "vkey", type=one.type)
+def _described(key: HomeKey) -> dict[str, Any]:
+    return members(key.public, "name", "key_id", "vkey", type=key.type)
 
 
 def _pem(spki: bytes) -> str:

@@ -23,17 +23,14 @@ from appliance.jobs.private_log.sequence import (
 )
 from appliance.runs.private_log import LogWitnesses, ready_to_sign
 from appliance.runs.private_log import recover as recover_run
+from appliance.runs.published_log import PublishedLog, published_log
 from appliance.runs.session import Session, pass_session
-from appliance.store.database import Store
 from appliance.store.files import written_whole
-from appliance.store.mirror.mirror import Mirror
 from appliance.store.private_log.private_logs import (
-    PrivateLog,
     all_private_logs,
     require_private_log,
 )
 from appliance.times import utc
-from appliance.tlog.checkpoint import open_checkpoint
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -83,8 +80,8 @@ def create(session: Session, name: str, origin: str, use_key: bool) -> Result:
         private = create_log(
             store, name, origin, session.random_bytes(32), session.now(), use_key=use_key
         )
-        data = _describe(store, private)
-    return Result(data, f"{name}: created {origin}, key {data['vkey']}")
+        published = published_log(store, private)
+    return Result(_data(published), f"{name}: created {origin}, key {private.log.keys[0].vkey}")
 
 
 @log.command("status")
@@ -101,10 +98,10 @@ def status(session: Session) -> Result:
     lines, data, errors = [], [], []
     with session.reading() as store:
         for private in all_private_logs(store):
-            described = _describe(store, private)
+            published = published_log(store, private)
             try:
                 state = standing(store, private).value
-                state = "frozen" if described["frozen"] else state
+                state = "frozen" if published.checkpoint.frozen else state
             except ApplianceError as error:
                 error.message = f"{private.name}: {error.message}"
                 errors.append(error)
@@ -112,8 +109,10 @@ def status(session: Session) -> Result:
             memory = outside_memory(store, private)
             move = move_of(store, private)
             moved_to = None if move is None else move.directory
-            data.append(described | members(state=state, outside_memory=memory, moved_to=moved_to))
-            lines.append(f"{private.name}: {private.log.origin} {described['treeSize']:,} {state}")
+            more = members(state=state, outside_memory=memory, moved_to=moved_to)
+            data.append(_data(published) | more)
+            size = published.checkpoint.head.tree_size
+            lines.append(f"{private.name}: {private.log.origin} {size:,} {state}")
             lines.append(
                 f"  {memory}" if move is None else f"  {moved_error(private, move).message}"
             )
@@ -155,11 +154,11 @@ def recover(
     with progress_bar("recover") as advance:
         private, done = recover_run(session, name, sources, advance, warn, only_copy=only_copy)
     with session.reading() as store:
-        data = _describe(store, private)
-    data |= members(done, "compared", "not_compared")
-    lines = [f"{private.name}: {data['treeSize']:,} entries, ready"]
-    lines += [f"compared: {one}" for one in done.compared]
-    lines += [f"not compared: {one}" for one in done.not_compared]
+        published = published_log(store, private)
+    data = _data(published) | members(done, "compared", "not_compared")
+    lines = [f"{private.name}: {published.checkpoint.head.tree_size:,} entries, ready"]
+    lines += [f"compared: {what}" for what in done.compared]
+    lines += [f"not compared: {what}" for what in done.not_compared]
     return Result(data, "\n".join(lines))
 
 
@@ -185,8 +184,9 @@ def freeze(session: Session, name: str, yes: bool) -> Result:
         ready_to_sign(session, store, private)
         cosign = LogWitnesses(session, private, warn).cosign_in(store)
         frozen = freeze_log(store, private, session.now(), cosign).checkpoint.frozen
-        data = _describe(store, private)
-    return Result(data, f"{private.log.origin}: frozen at {data['treeSize']:,} since {frozen}")
+        published = published_log(store, private)
+    size = published.checkpoint.head.tree_size
+    return Result(_data(published), f"{private.log.origin}: frozen at {size:,} since {frozen}")
 
 
 @log.command("trusted-root")
@@ -241,20 +241,16 @@ def _document(member: str, document: bytes, output: Path | None) -> Result:
     return Result(data, f"wrote {output}" if output else document.decode().removesuffix("\n"))
 
 
-def _describe(store: Store, private: PrivateLog) -> dict[str, Any]:
-
-    mirror = Mirror(store, private.log)
-    published = mirror.history.mirror_checkpoint()
-    note = mirror.history.newest_note(published.head.tree_size if published else 0)
+def _data(published: PublishedLog) -> dict[str, Any]:
+    private, checkpoint = published.private, published.checkpoint
     key = private.log.keys[0]
-    checkpoint = open_checkpoint(note, private.log.keys, private.log.origin).checkpoint
     return members(
         checkpoint.head,
         "tree_size",
         "root_hash",
         name=private.name,
         origin=private.log.origin,
-        checkpoint=note.decode(),
+        checkpoint=published.note.decode(),
         frozen=checkpoint.frozen or None,
         vkey=key.vkey,
         log_id=b64encode(key.log_id).decode(),

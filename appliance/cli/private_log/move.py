@@ -56,7 +56,9 @@ def move(
             raise click.UsageError("--cancel goes with --log alone")
         private, checkpoint = cancel_run(session, name)
         data = members(checkpoint.head, "tree_size", "root_hash", log=private.name)
-        return Result(data, f"{private.name}: stays here, with {data['treeSize']:,} entries")
+        return Result(
+            data, f"{private.name}: stays here, with {checkpoint.head.tree_size:,} entries"
+        )
     if directory is None:
         raise click.UsageError("say where to: --to DIR")
     with progress_bar("move") as advance:

@@ -9,17 +9,13 @@ import click
 
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
-from appliance.jobs.private_log.sequence import policy_of
 from appliance.runs.private_log import set_witnesses
+from appliance.runs.published_log import WitnessedLog, witnessed_log
 from appliance.runs.session import Session, pass_session
-from appliance.store.database import Store
 from appliance.store.files import read_foreign
-from appliance.store.mirror.mirror import Mirror
-from appliance.store.private_log.private_logs import PrivateLog, require_private_log
-from appliance.tlog.checkpoint import open_checkpoint
-from appliance.tlog.cosignature import Cosignature, open_cosignatures
-from appliance.tlog.note_keys import is_among
-from appliance.tlog.tlog_policy import MAX_POLICY_BYTES, NO_QUORUM
+from appliance.store.private_log.private_logs import require_private_log
+from appliance.times import utc
+from appliance.tlog.tlog_policy import MAX_POLICY_BYTES
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -51,45 +47,37 @@ def log_witnesses(
         with session.writing() as store:
             set_witnesses(store, require_private_log(store, name), raw, session.now())
     with session.reading() as store:
-        private = require_private_log(store, name)
-        data = _describe(store, private)
-    return Result(data, _text(data))
+        found = witnessed_log(store, require_private_log(store, name))
+    return Result(_data(found), _text(found))
 
 
-def _describe(store: Store, private: PrivateLog) -> dict[str, Any]:
-    policy = policy_of(store, private)
-    published = Mirror(store, private.log).history.mirror_checkpoint()
-    found: tuple[Cosignature, ...] = ()
-    if policy is not None and published is not None:
-        note = Mirror(store, private.log).history.newest_note(published.head.tree_size)
-        signed = open_checkpoint(note, private.log.keys, private.log.origin)
-        found = open_cosignatures(signed, policy.witness_keys)
-    witnesses = [
-        members(
-            name=witness.name,
-            vkey=witness.key.vkey,
-            url=witness.url or None,
-            cosigned_at=next(
-                (own.timestamp for own in found if is_among(own.key, [witness.key])), None
-            ),
-        )
-        for witness in (policy.witnesses if policy else ())
-    ]
+def _data(found: WitnessedLog) -> dict[str, Any]:
     return members(
-        log=private.name,
-        origin=private.log.origin,
-        tree_size=published.head.tree_size if published else None,
-        quorum=policy.quorum if policy else NO_QUORUM,
-        met=policy is None or policy.quorum_met([one.key for one in found]),
-        witnesses=witnesses,
+        found,
+        "tree_size",
+        "quorum",
+        "met",
+        log=found.private.name,
+        origin=found.private.log.origin,
+        witnesses=[
+            members(
+                name=asked.witness.name,
+                vkey=asked.witness.key.vkey,
+                url=asked.witness.url or None,
+                cosigned_at=asked.cosigned_at,
+            )
+            for asked in found.witnesses
+        ],
     )
 
 
-def _text(data: dict[str, Any]) -> str:
-    if not data["witnesses"]:
-        return f"{data['log']}: no witness is asked"
-    lines = [f"{data['log']}: {data['treeSize']:,} entries, quorum {data['quorum']}"]
-    for one in data["witnesses"]:
-        at = f"cosigned it at {one['cosignedAt']}" if one["cosignedAt"] else "has not cosigned it"
-        lines.append(f"  {one['name']} ({one['url'] or 'by file'}) {at}")
+def _text(found: WitnessedLog) -> str:
+    name = found.private.name
+    if not found.witnesses:
+        return f"{name}: no witness is asked"
+    lines = [f"{name}: {found.tree_size:,} entries, quorum {found.quorum}"]
+    for asked in found.witnesses:
+        at = asked.cosigned_at
+        did = "has not cosigned it" if at is None else f"cosigned it at {utc(at)}"
+        lines.append(f"  {asked.witness.name} ({asked.witness.url or 'by file'}) {did}")
     return "\n".join(lines)

@@ -105,14 +105,13 @@ def trust_show(session: Session) -> Result:
         )
     root = parse_trusted_root(stored.raw)
     age = max(session.now() - stored.imported_at, 0)
-    logs = [members(log=str(log), log_id=log.log_id, valid=str(log.valid)) for log in root.logs]
     data = members(
         stored,
         "source",
         "imported_at",
         digest=root.digest,
         age_seconds=age,
-        logs=logs,
+        logs=[members(log=str(log), log_id=log.log_id, valid=str(log.valid)) for log in root.logs],
         certificate_authorities=[str(authority) for authority in root.certificate_authorities],
         timestamp_authorities=[str(authority) for authority in root.timestamp_authorities],
         tuf=None if repository is None else _tuf_data(repository, session.now()),
@@ -121,7 +120,7 @@ def trust_show(session: Session) -> Result:
         f"trusted root {root.digest}",
         f"  imported {utc(stored.imported_at)} from {stored.source}",
         f"  age      {session.clock.behind or age_text(age)}",
-        *(f"  log      {one['log']} {one['valid']}" for one in logs),
+        *(f"  log      {log} {log.valid}" for log in root.logs),
         *(
             f"  ca       {authority} {authority.valid}"
             for authority in root.certificate_authorities

@@ -34,10 +34,7 @@ def trust_arrived(session: Session) -> Result:
         pinned = current_root(store)
     digest = pinned.digest if pinned else None
     data = [_data(file, pinned=file.digest == digest) for file in files]
-    lines = [
-        f"{one['digest']}  {one['path']}  {one['what']}{', pinned' if one['pinned'] else ''}"
-        for one in data
-    ]
+    lines = [_line(file, pinned=file.digest == digest) for file in files]
     return Result(members(arrived=data), "\n".join(lines) or "nothing came yet")
 
 
@@ -55,15 +52,19 @@ def arrived_root(session: Session, digest: str) -> tuple[bytes, str]:
     )
 
 
-def _data(one: ArrivedFile, *, pinned: bool) -> dict[str, Any]:
+def _line(file: ArrivedFile, *, pinned: bool) -> str:
+    return f"{file.digest}  {file.path}  {_what(file.raw)}{', pinned' if pinned else ''}"
+
+
+def _data(file: ArrivedFile, *, pinned: bool) -> dict[str, Any]:
     return members(
-        one,
+        file,
         "path",
         "digest",
         "bundle_id",
         "arrived_at",
-        bytes=len(one.raw),
-        what=_what(one.raw),
+        bytes=len(file.raw),
+        what=_what(file.raw),
         pinned=pinned,
     )
 
