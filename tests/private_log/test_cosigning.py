@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from appliance.errors import ApplianceError, MalformedError, RemoteError
 from appliance.fetch.witness import WitnessAnswer
-from appliance.jobs.private_log.cosigning import SILENCE_SECONDS, Asked, Cosigners
+from appliance.jobs.private_log.cosigning import QUORUM, SILENCE_SECONDS, Asked, Cosigners
 from appliance.jobs.private_log.create import freeze_log
 from appliance.jobs.private_log.sequence import sequence
 from appliance.runs.private_log import set_witnesses
@@ -20,8 +21,9 @@ from appliance.store.private_log.private_logs import require_private_log
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from appliance.tlog.cosignature import cosign, cosigner_key, open_cosignatures
 from appliance.tlog.merkle import EMPTY_ROOT, TreeHead
+from appliance.tlog.ml_dsa import subtree_message
 from appliance.tlog.note import NoteSignature, SigningKey, parse_note
-from appliance.tlog.note_keys import cosigned_message
+from appliance.tlog.note_keys import cosigned_message, ml_dsa_44
 from appliance.tlog.proof import verify_consistency
 from appliance.tlog.tlog_policy import TlogPolicy, Witness, parse_tlog_policy
 from appliance.tlog.witness_request import parse_witness_request
@@ -209,6 +211,39 @@ def test_what_a_witness_answers_is_verified(world: World) -> None:
         world.clock += SILENCE_SECONDS + 1
         assert world.log(f"body {number}".encode()) == ("b",)
         assert [one.outcome for one in world.told if one.witness == "a"] == ["bad-answer"]
+
+
+def test_a_witness_may_have_an_ml_dsa_44_key(tmp_path: Path) -> None:
+    """The quorum takes its cosignature alone; one by another key of the kind is none."""
+    mldsa = pytest.importorskip("cryptography.hazmat.primitives.asymmetric.mldsa")
+    home, name = tmp_path / "home", "pq.example"
+    secret, stranger = (mldsa.MLDSA44PrivateKey.generate() for _ in range(2))
+    key = ml_dsa_44(name, secret.public_key().public_bytes_raw())
+    world = World(home, "none")
+    world.policy = f"witness pq {key.vkey} http://pq.invalid/\nquorum pq\n".encode()
+    with writing(home) as store:
+        set_witnesses(store, require_private_log(store, None), world.policy, NOW)
+
+    def answered_by(signer: Any) -> Answer:
+        def answer(request: bytes) -> WitnessAnswer:
+            asked = parse_witness_request(request)
+            signed = open_checkpoint(asked.note, [LOG.verifier], ORIGIN)
+            message = subtree_message(name, NOW, str(signed.checkpoint).encode())
+            assert message is not None
+            line = NoteSignature(name, key.key_id, NOW.to_bytes(8) + signer.sign(message))
+            return WitnessAnswer(200, line.line.encode(), None)
+
+        return answer
+
+    world.answers["pq"] = answered_by(stranger)
+    with pytest.raises(RemoteError) as refused:
+        world.log(b"one")
+    assert (refused.value.reason, world.published()) == (QUORUM, 0)
+    assert world.told[-1].outcome == "bad-answer"
+    world.answers["pq"] = answered_by(secret)
+    world.clock += SILENCE_SECONDS + 1
+    assert world.log(b"one") == ("pq",)
+    assert world.published() == 1
 
 
 def test_a_witness_that_is_ahead_of_us_is_told(world: World) -> None:
