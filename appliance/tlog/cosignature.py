@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from appliance.errors import MalformedError
+from appliance.errors import MalformedError, RefusedError
 from appliance.tlog.checkpoint import SignedCheckpoint
+from appliance.tlog.ml_dsa import subtree_message
 from appliance.tlog.note import NoteSignature, SigningKey, parse_note, verified_signatures
 from appliance.tlog.note_keys import (
     COSIGNATURE_TYPES,
@@ -78,17 +79,32 @@ def open_cosignatures(
 
 def cosigner_key(signer: SigningKey) -> VerifierKey:
     """Return the key under which `signer`'s cosignatures verify; its id is not the log key's."""
-    return ed25519_key(signer.name, signer.verifier.key, KeyType.COSIGNATURE)
+    verifier = signer.verifier
+    if verifier.key_type is KeyType.ML_DSA_44:
+        return verifier
+    return ed25519_key(signer.name, verifier.key, KeyType.COSIGNATURE)
 
 
 def cosign(checkpoint: SignedCheckpoint, signer: SigningKey, timestamp: int) -> NoteSignature:
     """Sign a checkpoint as a witness at `timestamp`, which is POSIX seconds.
 
     The caller has made sure, durably, that it never cosigned anything inconsistent.
-    Raises ValueError for a timestamp that no cosignature can carry.
+    Raises ValueError for a timestamp that no cosignature can carry, RefusedError (too-long)
+    for a checkpoint that an ML-DSA-44 key cannot cosign: its origin is too long.
     """
     if not 0 <= timestamp <= MAX_TIMESTAMP:
         raise ValueError(f"no cosignature has the timestamp {timestamp}")
-    message = cosigned_message(str(checkpoint.checkpoint).encode(), timestamp)
+    text = str(checkpoint.checkpoint).encode()
+    if signer.key_type is KeyType.ML_DSA_44:
+        message = subtree_message(signer.name, timestamp, text)
+        if message is None:
+            raise RefusedError(
+                f"an ML-DSA-44 cosignature has room for names of 255 bytes: {signer.name[:80]!r}"
+                f" over {checkpoint.origin[:80]!r}",
+                reason="too-long",
+                next_step="cosign it with a key of the type witness",
+            )
+    else:
+        message = cosigned_message(text, timestamp)
     signature = timestamp.to_bytes(8) + signer.sign_bytes(message)
     return NoteSignature(signer.name, cosigner_key(signer).key_id, signature)

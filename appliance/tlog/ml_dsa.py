@@ -12,7 +12,7 @@ from appliance.errors import MalformedError, RefusedError
 from appliance.tlog.strict_base64 import decode_base64
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
+    from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey, MLDSA44PublicKey
 
 KEY_BYTES: Final = 1312
 COSIGNATURE_BYTES: Final = 8 + 2420  # timestamp, ML-DSA-44 signature
@@ -32,11 +32,33 @@ def load_ml_dsa_44(raw: bytes) -> MLDSA44PublicKey:
     try:
         from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
     except ImportError as error:
-        raise RefusedError(
-            "ML-DSA-44 needs a newer version of the Python package cryptography",
-            reason="unsupported-key",
-        ) from error
+        raise _not_here() from error
     return MLDSA44PublicKey.from_public_bytes(raw)
+
+
+def ml_dsa_44_private(seed: bytes) -> MLDSA44PrivateKey:
+    """Make the private key of a seed of 32 bytes (FIPS 204 6.1); raises as load_ml_dsa_44 does."""
+    try:
+        from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
+    except ImportError as error:
+        raise _not_here() from error
+    return MLDSA44PrivateKey.from_seed_bytes(seed)
+
+
+def ml_dsa_44_seed(private: object) -> bytes | None:
+    """Return the seed of a private key; None if it is no ML-DSA-44 key."""
+    try:
+        from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
+    except ImportError:
+        return None  # then nobody loads one, either
+    return private.private_bytes_raw() if isinstance(private, MLDSA44PrivateKey) else None
+
+
+def _not_here() -> RefusedError:
+    return RefusedError(
+        "ML-DSA-44 needs a newer version of the Python package cryptography",
+        reason="unsupported-key",
+    )
 
 
 def signed_subtree(key: bytes, name: str, text: bytes, signature: bytes) -> bool:

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from appliance.errors import LimitError, MalformedError, SignatureError
+from appliance.errors import LimitError, MalformedError, RefusedError, SignatureError
+from appliance.tlog.ml_dsa import ml_dsa_44_private, ml_dsa_44_seed
 from appliance.tlog.note_keys import (
     KEY_ID_BYTES,
     MAX_NAME_BYTES,
@@ -23,15 +24,21 @@ from appliance.tlog.note_keys import (
     check_key_name,
     ed25519_key,
     is_among,
+    ml_dsa_44,
 )
 from appliance.tlog.private_pem import load_private_pem
 from appliance.tlog.strict_base64 import decode_base64
 from appliance.value import frozen
 
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
+
 MAX_NOTE_BYTES: Final = 256 * 1024
 MAX_SIGNATURES: Final = 100
 _SIGNATURE_START: Final = "\N{EM DASH} "
 _SKEY_START: Final = "PRIVATE+KEY+"
+_SIGNING_TYPES: Final = (KeyType.ED25519.value, KeyType.ML_DSA_44.value)
 
 
 @frozen
@@ -189,10 +196,14 @@ def add_signatures(text: str, signatures: Sequence[NoteSignature]) -> bytes:
 
 @frozen
 class SigningKey:
-    """An Ed25519 key that signs notes. Never printed: its repr shows only the name."""
+    """An Ed25519 key that signs notes. Never printed: its repr shows only the name.
+
+    Or an ML-DSA-44 key, which cosigns checkpoints and signs no note.
+    """
 
     name: str
     seed: bytes  # 32 bytes, secret
+    key_type: KeyType = KeyType.ED25519  # or ML_DSA_44
 
     def __repr__(self) -> str:
         return f"SigningKey({self.name!r})"
@@ -200,39 +211,48 @@ class SigningKey:
     @property
     def verifier(self) -> VerifierKey:
         """The public half."""
+        raw = self._private.public_key().public_bytes_raw()
+        if self.key_type is KeyType.ML_DSA_44:
+            return ml_dsa_44(self.name, raw)
+        return ed25519_key(self.name, raw)
+
+    @property
+    def _private(self) -> Ed25519PrivateKey | MLDSA44PrivateKey:
+        if self.key_type is KeyType.ML_DSA_44:
+            return ml_dsa_44_private(self.seed)
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-        private = Ed25519PrivateKey.from_private_bytes(self.seed)
-        return ed25519_key(self.name, private.public_key().public_bytes_raw())
+        return Ed25519PrivateKey.from_private_bytes(self.seed)
 
     @property
     def skey(self) -> str:
         """The secret one-line text form, PRIVATE+KEY+name+id+key."""
-        blob = b64encode(bytes([KeyType.ED25519.value]) + self.seed).decode()
+        blob = b64encode(bytes([self.key_type.value]) + self.seed).decode()
         return f"{_SKEY_START}{self.name}+{self.verifier.key_id.hex()}+{blob}"
 
     @property
     def pkcs8(self) -> bytes:
-        """The secret as other programs read it: PKCS#8, PEM (RFC 8410)."""
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+        """The secret as other programs read it: PKCS#8, PEM (RFC 8410, RFC 9881)."""
         from cryptography.hazmat.primitives.serialization import (
             Encoding,
             NoEncryption,
             PrivateFormat,
         )
 
-        private = Ed25519PrivateKey.from_private_bytes(self.seed)
-        return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
     def sign(self, text: str) -> NoteSignature:
-        """Sign a note text (which ends in a newline)."""
+        """Sign a note text (which ends in a newline); raises RefusedError (key-role)."""
+        if self.key_type is not KeyType.ED25519:
+            raise RefusedError(
+                f"the key {self.name!r} is an ML-DSA-44 key: it cosigns, and signs nothing else",
+                reason="key-role",
+            )
         return NoteSignature(self.name, self.verifier.key_id, self.sign_bytes(text.encode()))
 
     def sign_bytes(self, message: bytes) -> bytes:
-        """Return the bare Ed25519 signature over `message`."""
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
-        return Ed25519PrivateKey.from_private_bytes(self.seed).sign(message)
+        """Return the bare signature over `message`."""
+        return self._private.sign(message)
 
 
 def parse_pkcs8_key(name: str, pem: bytes, passphrase: bytes | None = None) -> SigningKey:
@@ -248,6 +268,15 @@ def parse_pkcs8_key(name: str, pem: bytes, passphrase: bytes | None = None) -> S
     return SigningKey(name, private.private_bytes_raw())
 
 
+def parse_kept_key(name: str, pem: bytes, passphrase: bytes | None = None) -> SigningKey:
+    """Parse a key of a home in PKCS#8, of either kind; raises as parse_pkcs8_key does."""
+    private = load_private_pem(pem, passphrase, expected="a private key in PEM (PKCS#8)")
+    seed = ml_dsa_44_seed(private)
+    if seed is not None:
+        return SigningKey(name, seed, KeyType.ML_DSA_44)
+    return parse_pkcs8_key(name, pem, passphrase)
+
+
 def parse_signing_key(text: str) -> SigningKey:
     """Parse a secret key line made by SigningKey.skey; raises MalformedError, never quoting it."""
     name, _, rest = text.removeprefix(_SKEY_START).partition("+")
@@ -256,9 +285,9 @@ def parse_signing_key(text: str) -> SigningKey:
         blob = decode_base64(encoded)
     except MalformedError:
         blob = b""
-    if not text.startswith(_SKEY_START) or len(blob) != 33 or blob[0] != KeyType.ED25519.value:
+    if not text.startswith(_SKEY_START) or len(blob) != 33 or blob[0] not in _SIGNING_TYPES:
         raise MalformedError("not a private key line (expected PRIVATE+KEY+name+id+key)")
-    key = SigningKey(name, blob[1:])
+    key = SigningKey(name, blob[1:], KeyType(blob[0]))
     if key.skey != text:
         raise MalformedError("not a private key line: its key id does not match")
     return key

@@ -39,11 +39,13 @@ NAME = "witness.example"
 class WitnessHome(Home):
     """A home with one witness key, that pins a simulated log."""
 
-    def __init__(self, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(
+        self, path: Path, capsys: pytest.CaptureFixture[str], key_type: str = "witness"
+    ) -> None:
         super().__init__(path, capsys)
         self.log = SimulatedLog()
         self.pin(self.log)
-        self.vkey = self.json("key", "generate", NAME, "--type", "witness")["vkey"]
+        self.vkey = self.json("key", "generate", NAME, "--type", key_type)["vkey"]
 
     def pin(self, log: SimulatedLog) -> None:
         store = open_store(self.path, write=True)

@@ -54,11 +54,11 @@ def key() -> None:
 def key_generate(session: Session, name: str, key_type: str, dry_run: bool) -> Result:
     """Make the key NAME and print its verifier key: Ed25519, of a publisher or for digests P-256.
 
-    The private half stays in keys/ of this home, encrypted where a passphrase file is named
+    With --type witness-ml-dsa-44 it is ML-DSA-44, which cosigns and signs nothing else. The
+    private half stays in keys/ of this home, encrypted where a passphrase file is named
     (--passphrase-file before the command, or the setting keys.passphraseFile). Back it up with
     the store; a lost key cannot be made again.
 
-    \b
     Example:
         attestor key generate witness.example --type witness
     """

@@ -35,8 +35,9 @@ PUBLISHER: Final = "publisher"  # signs entries of a log, not notes
 DIGESTS: Final = "digests"  # signs entries, too: what anybody brings to a log of this home
 TUF: Final = "tuf"  # signs TUF metadata; made by log tuf-repository alone
 DEFAULT_TYPE: Final = "bundle"
-KEY_TYPES: Final = (DEFAULT_TYPE, "log", "mirror", "witness", PUBLISHER, DIGESTS)
-_COSIGNERS: Final = ("mirror", "witness")  # they sign checkpoints with a time
+WITNESS_TYPES: Final = ("witness", "witness-ml-dsa-44")  # they cosign for other logs
+KEY_TYPES: Final = (DEFAULT_TYPE, "log", "mirror", *WITNESS_TYPES, PUBLISHER, DIGESTS)
+_COSIGNERS: Final = ("mirror", *WITNESS_TYPES)  # they sign checkpoints with a time
 
 
 @frozen
@@ -71,7 +72,8 @@ def generate_key(
             verifier = create_publisher_key(store.home, name, secret, store.passphrases).verifier
         else:
             seed = random_bytes(SEED_BYTES)
-            verifier = create_signing_key(store.home, name, seed, store.passphrases).verifier
+            kind = KeyType.ML_DSA_44 if key_type == WITNESS_TYPES[1] else KeyType.ED25519
+            verifier = create_signing_key(store.home, name, seed, store.passphrases, kind).verifier
     return HomeKey(_as_known(verifier, key_type), key_type)
 
 
@@ -182,6 +184,6 @@ def _instead(store: Store, name: str) -> str:
 
 def _as_known(verifier: VerifierKey, key_type: str) -> VerifierKey:
     """Return the public key as its type is known by: cosigners have an id of their own."""
-    if key_type not in _COSIGNERS:
+    if key_type not in _COSIGNERS or verifier.key_type is not KeyType.ED25519:
         return verifier
     return ed25519_key(verifier.name, verifier.key, KeyType.COSIGNATURE)

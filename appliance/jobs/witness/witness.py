@@ -29,7 +29,7 @@ from appliance.errors import (
 )
 from appliance.jobs.divergence.gossip import compare_note
 from appliance.jobs.divergence.incident import Incident, report_incident
-from appliance.jobs.home.keys import home_key
+from appliance.jobs.home.keys import WITNESS_TYPES, home_key
 from appliance.jobs.local_tiles import our_root_at
 from appliance.policy.relate import Contradiction, Rule
 from appliance.store.database import Store
@@ -98,13 +98,14 @@ def require_witness_key(store: Store, name: str | None) -> SigningKey:
     several and no name, RefusedError (key-role) for a key that signs something else.
     """
     if name is None:
-        names = [one for one in key_names(store.home) if home_key(store, one).type == WITNESS]
+        there = key_names(store.home)
+        names = [one for one in there if home_key(store, one).type in WITNESS_TYPES]
         if len(names) != 1:
             raise _no_single_key(names)
         name = names[0]
     key = load_signing_key(store.home, name, store.passphrases)
     key_type = home_key(store, name).type
-    if key_type != WITNESS:
+    if key_type not in WITNESS_TYPES:
         raise RefusedError(
             f"the key {name!r} is of the type {key_type}: it signs other things than a witness",
             reason="key-role",

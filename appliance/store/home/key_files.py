@@ -1,8 +1,8 @@
 """Private keys below the home's keys/ directory: 0600, never exported, never printed.
 
-One key a file: Ed25519 as its PRIVATE+KEY line in NAME.key, a publisher's as PKCS#8 in
-NAME.pem. Either may be an encrypted PKCS#8 instead, and is made so where a passphrase is
-named (store/passphrases.py).
+One key a file: Ed25519 or ML-DSA-44 as its PRIVATE+KEY line in NAME.key, a publisher's as
+PKCS#8 in NAME.pem. Either may be an encrypted PKCS#8 instead, and is made so where a passphrase
+is named (store/passphrases.py).
  Beside a private log's key lies NAME.last, what it signed last (DESIGN.md
 invariant 7), beside a witness's NAME.cosigned.
 """
@@ -31,7 +31,8 @@ from appliance.store.passphrases import (
     Passphrases,
 )
 from appliance.store.secret_files import read_private, read_secret, refuse_shared
-from appliance.tlog.note import SigningKey, parse_pkcs8_key, parse_signing_key
+from appliance.tlog.note import SigningKey, parse_kept_key, parse_pkcs8_key, parse_signing_key
+from appliance.tlog.note_keys import KeyType
 from appliance.tlog.private_pem import is_encrypted, is_pem
 from appliance.tlog.publisher_key import PublisherKey, make_publisher_key, parse_publisher_key
 
@@ -51,7 +52,11 @@ _MAX_LAST_BYTES: Final = 1024 * 1024
 
 
 def create_signing_key(
-    home: Path, name: str, seed: bytes, passphrases: Passphrases = NO_PASSPHRASES
+    home: Path,
+    name: str,
+    seed: bytes,
+    passphrases: Passphrases = NO_PASSPHRASES,
+    key_type: KeyType = KeyType.ED25519,
 ) -> SigningKey:
     """Create the key `name` from 32 random bytes; durable when this returns.
 
@@ -62,7 +67,7 @@ def create_signing_key(
     path = _path(home, name, _KEY_SUFFIX)
     if len(seed) != SEED_BYTES:
         raise ValueError(f"a seed has 32 bytes, this has {len(seed)}")
-    key = SigningKey(name, seed)
+    key = SigningKey(name, seed, key_type)
     _create_private(path, name, _signing_key_file(key, passphrases.find(name)))
     return key
 
@@ -175,7 +180,7 @@ def load_signing_key(
             " keys/ alone",
         )
     if is_pem(text):
-        return _opened(path, name, text, passphrases, parse_pkcs8_key)
+        return _opened(path, name, text, passphrases, parse_kept_key)
     key = parse_signing_key(text.decode("utf-8", "replace").removesuffix("\n"))
     if key.name != name:
         raise MalformedError(f"{path} holds the key of {key.name!r}")
