@@ -206,13 +206,13 @@ class OrWord:
 
 @frozen
 class SourceUrl:
-    """Where a log is: a URL, or a directory of this host as file:///PATH."""
+    """Where a log is: a URL, or a directory or tar archive of this host as file:///PATH."""
 
     url: Url = Url()
 
     @property
     def expected(self) -> str:
-        return f"{self.url.expected}, or file:///PATH for a directory of tiles"
+        return f"{self.url.expected}, or file:///PATH for a directory or tar archive of tiles"
 
     def read(self, value: ScalarValue) -> str:
         if not isinstance(value, str) or not value.startswith("file:"):

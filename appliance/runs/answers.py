@@ -15,9 +15,10 @@ from appliance.fetch.http import HttpClient
 from appliance.fetch.rekor_v1 import RekorV1Log
 from appliance.fetch.rekor_v2 import IS_V1, RekorV2Log
 from appliance.jobs.mirror.directory_source import DirectorySource
+from appliance.jobs.mirror.tar_source import TarSource
 from appliance.rekor.log_info_v1 import LogInfo
 from appliance.runs.session import Session
-from appliance.runs.sources import open_source
+from appliance.runs.sources import FileSource, open_source
 from appliance.store.mirror.logs import Backend
 from appliance.tlog.tile import EntryBundle, Tile
 
@@ -36,7 +37,7 @@ class Answered:
         self,
         backend: Backend,
         http: HttpClient,
-        source: RekorV1Log | RekorV2Log | DirectorySource | None,
+        source: RekorV1Log | RekorV2Log | FileSource | None,
         failure: ApplianceError | None,
     ) -> None:
         self._backend = backend
@@ -85,7 +86,7 @@ class Answered:
         try:
             if isinstance(self._source, RekorV2Log):
                 self._note = self._source.checkpoint(stopped)
-            elif isinstance(self._source, DirectorySource):
+            elif isinstance(self._source, DirectorySource | TarSource):
                 self._note = self._source.checkpoint()
             elif self._source is not None:
                 self.instance = self._source, self._source.info(stopped)
@@ -141,8 +142,8 @@ class Answered:
             del self._lacking[place]
             yield place, data
 
-    def _open(self) -> RekorV2Log | DirectorySource:
-        if not isinstance(self._source, RekorV2Log | DirectorySource):
+    def _open(self) -> RekorV2Log | FileSource:
+        if not isinstance(self._source, RekorV2Log | DirectorySource | TarSource):
             raise self._failure or ValueError("a source without a URL was read")
         return self._source
 

@@ -12,16 +12,19 @@ from appliance.fetch.http import HttpClient
 from appliance.fetch.rekor_v1 import RekorV1Log
 from appliance.fetch.rekor_v2 import IS_V1, RekorV2Log
 from appliance.jobs.mirror.directory_source import DirectorySource
+from appliance.jobs.mirror.tar_source import TarSource
 from appliance.runs.session import Session
 from appliance.store.mirror.logs import REKOR_V1, Backend, verifier_key
+from appliance.store.mirror.tar_tree import SUFFIXES
 from appliance.value import replaced
 
 URL_VARIABLES: Final = ("ATTESTOR_REKOR_URL", "AEVUM_REKOR_URL")  # the first that is set
 PUBLISH_URL: Final = "publish.rekorUrl"
-FILE_SCHEME: Final = "file://"  # of a directory that holds a log's checkpoint and tiles
+FILE_SCHEME: Final = "file://"  # of a directory or archive of a log's checkpoint and tiles
+FileSource = DirectorySource | TarSource
 
 
-def open_backend(http: HttpClient, backend: Backend) -> RekorV2Log | DirectorySource:
+def open_backend(http: HttpClient, backend: Backend) -> RekorV2Log | FileSource:
     """Return the source of tiles of a backend; raises ConfigError without a URL, and for v1."""
     source = open_source(http, backend)
     if isinstance(source, RekorV1Log):
@@ -33,7 +36,7 @@ def open_backend(http: HttpClient, backend: Backend) -> RekorV2Log | DirectorySo
     return source
 
 
-def open_source(http: HttpClient, backend: Backend) -> RekorV1Log | RekorV2Log | DirectorySource:
+def open_source(http: HttpClient, backend: Backend) -> RekorV1Log | RekorV2Log | FileSource:
     """Return what a backend is read from; raises ConfigError if it has no URL."""
     if backend.read_url is None and backend.base_url is None:
         raise ConfigError(
@@ -43,7 +46,8 @@ def open_source(http: HttpClient, backend: Backend) -> RekorV1Log | RekorV2Log |
         )
     place = backend.read_url or backend.base_url or ""
     if place.startswith(FILE_SCHEME):
-        return DirectorySource(Path(unquote(place.removeprefix(FILE_SCHEME))))
+        path = Path(unquote(place.removeprefix(FILE_SCHEME)))
+        return TarSource(path) if path.name.endswith(SUFFIXES) else DirectorySource(path)
     if backend.log.api_version == REKOR_V1:
         return RekorV1Log(http, backend.read_url or backend.base_url or "")
     return RekorV2Log(http, backend.base_url or "", backend.read_url)

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import IncompleteError, StoreError
+from appliance.jobs.mirror import audit as audit_module
 from appliance.jobs.mirror.audit import audit
 from appliance.jobs.mirror.fill import Wanted
 from appliance.jobs.mirror.refetch import refetch
+from appliance.jobs.progress import Progress
 from appliance.store.mirror.mirror import Mirror
+from appliance.tlog.tile import Tile
 from tests.mirror.mirrors import make_mirror, sync_from
 from tests.simulator import SimulatedLog
 
@@ -46,6 +49,39 @@ def test_a_second_audit_reads_only_what_is_new(tmp_path: Path) -> None:
     assert (report.head, report.from_size) == (log.head, 5000 // 256 * 256)
     assert report.tiles < 8
     assert audit(mirror, full=True).tiles > 20
+
+
+def test_an_audit_that_is_killed_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, mirror = mirrored(tmp_path, 5000)
+    monkeypatch.setattr(audit_module, "STEP_TILES", 4)
+    [damaged] = [mirror.tile_digest(Tile(0, 9))]
+    assert damaged is not None
+    whole = mirror.store.blobs.get(damaged)
+    file = next(path for path in blob_files(mirror) if path.read_bytes() == whole)
+
+    class Killed(Progress):
+        n = 0
+
+        def __call__(self, more: int) -> None:
+            self.n += more
+            if self.n == 12:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        audit(mirror, full=True, progress=Killed())
+    report = audit(mirror, full=False)
+    assert (report.head, report.from_size) == (log.head, 8 * 256)
+    assert report.entry_bundles == 20 - 8
+    # What is damaged is not passed by: the step that has it is not remembered, nor any after it.
+    file.chmod(0o600)
+    file.write_bytes(bytes(len(whole)))
+    with pytest.raises(StoreError, match="tile/0/009"):
+        audit(mirror, full=True)
+    assert mirror.audited()[0] == 8 * 256
+    with pytest.raises(StoreError, match="tile/0/009"):
+        audit(mirror, full=False)
 
 
 def test_two_processes_find_the_same(tmp_path: Path) -> None:

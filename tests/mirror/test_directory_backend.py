@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from appliance.tlog.tile import EntryBundle, tile_at, top_level
 from tests.cli.homes import Home
@@ -65,6 +68,65 @@ def test_a_directory_is_read_like_a_log(
     assert (done["relation"], done["mirrorSize"]) == ("ahead", 705)
     assert site.json("backend", "verify-key", "copy")["treeSize"] == 705
     assert f"file://{tmp_path}/a%20mirror" in site.run("config", "show")[1]
+
+
+def archive(tree: Path, name: str) -> Path:
+    """Archive a tree as people do: with directories, owners and times."""
+    plain, file = tree.parent / "t.tar", tree.parent / name
+    with tarfile.open(plain, "w") as made:
+        made.add(tree, arcname="./a mirror")
+    if name.endswith(".gz"):
+        file.write_bytes(gzip.compress(plain.read_bytes()))
+    elif name.endswith(".zst"):
+        file.write_bytes(zstandard.ZstdCompressor().compress(plain.read_bytes()))
+    return file
+
+
+@pytest.mark.parametrize("name", ["t.tar", "t.tar.gz", "t.tar.zst"])
+def test_an_archive_is_read_like_a_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log: SimulatedLog, name: str
+) -> None:
+    tree = tmp_path / "mirror"
+    write_tree(tree / "api/v2", log)
+    file = archive(tree, name)
+    site = Site(tmp_path, capsys, log, f"file://{file}")
+    [done] = site.json("sync", "--max-tiles", "1")["backends"]
+    assert not done["complete"], "and the next goes on where it was"
+    [done] = site.json("sync", "--full-tiles", "--entries")["backends"]
+    assert (done["mirrorSize"], done["entryBundles"], done["complete"]) == (700, 3, True)
+    log.grow(5)
+    write_tree(tree / "api/v2", log)
+    archive(tree, name)
+    [done] = site.json("sync")["backends"]
+    assert (done["relation"], done["mirrorSize"]) == ("ahead", 705)
+
+
+def test_archives_that_are_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log: SimulatedLog
+) -> None:
+    tree = tmp_path / "mirror"
+    write_tree(tree, log)
+    file = archive(tree, "t.tar")
+    whole = file.read_bytes()
+    site = Site(tmp_path, capsys, log, f"file://{file}")
+    for damaged in (b"", b"no archive at all" * 100, whole[:9000], whole[700:]):
+        file.write_bytes(damaged)
+        assert site.run("sync")[0] in (3, 5)
+    with tarfile.open(file, "w") as made:
+        for _ in range(2):
+            made.add(tree / "checkpoint", arcname="checkpoint")
+    assert "there twice" in site.json("sync", expect=3)["message"]
+    with tarfile.open(file, "w") as made:
+        link = tarfile.TarInfo("checkpoint")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        made.addfile(link)
+    assert "no regular file" in site.json("sync", expect=3)["message"]
+    with tarfile.open(file, "w") as made:
+        for place in ("one", "other"):
+            made.add(tree / "checkpoint", arcname=f"{place}/checkpoint")
+    assert "2 files named checkpoint" in site.json("sync", expect=5)["message"]
+    file.write_bytes(whole)
+    assert site.json("sync", "--full-tiles")["backends"][0]["complete"]
 
 
 def test_a_directory_that_is_not_mounted(

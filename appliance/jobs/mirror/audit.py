@@ -25,6 +25,7 @@ from appliance.tlog.proof import NodeId
 from appliance.tlog.tile import (
     HEIGHT,
     WIDTH,
+    EntryBundle,
     Tile,
     edge_tiles,
     full_tile_count,
@@ -60,6 +61,7 @@ def _root(blobs: Blobs, digest: bytes) -> Hash | None:
 
 
 CHUNK_TILES: Final = 512  # hashed by one process at a time
+STEP_TILES: Final = 8192  # after which what was audited is remembered: a killed run loses one
 MAX_NAMED: Final = 100  # damaged tiles that one report names
 
 
@@ -77,8 +79,9 @@ class AuditReport:
 def audit(mirror: Mirror, *, full: bool, jobs: int = 1, progress: Progress = SILENT) -> AuditReport:
     """Rebuild the root of the mirror checkpoint from the stored blobs.
 
-    Raises IncompleteError if no accepted checkpoint is covered by tiles, CorruptError
-    naming what does not hash to what was proven.
+    A run that is killed is gone on with by the next that is not `full`. Raises IncompleteError
+    if no accepted checkpoint is covered by tiles, CorruptError naming what does not hash to what
+    was proven.
     """
     accepted = mirror.history.mirror_checkpoint()
     if accepted is None:
@@ -94,10 +97,10 @@ def audit(mirror: Mirror, *, full: bool, jobs: int = 1, progress: Progress = SIL
         audited_size, peaks = 0, ()
     leaves = CompactRange(audited_size, peaks)
     run.check_upper_tiles()
-    run.fold_full_tiles(leaves)
+    checked_size = run.fold_full_tiles(leaves)
     whole_tiles = (leaves.tree_size, tuple(leaves.peaks))
     run.fold_partial_tile(leaves)
-    run.check_entry_bundles(audited_size)
+    run.check_entry_bundles(checked_size)
     if not run.damaged and leaves.head != head:
         run.damaged.append(f"root: got {leaves.head.root_hash.hex()}")
     if run.damaged:
@@ -143,11 +146,27 @@ class _Audit:
                 self.progress(1)
             self.tree.trim()
 
-    def fold_full_tiles(self, leaves: CompactRange) -> None:
-        """Append the root of every full level 0 tile not audited before."""
-        first = leaves.tree_size // WIDTH
-        stop = full_tile_count(0, self.size)
+    def fold_full_tiles(self, leaves: CompactRange) -> int:
+        """Append the root of every full level 0 tile not audited before.
+
+        Return up to which leaf the entry bundles were checked as well. If we die, the next audit
+        goes on after the last step whose tiles and entry bundles were whole.
+        """
+        checked_size = leaves.tree_size
+        first, stop = checked_size // WIDTH, full_tile_count(0, self.size)
         self.progress.stage("tiles", lambda: stop - first)
+        for start in range(first, stop, STEP_TILES):
+            until = min(start + STEP_TILES, stop)
+            self._fold(leaves, start, until)
+            if until < stop:
+                for bundle in new_entry_bundles(checked_size, leaves.tree_size):
+                    self._check_entry_bundle(bundle)
+                checked_size = leaves.tree_size
+                if not self.damaged:
+                    self.mirror.remember_audit(checked_size, tuple(leaves.peaks))
+        return checked_size
+
+    def _fold(self, leaves: CompactRange, first: int, stop: int) -> None:
         for index, root in zip(range(first, stop), self._roots(first, stop), strict=True):
             expected = self._expected_root(index)
             if root is None:
@@ -175,18 +194,22 @@ class _Audit:
             "entry bundles", lambda: self.mirror.count_entry_bundles(from_size // WIDTH)
         )
         for bundle in new_entry_bundles(from_size, self.size):
-            if not self.mirror.has_entry_bundle(bundle):
-                continue
-            try:
-                data = self.mirror.read_entry_bundle(bundle)
-                hashes = leaf_hashes(parse_entry_bundle(data, bundle))
-                whole = hashes == self.mirror.read_tiles([bundle.tile])[bundle.tile]
-            except ApplianceError:
-                whole = False
-            if not whole:
-                self.damaged.append(bundle.path)
-            self.entry_bundles += 1
-            self.progress(1)
+            self.progress(self._check_entry_bundle(bundle))
+
+    def _check_entry_bundle(self, bundle: EntryBundle) -> int:
+        """Compare an entry bundle with its tile, if it is here; return how many that were."""
+        if not self.mirror.has_entry_bundle(bundle):
+            return 0
+        try:
+            data = self.mirror.read_entry_bundle(bundle)
+            hashes = leaf_hashes(parse_entry_bundle(data, bundle))
+            whole = hashes == self.mirror.read_tiles([bundle.tile])[bundle.tile]
+        except ApplianceError:
+            whole = False
+        if not whole:
+            self.damaged.append(bundle.path)
+        self.entry_bundles += 1
+        return 1
 
     def _load(self, tile: Tile) -> bytes | None:
         try:

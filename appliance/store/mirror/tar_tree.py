@@ -1,0 +1,139 @@
+"""A tar archive of a log's checkpoint and tiles, read in place: nothing of it is extracted."""
+
+from __future__ import annotations
+
+import tarfile
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Final
+
+from appliance.errors import ApplianceError, InflationError, LimitError, MalformedError
+from appliance.store.failures import file_error
+from appliance.store.files import open_foreign
+
+SUFFIXES: Final = (".tar", ".tar.gz", ".tar.zst")
+MAX_MEMBERS: Final = 4_000_000  # a log of a billion entries, with its entry bundles, has so many
+MAX_NAME_CHARACTERS: Final = 300
+_INFLATES: Final = 64  # times at most: hashes do not shrink, entries to a fifth
+_ROOM: Final = 64 * 1024 * 1024  # for small archives, which are mostly headers
+_BLOCK: Final = 1024 * 1024
+_NO_FILE: Final = "write it with 'tar -cf FILE -C DIRECTORY .', without links"
+
+
+class TarTree:
+    """The regular files of an archive, by name without a leading `./`, and where they lie.
+
+    A compressed one is inflated once, into a file without a name that goes with the process.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Read the headers; raises MalformedError or LimitError for what is no such archive."""
+        self._kept = ExitStack()  # what is open goes with this object
+        self.path = path
+        self._files: dict[str, tuple[int, int]] = {}  # offset and size
+        try:
+            self._file = self._opened()
+            self._index()
+        except (tarfile.TarError, zlib.error, EOFError) as error:
+            self._kept.close()
+            raise MalformedError(f"{path} is no tar archive: {error}", reason="archive") from error
+        except OSError as error:
+            self._kept.close()
+            raise file_error(path, error) from error
+        except ApplianceError:
+            self._kept.close()
+            raise
+
+    def __del__(self) -> None:
+        """Close what is open: a source lives as long as its run, and nobody ends it."""
+        self._kept.close()
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of this name."""
+        return name in self._files
+
+    def ends_with(self, name: str) -> list[str]:
+        """List the names of files that are `name` or end with it, below whatever directory."""
+        return [one for one in self._files if one == name or one.endswith(f"/{name}")]
+
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """Return a file's bytes; raises LimitError above `max_bytes`, MalformedError if cut off."""
+        offset, size = self._files[name]
+        if size > max_bytes:
+            raise LimitError(f"{self.path}: {name} has {size:,} bytes, at most {max_bytes:,}")
+        try:
+            self._file.seek(offset)
+            data = self._file.read(size)
+        except OSError as error:
+            raise file_error(self.path, error) from error
+        if len(data) != size:
+            raise MalformedError(f"{self.path}: {name} is cut short", reason="archive")
+        return data
+
+    def _opened(self) -> IO[bytes]:
+        if self.path.name.endswith(".tar"):
+            return self._kept.enter_context(open_foreign(self.path))
+        staged = self._kept.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 kept
+        with open_foreign(self.path) as file:
+            limit = _ROOM + _INFLATES * file.seek(0, 2)
+            file.seek(0)
+            n_bytes = 0
+            for block in _inflated(file, is_zstd=self.path.name.endswith(".zst")):
+                n_bytes += len(block)
+                if n_bytes > limit:
+                    raise InflationError(f"{self.path} inflates to more than {limit:,} bytes")
+                staged.write(block)
+        return staged
+
+    def _index(self) -> None:
+        self._file.seek(0)
+        with tarfile.open(fileobj=self._file, mode="r:") as archive:
+            for number, member in enumerate(_members(archive)):
+                if number >= MAX_MEMBERS:
+                    raise LimitError(f"{self.path} has more than {MAX_MEMBERS:,} members")
+                if member.isdir():
+                    continue
+                name = member.name.removeprefix("./")
+                # No link, no device, no sparse file: their bytes are not where they stand.
+                if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.sparse:
+                    raise MalformedError(
+                        f"{self.path}: {name[:MAX_NAME_CHARACTERS]!r} is no regular file",
+                        reason="archive",
+                        next_step=_NO_FILE,
+                    )
+                if name in self._files or len(name) > MAX_NAME_CHARACTERS:
+                    raise MalformedError(
+                        f"{self.path}: {name[:MAX_NAME_CHARACTERS]!r} is there twice, or too long",
+                        reason="archive",
+                        next_step=_NO_FILE,
+                    )
+                self._files[name] = member.offset_data, member.size
+
+
+def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    while (member := archive.next()) is not None:
+        archive.members = []  # type: ignore[attr-defined]  # it keeps them all, and there may be millions
+        yield member
+
+
+def _inflated(file: IO[bytes], *, is_zstd: bool) -> Iterator[bytes]:
+    if is_zstd:
+        import zstandard
+
+        try:
+            yield from zstandard.ZstdDecompressor(max_window_size=2**27).read_to_iter(file)
+        except zstandard.ZstdError as error:
+            raise MalformedError(f"no zstd frame: {error}", reason="archive") from error
+        return
+    inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    while block := file.read(_BLOCK):
+        while block:
+            yield inflater.decompress(block, _BLOCK)
+            block = inflater.unconsumed_tail
+            if inflater.eof:
+                return
+    if not inflater.eof:
+        raise MalformedError("its gzip stream is cut short", reason="archive")
