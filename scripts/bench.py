@@ -41,19 +41,20 @@ MEASURES: dict[str, tuple[str, tuple[Measure, ...]]] = {
 }
 
 
-def find_peers(directory: Path, *, build: bool) -> dict[str, str]:
-    """Return the programs to compare with, by name, as far as they can be had."""
+WITH_COSIGN = {"P2", "P3"}  # it takes minutes to build
+WITH_GO = {"P4", "P5", "P8"}
+
+
+def find_peers(directory: Path, names: Sequence[str]) -> dict[str, str]:
+    """Return the programs that these subjects are compared with, as far as they can be had."""
     found = {name: path for name in ("curl", "tar") if (path := shutil.which(name))}
-    if not build:
-        return found
-    for script, name in (("verification-peers", "cosign"),):
-        done = subprocess.run(
-            [ROOT / "scripts" / script], capture_output=True, text=True, check=False
-        )
-        program = Path(done.stdout.strip() or "/nonexistent") / name
+    if WITH_COSIGN & set(names):
+        script = ROOT / "scripts" / "verification-peers"
+        done = subprocess.run([script], capture_output=True, text=True, check=False)
+        program = Path(done.stdout.strip() or "/nonexistent") / "cosign"
         if program.exists():
-            found[name] = str(program)
-    if shutil.which("go"):
+            found["cosign"] = str(program)
+    if WITH_GO & set(names) and shutil.which("go"):
         peer = directory / "bench-peer"
         done = subprocess.run(
             ["go", "build", "-trimpath", "-o", peer, "."],
@@ -97,8 +98,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="attestor-bench-") as temporary:
         directory = given.directory.resolve() if given.directory else Path(temporary)
         directory.mkdir(parents=True, exist_ok=True)
+        peers = {} if given.short else find_peers(directory, names)
         os.environ["HOME"] = temporary  # sigstore-python keeps a cache there
-        peers = find_peers(directory, build=not given.short)
         bench = Bench(directory, given.short, peers, SLACK if given.short else 1.0)
         say(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors, load {load:.1f}")
         last = ""

@@ -9,7 +9,7 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import Final, TypeVar
 
-FIRST_FEW: Final = 4  # are fetched before it is known how large they are
+FIRST_FEW: Final = 2  # are fetched before it is known how large they are
 
 T = TypeVar("T")
 

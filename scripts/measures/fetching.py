@@ -26,6 +26,7 @@ from scripts.measures.shape import (
 
 LATENCY = 0.03  # seconds before each answer
 CONNECTIONS = 32
+MEMORY = 150.0  # MiB that a command may take, whatever the size of entries
 ENTRIES = {"600 B": 600, "16 KiB": 16 * 1024, "64 KiB": 64 * 1024 - 1}
 
 
@@ -92,7 +93,7 @@ def fetching(bench: Bench) -> Iterator[Value]:
 
 
 def entries(bench: Bench) -> Iterator[Value]:
-    """P5: the memory of a sync with entries does not follow their size."""
+    """P5: the memory of what handles entries does not follow their size."""
     for name, n_bytes in ENTRIES.items():
         n_bundles = max(64 * 1024 * 1024 // (256 * n_bytes), 40)
         if bench.short and name != "16 KiB":
@@ -104,5 +105,22 @@ def entries(bench: Bench) -> Iterator[Value]:
             MadeLog.add_backend(home, url)
             run(attestor("--home", home, "config", "set", "http.connections", str(CONNECTIONS)))
             cost = run(attestor("--home", home, "sync", "--full", "--entries"))
-        what = f"sync --entries, peak, {n_bundles} bundles of {name}"
-        yield Value(what, cost.peak, "MiB", bench.bound(150, 150))
+        what = f"peak, {n_bundles} bundles of {name}"
+        yield Value(f"sync --entries, {what}", cost.peak, "MiB", MEMORY)
+        if bench.short:
+            continue
+        stick, inside = home / "stick.tar", scratch(bench, f"inside-{n_bytes}")
+        words = ("export", "--full", "--include-entries", "--output", stick)
+        cost = run(attestor("--home", home, *words))
+        yield Value(f"export, {what}", cost.peak, "MiB", MEMORY)
+        run(attestor("--home", inside, "init", "--site", "inside.example", "--role", "isolated"))
+        MadeLog.add_backend(inside)
+        key = run(attestor("--home", home, "key", "show", "bench.example")).output.decode().strip()
+        run(attestor("--home", inside, "exporters", "add", key))
+        cost = run(attestor("--home", inside, "import", stick))
+        yield Value(f"import, {what}", cost.peak, "MiB", MEMORY)
+        cost = run(attestor("--home", inside, "tiles", "verify", "--full"))
+        yield Value(f"audit, {what}", cost.peak, "MiB", MEMORY)
+        index = ("prove", "--origin", ORIGIN, "--index", "777")
+        cost = run(attestor("--home", inside, *index))
+        yield Value(f"prove, {what}", cost.peak, "MiB", MEMORY)

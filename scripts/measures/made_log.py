@@ -78,10 +78,11 @@ class MadeLog:
         self.fill(home, 0)
 
     @staticmethod
-    def add_backend(home: Path, url: str) -> None:
-        """Have a home know it."""
+    def add_backend(home: Path, url: str | None = None) -> None:
+        """Have a home know it; without a URL only by its key."""
         (home / "bulk.pub").write_text(KEY.verifier.vkey + "\n")
-        named = ("--origin", ORIGIN, "--public-key", home / "bulk.pub", "--read-url", url)
+        read = () if url is None else ("--read-url", url)
+        named = ("--origin", ORIGIN, "--public-key", home / "bulk.pub", *read)
         run(attestor("--home", home, "backend", "add", "bulk", *named))
 
     def fill(self, home: Path, old_size: int) -> None:
