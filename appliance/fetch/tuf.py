@@ -1,5 +1,7 @@
 """Following a TUF repository: from one root document we trust to the files it vouches for.
 
+Its files come by our HTTP, or from wherever the caller has them: a stick, a transfer bundle.
+
 The client workflow (TUF specification 5) is python-tuf's. Ours are HTTP that always ends,
 the pin of the first root, and a second look at all of it (tuf_metadata.py). Files exist for
 the run only, because python-tuf wants a directory; what it verified is returned, and
@@ -10,12 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from re import fullmatch
-from typing import IO, Final
+from typing import IO, Final, TypeAlias
 
 from tuf.api import exceptions
 from tuf.api.metadata import TargetFile
@@ -26,6 +28,7 @@ from tuf.ngclient.updater import Updater
 
 from appliance.errors import (
     DigestError,
+    IncompleteError,
     LimitError,
     MalformedError,
     RemoteError,
@@ -46,6 +49,7 @@ MAX_FILES: Final = 16
 TRUSTED_ROOT: Final = "trusted_root.json"
 
 _WANTED: Final = r"trusted_root\.json|(signing|monitor)_config[A-Za-z0-9._-]*\.json"
+_MISSING: Final = ("not-found", "no-file")
 _NEWER: Final = ("timestamp", "snapshot", "targets")
 _AGAIN: Final = "try again; if it stays, compare with another network before trusting anything"
 
@@ -61,11 +65,16 @@ class Followed:
     files: tuple[tuple[str, bytes], ...]  # trusted root, signing and monitor configs, by name
 
 
-class BoundedFetcher(FetcherInterface):
-    """python-tuf's way to the network, which is our HttpClient."""
+# Returns the file at a URL of the repository, of at most so many bytes. Raises RemoteError
+# (not-found) or IncompleteError (no-file) for one that is not there.
+Get: TypeAlias = Callable[[str, int], bytes]
 
-    def __init__(self, http: HttpClient) -> None:
-        self._http = http
+
+class BoundedFetcher(FetcherInterface):
+    """python-tuf's way to the files, which is ours."""
+
+    def __init__(self, get: Get) -> None:
+        self._file = get
 
     @contextlib.contextmanager
     def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
@@ -77,29 +86,34 @@ class BoundedFetcher(FetcherInterface):
 
     def _get(self, url: str, max_bytes: int) -> bytes:
         try:
-            return _get(self._http, url, max_bytes)
-        except RemoteError as error:
-            if error.reason == "not-found":  # how python-tuf learns that no newer root exists
+            return self._file(url, max_bytes)
+        except (RemoteError, IncompleteError) as error:
+            if error.reason in _MISSING:  # how python-tuf learns that no newer root exists
                 raise exceptions.DownloadHTTPError(error.message, 404) from error
             raise
 
 
-def _get(http: HttpClient, url: str, max_bytes: int) -> bytes:
-    response = http.get(url, max_bytes)
-    refuse_page(response, "a file of a TUF repository")
-    return response.body
+def over_http(http: HttpClient) -> Get:
+    """Return what fetches the files of a repository from a server."""
+
+    def get(url: str, max_bytes: int) -> bytes:
+        response = http.get(url, max_bytes)
+        refuse_page(response, "a file of a TUF repository")
+        return response.body
+
+    return get
 
 
-def fetch_root(http: HttpClient, url: str, digest: bytes, version: int | None = None) -> bytes:
+def fetch_root(get: Get, url: str, digest: bytes, version: int | None = None) -> bytes:
     """Return the root document with this SHA-256; without `version` it is searched from 1 on.
 
     Raises DigestError (tuf-root-digest) if there is none.
     """
     for number in range(1, MAX_ROOTS + 1) if version is None else [version]:
         try:
-            raw = _get(http, f"{url}{number}.root.json", MAX_ROOT_BYTES)
-        except RemoteError as error:
-            if error.reason == "not-found" and number > 1 and version is None:
+            raw = get(f"{url}{number}.root.json", MAX_ROOT_BYTES)
+        except (RemoteError, IncompleteError) as error:
+            if error.reason in _MISSING and number > 1 and version is None:
                 break
             error.next_step = "check the URL, or give a root document with --root FILE"
             raise
@@ -113,15 +127,18 @@ def fetch_root(http: HttpClient, url: str, digest: bytes, version: int | None = 
     )
 
 
-def follow(http: HttpClient, url: str, root: bytes, known: Mapping[str, bytes]) -> Followed:
+def follow(
+    get: Get, url: str, root: bytes, known: Mapping[str, bytes], where: str | None = None
+) -> Followed:
     """Walk the roots from `root` to the newest, then timestamp, snapshot, targets, files.
 
-    `known` is what was verified of the other roles before, by role: nothing older is taken.
-    Raises VerificationError or a family of it (reasons tuf-signature, tuf-expired,
-    tuf-rollback, tuf-digest, tuf-malformed, tuf-repository), LimitError, RemoteError.
+    `where` they are, if that is not the URL, is for messages. `known` is what was verified of
+    the other roles before, by role: nothing older is taken. Raises VerificationError or a family
+    of it (reasons tuf-signature, tuf-expired, tuf-rollback, tuf-digest, tuf-malformed,
+    tuf-repository), LimitError, and as `get` does.
     """
     with (
-        _our_errors(url),
+        _our_errors(where or url),
         tempfile.TemporaryDirectory(prefix="attestor-tuf-") as temporary,
     ):
         directory = Path(temporary)  # mode 0700
@@ -131,7 +148,7 @@ def follow(http: HttpClient, url: str, root: bytes, known: Mapping[str, bytes]) 
             metadata_dir=temporary,
             metadata_base_url=url,
             target_base_url=f"{url}targets/",
-            fetcher=BoundedFetcher(http),
+            fetcher=BoundedFetcher(get),
             config=UpdaterConfig(max_root_rotations=MAX_ROOTS, root_max_length=MAX_ROOT_BYTES),
             bootstrap=root,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -16,13 +17,13 @@ from appliance.errors import (
     RefusedError,
     VerificationError,
 )
-from appliance.fetch.http import HttpClient
 from appliance.fetch.public_good import PUBLIC_GOOD, Instance, instance_at
-from appliance.fetch.tuf import fetch_root, follow
+from appliance.fetch.tuf import Get, fetch_root, follow, over_http
 from appliance.fetch.tuf_metadata import Verified
 from appliance.jobs.home.configure import read_configuration, write_configuration
 from appliance.jobs.mirror.discover import ADDED, Discovery, Named, discover, take_named
 from appliance.runs.session import Session
+from appliance.runs.trust_files import Local, in_directory, that_arrived
 from appliance.sigstore.monitor_config import (
     MAX_MONITOR_CONFIG_BYTES,
     ReadLog,
@@ -66,6 +67,8 @@ class Start:
     root: bytes | None = None  # a root document
     digest: bytes | None = None  # or SHA-256 of one
     over: bool = False  # forget what was verified before
+    directory: Path | None = None  # where its files are, on a medium
+    arrived: bool = False  # or that transfer bundles brought them
 
 
 @frozen
@@ -243,28 +246,36 @@ def fetch_update(session: Session, store: Store, start: Start) -> Update:
     """Follow the repository, parse what it vouches for; stores nothing."""
     session.clock.require_known()
     before = last_repository(store) if start.url is None else find_repository(store, start.url)
-    url = start.url or (before.url if before else PUBLIC_GOOD.repository_url)
+    local = _local(store, start, before)
+    if local is not None:
+        url, where = local.url, local.where
+        before = before or find_repository(store, url)
+    else:
+        url = where = start.url or (before.url if before else PUBLIC_GOOD.repository_url)
     if before is None and not start.over:
         # The same repository at another URL goes on from what was verified at the first.
         wanted = sha256(start.root).digest() if start.root is not None else start.digest
         if wanted is None and (instance := instance_at(url)) is not None:
             wanted = instance.root_digest
         before = None if wanted is None else repository_with_root(store, wanted)
-    with session.http() as http:
+    with contextlib.ExitStack() as asking:
+        # Whoever reads it from a medium needs no network, and has perhaps none.
+        get = local.get if local is not None else over_http(asking.enter_context(session.http()))
         if before is None or start.over:
-            root = _first_root(http, url, start)
-            followed = follow(http, url, root, {})
+            here = () if local is None else local.roots
+            root = _first_root(get, url, start, here)
+            followed = follow(get, url, root, {}, where)
             anchor = sha256(root).digest()
             older: tuple[TufMetadata, ...] = ()
         else:
             _refuse_other_root(before, start)
             known = {one.role: one.raw for one in before.newest[1:]}
-            followed = follow(http, url, before.roots[-1].raw, known)
+            followed = follow(get, url, before.roots[-1].raw, known, where)
             anchor, older = before.anchor, before.roots[:-1]
     for one in (followed.timestamp, followed.snapshot, followed.targets):
         if one.expires_at <= session.now():
             raise VerificationError(
-                f"{url}{one.role}.json ran out at {utc(one.expires_at)}",
+                f"{where}: {one.role}.json ran out at {utc(one.expires_at)}",
                 reason="tuf-expired",
                 next_step="try again later; if it stays, ask whoever runs the repository",
             )
@@ -299,13 +310,24 @@ def _metadata(verified: Verified) -> TufMetadata:
     return TufMetadata(verified.role, verified.version, verified.expires_at, verified.raw)
 
 
-def _first_root(http: HttpClient, url: str, start: Start) -> bytes:
+def _local(store: Store, start: Start, before: TufRepository | None) -> Local | None:
+    """Return the repository's files where they are here; None: a server has them."""
+    url = start.url or (before.url if before else None)
+    if start.directory is not None:
+        return in_directory(start.directory, url)
+    return that_arrived(store, url) if start.arrived else None
+
+
+def _first_root(get: Get, url: str, start: Start, here: tuple[bytes, ...]) -> bytes:
     if start.root is not None:
         return start.root
+    for raw in here:  # the first ones may be long gone
+        if start.digest is not None and sha256(raw).digest() == start.digest:
+            return raw
     if start.digest is not None:
-        return fetch_root(http, url, start.digest)
+        return fetch_root(get, url, start.digest)
     if (instance := instance_at(url)) is not None:
-        return fetch_root(http, url, instance.root_digest, instance.root_version)
+        return fetch_root(get, url, instance.root_digest, instance.root_version)
     raise IncompleteError(
         f"{url} was never updated from, and no root document says whom to trust there",
         reason="no-tuf-root",

@@ -24,7 +24,7 @@ from appliance.errors import (
 )
 from appliance.fetch.http import HttpClient
 from appliance.fetch.public_good import PUBLIC_GOOD, STAGING, Instance
-from appliance.fetch.tuf import BoundedFetcher, Followed, fetch_root, follow
+from appliance.fetch.tuf import BoundedFetcher, Followed, fetch_root, follow, over_http
 from appliance.fetch.tuf_metadata import verify_chain
 from tests.fetch.conftest import OpenClient
 from tests.fetch.hostile_server import (
@@ -74,7 +74,7 @@ def refused(
     before: Followed | None = None,
 ) -> ApplianceError:
     with pytest.raises(ApplianceError) as caught:
-        follow(client, server.url, root, {} if before is None else known(before))
+        follow(over_http(client), server.url, root, {} if before is None else known(before))
     return caught.value
 
 
@@ -82,7 +82,7 @@ def test_the_first_time_everything_is_walked_and_returned(
     repository: Repository, server: HostileServer, client: HttpClient
 ) -> None:
     first = repository.read("1.root.json")
-    followed = follow(client, server.url, first, {})
+    followed = follow(over_http(client), server.url, first, {})
     assert [(one.role, one.version, one.raw) for one in followed.roots] == [("root", 1, first)]
     assert followed.timestamp.raw == repository.read("timestamp.json")
     assert followed.snapshot.raw == repository.read("1.snapshot.json")
@@ -99,7 +99,7 @@ def test_roots_are_walked_over_several_rotations_and_all_returned(
     repository.rotate("targets", days=-3)  # one between may have run out
     repository.rotate("root", "timestamp", "snapshot")
     repository.publish()
-    followed = follow(client, server.url, first, {})
+    followed = follow(over_http(client), server.url, first, {})
     assert [one.version for one in followed.roots] == [1, 2, 3, 4]
     assert [one.raw for one in followed.roots] == [
         repository.read(f"{version}.root.json") for version in (1, 2, 3, 4)
@@ -110,9 +110,9 @@ def test_what_is_known_is_not_fetched_again(
     repository: Repository, server: HostileServer, client: HttpClient
 ) -> None:
     root = repository.read("1.root.json")
-    before = follow(client, server.url, root, {})
+    before = follow(over_http(client), server.url, root, {})
     server.requests.clear()
-    assert follow(client, server.url, root, known(before)) == before
+    assert follow(over_http(client), server.url, root, known(before)) == before
     assert [target for target in server.targets if "targets/" not in target] == [
         "/2.root.json",
         "/timestamp.json",
@@ -124,12 +124,12 @@ def test_an_older_timestamp_than_was_stored_is_a_rollback(
 ) -> None:
     root, old = repository.read("1.root.json"), repository.read("timestamp.json")
     repository.publish()
-    before = follow(client, server.url, root, {})
+    before = follow(over_http(client), server.url, root, {})
     repository.write("timestamp.json", old)
     error = refused(client, server, root, before)
     assert (type(error), error.reason) == (VerificationError, "tuf-rollback")
     assert "must be >= 2" in error.message
-    follow(client, server.url, root, {})  # whoever knows nothing cannot tell
+    follow(over_http(client), server.url, root, {})  # whoever knows nothing cannot tell
 
 
 def test_a_new_timestamp_over_an_older_snapshot_is_a_rollback(
@@ -137,7 +137,7 @@ def test_a_new_timestamp_over_an_older_snapshot_is_a_rollback(
 ) -> None:
     root = repository.read("1.root.json")
     repository.publish()
-    before = follow(client, server.url, root, {})
+    before = follow(over_http(client), server.url, root, {})
     repository.versions |= {"timestamp": 3, "snapshot": 1}
     repository.publish_timestamp()
     assert refused(client, server, root, before).reason == "tuf-rollback"
@@ -148,7 +148,7 @@ def test_an_older_targets_version_under_new_signatures_is_a_rollback(
 ) -> None:
     root = repository.read("1.root.json")
     repository.publish()
-    before = follow(client, server.url, root, {})
+    before = follow(over_http(client), server.url, root, {})
     repository.versions |= {"timestamp": 3, "snapshot": 3, "targets": 1}
     repository.publish_snapshot(repository.read("1.targets.json"))
     repository.publish_timestamp()
@@ -161,11 +161,11 @@ def test_after_new_timestamp_keys_the_old_floor_is_void(
     root = repository.read("1.root.json")
     repository.versions |= {"timestamp": 1000}  # somebody stole the key and ran ahead
     repository.publish()
-    before = follow(client, server.url, root, {})
+    before = follow(over_http(client), server.url, root, {})
     repository.rotate("timestamp", "snapshot")
     repository.versions |= {"timestamp": 5}
     repository.publish()
-    assert follow(client, server.url, root, known(before)).timestamp.version == 6
+    assert follow(over_http(client), server.url, root, known(before)).timestamp.version == 6
 
 
 @pytest.mark.parametrize("days", [{"timestamp_days": -1}, {"snapshot_days": -1}])
@@ -369,7 +369,7 @@ OTHERS = {
 def test_python_tuf_gets_nothing_but_by_our_client(
     repository: Repository, server: HostileServer, client: HttpClient
 ) -> None:
-    fetcher = BoundedFetcher(client)
+    fetcher = BoundedFetcher(over_http(client))
     url = f"{server.url}timestamp.json"
     assert b"".join(fetcher.fetch(url)) == repository.read("timestamp.json")
     assert fetcher.download_bytes(url, 5000) == repository.read("timestamp.json")
@@ -475,14 +475,16 @@ def test_the_first_root_is_fetched_by_its_digest_and_no_other(
     repository.rotate("root")
     second = repository.read("2.root.json")
     digest = sha256(second).digest()
-    assert fetch_root(client, server.url, digest) == second
-    assert fetch_root(client, server.url, digest, 2) == second
+    assert fetch_root(over_http(client), server.url, digest) == second
+    assert fetch_root(over_http(client), server.url, digest, 2) == second
     for version in (None, 1):
         with pytest.raises(DigestError) as caught:
-            fetch_root(client, server.url, b"\x00" * 32 if version is None else digest, version)
+            fetch_root(
+                over_http(client), server.url, b"\x00" * 32 if version is None else digest, version
+            )
         assert caught.value.reason == "tuf-root-digest"
     with pytest.raises(RemoteError, match=r"9\.root\.json: not found"):
-        fetch_root(client, server.url, digest, 9)
+        fetch_root(over_http(client), server.url, digest, 9)
 
 
 @pytest.mark.parametrize("instance", [PUBLIC_GOOD, STAGING], ids=lambda one: one.name)
@@ -507,7 +509,7 @@ def test_a_flipped_byte_is_refused_or_means_nothing(
     first = repository.read("1.root.json")
     repository.rotate("root")
     repository.publish()
-    honest = follow(client, server.url, first, {})
+    honest = follow(over_http(client), server.url, first, {})
     data = repository.read(name)
     n_refused = 0
     for position in range(0, len(data), step):
@@ -515,7 +517,7 @@ def test_a_flipped_byte_is_refused_or_means_nothing(
         flipped[position] ^= 1 << position % 8
         repository.write(name, bytes(flipped))
         try:
-            found = follow(client, server.url, first, {})
+            found = follow(over_http(client), server.url, first, {})
         except VerificationError:
             n_refused += 1
         else:  # one of three signatures, of which two are enough

@@ -1,4 +1,4 @@
-"""trust update: the trusted root by TUF, on the connected side."""
+"""trust update: the trusted root by TUF, from a server, a medium, or a transfer bundle."""
 
 from __future__ import annotations
 
@@ -27,6 +27,12 @@ from appliance.times import utc
     help="First trust: a root document (N.root.json) that you checked.",
 )
 @click.option("--root-digest", metavar="SHA256", help="First trust: the digest of one.")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Read the repository's files there: on a stick, say. No network is used.",
+)
+@click.option("--arrived", is_flag=True, help="Or as transfer bundles brought them.")
 @click.option("--start-over", is_flag=True, help="Forget what was verified; trust --root anew.")
 @click.option("--dry-run", is_flag=True, help="Fetch and verify; store nothing.")
 @common_options
@@ -36,6 +42,8 @@ def trust_update(
     repository: str | None,
     root_file: Path | None,
     root_digest: str | None,
+    directory: Path | None,
+    arrived: bool,
     start_over: bool,
     dry_run: bool,
 ) -> Result:
@@ -46,23 +54,33 @@ def trust_update(
     the newest root that was verified, and nothing older is ever taken. The metadata is kept
     with the root. Whatever fails, nothing is changed.
 
+    Across a gap: --directory reads what 'attestor log tuf-repository' made, or a copy of a
+    server's files; --arrived what an exporter that follows the repository sent along. Both are
+    verified like a server's answer, run-out and older metadata are refused, and it stays the
+    repository that it was before.
+
     Only if a repository lost its root keys and begins anew: --start-over.
 
     \b
     Example:
         attestor trust update
         attestor trust update --repository https://TUF-HOST --root 1.root.json
+        attestor trust update --directory /media/stick/tuf --root-digest 7f2b…64 hex digits
     """
 
     if root_file and root_digest:
         raise click.UsageError("--root and --root-digest exclude each other")
     if start_over and not (root_file or root_digest):
         raise click.UsageError("--start-over needs --root or --root-digest")
+    if directory is not None and arrived:
+        raise click.UsageError("--directory and --arrived exclude each other")
     start = Start(
         None if repository is None else url_prefix(repository),
         None if root_file is None else read_foreign(root_file, MAX_ROOT_BYTES),
         None if root_digest is None else _digest(root_digest),
         start_over,
+        directory,
+        arrived,
     )
     return _result(update_trust(session, start, dry_run=dry_run), dry_run=dry_run)
 

@@ -66,6 +66,8 @@ from bundles.writer import Member
 
 MAX_SEEN: Final = 16  # checkpoints of one log, newest first
 TRUST: Final = "trust/"
+TUF: Final = "tuf/"  # below it, a directory for each TUF repository
+REPOSITORY_FILE: Final = "repository.txt"  # there: the URL
 ROOT_MEMBER: Final = "trusted_root.json"  # below it
 PENDING: Final = "pending/"
 PROOFS: Final = "receipts/"
@@ -115,7 +117,10 @@ def collect_side_members(
     carried: list[str] = []
     root = current_root(store)
     if root is not None:
+        repository = repository_of(store, root.raw)
+        # Fresh metadata for a root that was sent is news: without it nothing there is fresh.
         what = f"trust:{root.digest}"
+        what += "" if repository is None else f":{repository.newest[1].version}"
         if invited.trust or is_due(store, what, volume_set):
             before = _trust_members(store, root.raw)
             carried.append(what)
@@ -182,17 +187,25 @@ def _freeze_beyond(store: Store, log: Log) -> tuple[bytes, ...]:
     return (note,) if open_checkpoint(note, log.keys, log.origin).checkpoint.frozen else ()
 
 
+def repository_place(url: str) -> str:
+    """Return where the files of a TUF repository are, below TRUST."""
+    return f"{TUF}{sha256(url.encode()).hexdigest()[:16]}"
+
+
 def _trust_members(store: Store, trusted_root: bytes) -> list[Member]:
     members = {f"{TRUST}{ROOT_MEMBER}": trusted_root}
     repository = repository_of(store, trusted_root)
     if repository is not None:
         # One directory for each repository, so that two never mix.
-        place = f"{TRUST}tuf/{sha256(repository.url.encode()).hexdigest()[:16]}"
-        members[f"{place}/repository.txt"] = f"{repository.url}\n".encode()
+        place = f"{TRUST}{repository_place(repository.url)}"
+        members[f"{place}/{REPOSITORY_FILE}"] = f"{repository.url}\n".encode()
         for root in repository.roots:
             members[f"{place}/{root.version}.root.json"] = root.raw
         for one in repository.newest[1:]:
             members[f"{place}/{one.role}.json"] = one.raw
+        for name, raw in repository.files:
+            if name == name.lower():  # no other is a path of a bundle
+                members[f"{place}/targets/{name}"] = raw
     return [in_memory(path, data) for path, data in sorted(members.items())]
 
 
