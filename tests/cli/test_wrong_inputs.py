@@ -91,6 +91,13 @@ TABLE = {
         verify note.txt --key pub.pem --bundle note.txt --policy missing
         verify note.txt --key pub.pem --bundle note.txt --trusted-root missing
         verify --from-file missing --key pub.pem
+        verify --from-file empty --key pub.pem
+        entries search --from-file missing
+        entries search --artifact missing
+        entries search --key missing
+        entries list --certificate missing
+        watch add w --from-file missing
+        watch add w --artifact missing
         verify --image-layout missing --key pub.pem
         backend add x --origin nope.example --public-key missing
         backend discover --trusted-root missing
@@ -198,6 +205,9 @@ TABLE = {
     "a file that is something else": (
         3,
         """
+        entries search --from-file note.txt
+        entries search --from-file empty
+        entries list --key note.txt
         backend add x --origin y.example --public-key note.txt
         exporters add --vkey-file note.txt
         import note.txt

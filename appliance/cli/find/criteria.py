@@ -59,14 +59,18 @@ _OPTIONS: Final = (
 
 
 def criteria_options(command: F) -> F:
-    """Give a command the options of what is looked for; it is called with `criteria`."""
+    """Give a command the options of what is looked for; it is called with `given`.
+
+    That reads what was given and returns the Criteria: the files among them are read where the
+    command's errors are told.
+    """
 
     @functools.wraps(command)
     def run(*args: Any, from_file: Path | None, **kwargs: Any) -> Any:
         given = {name: value for name, value in kwargs.items() if name.startswith("by_")}
         rest = {name: value for name, value in kwargs.items() if name not in given}
-        criteria = _criteria(**given, from_file=from_file)
-        return command(*args, criteria=criteria, **rest)
+        read = functools.partial(_criteria, **given, from_file=from_file)
+        return command(*args, given=read, **rest)
 
     for option in reversed(_OPTIONS):
         run = option(run)

@@ -56,7 +56,11 @@ def read_digest_list(path: Path) -> list[bytes]:
             )
         found.append(bytes.fromhex(match[1]))
     if not found:
-        raise MalformedError(f"{path}: no digest in it", reason="digest-list")
+        raise MalformedError(
+            f"{path}: no digest in it",
+            reason="digest-list",
+            next_step="look at what writes it: sha256sum FILE... > SHA256SUMS",
+        )
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ _CSV = (
 def entries_search(
     session: Session,
     origins: tuple[str, ...],
-    criteria: Criteria,
+    given: Callable[[], Criteria],
     vouched: bool,
     since: str | None,
     until: str | None,
@@ -91,6 +91,7 @@ def entries_search(
         attestor entries search --oid source-repository-ref=refs/heads/main
     """
 
+    criteria = given()
     if not criteria.is_indexed and not rescan:
         raise click.UsageError("the index does not have this: add a condition, or --rescan")
     if as_csv and is_json():
@@ -170,7 +171,11 @@ def _grouped(run: SearchRun, group_by: str, as_csv: bool) -> Result:
 @common_options
 @pass_session
 def entries_list(
-    session: Session, origins: tuple[str, ...], criteria: Criteria, limit: int, rescan: bool
+    session: Session,
+    origins: tuple[str, ...],
+    given: Callable[[], Criteria],
+    limit: int,
+    rescan: bool,
 ) -> Result:
     """List the entries that 'entries search' finds, one line each, by log and index.
 
@@ -182,6 +187,7 @@ def entries_list(
         attestor entries list --identity-exact release@example.com
     """
 
+    criteria = given()
     if not criteria.is_indexed and not rescan:
         raise click.UsageError("the index does not have this: add a condition, or --rescan")
     run = search_entries(session, Query(criteria, origins, rescan, limit), progress_bar)

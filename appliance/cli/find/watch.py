@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def watch() -> None:
 def watch_add(
     session: Session,
     name: str,
-    criteria: Criteria,
+    given: Callable[[], Criteria],
     severity: str | None,
     begins: str,
     expectations: str,
@@ -113,7 +114,7 @@ def watch_add(
     options = WatchOptions(
         severity, unvouched, expectations, int(seconds_option(grace, "--grace", None)), begins
     )
-    added = add(session, name, criteria, options, progress_bar, dry_run=dry_run)
+    added = add(session, name, given(), options, progress_bar, dry_run=dry_run)
     verb = "would be added" if dry_run else "added"
     lines = [f"watch {name} {verb}", *_report_lines(added.report)]
     data = members(dry_run=dry_run, watch=_watch_data(added.watch), **_report_parts(added.report))

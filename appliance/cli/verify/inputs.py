@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from appliance.errors import MalformedError
+from appliance.errors import IncompleteError, MalformedError
 from appliance.runs.exit_codes import naming
 from appliance.sigstore.digests import as_digest_argument, parse_digest_argument
 from appliance.sigstore.identity import (
@@ -101,7 +101,8 @@ def artifacts_and_bundles(
     """Yield what to verify, with no bundle where none lies beside the artifact.
 
     Lines of `from_file` are yielded as they come. Raises UsageError, before the first, if
-    they do not go together; MalformedError for a line that is none.
+    they do not go together; MalformedError for a line that is none, IncompleteError for a
+    list of none.
     """
     if bundles and len(bundles) != len(artifacts):
         raise click.UsageError(f"{len(artifacts)} artifacts, but {len(bundles)} bundles")
@@ -124,7 +125,9 @@ def _all_of(
     named: list[tuple[str, Path | None]], from_file: Path | None
 ) -> Iterator[tuple[str, Path | None]]:
     yield from named
-    lines = given_lines(from_file, MAX_LINE_BYTES) if from_file is not None else ()
+    if from_file is None:
+        return
+    lines, is_empty = given_lines(from_file, MAX_LINE_BYTES), not named
     for number, line in enumerate(lines, 1):
         artifact, tab, bundle = os.fsdecode(line).partition("\t")
         if line and not tab:
@@ -132,7 +135,14 @@ def _all_of(
         if is_half_a_digest(artifact):
             raise MalformedError(f"{from_file}:{number}: {_HALF.format(repr(artifact[:80]))}")
         if line:
+            is_empty = False
             yield artifact, Path(bundle)
+    if is_empty:  # whoever wrote the list has to know that nothing was looked at
+        raise IncompleteError(
+            f"{from_file}: it names no artifact: nothing was verified",
+            reason="nothing-to-verify",
+            next_step="look at what writes it: a line is ARTIFACT <tab> BUNDLE",
+        )
 
 
 def _check_argument(artifact: str) -> None:
