@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from appliance.version import __version__
+
 ROOT = Path(__file__).resolve().parents[2]
 
 pytestmark = pytest.mark.interop
@@ -56,7 +58,7 @@ def place(tmp_path: Path, kit: Path) -> Place:
 
 def test_it_installs_repairs_and_goes_again(place: Place) -> None:
     place.run()
-    assert place.version() == "attestor, version 0.1.0\n"
+    assert place.version() == f"attestor, version {__version__}\n"
     assert (place.share / "man/man1/attestor-verify.1").resolve().is_file()
     assert (place.share / "bash-completion/completions/attestor").resolve().is_file()
     kept = place.prefix / "current" / "share"
@@ -119,4 +121,4 @@ def test_a_debian_package_is_made_of_it_and_lintian_is_silent(kit: Path, tmp_pat
         said = subprocess.run(
             ["/usr/bin/python3", "-I", "-c", code], capture_output=True, text=True, check=True
         )
-        assert said.stdout == "attestor, version 0.1.0\n", os.environ["PATH"]
+        assert said.stdout == f"attestor, version {__version__}\n", os.environ["PATH"]
