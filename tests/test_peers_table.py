@@ -9,8 +9,8 @@ import pytest
 from tests.interop.peers_table import ABSENT, PEERS, table
 
 INTEROP = Path(__file__).parent / "interop"
-# Held against Go's own library, Node or Chromium, which every machine has in its own version.
-OTHERS = {"test_re2.py", "test_ed25519.py", "test_report_page.py"}
+# Held against Go's own library or Chromium, which every machine has in its own version, or us.
+OTHERS = {"test_re2.py", "test_ed25519.py", "test_report_page.py", "test_bench.py"}
 
 
 def test_every_file_of_tests_names_whom_it_runs() -> None:

@@ -111,6 +111,8 @@ _SERVER: Final = (
     *("test_queue.py", "test_queue_logs.py", "test_queue_rig.py"),
 )
 _OWN: Final = "test_own_sigstore.py"
+_TUF: Final = "test_tuf_clients.py"
+_V1: Final = "test_rekor_v1_server.py"
 _REFERENCE: Final = "test_reference_clients.py"
 _VERIFIERS: Final = "ATTESTOR_VERIFICATION_PEERS"
 _MONITORING: Final = "ATTESTOR_MONITORING_PEERS"
@@ -120,18 +122,18 @@ PEERS: Final = (
         "sigstore-python",
         _packaged("sigstore"),
         (
-            *("test_sigstore_client.py", _OWN, f"{_REFERENCE}::sigstore_python"),
+            *("test_sigstore_client.py", _OWN, _TUF, f"{_REFERENCE}::sigstore_python"),
             "test_proxies.py::sigstore_python",
         ),
     ),
     Peer("sigstore-go", _built("ATTESTOR_SITE_PEERS", "conformance"), (_OWN,)),
     Peer("sigstore-js sign", _node("@sigstore/sign"), (_OWN,)),
     Peer("sigstore-js verify", _node("@sigstore/verify"), (_OWN,)),
-    Peer("fulcio", _built("ATTESTOR_SITE_PEERS", "fulcio"), (_OWN,)),
+    Peer("fulcio", _built("ATTESTOR_SITE_PEERS", "fulcio"), (_OWN, _TUF)),
     Peer(
         "timestamp-server",
         _built(_VERIFIERS, "timestamp-server"),
-        ("test_timestamp_server.py", _OWN),
+        ("test_timestamp_server.py", _OWN, _TUF),
     ),
     Peer("rekor-server-posix", _built("ATTESTOR_PEERS", "rekor-server-posix"), _SERVER),
     Peer("fsck of tessera", _built("ATTESTOR_PEERS", "fsck"), ("test_published_tree.py",)),
@@ -140,6 +142,8 @@ PEERS: Final = (
         lambda: "built here" if _in("ATTESTOR_PEERS", "proof-oracle") else ABSENT,
         ("test_mirror.py",),
     ),
+    Peer("rekor-server (v1)", _built("ATTESTOR_V1_PEERS", "rekor-server"), (_V1,)),
+    Peer("trillian", _built("ATTESTOR_V1_PEERS", "trillian_log_server"), (_V1,)),
     Peer("rekor_monitor", _built("ATTESTOR_REKOR_MONITOR", ""), ("test_rekor_monitor.py",)),
     Peer("aevum-publish", _pip("aevum-publish"), ("test_aevum_publish.py",)),
     Peer("litewitness", _built("ATTESTOR_WITNESS_PEERS", "litewitness"), ("test_witnesses.py",)),
