@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import re
 from base64 import b64decode, b64encode
 from functools import cache
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -23,6 +24,9 @@ from appliance.sigstore.identity import read_names
 from tests.pki import der
 from tests.pki.authorities import new_key, spki
 from tests.shared import shared
+
+# ATTESTOR_MUTANTS=1000000 is the long form.
+MUTANTS: Final = int(os.environ.get("ATTESTOR_MUTANTS", "4000"))
 
 
 @cache
@@ -80,7 +84,7 @@ def test_real_certificates_say_what_the_library_reads() -> None:
 def test_whatever_of_a_mutated_certificate_the_library_reads_is_found() -> None:
     random_ = random.Random(17)  # noqa: S311 repeatable
     read = refused = 0
-    for _ in range(4000):
+    for _ in range(MUTANTS):
         raw = bytearray(random_.choice(certificates()))
         for _ in range(random_.randint(1, 3)):
             raw[random_.randrange(len(raw))] = random_.randrange(256)
