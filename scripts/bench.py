@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))
 from scripts.measures.carrying import carrying  # noqa: E402
 from scripts.measures.fetching import entries, fetching  # noqa: E402
 from scripts.measures.large_logs import appending, audit, constant, index, proofs  # noqa: E402
+from scripts.measures.logging_entries import logging  # noqa: E402
 from scripts.measures.queueing import queueing  # noqa: E402
 from scripts.measures.shape import Bench, Value, skipped  # noqa: E402
 from scripts.measures.verifying import many, one, starting  # noqa: E402
@@ -36,6 +37,7 @@ MEASURES: dict[str, tuple[str, tuple[Measure, ...]]] = {
     "P7": ("export and import", (carrying,)),
     "P8": ("proofs", (proofs,)),
     "P9": ("appending to a large log", (appending,)),
+    "P10": ("logging entries", (logging,)),
     "P11": ("a home as large as the public log", (constant,)),
     "P12": ("the queue", (queueing,)),
 }
@@ -43,6 +45,7 @@ MEASURES: dict[str, tuple[str, tuple[Measure, ...]]] = {
 
 WITH_COSIGN = {"P2", "P3"}  # it takes minutes to build
 WITH_GO = {"P4", "P5", "P8"}
+WITH_REKOR = {"P10"}
 
 
 def find_peers(directory: Path, names: Sequence[str]) -> dict[str, str]:
@@ -54,6 +57,13 @@ def find_peers(directory: Path, names: Sequence[str]) -> dict[str, str]:
         program = Path(done.stdout.strip() or "/nonexistent") / "cosign"
         if program.exists():
             found["cosign"] = str(program)
+    if WITH_REKOR & set(names):
+        done = subprocess.run(
+            [ROOT / "scripts" / "peers"], capture_output=True, text=True, check=False
+        )
+        program = Path(done.stdout.strip() or "/nonexistent") / "rekor-server-posix"
+        if program.exists():
+            found["rekor-server-posix"] = str(program)
     if WITH_GO & set(names) and shutil.which("go"):
         peer = directory / "bench-peer"
         done = subprocess.run(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SUBJECTS = {f"P{number}" for number in (1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12)}
+SUBJECTS = {f"P{number}" for number in range(1, 13)}
 
 pytestmark = pytest.mark.interop
 
