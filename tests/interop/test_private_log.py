@@ -6,6 +6,7 @@ signs the same text the same way every time, so the answers agree to the last si
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.interop.private_log import PrivateLog, private_log
 from tests.interop.rekor_client import exchange, post, read_file
 from tests.interop.rekor_server import RekorServer, rekor_server
+from tests.interop.request_matrix import request
 from tests.interop.requests_table import ACCEPTED, REFUSED, UNPARSABLE
 from tests.interop.signed_artifact import SignedArtifact, sign_artifact
 
@@ -53,6 +55,19 @@ def test_a_good_request_is_answered_alike(
     status, answer = post(ours.url, raw)
     assert status == 201
     assert (status, answer) == post(theirs.url, raw)
+
+
+@pytest.mark.parametrize("with_certificate", [False, True], ids=["key", "certificate"])
+def test_an_ed25519ph_entry_is_answered_alike(
+    theirs: RekorServer, ours: PrivateLog, *, with_certificate: bool
+) -> None:
+    """To the last signature, and as a duplicate as well: it signs the same each time."""
+    content = b"signed with Ed25519ph\n"
+    raw = json.dumps(request("Ed25519ph", content, with_certificate=with_certificate)).encode()
+    for status in (201, 409):
+        answered = post(ours.url, raw)
+        assert answered[0] == status
+        assert answered == post(theirs.url, raw)
 
 
 @pytest.mark.parametrize("defect", REFUSED)
