@@ -18,7 +18,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -35,21 +34,13 @@ from appliance.tlog.merkle import TreeHead, fold_peaks, perfect_root  # noqa: E4
 from appliance.tlog.note import SigningKey, sign_note  # noqa: E402
 from appliance.tlog.tile import WIDTH, Tile, edge_tiles, tiles_of  # noqa: E402
 from appliance.tlog.tile_tree import TileTree  # noqa: E402
-from scripts.measures.shape import ATTESTOR, ENVIRONMENT  # noqa: E402
+from scripts.measures.shape import ATTESTOR, ENVIRONMENT, Cost  # noqa: E402
+from scripts.measures.shape import run as run_once  # noqa: E402
 
 ORIGIN = "bulk.example/log"
 LOG_KEY = SigningKey(ORIGIN, bytes(range(32)))
 OUTSIDE, INSIDE = "outside.example", "inside.example"
 BATCH_TILES = 2048
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What one run of one or more commands took."""
-
-    wall: float  # seconds
-    cpu: float  # seconds
-    peak: float  # MiB, of the largest process
 
 
 # --- a large log, made once
@@ -155,28 +146,13 @@ def cached_outside(directory: Path, n_tiles: int) -> Path:
 def run(*commands: Sequence[str | Path], cwd: Path) -> Cost:
     """Run commands one after the other and add up what they cost."""
     os.sync()
-    wall = cpu = peak = 0.0
-    for command in commands:
-        started = time.perf_counter()
-        with (cwd / "output").open("w+") as output:
-            child = subprocess.Popen(
-                [str(word) for word in command],
-                cwd=cwd,
-                stdout=output,
-                stderr=output,
-                env=ENVIRONMENT,
-            )
-            _, status, usage = os.wait4(child.pid, 0)
-            wall += time.perf_counter() - started
-            child.returncode = os.waitstatus_to_exitcode(status)
-            if child.returncode:
-                output.seek(0)
-                raise SystemExit(
-                    f"bench-transfer: {' '.join(map(str, command))}: {output.read()[-500:]}"
-                )
-        cpu += usage.ru_utime + usage.ru_stime
-        peak = max(peak, usage.ru_maxrss / 1024)
-    return Cost(wall, cpu, peak)
+    costs = [run_once(command, cwd=cwd) for command in commands]
+    return Cost(
+        sum(one.wall for one in costs),
+        sum(one.cpu for one in costs),
+        max(one.peak for one in costs),
+        costs[-1].output,
+    )
 
 
 class Round:

@@ -34,4 +34,4 @@ def carrying(bench: Bench) -> Iterator[Value]:
         yield Value(f"{name}, peak", max(one[name].peak for one in costs), "MiB")
 
 
-SHORT = {"attestor import --jobs 1": 0.02, "attestor export": 0.1}
+SHORT = {"attestor import --jobs 1": 0.09, "attestor export": 0.1}

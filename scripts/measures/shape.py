@@ -102,25 +102,42 @@ def attestor(*words: str | Path) -> list[str]:
     return [*ATTESTOR, *map(str, words)]
 
 
+# A process begins with the peak of who started it, so a small one does; and it tells.
+_WATCHER = """
+import os, sys, time
+started, words = time.monotonic(), sys.argv[2:]
+child = os.posix_spawnp(words[0], words, os.environ)
+_, status, used = os.wait4(child, 0)
+spent = used.ru_utime + used.ru_stime
+told = f"{time.monotonic() - started} {spent} {used.ru_maxrss / 1024}"
+os.write(int(sys.argv[1]), told.encode())
+sys.exit(os.waitstatus_to_exitcode(status) % 256)
+"""
+
+
 def run(
     command: Sequence[str | Path], *, good: Sequence[int] = (0,), cwd: Path | None = None
 ) -> Cost:
     """Run a command once; ends ours if its exit code is none of the good ones."""
     words = [str(word) for word in command]
-    started = time.perf_counter()
-    child = subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT, cwd=cwd
-    )
-    assert child.stdout is not None
-    output = child.stdout.read()
-    _, status, usage = os.wait4(child.pid, 0)
-    wall = time.perf_counter() - started
-    child.stdout.close()
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode not in good:
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as told:
+        done = subprocess.run(
+            [PYTHON, "-I", "-S", "-c", _WATCHER, str(writing), *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=ENVIRONMENT,
+            cwd=cwd,
+            pass_fds=[writing],
+            check=False,
+        )
+        os.close(writing)
+        wall, cpu, peak = map(float, told.read().split())
+    output = done.stdout
+    if done.returncode not in good:
         said = output.decode(errors="replace")[-600:]
-        raise SystemExit(f"bench: {' '.join(words)[-300:]}: exit {child.returncode}: {said}")
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, output)
+        raise SystemExit(f"bench: {' '.join(words)[-300:]}: exit {done.returncode}: {said}")
+    return Cost(wall, cpu, peak, output)
 
 
 def data(*words: str | Path) -> Any:
