@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,14 @@ def drills(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Drills:
 
 
 def test_every_attack_is_met(drills: Drills) -> None:
+    before = time.process_time()  # what else the machine does is not counted
     code, out, err = drills.run("--json")
+    assert time.process_time() - before < 60
     data = json.loads(out)["data"]
     assert (code, err, data["passed"]) == (0, "", True)
     assert [one["attack"] for one in data["attacks"]] == list(ATTACKS)
     for one in data["attacks"]:
         assert one["passed"] and len(one["checks"]) >= 8, one
-    assert sum(one["seconds"] for one in data["attacks"]) < 60
 
 
 def test_the_names_are_those_of_the_jobs() -> None:
