@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from appliance.errors import LimitError, MalformedError
@@ -176,6 +177,7 @@ def top_message(value: Any, path: str, *, lenient: bool = False) -> Message:
     return Message(path, value, lenient)
 
 
+@lru_cache(maxsize=512)  # names of fields, which the code has; a third of reading a request
 def _snake_case(name: str) -> str:
     return re.sub("[A-Z]", lambda letter: "_" + letter.group().lower(), name)
 
