@@ -1,8 +1,8 @@
 """Every shell block of the documents runs, in order, as printed.
 
 What a fence says behind `sh` is why a block cannot run here (REASONS): it is parsed, and its
-commands of ours are held against the program as all others are. README.md and first-hour.md
-are typed in tests/test_docs.py; own-sigstore.md and tls.md run beside their programs in
+commands of ours are held against the program as all others are. README.md and docs/first-hour.md
+are typed in tests/test_docs.py; docs/own-sigstore.md and docs/tls.md run beside their programs in
 tests/interop.
 
 A line that is one command of ours runs in this process, any other in a shell. SAID has what
