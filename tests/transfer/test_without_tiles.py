@@ -164,6 +164,8 @@ def test_another_key_than_the_pinned_one(inside: Inside, outside: Site, tmp_path
     inside.take(file, expect=3)
     [status] = inside.json("sync-status")["backends"]
     assert status["treeSize"] is None
+    [backend] = inside.json("backend", "list")["backends"]
+    assert (backend["origin"], backend["apiVersion"]) == (HOST, None), "nothing was learnt of it"
 
 
 def test_a_bundle_is_proven_inside_by_what_came(

@@ -303,8 +303,9 @@ class _Prefix:
             self.root, self.counterpart = known.head.root_hash, known
             return
         with contextlib.suppress(IncompleteError):
-            ours = our_tree(mirror, accepted.head)
-            self.root, self.hashes = ours.root_at(candidate.tree_size), ()
+            ours, size = our_tree(mirror, accepted.head), candidate.tree_size
+            root, hashes = ours.root_at(size), ours.prove_consistency(size)
+            self.root, self.hashes = root, hashes  # without asking who may be lying
             return
         with contextlib.suppress(RemoteError, ProofError, MalformedError, IncompleteError):
             # Whoever offers an older head must be able to show it is one of ours.
