@@ -104,6 +104,13 @@ def test_whatever_of_a_mutated_certificate_the_library_reads_is_found() -> None:
     assert read > 1000 and refused > 50
 
 
+def test_a_name_that_the_library_warns_of_is_read_and_nothing_is_printed() -> None:
+    organization, country = bytes.fromhex("060355040a"), bytes.fromhex("0603550406")
+    raw = next(one for one in certificates() if organization in one)
+    hostile = raw.replace(organization, country)  # a country of more than two letters
+    assert_found(hostile, read_certificate(hostile))  # a warning is an error in the tests
+
+
 def test_real_entries_say_what_the_strict_parser_reads() -> None:
     kinds = set()
     for body in bodies():
