@@ -117,7 +117,7 @@ _REFERENCE: Final = "test_reference_clients.py"
 _VERIFIERS: Final = "ATTESTOR_VERIFICATION_PEERS"
 _MONITORING: Final = "ATTESTOR_MONITORING_PEERS"
 PEERS: Final = (
-    Peer("cosign", _built(_VERIFIERS, "cosign"), (_OWN, f"{_REFERENCE}::cosign")),
+    Peer("cosign", _built(_VERIFIERS, "cosign"), (_OWN, _TUF, f"{_REFERENCE}::cosign")),
     Peer(
         "sigstore-python",
         _packaged("sigstore"),

@@ -38,7 +38,9 @@ def test_the_document_is_typed_in_order(tmp_path: Path) -> None:
     (place / "ct.pem").write_bytes(pem("PUBLIC KEY", spki(CtLog().key)))
     with web_server(served) as url:
         here = {"/srv/tuf": str(served / "tuf"), "http://127.0.0.1:8080": f"{url}/tuf"}
-        lines = adapted("\n".join(blocks("docs/own-sigstore.md", "sh")), here)
+        # What a courier brings is for a site without a network; the rest is typed here.
+        every = [one for one in blocks("docs/own-sigstore.md", "sh") if "/media/stick" not in one]
+        lines = adapted("\n".join(every), here)
         others = re.findall(r"(?m)^(?:cosign|sigstore) .*\n", lines)
         assert len(others) == 2
         for line in others:
