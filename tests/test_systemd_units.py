@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -299,6 +300,7 @@ def test_a_server_does_its_work_within_the_limits_and_tells_who_watches_it(
             stderr=subprocess.PIPE,
             env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")},
             cwd=ROOT,
+            start_new_session=True,
         )
         try:
             assert manager.recv(4096) == b"READY=1"
@@ -314,7 +316,8 @@ def test_a_server_does_its_work_within_the_limits_and_tells_who_watches_it(
             assert manager.recv(4096) == b"STOPPING=1"
             _, said = server.communicate(timeout=SECONDS)
         finally:
-            server.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)  # what is traced outlives strace
             server.communicate()
     assert (server.returncode, said) == (128 + signal.SIGTERM, b"")
     assert logged == (unit.stem == "attestor-log")

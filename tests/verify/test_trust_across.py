@@ -205,7 +205,9 @@ def test_a_link_on_a_stick_leads_nowhere(gap: Gap) -> None:
 def test_a_place_is_the_repositorys_whose_url_it_follows_from(tmp_path: Path) -> None:
     """Else whoever sends a bundle had another repository read for the one that is followed."""
     store = create_store(tmp_path / "home")
-    url, lie = "https://tuf.example/", "https://liar.example/"
+    url = "https://tuf.example/"
+    lies = (f"https://liar{number}.example/" for number in range(100))
+    lie = next(one for one in lies if repository_place(one) > repository_place(url))  # read last
     with store.atomic():
         for place, said in ((repository_place(lie), url), (repository_place(url), url)):
             for name, raw in ((REPOSITORY_FILE, said.encode()), ("timestamp.json", place.encode())):
