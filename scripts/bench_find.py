@@ -361,7 +361,7 @@ def measure_watches(session: Session, count: int, *, rescan: bool) -> None:
     for n_watches in (1, 100):
         for at in range(n_watches):
             pattern = rf"^{REPOSITORY.replace(NUMBER, f'{at:07}')}/.*@refs/tags/"
-            with session.queueing() as store, store.atomic():
+            with session.writing_unlocked() as store, store.atomic():
                 data = criteria_data(Criteria(identity_patterns=(pattern,)))
                 new = NewWatch(f"w{n_watches}.{at}", data, "info", "optional", 0, "info", "start")
                 watch = store_watch(store, new, session.now())

@@ -118,7 +118,11 @@ OPERATION_KEYS: Final[dict[str, Setting]] = {
         Duration(), None, "Refuse (8) when the trusted root is older.", "off", "90d"
     ),
     "verify.maxCheckpointAge": Key(
-        Duration(), None, "Refuse (8) when our newest checkpoint is older.", "off", "30d"
+        Duration(),
+        None,
+        "Refuse (8) when nobody vouched for our checkpoint for longer.",
+        "off",
+        "30d",
     ),
     "verify.requireMirror": Key(Flag(), False, "Every entry must be in the tree we mirror."),
     "verify.requireProof": Key(Flag(), False, "A log's promise without a proof is refused (8)."),

@@ -62,22 +62,17 @@ def contradiction_alarm(
             mirror_origin=origin,
             mirror=backend,
             tree_size=size,
-            primary_root=None if actual is None else contradiction.expected_root,
+            primary_root=contradiction.expected_root,
             mirror_root=actual,
             description=said + str(contradiction),
         )
-    if actual is None or contradiction.rule is Rule.ROLLBACK:
-        why = (
-            "nothing shows that these are the first of ours"
-            if actual is None
-            else f"our tree has root {contradiction.expected_root.hex()} there"
-        )
+    if contradiction.rule is Rule.ROLLBACK:
         return rollback_alarm(
             origin=origin,
             previous_size=ours.tree_size,
             attempted_size=theirs.tree_size,
             backend=backend,
-            description=said + why,
+            description=f"{said}our tree has root {contradiction.expected_root.hex()} there",
         )
     return divergence_alarm(
         _ANOMALIES[contradiction.rule],

@@ -1,4 +1,4 @@
-"""Which kind of error a failed sync is: the error_type label of the metrics."""
+"""Which kind of error a failed sync or submission is: the error_type label of the metrics."""
 
 from __future__ import annotations
 

@@ -36,13 +36,12 @@ class Contradiction:
     rule: Rule
     tree_size: int  # the smaller of both sizes: where they must agree
     expected_root: Hash  # of the head we accepted, or implied by it, at that size
-    actual_root: Hash | None  # of the candidate there; None: it could not be shown
+    actual_root: Hash  # of the candidate there
 
     def __str__(self) -> str:
-        actual = self.actual_root.hex() if self.actual_root else "nothing that proves it a prefix"
         return (
             f"{self.rule.value} at size {self.tree_size}: "
-            f"expected root {self.expected_root.hex()}, got {actual}"
+            f"expected root {self.expected_root.hex()}, got {self.actual_root.hex()}"
         )
 
 
@@ -52,9 +51,9 @@ def relate(
     """Place `candidate` next to the accepted head.
 
     `prefix_root` is the root that the larger tree has at the smaller size, from tiles
-    authenticated under the larger head; None if it could not be computed, which is only
-    possible for a candidate that is behind and counts against it. It is not looked at
-    when there is nothing accepted or the sizes are equal.
+    authenticated under the larger head, or from a proof. It may be None where there is nothing
+    to compare: nothing was accepted, or the sizes are equal. Who cannot compute it has nothing
+    to say of the candidate, for it or against it. Raises ValueError if it is missing.
     """
     if accepted is None:
         return Relation.FIRST
@@ -64,12 +63,12 @@ def relate(
         return Contradiction(
             Rule.ROOT_MISMATCH, accepted.tree_size, accepted.root_hash, candidate.root_hash
         )
+    if prefix_root is None:
+        raise ValueError("a head of another size is placed by the root where both must agree")
     if candidate.tree_size > accepted.tree_size:
         if prefix_root == accepted.root_hash:
             return Relation.AHEAD
         return Contradiction(Rule.FORK, accepted.tree_size, accepted.root_hash, prefix_root)
     if prefix_root == candidate.root_hash:
         return Relation.BEHIND
-    expected = accepted.root_hash if prefix_root is None else prefix_root
-    actual = None if prefix_root is None else candidate.root_hash
-    return Contradiction(Rule.ROLLBACK, candidate.tree_size, expected, actual)
+    return Contradiction(Rule.ROLLBACK, candidate.tree_size, prefix_root, candidate.root_hash)

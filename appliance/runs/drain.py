@@ -161,7 +161,7 @@ def _compare_newest(
                 if Mirror(store, backend.log).history.accepted() is not None:
                     compare_note(store, note, source, session.now())
         except LockedError:
-            with session.queueing() as store:
+            with session.writing_unlocked() as store:
                 keep_note(store, note, source, session.now())
     except ApplianceError as error:
         return error

@@ -96,7 +96,7 @@ def add_expected(session: Session, wanted: Sequence[Terms]) -> tuple[Added, ...]
     All or nothing. Raises IncompleteError for a log that is not known here.
     """
     now = session.now()
-    with session.queueing() as store:
+    with session.writing_unlocked() as store:
         for terms in wanted:
             if terms.origin is not None:
                 require_log(store, terms.origin)
@@ -118,7 +118,7 @@ def _add(store: Store, terms: Terms, now: int) -> Added:
 
 def cancel_expected(session: Session, id_: int, reason: str) -> Expectation:
     """Say that something is not expected any more; raises as cancel_expectation does."""
-    with session.queueing() as store, store.atomic():
+    with session.writing_unlocked() as store, store.atomic():
         return cancel_expectation(store, id_, reason, session.now())
 
 
@@ -140,7 +140,7 @@ def check_ledger(session: Session) -> LedgerRun:
 
     Raises IncompleteError (no-index) if there is no index of entries.
     """
-    with session.queueing() as store, _index(session) as index:
+    with session.writing_unlocked() as store, _index(session) as index:
         if index is None:
             raise IncompleteError(
                 "this home has no index of entries",
@@ -199,7 +199,7 @@ def blast_radius(session: Session) -> BlastRadius:
 
 def compare_ledger(session: Session) -> tuple[str, ...]:
     """Compare the ledger with what is mirrored; returns what is to be said."""
-    with session.queueing() as store, _index(session) as index:
+    with session.writing_unlocked() as store, _index(session) as index:
         return _pass(store, index, session.now())
 
 

@@ -54,7 +54,7 @@ def publish(
         configuration.count("publish.everyEvents") if every_events is None else every_events,
         configuration.count("publish.everySeconds") if every_seconds is None else every_seconds,
     )
-    with session.queueing() as store:
+    with session.writing_unlocked() as store:
         backend = require_server(store, url, setting)
         head = None if digest is not None else job.journal_due(store, thresholds, session.now())
         is_due = digest is not None or head is not None

@@ -104,7 +104,7 @@ def record_report(session: Session, name: str, digest: str) -> None:
 
     Raises StoreError if this home cannot be written to.
     """
-    with session.queueing() as store, store.atomic():
+    with session.writing_unlocked() as store, store.atomic():
         append_event(store, session.now(), WRITTEN, {"file": name, "sha256": digest})
 
 

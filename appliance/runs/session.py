@@ -131,12 +131,12 @@ class Session:
 
         An older schema is brought up to date, unless the settings forbid it.
         """
-        with self.locked(), self.queueing() as store:
+        with self.locked(), self.writing_unlocked() as store:
             yield store
 
     @contextlib.contextmanager
-    def queueing(self) -> Iterator[Store]:
-        """Open the store for single transactions on the queue's tables, without the lock.
+    def writing_unlocked(self) -> Iterator[Store]:
+        """Open the store for writing without the lock: for single transactions.
 
         SQLite keeps them apart from every other writer's. So a build can queue something
         while a sync runs or a log is served from the same home.
@@ -146,10 +146,10 @@ class Session:
 
     @contextlib.contextmanager
     def draining(self) -> Iterator[Store]:
-        """Take the lock of those who send the queue, and open the store as queueing does."""
+        """Take the lock of those who send the queue, and open the store for writing."""
         from appliance.store.lock import DRAIN_LOCK_NAME
 
-        with self.locked(DRAIN_LOCK_NAME), self.queueing() as store:
+        with self.locked(DRAIN_LOCK_NAME), self.writing_unlocked() as store:
             yield store
 
     @contextlib.contextmanager

@@ -116,7 +116,7 @@ def sync(session: Session, options: SyncOptions, show: ShowProgress) -> SyncRun:
 
     Raises LockedError if another run has the home, ConfigError if no backend has a URL.
     """
-    with session.queueing():  # open once, for all that follows
+    with session.writing_unlocked():  # open once, for all that follows
         if not session.configuration.flag("rekorSync.enabled"):
             return SyncRun(enabled=False)
         backends, kept = _sync_backends(session, options, show)

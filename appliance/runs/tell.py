@@ -112,7 +112,7 @@ def _tell_of_entries(session: Session) -> Iterator[str]:
                 return
         from appliance.jobs.find.watching import tell
 
-        with session.queueing() as store:
+        with session.writing_unlocked() as store:
             said = tell(store, now)
         yield from said
     except ApplianceError:
@@ -136,7 +136,7 @@ def tell_of_site(
     broken = [one for one in errors if isinstance(one, StoreError)]
     try:
         if changes.begun or changes.over:
-            with session.queueing() as store:
+            with session.writing_unlocked() as store:
                 said = apply_site(store, changes, now)
             yield from said
     except ApplianceError as error:

@@ -66,7 +66,9 @@ class VerifyOptions:
     policy: Path | None = None  # a C2SP tlog-policy to require
     require_mirror: bool = False
     require_proof: bool = False  # a log's promise is not enough
-    max_age: float | None = None  # of our newest checkpoint, seconds; None: as set
+    max_age: float | None = (
+        None  # seconds since somebody last vouched for the log's head; None: as set
+    )
     record: bool = False  # remember the verdicts
     opt_ins: OptIns = NO_OPT_INS  # what is refused otherwise
 

@@ -84,7 +84,7 @@ def add(
 
     Raises RefusedError (watch-exists) if there is one of its name.
     """
-    with session.queueing() as store, _alone(session):
+    with session.writing_unlocked() as store, _alone(session):
         with store.atomic(dry_run=dry_run):
             watch = _add(session, store, name, criteria, options)
         if dry_run:
@@ -139,7 +139,7 @@ def _alone(session: Session) -> AbstractContextManager[None]:
 
 def remove(session: Session, name: str, *, dry_run: bool = False) -> Watch:
     """Remove a watch with all that it found; its alerts stay."""
-    with session.queueing() as store, _alone(session), store.atomic(dry_run=dry_run):
+    with session.writing_unlocked() as store, _alone(session), store.atomic(dry_run=dry_run):
         watch = require_watch(store, name)
         remove_watch(store, watch, session.now())
     return watch
@@ -191,7 +191,7 @@ def scan(
     With `rescan` everything is compared again, without the index; what is known is not told
     again. Raises CorruptError for damage of ours, after all that is whole was compared.
     """
-    with session.queueing() as store, _alone(session):
+    with session.writing_unlocked() as store, _alone(session):
         watches = [require_watch(store, one) for one in names] or all_watches(store)
         if rescan:
             with store.atomic():
@@ -205,7 +205,7 @@ def compare_watches(session: Session) -> tuple[str, ...]:
 
     Raises LockedError if another run compares already.
     """
-    with session.queueing() as store, _alone(session), _index_if_whole(session) as index:
+    with session.writing_unlocked() as store, _alone(session), _index_if_whole(session) as index:
         return judge_watches(store, index, all_watches(store), session.now()).said
 
 
@@ -279,7 +279,7 @@ def import_configuration(
         raise ConfigError(f"{path}: not UTF-8", reason="bad-yaml") from error
     asked = read_configuration_file(text, str(path))
     options = WatchOptions(begins=asked.begins)
-    with session.queueing() as store, _alone(session):
+    with session.writing_unlocked() as store, _alone(session):
         names = {one.name for one in all_watches(store)}
         new = [one for one in asked.watches if one.name not in names]
         with store.atomic(dry_run=dry_run):

@@ -70,7 +70,11 @@ class Witness:
         with session.fresh().reading() as store:
             # Before anybody waits: whoever has no log's signature costs us little.
             open_request(store, request, self._origins)
-        with self._turn, session.locked(WITNESS_LOCK_NAME), session.fresh().queueing() as store:
+        with (
+            self._turn,
+            session.locked(WITNESS_LOCK_NAME),
+            session.fresh().writing_unlocked() as store,
+        ):
             return cosign_request(store, self.key, request, self._origins, session.now())
 
     def cosigned(self) -> tuple[CosignedRow, ...]:
@@ -118,7 +122,7 @@ def sign_file(session: Session, name: str | None, path: Path) -> Cosigned:
 
 def recover(session: Session, name: str | None) -> tuple[str, dict[str, TreeHead]]:
     """Let a witness cosign here again; raises RestoredError never: the operator answers for it."""
-    with session.locked(WITNESS_LOCK_NAME), session.queueing() as store:
+    with session.locked(WITNESS_LOCK_NAME), session.writing_unlocked() as store:
         key = require_witness_key(store, name)
         return key.name, recover_witness(store, key, session.now())
 

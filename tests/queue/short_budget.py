@@ -51,7 +51,7 @@ class ShortHome(Home):
         """Queue so many artifacts; return their requests."""
         key = ec.generate_private_key(ec.SECP256R1())
         requests = []
-        with self.app.queueing() as store:
+        with self.app.writing_unlocked() as store:
             settings = read_queue_settings(store)
             for number in range(count):
                 artifact = sign_artifact(key, f"scan {number}\n".encode())

@@ -117,7 +117,7 @@ class QueueHome:
         """Queue so many signed artifacts, one tenant after the other in turn."""
         app = app or Session(self.home)
         keys = [ec.generate_private_key(ec.SECP256R1()) for _ in TENANTS]
-        with app.queueing() as store:
+        with app.writing_unlocked() as store:
             settings = read_queue_settings(store)
             for number in range(count):
                 turn = number % len(TENANTS)

@@ -202,7 +202,7 @@ def store_move_blobs(session: Session, path: str) -> Result:
         with progress_bar("blobs") as advance:
             count = move_blobs(session.home, place, advance)
         if place != before:
-            with session.queueing() as opened, opened.atomic():
+            with session.writing_unlocked() as opened, opened.atomic():
                 details = {"from": str(before or BLOBS_NAME), "to": str(place or BLOBS_NAME)}
                 append_event(opened, session.now(), "blobs.moved", details)
     data = members(path=place or session.home / BLOBS_NAME, blobs=count, change=place != before)

@@ -119,7 +119,7 @@ def queue_add(
         key_hint=hint,
         api_version=int(api_version) if api_version else None,
     )
-    with session.queueing() as store:
+    with session.writing_unlocked() as store:
         settings = read_queue_settings(store)
         done = enqueue(store, submission, wish, settings, session.moment(), dry_run=dry_run)
     return _result(done, session.now(), dry_run=dry_run)

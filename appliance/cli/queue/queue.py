@@ -134,7 +134,7 @@ def queue_retry(session: Session, ids: tuple[str, ...], dry_run: bool) -> Result
         attestor queue retry 3f2a91
     """
 
-    with session.queueing() as store:
+    with session.writing_unlocked() as store:
         items = retry_items(store, ids, session.now(), dry_run=dry_run)
     return _moved(items, QUEUED, dry_run=dry_run)
 
@@ -156,7 +156,7 @@ def queue_cancel(session: Session, ids: tuple[str, ...], dry_run: bool) -> Resul
         attestor queue cancel 3f2a91
     """
 
-    with session.queueing() as store:
+    with session.writing_unlocked() as store:
         items = cancel_items(store, ids, session.now(), dry_run=dry_run)
     return _moved(items, CANCELLED, dry_run=dry_run)
 

@@ -61,7 +61,7 @@ def tenant_add(
             f" 100, not beginning with {SITE_PREFIX!r}",
             param_hint="NAME",
         )
-    with session.queueing() as store:
+    with session.writing_unlocked() as store:
         wanted = TenantBudget(hourly_limit, burst_limit, edge_daily_limit)
         added = add_tenant(store, name, session.now(), wanted, dry_run=dry_run)
     verb = "was there already"
@@ -154,7 +154,7 @@ def tenant_remove(session: Session, name: str, dry_run: bool) -> Result:
         attestor tenant remove team-a
     """
 
-    with session.queueing() as store:
+    with session.writing_unlocked() as store:
         forget_tenant(store, name, session.now(), dry_run=dry_run)
     verb = "would be removed" if dry_run else "is removed"
     return Result(members(tenant=name, dry_run=dry_run), f"{name} {verb}")
@@ -163,7 +163,7 @@ def tenant_remove(session: Session, name: str, dry_run: bool) -> Result:
 def _set_enabled(session: Session, name: str, *, enabled: bool, dry_run: bool) -> Result:
 
     word = "enabled" if enabled else "disabled"
-    with session.queueing() as store:
+    with session.writing_unlocked() as store:
         switch_tenant(store, name, session.now(), enabled=enabled, dry_run=dry_run)
     verb = "would be" if dry_run else "is"
     return Result(members(tenant=name, enabled=enabled, dry_run=dry_run), f"{name} {verb} {word}")

@@ -1,1 +1,1 @@
-"""Logs that contradict themselves or fall silent: incidents, alerts, quarantine, evidence."""
+"""Logs that contradict themselves or fall silent, and sites in trouble: what is told and kept."""

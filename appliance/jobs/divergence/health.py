@@ -14,7 +14,7 @@ from appliance.jobs.coverage import coverage_of
 from appliance.jobs.divergence.mirror_logs import uncompared
 from appliance.jobs.divergence.successor import way_on_from_frozen
 from appliance.jobs.home.configure import read_configuration
-from appliance.jobs.vouched import vouched
+from appliance.jobs.last_vouched import last_vouched
 from appliance.policy.alarms import ABOUT_ENTRIES, GREW, HOME, STALE
 from appliance.policy.coverage import Coverage
 from appliance.policy.health import (
@@ -126,7 +126,7 @@ def log_status(store: Store, backend: Backend, limits: AgeLimits, now: int) -> L
     answered_at, counts_from, age = last_sync(store, backend.log), None, None
     is_frozen = is_fresh = False
     if accepted is not None:
-        vouched_at, is_frozen = vouched(mirror, accepted, now)
+        vouched_at, is_frozen = last_vouched(mirror, accepted, now)
         answered_at, counts_from = _own_answer(store, backend, run, vouched_at)
         age = None if counts_from is None else max(now - counts_from, 0)
         is_fresh = vouched_at is not None and now - vouched_at <= limits.degraded
@@ -274,7 +274,7 @@ def _frozen_target(store: Store, configuration: Configuration, now: int) -> tupl
     for backend in found:
         mirror = Mirror(store, backend.log)
         accepted = mirror.history.accepted()
-        is_frozen = accepted is not None and vouched(mirror, accepted, now)[1]
+        is_frozen = accepted is not None and last_vouched(mirror, accepted, now)[1]
         if is_frozen or has_ended(store, backend.log, now):
             return backend.log.origin, way_on_from_frozen(store, backend)
     return None

@@ -87,7 +87,6 @@ def report_incident(mirror: Mirror, incident: Incident) -> DivergenceError:
         theirs=incident.theirs.head,
         found_in=None if known else incident.arrival.detail,
     )
-    proven = incident.contradiction.actual_root is not None
     number = None
     with store.atomic():
         evidence_id, kept = put_evidence(
@@ -103,11 +102,10 @@ def report_incident(mirror: Mirror, incident: Incident) -> DivergenceError:
             number = raise_alarm(
                 store, alarm, now, log=log, evidence_id=evidence_id, alerting=alerting
             )
-            if proven:
-                begin_quarantine(store, log, evidence_id, number, now)
+            begin_quarantine(store, log, evidence_id, number, now)
         _count(store, log, incident.contradiction.rule, backend, primary)
     # If we die here, everything is told and kept, and nothing of the log is believed any more.
-    if alerting.enabled and proven and incident.shared:
+    if alerting.enabled and incident.shared:
         shared = incident.shared()
         with store.atomic():
             record_shared(store, log, evidence_id, shared)
@@ -178,7 +176,7 @@ def _details(mirror: Mirror, incident: Incident) -> dict[str, Any]:
     return {
         "treeSize": contradiction.tree_size,
         "expectedRootHash": root_text(contradiction.expected_root),
-        "actualRootHash": contradiction.actual_root and root_text(contradiction.actual_root),
+        "actualRootHash": root_text(contradiction.actual_root),
         "consistencyProof": incident.proof and incident.proof.described,
         "source": incident.arrival.detail,
         "backend": incident.arrival.backend,

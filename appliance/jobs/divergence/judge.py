@@ -1,6 +1,6 @@
-"""Judge what a sync or an import found, and let alerts begin, go on and end (docs/divergence.md).
+"""Judge what a sync or an import found and what is wrong with this site: alerts begin, go on, end.
 
-The rules are policy/divergence's; here are the facts they need.
+The rules (docs/divergence.md) are policy/divergence's and policy/health's; here are their facts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from appliance.errors import CorruptError
 from appliance.jobs.divergence.alarm import raise_alarm
 from appliance.jobs.divergence.health import home_health, is_complete_shard
 from appliance.jobs.home.configure import read_configuration
-from appliance.jobs.vouched import vouched
+from appliance.jobs.last_vouched import last_vouched
 from appliance.policy.alarms import (
     HOME,
     Anomaly,
@@ -67,7 +67,7 @@ def judge_log(store: Store, log: Log, backend: str, now: int) -> tuple[str, ...]
     accepted = mirror.history.accepted()
     if accepted is None or not configuration.flag("divergenceDetection.enabled"):
         return ()
-    vouched_at, is_frozen = vouched(mirror, accepted, now)
+    vouched_at, is_frozen = last_vouched(mirror, accepted, now)
     mirrored = mirror.history.mirror_checkpoint()
     judged = judge_age(
         origin=log.origin,
@@ -116,7 +116,7 @@ def judge_answer(
         )
         answered = [judged]
     if run.behind_count == 0:
-        # It offered what nothing could be compared with, and now our head or a newer one.
+        # What a program before 0.2.0 told of a head that nothing could be compared with.
         about = (Severity.CRITICAL.value, origin, backend.name)
         answered.append((condition_of(Anomaly.ROLLBACK, origin, backend.name), None))
         answered.append((condition_of(Anomaly.CROSS_LOG, *about), None))

@@ -1,4 +1,4 @@
-"""The ledger of what should be signed, compared with what the mirrored logs hold.
+"""What the ledger of expected signatures comes to: each row judged by what met it, and told.
 
 What meets a row is decided by the entry, read again and proven; a name in a certificate
 counts only where an authority of the trusted root vouched for it, and only together with
@@ -15,7 +15,7 @@ from appliance.errors import ApplianceError, CorruptError, IncompleteError, Refu
 from appliance.jobs.divergence.alarm import raise_alarm, read_alerting
 from appliance.jobs.find.search import coverage_of, read_again
 from appliance.jobs.find.vouching import Voucher
-from appliance.jobs.vouched import vouched as last_heard
+from appliance.jobs.last_vouched import last_vouched
 from appliance.policy.alarms import root_text
 from appliance.policy.expected import (
     EVENTS,
@@ -234,7 +234,7 @@ class _Seen:
         if scanned.opaque:
             named = ", ".join(str(at) for at, _ in scanned.opaque[:_NAMED])
             yield f"{name}: entries that cannot be read whole: {named}"
-        heard, is_frozen = last_heard(mirror, accepted, self.now)
+        heard, is_frozen = last_vouched(mirror, accepted, self.now)
         newest = max(scanned.first_seen_at or 0, heard or 0)
         if not is_frozen and newest <= until:
             yield f"{name}: nothing was heard of it after {utc(until)}"

@@ -167,11 +167,11 @@ def _examine(mirror: Mirror, source: LogSource, arrival: Arrival) -> _Offer:
         prefix.compute(mirror, accepted, tree, fetched)
     if prefix.damage is not None and prefix.root is None:
         raise prefix.damage  # it is our own doing that nothing can be said
-    relation = relate(accepted.head if accepted else None, candidate.head, prefix.root)
-    if isinstance(relation, Contradiction) and relation.actual_root is None:
+    if prefix.root is None and accepted and accepted.head.tree_size != candidate.head.tree_size:
         with mirror.store.atomic():  # compared once our tree can tell
             remember_seen(mirror.store, log, candidate, arrival)
         raise _not_placed(candidate.head, arrival)
+    relation = relate(accepted.head if accepted else None, candidate.head, prefix.root)
     if accepted is not None and isinstance(relation, Contradiction):
         raise report_incident(
             mirror,
@@ -308,7 +308,7 @@ class _Prefix:
             self.root, self.hashes = root, hashes  # without asking who may be lying
             return
         with contextlib.suppress(RemoteError, ProofError, MalformedError, IncompleteError):
-            # Whoever offers an older head must be able to show it is one of ours.
+            # Else nobody can tell, and nothing is taken.
             self.root, self.hashes = proven_root(candidate, accepted.head, source)
             self._keep(candidate, accepted.head)
 
@@ -350,7 +350,7 @@ class _Prefix:
             self.root = ours.root_at(new_size, read)
             self.hashes = ours.prove_consistency(new_size, read)
         except (IncompleteError, RemoteError):
-            return  # whoever offers an older head must be able to show it is one of ours
+            return  # nobody can tell, and nothing is taken
 
 
 def _shared_sizes(mirror: Mirror, candidate: TreeHead, source: ProvingSource) -> int:

@@ -1,4 +1,4 @@
-"""Sync one backend: fetch its checkpoint and absorb it into the mirror.
+"""Sync one backend: absorb its checkpoint, asked for before (runs/answers.py), into the mirror.
 
 Then the rules of docs/divergence.md are applied to what was found, and all of it is counted,
 also when the sync fails: an outage must be visible, and a log grows stale during one too.
@@ -14,11 +14,11 @@ from appliance.errors import ApplianceError
 from appliance.jobs.divergence.alarm import ANOMALIES
 from appliance.jobs.divergence.cross_check import follow_up
 from appliance.jobs.divergence.judge import judge_answer, judge_log, reporting_damage
+from appliance.jobs.last_vouched import last_vouched
 from appliance.jobs.mirror.absorb import AbsorbReport, absorb, preview
 from appliance.jobs.mirror.fill import Wanted
 from appliance.jobs.mirror.refetch import refetch_damaged
 from appliance.jobs.progress import SILENT, Progress
-from appliance.jobs.vouched import vouched
 from appliance.policy.alarms import Anomaly, Severity
 from appliance.policy.error_types import error_type
 from appliance.policy.relate import Relation
@@ -33,9 +33,6 @@ from appliance.tlog.log_source import LogSource, ProvingSource
 from appliance.tlog.merkle import Hash
 from appliance.tlog.tile import EntryBundle, Tile
 from appliance.value import replaced
-
-# What a sync counts, whether it succeeds or fails (docs/metrics.md).
-
 
 PREFIX: Final = "attestor_rekor_sync"
 AGE_BUCKETS: Final = (60, 300, 900, 1800, 3600, 7200, 21_600, 86_400, 604_800)  # seconds
@@ -127,7 +124,7 @@ def count_sync(
         count(store, f"{PREFIX}_tiles_fetched_total", label, source.n_tiles)
         count(store, f"{PREFIX}_tiles_cached_total", label, tiles)
         if head is not None:
-            age = max(now - (vouched(mirror, head, now)[0] or head.first_seen_at), 0)
+            age = max(now - (last_vouched(mirror, head, now)[0] or head.first_seen_at), 0)
             observe(store, f"{PREFIX}_checkpoint_age_seconds", label, age, AGE_BUCKETS)
         if error is not None:
             record_failure(store, backend.name, now, error.message)

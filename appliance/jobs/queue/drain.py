@@ -8,8 +8,9 @@ Die before 1 commits: nothing happened. Between 1 and 3: the items are still `se
 their slots are spent; the next drain sends the same bytes again, and a log that has them
 says so. So nothing is lost, no window goes over, and nothing is done without a proof.
 
-It is over when `_pause_or_end` says None: nothing is due, the limit is reached, or
-`RetryState.stop` is set (retry_state.py; a quarantined log, an item in doubt).
+It is over when `_pause_or_end` says None: nothing is due, no slot of a budget is free (and
+nobody waits for one), the limit is reached, or `RetryState.stop` is set (retry_state.py: the
+log is quarantined, in doubt or gone, asks for a long pause, or refuses one item after another).
 
 All SQL is in the calling thread; the others only talk to the log.
 """
@@ -117,7 +118,7 @@ class Drain:
         self._newest: tuple[int, bytes] | None = None
 
     def run(self) -> DrainReport:
-        """Send what is due, until nothing is, the budget is spent, or the log is gone.
+        """Send what is due, until `_pause_or_end` says that it is over.
 
         Raises StoreError; what the log says is in the report.
         """

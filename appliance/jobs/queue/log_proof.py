@@ -23,8 +23,6 @@ from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 if TYPE_CHECKING:
     from appliance.sigstore.submission import Claim
 
-# Is it logged: a log's answer, verified under the keys that are pinned for that log.
-
 
 def verify_receipt(log: Log, claim: Claim, entry: TransparencyLogEntry) -> SignedCheckpoint:
     """Verify that `entry` is what `claim` asked for, and is in `log`; return the checkpoint.

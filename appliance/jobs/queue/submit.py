@@ -29,11 +29,12 @@ from appliance.tlog.checkpoint import open_checkpoint
 from appliance.tlog.log_source import LogSource
 from appliance.value import frozen
 
-# A quarantined log is not written to: what would its proofs be worth?
-
 
 def in_doubt(store: Store, log: Log) -> RefusedError | None:
-    """Return why nothing may be sent to a log now; None: it may."""
+    """Return why nothing may be sent to a log now; None: it may.
+
+    A quarantined log is not written to: what would its proofs be worth?
+    """
     held = quarantine_of(store, log)
     if held is None:
         return None

@@ -25,9 +25,6 @@ from appliance.tlog.tile import WIDTH, EntryBundle, Tile
 from appliance.value import frozen, replaced
 from bundles.manifest import LogPart, Manifest
 
-# Name a gap exactly: the command that fills it, to be given on the other side.
-
-
 GAP_FILE = "gap.tar"
 MISSING_BASE = "missing-base"
 

@@ -7,11 +7,11 @@ from hashlib import sha256
 from typing import Final
 
 from appliance.errors import ArgumentError
+from appliance.jobs.last_vouched import last_vouched
 from appliance.jobs.our_tree import covered
 from appliance.jobs.transfer.names import fat_safe
 from appliance.jobs.transfer.plan import PlannedLog
 from appliance.jobs.transfer.volumes import Cargo
-from appliance.jobs.vouched import vouched
 from appliance.store.database import Store
 from appliance.store.home.settings import require_site_name
 from appliance.store.mirror.logs import Log, all_logs, require_log
@@ -107,7 +107,7 @@ def _required(load: Cargo, planned: Sequence[PlannedLog]) -> tuple[str, ...]:
 def _heard_at(store: Store, planned: PlannedLog, now: int) -> int:
     """Return when the log of a head was last heard of."""
     mirror = Mirror(store, require_log(store, planned.origin))
-    vouched_at, _ = vouched(mirror, planned.head, now)
+    vouched_at, _ = last_vouched(mirror, planned.head, now)
     return planned.head.first_seen_at if vouched_at is None else vouched_at
 
 

@@ -31,8 +31,6 @@ from appliance.value import field, frozen
 from bundles.manifest import TreeHeadRef, log_directory
 from bundles.writer import Member
 
-# Choose where a delta starts: by what the far side is known to hold, else by what we sent.
-
 
 @frozen
 class BaseChoice:
@@ -107,7 +105,7 @@ def _held_there(
         names = ", ".join(far.site for far in known) or "no other site either"
         warnings.append(
             f"{site} never said what it holds of {mirror.log.origin} (who did: {names}):"
-            " this starts where it would without --to"
+            " this starts where it would without --base site:NAME"
         )
     for far in known:
         if site is not None and far.site != site:

@@ -45,9 +45,6 @@ from appliance.value import frozen
 from bundles.manifest import Manifest
 from bundles.strict_json import format_time
 
-# Write down what an import did, for the site that exported it.
-
-
 _MAX_WARNING = 500  # characters
 
 

@@ -61,17 +61,14 @@ from bundles.manifest import Contains, log_directory
 from bundles.reader import TransferBundle
 from bundles.writer import Member
 
-# What an export carries besides logs: trust material, receipts, gossip.
-
-
 MAX_SEEN: Final = 16  # checkpoints of one log, newest first
 TRUST: Final = "trust/"
 TUF: Final = "tuf/"  # below it, a directory for each TUF repository
 REPOSITORY_FILE: Final = "repository.txt"  # there: the URL
 ROOT_MEMBER: Final = "trusted_root.json"  # below it
 PENDING: Final = "pending/"
-PROOFS: Final = "receipts/"
-ACKS: Final = "acks/"
+PROOFS: Final = "receipts/"  # of queued items, from the site that logged them
+ACKS: Final = "acks/"  # the receipts of imports
 _CONTAINS_NOTHING: Final = Contains(0, 0, 0, 0)
 
 

@@ -1,4 +1,7 @@
-"""Keep the evidence when a Sigstore bundle contradicts our tree."""
+"""Judge recorded verdicts again, when a new trusted root or an alert arrives.
+
+Where a Sigstore bundle contradicts our tree, the evidence is kept (`keep_contradiction`).
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,6 @@ from appliance.store.mirror.checkpoints import Arrival
 from appliance.store.mirror.logs import require_log
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.verify.verdicts import RecordedVerdict
-
-# Judge recorded verdicts again: when a new trusted root or an alert arrives.
 
 
 def describe_signer(expected: ExpectedSigner) -> dict[str, Any]:

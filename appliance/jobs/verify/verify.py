@@ -17,9 +17,9 @@ from appliance.errors import (
     RefusedError,
     VerificationError,
 )
+from appliance.jobs.last_vouched import last_vouched
 from appliance.jobs.local_tiles import corrupt
 from appliance.jobs.our_tree import is_without_tiles, our_tree
-from appliance.jobs.vouched import vouched
 from appliance.policy.own_view import (
     Coverage,
     OwnView,
@@ -133,7 +133,7 @@ def with_own_view(store: Store | None, found: Verification, demands: Demands) ->
     except ApplianceError as error:  # our store is at fault, not the bundle
         damaged = OwnView(Coverage.TILES_MISSING, f"our mirror cannot say: {error.message}")
         return Verdict(found, damaged, accepted, error)
-    heard_at = vouched(mirror, accepted, demands.now)[0] if mirror and accepted else None
+    heard_at = last_vouched(mirror, accepted, demands.now)[0] if mirror and accepted else None
     unmet = _disputed(mirror, found.log, view) or _unmet(view, heard_at, demands)
     return Verdict(found, view, accepted, unmet)
 
@@ -164,7 +164,7 @@ def _verify_promised(
                 size,
             )
             log = replaced(log, entry_index=entry_index, log=mirror.log.origin)
-            heard_at, _ = vouched(mirror, accepted, demands.now)
+            heard_at, _ = last_vouched(mirror, accepted, demands.now)
             unmet = _disputed(mirror, log, view) or _unmet(view, heard_at, demands)
             return Verdict(replaced(found, log=log), view, accepted, unmet)
     view = OwnView(

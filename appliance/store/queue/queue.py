@@ -1,6 +1,8 @@
 """The submission queue: what is to be logged, and what became of it (docs/queue.md).
 
-    queued ─> sending ─> logged | postponed | refused | cancelled | exported ─> proven-inside
+    queued | postponed ─> sending ─> logged | postponed | refused | queued
+    queued | postponed ─> exported ─> proven-inside
+    queued | postponed | exported | refused ─> cancelled
     queued ─> aggregated ─> logged            once the root that stands for it is logged
 
 The exact bytes of a request are stored before anybody sends them, and never change. What

@@ -1,4 +1,4 @@
-"""Revoking the key of an exporter: it goes from all roles, and no name brings it back."""
+"""Revoking a key, an exporter's or a log's: it goes from all roles, and no name brings it back."""
 
 from __future__ import annotations
 

@@ -13,8 +13,6 @@ from appliance.tlog.merkle import Hash
 from appliance.tlog.note_keys import VerifierKey, parse_vkey, same_key
 from appliance.value import frozen
 
-# What the far sides of the gap say they hold: deltas for them start there.
-
 
 @frozen
 class FarHead:

@@ -12,7 +12,7 @@ from appliance.store.revoked_keys import revoked_keys
 from appliance.tlog.tlog_policy import parse_tlog_policy
 
 
-def vouched(mirror: Mirror, accepted: AcceptedCheckpoint, now: int) -> tuple[int | None, bool]:
+def last_vouched(mirror: Mirror, accepted: AcceptedCheckpoint, now: int) -> tuple[int | None, bool]:
     """Return the newest time that vouches for a log, and whether the log is frozen.
 
     With a policy that is the newest time of a whole quorum of witnesses; None: no quorum did
