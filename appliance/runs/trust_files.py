@@ -55,14 +55,14 @@ def that_arrived(store: Store, url: str | None) -> Local:
     arrived: dict[str, list[bytes]] = {}
     for one in arrived_files(store):  # the newest first
         arrived.setdefault(one.path, []).append(one.raw)
-    places = {
-        raw.decode("utf-8", "replace").strip(): path.removesuffix(REPOSITORY_FILE)
+    said = (
+        (raw.decode("utf-8", "replace").strip(), path.removesuffix(REPOSITORY_FILE))
         for path, raws in arrived.items()
         for raw in raws
         if path.startswith(TUF) and path.endswith(f"/{REPOSITORY_FILE}")
-    }
+    )
     # What a place is called follows from the URL: a file cannot claim another one's.
-    places = {one: place for one, place in places.items() if place == f"{repository_place(one)}/"}
+    places = {one: place for one, place in said if place == f"{repository_place(one)}/"}
     if url is None and len(places) > 1:
         raise ArgumentError(
             f"transfer bundles brought {len(places)} TUF repositories: {', '.join(sorted(places))}",
