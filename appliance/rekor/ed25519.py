@@ -10,6 +10,8 @@ from __future__ import annotations
 from hashlib import sha512
 from typing import Final
 
+from appliance.errors import SignatureError
+
 SIGNATURE_BYTES: Final = 64
 KEY_BYTES: Final = 32
 _P: Final = 2**255 - 19
@@ -37,6 +39,16 @@ def verify_prehashed(key: bytes, signature: bytes, digest: bytes) -> bool:
     """Whether an Ed25519ph signature, with no context, verifies; `digest` is SHA-512's."""
     prefix = _PREHASH_DOMAIN + challenge_prefix(key, signature)
     return _verify(key, signature, sha512(prefix + digest).digest())
+
+
+def check_signature_length(signature: bytes) -> None:
+    """Raise SignatureError (reason bad-signature) unless it can be a signature of such a key."""
+    if len(signature) != SIGNATURE_BYTES:
+        raise SignatureError(
+            f"a signature of {len(signature)} bytes is not one of an Ed25519 key:"
+            " another key made it",
+            reason="bad-signature",
+        )
 
 
 def _verify(key: bytes, signature: bytes, challenge: bytes) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from appliance.errors import MalformedError, RefusedError, SignatureError
-from appliance.rekor.ed25519 import SIGNATURE_BYTES, verify_prehashed
+from appliance.rekor.ed25519 import check_signature_length, verify_prehashed
 from appliance.value import frozen
 
 if TYPE_CHECKING:
@@ -82,12 +82,7 @@ def verify_digest_signature(
         elif isinstance(key, rsa.RSAPublicKey):
             key.verify(signature, digest, padding.PKCS1v15(), prehashed)
         elif isinstance(key, ed25519.Ed25519PublicKey):
-            if len(signature) != SIGNATURE_BYTES:
-                raise SignatureError(
-                    f"a signature of {len(signature)} bytes is not one of an Ed25519 key:"
-                    " another key made it",
-                    reason="bad-signature",
-                )
+            check_signature_length(signature)
             is_prehash = digest_algorithm == "sha512"
             if not (is_prehash and verify_prehashed(key.public_bytes_raw(), signature, digest)):
                 raise InvalidSignature

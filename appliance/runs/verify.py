@@ -391,7 +391,7 @@ def _digests_of(
     given = parse_digest_argument(artifact)
     if given is not None:  # whatever lies here under that name: whoever put it there chose it
         return given
-    needed = frozenset().union(*map(digests_needed, bundles))
+    needed = frozenset().union(*(digests_needed(bundle, expected) for bundle in bundles))
     prefixes = frozenset().union(*(prefixes_needed(bundle, expected) for bundle in bundles))
     path = Path(artifact)
     total = size_of(path) if path.is_file() else 0

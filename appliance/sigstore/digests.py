@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from appliance.errors import IncompleteError, RefusedError, VerificationError
 from appliance.rekor.ed25519 import challenge_prefix
@@ -21,6 +21,9 @@ from appliance.sigstore.identity import ExpectedSigner, ManagedKey
 from appliance.sigstore.sigstore_bundle import SigstoreBundle
 from appliance.tlog.note_keys import load_spki
 from appliance.value import field, frozen
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 _AFTER: Final = "sha512-after-"  # and a prefix in hex
 _BY_LENGTH: Final = {2 * n_bytes: name for name, n_bytes in DIGEST_BYTES.items()}
@@ -106,8 +109,14 @@ def prefixes_needed(bundle: SigstoreBundle, expected: ExpectedSigner) -> frozens
 
     Never an error: what is wrong with the bundle or the key, verifying says.
     """
-    if isinstance(bundle.content, DsseEnvelope):
+    key = _ed25519_key(bundle, expected)
+    if key is None or isinstance(bundle.content, DsseEnvelope):
         return frozenset()
+    return frozenset({challenge_prefix(key.public_bytes_raw(), bundle.content.signature)})
+
+
+def _ed25519_key(bundle: SigstoreBundle, expected: ExpectedSigner) -> Ed25519PublicKey | None:
+    """Return the key that has to have signed, if it is an Ed25519 key."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
@@ -116,14 +125,12 @@ def prefixes_needed(bundle: SigstoreBundle, expected: ExpectedSigner) -> frozens
         else:
             key = load_certificate(bundle.certificate or b"", "signer's certificate").public_key()
     except VerificationError:
-        return frozenset()
-    if not isinstance(key, Ed25519PublicKey):
-        return frozenset()
-    return frozenset({challenge_prefix(key.public_bytes_raw(), bundle.content.signature)})
+        return None
+    return key if isinstance(key, Ed25519PublicKey) else None
 
 
-def digests_needed(bundle: SigstoreBundle) -> frozenset[str]:
-    """Return the algorithms to hash the artifact with for this bundle.
+def digests_needed(bundle: SigstoreBundle, expected: ExpectedSigner) -> frozenset[str]:
+    """Return the algorithms to hash the artifact with for this bundle and signer.
 
     Never empty, and never an error: what is wrong with the bundle, verifying says.
     """
@@ -135,5 +142,7 @@ def digests_needed(bundle: SigstoreBundle) -> frozenset[str]:
         named = frozenset(name for subject in subjects for name in subject.digests)
         return named or frozenset({"sha256"})
     if bundle.content.digest is not None:
-        return frozenset({bundle.content.digest.algorithm})
+        # An Ed25519 key signs SHA-512, whatever digest the bundle states beside it.
+        signed = {"sha512"} if _ed25519_key(bundle, expected) is not None else set()
+        return frozenset({bundle.content.digest.algorithm, *signed})
     return frozenset(DIGEST_BYTES)  # without a hint only the key decides

@@ -137,20 +137,24 @@ def check_identity(names: CertificateNames, expected: CertificateIdentity) -> st
         if _matches(identity, expected.identity, expected.identity_regexp)
     ]
     if not matched:
-        raise SignatureError(
-            f"signed by {_list(names.identities)}, "
-            f"expected {_quoted(expected.identity or expected.identity_regexp)}",
+        raise _differs(
+            f"signed by {_list(names.identities)}",
+            names.identities,
+            expected.identity,
+            expected.identity_regexp,
             reason="identity",
-            next_step="if this signer is the right one, name it; otherwise do not use the artifact",
+            right_one="this signer",
         )
     if not names.issuers or not all(
         _matches(issuer, expected.issuer, expected.issuer_regexp) for issuer in names.issuers
     ):
-        raise SignatureError(
-            f"signer's identity comes from {_list(dict.fromkeys(names.issuers))}, "
-            f"expected {_quoted(expected.issuer or expected.issuer_regexp)}",
+        raise _differs(
+            f"signer's identity comes from {_list(dict.fromkeys(names.issuers))}",
+            names.issuers,
+            expected.issuer,
+            expected.issuer_regexp,
             reason="issuer",
-            next_step="if this issuer is the right one, name it; otherwise do not use the artifact",
+            right_one="this issuer",
         )
     for name, value in expected.claims.items():
         got = _claimed(names, name)
@@ -173,6 +177,31 @@ def _claimed(names: CertificateNames, name: str) -> str | None:
 
 def _matches(text: str, exact: str, regexp: str) -> bool:
     return text == exact if exact else re.fullmatch(regexp, text) is not None
+
+
+def _differs(
+    got: str, names: Iterable[str], exact: str, regexp: str, *, reason: str, right_one: str
+) -> SignatureError:
+    """Say whom we expected, and of a pattern that it matches a part, if that is all it does."""
+    part = None if exact else next((one for one in names if _matches_a_part(one, regexp)), None)
+    if part is None:
+        expected, name_it = f"expected {_quoted(exact or regexp)}", "name it"
+    else:
+        expected = (
+            f"of which the pattern {_quoted(regexp)} matches only a part; it has to match all of it"
+        )
+        ends_early = re.fullmatch(f"{regexp}.*", part) is not None
+        name_it = "end the pattern with .*" if ends_early else "write a pattern for all of its name"
+    return SignatureError(
+        f"{got}, {expected}",
+        reason=reason,
+        next_step=f"if {right_one} is the right one, {name_it}; otherwise do not use the artifact",
+    )
+
+
+def _matches_a_part(text: str, regexp: str) -> bool:
+    found = re.search(regexp, text)
+    return found is not None and found[0] not in ("", text)
 
 
 def _list(values: Iterable[str]) -> str:

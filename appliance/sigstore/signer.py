@@ -15,7 +15,7 @@ from appliance.errors import (
     MalformedError,
     SignatureError,
 )
-from appliance.rekor.ed25519 import SIGNATURE_BYTES, challenge_prefix, verify_hashed
+from appliance.rekor.ed25519 import challenge_prefix, check_signature_length, verify_hashed
 from appliance.rekor.entry import Digest
 from appliance.rekor.signing_algorithms import (
     SigningAlgorithm,
@@ -93,6 +93,7 @@ def _verify_ed25519_message(
     """
     raw, signature = key.public_bytes_raw(), message.signature
     check_ed25519_key(raw, "the signer")
+    check_signature_length(signature)  # before asking for a digest: it tells another kind of key
     ours = artifact.get("sha512")
     hashed = artifact.by_prefix.get(challenge_prefix(raw, signature))
     if hashed is not None and verify_hashed(raw, signature, hashed):
@@ -100,7 +101,7 @@ def _verify_ed25519_message(
     try:
         verify_digest_signature(key, ours.algorithm, ours.value, signature)
     except SignatureError as error:
-        if hashed is None and len(signature) == SIGNATURE_BYTES:
+        if hashed is None:
             raise IncompleteError(
                 "signature is not Ed25519ph over the digest; whether it is Ed25519 over the"
                 " artifact itself cannot be told from a digest",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -11,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from appliance.cli.main import run
 from appliance.runs.session import Session
 from tests.mirror.mirrors import NOW
-from tests.pki.authorities import IDENTITY, ISSUER, LeafPlan
+from tests.pki.authorities import IDENTITY, ISSUER, LeafPlan, SigningKey
 from tests.pki.bundles import ARTIFACT, Instance
+from tests.pki.logs import base64
 from tests.signed_artifacts import SIGNER_PEM, bundle_of, log_request, sign_request
 from tests.simulator import SimulatedLog
 
@@ -235,6 +239,67 @@ def test_claims_are_of_certificates(desk: Desk) -> None:
     assert desk.verify(*words, keyless=False)[0] == 2
 
 
+def _key_file(desk: Desk, secret: SigningKey) -> Path:
+    key = desk.directory / "key.pem"
+    public = secret.public_key()
+    key.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return key
+
+
+def test_a_wrong_ed25519_key_is_not_the_key_that_signed(desk: Desk) -> None:
+    """A P-256 key signed SHA-256; that an Ed25519 key signs SHA-512 leaves nothing open."""
+    bundle = MADE.v2_bundle(MADE.sign_artifact(managed=True))
+    desk.write(bundle)
+    key = _key_file(desk, Ed25519PrivateKey.generate())
+    root = ("--trusted-root", str(desk.root))
+    digest = f"sha256:{hashlib.sha256(ARTIFACT).hexdigest()}"
+    for artifact in (desk.artifact, digest):
+        words: list[str | Path] = [artifact, "--bundle", desk.bundle, "--key", key, *root]
+        code, out, _ = desk.verify(*words, "--json", keyless=False)
+        assert (code, json.loads(out)["error"]["reason"]) == (3, "bad-signature")
+        _, _, err = desk.verify(*words, keyless=False)
+        assert "another key made it" in err
+    # One of its own length beside a SHA-256 digest: the file has what it takes, a digest has not.
+    bundle["messageSignature"]["signature"] = base64(bytes(64))
+    desk.write(bundle)
+    words = ["--bundle", desk.bundle, "--key", key, *root, "--json"]
+    code, out, _ = desk.verify(desk.artifact, *words, keyless=False)
+    assert (code, json.loads(out)["error"]["reason"]) == (3, "bad-signature")
+    code, out, _ = desk.verify(digest, *words, keyless=False)
+    assert (code, json.loads(out)["error"]["reason"]) == (5, "digest-algorithm")
+
+
+@pytest.mark.parametrize(
+    ("option", "pattern", "step"),
+    [
+        ("identity", f"^{IDENTITY[:9]}", "end the pattern with .*"),
+        ("identity", f"x|{IDENTITY[:9]}", "end the pattern with .*"),
+        ("identity", f"{IDENTITY[:9]}|x", "write a pattern for all of its name"),
+        ("identity", f"{IDENTITY[3:]}$", "write a pattern for all of its name"),
+        ("oidc-issuer", "^https://", "end the pattern with .*"),
+    ],
+)
+def test_a_pattern_that_matches_only_a_part_says_so(
+    desk: Desk, option: str, pattern: str, step: str
+) -> None:
+    both = {"identity": IDENTITY, "oidc-issuer": ISSUER}
+    del both[option]
+    (other, value), *_ = both.items()
+    words: list[str | Path] = [desk.artifact, f"--certificate-{other}", value]
+    words += ["--trusted-root", desk.root]
+    name = f"--certificate-{option}-regexp"
+    code, _, err = desk.verify(*words, name, pattern, keyless=False)
+    assert code == 3
+    assert f"the pattern {pattern!r} matches only a part; it has to match all of it" in err
+    assert step in err
+    code, _, err = desk.verify(*words, name, f"(?:{pattern.rstrip('$')}).*", keyless=False)
+    assert code == (3 if IDENTITY[3:] in pattern else 0)
+    code, _, err = desk.verify(*words, name, "^evil", keyless=False)
+    assert code == 3
+    assert "expected '^evil'" in err
+    assert "only a part" not in err
+
+
 def test_what_is_not_logged_is_not_covered_by_any_mirror(desk: Desk) -> None:
     desk.write(MADE.bundle(MADE.sign_artifact(), None))
     assert desk.verify(desk.artifact)[0] == 8
@@ -275,9 +340,6 @@ def test_several_entries_one_of_them_mirrored(
 def test_a_recorded_signature_over_the_file_itself_is_judged_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
     desk = Desk(tmp_path, capsys)
     session = Session(home=tmp_path / "home", now=lambda: NOW)
     assert run(["init"], session) == 0
@@ -285,9 +347,7 @@ def test_a_recorded_signature_over_the_file_itself_is_judged_again(
     secret = Ed25519PrivateKey.generate()
     signed = MADE.sign_artifact(secret, algorithm="sha512", managed=True)
     desk.write(MADE.v2_bundle(signed))
-    key = tmp_path / "key"
-    public = secret.public_key()
-    key.write_bytes(public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    key = _key_file(desk, secret)
     capsys.readouterr()
     assert run(["verify", str(desk.artifact), "--key", str(key), "--record"], session) == 0
     assert run(["verdicts", "recheck"], session) == 0
