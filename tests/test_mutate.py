@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 QUORUM = "appliance/tlog/quorum.py"
-COMPARED = "    if not policy.quorum_met([one.key for one in cosignatures]):"
+COMPARED = "    if not policy.quorum_met([cosignature.key for cosignature in cosignatures]):"
 GONE = "gone"
 GOOD = {
     "name": "quorum",

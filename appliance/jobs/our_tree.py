@@ -42,8 +42,12 @@ class OurTree(Protocol):
 
 
 def our_tree(mirror: Mirror, head: TreeHead) -> OurTree:
-    """Return our copy of the tree of an accepted head."""
-    return _Ranges(mirror, head) if is_without_tiles(mirror) else _Tiles(mirror, head)
+    """Return our copy of the tree of an accepted head.
+
+    It is in tiles even of a Rekor v1 log if they came from elsewhere: a mirror that serves them.
+    """
+    in_ranges = is_without_tiles(mirror) and mirror.history.mirror_checkpoint() is None
+    return _Ranges(mirror, head) if in_ranges else _Tiles(mirror, head)
 
 
 def is_without_tiles(mirror: Mirror) -> bool:

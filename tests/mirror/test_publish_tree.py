@@ -83,7 +83,7 @@ def test_the_tree_is_what_the_log_serves_and_grows_with_it(
     assert (code, err) == (0, "")
     assert out == (
         f"{tree}: log.example at 800 after 800; 0 tiles and 0 entry bundles written, 0 partial"
-        " ones removed\n"
+        " tiles removed\n"
     )
 
 

@@ -140,14 +140,14 @@ def _within_its_time(manifest: Manifest, now: int, clock_behind: str | None) -> 
     if manifest.not_before is not None and now < manifest.not_before:
         raise RefusedError(
             f"it may not be used before {format_time(manifest.not_before)}, says its manifest;"
-            f" here it is at least {format_time(now)}",
+            f" by the clock, or what was signed, it is {format_time(now)}",
             reason="not-yet-valid",
             next_step="wait until then; if the clock is wrong, set it",
         )
     if manifest.expires is not None and now > manifest.expires:
         raise RefusedError(
             f"it expired at {format_time(manifest.expires)}, says its manifest;"
-            f" here it is at least {format_time(now)}",
+            f" by the clock, or what was signed, it is {format_time(now)}",
             reason="expired",
             next_step="export again on the other side; if the clock is wrong, set it",
         )
