@@ -1,7 +1,7 @@
 """Attestor: an offline verification appliance for Sigstore Rekor transparency logs.
 
-The library is `verify`, its `Verdict`, and `ApplianceError` (see appliance.api); it is
-imported when it is asked for, so that the command starts without it.
+The library is `verify`, its `Verdict`, `ApplianceError` and `ArgumentError` (see appliance.api);
+it is imported when it is asked for, so that the command starts without it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from appliance.api import Verdict as Verdict
     from appliance.api import verify as verify
     from appliance.errors import ApplianceError as ApplianceError
+    from appliance.errors import ArgumentError as ArgumentError
 
-__all__ = ["ApplianceError", "Verdict", "__version__", "verify"]
+__all__ = ["ApplianceError", "ArgumentError", "Verdict", "__version__", "verify"]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,8 +25,8 @@ def __getattr__(name: str) -> Any:
         from appliance import api
 
         return getattr(api, name)
-    if name == "ApplianceError":
-        from appliance.errors import ApplianceError
+    if name in ("ApplianceError", "ArgumentError"):
+        from appliance import errors
 
-        return ApplianceError
+        return getattr(errors, name)
     raise AttributeError(f"module 'appliance' has no attribute {name!r}")

@@ -190,8 +190,9 @@ def test_the_three_homes_of_readme_can_be_typed_in_order(
     assert "watch us: 1 entry of log.example match" in message
     assert "app.txt: VERIFIED\n" in out
     assert "covered by our mirror up to 1: it holds entry 0" in out
-    made = {one.name for one in (tmp_path / "place").iterdir()}
+    made = {one.name for one in (tmp_path / "three-homes").iterdir()}
     assert {"log", "outside", "inside", "stick"} <= made
+    assert not list((tmp_path / "place").iterdir())  # it stands for the clone: no key lands there
 
 
 @pytest.mark.slow

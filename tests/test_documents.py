@@ -320,10 +320,11 @@ def adopting(stage: Stage) -> None:
         names=[x509.UniformResourceIdentifier(workflow)], issuer_v1=names, issuer_v2=names
     )
     attested = instance.v2_bundle(instance.sign_artifact(plan=build))
-    (place / "sha256-1234.jsonl").write_text(json.dumps(attested) + "\n")
-    (place / "root.json").write_text(json.dumps(instance.root()))
+    (place / "sha256:1234.jsonl").write_text(json.dumps(attested) + "\n")
+    (place / "trusted_root.json").write_text(json.dumps(instance.root()))
     stage.make_home("outside", mirrors=False)
-    stage.run("attestor trust import root.json", "outside")
+    inside = ("attestor init", "attestor trust", "attestor verify")
+    stage.home_of = lambda line: "inside" if line.startswith(inside) else "outside"
     by_person = json.dumps(instance.v2_bundle(instance.sign_artifact(plan=person)))
     stage.before["attestor verify app.tar.gz --certificate-id"] = lambda: bundle.write_text(
         by_person

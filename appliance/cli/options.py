@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os.path
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -55,7 +57,19 @@ def verifier_key(
         raise click.UsageError(f"either {name} or {option} FILE is needed")
     if file is None:
         with typed(name):
-            return parse_vkey(vkey or "")
+            return _typed_verifier_key(vkey or "", option)
     with naming(file):
         text = read_foreign(file, MAX_VKEY_FILE_BYTES).decode("utf-8", "replace")
         return parse_vkey(text.removesuffix("\n").removesuffix("\r"))
+
+
+def _typed_verifier_key(text: str, option: str) -> VerifierKey:
+    try:
+        return parse_vkey(text)
+    except MalformedError as error:
+        if os.path.isfile(text):  # noqa: PTH113 Path's raises for a name that is too long
+            file = shlex.quote(text)
+            error.next_step = (
+                f'what the file holds is wanted, not its name: "$(cat {file})", or {option} {file}'
+            )
+        raise

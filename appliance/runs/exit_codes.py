@@ -10,10 +10,15 @@ from appliance import errors
 from appliance.errors import ApplianceError, MalformedError, VerificationError
 from bundles.errors import BundleError
 
+_NO: Final = (
+    "no, proven: wrong bytes (signature, proof, digest, malformed), another signer, or an"
+    " expectation that is not met"
+)
+
 EXIT_CODES: Final[dict[type[Exception], tuple[int, str]]] = {
     errors.ArgumentError: (2, "usage: something typed is not in the form it must have"),
-    errors.VerificationError: (3, "no: the bytes are wrong (signature, proof, digest, malformed)"),
-    BundleError: (3, "no: the bytes are wrong (signature, proof, digest, malformed)"),
+    errors.VerificationError: (3, _NO),
+    BundleError: (3, _NO),
     errors.DivergenceError: (4, "a log contradicts itself; evidence was stored"),
     errors.IncompleteError: (5, "cannot decide: something needed is not here; says what"),
     errors.StoreError: (6, "the store cannot be used (full, corrupt, read-only, newer schema)"),

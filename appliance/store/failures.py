@@ -69,7 +69,7 @@ def output_error(path: Path, error: OSError) -> ApplianceError:
         return IncompleteError(
             f"the directory {path.parent} is not there",
             reason="no-directory",
-            next_step=f"make it: mkdir -p {path.parent}",
+            next_step=f"look whether its medium is mounted; else make it: mkdir -p {path.parent}",
         )
     return file_error(path, error)
 

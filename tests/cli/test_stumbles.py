@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from appliance.cli.main import run
-from appliance.errors import StoreError
+from appliance.errors import IncompleteError, StoreError
 from appliance.store.files import written_whole
 from tests.cli.homes import Home
 from tests.serve.signed_requests import signed_request
@@ -119,6 +119,28 @@ def test_a_private_key_in_place_of_the_public_one_is_named_with_the_remedy(
 
 def test_a_missing_file_is_named_once(home: Home) -> None:
     assert home.json("import", "no.tar", expect=5)["message"] == "no.tar is not there"
+
+
+def test_a_missing_directory_may_be_a_medium_that_is_not_mounted(tmp_path: Path) -> None:
+    stick = tmp_path / "nostick"
+    with pytest.raises(IncompleteError) as caught, written_whole(stick / "x.tar"):
+        pass
+    assert caught.value.message == f"the directory {stick} is not there"
+    mounted, _, made = caught.value.next_step.partition("; else ")
+    assert mounted == "look whether its medium is mounted"
+    assert made == f"make it: mkdir -p {stick}"
+
+
+def test_a_file_in_the_place_of_a_key_is_told_how_its_content_is_given(
+    home: Home, tmp_path: Path
+) -> None:
+    home.run("init", "--site", "inside.example")
+    file = tmp_path / "the exporter.vkey"
+    file.write_text("anything\n")
+    error = home.json("exporters", "add", str(file), expect=2)
+    assert f"\"$(cat '{file}')\", or --vkey-file '{file}'" in error["next"]
+    for text in ("garbage", "g" * 5000):  # the name of nothing, and no name at all
+        assert home.json("exporters", "add", text, expect=2)["next"] == "see --help"
 
 
 def test_half_a_digest_and_half_an_identity_are_usage(home: Home) -> None:

@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 
 import appliance
-from appliance import ApplianceError, Verdict, verify
+from appliance import ApplianceError, ArgumentError, Verdict, verify
 from appliance.cli.main import run
-from appliance.errors import ArgumentError
 from appliance.runs.session import Session
 from tests.mirror.mirrors import NOW, make_mirror, sync_from
 from tests.pki.authorities import IDENTITY, ISSUER
@@ -142,7 +141,13 @@ def test_a_home_brings_its_mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_package_offers_this_and_imports_it_when_asked() -> None:
-    assert set(appliance.__all__) == {"ApplianceError", "Verdict", "__version__", "verify"}
+    assert set(appliance.__all__) == {
+        "ApplianceError",
+        "ArgumentError",
+        "Verdict",
+        "__version__",
+        "verify",
+    }
     code = "import sys, appliance; sys.exit('appliance.api' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
     with pytest.raises(AttributeError):
