@@ -42,7 +42,7 @@ from appliance.sigstore.logged_file import PROOF_START, judge_logged_file
 from appliance.sigstore.sigstore_bundle import SigstoreBundle
 from appliance.sigstore.trusted_root import TrustedRoot, parse_trusted_roots
 from appliance.store.database import Store
-from appliance.store.files import hash_artifact, read_given, size_of
+from appliance.store.files import check_is_there, hash_artifact, read_given, size_of
 from appliance.store.mirror.logs import all_logs
 from appliance.store.revoked_keys import revoked_keys
 from appliance.store.transfer.unsigned import unsigned_imports
@@ -362,8 +362,7 @@ def _read_bundle(artifact: str, path: Path | None) -> bytes:
             reason="no-bundle",
             next_step="name it with --bundle",
         )
-    if not Path(artifact).exists():
-        raise IncompleteError(f"{artifact} is not there", reason="no-file")
+    check_is_there(Path(artifact))
     name = Path(artifact).name
     step = f"name one with --bundle, or put it there as {name}.sigstore.json"
     other = next(

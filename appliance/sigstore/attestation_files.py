@@ -45,6 +45,11 @@ def read_attestation_file(raw: bytes) -> AttestationFile:
     """
     if len(raw) > MAX_FILE_BYTES:
         raise LimitError(f"attestations: expected at most {MAX_FILE_BYTES} bytes, got {len(raw)}")
+    if not raw or raw.isspace():
+        raise MalformedError(
+            "the file is empty, expected a Sigstore bundle",
+            next_step="get it again from where it came",
+        )
     bundles: list[SigstoreBundle] = []
     unread: list[ApplianceError] = []
     count = 0

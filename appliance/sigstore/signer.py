@@ -73,7 +73,10 @@ def verify_message_signature(
         ours = artifact.get(hint.algorithm)
         if hint != ours:
             raise DigestError(
-                f"bundle is for {hint}, the artifact is {ours}", reason="artifact-digest"
+                f"bundle is for {hint}, the artifact is {ours}",
+                reason="artifact-digest",
+                next_step="do not use it; get the artifact and its bundle again from where they"
+                " came",
             )
     if isinstance(signer.key, _ed25519_class()):
         return _verify_ed25519_message(message, artifact, signer.key)

@@ -120,6 +120,16 @@ def open_given(path: Path) -> Iterator[BinaryIO]:
             raise file_error(path, error) from error
 
 
+def check_is_there(path: Path) -> None:
+    """Raise IncompleteError if nothing is there, StoreError if that cannot be asked."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _no_file(str(path)) from error
+    except OSError as error:
+        raise file_error(path, error) from error
+
+
 def _no_file(what: str) -> IncompleteError:
     return IncompleteError(
         f"{what} is not there",

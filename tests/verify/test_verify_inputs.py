@@ -52,6 +52,21 @@ class Desk:
         code = run(["verify", *map(str, arguments), *more], session)
         return (code, *self.capsys.readouterr())
 
+    def listed(self, lines: str, how: str, *words: str) -> tuple[int, str, str]:
+        """Verify a list, from a file ("file") or from standard input ("-")."""
+        path = self.directory / "list"
+        path.write_text(lines, "utf-8")
+        if how == "file":
+            return self.verify("--from-file", path, *words)
+        before = os.dup(0)
+        try:
+            with path.open("rb") as file:
+                os.dup2(file.fileno(), 0)
+            return self.verify("--from-file", "-", *words)
+        finally:
+            os.dup2(before, 0)
+            os.close(before)
+
 
 @pytest.fixture
 def desk(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Desk:
@@ -167,19 +182,9 @@ def test_questions_are_answered_as_they_come_in_order(desk: Desk) -> None:
         assert process.wait() == 3
 
 
-def test_a_stream_for_people_ends_with_the_worst(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    lines = tmp_path / "lines"
-    lines.write_text(f"none\t{desk.bundle}\n{desk.artifact}\t{desk.bundle}\n", "utf-8")
-    with lines.open("rb") as file:
-        before = os.dup(0)
-        os.dup2(file.fileno(), 0)
-        try:
-            code, out, err = desk.verify("--from-file", "-")
-        finally:
-            os.dup2(before, 0)
-            os.close(before)
+def test_a_stream_for_people_ends_with_the_worst(desk: Desk) -> None:
+    lines = f"none\t{desk.bundle}\n{desk.artifact}\t{desk.bundle}\n"
+    code, out, err = desk.listed(lines, "-")
     assert code == 5
     assert out.count(": VERIFIED") == 1
     assert err.startswith("Error: none is not there; look at the name")
@@ -352,3 +357,85 @@ def test_a_recorded_signature_over_the_file_itself_is_judged_again(
     assert run(["verify", str(desk.artifact), "--key", str(key), "--record"], session) == 0
     assert run(["verdicts", "recheck"], session) == 0
     assert "1 verdicts judged again, 0 changed" in capsys.readouterr().out
+
+
+GOOD = "{good}\t{bundle}\n"
+LINES = f"{GOOD}# comment\n\n  \nno-tab\n\tno-artifact\nsha256:abc\tb\nnul\0\tb\n{GOOD}"
+
+
+@pytest.mark.parametrize("how", ["file", "-"])
+@pytest.mark.parametrize("form", ["--json", "--jsonl"])
+def test_a_malformed_line_is_an_outcome_and_the_next_is_judged(
+    desk: Desk, how: str, form: str
+) -> None:
+    code, out, _ = desk.listed(LINES.format(good=desk.artifact, bundle=desk.bundle), how, form)
+    found = [json.loads(line) for line in out.splitlines()]
+    if form == "--json":
+        assert found[0]["error"]["reason"] == "malformed"
+        found = found[0]["data"]["artifacts"]
+    assert code == 2
+    assert [one["ok"] for one in found] == [True, *[False] * 5, True]
+    bad = found[1:-1]
+    assert {one["reason"] for one in bad} == {"malformed"}
+    name = desk.directory / "list" if how == "file" else "-"
+    for number, one in zip((2, 5, 6, 7, 8), bad, strict=True):
+        assert one["message"].startswith(f"{name}:{number}: expected ")
+        assert one["next"] == "look at what writes the list: a line is ARTIFACT <tab> BUNDLE"
+        assert (one["artifact"], one["file"], one["bundle"]) == (None, None, None)
+    assert bad[0]["message"].endswith("expected ARTIFACT <tab> BUNDLE, got '# comment'")
+
+
+def test_what_is_worse_than_a_malformed_line_is_the_code(desk: Desk) -> None:
+    lines = f"# comment\nnone\t{desk.bundle}\n{desk.artifact}\t{desk.bundle}\n"
+    code, out, err = desk.listed(lines, "-")
+    assert code == 5
+    assert "-:1: expected ARTIFACT <tab> BUNDLE, got '# comment'; look at" in err
+    assert out.count(": VERIFIED") == 1
+
+
+def test_a_list_with_a_byte_order_mark_says_so_and_the_next_line_is_judged(desk: Desk) -> None:
+    line = f"{desk.artifact}\t{desk.bundle}\n"
+    code, out, _ = desk.listed(f"\ufeff{line}{line}", "file", "--jsonl")
+    first, second = map(json.loads, out.splitlines())
+    assert (code, first["reason"], second["ok"]) == (8, "text-encoding", True)
+    assert "without a byte order mark" in first["message"]
+
+
+def test_a_line_that_is_too_long_ends_the_list_and_loses_no_verdict(desk: Desk) -> None:
+    lines = f"{desk.artifact}\t{desk.bundle}\n{'x' * 70_000}\n"
+    code, out, _ = desk.listed(lines, "file", "--json")
+    found = json.loads(out)["data"]["artifacts"]
+    assert (code, [one["ok"] for one in found]) == (8, [True, False])
+    assert found[1]["reason"] == "limit"
+    assert found[1]["next"].endswith("nothing after line 1 was read")
+
+
+def test_a_line_without_a_bundle_means_the_one_beside_the_artifact(desk: Desk) -> None:
+    alone = desk.directory / "alone"
+    alone.write_bytes(ARTIFACT)
+    lines = f"{desk.artifact}\t\n{alone}\t\n{desk.directory}/none\t\n{'x' * 300}\t\n"
+    code, out, _ = desk.listed(lines, "file", "--jsonl")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert [one["reason"] for one in found[:3]] == ["", "no-bundle", "no-file"]
+    assert found[0]["ok"] and not found[0]["next"] and found[0]["bundle"] == str(desk.bundle)
+    assert "File name too long" in found[3]["message"]
+    assert code == 6
+
+
+def test_what_cannot_be_verified_says_what_to_do_next(desk: Desk) -> None:
+    damaged, empty = desk.directory / "damaged", desk.directory / "empty"
+    damaged.write_bytes(b"damaged")
+    empty.touch()
+    missing = desk.directory / "missing"
+    for words, expected, message, step in (
+        ([damaged, "--bundle", desk.bundle], 3, "bundle is for sha256:", "do not use it; get the"),
+        ([missing], 5, "missing is not there", "look at the name, and whether the medium is"),
+        ([desk.artifact, "--bundle", empty], 3, f"{empty}: the file is empty", "get it again"),
+    ):
+        code, out, _ = desk.verify(*words, "--json")
+        answer = json.loads(out)
+        [found] = answer["data"]["artifacts"]
+        assert code == expected
+        assert message in answer["error"]["message"]
+        assert answer["error"]["next"].startswith(step)
+        assert found["next"] == answer["error"]["next"]

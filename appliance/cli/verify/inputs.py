@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 import click
 
-from appliance.errors import IncompleteError, MalformedError
+from appliance.errors import (
+    ApplianceError,
+    ArgumentError,
+    IncompleteError,
+    LimitError,
+    RefusedError,
+)
 from appliance.runs.exit_codes import naming
 from appliance.sigstore.digests import as_digest_argument, parse_digest_argument
 from appliance.sigstore.identity import (
@@ -22,6 +28,8 @@ from appliance.sigstore.identity import (
 )
 from appliance.store.files import given_lines, read_given
 from appliance.tlog.note_keys import load_public_key_file
+from appliance.tlog.strict_json import check_encoding
+from appliance.value import frozen
 
 MAX_KEY_BYTES: Final = 64 * 1024
 MAX_LINE_BYTES: Final = 64 * 1024  # of a list: two paths
@@ -39,6 +47,16 @@ BUNDLE_SUFFIXES: Final = (
     ".jsonl",
     ".tlog-proof",
 )
+_LINE: Final = "look at what writes the list: a line is ARTIFACT <tab> BUNDLE"
+
+
+@frozen
+class Question:
+    """One artifact to verify, or a line of a list that asks about none."""
+
+    artifact: str  # "": the line names none
+    bundle: Path | None = None  # None: none lies beside it
+    error: ApplianceError | None = None  # what is wrong with the line
 
 
 def expected_signer(
@@ -97,11 +115,11 @@ def claims_of(oids: tuple[str, ...], **workflow: str) -> dict[str, str]:
 
 def artifacts_and_bundles(
     artifacts: tuple[str, ...], bundles: tuple[Path, ...], from_file: Path | None
-) -> Iterator[tuple[str, Path | None]]:
+) -> Iterator[Question]:
     """Yield what to verify, with no bundle where none lies beside the artifact.
 
-    Lines of `from_file` are yielded as they come. Raises UsageError, before the first, if
-    they do not go together; MalformedError for a line that is none, IncompleteError for a
+    Lines of `from_file` are yielded as they come; what is wrong with one is in its question.
+    Raises UsageError, before the first, if they do not go together; IncompleteError for a
     list of none.
     """
     if bundles and len(bundles) != len(artifacts):
@@ -115,48 +133,66 @@ def artifacts_and_bundles(
     if STDIN in artifacts and not bundles:
         raise click.UsageError("standard input has no Sigstore bundle beside it: give --bundle")
     named = [
-        (artifact, bundles[number] if bundles else beside(artifact))
+        Question(artifact, bundles[number] if bundles else beside(artifact))
         for number, artifact in enumerate(artifacts)
     ]
     return _all_of(named, from_file)
 
 
-def _all_of(
-    named: list[tuple[str, Path | None]], from_file: Path | None
-) -> Iterator[tuple[str, Path | None]]:
+def _all_of(named: list[Question], from_file: Path | None) -> Iterator[Question]:
     yield from named
     if from_file is None:
         return
-    lines, is_empty = given_lines(from_file, MAX_LINE_BYTES), not named
-    for number, line in enumerate(lines, 1):
-        artifact, tab, bundle = os.fsdecode(line).partition("\t")
-        if line and not tab:
-            raise MalformedError(f"{from_file}:{number}: expected ARTIFACT <tab> BUNDLE")
-        if is_half_a_digest(artifact):
-            raise MalformedError(f"{from_file}:{number}: {_HALF.format(repr(artifact[:80]))}")
-        if line:
-            is_empty = False
-            yield artifact, Path(bundle)
+    is_empty, number = not named, 0
+    try:
+        for number, line in enumerate(given_lines(from_file, MAX_LINE_BYTES), 1):
+            if line.strip(b" "):
+                is_empty = False
+                yield _question(line, f"{from_file}:{number}")
+    except LimitError as error:  # where the line ends is not known
+        is_empty = False
+        error.next_step = f"{_LINE}; nothing after line {number} was read"
+        yield Question("", error=error)
     if is_empty:  # whoever wrote the list has to know that nothing was looked at
         raise IncompleteError(
             f"{from_file}: it names no artifact: nothing was verified",
             reason="nothing-to-verify",
-            next_step="look at what writes it: a line is ARTIFACT <tab> BUNDLE",
+            next_step=_LINE,
         )
 
 
+def _question(line: bytes, place: str) -> Question:
+    """Read a line of a list that is not blank; without a bundle, it is the one beside."""
+    try:
+        check_encoding(line, place)
+    except RefusedError as error:
+        return Question("", error=error)
+    text = os.fsdecode(line)
+    artifact, tab, bundle = text.partition("\t")
+    wrong = ""
+    if not artifact or not tab or "\0" in text:
+        wrong = f"expected ARTIFACT <tab> BUNDLE, got {text[:80]!r}"
+    elif is_half_a_digest(artifact):
+        wrong = _HALF.format(repr(artifact[:80]))
+    if wrong:
+        malformed = ArgumentError(f"{place}: {wrong}", reason="malformed", next_step=_LINE)
+        return Question("", error=malformed)
+    return Question(artifact, Path(bundle) if bundle else beside(artifact))
+
+
 def _check_argument(artifact: str) -> None:
-    if Path(artifact).is_dir():
+    if _holds(Path(artifact).is_dir):
         raise click.UsageError(f"{artifact} is a directory: name a file, or --image-layout DIR")
     if is_half_a_digest(artifact):
         raise click.UsageError(_HALF.format(repr(artifact[:80])))
-    if (digest := as_digest_argument(artifact)) not in ("", artifact) and not _is_there(artifact):
+    digest = as_digest_argument(artifact)
+    if digest not in ("", artifact) and not _holds(Path(artifact).exists):
         raise click.UsageError(f"{artifact} is not there; if it is a digest, write {digest}")
 
 
-def _is_there(path: str) -> bool:
+def _holds(question: Callable[[], bool]) -> bool:
     try:
-        return Path(path).exists()
+        return question()
     except OSError:  # a name that is longer than a file's can be
         return False
 
@@ -175,6 +211,6 @@ def beside(artifact: str) -> Path | None:
         return None  # a digest lies nowhere
     for suffix in BUNDLE_SUFFIXES:
         candidate = Path(artifact + suffix)
-        if candidate.is_file():
+        if _holds(candidate.is_file):
             return candidate
     return None

@@ -13,9 +13,10 @@ from appliance.times import age_text, utc
 def verdict_data(verdict: Verdict, root: StoredRoot | None, root_age: int | None) -> dict[str, Any]:
     """Return the verdict for --json."""
     view = verdict.own_view
-    data = verdict.verification.json | members(network="none", ok=verdict.error is None)
-    if verdict.error is not None:
-        data |= members(verdict.error, "reason", "message")
+    error = verdict.error
+    data = verdict.verification.json | members(network="none", ok=error is None, next="")
+    if error is not None:
+        data |= members(error, "reason", "message", next=error.next_step)
     data["ownView"] = members(
         view,
         "coverage",
@@ -40,12 +41,13 @@ def answer_data(answer: Answer, root: StoredRoot | None, root_age: int | None) -
     """Return an answer for --json: the verdict, or why there can be none."""
     # "artifact" becomes the digest, once it is known; "file" stays.
     bundle = str(answer.bundle_path) if answer.bundle_path else None
-    asked = members(artifact=answer.artifact, file=answer.artifact, bundle=bundle)
+    artifact = answer.artifact or None  # a line of a list that names none
+    asked = members(artifact=artifact, file=artifact, bundle=bundle)
     if answer.verdict is not None:
         return asked | verdict_data(answer.verdict, root, root_age)
     error = answer.error
     assert error is not None  # noqa: S101 no verdict without a reason
-    return asked | members(error, "reason", "message", ok=False)
+    return asked | members(error, "reason", "message", next=error.next_step, ok=False)
 
 
 def verdict_text(

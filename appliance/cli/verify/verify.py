@@ -23,6 +23,7 @@ from appliance.cli.output import (
 from appliance.cli.progress import progress_bar
 from appliance.cli.verify.inputs import (
     STDIN,
+    Question,
     artifacts_and_bundles,
     claims_of,
     expected_signer,
@@ -45,7 +46,8 @@ _WORKFLOW = "--certificate-github-workflow-"  # as cosign names these options
 @click.option(
     "--from-file",
     type=FILE,
-    help="Lines of ARTIFACT <tab> BUNDLE; - answers each line of standard input as it comes.",
+    help="Lines of ARTIFACT <tab> BUNDLE (or nothing: the one beside it); - answers each line of"
+    " standard input as it comes.",
 )
 @click.option(
     "--image-layout",
@@ -160,7 +162,7 @@ def verify(
     if image_layout is not None and (artifacts or bundles or from_file):
         raise click.UsageError("--image-layout names its artifacts and bundles itself")
     if image_layout is None:
-        pairs = artifacts_and_bundles(artifacts, bundles, from_file)
+        questions = artifacts_and_bundles(artifacts, bundles, from_file)
     limit = None if max_age is None else seconds_option(max_age, "--max-age", None)
     options = VerifyOptions(
         expected,
@@ -174,14 +176,14 @@ def verify(
     )
     with verifying(session, options, progress_bar) as verifier:
         if str(from_file) == STDIN and not is_json():
-            return _stream(verifier, pairs, jsonl=jsonl)
+            return _stream(verifier, questions, jsonl=jsonl)
         errors: list[ApplianceError] = []
         texts: list[str] = []
         data: list[dict[str, Any]] = []
         answers = (
             verifier.answer_images(image_layout)
             if image_layout is not None
-            else (verifier.answer(artifact, bundle) for artifact, bundle in pairs)
+            else (_answer(verifier, question) for question in questions)
         )
         known = image_layout is None and from_file is None
         for answer in _with_progress(answers, len(artifacts) if known else None):
@@ -208,7 +210,13 @@ def _with_progress(answers: Iterable[Answer], total: int | None) -> Iterator[Ans
             yield answer
 
 
-def _stream(verifier: Verifier, pairs: Iterable[tuple[str, Path | None]], *, jsonl: bool) -> Result:
+def _answer(verifier: Verifier, question: Question) -> Answer:
+    if question.error is not None:
+        return Answer(question.artifact, question.bundle, None, question.error)
+    return verifier.answer(question.artifact, question.bundle)
+
+
+def _stream(verifier: Verifier, questions: Iterable[Question], *, jsonl: bool) -> Result:
     """Answer each question as it comes, in order, and keep none of them.
 
     One object or one text an answer, flushed; what is wrong goes to stderr at once. The
@@ -216,8 +224,8 @@ def _stream(verifier: Verifier, pairs: Iterable[tuple[str, Path | None]], *, jso
     """
     failed: dict[int, ApplianceError] = {}  # the first of each code
     count = n_failed = 0
-    for artifact, bundle in pairs:
-        answer = verifier.answer(artifact, bundle)
+    for question in questions:
+        answer = _answer(verifier, question)
         count += 1
         for warning in verifier.take_warnings():
             note(f"Warning: {warning}")
