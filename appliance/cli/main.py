@@ -68,7 +68,7 @@ def cli(
         ctx.color = False
     session = ctx.obj if isinstance(ctx.obj, Session) else Session(home or _default_home())
     if home is not None:
-        session = replaced(session, home=home)
+        session = replaced(session, home=home, is_home_named=True)
     if lock_wait is not None:
         from appliance.cli.options import seconds_option
 

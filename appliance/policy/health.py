@@ -237,7 +237,7 @@ def judge_home(facts: HomeFacts) -> Iterator[Problem]:
             ProblemKind.CLOCK,
             True,
             facts.clock_behind,
-            "set the clock; if it was ahead and is right now: attestor doctor --reset-clock",
+            "set the clock; if it was ahead and is right now: attestor doctor --reset-clock REASON",
         )
     yield from _judge_disk(facts)
     if facts.foreign:

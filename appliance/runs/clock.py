@@ -18,7 +18,7 @@ from appliance.times import age_text, utc
 
 TOLERANCE_SECONDS: Final = 300  # clocks that agree this well agree
 NEXT_STEP: Final = (
-    "set the clock; if it was ahead before and is right now: attestor doctor --reset-clock"
+    "set the clock; if it was ahead before and is right now: attestor doctor --reset-clock REASON"
 )
 
 

@@ -72,6 +72,7 @@ class Session:
     allow_network_fs: bool = False
     passphrase_file: Path | None = None  # of --passphrase-file
     credentials: Path | None = None  # what systemd gave this service
+    is_home_named: bool = False  # by --home or ATTESTOR_HOME: somebody expects a store there
     scheduled: bool = False  # a timer or cron started it: how it ends is remembered
     opened: Opened = field(default_factory=Opened)
 

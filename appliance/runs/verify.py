@@ -105,6 +105,11 @@ class Verifier:
         self.warnings = list(self._root_warnings())
         if store is not None and (unsigned := unsigned_imports(store)):
             self.warnings.append(str(unsigned))
+        if store is None and session.is_home_named:
+            self.warnings.append(
+                f"no store at {session.home}: nothing was compared with a copy of a log; look at"
+                " the name of the home"
+            )
 
     @property
     def root_age(self) -> int | None:

@@ -153,9 +153,14 @@ def open_store(home: Path, *, write: bool, busy_seconds: float = BUSY_TIMEOUT_SE
 
 
 def require_database(home: Path) -> Path:
-    """Return where the database of `home` is; raises StoreError (no-store) if it is not."""
+    """Return where the database of `home` is; raises StoreError if it is not.
+
+    Reason no-store; database-lost if the home has what only a database gives a meaning.
+    """
     path = home / DATABASE_NAME
     if not path.is_file():
+        if kept := _what_is_kept(home):
+            raise _lost(home, kept)
         raise StoreError(
             f"no store at {path}",
             reason="no-store",
@@ -187,11 +192,7 @@ def create_store(home: Path) -> Store:
     verify_blob_place(home)
     path = home / DATABASE_NAME
     if not (path.exists() and path.stat().st_size) and (kept := _what_is_kept(home)):
-        raise StoreError(
-            f"{home} has no tables, but {kept} of a home that had: its database was lost",
-            reason="database-lost",
-            next_step=f"{RESTORE}; to begin anew, move {home} away first",
-        )
+        raise _lost(home, kept)
     with store_errors(home):
         # SQLite would create it world-readable; the journal inherits this mode.
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600))
@@ -212,10 +213,18 @@ def create_store(home: Path) -> Store:
 
 def _what_is_kept(home: Path) -> str:
     """Name what a home holds that only a database gives a meaning; empty: nothing."""
-    if any((home / "keys").iterdir()):
+    if any((home / "keys").glob("*")):
         return "keys"
     blobs = home / "blobs" / "sha256"
     return "blobs" if any(blobs.glob("*/*")) else ""
+
+
+def _lost(home: Path, kept: str) -> StoreError:
+    return StoreError(
+        f"{home} has no tables, but {kept} of a home that had: its database was lost",
+        reason="database-lost",
+        next_step=f"{RESTORE}; to begin anew, move {home} away first",
+    )
 
 
 def _emptied(path: Path) -> StoreError:

@@ -316,7 +316,7 @@ def _clock(store: Store, examined: Examined) -> _Condition:
             behind,
             reason="clock",
             next_step="set the clock; if it was ahead and is right now: attestor doctor"
-            " --reset-clock",
+            " --reset-clock REASON",
         )
     floor = clock_floor(store)
     if floor is None:

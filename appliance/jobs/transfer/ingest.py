@@ -156,7 +156,7 @@ def _within_its_time(manifest: Manifest, now: int, clock_behind: str | None) -> 
             f"it is only good for a time, and {clock_behind}",
             reason="clock",
             next_step="set the clock; if it was ahead and is right now: attestor doctor"
-            " --reset-clock",
+            " --reset-clock REASON",
         )
 
 

@@ -306,6 +306,6 @@ def _unmet(view: OwnView, heard_at: int | None, demands: Demands) -> ApplianceEr
                 demands.clock_behind,
                 reason="clock",
                 next_step="set the clock; if it was ahead and is right now: attestor doctor"
-                " --reset-clock",
+                " --reset-clock REASON",
             )
     return None
