@@ -65,6 +65,7 @@ def verify(
     allow_unlogged: bool = False,
     allow_several_entries: bool = False,
     allow_subject: bool = False,
+    predicate_type: str = "",
 ) -> Verdict:
     """Verify one artifact against its Sigstore bundle; a no is a value.
 
@@ -87,6 +88,7 @@ def verify(
         require_proof=require_proof,
         max_age=max_age,
         opt_ins=opt_ins,
+        predicate_type=predicate_type,
     )
     bundle_path = beside(name) if bundle is None else Path(bundle)
     if home is None:

@@ -71,6 +71,7 @@ class VerifyOptions:
     )
     record: bool = False  # remember the verdicts
     opt_ins: OptIns = NO_OPT_INS  # what is refused otherwise
+    predicate_type: str = ""  # what an attestation has to say it is; empty: any, or none
 
 
 class Verifier:
@@ -200,13 +201,13 @@ class Verifier:
 
     def _answer_proof(self, artifact: str, proof_path: Path | None, raw: bytes) -> Answer:
         """Answer about a file by a tlog-proof: a log holds its bytes as an entry."""
-        if self._options.expected is not None:
+        if self._options.expected is not None or self._options.predicate_type:
             raise RefusedError(
                 f"{proof_path} is a tlog-proof: it proves that a log holds the file, and nothing of"
                 " who signed it",
                 reason="no-signature",
-                next_step="ask without --key and --certificate-…, with --policy FILE;"
-                " or give the Sigstore bundle",
+                next_step="ask without --key, --certificate-… and --predicate-type, with --policy"
+                " FILE; or give the Sigstore bundle",
             )
         if parse_digest_argument(artifact) is not None:
             raise IncompleteError(
@@ -291,6 +292,7 @@ class Verifier:
             max_age=int(limit) if limit else None,
             policy=_read_policy(options.policy, self._store),
             opt_ins=options.opt_ins,
+            predicate_type=options.predicate_type,
             now=self._session.now(),
             clock_behind=self._session.clock.behind if limit else None,
         )

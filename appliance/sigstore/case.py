@@ -38,4 +38,5 @@ class Case:
     pinned: tuple[LogKey, ...]
     policy: TlogPolicy | None
     opt_ins: OptIns = NO_OPT_INS
+    predicate_type: str = ""  # an attestation of this type; empty: anything signed
     findings: Findings = field(default_factory=Findings)

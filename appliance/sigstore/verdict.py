@@ -44,6 +44,7 @@ CHECKS: Final[Mapping[str, str]] = {
     "cosignatures": "the bundle is old, or its log or witnesses are not ours",
     "signature": "the bundle or the artifact, or the expected key: one of them is wrong",
     "subject": "the artifact: the statement is about something else",
+    "predicate-type": "signed, but for another purpose than expected",
     "entry-binding": "the bundle: its log entry is for another signature",
 }
 

@@ -52,9 +52,12 @@ def verify_bundle(
     log_keys: Sequence[LogKey] = (),
     policy: TlogPolicy | None = None,
     opt_ins: OptIns = NO_OPT_INS,
+    predicate_type: str = "",
 ) -> Verification:
     """Verify, or raise: VerificationError, RefusedError or IncompleteError, with its reason."""
-    verdict = judge_bundle(bundle, artifact, expected, trusted_root, log_keys, policy, opt_ins)
+    verdict = judge_bundle(
+        bundle, artifact, expected, trusted_root, log_keys, policy, opt_ins, predicate_type
+    )
     if verdict.error is not None:
         raise verdict.error
     return verdict
@@ -68,16 +71,19 @@ def judge_bundle(
     log_keys: Sequence[LogKey] = (),
     policy: TlogPolicy | None = None,
     opt_ins: OptIns = NO_OPT_INS,
+    predicate_type: str = "",
 ) -> Verification:
     """Return the verdict, good or bad, with every check that was made.
 
     `log_keys` are keys the operator pinned, beside those of the trusted root; without a
     root only managed keys can be verified. Under a `policy` the checkpoint has to be of
-    one of its logs, and cosigned by its quorum. A bundle with several log entries is judged
+    one of its logs, and cosigned by its quorum. With a `predicate_type` it has to be an
+    attestation whose statement says exactly that. A bundle with several log entries is judged
     by one of them at a time: see single_entries.
     """
     root = trusted_root or NO_ROOT
-    case = Case(bundle, artifact, expected, root, tuple(log_keys), policy, opt_ins)
+    keys = tuple(log_keys)
+    case = Case(bundle, artifact, expected, root, keys, policy, opt_ins, predicate_type)
     error = None
     try:
         _verify(case)
@@ -117,6 +123,8 @@ def _verify(case: Case) -> None:
     if entry is not None:
         _verify_inclusion(case, entry, keys)
     signed = _verify_signature(case, signer)
+    if case.predicate_type:
+        _check_predicate_type(case)
     # The signer signed the artifact; that the log saw this signature is the last thing.
     if entry is not None:
         _verify_binding(case, entry, signer, signed)
@@ -267,6 +275,20 @@ def _verify_signature(case: Case, signer: Signer) -> Digest:
         texts.append(f"{subject.name[:200]!r} of a statement of {statement.predicate_type[:200]!r}")
         found.predicate_type = statement.predicate_type
     return signed
+
+
+def _check_predicate_type(case: Case) -> None:
+    with case.findings.step("predicate-type") as texts:
+        expected, got = case.predicate_type, case.findings.predicate_type
+        if got != expected:
+            is_attestation = isinstance(case.bundle.content, DsseEnvelope)
+            raise SignatureError(
+                f"expected an attestation of type {expected[:200]!r}, got "
+                f"{f'type {got[:200]!r}' if is_attestation else 'a signature of the artifact'}",
+                reason="predicate-type",
+                next_step="ask for an attestation of this type, or name the type that is meant",
+            )
+        texts.append(expected)
 
 
 def _verify_binding(

@@ -15,6 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from appliance import api as attestor
 from appliance.cli.main import run
 from appliance.runs.session import Session
 from tests.mirror.mirrors import NOW
@@ -305,6 +306,31 @@ def test_a_pattern_that_matches_only_a_part_says_so(
     assert code == 3
     assert "expected '^evil'" in err
     assert "only a part" not in err
+
+
+def test_an_attestation_of_another_type_is_not_what_was_asked_for(desk: Desk) -> None:
+    ours, option = "https://example.com/predicate", "--predicate-type"
+    said = f"expected an attestation of type '{ours}', got a signature of the artifact"
+    code, _, err = desk.verify(desk.artifact, option, ours)
+    assert (code, said in err) == (3, True)
+    desk.write(MADE.v2_bundle(MADE.sign_statement()))
+    code, out, err = desk.verify(desk.artifact, option, ours)
+    assert (code, err) == (0, "")
+    assert f"\n  predicate  {ours}\n" in out
+    for other in (ours + "/", ours.upper(), ours[:-1], ".*"):
+        code, out, _ = desk.verify(desk.artifact, option, other, "--json")
+        assert (code, json.loads(out)["error"]["reason"]) == (3, "predicate-type")
+    assert desk.verify(desk.artifact, option, "")[0] == 2  # an unset variable demands nothing
+    asked: dict[str, Any] = {"identity": IDENTITY, "issuer": ISSUER, "trusted_root": desk.root}
+    assert attestor.verify(desk.artifact, **asked, predicate_type=ours).ok
+    verdict = attestor.verify(desk.artifact, **asked, predicate_type="other")
+    assert (verdict.code, verdict.reason) == (3, "predicate-type")
+    desk.bundle.write_bytes(b"c2sp.org/tlog-proof@v1\n")
+    policy = desk.directory / "policy"
+    policy.write_text("quorum none\n", "utf-8")
+    words: list[str | Path] = [desk.artifact, "--policy", policy, "--json"]
+    code, out, _ = desk.verify(*words, option, ours, keyless=False)
+    assert (code, json.loads(out)["error"]["reason"]) == (8, "no-signature")
 
 
 def test_what_is_not_logged_is_not_covered_by_any_mirror(desk: Desk) -> None:

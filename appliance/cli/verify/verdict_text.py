@@ -74,6 +74,8 @@ def verdict_text(
         lines.append(f"  signer   {found.signer.identity} (issuer {found.signer.issuer})")
     elif found.signer is not None:
         lines.append(f"  signer   key SHA-256 {found.signer.digest} ({found.signer.key_type})")
+    if found.predicate_type:  # escaped: a line break in it would start a line of its own
+        lines.append(f"  predicate  {repr(found.predicate_type[:200])[1:-1]}")
     times = [f"{utc(int(one.time.timestamp()))} by {one.authority}" for one in found.signing_times]
     if yes or times:
         lines.append(f"  signed   {' and '.join(times) or 'at a time that nothing proves'}")

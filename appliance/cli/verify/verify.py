@@ -75,6 +75,9 @@ _WORKFLOW = "--certificate-github-workflow-"  # as cosign names these options
     _WORKFLOW + "repository", "workflow_repository", default="", help="Exact repository of the run."
 )
 @click.option(_WORKFLOW + "ref", "workflow_ref", default="", help="Exact ref of the run.")
+@click.option(
+    "--predicate-type", metavar="TYPE", help="It has to be an attestation of exactly this type."
+)
 @click.option("--trusted-root", type=FILE, help="Instead of the root from 'trust import'.")
 @click.option("--require-mirror", is_flag=True, help="No answer unless our mirror covers it.")
 @click.option("--require-proof", is_flag=True, help="A log's promise alone is refused.")
@@ -117,6 +120,7 @@ def verify(
     workflow_name: str,
     workflow_repository: str,
     workflow_ref: str,
+    predicate_type: str | None,
     trusted_root: Path | None,
     require_mirror: bool,
     require_proof: bool,
@@ -143,6 +147,8 @@ def verify(
     """
     if jsonl and is_json():
         raise click.UsageError("--json and --jsonl exclude each other")
+    if predicate_type == "":
+        raise click.UsageError("--predicate-type: expected a type, got nothing")
     expected = expected_signer(
         certificate_identity,
         certificate_identity_regexp,
@@ -173,6 +179,7 @@ def verify(
         max_age=limit,
         record=record,
         opt_ins=OptIns(allow_unlogged, allow_several_entries, allow_subject),
+        predicate_type=predicate_type or "",
     )
     with verifying(session, options, progress_bar) as verifier:
         if str(from_file) == STDIN and not is_json():

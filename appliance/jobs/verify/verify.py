@@ -54,6 +54,7 @@ class Demands:
     clock_behind: str | None = None  # why no age can be told; None: it can
     policy: TlogPolicy | None = None  # witnesses that must have cosigned the bundle's checkpoint
     opt_ins: OptIns = NO_OPT_INS  # what the operator allows beyond what is usual
+    predicate_type: str = ""  # what an attestation has to say it is; empty: any, or none
     now: int = 0  # Unix seconds
 
 
@@ -98,7 +99,14 @@ def verify_artifact(
         bundles = [part for bundle in bundles for part in single_entries(bundle)]
     for bundle in bundles:
         found = judge_bundle(
-            bundle, artifact, expected, trusted_root, log_keys, demands.policy, demands.opt_ins
+            bundle,
+            artifact,
+            expected,
+            trusted_root,
+            log_keys,
+            demands.policy,
+            demands.opt_ins,
+            demands.predicate_type,
         )
         verdict = with_own_view(store, found, demands)
         if verdict.error is None or isinstance(verdict.error, DivergenceError):
