@@ -109,6 +109,14 @@ class _Response(http.client.HTTPResponse):
         super().begin()
         self._exchange.begin_body()
 
+    def _read_status(self) -> tuple[str, int, str]:
+        """Pass over interim responses (RFC 9110 15.2), which http.client does for 100 alone."""
+        version, status, reason = super()._read_status()
+        if status == http.client.SWITCHING_PROTOCOLS:
+            raise http.client.BadStatusLine("101, which nobody asked for")
+        is_interim = http.client.CONTINUE <= status < http.client.OK
+        return version, http.client.CONTINUE if is_interim else status, reason
+
 
 class _Bounded(HTTPConnection):
     """Opens and writes within the time of the exchange that has it."""

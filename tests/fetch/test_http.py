@@ -157,6 +157,22 @@ def test_a_connection_whose_answer_was_not_read_to_its_end_is_not_used_again(
     assert (server.n_connections, rest) == (2, [b""])
 
 
+@pytest.mark.parametrize("interim", ["103 Early Hints", "102 Processing", "199 Miscellaneous"])
+def test_an_interim_response_is_passed_over(
+    server: HostileServer, client: HttpClient, interim: str
+) -> None:
+    answer = raw("HTTP/1.1 200 OK", "Content-Length: 4", body=b"note")
+    url = server.on("/note", close(raw(f"HTTP/1.1 {interim}", "Link: </x>") + answer))
+    assert client.get(url, 4).body == b"note"
+
+
+def test_a_protocol_that_nobody_asked_for_is_no_response(
+    server: HostileServer, client: HttpClient
+) -> None:
+    url = server.on("/", close(raw("HTTP/1.1 101 Switching Protocols", "Upgrade: x")))
+    assert failure(client, url).reason == "bad-response"
+
+
 def test_a_body_without_a_length_ends_with_its_connection(
     server: HostileServer, client: HttpClient
 ) -> None:

@@ -129,6 +129,43 @@ def test_archives_that_are_none(
     assert site.json("sync", "--full-tiles")["backends"][0]["complete"]
 
 
+def header(kind: bytes, size: int) -> bytes:
+    """A header of an archive, with any size: an extended one, or one below zero."""
+    made = tarfile.TarInfo("checkpoint")
+    made.type, made.size = kind, max(size, 0)
+    raw = bytearray(made.tobuf(tarfile.GNU_FORMAT))
+    if size < 0:
+        raw[124:136] = b"\xff" * 12  # base 256: -1
+        raw[148:156] = b" " * 8
+        raw[148:156] = f"{sum(raw):06o}\0 ".encode()
+    return bytes(raw)
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        (header(b"x", 1_000_000) + b"1" * 1_000_448, "extended header of 1,000,000"),
+        (header(b"L", 5000) + b"a" * 5120, "extended header of 5,000"),
+        (header(b"x", 21) + b"21 GNU.sparse.map=0,\n".ljust(512, b"\0"), "no tar archive"),
+        ((header(b"x", 10) + b"10 a=bbbb\n".ljust(512, b"\0")) * 2000, "no tar archive"),
+        (header(b"0", -1), "below zero"),
+    ],
+)
+def test_a_hostile_archive_is_refused_at_once(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    log: SimulatedLog,
+    headers: bytes,
+    told: str,
+) -> None:
+    tree = tmp_path / "mirror"
+    write_tree(tree, log)
+    file = archive(tree, "t.tar")
+    file.write_bytes(headers + file.read_bytes())
+    site = Site(tmp_path, capsys, log, f"file://{file}")
+    assert told in site.json("sync", expect=3)["message"]
+
+
 def test_a_directory_that_is_not_mounted(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], log: SimulatedLog
 ) -> None:

@@ -187,6 +187,24 @@ def test_a_proof_that_leads_nowhere(site: Site) -> None:
     kept(site, 0)
 
 
+def test_a_closed_tree_that_is_quarantined_takes_no_window(site: Site) -> None:
+    site.sync()
+    site.log.rotate(grow=3)
+    site.log.grow(5)
+    site.later()
+    site.json("sync")
+    first = site.log.trees[0]
+    honest = list(first.bodies)
+    forge(first, at=2)
+    site.later()
+    site.json("sync", expect=4)
+    first.bodies[:] = honest
+    site.later()
+    error = site.json("sync", "--backend", "sigstore-prod", "--full-tiles", expect=8)
+    assert (error["reason"], FIRST in error["message"]) == ("quarantined", True)
+    kept(site, 0)
+
+
 def test_more_than_there_is(site: Site) -> None:
     assert "37 entries, not 40" in fetch(site, 30, 10, expect=5)["message"]
 

@@ -12,9 +12,10 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from appliance.errors import IncompleteError, LimitError, ProofError
+from appliance.errors import IncompleteError, LimitError, ProofError, RefusedError
 from appliance.jobs.progress import SILENT, Progress
 from appliance.rekor.transparency_log_entry import TransparencyLogEntry
+from appliance.store.divergence.quarantine import quarantine_of
 from appliance.store.mirror.entry_windows import EntryWindows
 from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
@@ -61,8 +62,17 @@ def fetch_window(
 
     `accept` takes a signed note, proves it consistent and accepts it, or raises. Can die
     anywhere and be run again: what is here is not asked for. Raises ProofError for entries that
-    do not lead to the tree, IncompleteError for one that is left out.
+    do not lead to the tree, IncompleteError for one that is left out, RefusedError (quarantined)
+    for a log whose stories differ.
     """
+    held = quarantine_of(mirror.store, mirror.log)
+    if held is not None:
+        raise RefusedError(
+            f"{mirror.log.origin} contradicted itself and is believed up to"
+            f" {held.last_common_size:,} only: nothing was taken",
+            reason="quarantined",
+            next_step=f"see 'attestor alerts show {held.alert_number}'",
+        )
     stored, fetched = EntryWindows(mirror.store, mirror.log), 0
     progress.stage("entries", lambda: len(wanted))
     start = wanted.start

@@ -17,6 +17,7 @@ from appliance.store.files import open_foreign
 SUFFIXES: Final = (".tar", ".tar.gz", ".tar.zst")
 MAX_MEMBERS: Final = 4_000_000  # a log of a billion entries, with its entry bundles, has so many
 MAX_NAME_CHARACTERS: Final = 300
+MAX_HEADER_BYTES: Final = 4096  # of an extended header: times, owners, a long name
 _INFLATES: Final = 64  # times at most: hashes do not shrink, entries to a fifth
 _ROOM: Final = 64 * 1024 * 1024  # for small archives, which are mostly headers
 _BLOCK: Final = 1024 * 1024
@@ -37,7 +38,10 @@ class TarTree:
         try:
             self._file = self._opened()
             self._index()
-        except (tarfile.TarError, zlib.error, EOFError) as error:
+        except (
+            *(tarfile.TarError, zlib.error, EOFError),
+            *(ValueError, RecursionError, OverflowError),  # what tarfile lets through
+        ) as error:
             self._kept.close()
             raise MalformedError(f"{path} is no tar archive: {error}", reason="archive") from error
         except OSError as error:
@@ -90,13 +94,19 @@ class TarTree:
 
     def _index(self) -> None:
         self._file.seek(0)
-        with tarfile.open(fileobj=self._file, mode="r:") as archive:
+        with tarfile.open(fileobj=self._file, mode="r:", tarinfo=_Header) as archive:
             for number, member in enumerate(_members(archive)):
                 if number >= MAX_MEMBERS:
                     raise LimitError(f"{self.path} has more than {MAX_MEMBERS:,} members")
                 if member.isdir():
                     continue
                 name = member.name.removeprefix("./")
+                if member.size < 0:
+                    raise MalformedError(
+                        f"{self.path}: {name[:MAX_NAME_CHARACTERS]!r} says a size below zero",
+                        reason="archive",
+                        next_step=_NO_FILE,
+                    )
                 # No link, no device, no sparse file: their bytes are not where they stand.
                 if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.sparse:
                     raise MalformedError(
@@ -111,6 +121,24 @@ class TarTree:
                         next_step=_NO_FILE,
                     )
                 self._files[name] = member.offset_data, member.size
+
+
+class _Header(tarfile.TarInfo):
+    """A header; an extended one is read only if it is short, for its reading is not linear."""
+
+    def _proc_pax(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        self._refuse_long()
+        return super()._proc_pax(archive)  # type: ignore[misc,no-any-return]
+
+    def _proc_gnulong(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        self._refuse_long()
+        return super()._proc_gnulong(archive)  # type: ignore[misc,no-any-return]
+
+    def _refuse_long(self) -> None:
+        if not 0 <= self.size <= MAX_HEADER_BYTES:
+            raise tarfile.ReadError(
+                f"an extended header of {self.size:,} bytes, at most {MAX_HEADER_BYTES:,}"
+            )
 
 
 def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
