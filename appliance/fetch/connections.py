@@ -111,7 +111,7 @@ class _Response(http.client.HTTPResponse):
 
     def _read_status(self) -> tuple[str, int, str]:
         """Pass over interim responses (RFC 9110 15.2), which http.client does for 100 alone."""
-        version, status, reason = super()._read_status()
+        version, status, reason = super()._read_status()  # type: ignore[misc]
         if status == http.client.SWITCHING_PROTOCOLS:
             raise http.client.BadStatusLine("101, which nobody asked for")
         is_interim = http.client.CONTINUE <= status < http.client.OK
