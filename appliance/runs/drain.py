@@ -1,7 +1,8 @@
 """Sending the queue: claim, send, prove, compare what the log showed, aggregate the rest.
 
-`queue drain` and the end of a sync run the same steps. What differs is who is told: a drain
-reports every failure as its own, a sync only that the log contradicts itself.
+When it is over is decided in jobs/queue/drain.py. `queue drain` and the end of a sync run the
+same steps. What differs is who is told: a drain reports every failure as its own, a sync only
+that the log contradicts itself.
 """
 
 from __future__ import annotations

@@ -161,6 +161,8 @@ def base_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def parse_base(text: str) -> BaseOption:
     """Read what --base says; raises UsageError. No file is looked for unless it is named so.
 
+    What a delta then continues from is chosen in jobs/transfer/plan.py, `choose_base`.
+
     >>> parse_base("all").full, parse_base("81234").size, parse_base("site:inside.example").site
     (True, 81234, 'inside.example')
     """

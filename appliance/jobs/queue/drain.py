@@ -9,8 +9,9 @@ their slots are spent; the next drain sends the same bytes again, and a log that
 says so. So nothing is lost, no window goes over, and nothing is done without a proof.
 
 It is over when `_pause_or_end` says None: nothing is due, no slot of a budget is free (and
-nobody waits for one), the limit is reached, or `RetryState.stop` is set (retry_state.py: the
-log is quarantined, in doubt or gone, asks for a long pause, or refuses one item after another).
+nobody waits for one), the limit is reached, or `RetryState.stop` is set: here, if the log is
+quarantined, takes nothing from us or asks for a long pause; in retry_state.py, if it is gone or
+refuses one item after another.
 
 All SQL is in the calling thread; the others only talk to the log.
 """
