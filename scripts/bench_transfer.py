@@ -133,7 +133,7 @@ def cached_outside(directory: Path, n_tiles: int) -> Path:
     home = directory / f"outside-{n_tiles}-{schema}"
     if not (home / "whole").exists():
         shutil.rmtree(home, ignore_errors=True)
-        print(f"making a log of {n_tiles:,} level 0 tiles in {home}, once", flush=True)
+        print(f"making a log of {n_tiles:,} level 0 tiles in {home}, once", file=sys.stderr)
         home.parent.mkdir(parents=True, exist_ok=True)
         make_outside(home, n_tiles)
         (home / "whole").touch()
