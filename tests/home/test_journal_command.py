@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -135,7 +136,7 @@ def test_an_export_is_verified_without_a_home(
     file = tmp_path / "journal.jsonl"
     exported = home.json("journal", "export", "--output", file)
     nowhere = Home(tmp_path / "other", capsys)
-    (tmp_path / "other" / "attestor.db").unlink()
+    shutil.rmtree(tmp_path / "other")
     verified = nowhere.json("journal", "verify", file, "--key", exported["vkey"])
     assert (verified["lines"], verified["head"]) == (2, exported["head"])
     assert (verified["signers"], verified["site"]) == ([exported["vkey"]], "site.example")
