@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import shutil
 import tarfile
 from pathlib import Path
@@ -148,7 +149,7 @@ def header(kind: bytes, size: int) -> bytes:
         (header(b"L", 5000) + b"a" * 5120, "extended header of 5,000"),
         (header(b"x", 21) + b"21 GNU.sparse.map=0,\n".ljust(512, b"\0"), "no tar archive"),
         ((header(b"x", 10) + b"10 a=bbbb\n".ljust(512, b"\0")) * 2000, "no tar archive"),
-        (header(b"0", -1), "below zero"),
+        (header(b"0", -1), "below zero|no tar archive"),  # newer readers of tar notice it
     ],
 )
 def test_a_hostile_archive_is_refused_at_once(
@@ -163,7 +164,7 @@ def test_a_hostile_archive_is_refused_at_once(
     file = archive(tree, "t.tar")
     file.write_bytes(headers + file.read_bytes())
     site = Site(tmp_path, capsys, log, f"file://{file}")
-    assert told in site.json("sync", expect=3)["message"]
+    assert re.search(told, site.json("sync", expect=3)["message"])
 
 
 def test_a_directory_that_is_not_mounted(
