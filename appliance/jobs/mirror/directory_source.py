@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
-from appliance.errors import IncompleteError, MalformedError
+from appliance.errors import IncompleteError
+from appliance.jobs.mirror.tree_files import TreeFiles
 from appliance.store.files import is_file, read_foreign
-from appliance.tlog.entries import MAX_BUNDLE_BYTES, truncate_entry_bundle
-from appliance.tlog.merkle import HASH_BYTES
 from appliance.tlog.note import MAX_NOTE_BYTES
-from appliance.tlog.tile import WIDTH, EntryBundle, Tile
+from appliance.tlog.tile import EntryBundle, Tile
 
 READ_PATH: Final = "api/v2"  # where a server of a log has them
-Place = TypeVar("Place", Tile, EntryBundle)
 
 
-class DirectorySource:
+class DirectorySource(TreeFiles):
     """Reads `checkpoint` and `tile/…` below a directory, as c2sp.org/tlog-tiles names them."""
 
     def __init__(self, directory: Path) -> None:
@@ -27,11 +24,6 @@ class DirectorySource:
     def description(self) -> str:
         """The directory."""
         return str(self._directory)
-
-    @property
-    def exchange(self) -> Mapping[str, Any]:
-        """Nothing: there is no network in between."""
-        return {}
 
     def checkpoint(self) -> bytes:
         """Return the signed note in the file `checkpoint`."""
@@ -48,30 +40,16 @@ class DirectorySource:
             )
         return read_foreign(path, MAX_NOTE_BYTES)
 
-    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
-        """Yield each wanted tile, cut out of a wider one if only that is there."""
-        for tile in wanted:
-            data = self._read(tile, 2 * WIDTH * HASH_BYTES)
-            if len(data) < tile.width * HASH_BYTES:
-                raise MalformedError(
-                    f"{self._directory / tile.path}: expected {tile.width * HASH_BYTES} bytes,"
-                    f" got {len(data)}",
-                    reason="tile-length",
-                )
-            yield tile, data[: tile.width * HASH_BYTES]
-
-    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
-        """Yield each wanted entry bundle, cut out of a wider one if only that is there."""
-        for bundle in wanted:
-            yield bundle, truncate_entry_bundle(self._read(bundle, MAX_BUNDLE_BYTES), bundle.width)
-
-    def _read(self, wanted: Place, max_bytes: int) -> bytes:
+    def _read(self, wanted: Tile | EntryBundle, max_bytes: int) -> bytes:
         for place in dict.fromkeys((wanted, wanted.full)):
             path = self._directory / place.path
             if is_file(path):
                 return read_foreign(path, max_bytes)
         raise IncompleteError(
-            f"{self._directory / wanted.path} is not there",
+            f"{self._name(wanted)} is not there",
             reason="not-in-directory",
             next_step="take a mirror that is complete, with its entries",
         )
+
+    def _name(self, wanted: Tile | EntryBundle) -> str:
+        return str(self._directory / wanted.path)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from appliance.errors import IncompleteError, MalformedError
-from appliance.jobs.mirror.directory_source import Place
+from appliance.errors import IncompleteError
+from appliance.jobs.mirror.tree_files import TreeFiles
 from appliance.store.mirror.tar_tree import TarTree
-from appliance.tlog.entries import MAX_BUNDLE_BYTES, truncate_entry_bundle
-from appliance.tlog.merkle import HASH_BYTES
 from appliance.tlog.note import MAX_NOTE_BYTES
-from appliance.tlog.tile import WIDTH, EntryBundle, Tile
+from appliance.tlog.tile import EntryBundle, Tile
 
 
-class TarSource:
+class TarSource(TreeFiles):
     """Reads `checkpoint` and `tile/…` of one log, below whatever directory they are archived."""
 
     def __init__(self, path: Path) -> None:
@@ -28,31 +24,9 @@ class TarSource:
         """The archive."""
         return str(self._path)
 
-    @property
-    def exchange(self) -> Mapping[str, Any]:
-        """Nothing: there is no network in between."""
-        return {}
-
     def checkpoint(self) -> bytes:
         """Return the signed note in the one file `checkpoint`."""
         return self._opened().read(f"{self._prefix}checkpoint", MAX_NOTE_BYTES)
-
-    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
-        """Yield each wanted tile, cut out of a wider one if only that is there."""
-        for tile in wanted:
-            data = self._read(tile, 2 * WIDTH * HASH_BYTES)
-            if len(data) < tile.width * HASH_BYTES:
-                raise MalformedError(
-                    f"{self._path}: {tile.path}: expected {tile.width * HASH_BYTES} bytes,"
-                    f" got {len(data)}",
-                    reason="tile-length",
-                )
-            yield tile, data[: tile.width * HASH_BYTES]
-
-    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
-        """Yield each wanted entry bundle, cut out of a wider one if only that is there."""
-        for bundle in wanted:
-            yield bundle, truncate_entry_bundle(self._read(bundle, MAX_BUNDLE_BYTES), bundle.width)
 
     def _opened(self) -> TarTree:
         if self._tree is None:
@@ -68,14 +42,17 @@ class TarSource:
             self._tree, self._prefix = tree, found[0].removesuffix("checkpoint")
         return self._tree
 
-    def _read(self, wanted: Place, max_bytes: int) -> bytes:
+    def _read(self, wanted: Tile | EntryBundle, max_bytes: int) -> bytes:
         tree = self._opened()
         for place in dict.fromkeys((wanted, wanted.full)):
             name = f"{self._prefix}{place.path}"
             if tree.has(name):
                 return tree.read(name, max_bytes)
         raise IncompleteError(
-            f"{self._path} has no {self._prefix}{wanted.path}",
+            f"{self._name(wanted)} is not there",
             reason="not-in-archive",
             next_step="take an archive that is complete, with its entries",
         )
+
+    def _name(self, wanted: Tile | EntryBundle) -> str:
+        return f"{self._path}: {self._prefix}{wanted.path}"
