@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import random
 import sqlite3
 from collections.abc import Iterator
@@ -325,6 +326,21 @@ def test_hits_are_counted_and_written_for_spreadsheets(home: MirroredHome) -> No
     nobody = ("--identity-exact", "nobody@example.com", "--csv")
     code, text, _ = home.run("entries", "search", *nobody)
     assert code == 0 and text.splitlines() == [",".join(rows[0])]
+
+
+def test_no_name_in_a_log_is_a_formula_of_a_spreadsheet(home: MirroredHome) -> None:
+    """Each such cell is text, in a row of its own; --json has the name as it is."""
+    names = [f'{start}HYPERLINK("https://x.example";"a")\r=1+1' for start in "=+-@\t\r\n"]
+    logged(home, *map(leaf, names))
+    home.run("index", "build")
+    wanted = [word for name in names for word in ("--identity-exact", name)]
+    hits = find(home, *wanted)["hits"]
+    assert [hit["signers"][0]["identities"] for hit in hits] == [[name] for name in names]
+    for more in ((), ("--group-by", "identity")):
+        _, text, _ = home.run("entries", "search", *wanted, *more, "--csv")
+        cells = {row["identity"] for row in csv.DictReader(io.StringIO(text, newline=""))}
+        # What prints writes a CR as two characters.
+        assert cells == {f"'{name}".replace("\r", "\\r") for name in names}
 
 
 class KilledError(Exception):

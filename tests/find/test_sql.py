@@ -166,6 +166,11 @@ def test_the_same_as_a_table_csv_and_lines_of_json(home: MirroredHome) -> None:
     )
     rows = list(csv.reader(io.StringIO(home.run("sql", statement, "--csv")[1])))
     assert rows == [["n", "identity", "absent", "raw"], ["1", WHO, "", "00ff"]]
+    texts = "SELECT '=1+1' AS a, -1 AS b, char(65309) AS c, 'x' || char(13) || '=1' AS d"
+    rows = list(csv.reader(io.StringIO(home.run("sql", texts, "--csv")[1], newline="")))
+    # A spreadsheet would run them; a number is none.
+    assert rows == [["a", "b", "c", "d"], ["'=1+1", "-1", "'\uff1d", "x\\r=1"]]
+    assert json.loads(home.run("sql", texts, "--jsonl")[1])["a"] == "=1+1"
     line = json.loads(home.run("sql", statement, "--jsonl")[1])
     assert line == {"n": 1, "identity": WHO, "absent": None, "raw": "00ff"}
     assert home.run("sql", "SELECT char(27, 91, 50, 74) AS x")[1] == "x\n-------\n\\x1b[2J\n"

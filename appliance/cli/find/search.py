@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from appliance.cli.csv_text import csv_text
 from appliance.cli.find.criteria import criteria_options
 from appliance.cli.find.signers import VOUCHED, logged_line, signer_data, signer_lines
 from appliance.cli.find.times import time_option
@@ -111,15 +110,7 @@ def entries_search(
     if group_by is not None:
         return _grouped(run, group_by, as_csv)
     result = _result(run)
-    return replaced(result, text=_csv(_CSV, _csv_rows(run.found.hits))) if as_csv else result
-
-
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return out.getvalue().removesuffix("\n")
+    return replaced(result, text=csv_text(_CSV, _csv_rows(run.found.hits))) if as_csv else result
 
 
 def _csv_rows(hits: Sequence[Hit]) -> Iterator[tuple[object, ...]]:
@@ -154,7 +145,7 @@ def _grouped(run: SearchRun, group_by: str, as_csv: bool) -> Result:
     )
     rows = [(one.origin, one.name, one.entries, one.first, one.last) for one in groups]
     if as_csv:
-        text = _csv(("origin", group_by, "entries", "first", "last"), rows)
+        text = csv_text(("origin", group_by, "entries", "first", "last"), rows)
     else:
         headings = ("Origin", group_by.capitalize(), "Entries", "First", "Last")
         shown = [(origin, printable(name), n, str(a), str(b)) for origin, name, n, a, b in rows]

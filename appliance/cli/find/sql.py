@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any, Final
 
 import click
 
+from appliance.cli.csv_text import csv_text
 from appliance.cli.find.criteria import OIDS
 from appliance.cli.members import members
 from appliance.cli.numbers import Whole
@@ -90,8 +89,11 @@ def sql(
         max_rows=max_rows,
     )
     more = ("there are more rows than --max-rows",) if found.more else ()
-    text = _csv(found) if as_csv else _jsonl(found) if jsonl else _table(found)
     rows = [[_plain(one) for one in row] for row in found.rows]
+    if as_csv:
+        text = csv_text(found.columns, rows)
+    else:
+        text = _jsonl(found) if jsonl else _table(found)
     return Result(members(found, "columns", "more", rows=rows), text, more)
 
 
@@ -117,14 +119,6 @@ def _table(found: Rows) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in lines
     )
-
-
-def _csv(found: Rows) -> str:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(found.columns)
-    writer.writerows([[_plain(one) for one in row] for row in found.rows])
-    return out.getvalue().removesuffix("\n")
 
 
 def _jsonl(found: Rows) -> str:
