@@ -102,6 +102,40 @@ def test_an_archive_is_read_like_a_log(
     assert (done["relation"], done["mirrorSize"]) == ("ahead", 705)
 
 
+def compressed(parts: list[bytes], name: str) -> bytes:
+    """Compress each part alone, and join: what pigz, bgzip, pzstd, split and cat leave."""
+    if name.endswith(".gz"):
+        return b"".join(map(gzip.compress, parts))
+    skipped = (0x184D2A50).to_bytes(4, "little") + (5).to_bytes(4, "little") + b"index"
+    return skipped.join(zstandard.ZstdCompressor().compress(part) for part in parts)
+
+
+@pytest.mark.parametrize("name", ["t.tar.gz", "t.tar.zst"])
+@pytest.mark.parametrize("padding", [0, 5, 5000])
+def test_all_members_of_a_compressed_archive_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log: SimulatedLog, name: str, padding: int
+) -> None:
+    tree = tmp_path / "mirror"
+    write_tree(tree, log)
+    whole = archive(tree, "t.tar").read_bytes()
+    file = tmp_path / name
+    parts = [whole[:700], b"", whole[700:9000], whole[9000:]]
+    file.write_bytes(compressed(parts, name) + bytes(padding))
+    site = Site(tmp_path, capsys, log, f"file://{file}")
+    [done] = site.json("sync", "--full-tiles", "--entries")["backends"]
+    assert (done["mirrorSize"], done["entryBundles"], done["complete"]) == (700, 3, True)
+    for bad, told in (
+        (compressed(parts, name) + b"junk", "no whole (gzip member|zstd frame)"),
+        (compressed(parts, name) + bytes(3000) + b"junk", "no whole (gzip member|zstd frame)"),
+        (compressed(parts, name)[:-3], "last (gzip member|zstd frame) is cut short"),
+        (compressed([whole, whole], name), "more follows the end of the archive"),
+    ):
+        file.write_bytes(bad)
+        error = site.json("sync", expect=3)
+        assert (error["reason"], bool(error["next"])) == ("archive", True)
+        assert re.search(told, error["message"]), error["message"]
+
+
 def test_archives_that_are_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], log: SimulatedLog
 ) -> None:

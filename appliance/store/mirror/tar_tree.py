@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Final
+from typing import IO, Final, Protocol
 
 from appliance.errors import ApplianceError, InflationError, LimitError, MalformedError
 from appliance.store.failures import file_error
@@ -20,6 +20,7 @@ MAX_NAME_CHARACTERS: Final = 300
 MAX_HEADER_BYTES: Final = 4096  # of an extended header: times, owners, a long name
 _INFLATES: Final = 64  # times at most: hashes do not shrink, entries to a fifth
 _ROOM: Final = 64 * 1024 * 1024  # for small archives, which are mostly headers
+_FED: Final = 2048  # compressed bytes at a time: at most 64 MiB come of them
 _BLOCK: Final = 1024 * 1024
 _NO_FILE: Final = "write it with 'tar -cf FILE -C DIRECTORY .', without links"
 
@@ -121,6 +122,18 @@ class TarTree:
                         next_step=_NO_FILE,
                     )
                 self._files[name] = member.offset_data, member.size
+            self._refuse_more(archive.offset)
+
+    def _refuse_more(self, end: int) -> None:
+        """Raise MalformedError if another archive, or anything else, follows the end of this."""
+        self._file.seek(end)
+        while block := self._file.read(_BLOCK):
+            if any(block):
+                raise MalformedError(
+                    f"{self.path}: more follows the end of the archive at byte {end:,}",
+                    reason="archive",
+                    next_step="join tar archives with 'tar --concatenate', not with cat",
+                )
 
 
 class _Header(tarfile.TarInfo):
@@ -147,21 +160,60 @@ def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         yield member
 
 
-def _inflated(file: IO[bytes], *, is_zstd: bool) -> Iterator[bytes]:
-    if is_zstd:
-        import zstandard
+class _Decoder(Protocol):
+    """What zlib and zstandard both offer to inflate one gzip member or one zstd frame."""
 
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+def _inflated(file: IO[bytes], *, is_zstd: bool) -> Iterator[bytes]:
+    """Inflate all members or frames there are, one after the other, as gunzip and zstd -d do.
+
+    Zero bytes may follow, which tapes and copies by the block leave. Raises MalformedError for
+    anything else, and for a member or frame that is cut short.
+    """
+    what, begin = ("zstd frame", _zstd_decoder) if is_zstd else ("gzip member", _gzip_decoder)
+    decoder, rest = begin(), b""
+    while block := rest or file.read(_FED):
+        if decoder.eof:
+            rest = b""
+            if not (block := block.lstrip(b"\0")):
+                continue
+            decoder = begin()
         try:
-            yield from zstandard.ZstdDecompressor(max_window_size=2**27).read_to_iter(file)
-        except zstandard.ZstdError as error:
-            raise MalformedError(f"no zstd frame: {error}", reason="archive") from error
-        return
-    inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
-    while block := file.read(_BLOCK):
-        while block:
-            yield inflater.decompress(block, _BLOCK)
-            block = inflater.unconsumed_tail
-            if inflater.eof:
-                return
-    if not inflater.eof:
-        raise MalformedError("its gzip stream is cut short", reason="archive")
+            yield decoder.decompress(block)
+        except _decoding_errors() as error:
+            raise MalformedError(
+                f"before its byte {file.tell():,} there is no whole {what}: {error}",
+                reason="archive",
+                next_step="compress the archive again, with nothing before or behind it",
+            ) from error
+        rest = decoder.unused_data if decoder.eof else b""
+    if not decoder.eof:
+        raise MalformedError(
+            f"its last {what} is cut short, at byte {file.tell():,}",
+            reason="archive",
+            next_step="copy it again, and compare its SHA-256",
+        )
+
+
+def _gzip_decoder() -> _Decoder:
+    return zlib.decompressobj(16 + zlib.MAX_WBITS)
+
+
+def _zstd_decoder() -> _Decoder:
+    import zstandard
+
+    return zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()
+
+
+def _decoding_errors() -> tuple[type[Exception], ...]:
+    import zstandard
+
+    return zlib.error, zstandard.ZstdError
