@@ -53,7 +53,7 @@ STATEMENT = (
 ELSEWHERE = {"README.md", "docs/first-hour.md", "docs/own-sigstore.md", "docs/tls.md"}
 # Why a block cannot run here, and words of which one stands in each such block.
 REASONS = {
-    "root": ("systemctl", "chgrp", "./install.sh", "/etc/credstore"),
+    "root": ("systemctl", "chgrp", "./install.sh", "dpkg -i", "/etc/credstore"),
     "network": ("curl ", "trust update", "scripts/offline-kit", "scripts/environment"),
     "program": ("rclone", "rekor-server-posix", "pytest"),
     "machines": ("vagrant",),

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs the appliance from this kit, without a network: python3 is all it needs.
 #
-#   ./install.sh                     into /opt/attestor, the command into /usr/local/bin
+#   ./install.sh                     into /opt/attestor, the command into /usr/local/bin; not as
+#                                    root: into ~/.local/lib/attestor and ~/.local/bin
 #   ./install.sh --prefix DIR --bin DIR
 #   ./install.sh --uninstall         takes out again what it put there; homes stay
 #
@@ -17,6 +18,9 @@ say() { echo "install.sh: $*" >&2; }
 fail() { say "$*"; exit 1; }
 
 prefix=/opt/attestor bin=/usr/local/bin uninstall=
+if [ "$(id -u)" -ne 0 ] && [ -n "${HOME:-}" ]; then
+    prefix=$HOME/.local/lib/attestor bin=$HOME/.local/bin
+fi
 while [ $# -gt 0 ]; do
     case $1 in
         --prefix) [ $# -gt 1 ] || fail "--prefix takes a directory"; prefix=$2; shift 2 ;;
@@ -158,4 +162,8 @@ if mkdir -p "$pages" 2>/dev/null && [ -w "$pages" ]; then
     point "$prefix/current/share/completions/attestor.fish" "$share/fish/vendor_completions.d/attestor.fish"
 fi
 "$bin/attestor" --version
-say "installed in $place; try: $bin/attestor drill"
+case :$PATH: in
+    *:"$bin":*) command=attestor ;;
+    *) command=$bin/attestor; say "$bin is not on the PATH: export PATH=\"$bin:\$PATH\"" ;;
+esac
+say "installed in $place; try: $command drill"
