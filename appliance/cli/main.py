@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn
 import click
 
 from appliance.cli.commands import LOCATIONS, RootGroup
-from appliance.cli.output import command_name, envelope, say, show
+from appliance.cli.output import PROGRESS, command_name, envelope, say, show
 from appliance.runs import exit_codes
 from appliance.runs.session import Session, default_home
 from appliance.value import replaced
@@ -49,7 +49,13 @@ _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
     "--color",
     type=click.Choice(["auto", "always", "never"]),
     default="auto",
-    help="Colour of verdicts, healths and errors; NO_COLOR is honoured.",
+    help="Colour of verdicts, healths and errors; NO_COLOR and CLICOLOR_FORCE are honoured.",
+)
+@click.option(
+    "--progress",
+    type=click.Choice(["auto", "json", "never"]),
+    default="auto",
+    help="How far long work is: auto on a terminal, json as lines of JSON on stderr.",
 )
 @click.pass_context
 def cli(
@@ -60,12 +66,16 @@ def cli(
     scheduled: bool,
     allow_network_fs: bool,
     color: str,
+    progress: str,
 ) -> None:
     """Keep a proven copy of Rekor logs, carry it across an air gap, verify there."""
     if color != "auto":
         ctx.color = color == "always"
     elif os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         ctx.color = False
+    elif os.environ.get("CLICOLOR_FORCE", "0") not in ("", "0"):
+        ctx.color = True
+    ctx.meta[PROGRESS] = progress
     session = ctx.obj if isinstance(ctx.obj, Session) else Session(home or _default_home())
     if home is not None:
         session = replaced(session, home=home, is_home_named=True)

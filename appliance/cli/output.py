@@ -29,6 +29,7 @@ _JSON: Final = "attestor.json"
 _QUIET: Final = "attestor.quiet"
 _VERBOSE: Final = "attestor.verbose"
 _RECORDED: Final = "attestor.recorded"
+PROGRESS: Final = "attestor.progress"
 
 # What a terminal acts on instead of showing it: C0 but for tab and line feed, DEL, C1 (also
 # as bytes of names that are not UTF-8), format characters (bidi, zero width), line separators.
@@ -103,6 +104,16 @@ def show_progress(line: str | None) -> None:
         click.echo("", err=True)
     else:
         click.echo(f"\r\x1b[K{one_line(line)}", err=True, nl=False)
+
+
+def progress_wanted() -> str:
+    """Return what --progress was given: auto, json or never."""
+    return str(click.get_current_context().meta.get(PROGRESS, "auto"))
+
+
+def stream_progress(one: Mapping[str, Any]) -> None:
+    """Print how far something is as one object a line, on stderr."""
+    say(_json_text(one), err=True)
 
 
 @frozen

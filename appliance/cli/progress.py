@@ -1,4 +1,4 @@
-"""A progress line: on a terminal, on stderr, and only when somebody may be looking."""
+"""How far long work is, on stderr: a line on a terminal, or JSON Lines where they are wanted."""
 
 from __future__ import annotations
 
@@ -9,25 +9,31 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from appliance.cli.numbers import size_text
-from appliance.cli.output import is_quiet, show_progress
+from appliance.cli.output import is_quiet, progress_wanted, show_progress, stream_progress
 from appliance.jobs.progress import SILENT, Progress
 from appliance.times import age_text
 
 REDRAW_SECONDS: Final = 0.1
+JSON_SECONDS: Final = 1.0
 _RATE_SECONDS: Final = 1.0  # before that a rate is a guess
 
 
 @contextlib.contextmanager
 def progress_bar(label: str, total: int | None = None) -> Iterator[Progress]:
-    """Yield what is to be told how much more is done; silent unless stderr is a terminal.
+    """Yield what is to be told how much more is done; silent unless stderr is a terminal or
+    --progress json was given.
 
     The line says what, how much, of how much if that is known, how fast, and how long it
     takes still, or has taken. Each stage leaves its line.
     """
-    if is_quiet() or not sys.stderr.isatty():
+    wanted = progress_wanted()
+    if wanted == "json":
+        line: _Line = _JsonLines(label, total)
+    elif wanted == "never" or is_quiet() or not sys.stderr.isatty():
         yield SILENT
         return
-    line = _Line(label, total)
+    else:
+        line = _Line(label, total)
     try:
         yield line
     finally:
@@ -36,6 +42,8 @@ def progress_bar(label: str, total: int | None = None) -> Iterator[Progress]:
 
 class _Line(Progress):
     """What is drawn on this line of the terminal."""
+
+    _every: float = REDRAW_SECONDS
 
     def __init__(self, label: str, total: int | None) -> None:
         self._name = label
@@ -54,7 +62,7 @@ class _Line(Progress):
     def __call__(self, more: int) -> None:
         self._done += more
         now = time.monotonic()
-        if now - self._drawn >= REDRAW_SECONDS or (more and self._done == self._total):
+        if now - self._drawn >= self._every or (more and self._done == self._total):
             self._drawn = now
             self._draw(now)
 
@@ -62,7 +70,7 @@ class _Line(Progress):
         """Leave the line as it is at last, if there is something on it."""
         if self._done or self._drawn:
             self._draw(time.monotonic())
-            show_progress(None)
+            self._close()
         self._done, self._drawn = 0, 0.0
 
     def _draw(self, now: float) -> None:
@@ -70,6 +78,30 @@ class _Line(Progress):
             self._label, self._done, self._total, now - self._begun, n_bytes=self._is_bytes
         )
         show_progress(text)
+
+    def _close(self) -> None:
+        show_progress(None)
+
+
+class _JsonLines(_Line):
+    """The same, as one object a line, for a program that watches (docs/json.md)."""
+
+    _every = JSON_SECONDS
+
+    def _draw(self, now: float) -> None:
+        stream_progress(
+            {
+                "type": "progress",
+                "what": self._label,
+                "done": self._done,
+                "total": self._total,
+                "unit": "bytes" if self._is_bytes else "items",
+                "seconds": round(now - self._begun, 3),
+            }
+        )
+
+    def _close(self) -> None:
+        pass
 
 
 def progress_text(

@@ -1,14 +1,34 @@
 """Tables for people: a line of headings, then one line a row, the same in a pipe.
 
-Scripts take --json, which is exact; whoever wants the rows alone leaves out the first line.
+Scripts take --json, which is exact; --no-headers leaves the rows alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Final
+
+import click
 
 from appliance.cli.output import one_line
 from appliance.times import utc
+
+_NO_HEADERS: Final = "attestor.no_headers"
+
+
+def headings_option(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command that prints a table --no-headers."""
+
+    def keep(context: click.Context, _: click.Parameter, value: bool) -> None:
+        context.meta[_NO_HEADERS] = value
+
+    return click.option(
+        "--no-headers",
+        is_flag=True,
+        expose_value=False,
+        callback=keep,
+        help="Leave out the line of headings.",
+    )(command)
 
 
 def table(
@@ -17,7 +37,7 @@ def table(
     """Lay out rows in columns as wide as they need; those of numbers (`right`) end together.
 
     Whole numbers are written with separators, nothing at all as "-". Returns the lines,
-    headings first; none if there is no row.
+    headings first, unless --no-headers was given; none if there is no row.
 
     >>> table(("Log", "Size"), [("a.example", 1200), ("b.example", None)], right=("Size",))
     ['Log         Size', 'a.example  1,200', 'b.example      -']
@@ -27,11 +47,16 @@ def table(
         return []
     widths = [max(map(len, column)) for column in zip(headings, *texts, strict=True)]
     aligned = [str.rjust if heading in right else str.ljust for heading in headings]
+    context = click.get_current_context(silent=True)
+    if context is not None and context.meta.get(_NO_HEADERS):
+        headed = texts
+    else:
+        headed = [[*headings], *texts]
     return [
         "  ".join(
             align(text, width) for align, text, width in zip(aligned, row, widths, strict=True)
         ).rstrip()
-        for row in ([*headings], *texts)
+        for row in headed
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import re
@@ -58,7 +59,7 @@ def typed(site: Site, *words: str | Path, on_terminal: bool, **more: str) -> tup
         "--home",
         site.directory / "home",
     ]
-    environment = {key: value for key, value in os.environ.items() if key != "NO_COLOR"}
+    environment = {key: value for key, value in os.environ.items() if "COLOR" not in key}
     environment |= {"PYTHONPATH": str(ROOT), "TERM": "xterm", **more}
     ours, theirs = pty.openpty() if on_terminal else os.pipe()
     got = b""
@@ -94,6 +95,17 @@ def test_many_files_are_counted_on_a_terminal_and_nowhere_else(site: Site) -> No
     assert "verify: 3 of 3 (100 %)" in drawn and drawn.startswith("\r\x1b[K")
     for quiet in ((False, ()), (True, ("-q",)), (True, ("--json",))):
         assert typed(site, *words, *quiet[1], on_terminal=quiet[0])[1] == "", quiet
+
+
+def test_a_program_that_watches_gets_one_object_a_line_also_with_json(site: Site) -> None:
+    words: list[str | Path] = ["verify", site.artifact, site.artifact, "--key", site.key, "--json"]
+    out, err = typed(site, "--progress", "json", *words, on_terminal=False)
+    assert json.loads(out)["ok"] is True
+    lines = [json.loads(line) for line in err.splitlines()]
+    assert {one["type"] for one in lines} == {"progress"}
+    expected = {"what": "verify", "done": 2, "total": 2, "unit": "items"}
+    assert {name: lines[-1][name] for name in expected} == expected
+    assert typed(site, "--progress", "never", *words[:-1], on_terminal=True)[1] == ""
 
 
 class Screen:
@@ -174,6 +186,10 @@ def test_colour_is_for_terminals_and_those_who_ask(site: Site) -> None:
     shown = f"{site.artifact}: \x1b[32mVERIFIED\x1b[0m\n"
     assert typed(site, *words, on_terminal=True)[0].startswith(f"{site.artifact}: VERIFIED\n")
     assert typed(site, "--color", "always", *words, on_terminal=False)[0].startswith(shown)
+    forced = {"CLICOLOR_FORCE": "1"}
+    assert typed(site, *words, on_terminal=False, **forced)[0].startswith(shown)
+    for less in ({"CLICOLOR_FORCE": "0"}, {**forced, "NO_COLOR": "1"}):
+        assert "\x1b" not in typed(site, *words, on_terminal=False, **less)[0]
     missing: list[str | Path] = ["verify", "missing", "--key", site.key]
     assert "\x1b[31mError:\x1b[0m missing" in typed(site, *missing, on_terminal=True)[1]
     for setting in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):

@@ -9,7 +9,7 @@ import click
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
-from appliance.cli.table import table, table_time
+from appliance.cli.table import headings_option, table, table_time
 from appliance.jobs.divergence.acknowledge import acknowledge
 from appliance.runs.session import Session, pass_session
 from appliance.store.divergence.alerts import Alert, require_alert
@@ -37,6 +37,7 @@ def alerts() -> None:
 @alerts.command("list")
 @click.option("--unacked", is_flag=True, help="Only those that nobody has acknowledged.")
 @click.option("--lasting", is_flag=True, help="Only those whose condition is not over.")
+@headings_option
 @common_options
 @pass_session
 def alerts_list(session: Session, unacked: bool, lasting: bool) -> Result:

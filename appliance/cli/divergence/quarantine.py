@@ -10,7 +10,7 @@ from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options
-from appliance.cli.table import table, table_time
+from appliance.cli.table import headings_option, table, table_time
 from appliance.jobs.divergence.lift import fail_over, lift
 from appliance.runs.session import Session, pass_session
 from appliance.store.divergence.quarantine import Quarantine, quarantines
@@ -29,6 +29,7 @@ def quarantine() -> None:
 
 @quarantine.command("list")
 @click.option("--lifted", is_flag=True, help="Those that were lifted as well.")
+@headings_option
 @common_options
 @pass_session
 def quarantine_list(session: Session, lifted: bool) -> Result:

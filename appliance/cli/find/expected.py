@@ -18,7 +18,7 @@ from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options, delivers_alerts, printable
-from appliance.cli.table import table, table_time
+from appliance.cli.table import headings_option, table, table_time
 from appliance.errors import ConfigError
 from appliance.jobs.find.expected import State, describe_terms
 from appliance.jobs.find.ledger import whole
@@ -183,6 +183,7 @@ def _added(found: tuple[Added, ...]) -> Result:
 @click.option("--open", "shown", flag_value="open", help="Only what is still to come.")
 @click.option("--missing", "shown", flag_value="missing", help="Only what did not come in time.")
 @click.option("--used", "shown", flag_value="used", help="Only what was logged.")
+@headings_option
 @common_options
 @pass_session
 def list_(session: Session, shown: str | None) -> Result:

@@ -18,7 +18,7 @@ from appliance.cli.numbers import Whole
 from appliance.cli.options import verifier_key
 from appliance.cli.output import Result, common_options, is_json, printable
 from appliance.cli.progress import progress_bar
-from appliance.cli.table import table, table_time
+from appliance.cli.table import headings_option, table, table_time
 from appliance.jobs.find.criteria import Criteria
 from appliance.jobs.find.search import ALWAYS, GROUPS, Hit, Scanned, Window, grouped
 from appliance.runs.find import Query, SearchRun, not_logged, search_entries
@@ -53,6 +53,7 @@ _CSV = (
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write what was found and looked at, signed by this site, into a new file.",
 )
+@headings_option
 @common_options
 @pass_session
 def entries_search(
@@ -159,6 +160,7 @@ def _grouped(run: SearchRun, group_by: str, as_csv: bool) -> Result:
 @criteria_options
 @click.option("--limit", type=Whole(1), default=1000, show_default=True, help="Most hits.")
 @click.option("--rescan", is_flag=True, help="Read every entry, without the index.")
+@headings_option
 @common_options
 @pass_session
 def entries_list(

@@ -15,7 +15,7 @@ from appliance.cli.members import members
 from appliance.cli.options import seconds_option
 from appliance.cli.output import Result, common_options, delivers_alerts, printable
 from appliance.cli.progress import progress_bar
-from appliance.cli.table import table
+from appliance.cli.table import headings_option, table
 from appliance.jobs.find.criteria import Criteria
 from appliance.jobs.find.watching import WatchReport
 from appliance.runs.session import Session, pass_session
@@ -122,6 +122,7 @@ def watch_add(
 
 
 @watch.command("list")
+@headings_option
 @common_options
 @pass_session
 def watch_list(session: Session) -> Result:

@@ -14,7 +14,7 @@ from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.options import verifier_key
 from appliance.cli.output import Result, common_options
-from appliance.cli.table import table, table_time
+from appliance.cli.table import headings_option, table, table_time
 from appliance.errors import DigestError
 from appliance.jobs.home.journal import check_exported, check_journal, export_journal
 from appliance.runs.exit_codes import naming
@@ -53,6 +53,7 @@ def journal() -> None:
     help="How many lines.",
 )
 @click.option("--event", help="Only those of this event, e.g. config.changed.")
+@headings_option
 @common_options
 @pass_session
 def journal_list(session: Session, last: int, event: str | None) -> Result:

@@ -11,7 +11,7 @@ import click
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
-from appliance.cli.table import table
+from appliance.cli.table import headings_option, table
 from appliance.errors import ApplianceError
 from appliance.jobs.home.keys import (
     DEFAULT_TYPE,
@@ -121,6 +121,7 @@ def key_passphrase(
 
 
 @key.command("list")
+@headings_option
 @common_options
 @pass_session
 def key_list(session: Session) -> Result:

@@ -12,7 +12,7 @@ from appliance.cli.members import members
 from appliance.cli.mirror.backend_key import key_data, log_id
 from appliance.cli.options import typed
 from appliance.cli.output import Result, common_options
-from appliance.cli.table import table
+from appliance.cli.table import headings_option, table
 from appliance.jobs.mirror.backends import (
     NewBackend,
     add_backend,
@@ -140,6 +140,7 @@ def backend_add(
 
 
 @backend.command("list")
+@headings_option
 @common_options
 @pass_session
 def backend_list(session: Session) -> Result:

@@ -11,7 +11,7 @@ from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.mirror.backend_key import key_data
 from appliance.cli.output import Result, common_options
-from appliance.cli.table import table, table_time
+from appliance.cli.table import headings_option, table, table_time
 from appliance.jobs.log_keys import retire_key
 from appliance.jobs.mirror.backends import find_key, revoke_key
 from appliance.runs.session import Session, pass_session
@@ -34,6 +34,7 @@ def key_group() -> None:
 
 @key_group.command("list")
 @click.argument("name", metavar="[ID]", required=False)
+@headings_option
 @common_options
 @pass_session
 def key_list(session: Session, name: str | None) -> Result:

@@ -11,7 +11,7 @@ from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options
 from appliance.cli.progress import progress_bar
-from appliance.cli.table import table, table_time
+from appliance.cli.table import headings_option, table, table_time
 from appliance.errors import CorruptError, IncompleteError
 from appliance.jobs.divergence.judge import report_damage, reporting_damage
 from appliance.jobs.mirror.compare_heads import ChainReport, recheck_chain, recheck_root
@@ -42,6 +42,7 @@ def checkpoint() -> None:
 @click.option("--backend", "backends", metavar="ID", multiple=True, help="Its log; repeatable.")
 @click.option("--origins", metavar="A,B", help="Logs by origin, separated by commas.")
 @click.option("--last", type=Whole(1), help="Only the newest so many of each log.")
+@headings_option
 @common_options
 @pass_session
 def checkpoint_list(

@@ -8,7 +8,7 @@ import click
 
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
-from appliance.cli.table import table, table_time
+from appliance.cli.table import headings_option, table, table_time
 from appliance.jobs.divergence.health import HomeHealth, LogStatus, home_health
 from appliance.policy.coverage import Coverage
 from appliance.policy.health import Problem
@@ -24,6 +24,7 @@ _RIGHT = {"Tree Size", "Age", "Coverage"}
 
 @click.command("sync-status")
 @click.option("--backend", "backends", metavar="ID", multiple=True, help="Only this; repeatable.")
+@headings_option
 @common_options
 @pass_session
 def sync_status(session: Session, backends: tuple[str, ...]) -> Result:

@@ -9,7 +9,7 @@ import click
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
-from appliance.cli.table import table, table_time
+from appliance.cli.table import headings_option, table, table_time
 from appliance.errors import RefusedError
 from appliance.jobs.queue.quota import Quota, read_quota, room_for
 from appliance.jobs.queue.settings import read_queue_settings
@@ -31,6 +31,7 @@ def budget() -> None:
 
 @budget.command("show")
 @click.option("--tenant", metavar="NAME", help="Only this tenant.")
+@headings_option
 @common_options
 @pass_session
 def budget_show(session: Session, tenant: str | None) -> Result:

@@ -10,7 +10,7 @@ from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
 from appliance.cli.progress import progress_bar
 from appliance.cli.queue.drain_text import drain_data, drain_line
-from appliance.cli.table import table, table_time
+from appliance.cli.table import headings_option, table, table_time
 from appliance.jobs.queue.quota import empty_at, forecast
 from appliance.jobs.queue.settings import read_queue_settings
 from appliance.runs.drain import drain_queue
@@ -59,6 +59,7 @@ def queue_drain(session: Session, limit: int | None, until_empty: bool) -> Resul
 
 
 @click.command("forecast")
+@headings_option
 @common_options
 @pass_session
 def queue_forecast(session: Session) -> Result:

@@ -13,7 +13,7 @@ from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options
-from appliance.cli.table import table, table_time
+from appliance.cli.table import headings_option, table, table_time
 from appliance.jobs.queue.move import UNFINISHED, cancel_items, retry_items
 from appliance.runs.session import Session, pass_session
 from appliance.store.queue.attempts import Attempt, attempts_of, receipt_of
@@ -58,6 +58,7 @@ def queue() -> None:
 @click.option("--state", "states", metavar="STATE", multiple=True, help="Only these; repeatable.")
 @click.option("--all", "everything", is_flag=True, help="Also what is done.")
 @click.option("--limit", type=Whole(1), default=1000, show_default=True, help="At most.")
+@headings_option
 @common_options
 @pass_session
 def queue_list(

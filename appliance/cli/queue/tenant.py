@@ -7,7 +7,7 @@ import click
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
-from appliance.cli.table import table
+from appliance.cli.table import headings_option, table
 from appliance.jobs.queue.tenants import (
     add_tenant,
     forget_tenant,
@@ -81,6 +81,7 @@ def budget_data(budget: TenantBudget) -> dict[str, int | None]:
 
 
 @tenant.command("list")
+@headings_option
 @common_options
 @pass_session
 def tenant_list(session: Session) -> Result:

@@ -11,7 +11,7 @@ import click
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
-from appliance.cli.table import table, table_time
+from appliance.cli.table import headings_option, table, table_time
 from appliance.cli.transfer.export_options import MAX_TEXT, printable
 from appliance.errors import ApplianceError, DigestError
 from appliance.jobs.home.journal import check_custody
@@ -94,6 +94,7 @@ def custody_add(
 @click.option("--bundle", default="", metavar="ID", help="Only of this transfer bundle.")
 @click.option("--bundle-file", type=FILE, help="The same, by its file.")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Export it here.")
+@headings_option
 @common_options
 @pass_session
 def custody_show(

@@ -10,7 +10,7 @@ from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.options import verifier_key
 from appliance.cli.output import Result, common_options
-from appliance.cli.table import table
+from appliance.cli.table import headings_option, table
 from appliance.errors import MalformedError
 from appliance.jobs.transfer.exporters import replace_exporter, unknown_exporter
 from appliance.runs.session import Session, pass_session
@@ -74,6 +74,7 @@ def exporters_add(
 
 
 @exporters.command("list")
+@headings_option
 @common_options
 @pass_session
 def exporters_list(session: Session) -> Result:

@@ -11,7 +11,7 @@ from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.options import typed
 from appliance.cli.output import Result, common_options
-from appliance.cli.table import table, table_time
+from appliance.cli.table import headings_option, table, table_time
 from appliance.errors import ApplianceError, MalformedError
 from appliance.jobs.transfer.receipt_text import (
     MAGIC,
@@ -43,6 +43,7 @@ def receipt() -> None:
 
 
 @receipt.command("list")
+@headings_option
 @common_options
 @pass_session
 def receipt_list(session: Session) -> Result:

@@ -8,7 +8,7 @@ from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.options import seconds_option
 from appliance.cli.output import Result, common_options
-from appliance.cli.table import table, table_time
+from appliance.cli.table import headings_option, table, table_time
 from appliance.runs.session import Session, pass_session
 from appliance.runs.verdicts import prune_verdicts, recheck
 from appliance.store.verify.verdicts import recorded_verdicts
@@ -26,6 +26,7 @@ def verdicts() -> None:
 
 @verdicts.command("list")
 @click.option("--failed", is_flag=True, help="Only those that did not verify.")
+@headings_option
 @common_options
 @pass_session
 def verdicts_list(session: Session, failed: bool) -> Result:
