@@ -5,21 +5,25 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from functools import cache
+from pathlib import Path
 
 import click
 
+from appliance import errors
 from appliance.cli.main import cli
 from appliance.config.formatting import format_value
 from appliance.config.keys import ItemList, Setting, TextList
 from appliance.config.kinds import MAX_COUNT
 from appliance.config.schema import SECTIONS, SETTINGS, default_of
+from appliance.errors import ApplianceError
 from appliance.report.metric_families import FAMILIES
-from appliance.runs.exit_codes import EXIT_CODES, OTHER_CODES, WORST_FIRST
+from appliance.runs.exit_codes import EXIT_CODES, OTHER_CODES, WORST_FIRST, exit_code
 from appliance.store.schema import MIGRATIONS, migration_sql
 
 HELP_COLUMNS = 80
@@ -208,3 +212,95 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(str(c).replace("|", "\\|") for c in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+# Why verify says no: docs/verification.md.
+
+# Where an answer of verify comes from; what else lies there is about other commands.
+_ANSWERING = (
+    *("appliance/sigstore/*.py", "appliance/jobs/verify/*.py", "appliance/runs/verify.py"),
+    *("appliance/runs/clock.py", "appliance/cli/verify/inputs.py", "appliance/jobs/our_tree.py"),
+    *("appliance/rekor/entry_inclusion.py", "appliance/rekor/set.py", "appliance/rekor/ed25519.py"),
+    *("appliance/rekor/signing_algorithms.py", "appliance/rekor/x509_certificate.py"),
+    *("appliance/tlog/note.py", "appliance/tlog/note_keys.py", "appliance/tlog/checkpoint.py"),
+    *("appliance/tlog/quorum.py", "appliance/tlog/strict_json.py", "appliance/store/blobs.py"),
+    *("appliance/tlog/foreign_files.py", "appliance/tlog/ml_dsa.py", "appliance/store/files.py"),
+    "appliance/store/mirror/mirror.py",
+)
+_ELSEWHERE = frozenset(
+    {
+        *("client_config", "monitor_config", "signing_config", "submission", "log_shards"),
+        *("bundle_making", "tuf_writing", "file_kinds", "recheck"),
+    }
+)
+_MAX_MESSAGES = 3  # of a reason; the others are like them
+_ANY_OTHER = {
+    "malformed": "what was signed or sent is not in the form it must have; the message says where",
+    "signature": "a signature that has to verify does not",
+    "proof": "an inclusion proof, or a tile, does not lead to the root it must",
+    "digest": "bytes do not have the digest by which they are named",
+    "limit": "larger, longer, deeper or more than is read here: nothing was judged",
+}
+
+
+def verify_reasons() -> str:
+    """Return the table of reasons that verify gives, with their codes, from what raises them."""
+    found: dict[str, tuple[set[int], dict[str, None]]] = {}
+    root = Path(__file__).resolve().parent.parent
+    for path in sorted(one for pattern in _ANSWERING for one in root.glob(pattern)):
+        if path.stem in _ELSEWHERE:
+            continue
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and (told := _told(node)):
+                reason, family, message = told
+                if reason == "file-exists":  # of outputs
+                    continue
+                codes, messages = found.setdefault(reason, (set(), {}))
+                codes.add(exit_code(family("")))
+                messages[message] = None
+    for reason, message in _ANY_OTHER.items():
+        family = next(one for one in _FAMILIES.values() if one.default_reason == reason)
+        codes, messages = found.setdefault(reason, (set(), {}))
+        codes.add(exit_code(family("")))
+        found[reason] = (codes, {message: None})
+    rows = (
+        (
+            f"`{reason}`",
+            ", ".join(map(str, sorted(codes))),
+            "; or: ".join(list(messages)[:_MAX_MESSAGES]),
+        )
+        for reason, (codes, messages) in sorted(found.items())
+    )
+    return _table(("reason", "code", "message"), rows)
+
+
+_FAMILIES: dict[str, type[ApplianceError]] = {
+    name: one
+    for name, one in vars(errors).items()
+    if isinstance(one, type) and issubclass(one, ApplianceError) and one is not ApplianceError
+}
+
+
+def _told(call: ast.Call) -> tuple[str, type[ApplianceError], str] | None:
+    """Return the reason, the family and the message of a call that makes an error, if it does."""
+    name = call.func.id if isinstance(call.func, ast.Name) else ""
+    family = _FAMILIES.get("SignatureError" if name == "_differs" else name)
+    given = next((one.value for one in call.keywords if one.arg == "reason"), None)
+    if family is None or not isinstance(given, ast.Constant) or not call.args:
+        return None
+    return str(given.value), family, _template(call.args[0])
+
+
+def _template(node: ast.expr) -> str:
+    """Return a message with … for what differs from case to case."""
+    if isinstance(node, ast.Constant):
+        text = str(node.value)
+    elif isinstance(node, ast.JoinedStr):
+        text = "".join(
+            str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values
+        )
+    elif isinstance(node, ast.IfExp):
+        return f"{_template(node.body)}; or: {_template(node.orelse)}"
+    else:
+        return "…"
+    return re.sub(r"…(?:[ ,:.]*…)+", "…", " ".join(text.split())).replace("|", "\\|")

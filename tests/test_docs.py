@@ -29,7 +29,7 @@ from tests.shared import shared
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 COMMANDS = [pytest.param(*one, id=one[0]) for one in every_command()]
-GENERATED = ("commands", "configuration", "metrics", "schema")
+GENERATED = ("commands", "configuration", "metrics", "schema", "verification")
 
 
 def blocks(language: str, text: str = README) -> list[str]:

@@ -22,6 +22,7 @@ class Coverage(enum.Enum):
     NO_CHECKPOINT = "no-checkpoint"  # the bundle gives no position in a tree
     TILES_MISSING = "tiles-missing"  # within our size, but not in the tiles we hold
     NO_STORE = "no-store"  # there is no home here
+    NOT_COMPARED = "not-compared"  # it did not verify, so there is nothing to compare
     CONTRADICTION = "contradiction"  # both signed, and they cannot both be true
 
 

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 from appliance.errors import ApplianceError, RefusedError
 from appliance.jobs.divergence.gossip import compare_note
-from appliance.jobs.verify.log_trust import log_trust
-from appliance.jobs.verify.recheck import describe_signer, judge_again, keep_contradiction
+from appliance.jobs.verify.asked import (
+    Asked,
+    describe_demands,
+    describe_signer,
+    policy_of,
+    read_asked,
+    trust_of,
+)
+from appliance.jobs.verify.recheck import judge_again, keep_contradiction
 from appliance.jobs.verify.verify import Answer, Demands, Verdict
 from appliance.policy.own_view import Coverage
+from appliance.runs.demands import demands_of
 from appliance.runs.exit_codes import exit_code
 from appliance.runs.session import Session
 from appliance.runs.tell import deliver_due
-from appliance.sigstore.identity import ExpectedSigner
-from appliance.sigstore.trusted_root import parse_trusted_root
+from appliance.sigstore.log_trust import LogTrust
 from appliance.store.database import Store
 from appliance.store.divergence.quarantine import quarantines
 from appliance.store.home.clock import SIGNED, raise_floor
@@ -24,6 +33,8 @@ from appliance.store.verify.trust import current_root
 from appliance.store.verify.verdicts import (
     RecordedVerdict,
     forget_verdicts,
+    given_root,
+    put_given_root,
     record_verdict,
     recorded_verdicts,
 )
@@ -68,12 +79,14 @@ def keep_contradictions(session: Session, answers: Sequence[Answer]) -> Iterator
     yield from deliver_due(session, local_only=True)
 
 
-def record_answers(
-    session: Session, expected: ExpectedSigner, answers: Sequence[Answer]
-) -> Iterator[str]:
+def record_answers(session: Session, asked: Asked, answers: Sequence[Answer]) -> Iterator[str]:
     """Remember the verdicts of a run; yields a warning if that does not succeed."""
+    if asked.expected is None:
+        return
     try:
         with session.writing() as store:
+            if asked.given_root is not None:
+                put_given_root(store, asked.given_root)
             for answer in answers:
                 verdict = answer.verdict
                 if verdict is None or answer.digests is None:
@@ -84,7 +97,8 @@ def record_answers(
                     artifact=answer.artifact,
                     digests=answer.digests.named,
                     bundle=answer.bundle,
-                    expected=describe_signer(expected),
+                    expected=describe_signer(asked.expected),
+                    demands=describe_demands(asked),
                     **_outcome(verdict),
                 )
                 record_verdict(store, recorded)
@@ -95,15 +109,17 @@ def record_answers(
 
 
 def recheck(session: Session) -> Recheck:
-    """Judge every recorded verdict again, with today's trusted root and mirror."""
+    """Ask every recorded question again, with today's settings, trusted root, keys and mirror.
+
+    What was asked under a trusted root that was given as a file is asked under that one.
+    """
     changed, judged = [], 0
     with session.writing() as store:
-        stored = current_root(store)
-        root = parse_trusted_root(stored.raw) if stored else None
-        trust, demands = log_trust(store, root), Demands(now=session.now())
+        question = _question(session, store)
         for before in list(recorded_verdicts(store)):
             judged += 1
-            verdict = judge_again(store, before, trust.root, trust.pins, demands)
+            trusts, demands = question(json.dumps(before.demands))
+            verdict = judge_again(store, before, trusts, demands)
             after = replaced(before, at=session.now(), **_outcome(verdict))
             record_verdict(store, after)
             if (after.code, after.reason) == (before.code, before.reason):
@@ -112,6 +128,23 @@ def recheck(session: Session) -> Recheck:
                 verdict.error.message = f"{before.artifact}: {verdict.error.message}"
             changed.append(ChangedVerdict(before, after, verdict.error))
     return Recheck(judged, tuple(changed))
+
+
+def _question(
+    session: Session, store: Store
+) -> Callable[[str], tuple[tuple[LogTrust, ...], Demands]]:
+    """Return what reads recorded demands (JSON), each only once."""
+    stored = current_root(store)
+
+    @lru_cache(maxsize=64)
+    def read(described: str) -> tuple[tuple[LogTrust, ...], Demands]:
+        demands = json.loads(described)
+        digest = demands.get("trustedRoot")
+        asked = read_asked(None, demands, given_root(store, digest) if digest else None)
+        trusts = trust_of(store, asked, stored.raw if stored else None)
+        return trusts, demands_of(session, asked, policy_of(store, asked), has_store=True)
+
+    return read
 
 
 def prune_verdicts(session: Session, older_than: int, *, dry_run: bool) -> int:

@@ -11,21 +11,19 @@ from typing import Final
 from appliance.config.durations import format_milliseconds
 from appliance.errors import (
     ApplianceError,
-    DivergenceError,
     IncompleteError,
     RefusedError,
     StoreError,
 )
 from appliance.jobs.progress import ShowProgress, unseen
+from appliance.jobs.verify.asked import Asked, policy_of, trust_of
 from appliance.jobs.verify.image_layout import Image, ImageLayout
-from appliance.jobs.verify.log_trust import log_trust
 from appliance.jobs.verify.verify import (
     Answer,
-    Demands,
-    Verdict,
-    verify_artifact,
+    verify_under,
     with_own_view,
 )
+from appliance.runs.demands import demands_of
 from appliance.runs.exit_codes import as_ours, naming
 from appliance.runs.session import Session
 from appliance.sigstore.attestation_files import MAX_FILE_BYTES, read_attestation_file
@@ -37,19 +35,16 @@ from appliance.sigstore.digests import (
     prefixes_needed,
 )
 from appliance.sigstore.identity import ExpectedSigner
-from appliance.sigstore.log_trust import LogTrust, settle_trust
 from appliance.sigstore.logged_file import PROOF_START, judge_logged_file
 from appliance.sigstore.sigstore_bundle import SigstoreBundle
-from appliance.sigstore.trusted_root import TrustedRoot, parse_trusted_roots
 from appliance.store.database import Store
 from appliance.store.files import check_is_there, hash_artifact, read_given, size_of
 from appliance.store.mirror.logs import all_logs
-from appliance.store.revoked_keys import revoked_keys
 from appliance.store.transfer.unsigned import unsigned_imports
 from appliance.store.verify.trust import StoredRoot, current_root
 from appliance.times import age_text
 from appliance.tlog.merkle import leaf_hash
-from appliance.tlog.tlog_policy import MAX_POLICY_BYTES, TlogPolicy, parse_tlog_policy
+from appliance.tlog.tlog_policy import MAX_POLICY_BYTES
 from appliance.tlog.tlog_proof import parse_tlog_proof
 from appliance.value import frozen
 
@@ -84,25 +79,15 @@ class Verifier:
         self._show = show
         self._answers: list[Answer] = []
         self.stored_root: StoredRoot | None = None  # None: given as a file, or there is none
-        if options.trusted_root is not None:
-            raw: bytes | None = read_given(options.trusted_root, MAX_ROOT_BYTES)
-        else:
-            self.stored_root = current_root(store) if store else None
-            raw = self.stored_root.raw if self.stored_root else None
-        # One at a time: what one of them trusts says nothing for a signature under another.
-        with naming(options.trusted_root):
-            roots: tuple[TrustedRoot | None, ...] = (
-                parse_trusted_roots(raw) if raw is not None else (None,)
-            )
-        # A root that is named here is instead of the pins, not beside them.
-        with_pins = options.trusted_root is None
-        self._trust: tuple[LogTrust, ...] = tuple(
-            log_trust(store, root, with_pins=with_pins)
-            if store
-            else settle_trust(root, tuple, (), ())
-            for root in roots
-        )
-        self._demands = self._read_demands()
+        if options.trusted_root is None and store is not None:
+            self.stored_root = current_root(store)
+        self._asked = _read_asked(options)
+        with naming(options.trusted_root or "the trusted root imported last"):
+            stored = self.stored_root.raw if self.stored_root else None
+            self._trust = trust_of(store, self._asked, stored)
+        with naming(options.policy):
+            policy = policy_of(store, self._asked)
+        self._demands = demands_of(session, self._asked, policy, has_store=store is not None)
         self.warnings = list(self._root_warnings())
         if store is not None and (unsigned := unsigned_imports(store)):
             self.warnings.append(str(unsigned))
@@ -184,8 +169,10 @@ class Verifier:
 
         if contradicts:
             yield from keep_contradictions(self._session, found)
-        if self._options.record and self._options.expected is not None:
-            yield from record_answers(self._session, self._options.expected, found)
+        if self._options.record and self._asked.expected is None:
+            yield "tlog-proofs are not recorded: they are not the verdict on a signature"
+        elif self._options.record:
+            yield from record_answers(self._session, self._asked, found)
 
     def _answer(self, artifact: str, bundle_path: Path | None) -> Answer:
         raw = _read_bundle(artifact, bundle_path)
@@ -253,49 +240,13 @@ class Verifier:
             for one in file.unread[:MAX_UNREAD_TOLD]
         ]
         digests = hash_for(file.bundles)
-        verdict = self._judge(file.bundles, digests)
+        verdict = verify_under(
+            self._store, self._trust, file.bundles, digests, self._expected(), self._demands
+        )
         error = verdict.error
         if error is not None:
             error = as_ours(error, prefix=f"{artifact}: ")
         return Answer(artifact, bundle_path, verdict, error, digests, raw)
-
-    def _judge(self, bundles: Sequence[SigstoreBundle], digests: ArtifactDigests) -> Verdict:
-        """Judge under each trusted root; one that satisfies everything suffices."""
-        verdicts = []
-        for trust in self._trust:
-            verdict = verify_artifact(
-                self._store,
-                bundles,
-                digests,
-                self._expected(),
-                trust.root,
-                trust.pins,
-                self._demands,
-            )
-            if verdict.error is None or isinstance(verdict.error, DivergenceError):
-                return verdict
-            verdicts.append(verdict)
-        return max(verdicts, key=lambda one: len(one.verification.checks))
-
-    def _read_demands(self) -> Demands:
-        options, limit = self._options, self._options.max_age
-        require_mirror, require_proof = options.require_mirror, options.require_proof
-        if self._store is not None:
-            settings = self._session.configuration
-            require_mirror = require_mirror or settings.flag("verify.requireMirror")
-            require_proof = require_proof or settings.flag("verify.requireProof")
-            if limit is None:
-                limit = settings.optional_seconds("verify.maxCheckpointAge")
-        return Demands(
-            require_mirror=require_mirror,
-            require_proof=require_proof,
-            max_age=int(limit) if limit else None,
-            policy=_read_policy(options.policy, self._store),
-            opt_ins=options.opt_ins,
-            predicate_type=options.predicate_type,
-            now=self._session.now(),
-            clock_behind=self._session.clock.behind if limit else None,
-        )
 
     def _root_warnings(self) -> Iterator[str]:
         """Warn about an old trusted root; raises RefusedError for one that is too old."""
@@ -333,11 +284,18 @@ def verifying(
         yield Verifier(session, options, store, show)
 
 
-def _read_policy(path: Path | None, store: Store | None) -> TlogPolicy | None:
-    if path is None:
-        return None
-    policy = parse_tlog_policy(read_given(path, MAX_POLICY_BYTES))
-    return policy if store is None else policy.without(revoked_keys(store))
+def _read_asked(options: VerifyOptions) -> Asked:
+    root, policy = options.trusted_root, options.policy
+    return Asked(
+        options.expected,
+        None if root is None else read_given(root, MAX_ROOT_BYTES),
+        None if policy is None else read_given(policy, MAX_POLICY_BYTES),
+        require_mirror=options.require_mirror,
+        require_proof=options.require_proof,
+        max_age=None if options.max_age is None else int(options.max_age),
+        opt_ins=options.opt_ins,
+        predicate_type=options.predicate_type,
+    )
 
 
 _LARGE_BYTES: Final = 64 * 1024 * 1024  # hashing takes long enough to be looked at

@@ -189,14 +189,20 @@ def _prove_times(case: Case, entry: TransparencyLogEntry | None, keys: tuple[Log
             texts.append(f"{format_time(stamped.time)} by {stamped.authority}")
             found.times.append(SigningTime(stamped.time, "rfc3161", str(stamped.authority)))
     # Without a log a stamp is all there is; a managed key alone would prove no time at all.
-    if not found.times and (case.bundle.certificate is not None or entry is None):
-        with found.step("signing-time"):
-            raise unproven or SignatureError(
-                "nothing proves when this was signed: no signed entry timestamp, no RFC 3161 stamp",
-                reason="no-signing-time",
-            )
-    if entry is not None and (entry.kind, entry.version) in V2_KINDS:
-        found.note("signing-time", "the log has no clock; its key's window was not compared")
+    if found.times or case.bundle.certificate is not None or entry is None:
+        with found.step("signing-time") as texts:
+            if not found.times:
+                raise unproven or SignatureError(
+                    "nothing proves when this was signed: no signed entry timestamp, no RFC 3161"
+                    " stamp",
+                    reason="no-signing-time",
+                )
+            times = sorted({one.time for one in found.times})
+            texts.append(f"before {' and '.join(map(format_time, times))}")
+            if entry is not None and (entry.kind, entry.version) in V2_KINDS:
+                texts.append("the log has no clock; its key's window was not compared")
+    else:
+        found.note("signing-time", "nothing proves when this was signed, and nothing here needs it")
 
 
 def _verify_inclusion(case: Case, entry: TransparencyLogEntry, keys: tuple[LogKey, ...]) -> None:

@@ -48,6 +48,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "028_tile_span",
     "029_proven_range",
     "030_entry_window",
+    "045_verdict_question",
 )
 COUNTED_BY_TRIGGERS: Final = (
     "tile_span",

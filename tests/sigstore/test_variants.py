@@ -697,6 +697,7 @@ def test_a_verdict_names_every_check_and_is_json() -> None:
     ]
     shown = json.loads(json.dumps(verdict.json))
     assert shown["verified"] is True
+    assert {one["outcome"] for one in shown["checks"]} == {"passed"}
     assert (shown["reason"], shown["fault"]) == ("", "")
     assert shown["signer"]["identity"] == IDENTITY
 

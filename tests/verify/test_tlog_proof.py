@@ -71,6 +71,8 @@ def test_a_log_holds_the_file_and_its_witness_saw_it(desk: Desk) -> None:
     (one,) = answer["data"]["artifacts"]
     assert (one["log"]["entryIndex"], one["signer"]) == (desk.index, None)
     assert [named["name"] for named in one["cosigners"]] == ["witness.example"]
+    _, answer, _ = desk.verify("--policy", desk.policy, "--record")
+    assert "tlog-proofs are not recorded" in answer["warnings"][-1]
 
 
 def test_another_file_another_log_or_too_few_witnesses_are_a_no(desk: Desk) -> None:

@@ -403,6 +403,7 @@ def test_a_malformed_line_is_an_outcome_and_the_next_is_judged(
         found = found[0]["data"]["artifacts"]
     assert code == 2
     assert [one["ok"] for one in found] == [True, *[False] * 5, True]
+    assert [one["exitCode"] for one in found] == [0, *[2] * 5, 0]
     bad = found[1:-1]
     assert {one["reason"] for one in bad} == {"malformed"}
     name = desk.directory / "list" if how == "file" else "-"
@@ -419,6 +420,25 @@ def test_what_is_worse_than_a_malformed_line_is_the_code(desk: Desk) -> None:
     assert code == 5
     assert "-:1: expected ARTIFACT <tab> BUNDLE, got '# comment'; look at" in err
     assert out.count(": VERIFIED") == 1
+
+
+@pytest.mark.parametrize("how", ["file", "-"])
+@pytest.mark.parametrize("line", ["-\t{bundle}", "{artifact}\t-"])
+def test_a_list_does_not_eat_itself(desk: Desk, how: str, line: str) -> None:
+    """Standard input may be the list, and of two lines the second would find nothing there."""
+    bad = line.format(artifact=desk.artifact, bundle=desk.bundle)
+    lines = f"{bad}\n{bad}\n{desk.artifact}\t{desk.bundle}\n"
+    code, out, _ = desk.listed(lines, how, "--jsonl")
+    found = [json.loads(line) for line in out.splitlines()]
+    assert (code, [one["exitCode"] for one in found]) == (2, [2, 2, 0])
+    assert found[0]["reason"] == "malformed" and "a list names files" in found[0]["message"]
+
+
+def test_what_did_not_verify_was_compared_with_nothing(desk: Desk) -> None:
+    desk.artifact.write_bytes(b"another")
+    code, out, _ = desk.verify(desk.artifact, "--json")
+    (found,) = json.loads(out)["data"]["artifacts"]
+    assert (code, found["exitCode"], found["ownView"]["coverage"]) == (3, 3, "not-compared")
 
 
 def test_a_list_with_a_byte_order_mark_says_so_and_the_next_line_is_judged(desk: Desk) -> None:

@@ -172,6 +172,8 @@ def _question(line: bytes, place: str) -> Question:
     wrong = ""
     if not artifact or not tab or "\0" in text:
         wrong = f"expected ARTIFACT <tab> BUNDLE, got {text[:80]!r}"
+    elif STDIN in (artifact, bundle):  # of several lines only the first would find it full
+        wrong = f"a list names files, and '{STDIN}' is none (a file of that name is ./{STDIN})"
     elif is_half_a_digest(artifact):
         wrong = _HALF.format(repr(artifact[:80]))
     if wrong:

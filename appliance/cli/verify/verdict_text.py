@@ -6,6 +6,7 @@ from typing import Any
 
 from appliance.cli.members import members
 from appliance.jobs.verify.verify import Answer, Verdict
+from appliance.runs.exit_codes import exit_code
 from appliance.store.verify.trust import StoredRoot
 from appliance.times import age_text, utc
 
@@ -14,7 +15,10 @@ def verdict_data(verdict: Verdict, root: StoredRoot | None, root_age: int | None
     """Return the verdict for --json."""
     view = verdict.own_view
     error = verdict.error
-    data = verdict.verification.json | members(network="none", ok=error is None, next="")
+    code = exit_code(error) if error is not None else 0
+    data = verdict.verification.json | members(
+        network="none", ok=error is None, exit_code=code, next=""
+    )
     if error is not None:
         data |= members(error, "reason", "message", next=error.next_step)
     data["ownView"] = members(
@@ -47,7 +51,9 @@ def answer_data(answer: Answer, root: StoredRoot | None, root_age: int | None) -
         return asked | verdict_data(answer.verdict, root, root_age)
     error = answer.error
     assert error is not None  # noqa: S101 no verdict without a reason
-    return asked | members(error, "reason", "message", next=error.next_step, ok=False)
+    return asked | members(
+        error, "reason", "message", next=error.next_step, ok=False, exit_code=exit_code(error)
+    )
 
 
 def verdict_text(

@@ -49,6 +49,7 @@ def verdicts_list(session: Session, failed: bool) -> Result:
             "coverage",
             exit_code=one.code,
             trust_root_digest=one.root_digest or None,
+            demands=one.demands,
         )
         for one in found
     ]
@@ -71,6 +72,7 @@ def verdicts_list(session: Session, failed: bool) -> Result:
 def verdicts_recheck(session: Session) -> Result:
     """Judge every recorded verdict again, with today's trusted root and mirror.
 
+    Each as it was asked, with its demands; one under a --trusted-root is judged under that.
     Ends with the worst code among those that changed for the worse; 0 if none did.
 
     \b

@@ -29,6 +29,7 @@ from appliance.policy.own_view import (
 from appliance.sigstore.case import NO_OPT_INS, OptIns
 from appliance.sigstore.digests import ArtifactDigests
 from appliance.sigstore.identity import ExpectedSigner
+from appliance.sigstore.log_trust import LogTrust
 from appliance.sigstore.sigstore_bundle import SigstoreBundle
 from appliance.sigstore.trusted_root import LogKey, TrustedRoot
 from appliance.sigstore.verdict import LogPosition, Verification
@@ -80,6 +81,29 @@ class Answer:
     bundle: bytes = b""
 
 
+def verify_under(
+    store: Store | None,
+    trusts: Sequence[LogTrust],
+    bundles: Sequence[SigstoreBundle],
+    artifact: ArtifactDigests,
+    expected: ExpectedSigner,
+    demands: Demands,
+) -> Verdict:
+    """Judge an artifact under each trusted root; a root under which it is good suffices.
+
+    If there is none, the answer is the one that got furthest.
+    """
+    verdicts = []
+    for trust in trusts:
+        verdict = verify_artifact(
+            store, bundles, artifact, expected, trust.root, trust.pins, demands
+        )
+        if verdict.error is None or isinstance(verdict.error, DivergenceError):
+            return verdict
+        verdicts.append(verdict)
+    return max(verdicts, key=lambda verdict: len(verdict.verification.checks))
+
+
 def verify_artifact(
     store: Store | None,
     bundles: Sequence[SigstoreBundle],
@@ -122,7 +146,7 @@ def with_own_view(store: Store | None, found: Verification, demands: Demands) ->
         unmet = _unproven(None, demands) or _unmet(view, None, demands)
         return Verdict(found, view, None, unmet)
     if found.error is not None or found.log is None:
-        nothing = OwnView(Coverage.NO_CHECKPOINT, "not looked at: it did not verify")
+        nothing = OwnView(Coverage.NOT_COMPARED, "not looked at: it did not verify")
         return Verdict(found, nothing, None, found.error)
     if store is None:
         view = OwnView(Coverage.NO_STORE, "no mirror here to compare it with")

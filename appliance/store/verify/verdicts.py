@@ -8,6 +8,7 @@ from hashlib import sha256
 from sqlite3 import Row
 from typing import Any
 
+from appliance.errors import StoreError
 from appliance.store.database import Store
 from appliance.store.home.journal import append_event
 from appliance.value import frozen
@@ -23,6 +24,7 @@ class RecordedVerdict:
     digests: dict[str, bytes]  # raw, by algorithm
     bundle: bytes  # the Sigstore bundle, byte for byte
     expected: dict[str, Any]  # who should have signed, as JSON
+    demands: dict[str, Any]  # what else was demanded, allowed and given, as JSON
     root_digest: str  # SHA-256 of the trusted root, 64 hex digits; empty: none
     code: int  # exit code of the newest judgement
     reason: str  # why not; empty if it verified
@@ -41,6 +43,7 @@ def record_verdict(store: Store, verdict: RecordedVerdict) -> int:
         json.dumps(digests, sort_keys=True),
         verdict.bundle,
         json.dumps(verdict.expected, sort_keys=True),
+        json.dumps(verdict.demands, sort_keys=True),
         verdict.root_digest,
         verdict.code,
         verdict.reason,
@@ -50,11 +53,11 @@ def record_verdict(store: Store, verdict: RecordedVerdict) -> int:
         if (verdict.code, verdict.reason) != _answer(store, row):
             append_event(store, verdict.at, "verdict.recorded", _details(verdict))
         store.execute(
-            "INSERT INTO verdict (at, artifact, digests, bundle, expected, root_digest, code,"
-            " reason, coverage) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-            " ON CONFLICT (artifact, digests, bundle, expected) DO UPDATE SET at = excluded.at,"
-            " root_digest = excluded.root_digest, code = excluded.code, reason = excluded.reason,"
-            " coverage = excluded.coverage",
+            "INSERT INTO verdict (at, artifact, digests, bundle, expected, demands, root_digest,"
+            " code, reason, coverage) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (artifact, digests, bundle, expected, demands) DO UPDATE SET"
+            " at = excluded.at, root_digest = excluded.root_digest, code = excluded.code,"
+            " reason = excluded.reason, coverage = excluded.coverage",
             row,
         )
     found = _stored(store, row)
@@ -63,10 +66,28 @@ def record_verdict(store: Store, verdict: RecordedVerdict) -> int:
     return int(found["id"])
 
 
+def put_given_root(store: Store, raw: bytes) -> None:
+    """Keep a trusted root that was given as a file, for verdicts that name it."""
+    store.execute("INSERT OR IGNORE INTO given_root VALUES (?, ?)", [sha256(raw).digest(), raw])
+
+
+def given_root(store: Store, digest: str) -> bytes:
+    """Return a trusted root that a verdict names by its SHA-256 (hex); raises StoreError."""
+    row = store.row("SELECT raw FROM given_root WHERE digest = ?", [bytes.fromhex(digest)])
+    if row is None:
+        raise StoreError(
+            f"a recorded verdict was asked under the trusted root {digest}, which is not here",
+            reason="corrupt",
+            next_step="attestor store check",
+        )
+    return bytes(row["raw"])
+
+
 def _stored(store: Store, row: tuple[Any, ...]) -> Row | None:
     return store.row(
-        "SELECT * FROM verdict WHERE artifact = ? AND digests = ? AND bundle = ? AND expected = ?",
-        [row[1], row[2], row[3], row[4]],
+        "SELECT * FROM verdict WHERE artifact = ? AND digests = ? AND bundle = ? AND expected = ?"
+        " AND demands = ?",
+        row[1:6],
     )
 
 
@@ -96,6 +117,10 @@ def forget_verdicts(store: Store, before: int, at: int) -> int:
     count = 0 if row is None else int(row["n"])
     if count:
         store.execute("DELETE FROM verdict WHERE at < ?", [before])
+        store.execute(
+            "DELETE FROM given_root WHERE NOT EXISTS (SELECT 1 FROM verdict"
+            " WHERE demands ->> '$.trustedRoot' = lower(hex(digest)))"
+        )
         append_event(store, at, "verdict.pruned", {"count": count, "before": before})
     return count
 
@@ -126,6 +151,7 @@ def _recorded(row: Row) -> RecordedVerdict:
         {name: bytes.fromhex(one) for name, one in digests.items()},
         row["bundle"],
         json.loads(row["expected"]),
+        json.loads(row["demands"]),
         row["root_digest"],
         row["code"],
         row["reason"],

@@ -1,0 +1,145 @@
+"""verdicts recheck: a recorded question is asked again as it was asked, not only whom it is of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.cli.main import run
+from appliance.runs.session import Session
+from appliance.store.database import create_store, open_store
+from appliance.store.verify.verdicts import recorded_verdicts
+from tests.mirror.mirrors import NOW
+from tests.pki.authorities import LeafPlan
+from tests.pki.bundles import Instance
+from tests.verify.test_verify import Site, site
+from tests.verify.test_verify_inputs import KEYLESS, MADE, Desk, desk
+
+__all__ = ["desk", "site"]
+TYPE = "https://example.com/predicate"
+
+
+class Home:
+    """A desk with a home, in which verdicts are recorded and judged again."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.later = NOW
+        assert self.run("init")[0] == 0
+
+    def run(self, *words: str | Path) -> tuple[int, str, str]:
+        session = Session(home=self.desk.directory / "home", now=lambda: self.later)
+        code = run(list(map(str, words)), session)
+        return (code, *self.desk.capsys.readouterr())
+
+    def record(self, *words: str | Path) -> int:
+        return self.run("verify", self.desk.artifact, *KEYLESS, "--record", *words)[0]
+
+    def recheck(self) -> tuple[int, list[Any]]:
+        code, out, _ = self.run("verdicts", "recheck", "--json")
+        return code, json.loads(out)["data"]["changed"]
+
+
+@pytest.fixture
+def home(desk: Desk) -> Iterator[Home]:
+    home = Home(desk)
+    assert home.run("trust", "import", desk.root)[0] == 0
+    yield home
+
+
+def test_a_predicate_type_is_asked_again_and_is_another_question(home: Home) -> None:
+    home.desk.write(MADE.v2_bundle(MADE.sign_statement()))
+    assert home.record() == 0
+    assert home.record("--predicate-type", TYPE) == 0
+    assert home.record("--predicate-type", "https://spdx.dev/Document") == 3
+    _, out, _ = home.run("verdicts", "list", "--json")
+    listed = json.loads(out)["data"]["verdicts"]
+    assert [one["exitCode"] for one in listed] == [0, 0, 3]
+    assert [one["demands"].get("predicateType", "") for one in listed] == [
+        *("", TYPE, "https://spdx.dev/Document"),
+    ]
+    assert home.recheck() == (0, [])  # the no stays one
+
+
+@pytest.mark.parametrize("option", ["--allow-unlogged", "--allow-subject"])
+def test_what_was_allowed_is_allowed_again(home: Home, option: str) -> None:
+    if option == "--allow-unlogged":
+        home.desk.write(MADE.bundle(MADE.sign_artifact(), None))
+    else:
+        plan = LeafPlan(subject="release")
+        home.desk.write(MADE.v2_bundle(MADE.sign_artifact(plan=plan)))
+    assert home.record(option) == 0
+    assert home.recheck() == (0, [])
+
+
+@pytest.mark.parametrize("option", ["--require-mirror", "--require-proof", "--max-age"])
+def test_what_was_demanded_is_demanded_again(home: Home, option: str) -> None:
+    home.desk.write(MADE.bundle(MADE.sign_artifact(), None))
+    more = [option, *(["1h"] if option == "--max-age" else [])]
+    code = home.record("--allow-unlogged", *more)
+    assert code in (5, 8)
+    assert home.recheck() == (0, [])
+
+
+def test_a_policy_is_asked_again(site: Site, tmp_path: Path) -> None:
+    site.sync()
+    policy = tmp_path / "policy"
+    policy.write_text(f"log {site.log.key.vkey}\nquorum none\n", "utf-8")
+    assert site.verify("--policy", policy, "--record")[0] == 0
+    policy.unlink()
+    code, out, _ = site.run("verdicts", "recheck")
+    assert (code, out) == (0, "1 verdicts judged again, 0 changed\n")
+    store = open_store(site.directory / "home", write=True)
+    (found,) = recorded_verdicts(store)
+    assert "policy" in found.demands
+    store.close()
+
+
+def test_settings_are_those_of_today(site: Site) -> None:
+    assert site.verify("--record")[0] == 0
+    assert site.run("config", "set", "verify.requireMirror", "true")[0] == 0
+    code, out, _ = site.run("verdicts", "recheck")
+    assert code == 5 and "verified -> not-covered" in out
+
+
+def test_a_root_that_was_given_is_the_root_it_is_asked_under_again(desk: Desk) -> None:
+    home = Home(desk)
+    assert home.record("--trusted-root", desk.root) == 0
+    other = desk.directory / "other.json"
+    other.write_text(json.dumps(Instance().root()), "utf-8")
+    assert home.run("trust", "import", other)[0] == 0
+    desk.root.unlink()
+    assert home.recheck() == (0, [])
+    home.later += 10 * 366 * 86400  # the newest signed time is a floor of the clock
+    assert home.run("verdicts", "prune", "--older-than", "1h")[0] == 0
+    store = open_store(desk.directory / "home", write=False)
+    assert store.rows("SELECT * FROM given_root") == []
+    store.close()
+
+
+def test_verdicts_of_an_older_home_have_no_demands_and_are_judged_again(home: Home) -> None:
+    assert home.record() == 0
+    store = open_store(home.desk.directory / "home", write=True)
+    with store.atomic():
+        store.execute("ALTER TABLE verdict RENAME TO newer")
+        store.execute(
+            "CREATE TABLE verdict (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, artifact TEXT NOT"
+            " NULL, digests TEXT NOT NULL, bundle BLOB NOT NULL, expected TEXT NOT NULL,"
+            " root_digest TEXT NOT NULL, code INTEGER NOT NULL, reason TEXT NOT NULL, coverage"
+            " TEXT NOT NULL, UNIQUE (artifact, digests, bundle, expected)) STRICT"
+        )
+        store.execute(
+            "INSERT INTO verdict SELECT id, at, artifact, digests, bundle, expected, root_digest,"
+            " code, reason, coverage FROM newer"
+        )
+        for table in ("newer", "given_root"):
+            store.execute(f"DROP TABLE {table}")
+        store.execute("DELETE FROM _sqlite_migrations WHERE name = '045_verdict_question'")
+    store.close()
+    create_store(home.desk.directory / "home").close()
+    assert home.recheck() == (0, [])
+    assert json.loads(home.run("verdicts", "list", "--json")[1])["data"]["verdicts"][0]["id"] == 1
