@@ -6,6 +6,8 @@ inclusion, contradictions (RFC 9162 section 2.1; c2sp.org/signed-note, c2sp.org/
 
 from __future__ import annotations
 
+import json
+import re
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from appliance.tlog.proof import root_from_inclusion, verify_consistency
 from appliance.value import frozen, replaced
 
 _V1: Final = 1
+_PEM: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]+-----([^-]*)-----END")
 _WRONG_SHAPE: Final = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
 
 
@@ -58,6 +61,8 @@ def shaped() -> Iterator[None]:
 def _checks(data: Mapping[str, Any]) -> Iterator[PageCheck]:
     for log in _listed(data, "logs"):
         yield from _log(log)
+    if "search" in data:
+        yield from _search(data["search"], data["logs"])
     for number, verdict in enumerate(_listed(data, "verdicts")):
         if verdict.get("proof"):
             what = f"verdict {number + 1}: its log entry is in the log"
@@ -120,6 +125,97 @@ def _log(log: Mapping[str, Any]) -> Iterator[PageCheck]:
             f"{origin}: entry {entry['index']} is in the log",
             partial(_among, entry, by_size),
         )
+
+
+def _search(search: Mapping[str, Any], logs: Sequence[Any]) -> Iterator[PageCheck]:
+    """Check that what is said of each hit is in its entry; that the entry is there, `_log` does."""
+    hits = _listed(search, "hits")
+    if unknown := {hit["origin"] for hit in hits} - {log["origin"] for log in logs}:
+        raise LookupError(f"hits of {sorted(unknown)[0]!r}, of which no log is here")
+    for log in logs:
+        said = [hit for hit in hits if hit["origin"] == log["origin"]]
+        what = f"{log['origin']}: what is said of its {len(said)} hits is in their entries"
+        if said:
+            yield _check(what, partial(_said, said, log))
+
+
+def _said(hits: Sequence[Mapping[str, Any]], log: Mapping[str, Any]) -> str | None:
+    entries = {one["index"]: one for one in log["entries"]}
+    roots = {one["treeSize"]: one["rootHash"] for one in log["heads"]}
+    is_told = True
+    for hit in hits:
+        index = hit["index"]
+        entry = entries.get(index)
+        if entry is None:
+            raise ProofError(f"entry {index} has no proof here")
+        if (hit["treeSize"], hit["rootHash"]) != (entry["treeSize"], roots[entry["treeSize"]]):
+            raise ProofError(f"entry {index} is proven in another tree than is said")
+        body = b64decode(entry["body"], validate=True)
+        if hit["leafHash"] != leaf_hash(body).hex():
+            raise ProofError(f"the leaf hash of entry {index} is another")
+        is_told &= _holds(hit, index, body)
+    return f"digests, keys, certificates and names of {len(hits)}" if is_told else None
+
+
+def _holds(hit: Mapping[str, Any], index: int, body: bytes) -> bool:
+    """Compare what is said of an entry with its body; False if the body is no JSON in UTF-8."""
+    if not hit["digests"] and not hit["signers"]:
+        return True
+    try:
+        told = json.loads(body.decode())
+    except (ValueError, RecursionError):
+        return False
+    if hit["kind"] != f"{told['kind']} {told['apiVersion']}":
+        raise ProofError(f"entry {index} is of another kind")
+    texts, materials = set[str](), dict[str, bytes]()
+    for text in _texts(told):
+        texts.add(text.lower())
+        raw = _material(text)
+        texts.add(raw.hex())
+        materials[sha256(raw).hexdigest()] = raw
+        if found := _PEM.search(raw):
+            der = _material(found[1].decode("latin-1"))
+            materials[sha256(der).hexdigest()] = der
+    for digest in hit["digests"]:
+        if digest.partition(":")[2] not in texts:
+            raise ProofError(f"{digest} is not in entry {index}")
+    for signer in hit["signers"]:
+        raw = materials.get(signer["sha256"], b"")
+        if not raw:
+            raise ProofError(f"no signer {signer['sha256']} is in entry {index}")
+        for name in (*signer["identities"], *signer["issuers"], *signer["claims"].values()):
+            if not re.search(_as_written(name), raw):
+                raise ProofError(f"{name!r} is not in that certificate of entry {index}")
+    return True
+
+
+def _as_written(name: str) -> bytes:
+    r"""Make a pattern of a name's bytes: those that are no UTF-8 stand as \xff in the name."""
+    parts = (re.escape(part.encode()) for part in re.split(r"(\\x[89a-f][0-9a-f])", name))
+    return b"".join(
+        b"(?:%b|%b)" % (part, re.escape(bytes.fromhex(part[-2:].decode()))) if at % 2 else part
+        for at, part in enumerate(parts)
+    )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, Mapping):
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+
+
+def _material(text: str) -> bytes:
+    """Decode base64 with lines; what is none is empty."""
+    try:
+        return b64decode("".join(text.split()), validate=True)
+    except ValueError:
+        return b""
 
 
 def _check(what: str, run: Callable[[], str | None]) -> PageCheck:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, LimitError
 from appliance.jobs.coverage import coverage_of, entry_coverage_of
 from appliance.jobs.divergence.evidence_pack import contradiction_data
 from appliance.jobs.divergence.health import HomeHealth, home_health
+from appliance.jobs.find.search import Found
 from appliance.jobs.mirror.checkable import checkable, key_described
 from appliance.policy.coverage import Coverage
 from appliance.runs.session import Session
@@ -21,7 +22,7 @@ from appliance.store.divergence.evidence import Evidence, evidence_of
 from appliance.store.divergence.quarantine import quarantine_of
 from appliance.store.home.journal import append_event, journal_head
 from appliance.store.home.settings import SITE_NAME, SITE_ROLE, site_fact
-from appliance.store.mirror.logs import Log, all_backends, all_logs
+from appliance.store.mirror.logs import Log, all_backends, all_logs, require_log
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.mirror.tile_cache import tiles_in_cells
 from appliance.store.queue.queue import count_states, held_count, oldest_held
@@ -38,6 +39,7 @@ FORMAT: Final = "attestor-report/v1"
 REDACTABLE: Final = ("tenants", "paths", "custody")
 WRITTEN: Final = "report.written"
 MAX_ROWS: Final = 200  # of each table
+MAX_HITS: Final = 2500  # of a search: some 10 MB, verified by a browser in seconds
 MAX_EVIDENCE: Final = 50  # contradictions with both notes, the newest
 _POINTS: Final = 200  # of a log's growth
 _CELLS: Final = 100  # of a log's coverage
@@ -73,7 +75,7 @@ def report_data(session: Session, redact: Collection[str]) -> dict[str, Any]:
             ],
             "journal": {"lines": head.id, "digest": head.digest.hex()},
             "trustRoots": _roots(store, redact),
-            "logs": [_log(store, log, found) for log in all_logs(store)],
+            "logs": [_log(store, log, _backends(found, log)) for log in all_logs(store)],
             "contradictions": [contradiction_data(one) for one in kept[-MAX_EVIDENCE:]],
             "alerts": [_alert(alert) for alert in alerts(store)[-MAX_ROWS:]],
             "verdictCounts": {"verified": good, "notVerified": bad},
@@ -99,6 +101,33 @@ def pack_data(session: Session, evidence: Evidence) -> dict[str, Any]:
         }
 
 
+def search_data(session: Session, found: Found) -> dict[str, Any]:
+    """Gather what lets others check an answer of a search: the page of `entries search --html`.
+
+    What the answer says is not in it. Raises LimitError (page-too-large) if there are more hits
+    than a page holds, what reading the store raises else.
+    """
+    if len(found.hits) > MAX_HITS:
+        raise LimitError(
+            f"a page has at most {MAX_HITS:,} hits, and {len(found.hits):,} were found",
+            reason="page-too-large",
+            next_step=f"narrow the search, or give --limit {MAX_HITS}",
+        )
+    with session.reading() as store:
+        proven: dict[str, list[tuple[int, int]]] = {one.origin: [] for one in found.coverage}
+        for hit in found.hits:
+            proven[hit.origin].append((hit.entry_index, hit.head.tree_size))
+        return {
+            "format": FORMAT,
+            "version": __version__,
+            "madeAt": session.now(),
+            "site": site_fact(store, SITE_NAME) or "(unnamed)",
+            "logs": [
+                _log(store, require_log(store, origin), (), some) for origin, some in proven.items()
+            ],
+        }
+
+
 def record_report(session: Session, name: str, digest: str) -> None:
     """Write into the journal that a report was written, with its SHA-256 (hex).
 
@@ -108,7 +137,12 @@ def record_report(session: Session, name: str, digest: str) -> None:
         append_event(store, session.now(), WRITTEN, {"file": name, "sha256": digest})
 
 
-def _log(store: Store, log: Log, found: HomeHealth) -> dict[str, Any]:
+def _log(
+    store: Store,
+    log: Log,
+    backends: Sequence[Mapping[str, Any]],
+    found: Collection[tuple[int, int]] | None = None,
+) -> dict[str, Any]:
     mirror = Mirror(store, log)
     accepted, mirrored = mirror.history.accepted(), mirror.history.mirror_checkpoint()
     held = quarantine_of(store, log)
@@ -121,18 +155,7 @@ def _log(store: Store, log: Log, found: HomeHealth) -> dict[str, Any]:
         "apiVersion": log.api_version,
         "treeSize": None if accepted is None else size,
         "mirrorSize": None if mirrored is None else mirrored.head.tree_size,
-        "backends": [
-            {
-                "name": one.backend.name,
-                "enabled": one.backend.enabled,
-                "health": one.health.value,
-                "reasons": list(one.reasons),
-                "ageSeconds": one.age,
-                "growthAgeSeconds": one.growth_age,
-            }
-            for one in found.logs
-            if one.backend.log.id == log.id
-        ],
+        "backends": list(backends),
         "coverage": _coverage(coverage_of(mirror)),
         "entryCoverage": _coverage(entry_coverage_of(mirror)),
         "growth": [list(one) for one in mirror.history.growth(_POINTS)],
@@ -142,8 +165,23 @@ def _log(store: Store, log: Log, found: HomeHealth) -> dict[str, Any]:
         "quarantine": None
         if held is None
         else {"since": held.since, "lastCommonSize": held.last_common_size},
-        **checkable(mirror),
+        **checkable(mirror, found),
     }
+
+
+def _backends(health: HomeHealth, log: Log) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": one.backend.name,
+            "enabled": one.backend.enabled,
+            "health": one.health.value,
+            "reasons": list(one.reasons),
+            "ageSeconds": one.age,
+            "growthAgeSeconds": one.growth_age,
+        }
+        for one in health.logs
+        if one.backend.log.id == log.id
+    ]
 
 
 def _coverage(coverage: Coverage | None) -> dict[str, Any] | None:

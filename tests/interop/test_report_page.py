@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -9,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from appliance.report.page import page
+from appliance.report.page import data_of, page
 from appliance.report.page_check import page_checks
+from tests.find.logged import leaf
+from tests.report import found
 from tests.report.browser import Browser, browsing, chromium
 from tests.report.pages import (
     HOSTILE,
@@ -111,3 +114,95 @@ def test_the_page_fits_its_screen(browser: Browser, data: Data, file: Path, widt
         browser.photograph(file.with_suffix(".png"), width=width, dark=dark)
         wide = browser.value("document.documentElement.scrollWidth")
         assert wide <= width, f"{wide} pixels on a screen of {width}"
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        return found.found_data(tmp_path_factory.mktemp("searched"), Captured(out, err))
+
+
+def test_every_check_of_what_a_search_found_is_green(
+    browser: Browser, searched: Data, file: Path
+) -> None:
+    file.write_bytes(page(searched))
+    browser.open(file.as_uri())
+    checks = browser.checks()
+    assert browser.state() == "good", checks
+    told = [f"\u2713 {one.what}: {one.why}" for one in page_checks(searched)]
+    assert [text for _, text in checks][1:] == told and len(told) == 7
+    assert browser.requests() == [] and browser.complaints() == []
+
+
+@pytest.mark.parametrize("name", found.MUTATIONS)
+def test_whatever_is_changed_of_a_hit_is_red(
+    browser: Browser, searched: Data, file: Path, name: str
+) -> None:
+    raw = page(searched)
+    file.write_bytes(with_data(raw, changed(searched, found.MUTATIONS[name])))
+    browser.open(file.as_uri())
+    assert browser.state() == "bad", browser.checks()
+
+
+def test_names_that_do_harm_are_text_and_those_that_are_no_text_are_found(
+    browser: Browser, tmp_path: Path, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = found.found_home(tmp_path / "home", capsys)
+    hostile = leaf(f"https://x.example/{HOSTILE}", b"1", claims={"14": HOSTILE})
+    home.log.grow([hostile, found.no_text("dEv@example.com", b"dEv", b"d\xffv")])
+    home.sync(0)
+    home.json("index", "build")
+    raw = found.page_of(home, file, "--identity", "script|ffv")
+    assert len(data_of(raw)["search"]["hits"]) == 2
+    browser.open(file.as_uri())
+    assert browser.state() == "good", browser.checks()
+    assert browser.requests() == [] and browser.complaints() == []
+    assert browser.value("document.querySelectorAll('img, script[src], iframe').length") == 0
+    assert HOSTILE in str(browser.value("document.body.textContent"))
+
+
+def test_without_javascript_it_says_that_nothing_was_verified(
+    browser: Browser, searched: Data, file: Path
+) -> None:
+    file.write_bytes(page(searched))
+    browser.ask("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        browser.ask("Page.navigate", url=file.as_uri())
+        end = time.monotonic() + 60
+        while browser.value("document.readyState") != "complete" and time.monotonic() < end:
+            time.sleep(0.05)
+        assert str(browser.value("location.href")) == file.as_uri()
+        banner = str(browser.value("document.getElementById('banner').textContent"))
+        shown = str(browser.value("document.body.innerText"))
+    finally:
+        browser.ask("Emulation.setScriptExecutionDisabled", value=False)
+    assert banner.startswith("Not verified:") and browser.checks() == []
+    assert found.WHO in shown and found.CLAIMS["12"] in shown
+
+
+def test_two_thousand_five_hundred_hits_are_verified(
+    browser: Browser, tmp_path: Path, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In about a second; what it took is printed, since another load decides it."""
+    home = found.found_home(tmp_path / "home", capsys)
+    home.log.grow([leaf(found.WHO, b"%d" % at) for at in range(2498)])
+    home.sync(0)
+    raw = found.page_of(home, file, "--identity-exact", found.WHO, "--rescan", "--limit", "2500")
+    assert len(data_of(raw)["search"]["hits"]) == 2500
+    browser.open(file.as_uri())
+    checks = browser.checks()
+    assert browser.state() == "good" and len(checks) == 2504
+    took = browser.value("performance.getEntriesByName('checks')[0].duration")
+    with capsys.disabled():
+        print(f"\n{len(raw):,} bytes, {len(checks)} checks, {took / 1000:.2f} s")  # noqa: T201
+
+
+@pytest.mark.parametrize("width", [360, 1000])
+def test_the_page_of_a_search_fits_its_screen(
+    browser: Browser, searched: Data, file: Path, width: int
+) -> None:
+    file.write_bytes(page(searched))
+    browser.open(file.as_uri())
+    browser.photograph(file.with_suffix(".png"), width=width)
+    wide = browser.value("document.documentElement.scrollWidth")
+    assert wide <= width, f"{wide} pixels on a screen of {width}"

@@ -11,6 +11,7 @@ import click
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
+from appliance.cli.page_file import FILE, write_page
 from appliance.errors import (
     ApplianceError,
     DigestError,
@@ -21,13 +22,11 @@ from appliance.errors import (
 from appliance.report.page import MAX_PAGE_BYTES, data_of, page
 from appliance.report.page_check import page_checks, shaped
 from appliance.runs.exit_codes import naming
-from appliance.runs.report import REDACTABLE, record_report, report_data
+from appliance.runs.report import REDACTABLE, report_data
 from appliance.runs.session import Session, pass_session
-from appliance.store.files import read_foreign, written_whole
+from appliance.store.files import read_foreign
 from appliance.times import utc
 from appliance.version import __version__
-
-FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.group("report", cls=LazyGroup, invoke_without_command=True)
@@ -64,18 +63,10 @@ def report(session: Session, html: Path | None, redact: str) -> Result:
         lines.append(f"  {log['origin']}: {size}")
     if html is None:
         return Result(data, "\n".join([*lines, "for the page: attestor report --html FILE"]))
-    raw = page(data)
-    with written_whole(html, replace=True) as file:
-        file.write(raw)
-    digest, warnings = sha256(raw).hexdigest(), []
-    try:
-        record_report(session, html.name, digest)
-    except ApplianceError as error:
-        warnings.append(f"the journal has no line of this page: {error.message}")
-    lines += [f"Wrote {html} ({len(raw):,} bytes), SHA-256 {digest}"]
-    return Result(
-        data | members(output=str(html), sha256=digest), "\n".join(lines), tuple(warnings)
-    )
+    done = write_page(session, html, data)
+    lines.append(done.line)
+    told = data | members(output=str(html), sha256=done.digest)
+    return Result(told, "\n".join(lines), done.warnings)
 
 
 @report.command("verify")

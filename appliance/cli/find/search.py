@@ -17,11 +17,13 @@ from appliance.cli.members import members
 from appliance.cli.numbers import Whole
 from appliance.cli.options import verifier_key
 from appliance.cli.output import Result, common_options, is_json, printable
+from appliance.cli.page_file import FILE, write_page
 from appliance.cli.progress import progress_bar
 from appliance.cli.table import headings_option, table, table_time
-from appliance.jobs.find.criteria import Criteria
+from appliance.jobs.find.criteria import Criteria, criteria_data
 from appliance.jobs.find.search import ALWAYS, GROUPS, Hit, Scanned, Window, grouped
 from appliance.runs.find import Query, SearchRun, not_logged, search_entries
+from appliance.runs.report import search_data
 from appliance.runs.session import Session, pass_session
 from appliance.runs.statement import read_statement, rerun_statement, write_statement
 from appliance.times import utc
@@ -45,6 +47,7 @@ _CSV = (
 @click.option("--limit", type=Whole(1), default=1000, show_default=True, help="Most hits.")
 @click.option("--group-by", type=click.Choice(GROUPS), help="Count the hits by this.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
+@click.option("--html", type=FILE, help="Write the answer as a page that checks itself.")
 @click.option("--rescan", is_flag=True, help="Read every entry, without the index.")
 @click.option("--expect", type=click.Choice(("found", "none")), help="Anything else is code 3.")
 @click.option(
@@ -68,6 +71,7 @@ def entries_search(
     limit: int,
     group_by: str | None,
     as_csv: bool,
+    html: Path | None,
     rescan: bool,
     expect: str | None,
     statement: Path | None,
@@ -82,7 +86,8 @@ def entries_search(
     at and read; otherwise nothing found is code 5, with the gaps. The index ('attestor index
     build') can hide an entry if somebody tampered with it, never invent one; --rescan trusts
     nothing but the proven tree. An attestation is logged with the digest of its payload, so
-    it is not found by the artifact it is about.
+    it is not found by the artifact it is about. --html writes a page that verifies each hit
+    in the browser; 'attestor report verify' checks it without.
 
     \b
     Example:
@@ -96,6 +101,8 @@ def entries_search(
         raise click.UsageError("the index does not have this: add a condition, or --rescan")
     if as_csv and is_json():
         raise click.UsageError("--csv and --json exclude each other")
+    if html is not None and (as_csv or group_by is not None):
+        raise click.UsageError("--html goes with neither --csv nor --group-by")
     window = Window(
         time_option("--since", since),
         time_option("--until", until),
@@ -111,7 +118,23 @@ def entries_search(
     if group_by is not None:
         return _grouped(run, group_by, as_csv)
     result = _result(run)
+    if html is not None:
+        return _with_page(session, result, run, query, html)
     return replaced(result, text=csv_text(_CSV, _csv_rows(run.found.hits))) if as_csv else result
+
+
+def _with_page(session: Session, result: Result, run: SearchRun, query: Query, to: Path) -> Result:
+    """Write the answer as a page; one that is not whole as well, which the page says."""
+    asked: dict[str, list[str]] = criteria_data(query.criteria)
+    if query.vouched_only:
+        asked["vouched"] = ["yes"]
+    if query.window != ALWAYS:
+        asked["time"] = [str(query.window)]
+    data = search_data(session, run.found) | {"search": {"query": asked, **result.data}}
+    done = write_page(session, to, data)
+    text = "\n".join(filter(None, (result.text, done.line)))
+    told = result.data | members(output=str(to), sha256=done.digest)
+    return Result(told, text, (*result.warnings, *done.warnings), result.errors)
 
 
 def _csv_rows(hits: Sequence[Hit]) -> Iterator[tuple[object, ...]]:

@@ -90,10 +90,7 @@ def sql(
     )
     more = ("there are more rows than --max-rows",) if found.more else ()
     rows = [[_plain(one) for one in row] for row in found.rows]
-    if as_csv:
-        text = csv_text(found.columns, rows)
-    else:
-        text = _jsonl(found) if jsonl else _table(found)
+    text = csv_text(found.columns, rows) if as_csv else _jsonl(found) if jsonl else _table(found)
     return Result(members(found, "columns", "more", rows=rows), text, more)
 
 

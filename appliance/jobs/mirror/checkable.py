@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from base64 import b64encode
+from collections.abc import Collection
 from hashlib import sha256
 from typing import Any, Final
 
@@ -32,17 +33,24 @@ def key_described(key: VerifierKey) -> dict[str, Any]:
     }
 
 
-def checkable(mirror: Mirror) -> dict[str, Any]:
+def checkable(mirror: Mirror, found: Collection[tuple[int, int]] | None = None) -> dict[str, Any]:
     """Return a log's keys, up to 16 of its signed heads, proofs between them, and some entries.
 
-    What cannot be proven from what is here is left out, and `unproven` says why. That a log is
-    quarantined hides nothing: what we hold of it is what it signed.
+    The entries are those that were `found`, each with the size of the tree that it is proven in,
+    or (None) a look at three. What cannot be proven from what is here is left out, and
+    `unproven` says why. That a log is quarantined hides nothing: what we hold of it is what it
+    signed.
     """
     history, unproven = mirror.history, []
     sizes = _spread(history.accepted_sizes())
     mirrored = history.mirror_checkpoint()
-    if mirrored is not None and mirrored.head.tree_size not in sizes:
-        sizes = sorted([*sizes, mirrored.head.tree_size])
+    if mirrored is not None:
+        size = mirrored.head.tree_size
+        sizes.append(size)
+        if found is None:
+            found = [(at, size) for at in sorted({0, size // 2, size - 1}) if size]
+    found = found or ()
+    sizes = sorted({*sizes, *(size for _, size in found)})
     heads: list[dict[str, Any]] = []
     trees: dict[int, OurTree] = {}
     for size in sizes:
@@ -71,8 +79,7 @@ def checkable(mirror: Mirror) -> dict[str, Any]:
             continue
         proofs.append({"from": old, "to": new, "hashes": _encoded(hashes)})
     entries = []
-    size = 0 if mirrored is None else mirrored.head.tree_size
-    for index in sorted({0, size // 2, size - 1}) if size else ():  # a look at three of them
+    for index, size in found:
         try:
             if size in trees:
                 entries.append(_entry(mirror, index, size, trees[size]))

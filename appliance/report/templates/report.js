@@ -253,6 +253,89 @@ async function contradiction(kept) {
   return `the signed tree of ${now.size} has another root at ${old.size} than was signed`;
 }
 
+// What is said of a search's hits, held against the bodies of their entries.
+
+function loose(text) {
+  try {
+    return Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  } catch {
+    return new Uint8Array();
+  }
+}
+
+const latin1 = (bytes) => Array.from(bytes, (b) => String.fromCharCode(b)).join("");
+
+// A pattern of a name's bytes: those that are no UTF-8 stand as \xff in the name.
+function asWritten(name) {
+  const parts = name.split(/(\\x[89a-f][0-9a-f])/).map((part) =>
+    latin1(utf8(part)).replace(/[\\^$.*+?()[\]{}|\/-]/g, "\\$&"));
+  return new RegExp(parts.map((part, n) => (n % 2 ? `(?:${part}|\\x${part.slice(-2)})` : part)).join(""));
+}
+
+async function holds(hit, body) {
+  if (!hit.digests.length && !hit.signers.length) return true;
+  let told;
+  try {
+    told = JSON.parse(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(body));
+  } catch {
+    return false;
+  }
+  need(hit.kind === `${told.kind} ${told.apiVersion}`, `entry ${hit.index} is of another kind`);
+  const texts = new Set();
+  const materials = new Map();
+  const waiting = [told];
+  while (waiting.length) {
+    const one = waiting.pop();
+    if (typeof one === "string") {
+      const raw = loose(one);
+      texts.add(one.toLowerCase()).add(hex(raw));
+      materials.set(hex(await sha256(raw)), raw);
+      const pem = /-----BEGIN [A-Z0-9 ]+-----([^-]*)-----END/.exec(latin1(raw));
+      if (pem) materials.set(hex(await sha256(loose(pem[1]))), loose(pem[1]));
+    } else if (one !== null && typeof one === "object") {
+      waiting.push(...Object.values(one));
+    }
+  }
+  for (const digest of hit.digests) {
+    need(texts.has(digest.slice(digest.indexOf(":") + 1)), `${digest} is not in entry ${hit.index}`);
+  }
+  for (const signer of hit.signers) {
+    const raw = materials.get(signer.sha256);
+    need(raw && raw.length, `no signer ${signer.sha256} is in entry ${hit.index}`);
+    const text = latin1(raw);
+    for (const name of [...signer.identities, ...signer.issuers, ...Object.values(signer.claims)]) {
+      need(asWritten(name).test(text), `${name} is not in that certificate of entry ${hit.index}`);
+    }
+  }
+  return true;
+}
+
+async function said(hits, log) {
+  const entries = new Map(log.entries.map((one) => [one.index, one]));
+  const roots = new Map(log.heads.map((one) => [one.treeSize, one.rootHash]));
+  let isTold = true;
+  for (const hit of hits) {
+    const entry = entries.get(hit.index);
+    need(entry, `entry ${hit.index} has no proof here`);
+    const isThatTree = hit.treeSize === entry.treeSize && hit.rootHash === roots.get(entry.treeSize);
+    need(isThatTree, `entry ${hit.index} is proven in another tree than is said`);
+    const body = base64(entry.body);
+    need(hit.leafHash === hex(await leafHash(body)), `the leaf hash of entry ${hit.index} is another`);
+    if (!await holds(hit, body)) isTold = false;
+  }
+  return isTold ? `digests, keys, certificates and names of ${hits.length}` : null;
+}
+
+async function checkSearch(search, logs, results) {
+  const stray = search.hits.find((hit) => !logs.some((log) => log.origin === hit.origin));
+  need(!stray, "hits of a log that is not here");
+  for (const log of logs) {
+    const hits = search.hits.filter((hit) => hit.origin === log.origin);
+    const what = `${log.origin}: what is said of its ${hits.length} hits is in their entries`;
+    if (hits.length) results.push(await check(what, () => said(hits, log)));
+  }
+}
+
 // All checks, in the order of page_check.py: [what, good (null: cannot tell), why].
 
 async function check(what, run) {
@@ -315,6 +398,7 @@ async function checkAll(data) {
       results.push([`${log.origin}`, false, error.message]);
     }
   }
+  if (data.search !== undefined) await checkSearch(data.search, data.logs, results);
   for (const [n, verdict] of (data.verdicts ?? []).entries()) {
     if (!verdict.proof) continue;
     const what = `verdict ${n + 1}: its log entry is in the log`;
@@ -359,8 +443,12 @@ async function dropped(file, data) {
   const verdicts = (data.verdicts ?? []).filter((one) =>
     Object.entries(one.digests).some(([name, text]) => digests[name] === text));
   const found = verdicts.map((one) => `${one.artifact}: ${one.code === 0 ? "verified" : `not verified (${one.reason})`}`);
+  for (const hit of data.search?.hits ?? []) {
+    const isIt = Object.entries(digests).some(([name, text]) => hit.digests.includes(`${name}:${text}`));
+    if (isIt) found.push(`${hit.origin} ${hit.index} is about it`);
+  }
   at("found").textContent =
-    `sha256:${digests.sha256}: ${visible(found.join("; ")) || "no verdict here is about this file"}`;
+    `sha256:${digests.sha256}: ${visible(found.join("; ")) || "nothing here is about this file"}`;
 }
 
 async function main() {
@@ -371,12 +459,14 @@ async function main() {
   }
   const data = JSON.parse(text);
   const digest = hex(await sha256(utf8(text)));
+  const start = performance.now();
   const results = [[
     "the data is what this page was written with",
     digest === document.body.dataset.digest,
     `SHA-256 ${digest}`,
   ]];
   results.push(...await checkAll(data));
+  performance.measure("checks", { start });
   list(results);
   const count = (good) => results.filter((one) => one[1] === good).length;
   const open = count(null) ? `, ${count(null)} cannot be told from what is here` : "";
