@@ -172,8 +172,7 @@ def ready_to_sign(session: Session, store: Store, private: PrivateLog) -> None:
     move = move_of(store, private)
     if move is not None:
         raise moved_error(private, move)  # whatever a mirror says
-    mirrors = mirrors_of(store, private)
-    if not mirrors or not boot_id() or seen_this_boot(private):
+    if seen_this_boot(private) or not boot_id() or not mirrors_of(store, private):
         return
     outside = ask_mirrors(session, store, private)
     if all(one.note is None for one in outside):

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Final, TypeAlias
 
 from appliance.value import frozen
-
-if TYPE_CHECKING:
-    from wsgiref.types import StartResponse
 
 JSON_TYPE: Final = "application/json"
 # Of what another answer may follow at once: a cache has to ask us each time.
@@ -25,6 +22,43 @@ class Answer:
     body: bytes
     content_type: str = JSON_TYPE
     headers: tuple[tuple[str, str], ...] = ()
+
+
+class Later:
+    """An answer that is still to come, for which no thread waits.
+
+    It is made by whoever takes it, once `coming` is done or after `seconds`.
+    """
+
+    __slots__ = ("coming", "make", "seconds")
+
+    def __init__(
+        self, coming: Future[Any], make: Callable[[Future[Any]], Answer], seconds: float
+    ) -> None:
+        self.coming = coming
+        self.make = make  # of one that is not done as well: its time is over
+        self.seconds = seconds  # it is waited for
+
+    def then(self, change: Callable[[Answer | None], None]) -> Later:
+        """Return the same, with `change` told of the answer when it is made; None: of a bug."""
+        make = self.make
+
+        def made(coming: Future[Any]) -> Answer:
+            answer = None
+            try:
+                answer = make(coming)
+                return answer
+            finally:
+                change(answer)
+
+        return Later(self.coming, made, self.seconds)
+
+    def take(self) -> Answer:
+        """Make the answer; raises what making it raises."""
+        return self.make(self.coming)
+
+
+Outcome: TypeAlias = Answer | Later
 
 
 @frozen
@@ -49,17 +83,3 @@ def error_answer(
     """Make an error as Rekor's servers word it."""
     described = {"code": kind.code, "message": message, "details": []}
     return Answer(kind.status, json.dumps(described).encode(), headers=headers)
-
-
-def respond(answer: Answer, start_response: StartResponse, *, head: bool) -> Iterable[bytes]:
-    """Send an answer; with `head`, only what its headers would be."""
-    status = HTTPStatus(answer.status)
-    start_response(
-        f"{status.value} {status.phrase}",
-        [
-            ("Content-Type", answer.content_type),
-            ("Content-Length", str(len(answer.body))),
-            *answer.headers,
-        ],
-    )
-    return () if head else (answer.body,)

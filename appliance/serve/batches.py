@@ -7,21 +7,22 @@ next one gathers, so many clients share the cost of making things durable.
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Final
 
 from appliance.errors import RemoteError, StoreError
 from appliance.jobs.private_log.sequence import MAX_BATCH, Placed, Sequenced
+from appliance.serve.batch_answers import BatchAnswers
 from appliance.value import frozen
 
 DEFAULT_AGE_SECONDS: Final = 0.005  # from the first body of a batch until it closes
 RETRY_SECONDS: Final = 2.0  # between tries to publish what waits for its witnesses
 PUSHBACK: Final = "pushback"
-MAX_WAITING: Final = 4096  # bodies; the threads of the server are far fewer
+MAX_WAITING: Final = 4096  # bodies
 
 
 @frozen
@@ -29,7 +30,7 @@ class Published:
     """One body, logged and covered by a published checkpoint."""
 
     placed: Placed
-    batch: Sequenced
+    answers: BatchAnswers  # to it, unless it was logged before
 
 
 @frozen
@@ -51,8 +52,9 @@ class Batches:
         self._sequence = sequence
         self._on_failure = on_failure  # hears why; whether the next batch may be tried
         self._age_seconds = age_seconds
-        self._queue: queue.Queue[_Waiting | None] = queue.Queue()
-        self._gate = threading.Lock()  # guards _closed against a body slipping in behind it
+        self._queue: deque[_Waiting] = deque()
+        # Guards what follows; told of the first body, of a full batch and of the end.
+        self._gate = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="sequencer")
         self._is_unfinished = False  # a batch is signed, and waits for witnesses
@@ -62,21 +64,22 @@ class Batches:
         """Begin to log."""
         self._thread.start()
 
-    def log(self, body: bytes, timeout: float) -> Published:
-        """Wait until `body` is published.
+    def add(self, body: bytes) -> Future[Published]:
+        """Let `body` wait to be logged; what is returned is done when it is published.
 
-        Raises what sequencing raised, StoreError if too many wait (reason pushback) or
-        nothing is logged any more (closing), TimeoutError after `timeout` seconds: then it
-        may still be logged.
+        It then raises what sequencing raised. Raises StoreError if too many wait (reason
+        pushback) or nothing is logged any more (closing).
         """
         waiting = _Waiting(body, Future())
         with self._gate:
             if self._closed:
                 raise StoreError("this log takes no more entries", reason="closing")
-            if self._queue.qsize() >= MAX_WAITING:
+            if len(self._queue) >= MAX_WAITING:
                 raise StoreError("too many entries are waiting", reason=PUSHBACK)
-            self._queue.put(waiting)
-        return waiting.answer.result(timeout)
+            self._queue.append(waiting)
+            if len(self._queue) in (1, MAX_BATCH):
+                self._gate.notify()
+        return waiting.answer
 
     def close(self) -> None:
         """Log what waits already, then stop. Returns when all of it is answered."""
@@ -85,37 +88,28 @@ class Batches:
 
     def _shut(self) -> None:
         with self._gate:
-            if not self._closed:
-                self._closed = True
-                self._queue.put(None)
+            self._closed = True
+            self._gate.notify()
 
     def _run(self) -> None:
-        open_ = True
-        while open_:
-            batch, open_ = self._gather()
-            if batch or (open_ and self._is_unfinished):
-                self._log(batch)
+        while True:
+            batch = self._gather()
+            if not batch and self._closed:
+                return
+            self._log(batch)
 
-    def _gather(self) -> tuple[list[_Waiting], bool]:
-        """Wait for a batch; False beside the last one."""
-        try:
-            first = self._queue.get(timeout=RETRY_SECONDS if self._is_unfinished else None)
-        except queue.Empty:
-            return [], True
-        if first is None:
-            return [], False
-        batch = [first]
-        closes_at = time.monotonic() + self._age_seconds
-        while len(batch) < MAX_BATCH:
-            left = closes_at - time.monotonic()
-            try:
-                waiting = self._queue.get(timeout=left) if left > 0 else self._queue.get_nowait()
-            except queue.Empty:
-                break
-            if waiting is None:
-                return batch, False
-            batch.append(waiting)
-        return batch, True
+    def _gather(self) -> list[_Waiting]:
+        """Wait for a batch; an empty one if an unfinished one is to be tried, or at the end."""
+        with self._gate:
+            retry = RETRY_SECONDS if self._is_unfinished else None
+            self._gate.wait_for(lambda: self._queue or self._closed, retry)
+            closes_at = time.monotonic() + self._age_seconds
+            while 0 < len(self._queue) < MAX_BATCH and not self._closed:
+                left = closes_at - time.monotonic()
+                if left <= 0:
+                    break
+                self._gate.wait(left)
+            return [self._queue.popleft() for _ in range(min(len(self._queue), MAX_BATCH))]
 
     def _log(self, batch: Sequence[_Waiting]) -> None:
         try:
@@ -131,5 +125,6 @@ class Batches:
                 waiting.answer.set_exception(error)
             return
         self._is_unfinished = False
+        answers = BatchAnswers(done.checkpoint, done.tree)
         for waiting, placed in zip(batch, done.placed, strict=True):
-            waiting.answer.set_result(Published(placed, done))
+            waiting.answer.set_result(Published(placed, answers))

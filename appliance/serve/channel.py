@@ -1,19 +1,24 @@
 """One connection of the HTTP server: what is changed in waitress's.
 
-Errors have Rekor's form, a request has a time at which it began, the end of a request is
-said in one way only, and a body that is too large is read to its end, because a client
-that is still sending sees no answer.
+Requests and answers are ours instead of WSGI's, and an answer may be still to come: then the
+connection waits for it, and no thread. Errors have Rekor's form, a request has a time at which
+it began, the end of a request is said in one way only, and a body that is too large is read to
+its end, because a client that is still sending sees no answer.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any, Final
 
-from appliance.serve.answers import ErrorCode, error_answer
+from appliance.serve.answers import Answer, ErrorCode, Later, error_answer
+from appliance.serve.requests import request_of
 from appliance.value import frozen
 
 MAX_DISCARDED_BYTES: Final = 64 * 1024 * 1024  # of a body that is too large
+_STATUS_LINES: Final = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 _GRPC_CODES: Final = {500: 13, 501: 12}  # all else is the client's fault
 
 
@@ -28,11 +33,18 @@ class Refused:
     size: int  # bytes of the body of the answer
 
 
+def _raising(error: Exception) -> Callable[[], Answer]:
+    def made() -> Answer:
+        raise error
+
+    return made
+
+
 def channel_class() -> type[Any]:
     """Make the class of connections; a function, because waitress is imported late."""
     from waitress.channel import HTTPChannel  # type: ignore[import-untyped]
     from waitress.parser import HTTPRequestParser, ParsingError  # type: ignore[import-untyped]
-    from waitress.task import ErrorTask  # type: ignore[import-untyped]
+    from waitress.task import ErrorTask, Task  # type: ignore[import-untyped]
     from waitress.utilities import RequestEntityTooLarge  # type: ignore[import-untyped]
 
     class Parser(HTTPRequestParser):  # type: ignore[misc] # waitress has no types
@@ -87,10 +99,49 @@ def channel_class() -> type[Any]:
                     Refused(peer, method, path, status, len(answer.body))
                 )
 
+    class AnswerTask(Task):  # type: ignore[misc] # waitress has no types
+        complete = True  # an answer is whole when its head is written
+
+        def __init__(self, channel: Any, request: Any) -> None:
+            super().__init__(channel, request)
+            # Taken away before anybody can begin on the next request of this connection.
+            self.made, channel.made = channel.made, None
+
+        def execute(self) -> None:
+            answer: Answer = self.made()
+            self.status = _STATUS_LINES[answer.status]
+            self.content_length = len(answer.body)
+            self.response_headers.append(("Content-Type", answer.content_type))
+            self.response_headers.extend(answer.headers)
+            head = self.build_response_header()
+            self.wrote_header = True
+            sends_body = self.has_body and self.request.command != "HEAD"
+            self.channel.write_soon(head + answer.body if sends_body else head)
+
     class Channel(HTTPChannel):  # type: ignore[misc] # waitress has no types
         parser_class = Parser
+        task_class = AnswerTask
         error_task_class = JsonErrorTask
         request_began_at = 0.0  # Unix seconds, as waitress counts
+        awaited: Later | None = None  # the answer to the first of the requests, if it is to come
+        made: Callable[[], Answer] | None = None  # it, or raises what went wrong in making it
+
+        def service(self) -> None:
+            """Answer the first request; return before that is done if its answer is to come."""
+            request = self.requests[0]
+            if not request.error:
+                later, self.awaited = self.awaited, None
+                try:
+                    outcome = later or self.server.answer(request_of(request, self.addr[0]))
+                    if later is None and isinstance(outcome, Later):
+                        self.awaited = outcome
+                        self.server.wait_for(self, outcome)
+                        return
+                    answer = outcome.take() if isinstance(outcome, Later) else outcome
+                    self.made = lambda: answer
+                except Exception as error:  # noqa: BLE001 waitress logs it and answers 500
+                    self.made = _raising(error)
+            super().service()
 
         def received(self, data: bytes) -> bool:
             before = self.request

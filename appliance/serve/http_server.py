@@ -1,8 +1,8 @@
-"""The HTTP server around a WSGI application: bounded in everything.
+"""The HTTP server around what answers requests: bounded in everything.
 
-Requests are framed strictly by waitress and by channel.py. Idle and slow clients cost a
-socket, never a thread. Added here: a deadline for requests that drip in, and a loop that
-a signal ends.
+Requests are framed strictly by waitress and by channel.py. Idle and slow clients, and those
+whose answer is still to come, cost a socket, never a thread (work.py). Added here: a deadline
+for requests that drip in, and a loop that a signal ends.
 """
 
 from __future__ import annotations
@@ -12,14 +12,13 @@ import logging
 import resource
 import socket
 import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Collection
+from typing import Any, Final
 
 from appliance.errors import ConfigError
 from appliance.serve.channel import Refused, channel_class
-
-if TYPE_CHECKING:
-    from wsgiref.types import WSGIApplication
+from appliance.serve.routes import Handler
+from appliance.serve.work import MAX_QUICK_BYTES, Work
 
 THREADS: Final = 64  # requests in work at once
 CONNECTIONS: Final = 2000  # open at once, if we may have so many files
@@ -31,6 +30,7 @@ _CLEANUP_SECONDS: Final = 2
 _BACKLOG: Final = 1024
 _SPARE_FILES: Final = 128  # for the store, temporary buffers and the like
 _LOOP_SECONDS: Final = 1.0
+_NO_APPLICATION: Final = object()  # of WSGI, which waitress wants to see: channel.py asks us
 
 
 class HttpServer:
@@ -38,16 +38,19 @@ class HttpServer:
 
     def __init__(
         self,
-        application: WSGIApplication,
+        answer: Handler,
         host: str,
         port: int,
         max_body_bytes: int,
         *,
         on_refused: Callable[[Refused], None] = lambda _: None,
+        quick_methods: Collection[str] = (),
     ) -> None:
         """Bind; raises ConfigError if the address cannot be had. Port 0 takes a free one.
 
-        `on_refused` hears, in any thread, of what never reached the application.
+        `answer` is called in a thread of its own, but for `quick_methods` and a body that is
+        not large in the loop's: then it must not wait for anything. `on_refused` hears, in any
+        thread, of what never reached it.
         """
         self._sockets: dict[int, Any] = {}
         self._stopping = threading.Event()
@@ -61,8 +64,13 @@ class HttpServer:
                 reason="bind",
                 next_step="choose another address with --bind HOST:PORT",
             ) from error
-        self._server = _create(application, listening, max_body_bytes, self._sockets)
+        self._server = _create(listening, max_body_bytes, self._sockets)
         self._server.on_refused = on_refused
+        self._server.answer = answer
+        self._work = Work(self._server.pull_trigger)
+        self._server.wait_for = self._work.wait_for
+        self._quick_methods = frozenset(quick_methods)
+        self._server.add_task = self._add_task
         self.host = str(self._server.effective_host)
         self.port = int(self._server.effective_port)
 
@@ -77,7 +85,9 @@ class HttpServer:
         loop = self._server.asyncore.loop
         while not self._stopping.is_set():
             loop(timeout=_LOOP_SECONDS, use_poll=True, map=self._sockets, count=1)
+            self._work.run()
         self._server.accepting = False
+        self._work.finish(STOP_SECONDS)
         self._server.task_dispatcher.shutdown(timeout=STOP_SECONDS)
 
     def stop(self) -> None:
@@ -86,6 +96,14 @@ class HttpServer:
         with contextlib.suppress(OSError):  # closed already
             self._server.pull_trigger()
 
+    def _add_task(self, channel: Any) -> None:
+        request = channel.requests[0]
+        is_quick = not request.error and request.command in self._quick_methods
+        if is_quick and request.body_bytes_received <= MAX_QUICK_BYTES:
+            self._work.add(channel)
+        else:
+            self._server.task_dispatcher.add_task(channel)
+
     def close(self) -> None:
         """Close every socket."""
         for one in list(self._sockets.values()):
@@ -93,7 +111,6 @@ class HttpServer:
 
 
 def _create(
-    application: WSGIApplication,
     listening: socket.socket,
     max_body_bytes: int,
     sockets: dict[int, Any],
@@ -103,7 +120,7 @@ def _create(
     # More clients than threads is what the queue is for; it is nothing to tell an operator.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
     server = create_server(
-        application,
+        _NO_APPLICATION,
         map=sockets,
         sockets=[listening],
         threads=THREADS,

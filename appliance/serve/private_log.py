@@ -5,13 +5,14 @@
     GET  /api/v2/checkpoint, /api/v2/tile/…   what a mirror reads; below / as well
     GET  /healthz
 
-It judges no certificate and follows no URL: a log records. Handlers parse, verify and
-wait; only the sequencer's thread writes.
+It judges no certificate and follows no URL: a log records. Handlers parse and verify; only
+the sequencer's thread writes, and no thread waits for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from typing import Final
 
@@ -25,11 +26,9 @@ from appliance.errors import (
     StoreError,
     VerificationError,
 )
-from appliance.jobs.mirror.prove import logged_entry
 from appliance.jobs.private_log.sequence import FROZEN
 from appliance.rekor.bare_digest import is_v1_shaped
 from appliance.rekor.request import MAX_REQUEST_BYTES, parse_request, verify_request
-from appliance.rekor.transparency_log_entry import TransparencyLogEntry
 from appliance.serve.answers import (
     EXISTS,
     FAILED,
@@ -37,10 +36,13 @@ from appliance.serve.answers import (
     NOW,
     UNAVAILABLE,
     Answer,
+    Later,
+    Outcome,
     error_answer,
 )
 from appliance.serve.bare_digests import signed_request, v1_answer
-from appliance.serve.batches import PUSHBACK, Batches
+from appliance.serve.batch_answers import BatchAnswers
+from appliance.serve.batches import PUSHBACK, Batches, Published
 from appliance.serve.content_digest import check_content_digest
 from appliance.serve.log_info import answer_log_info
 from appliance.serve.reads import answer_read, is_read_path
@@ -101,7 +103,7 @@ class PrivateLogService:
         except ApplianceError:
             return error_answer(UNAVAILABLE, _TRY_AGAIN)
 
-    def _add(self, request: Request) -> Answer:
+    def _add(self, request: Request) -> Outcome:
         raw = request.read(MAX_REQUEST_BYTES + 1)
         if len(raw) > MAX_REQUEST_BYTES:
             return error_answer(INVALID, _TOO_LARGE)
@@ -123,41 +125,48 @@ class PrivateLogService:
         body = parsed.canonical_body
         if len(body) > MAX_ENTRY_BYTES:
             return error_answer(FAILED, _NOT_INTEGRATED)
-        logged = self._log(body)
-        return logged if isinstance(logged, Answer) else Answer(201, logged.json)
+        return self._log(body, lambda batch, index: Answer(201, batch.json(index, body)))
 
-    def _add_bare_digest(self, raw: bytes) -> Answer:
+    def _add_bare_digest(self, raw: bytes) -> Outcome:
         try:
             signed = signed_request(raw, self._digest_key)
         except ApplianceError as error:
             return error_answer(INVALID, error.message)
-        logged = self._log(signed.canonical_body)
-        return logged if isinstance(logged, Answer) else v1_answer(raw, logged)
+        body = signed.canonical_body
+        return self._log(body, lambda batch, index: v1_answer(raw, batch.entry(index, body)))
 
-    def _log(self, body: bytes) -> TransparencyLogEntry | Answer:
-        """Log a body; returns what is logged, or what is answered because it is not."""
+    def _log(self, body: bytes, worded: Callable[[BatchAnswers, int], Answer]) -> Outcome:
+        """Log a body; what is logged is answered as `worded` says."""
         try:
-            published = self._batches.log(body, ANSWER_SECONDS)
-        except MovedError:
-            return error_answer(UNAVAILABLE, _MOVED)  # it goes on: whoever waits loses nothing
-        except RefusedError as error:
-            if error.reason != FROZEN:
-                return error_answer(FAILED, _NOT_INTEGRATED)
-            return Answer(405, _FROZEN, "text/plain; charset=utf-8")
-        except (StoreError, LockedError, RemoteError) as error:
-            # What is wrong is the operator's to know.
-            pushed_back = error.reason == PUSHBACK
-            return error_answer(UNAVAILABLE, _PUSHBACK if pushed_back else _TRY_AGAIN)
-        except (ApplianceError, TimeoutError):
-            return error_answer(FAILED, _NOT_INTEGRATED)
-        index = published.placed.entry_index
-        if published.placed.duplicate:
+            coming = self._batches.add(body)
+        except StoreError as error:
+            return _not_logged(error)
+
+        def answer(done: Future[Published]) -> Answer:
+            try:
+                published = done.result(0)
+            except (ApplianceError, TimeoutError) as error:
+                return _not_logged(error)
+            index = published.placed.entry_index
+            if not published.placed.duplicate:
+                return worded(published.answers, index)
             return error_answer(
                 EXISTS,
                 f"an equivalent entry already exists in the transparency log with index {index}",
                 (("X-Log-Index", str(index)),),
             )
-        batch = published.batch
-        # All its tiles are in the batch's tree already: nothing is read.
-        hashes = batch.tree.prove_inclusion(index, lambda _: {})
-        return logged_entry(index, body, batch.checkpoint, hashes)
+
+        return Later(coming, answer, ANSWER_SECONDS)
+
+
+def _not_logged(error: Exception) -> Answer:
+    """Say why an entry is not logged, as far as it is a client's to know."""
+    if isinstance(error, MovedError):
+        return error_answer(UNAVAILABLE, _MOVED)  # it goes on: whoever waits loses nothing
+    if isinstance(error, RefusedError) and error.reason == FROZEN:
+        return Answer(405, _FROZEN, "text/plain; charset=utf-8")
+    if isinstance(error, StoreError | LockedError | RemoteError):
+        # What is wrong is the operator's to know.
+        pushed_back = error.reason == PUSHBACK
+        return error_answer(UNAVAILABLE, _PUSHBACK if pushed_back else _TRY_AGAIN)
+    return error_answer(FAILED, _NOT_INTEGRATED)

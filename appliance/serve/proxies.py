@@ -51,6 +51,8 @@ class Proxies:
         Read from the right: what stands left of the first address that is not a proxy of
         ours was written by nobody we trust.
         """
+        if not self.networks:
+            return request
         client = request.peer
         chain = [one.strip() for one in request.headers(_FORWARDED).split(",")]
         while chain and self.trusts(client):
@@ -58,7 +60,7 @@ class Proxies:
             if _address(before) is None:
                 break
             client = before
-        return replaced(request, client=client)
+        return request if client == request.client else replaced(request, client=client)
 
     def certificate(self, request: Request) -> ClientCertificate | None:
         """Return the certificate that a trusted proxy verified; None: there is none."""

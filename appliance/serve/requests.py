@@ -1,16 +1,11 @@
-"""HTTP requests as values, whatever server they came through."""
+"""HTTP requests as values."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Any
 
 from appliance.value import frozen, replaced
-
-if TYPE_CHECKING:
-    from wsgiref.types import WSGIEnvironment
-
-_UNPREFIXED: Final = ("CONTENT_TYPE", "CONTENT_LENGTH")  # as CGI spells them
 
 
 @frozen
@@ -23,22 +18,21 @@ class Request:
     read: Callable[[int], bytes]  # at most so many bytes of the body
     peer: str  # the address that connected to us
     client: str = ""  # the address it speaks for, which is its own unless we trust it as a proxy
-    caller: str = ""  # who its token or its certificate says it is; "" if nobody asked
 
     def below(self, path: str) -> Request:
         """Return the same request for another path."""
         return replaced(self, path=path)
 
 
-def request_of(environ: WSGIEnvironment) -> Request:
-    """Make a request of what a WSGI server (PEP 3333) hands over."""
+def request_of(parsed: Any, peer: str) -> Request:
+    """Make a request of what waitress has read, its body included; `peer` sent it."""
+    headers: dict[str, str] = parsed.headers  # names in upper case, with underscores
 
     def header(name: str) -> str:
-        word = name.upper().replace("-", "_")
-        return str(environ.get(word if word in _UNPREFIXED else f"HTTP_{word}", ""))
+        return headers.get(name.upper().replace("-", "_"), "")
 
-    peer = str(environ.get("REMOTE_ADDR", ""))
-    body = environ["wsgi.input"]
-    return Request(
-        environ["REQUEST_METHOD"], environ["PATH_INFO"], header, body.read, peer, client=peer
-    )
+    path: str = parsed.path
+    if path.startswith("//"):
+        path = "/" + path.lstrip("/")
+    body = parsed.get_body_stream()
+    return Request(parsed.command.upper(), path, header, body.read, peer, peer)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from appliance.serve.answers import NOT_FOUND, WRONG_METHOD, Answer, error_answer
+from appliance.serve.answers import NOT_FOUND, WRONG_METHOD, Outcome, error_answer
 from appliance.serve.requests import Request
 
-Handler: TypeAlias = Callable[[Request], Answer]
+Handler: TypeAlias = Callable[[Request], Outcome]
 
 
 class Routes:
@@ -30,7 +30,7 @@ class Routes:
         """Whether something is answered at exactly this path."""
         return path in self._exact
 
-    def answer(self, request: Request) -> Answer:
+    def answer(self, request: Request) -> Outcome:
         """Answer a request: 404 for a path that is not known, 501 for a method that is not."""
         method = "GET" if request.method == "HEAD" else request.method
         handlers = self._exact.get(request.path)

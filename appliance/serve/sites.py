@@ -14,13 +14,20 @@ from typing import Final
 
 from appliance.serve.access import AccessRule, token_of
 from appliance.serve.access_log import Served
-from appliance.serve.answers import NOT_FOUND, Answer, ErrorCode, error_answer
+from appliance.serve.answers import (
+    NOT_FOUND,
+    Answer,
+    ErrorCode,
+    Later,
+    Outcome,
+    error_answer,
+)
 from appliance.serve.counts import RequestCounts
 from appliance.serve.proxies import Proxies
 from appliance.serve.requests import Request
 from appliance.serve.routes import Handler, Routes
 from appliance.serve.write_budget import WriteBudget
-from appliance.value import frozen, replaced
+from appliance.value import frozen
 
 HEALTH_PATH: Final = "/healthz"
 OVER_BUDGET: Final = ErrorCode(429, 8)
@@ -51,7 +58,7 @@ class Sites:
         *,
         proxies: Proxies,
         counts: RequestCounts,
-        tell: Callable[[Served], None],
+        tell: Callable[[Served], None] | None,
     ) -> None:
         # The first that fits is the closest.
         self._sites = sorted(sites, key=lambda site: (site.host is None, -len(site.path)))
@@ -60,51 +67,60 @@ class Sites:
         self._counts = counts
         self._tell = tell
 
-    def answer(self, request: Request) -> Answer:
+    def answer(self, request: Request) -> Outcome:
         """Answer a request."""
         began, at = time.perf_counter_ns(), time.time()
         request = self._proxies.spoken_for(request)
         site = self._site_of(request)
         if self._own.knows(request.path) and (site is None or request.path != HEALTH_PATH):
             site = None  # the process is asked
-        status, size, asked = 500, 0, request  # of a bug, which the server answers
-        try:
-            asked, answer = self._answer(request, site)
-            status, size = answer.status, len(answer.body)
-            return answer
-        finally:
+        caller = ""
+
+        def told(answer: Answer | None) -> None:
+            status, size = (500, 0) if answer is None else (answer.status, len(answer.body))
             log = site.log if site else ""
-            self.tell(
-                replaced(request, caller=asked.caller),
-                log,
-                at,
-                status,
-                size,
-                (time.perf_counter_ns() - began) // 1000,
-            )
+            microseconds = (time.perf_counter_ns() - began) // 1000
+            self.tell(request, log, at, status, size, microseconds, caller)
+
+        outcome: Outcome | None = None  # of a bug, which the server answers
+        try:
+            caller, outcome = self._answer(request, site)
+        finally:
+            if not isinstance(outcome, Later):
+                told(outcome)
+        return outcome.then(told) if isinstance(outcome, Later) else outcome
 
     def tell(
-        self, request: Request, log: str, at: float, status: int, size: int, microseconds: int
+        self,
+        request: Request,
+        log: str,
+        at: float,
+        status: int,
+        size: int,
+        microseconds: int,
+        caller: str = "",
     ) -> None:
         """Count a request and write its line."""
         self._counts.add(log, status)
-        self._tell(
-            Served(
-                *(at, log, request.client, request.caller, request.method, request.path),
-                *(status, size, microseconds),
+        if self._tell is not None:
+            self._tell(
+                Served(
+                    *(at, log, request.client, caller, request.method, request.path),
+                    *(status, size, microseconds),
+                )
             )
-        )
 
-    def _answer(self, request: Request, site: Site | None) -> tuple[Request, Answer]:
+    def _answer(self, request: Request, site: Site | None) -> tuple[str, Outcome]:
+        """Return who asked, if anybody had to say so, and what is answered."""
         if site is None:
-            return request, self._own.answer(request)
-        below = request.below(request.path.removeprefix(site.path))
+            return "", self._own.answer(request)
+        below = request.below(request.path.removeprefix(site.path)) if site.path else request
+        caller = ""
         if site.rule.asks(below) and below.path != HEALTH_PATH:
             caller = site.rule.caller(below, self._proxies.certificate(below))
             if not caller:
-                return below, self._refusal(below, site)
-            below = replaced(below, caller=caller)
-        return below, self._within_budget(below, site)
+                return "", self._refusal(below, site)
+        return caller, self._within_budget(below, site)
 
     def _refusal(self, request: Request, site: Site) -> Answer:
         others = (
@@ -114,25 +130,30 @@ class Sites:
             return error_answer(NOT_FOUND, "Not Found")
         return site.rule.refusal(request)
 
-    def _within_budget(self, request: Request, site: Site) -> Answer:
+    def _within_budget(self, request: Request, site: Site) -> Outcome:
         costs = request.method == "POST" and request.path == site.budgeted_path
-        if site.budget is None or not costs:
+        budget = site.budget
+        if budget is None or not costs:
             return site.answer(request)
-        wait = site.budget.take()
+        wait = budget.take()
         if wait:
             return error_answer(
                 OVER_BUDGET,
-                f"this log takes {site.budget.limit} entries an hour; try again in {wait} seconds",
+                f"this log takes {budget.limit} entries an hour; try again in {wait} seconds",
                 (("Retry-After", str(wait)),),
             )
-        status = 400
+
+        def settle(answer: Answer | None) -> None:
+            if answer is None or answer.status not in _MAYBE_LOGGED:
+                budget.give_back()
+
+        outcome: Outcome | None = None
         try:
-            answer = site.answer(request)
-            status = answer.status
-            return answer
+            outcome = site.answer(request)
         finally:
-            if status not in _MAYBE_LOGGED:
-                site.budget.give_back()
+            if not isinstance(outcome, Later):
+                settle(outcome)
+        return outcome.then(settle) if isinstance(outcome, Later) else outcome
 
     def _site_of(self, request: Request) -> Site | None:
         host = host_of(request)

@@ -84,7 +84,8 @@ _NETWORK: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ncp
 
 def filesystem_type(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) -> str:
     """Return the type of the filesystem that holds `path`, or '' where that is not known."""
-    resolved = path.resolve()
+    # As text: it is asked before every write, and taking paths apart was most of it.
+    below = f"{path.resolve()}/".replace("//", "/")
     best, found = -1, ""
     try:
         lines = mountinfo.read_text(errors="surrogateescape").split("\n")
@@ -95,10 +96,12 @@ def filesystem_type(path: Path, mountinfo: Path = Path("/proc/self/mountinfo")) 
         if not tail:
             continue
         escaped = fields.split(" ")[4]
-        mount = Path(re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), escaped))
+        mount = escaped.rstrip("/")
+        if "\\" in mount:
+            mount = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), mount)
         # Later lines are mounted over earlier ones, so an equal depth wins.
-        if resolved.is_relative_to(mount) and len(mount.parts) >= best:
-            best, found = len(mount.parts), tail.split(" ")[0]
+        if len(mount) >= best and below.startswith(f"{mount}/"):
+            best, found = len(mount), tail.split(" ")[0]
     return found
 
 

@@ -97,7 +97,7 @@ def parse_note(raw: bytes) -> Note:
 
 
 def _holds_control_character(text: str) -> bool:
-    return any(char < " " and char != "\n" for char in text)
+    return min(text.replace("\n", " "), default=" ") < " "
 
 
 def _parse_signature_line(line: str) -> NoteSignature:

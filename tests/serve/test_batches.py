@@ -8,7 +8,7 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,10 @@ import pytest
 from appliance.errors import LockedError, RestoredError, StoreError
 from appliance.jobs.private_log.sequence import MAX_BATCH, Sequenced
 from appliance.serve import batches as batches_module
-from appliance.serve.application import Application
+from appliance.serve.answers import Later
 from appliance.serve.batches import Batches
 from appliance.serve.private_log import ENTRIES_PATH, HEALTH_PATH, PrivateLogService
+from appliance.serve.requests import Request
 from appliance.store.failures import is_passing
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.private_log.private_logs import require_private_log
@@ -65,16 +66,13 @@ def service_of(home: Path, batches: Batches) -> PrivateLogService:
 
 
 def ask(service: PrivateLogService, method: str, path: str, body: bytes = b"") -> tuple[int, Any]:
-    """Call the WSGI application as a server would."""
-    said: list[str] = []
-    environ = {"REQUEST_METHOD": method, "PATH_INFO": path, "wsgi.input": io.BytesIO(body)}
-
-    def start_response(status: str, headers: object, *_: object) -> Callable[[bytes], object]:
-        said.append(status)
-        return said.append  # type: ignore[return-value] # write() is not used
-
-    answer = b"".join(Application(service.routes.answer)(environ, start_response))
-    return int(said[0].split(" ")[0]), json.loads(answer)
+    """Ask it as a server would."""
+    request = Request(method, path, lambda _: "", io.BytesIO(body).read, "127.0.0.1")
+    outcome = service.routes.answer(request)
+    if isinstance(outcome, Later):
+        wait([outcome.coming], outcome.seconds)
+        outcome = outcome.take()
+    return outcome.status, json.loads(outcome.body)
 
 
 def test_bodies_that_wait_together_are_logged_together(home: Path) -> None:
@@ -87,10 +85,10 @@ def test_bodies_that_wait_together_are_logged_together(home: Path) -> None:
         return log_bodies(home, bodies)
 
     bodies = [b"body %d" % number for number in range(MAX_BATCH + 20)]
-    with batches_of(sequence) as batches, ThreadPoolExecutor(len(bodies)) as pool:
-        logged = pool.map(lambda body: batches.log(body, 20), bodies)
+    with batches_of(sequence) as batches:
+        coming = [batches.add(body) for body in bodies]
         go_on.set()
-        indices = sorted(one.placed.entry_index for one in logged)
+        indices = [one.result(20).placed.entry_index for one in coming]
     assert indices == list(range(len(bodies)))
     assert max(sizes) <= MAX_BATCH
     assert len(sizes) < 20
@@ -106,9 +104,9 @@ def test_closing_logs_what_waits_and_takes_no_more(home: Path) -> None:
         return log_bodies(home, bodies)
 
     with batches_of(sequence) as batches, ThreadPoolExecutor(2) as pool:
-        first = pool.submit(batches.log, b"first", 20)
+        first = pool.submit(lambda: batches.add(b"first").result(20))
         began.wait(10)
-        second = pool.submit(batches.log, b"second", 20)
+        second = pool.submit(lambda: batches.add(b"second").result(20))
         closing = threading.Thread(target=batches.close)
         while not second.running():
             pass
@@ -121,7 +119,7 @@ def test_closing_logs_what_waits_and_takes_no_more(home: Path) -> None:
         except StoreError as error:  # it came too late
             assert error.reason == "closing"
         with pytest.raises(StoreError) as refused:
-            batches.log(b"third", 1)
+            batches.add(b"third")
         assert refused.value.reason == "closing"
 
 
@@ -202,6 +200,6 @@ def test_a_client_that_waits_too_long_is_told_so_and_may_find_it_logged(home: Pa
 
     with batches_of(sequence) as batches:
         with pytest.raises(TimeoutError):
-            batches.log(b"slow", 0.05)
+            batches.add(b"slow").result(0.05)
         go_on.set()
-        assert batches.log(b"slow", 10).placed.duplicate
+        assert batches.add(b"slow").result(10).placed.duplicate

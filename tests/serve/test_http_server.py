@@ -7,36 +7,44 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from http.client import HTTPConnection
-from typing import TYPE_CHECKING
 
 import pytest
 
 from appliance.errors import ConfigError
 from appliance.serve import http_server
-from appliance.serve.answers import Answer, respond
+from appliance.serve.answers import Answer, Later, Outcome
 from appliance.serve.http_server import HttpServer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from wsgiref.types import StartResponse, WSGIEnvironment
-
+from appliance.serve.requests import Request
 
 _slow_began = threading.Event()
 
 
-def _echo(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    if environ["PATH_INFO"] == "/slow":
+def _echo(request: Request) -> Outcome:
+    body = request.read(1000)
+    if request.path == "/slow":
         _slow_began.set()
         time.sleep(0.3)
-    if environ["PATH_INFO"] == "/bug":
+    if request.path == "/later":
+        _slow_began.set()
+        coming: Future[bytes] = Future()
+        threading.Timer(0.3, coming.set_result, [body]).start()
+        return Later(coming, lambda done: Answer(200, done.result(0)), 20)
+    if request.path == "/never":
+        return Later(Future(), lambda done: Answer(200, b"done" if done.done() else b"late"), 0.3)
+    if request.path == "/bug-later":
+        done: Future[bytes] = Future()
+        done.set_exception(RuntimeError("a bug"))
+        return Later(done, lambda done: Answer(200, done.result(0)), 20)
+    if request.path == "/bug":
         raise RuntimeError("a bug")
-    return respond(Answer(200, environ["wsgi.input"].read()), start_response, head=False)
+    return Answer(200, body)
 
 
 @contextlib.contextmanager
-def _running(host: str = "127.0.0.1") -> Iterator[HttpServer]:
-    server = HttpServer(_echo, host, 0, 1000)
+def _running(host: str = "127.0.0.1", *quick_methods: str) -> Iterator[HttpServer]:
+    server = HttpServer(_echo, host, 0, 1000, quick_methods=quick_methods)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -94,21 +102,64 @@ def test_a_request_in_work_is_not_slow() -> None:
         connection.close()
 
 
-def test_stopping_answers_what_is_in_work() -> None:
-    with _running() as server:
+@pytest.mark.parametrize("path", ["/slow", "/later"])
+@pytest.mark.parametrize("quick", [(), ("POST",)])
+def test_stopping_answers_what_is_in_work(path: str, quick: tuple[str, ...]) -> None:
+    with _running("127.0.0.1", *quick) as server:
         connection = HTTPConnection(server.host, server.port, timeout=30)
         _slow_began.clear()
-        connection.request("POST", "/slow", b"last")
+        connection.request("POST", path, b"last")
         assert _slow_began.wait(30)
         server.stop()
         assert connection.getresponse().read() == b"last"
         connection.close()
 
 
-def test_a_bug_is_answered_without_its_traceback() -> None:
-    with _running() as server:
+@pytest.mark.parametrize("quick", [(), ("POST",)])
+def test_answers_to_come_are_waited_for_without_a_thread(quick: tuple[str, ...]) -> None:
+    with _running("127.0.0.1", *quick) as server:
+        began, connections = time.monotonic(), []
+        for number in range(4 * http_server.THREADS):
+            connections.append(HTTPConnection(server.host, server.port, timeout=30))
+            connections[-1].request("POST", "/later", b"%d" % number)
+        for number, connection in enumerate(connections):
+            assert connection.getresponse().read() == b"%d" % number
+            connection.close()
+        assert threading.active_count() < 2 * http_server.THREADS + 20  # the timers are the test's
+        assert time.monotonic() - began < 20
+
+
+def test_requests_that_follow_each_other_at_once_are_answered_in_order() -> None:
+    with (
+        _running("127.0.0.1", "POST") as server,
+        socket.create_connection((server.host, server.port), timeout=20) as client,
+    ):
+        head = "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n%s\r\n"
+        client.sendall(
+            (head % ("/later", "") + "1" + head % ("/", "Connection: close\r\n")).encode()
+        )
+        client.sendall(b"2")
+        answers = b""
+        while piece := client.recv(4096):
+            answers += piece
+    bodies = [answer.rpartition(b"\r\n\r\n")[2] for answer in answers.split(b"HTTP/1.1 ")[1:]]
+    assert bodies == [b"1", b"2"]
+
+
+def test_an_answer_that_does_not_come_in_time_is_made_without_it() -> None:
+    with _running("127.0.0.1", "POST") as server:
+        connection = HTTPConnection(server.host, server.port, timeout=20)
+        connection.request("POST", "/never")
+        assert connection.getresponse().read() == b"late"
+        connection.close()
+
+
+@pytest.mark.parametrize("path", ["/bug", "/bug-later"])
+@pytest.mark.parametrize("quick", [(), ("GET",)])
+def test_a_bug_is_answered_without_its_traceback(path: str, quick: tuple[str, ...]) -> None:
+    with _running("127.0.0.1", *quick) as server:
         connection = HTTPConnection(server.host, server.port, timeout=5)
-        connection.request("GET", "/bug")
+        connection.request("GET", path)
         answer = connection.getresponse()
         body = answer.read()
         connection.close()

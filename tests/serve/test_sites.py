@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
+from collections.abc import Callable
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from appliance.errors import ConfigError, StoreError
 from appliance.serve.access import AccessRule, Token, parse_tokens
 from appliance.serve.access_log import Served
-from appliance.serve.answers import Answer
+from appliance.serve.answers import Answer, Later, Outcome
 from appliance.serve.counts import RequestCounts
 from appliance.serve.proxies import is_near, proxies_of
 from appliance.serve.requests import Request
@@ -37,6 +39,11 @@ def asked(
     return Request(
         method, path, lambda name: lowered.get(name.lower(), ""), lambda _: body, peer, client=peer
     )
+
+
+def answered(sites: Sites, request: Request) -> Answer:
+    outcome = sites.answer(request)
+    return outcome.take() if isinstance(outcome, Later) else outcome
 
 
 def certificate(*names: str) -> x509.Certificate:
@@ -215,7 +222,7 @@ def test_the_closest_place_is_asked() -> None:
         ("h", "/a/b", "h/a"),
         ("", "/a", "None/a"),
     ]:
-        assert sites.answer(asked(path=path, host=host)).body.decode() == expected
+        assert answered(sites, asked(path=path, host=host)).body.decode() == expected
 
 
 def test_a_certificate_that_is_known_writes_and_another_does_not() -> None:
@@ -231,23 +238,46 @@ def test_a_certificate_that_is_known_writes_and_another_does_not() -> None:
     ]:
         text = f":{b64encode(made.public_bytes(Encoding.DER)).decode()}:"
         request = asked("POST", peer=peer, client_cert=text, host="x")
-        assert sites.answer(request).status == status
-    assert sites.answer(asked("POST")).status == 403
-    assert sites.answer(asked("GET")).status == 200
+        assert answered(sites, request).status == status
+    assert answered(sites, asked("POST")).status == 403
+    assert answered(sites, asked("GET")).status == 200
     assert [one.caller for one in told[:2]] == ["dns:ci.example", ""]
 
 
-def test_a_bug_of_a_log_is_counted_and_its_slot_given_back() -> None:
-    def bug(_: Request) -> Answer:
-        raise RuntimeError("a bug")
+def bug(_: object) -> Answer:
+    raise RuntimeError("a bug")
 
+
+def to_come(make: Callable[[Future[None]], Answer]) -> Callable[[Request], Later]:
+    return lambda _: Later(Future(), make, 1.0)
+
+
+@pytest.mark.parametrize("log", [bug, to_come(bug)])
+def test_a_bug_of_a_log_is_counted_and_its_slot_given_back(
+    log: Callable[[Request], Outcome],
+) -> None:
     told: list[Served] = []
     budget = WriteBudget(1, lambda: 0.0)
-    sites = sites_of(Site("build", bug, budget=budget, budgeted_path="/"), told=told)
+    sites = sites_of(Site("build", log, budget=budget, budgeted_path="/"), told=told)
     for _ in range(2):
         with pytest.raises(RuntimeError):
-            sites.answer(asked("POST"))
+            answered(sites, asked("POST"))
     assert [(one.log, one.status) for one in told] == [("build", 500)] * 2
+
+
+def test_an_answer_to_come_is_told_when_it_is_there_and_costs_a_slot_if_it_was_logged() -> None:
+    told: list[Served] = []
+    budget = WriteBudget(2, lambda: 0.0)
+    answers = [Answer(409, b"there"), Answer(201, b"logged"), Answer(201, b"logged")]
+    site = Site("build", to_come(lambda _: answers.pop(0)), budget=budget, budgeted_path="/")
+    sites = sites_of(site, told=told)
+    first = sites.answer(asked("POST"))
+    assert isinstance(first, Later) and told == []
+    first.take()
+    assert [(one.status, one.size) for one in told] == [(409, 5)]
+    statuses = [answered(sites, asked("POST")).status for _ in range(3)]
+    assert statuses == [201, 201, 429]
+    assert [one.status for one in told] == [409, *statuses]
 
 
 # ------------------------------------------------------------------ access log

@@ -14,7 +14,6 @@ from appliance.runs.metrics import home_metrics
 from appliance.runs.private_log import set_witnesses
 from appliance.runs.session import Session
 from appliance.runs.witness import Witness
-from appliance.serve.application import Application
 from appliance.serve.http_server import HttpServer
 from appliance.serve.witness import WitnessService
 from appliance.store.private_log.private_logs import require_private_log
@@ -34,7 +33,7 @@ LOG = SigningKey(ORIGIN, SEED).verifier
 def serving(witness: Witness, port: int = 0) -> Iterator[int]:
     """Serve a witness until the block ends; yields its port."""
     service = WitnessService(witness.cosign, witness.cosigned, lambda *_: None)
-    server = HttpServer(Application(service.routes.answer), "127.0.0.1", port, MAX_REQUEST_BYTES)
+    server = HttpServer(service.routes.answer, "127.0.0.1", port, MAX_REQUEST_BYTES)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -17,7 +17,6 @@ from appliance.jobs.witness import witness as job
 from appliance.jobs.witness.witness import OldSizeError
 from appliance.runs.session import Session
 from appliance.runs.witness import WRITE_DOWN_SECONDS, RequestTally, Witness
-from appliance.serve.application import Application
 from appliance.serve.http_server import HttpServer
 from appliance.serve.witness import WitnessService
 from appliance.store.database import open_store
@@ -386,7 +385,7 @@ def server(home: WitnessHome) -> Iterator[HTTPConnection]:
     witness = home.witness()
     told: list[tuple[str, object]] = []
     service = WitnessService(witness.cosign, witness.cosigned, lambda *one: told.append(one))
-    running = HttpServer(Application(service.routes.answer), "127.0.0.1", 0, MAX_REQUEST_BYTES)
+    running = HttpServer(service.routes.answer, "127.0.0.1", 0, MAX_REQUEST_BYTES)
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
     connection = HTTPConnection(running.host, running.port, timeout=30)

@@ -11,7 +11,6 @@ from appliance.cli.output import common_options
 from appliance.cli.serving import announce, bind_address, run_until_signal
 from appliance.runs.metrics import home_metrics
 from appliance.runs.session import Session, pass_session
-from appliance.serve.application import Application
 from appliance.serve.http_server import HttpServer
 from appliance.serve.mirrors import MirrorsService
 from appliance.store.mirror.logs import all_backends
@@ -50,7 +49,7 @@ def serve(session: Session, bind: str) -> NoReturn:
     service = MirrorsService(
         lambda: session.fresh().reading(), lambda: home_metrics(session.fresh())
     )
-    server = HttpServer(Application(service.routes.answer), host, port, MAX_BODY_BYTES)
+    server = HttpServer(service.routes.answer, host, port, MAX_BODY_BYTES)
     data = members(url=server.url, logs=logs)
     text = f"serving {len(logs)} logs at {server.url}"
     try:

@@ -29,7 +29,6 @@ from appliance.runs.metrics import home_metrics
 from appliance.runs.session import Session, pass_session
 from appliance.serve.access_log import Served
 from appliance.serve.answers import NOT_FOUND, NOW, Answer, error_answer
-from appliance.serve.application import Application
 from appliance.serve.channel import Refused
 from appliance.serve.counts import RequestCounts
 from appliance.serve.http_server import HttpServer
@@ -106,7 +105,9 @@ def serve(session: Session, bind: str, name: str | None, digest_key: str | None)
         tell=_teller(lines),
     )
     server = HttpServer(
-        Application(front.answer), host, port, MAX_REQUEST_BYTES, on_refused=_refusals(front)
+        *(front.answer, host, port, MAX_REQUEST_BYTES),
+        on_refused=_refusals(front),
+        quick_methods=("POST",),  # an entry is verified; who waits for it to be logged is no thread
     )
     with contextlib.ExitStack() as held:
         for log in logs:
@@ -176,9 +177,9 @@ def _own_routes(
     return routes
 
 
-def _teller(lines: LineFile | None) -> Callable[[Served], None]:
+def _teller(lines: LineFile | None) -> Callable[[Served], None] | None:
     if lines is None:
-        return lambda _: None
+        return None
     return lambda served: lines.write(served.line)
 
 

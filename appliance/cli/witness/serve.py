@@ -12,7 +12,6 @@ from appliance.cli.serving import announce, bind_address, run_until_signal
 from appliance.errors import ApplianceError, RestoredError, StoreError
 from appliance.runs.session import Session, pass_session
 from appliance.runs.witness import RequestTally, Witness
-from appliance.serve.application import Application
 from appliance.serve.http_server import HttpServer
 from appliance.serve.witness import WitnessService
 from appliance.tlog.witness_request import MAX_REQUEST_BYTES
@@ -55,7 +54,7 @@ def witness_serve(session: Session, bind: str, name: str | None) -> NoReturn:
             say(f"Error: {error_line(error)}", err=True)
 
     service = WitnessService(witness.cosign, witness.cosigned, tell)
-    server = HttpServer(Application(service.routes.answer), host, port, MAX_REQUEST_BYTES)
+    server = HttpServer(service.routes.answer, host, port, MAX_REQUEST_BYTES)
     vkey = witness.verifier.vkey
     data = members(witness=witness.key.name, vkey=vkey, url=server.url, logs=witness.logs)
     text = f"{witness.key.name}: cosigning for {len(witness.logs)} logs at {server.url}"

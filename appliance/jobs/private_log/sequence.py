@@ -110,6 +110,18 @@ class _Position:
 
 
 @frozen
+class _Compared:
+    """What was signed last, as it was found."""
+
+    standing: Standing
+    recorded: LastSigned  # beside the key
+    memory: Memory | None  # of this machine
+    last: LastSigned  # the newer of the two
+    signed: SignedCheckpoint  # the note of `last`
+    published: TreeHead
+
+
+@frozen
 class Sequenced:
     """What one batch did. Everything in it is durable."""
 
@@ -186,7 +198,7 @@ def standing(store: Store, private: PrivateLog) -> Standing:
     move = move_of(store, private)
     if move is not None:
         return Standing.MOVED if move.is_done else Standing.MOVING
-    return _compare(store, private)[0]
+    return _compare(store, private).standing
 
 
 def move_of(store: Store, private: PrivateLog) -> Move | None:
@@ -195,7 +207,10 @@ def move_of(store: Store, private: PrivateLog) -> Move | None:
     None: it is at home. A memory that is older than the record says nothing; else it is the
     newer of the two, as it is written first and is not put back with the home.
     """
-    last, memory = read_last_signed(store.home, private.log.origin), recall(private.log.keys[0])
+    return _move_in(read_last_signed(store.home, private.log.origin), recall(private.log.keys[0]))
+
+
+def _move_in(last: LastSigned | None, memory: Memory | None) -> Move | None:
     records = [] if last is None else [last]
     if memory is not None and (last is None or _size_of(memory) >= _head_of(last.note).tree_size):
         records.insert(0, memory.record)
@@ -247,40 +262,39 @@ def seen_this_boot(private: PrivateLog) -> bool:
     return recall(private.log.keys[0]) is not None
 
 
-def _compare(
-    store: Store, private: PrivateLog
-) -> tuple[Standing, LastSigned, SignedCheckpoint, TreeHead]:
+def _compare(store: Store, private: PrivateLog) -> _Compared:
     origin = private.log.origin
-    last = read_last_signed(store.home, origin)
-    if last is None:
+    recorded = read_last_signed(store.home, origin)
+    if recorded is None:
         raise RestoredError(
             f"what {origin} signed last is not recorded in keys/{origin}.last",
             next_step=recover_step(private),
         )
-    move = move_of(store, private)
+    memory = recall(private.log.keys[0])
+    move = _move_in(recorded, memory)
     if move is not None:
         raise moved_error(private, move)
-    if last.place == ASK:
+    if recorded.place == ASK:
         raise RestoredError(
             f"this home was restored from a backup, and nothing in it can tell what {origin}"
             " signed after the backup was made",
             next_step=recover_step(private),
         )
-    if last.place != place_of(store.home):
+    if recorded.place != place_of(store.home):
         raise RestoredError(
             f"{origin} was last signed for in another place than {store.home}: this is a copy"
             " or a restored backup, and two homes that sign make a fork",
             next_step=f"go on in the old home; if there is none: {recover_command(private)}",
         )
-    last = _remembered(store, private, last)
+    last = _remembered(store, private, recorded, memory)
     signed = open_checkpoint(last.note, private.log.keys, origin)
     accepted = History(store, private.log).accepted()
     head = accepted.head if accepted else TreeHead(0, EMPTY_ROOT)
     if head == signed.head:
-        return Standing.PUBLISHED, last, signed, head
+        return _Compared(Standing.PUBLISHED, recorded, memory, last, signed, head)
     staged = signed.head.tree_size - last.base_size  # entries
     if last.staged and head.tree_size == last.base_size and 1 <= staged <= MAX_BATCH:
-        return Standing.SIGNED, last, signed, head
+        return _Compared(Standing.SIGNED, recorded, memory, last, signed, head)
     raise _restored(private, signed.head, head)
 
 
@@ -297,12 +311,13 @@ def recover_step(private: PrivateLog) -> str:
     )
 
 
-def _remembered(store: Store, private: PrivateLog, last: LastSigned) -> LastSigned:
+def _remembered(
+    store: Store, private: PrivateLog, last: LastSigned, memory: Memory | None
+) -> LastSigned:
     """Return what was signed last, by the record or by what this machine remembers beyond it.
 
     Raises RestoredError if it remembers what this home cannot finish.
     """
-    memory = recall(private.log.keys[0])
     if memory is None or memory.record.note == last.note:
         return last
     mine, theirs = _head_of(last.note), _head_of(memory.record.note)
@@ -344,10 +359,11 @@ def _recovered(
             next_step=f"restore keys/{private.log.origin}.key",
         )
     try:
-        stands, last, signed, head = _compare(store, private)
-        _require_compared(store, private)
-        _write_down(store, private, last)
-        if stands is Standing.PUBLISHED:
+        found = _compare(store, private)
+        last, signed, head = found.last, found.signed, found.published
+        _require_compared(store, private, found.memory)
+        _write_down(store, private, found)
+        if found.standing is Standing.PUBLISHED:
             if signed.checkpoint.frozen:
                 # The same head again, so nothing had to be staged: just its note.
                 _publish_frozen(mirror, private, signed, now, cosign)
@@ -368,10 +384,12 @@ def _recovered(
     return _Position(_edge(mirror, growth.head), last, signed)
 
 
-def _require_compared(store: Store, private: PrivateLog) -> None:
+def _require_compared(store: Store, private: PrivateLog, memory: Memory | None) -> None:
     """Raise RefusedError if the machine was booted since and there is somebody to ask."""
+    if memory is not None:  # of this boot
+        return
     mirrors = mirrors_of(store, private)
-    if not mirrors or not boot_id() or seen_this_boot(private):
+    if not mirrors or not boot_id():
         return
     names = ", ".join(mirror.name for mirror in mirrors)
     raise RefusedError(
@@ -382,15 +400,13 @@ def _require_compared(store: Store, private: PrivateLog) -> None:
     )
 
 
-def _write_down(store: Store, private: PrivateLog, last: LastSigned) -> None:
+def _write_down(store: Store, private: PrivateLog, found: _Compared) -> None:
     """Bring the record and the machine's memory to what was signed last."""
-    origin, key = private.log.origin, private.log.keys[0]
-    recorded = read_last_signed(store.home, origin)
-    if recorded != last:
-        swap_last_signed(store.home, origin, expected=recorded, new=last)
-    memory = recall(key)
-    if memory is None or memory.record.note != last.note:
-        remember(key, None, last)
+    last = found.last
+    if found.recorded != last:
+        swap_last_signed(store.home, private.log.origin, expected=found.recorded, new=last)
+    if found.memory is None or found.memory.record.note != last.note:
+        remember(private.log.keys[0], None, last)
 
 
 def _publish_frozen(

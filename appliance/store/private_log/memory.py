@@ -90,8 +90,10 @@ def recall(key: VerifierKey) -> Memory | None:
     Of several that of the largest tree counts, and of one tree the one with most to say.
     """
     boot = boot_id()
-    memories = (_parse(raw, boot) for raw in read_memories(_file_name(key)) if boot)
-    return max((memory for memory in memories if memory is not None), key=_extent, default=None)
+    # What every directory holds, as is usual, is read as one memory.
+    found = [_parse(raw, boot) for raw in set(read_memories(_file_name(key))) if boot]
+    memories = [memory for memory in found if memory is not None]
+    return max(memories, key=_extent) if len(memories) > 1 else next(iter(memories), None)
 
 
 def forget(key: VerifierKey) -> None:
