@@ -12,11 +12,10 @@ import calendar
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from hashlib import sha256
-from typing import Final
+from typing import Final, NamedTuple
 
 from appliance.errors import MalformedError
 from appliance.rekor.x509_certificate import BROKEN_DER, load_certificate
-from appliance.value import frozen
 
 _SEQUENCE: Final = 0x30
 _OID: Final = 0x06
@@ -43,8 +42,7 @@ _MAX_KNOWN_BYTES: Final = 512  # of one
 _known: dict[bytes, _Said] = {}
 
 
-@frozen
-class CertificateFacts:
+class CertificateFacts(NamedTuple):
     """What one certificate claims."""
 
     identities: tuple[tuple[str, str], ...]  # kind (email, dns, uri, other) and name, as written

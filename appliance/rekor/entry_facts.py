@@ -14,14 +14,13 @@ from binascii import Error as Base64Error
 from binascii import a2b_base64
 from collections.abc import Sequence
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from appliance.errors import LimitError, MalformedError
 from appliance.rekor.certificate_facts import CertificateFacts, key_digests, read_certificate
 from appliance.rekor.entry import MAX_SIGNATURES, Dsse, HashedRekord, parse_entry
 from appliance.rekor.signing_algorithms import DIGEST_BYTES, PROTOBUF_DIGESTS
 from appliance.rekor.verifier_material import parse_pem_material
-from appliance.value import frozen
 
 NO_ENTRY: Final = "no Rekor entry"
 _BASE64: Final = rb'([A-Za-z0-9+/]*={0,2})"'
@@ -47,8 +46,7 @@ _CANONICAL: Final = tuple(
 )
 
 
-@frozen
-class SignerFacts:
+class SignerFacts(NamedTuple):
     """One signature's key or certificate."""
 
     fingerprint: bytes  # SHA-256 of the DER that stands in the entry
@@ -58,8 +56,7 @@ class SignerFacts:
     der: bytes  # of the key or certificate, as it stands in the entry
 
 
-@frozen
-class EntryFacts:
+class EntryFacts(NamedTuple):
     """What one entry says."""
 
     kind: str  # with its version: "hashedrekord 0.0.2"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -131,7 +131,11 @@ def _is_found(index: Index, log: Log, bundle: IndexedBundle, unread: set[int]) -
     here = {at - first for at in unread if first <= at < first + bundle.width}
     return (
         here == {at for at, _ in bundle.unread}
-        and all(first + at in index.with_term(log, term) for term, at in bundle.terms)
+        and all(
+            first + at in index.with_term(log, term)
+            for at, terms in enumerate(bundle.terms)
+            for term in terms
+        )
         and all(_has_profile(index, log, first + at, one) for one, at in bundle.profiles)
     )
 
@@ -184,25 +188,23 @@ def _read(mirror: Mirror, bundle: EntryBundle, digest: bytes) -> IndexedBundle |
         return None
     except VerificationError as error:
         raise corrupt(mirror, f"{bundle.path} ({error.message})", [bundle.path]) from error
-    terms: list[tuple[bytes, int]] = []
+    terms: list[Collection[bytes]] = []
     profiles: list[tuple[Profile, int]] = []
     unread: list[tuple[int, str]] = []
     for at, body in enumerate(bodies):
         facts = read_entry(body)
-        terms += [(value, at) for _, value in facts.digests]
+        said = {value for _, value in facts.digests}
         for signer in facts.signers:
-            terms.append((signer.fingerprint, at))
-            terms += [(key, at) for key in signer.keys]
+            said.add(signer.fingerprint)
+            said.update(signer.keys)
             if (certificate := signer.certificate) is None:
                 continue
-            claims = []
-            for number, text in certificate.claims:
-                if number in PROFILE_CLAIMS:
-                    claims.append((number, text))
-                elif number in COMMIT_CLAIMS:
-                    terms.append((text.encode("utf-8"), at))
+            claims = certificate.claims
+            said.update({text.encode() for number, text in claims if number in COMMIT_CLAIMS})
             names = tuple([name for _, name in certificate.identities])
-            profiles.append((Profile(names, certificate.issuers, tuple(claims)), at))
+            kept = tuple([one for one in claims if one[0] in PROFILE_CLAIMS])
+            profiles.append((Profile(names, certificate.issuers, kept), at))
+        terms.append(tuple(said))
         if facts.unread:
             unread.append((at, f"{facts.kind}: {'; '.join(facts.unread)}"))
     return IndexedBundle(bundle.index, digest, len(bodies), terms, profiles, unread)

@@ -18,10 +18,11 @@ import itertools
 import os
 import sqlite3
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from appliance.errors import StoreError
 from appliance.store.failures import database_error, file_error
@@ -29,6 +30,8 @@ from appliance.store.mirror.logs import Log
 from appliance.store.mirror.spans import SPAN_TILES
 from appliance.tlog.tile import WIDTH
 from appliance.value import frozen
+
+T = TypeVar("T")
 
 INDEX_NAME: Final = "index.db"
 FORMAT: Final = 3  # of the tables; another one is rebuilt
@@ -39,8 +42,7 @@ _SEGMENT_TILES: Final = (1 << _SEGMENT_BITS) // WIDTH
 _HASH_BYTES: Final = 6
 _POSTED_BYTES: Final = 5  # of a hash in a packed segment: its bucket, and 4 bytes from its second
 _POSTING_BYTES: Final = 6  # those 4 bytes, and 2 of the place in the segment
-_MAX_KNOWN: Final = 4096  # profiles remembered while building
-_NAMES_TOGETHER: Final = 500  # in one query
+_TOGETHER: Final = 500  # values in one query
 REBUILD: Final = "run 'attestor index rebuild'; nothing but the index is lost"
 
 _SCHEMA: Final = (
@@ -88,7 +90,7 @@ class IndexedBundle:
     tile_index: int
     digest: bytes  # of its blob
     width: int
-    terms: Sequence[tuple[bytes, int]]  # digests, fingerprints, commits, each with its place
+    terms: Sequence[Collection[bytes]]  # of each entry: digests, fingerprints, commits
     profiles: Sequence[tuple[Profile, int]]  # of its entries' certificates
     unread: Sequence[tuple[int, str]] = ()  # places of which not all could be read, and why
 
@@ -99,7 +101,6 @@ class Index:
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path = path
         self.connection = connection
-        self._known: dict[Profile, int] = {}
 
     def close(self) -> None:
         """Close the connection."""
@@ -118,99 +119,118 @@ class Index:
         with index_errors(self.path):
             self._execute("BEGIN IMMEDIATE")
             try:
-                found: dict[int, list[tuple[bytes, int]]] = {}
+                found: dict[int, set[bytes]] = {}
+                of_profiles: dict[Profile, list[int]] = {}
                 for bundle in bundles:
-                    terms = found.setdefault(bundle.tile_index // _SEGMENT_TILES, [])
-                    terms += self._add_bundle(log, bundle)
-                for segment, terms in sorted(found.items()):
-                    self._keep(log, segment, terms)
+                    postings = found.setdefault(bundle.tile_index // _SEGMENT_TILES, set())
+                    postings.update(self._add_bundle(log, bundle, of_profiles))
+                self._add_profiles(of_profiles)
+                for segment, postings in sorted(found.items()):
+                    self._keep(log, segment, postings)
                 if whole is not None:
                     values = [log.id, *whole]
                     self._execute("INSERT OR REPLACE INTO indexed_span VALUES (?, ?, ?)", values)
                 self._execute("COMMIT")
             except BaseException:
                 self.connection.rollback()
-                self._known.clear()
                 raise
 
-    def _add_bundle(self, log: Log, bundle: IndexedBundle) -> list[tuple[bytes, int]]:
-        """Index all of a bundle but its terms, which are returned as hash and entry."""
+    def _add_bundle(
+        self, log: Log, bundle: IndexedBundle, of_profiles: dict[Profile, list[int]]
+    ) -> list[bytes]:
+        """Index all of a bundle but its terms, which are returned as postings.
+
+        `of_profiles` takes its profiles, each with its entries.
+        """
         first = log.id << _LOG_SHIFT | bundle.tile_index * WIDTH
         self._execute("DELETE FROM opaque WHERE ref >= ? AND ref < ?", [first, first + WIDTH])
         unread = [(first + at, why) for at, why in bundle.unread]
         self._execute_many("INSERT INTO opaque VALUES (?, ?)", unread)
-        of_profiles = [(self._profile(profile), first + at) for profile, at in bundle.profiles]
-        self._execute_many(
-            "INSERT INTO entry VALUES (?, ?) ON CONFLICT DO NOTHING", sorted(of_profiles)
-        )
-        # Nobody sees it before its terms, which are added in the same transaction.
+        for profile, at in bundle.profiles:
+            of_profiles.setdefault(profile, []).append(first + at)
+        # Nobody sees it before its terms and profiles, which follow in the same transaction.
         self._execute(
             "INSERT OR REPLACE INTO indexed VALUES (?, ?, ?, ?)",
             [log.id, bundle.tile_index, bundle.digest, bundle.width],
         )
-        return [(_term_hash(term), first + at) for term, at in bundle.terms]
+        start = bundle.tile_index % _SEGMENT_TILES * WIDTH
+        postings: list[bytes] = []
+        for place, terms in enumerate(bundle.terms, start):
+            raw = place.to_bytes(2)
+            postings += [_posting(_term_hash(term), raw) for term in terms]
+        return postings
 
-    def _profile(self, profile: Profile) -> int:
-        known = self._known.get(profile)
-        if known is not None:
-            return known
-        digest = sha256(repr(profile).encode("utf-8", "surrogatepass")).digest()[:16]
-        row = self._execute("SELECT id FROM profile WHERE digest = ?", [digest]).fetchone()
-        if row is None:
-            known = self._next("profile")
-            self._execute("INSERT INTO profile VALUES (?, ?)", [digest, known])
-            self._describe(known, profile)
-        else:
-            known = int(row[0])
-        if len(self._known) >= _MAX_KNOWN:
-            self._known.clear()
-        self._known[profile] = known
-        return known
+    def _add_profiles(self, found: Mapping[Profile, Sequence[int]]) -> None:
+        """Add profiles with their entries; those that are not known yet get their numbers."""
+        digests = {_profile_digest(profile): profile for profile in found}
+        known: dict[bytes, int] = {}
+        for some in _together(sorted(digests)):
+            sql = f"SELECT digest, id FROM profile WHERE digest {_among(some)}"  # noqa: S608 ours
+            known.update(self._execute(sql, some))
+        (last,) = self._execute("SELECT profile FROM numbers").fetchone()
+        new = sorted(digests.keys() - known.keys())
+        known.update(zip(new, itertools.count(last + 1)))
+        self._execute("UPDATE numbers SET profile = ?", [last + len(new)])
+        self._execute_many("INSERT INTO profile VALUES (?, ?)", [(one, known[one]) for one in new])
+        self._describe({known[one]: digests[one] for one in new})
+        refs = [(known[one], ref) for one, profile in digests.items() for ref in found[profile]]
+        refs.sort()
+        self._execute_many("INSERT INTO entry VALUES (?, ?) ON CONFLICT DO NOTHING", refs)
 
-    def _next(self, kind: str) -> int:
-        sql = f"UPDATE numbers SET {kind} = {kind} + 1 RETURNING {kind}"  # noqa: S608 ours
-        (number,) = self._execute(sql).fetchone()
-        return int(number)
-
-    def _describe(self, profile_id: int, profile: Profile) -> None:
-        for name in profile.identities or ("",):
-            for issuer in profile.issuers or ("",):
-                row = self._execute(
-                    "SELECT id FROM identity WHERE name = ? AND issuer = ?", [name, issuer]
-                ).fetchone()
-                known = int(row[0]) if row is not None else self._next("identity")
-                if row is None:
-                    self._execute("INSERT INTO identity VALUES (?, ?, ?)", [name, issuer, known])
-                self._execute(
-                    "INSERT INTO profile_identity VALUES (?, ?) ON CONFLICT DO NOTHING",
-                    [known, profile_id],
-                )
-        # Keyed on the profile: certificates of one identity differ in their claims.
-        claims = {(_claim_hash(text), profile_id) for _, text in profile.claims}
+    def _describe(self, new: Mapping[int, Profile]) -> None:
+        """Add what new profiles say, by their numbers."""
+        named: dict[tuple[str, str], list[int]] = {}
+        claims: set[tuple[int, int]] = set()
+        hashes: dict[str, int] = {}  # many say the same
+        for number, profile in new.items():
+            for pair in itertools.product(profile.identities or ("",), profile.issuers or ("",)):
+                named.setdefault(pair, []).append(number)
+            # Keyed on the profile: certificates of one identity differ in their claims.
+            for _, text in profile.claims:
+                if text not in hashes:
+                    hashes[text] = _claim_hash(text)
+                claims.add((hashes[text], number))
+        (last,) = self._execute("SELECT identity FROM numbers").fetchone()
+        identities, pairs = [], []
+        for (name, issuer), profiles in sorted(named.items()):
+            row = self._execute(
+                "SELECT id FROM identity WHERE name = ? AND issuer = ?", [name, issuer]
+            ).fetchone()
+            if row is None:
+                last += 1
+                identities.append((name, issuer, last))
+            identity = last if row is None else row[0]
+            pairs += [(identity, number) for number in profiles]
+        self._execute("UPDATE numbers SET identity = ?", [last])
+        self._execute_many("INSERT INTO identity VALUES (?, ?, ?)", identities)
+        insert = "INSERT INTO profile_identity VALUES (?, ?) ON CONFLICT DO NOTHING"
+        self._execute_many(insert, sorted(pairs))
         self._execute_many("INSERT INTO claim VALUES (?, ?) ON CONFLICT DO NOTHING", sorted(claims))
 
-    def _keep(self, log: Log, segment: int, terms: list[tuple[bytes, int]]) -> None:
-        """Add the terms of a segment, packed if its entry bundles are all full and indexed."""
+    def _keep(self, log: Log, segment: int, postings: set[bytes]) -> None:
+        """Add the postings of a segment, packed if its entry bundles are all full and indexed."""
         first = segment * _SEGMENT_TILES
         (full,) = self._execute(
             "SELECT count(*) FROM indexed WHERE log_id = ? AND tile_index >= ? AND tile_index < ?"
             " AND width = ?",
             [log.id, first, first + _SEGMENT_TILES, WIDTH],
         ).fetchone()
+        start = log.id << _LOG_SHIFT | segment << _SEGMENT_BITS
         if full != _SEGMENT_TILES:
             insert = "INSERT INTO tail VALUES (?, ?) ON CONFLICT DO NOTHING"
-            self._execute_many(insert, sorted(set(terms)))
+            self._execute_many(insert, (_unposted(one, start) for one in sorted(postings)))
             return
-        start = log.id << _LOG_SHIFT | segment << _SEGMENT_BITS
         bounds = [start, start + (1 << _SEGMENT_BITS)]
-        terms += self._execute("SELECT hash, ref FROM tail WHERE ref >= ? AND ref < ?", bounds)
-        postings = sorted({term[:_POSTED_BYTES] + (ref - start).to_bytes(2) for term, ref in terms})
-        number, packed = start >> _SEGMENT_BITS, []
-        for bucket, some in itertools.groupby(postings, _bucket):
+        tail = self._execute("SELECT hash, ref FROM tail WHERE ref >= ? AND ref < ?", bounds)
+        postings.update(_posting(term, (ref - start).to_bytes(2)) for term, ref in tail)
+        ordered, number, packed, stop = sorted(postings), start >> _SEGMENT_BITS, [], 0
+        while stop < len(ordered):
+            bucket, begin = _bucket(ordered[stop]), stop
+            stop = bisect_left(ordered, bucket + 1, begin, key=_bucket)
+            ours = [one[1 : _POSTED_BYTES + 2] for one in ordered[begin:stop]]
             row = self._execute(
                 "SELECT postings FROM term WHERE bucket = ? AND segment = ?", [bucket, number]
             ).fetchone()
-            ours = [one[1:] for one in some]
             if row is not None:
                 ours = sorted({*ours, *_split(row[0])})
             packed.append((bucket, number, b"".join(ours)))
@@ -274,11 +294,8 @@ class Index:
         """Return the entries with a certificate for any of these identities."""
         found: set[int] = set()
         # As parameters: JSON's functions end a text at its first NUL.
-        wanted = list(names)
-        for at in range(0, len(wanted), _NAMES_TOGETHER):
-            some = wanted[at : at + _NAMES_TOGETHER]
-            where = f"i.name IN ({', '.join('?' * len(some))})"
-            found |= self._of_identities(log, where, some)
+        for some in _together(list(names)):
+            found |= self._of_identities(log, f"i.name {_among(some)}", some)
         return found
 
     def with_issuer(self, log: Log, issuer: str) -> set[int]:
@@ -450,6 +467,20 @@ def _term_hash(term: bytes) -> bytes:
     return sha256(term).digest()[:_HASH_BYTES]
 
 
+def _profile_digest(profile: Profile) -> bytes:
+    return sha256(repr(profile).encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+def _together(values: list[T]) -> Iterator[list[T]]:
+    for at in range(0, len(values), _TOGETHER):
+        yield values[at : at + _TOGETHER]
+
+
+def _among(values: Sequence[object]) -> str:
+    """Return the condition that a column is among as many values."""
+    return f"IN ({', '.join('?' * len(values))})"
+
+
 def _claim_hash(text: str) -> int:
     """Return 32 bits: claims with different numbers often say the same, which is kept once."""
     raw = text.encode("utf-8", "surrogatepass")
@@ -468,6 +499,20 @@ def _after(prefix: str) -> str:
 
 def _bucket(term: bytes) -> int:
     return term[0] << 4 | term[1] >> 4
+
+
+def _posting(term: bytes, place: bytes) -> bytes:
+    """Return what is kept of a term in a segment, in the order of packed segments.
+
+    The bytes of its hash that are packed, its place in the segment, and the rest of its hash.
+    """
+    return term[:_POSTED_BYTES] + place + term[_POSTED_BYTES:]
+
+
+def _unposted(posting: bytes, start: int) -> tuple[bytes, int]:
+    """Return the hash and the entry of a posting in the segment that begins at `start`."""
+    place = posting[_POSTED_BYTES : _POSTED_BYTES + 2]
+    return posting[:_POSTED_BYTES] + posting[_POSTED_BYTES + 2 :], start + int.from_bytes(place)
 
 
 def _split(postings: bytes) -> Iterator[bytes]:
