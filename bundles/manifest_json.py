@@ -24,7 +24,8 @@ from bundles.strict_json import Fields, format_json, format_time, load_json, par
 SCHEMA: Final = 1
 FIND: Final = "find"  # the members below find/
 CONSISTENCY: Final = "consistency"  # of logs without tiles: logs/<hex>/consistency
-CAPABILITIES: Final = frozenset({FIND, CONSISTENCY})  # what `requires` may name
+WINDOW: Final = "window"  # entries of logs without tiles: logs/<hex>/window/
+CAPABILITIES: Final = frozenset({FIND, CONSISTENCY, WINDOW})  # what `requires` may name
 MAX_MANIFEST_BYTES: Final = 16 * 1024 * 1024
 MANIFEST_PATH: Final = "manifest.json"
 

@@ -46,8 +46,12 @@ def our_tree(mirror: Mirror, head: TreeHead) -> OurTree:
 
     It is in tiles even of a Rekor v1 log if they came from elsewhere: a mirror that serves them.
     """
-    in_ranges = is_without_tiles(mirror) and mirror.history.mirror_checkpoint() is None
-    return _Ranges(mirror, head) if in_ranges else _Tiles(mirror, head)
+    return _Ranges(mirror, head) if is_in_ranges(mirror) else _Tiles(mirror, head)
+
+
+def is_in_ranges(mirror: Mirror) -> bool:
+    """Whether our copy of a log is made of proven ranges, and its entries of windows."""
+    return is_without_tiles(mirror) and mirror.history.mirror_checkpoint() is None
 
 
 def is_without_tiles(mirror: Mirror) -> bool:
@@ -161,5 +165,6 @@ class _Ranges:
         raise IncompleteError(
             f"{self._origin} serves no tiles, and entry {entry_index:,} of it was not fetched",
             reason="no-proof",
-            next_step=f"attestor sync --backend ID --from {entry_index} --count 1",
+            next_step=f"where the log can be reached: attestor sync --backend ID --from"
+            f" {entry_index} --count 1; its next export brings it here",
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from appliance.errors import ApplianceError, StoreError
+from appliance.errors import ApplianceError, StoreError, VerificationError
 from appliance.jobs.home.sweep import sweep_before
 from appliance.jobs.progress import ShowProgress
 from appliance.jobs.queue.settings import queue_settings
@@ -100,6 +100,9 @@ def import_files(
                     if not options.dry_run:
                         receipt = _write_receipt(session, report, options)
                         _write_statements(session, report)
+                        for error in report.errors:
+                            if isinstance(error, VerificationError):
+                                _journal_refusal(store, file, error, session.now())
                     done.append(ImportedFile(file, report, receipt))
                 except tuple(EXIT_CODES) as error:
                     failed[file] = _failure(error, file)
@@ -148,7 +151,7 @@ def _write_receipt(session: Session, report: IngestReport, options: ImportOption
 
 
 def _journal_refusal(store: Store, file: Path, error: ApplianceError, now: int) -> None:
-    """Write down that a file was refused, for whoever asks what was put in; never fails."""
+    """Write down that a file, or a log in it, was refused: for whoever asks; never fails."""
     details = {"file": file.name, "reason": error.reason, "message": error.message[:_MAX_SAID]}
     with contextlib.suppress(StoreError), store.atomic():
         append_event(store, now, "import.refused", details)

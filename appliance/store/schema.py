@@ -48,11 +48,13 @@ MIGRATIONS: Final = (  # in the order they are applied
     "028_tile_span",
     "029_proven_range",
     "030_entry_window",
+    "033_window_tile",
     "045_verdict_question",
 )
 COUNTED_BY_TRIGGERS: Final = (
     "tile_span",
     "entry_span",
+    "window_tile",
 )  # tables that follow from the rows of others
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,21 @@ import pytest
 
 from appliance.errors import MalformedError
 from appliance.jobs.home.init import init_home
+from appliance.jobs.transfer import plan
 from appliance.jobs.transfer.consistency_member import (
     format_consistency,
     parse_consistency_member,
 )
 from appliance.runs.session import Session
 from appliance.store.database import open_store
+from appliance.store.mirror.checkpoints import History
 from appliance.tlog.merkle import Hash
 from appliance.value import replaced
 from tests.cli.homes import Home
+from tests.mirror.test_directory_backend import write_tree
 from tests.mirror.test_rekor_v1 import HOST, Signed, Site, forge
 from tests.rig.v1_shards import V1Instance, v1_instance
+from tests.simulator import SimulatedLog
 
 
 @pytest.fixture
@@ -166,6 +170,113 @@ def test_another_key_than_the_pinned_one(inside: Inside, outside: Site, tmp_path
     assert status["treeSize"] is None
     [backend] = inside.json("backend", "list")["backends"]
     assert (backend["origin"], backend["apiVersion"]) == (HOST, None), "nothing was learnt of it"
+
+
+def with_a_tiled_log(inside: Inside, outside: Site) -> SimulatedLog:
+    """Let both sites know a second log, one with tiles, whose stick is the same."""
+    log = SimulatedLog()
+    log.grow(300)
+    tree, key = outside.path.parent / "tiles", outside.path.parent / "tiled.vkey"
+    write_tree(tree, log)
+    key.write_text(f"{log.key.vkey}\n")
+    for home in (outside, inside):
+        home.json(
+            *("backend", "add", "tiled", "--origin", log.origin, "--public-key", key),
+            *("--url", f"file://{tree}") * (home is outside),
+        )
+    outside.json("sync", "--backend", "tiled", "--full-tiles")
+    return log
+
+
+def test_a_bad_proof_spoils_its_own_log_and_no_other(
+    inside: Inside, outside: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside.carry("a.tar")
+    tiled = with_a_tiled_log(inside, outside)
+    outside.log.grow(8)
+    outside.sync()
+    outside.json("export", "--output", tmp_path / "lost.tar")
+    outside.log.grow(14)
+    outside.sync()
+
+    def one_is_wrong(proofs: Mapping[int, Sequence[Hash]]) -> bytes:
+        assert set(proofs) >= {5, 13}, "that from where the far side stands is right"
+        return format_consistency({**proofs, 13: [Hash(bytes(32)), *proofs[13][1:]]})
+
+    monkeypatch.setattr(plan, "format_consistency", one_is_wrong)
+    outside.json(
+        "export",
+        "--since-size",
+        "5",
+        "--origin",
+        f"{HOST} - 1001",
+        "--output",
+        tmp_path / "bad-alone.tar",
+    )
+    error = inside.take(tmp_path / "bad-alone.tar", expect=3)
+    assert error["reason"] == "consistency-member"
+    assert inside.sizes() == {"1001": 5}
+    outside.json("export", "--output", tmp_path / "bad.tar")
+    error = inside.take(tmp_path / "bad.tar", expect=3)
+    assert (error["reason"], "from 13 entries" in error["message"]) == ("consistency-member", True)
+    [_, other] = inside.json("sync-status")["backends"]
+    assert (other["origin"], other["treeSize"]) == (tiled.origin, 300), "the rest is taken"
+    assert inside.sizes()["1001"] == 5, "and of this log nothing"
+    refused = inside.json("journal", "list", "--event", "import.refused")["lines"]
+    assert [line["details"]["reason"] for line in refused] == ["consistency-member"] * 2
+    assert inside.json("alerts", "list")["alerts"] == []
+    monkeypatch.undo()
+    outside.json("export", "--base", "5", "--output", tmp_path / "good.tar")
+    inside.take(tmp_path / "good.tar")
+    assert inside.sizes()["1001"] == 27
+
+
+def test_a_contradiction_that_comes_with_a_bad_proof_is_a_contradiction(
+    inside: Inside,
+    outside: Site,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inside.carry("a.tar")
+    forge(outside.log.active, at=2)
+    victim = Site(tmp_path / "victim", capsys, outside.log)
+    victim.sync()
+    outside.log.grow(2)
+    victim.sync()
+    victim.json("export", "--output", tmp_path / "lost.tar")
+    outside.log.grow(6)
+    victim.sync()
+    monkeypatch.setattr(
+        plan,
+        "format_consistency",
+        lambda proofs: format_consistency({**proofs, 7: [Hash(bytes(32)), *proofs[7][1:]]}),
+    )
+    victim.json("export", "--since-size", "5", "--output", tmp_path / "fork.tar")
+    inside.outside = victim
+    inside.take(tmp_path / "fork.tar", expect=4)
+    [alert] = inside.json("alerts", "list")["alerts"]
+    assert alert["type"] == "TreeFork"
+
+
+def test_a_tree_that_nobody_signed_for_spoils_no_other(
+    inside: Inside, outside: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside.carry("a.tar")
+    outside.log.rotate(grow=3)
+    outside.log.grow(4)
+    outside.sync()
+    good = History.newest_note
+
+    def other(history: History, tree_size: int) -> bytes:
+        note = good(history, tree_size)
+        return note.replace(b"\n4\n", b"\n5\n") if b" - 1002" in note else note
+
+    monkeypatch.setattr(History, "newest_note", other)
+    outside.json("export", "--output", tmp_path / "b.tar")
+    error = inside.take(tmp_path / "b.tar", expect=3)
+    assert "1002" in error["message"] or "signature" in error["message"]
+    assert inside.sizes() == {"1001": 8}
 
 
 def test_a_bundle_is_proven_inside_by_what_came(

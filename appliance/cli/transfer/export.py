@@ -77,7 +77,8 @@ def export(
     nothing; the first export is complete. After a run that was interrupted give the same
     command again. Volumes (--volume-size, else transfer.volumeSize) can be imported in any
     order, and each by itself. --for writes a few kilobytes, which prove some entries to a site
-    that holds what such an export continues from; with --base all, to any.
+    that holds what such an export continues from; with --base all, to any. Of a Rekor v1 log the
+    entries that were fetched leave too: with three exports, and with every --base all.
     The clock of the far side decides about --not-before and --expires.
 
     \b

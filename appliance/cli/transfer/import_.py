@@ -96,6 +96,12 @@ def _warnings(report: IngestReport) -> Iterator[str]:
     for log in report.logs:
         for warning in log.report.warnings if log.report else ():
             yield f"{log.origin}: {warning}"
+        if log.windows.unproven:
+            yield (
+                f"{log.origin}: {log.windows.unproven:,} entries of windows are not kept: nothing"
+                " here proves them in the tree that was accepted; export them again on the other"
+                " side: attestor export --base all"
+            )
 
 
 def _rejected(report: IngestReport) -> list[str]:
@@ -162,11 +168,13 @@ def _ingested_line(log: IngestedLog, dry_run: bool) -> str:
     proven = log.report.accepted_size
     ahead = "" if log.new_size == proven else f", proven up to {proven:,}"
     healed = f"; {log.healed:,} damaged here, put back" if log.healed else ""
+    windows = f"; {log.windows.new:,} entries of windows new" if log.windows.new else ""
     if old == new and not log.need:
-        return f"  {log.origin}: no change, {new}{ahead}{healed}"
+        return f"  {log.origin}: no change, {new}{ahead}{healed}{windows}"
     return (
         f"  {log.origin}: {old} -> {new}{ahead} ({log.report.relation.value};"
-        f" {log.report.tiles:,} tiles, {log.report.entry_bundles:,} entry bundles new{healed})"
+        f" {log.report.tiles:,} tiles, {log.report.entry_bundles:,} entry bundles new"
+        f"{healed}{windows})"
     )
 
 
@@ -204,6 +212,7 @@ def _import_data(imported: ImportedFile) -> dict[str, Any]:
                 total=log.offered,
                 have=log.offered - log.need,
                 change=log.is_change,
+                windows=members(log.windows, "offered", "new", "unproven"),
             )
             for log in report.logs
         ],

@@ -15,7 +15,7 @@ from appliance.errors import (
     VerificationError,
 )
 from appliance.jobs.local_tiles import told_apart
-from appliance.jobs.our_tree import is_without_tiles, our_tree
+from appliance.jobs.our_tree import is_in_ranges, our_tree
 from appliance.rekor.entry import Digest, Dsse, Entry, HashedRekord, parse_entry
 from appliance.rekor.request import HashedRekordRequest
 from appliance.rekor.signing_algorithms import BY_KEY_DETAILS
@@ -244,7 +244,7 @@ def show_entry(mirror: Mirror, entry_index: int) -> ShownEntry:
 
 
 def _body(mirror: Mirror, entry_index: int, tree_size: int) -> bytes:
-    if is_without_tiles(mirror):
+    if is_in_ranges(mirror):
         read = EntryWindows(mirror.store, mirror.log).read
         return told_apart(mirror, lambda: read(entry_index))
     index, position = divmod(entry_index, WIDTH)

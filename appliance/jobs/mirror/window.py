@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from appliance.errors import IncompleteError, LimitError, ProofError, RefusedError
@@ -20,7 +20,7 @@ from appliance.store.mirror.entry_windows import EntryWindows
 from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from appliance.tlog.leaf_ranges import LeafRanges, of_inclusion
-from appliance.tlog.merkle import Hash, leaf_hash
+from appliance.tlog.merkle import Hash, TreeHead, leaf_hash
 from appliance.tlog.proof import verify_inclusion
 from appliance.value import frozen
 
@@ -120,21 +120,37 @@ def _keep(
     chunk = range(min(bodies), max(bodies) + 1)
     left, _ = _proven(mirror, source, before, chunk[0], accept)
     right, head = _proven(mirror, source, before, chunk[-1], accept)
-    ranges = {place: one for place, one in left.items() if place[1] <= chunk.start}
-    ranges |= {place: one for place, one in right.items() if place[0] >= chunk.stop}
-    ranges |= {(index, index + 1): leaf_hash(body) for index, body in bodies.items()}
-    root = _root(ranges, head.head.tree_size)
-    if root != head.head.root_hash:
-        raise ProofError(
-            f"entries {chunk.start:,} to {chunk[-1]:,} of {mirror.log.origin} do not lead to the"
-            f" root of its tree of {head.head.tree_size:,}: expected"
-            f" {head.head.root_hash.hex()}, got {root.hex()}",
-            reason="entry-window",
-            next_step="none of them was kept; ask over another network, and the log's operator",
-        )
+    leaves = {index: leaf_hash(body) for index, body in bodies.items()}
+    ranges = joined_ranges(left, right, leaves, head.head, mirror.log.origin)
     with mirror.store.atomic():
         EntryWindows(mirror.store, mirror.log).put(bodies)
         mirror.put_ranges(ranges)
+
+
+def joined_ranges(
+    left: Mapping[tuple[int, int], Hash],
+    right: Mapping[tuple[int, int], Hash],
+    leaves: Mapping[int, Hash],
+    head: TreeHead,
+    where: str,
+) -> dict[tuple[int, int], Hash]:
+    """Return what proves entries in a row, from the ranges of the first and of the last of them.
+
+    Raises ProofError unless all of it together leads to the root of `head`.
+    """
+    start, stop = min(leaves), max(leaves) + 1
+    ranges = {place: one for place, one in left.items() if place[1] <= start}
+    ranges |= {place: one for place, one in right.items() if place[0] >= stop}
+    ranges |= {(index, index + 1): leaf for index, leaf in leaves.items()}
+    root = _root(ranges, head.tree_size)
+    if root != head.root_hash:
+        raise ProofError(
+            f"{where}: entries {start:,} to {stop - 1:,} do not lead to the root of the tree of"
+            f" {head.tree_size:,}: expected {head.root_hash.hex()}, got {root.hex()}",
+            reason="entry-window",
+            next_step="none of them was kept; ask over another way, and the log's operator",
+        )
+    return ranges
 
 
 def _root(ranges: dict[tuple[int, int], Hash], tree_size: int) -> Hash:

@@ -6,18 +6,15 @@ have brought the far side. Whoever imports verifies them between two heads the l
 
 from __future__ import annotations
 
-import re
-from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from appliance.errors import IncompleteError, MalformedError
 from appliance.jobs.our_tree import OurTree
-from appliance.tlog.merkle import HASH_BYTES, Hash
-from appliance.tlog.strict_base64 import decode_base64
+from appliance.jobs.transfer.hash_lists import format_hash_lists, parse_hash_lists
+from appliance.tlog.merkle import Hash
 
 MAX_BYTES: Final = 1024 * 1024
-_FROM: Final = re.compile(r"from ([1-9][0-9]{0,18})")
 
 
 def consistency_member(part_directory: str) -> str:
@@ -27,35 +24,16 @@ def consistency_member(part_directory: str) -> str:
 
 def format_consistency(proofs: Mapping[int, Sequence[Hash]]) -> bytes:
     """Write proofs by the size they start at, ascending: a line with it, and one for each hash."""
-    lines = []
-    for old_size in sorted(proofs):
-        lines += [f"from {old_size}", *(b64encode(one).decode() for one in proofs[old_size])]
-    return "".join(f"{line}\n" for line in lines).encode()
+    return format_hash_lists("from", proofs)
 
 
 def parse_consistency_member(data: bytes) -> dict[int, tuple[Hash, ...]]:
     """Return the proofs by the size they start at; raises MalformedError for another form."""
-    found: dict[int, list[Hash]] = {}
-    hashes: list[Hash] | None = None
-    try:
-        lines = data.decode("ascii").split("\n")
-    except UnicodeDecodeError as error:
-        raise _malformed("it is not ASCII") from error
-    if len(data) > MAX_BYTES or lines.pop():
-        raise _malformed("it is too long, or cut short")
-    for number, line in enumerate(lines, start=1):
-        start = _FROM.fullmatch(line)
-        if start is not None:
-            size = int(start[1])
-            if size <= max(found, default=0):
-                raise _malformed(f"line {number}: sizes do not ascend")
-            hashes = found[size] = []
-            continue
-        value = decode_base64(line, f"line {number}")
-        if hashes is None or len(value) != HASH_BYTES:
-            raise _malformed(f"line {number} is no hash of a proof")
-        hashes.append(Hash(value))
-    return {size: tuple(one) for size, one in found.items()}
+    what = "consistency proofs in a transfer bundle"
+    found = parse_hash_lists("from", data, MAX_BYTES, what)
+    if 0 in found:
+        raise MalformedError(f"{what}: there is nothing to prove from 0", reason="proof")
+    return found
 
 
 def proofs_from(tree: OurTree, sizes: Iterable[int]) -> dict[int, tuple[Hash, ...]]:
@@ -67,7 +45,3 @@ def proofs_from(tree: OurTree, sizes: Iterable[int]) -> dict[int, tuple[Hash, ..
         except IncompleteError:
             continue
     return found
-
-
-def _malformed(message: str) -> MalformedError:
-    return MalformedError(f"consistency proofs in a transfer bundle: {message}", reason="proof")

@@ -301,7 +301,7 @@ def _write_volume(
         verify_media = is_removable(path)
 
     def record_the_rest() -> None:
-        record_carried(store, cargo.side.carried, left.volume_set)
+        record_carried(store, (*cargo.side.carried, *cargo.windows), left.volume_set)
         if selection.remarks.custody != NO_CUSTODY:
             append_custody(store, _custody_facts(left, selection.remarks.custody), left.at)
 

@@ -15,6 +15,7 @@ from appliance.errors import (
     DivergenceError,
     IncompleteError,
     RefusedError,
+    VerificationError,
 )
 from appliance.jobs.divergence.cross_check import CrossChecked, cross_check
 from appliance.jobs.divergence.judge import reporting_damage
@@ -58,6 +59,7 @@ from bundles.reader import StagedInfo, stage
 from bundles.strict_json import format_time
 
 _LACKING = (MISSING_BASE, NOT_IN_BUNDLE)
+_GRAVEST = (DivergenceError, VerificationError)  # of what can be wrong with logs
 _FOR_NO_MIRROR = ("pending", "receipts", "acks", "find")  # areas of a transfer bundle
 
 
@@ -73,7 +75,7 @@ class IngestReport:
     total: int  # members
     logs: tuple[IngestedLog, ...]
     skipped: tuple[str, ...]  # origins that this site has not configured
-    errors: tuple[ApplianceError, ...] = ()  # of logs that contradict themselves or are refused
+    errors: tuple[ApplianceError, ...] = ()  # of logs that contradict themselves, or are not taken
     to_come: tuple[int, ...] = ()  # volumes of its set not imported yet, the first NAMED_VOLUMES
     side: Unloaded = Unloaded()  # what was in it besides logs
     receipt: bytes | None = None  # signed note; None: nobody was there to sign it
@@ -177,15 +179,18 @@ class _Ingestion:
         store, rules, manifest = self.store, self.rules, self.staged.bundle.manifest
         bundle_id = self.staged.bundle.header.bundle_id
         already = was_imported(store, bundle_id)
-        known = self._known()
         logs: list[IngestedLog] = []
         errors: list[ApplianceError] = []
+        known, skipped = self._known(errors)
         lacks: list[Lack] = []
         lacking: list[IncompleteError] = []
         for part, log in known:
             try:
                 logs.append(self._absorb(part, log, progress))
-            except (DivergenceError, RefusedError, IncompleteError) as error:
+            except (
+                *(DivergenceError, RefusedError, IncompleteError),
+                VerificationError,  # what is signed for can be wrong, of one log and not of others
+            ) as error:
                 if isinstance(error, IncompleteError) and error.reason in _LACKING:
                     lacks.append(lack_of(Mirror(store, log), part))
                     lacking.append(error)
@@ -197,10 +202,11 @@ class _Ingestion:
         if lacking:
             errors.append(self._all_that_is_missing(lacking, command))
         if errors and not logs:
+            gravest = _all_in_one(errors)
             if not rules.dry_run:  # what came besides waits for no tile, and for no log
                 side = unload(store, self.staged.bundle, self.signers, self.now)
-                errors[0].message += side.told()
-            raise errors[0]
+                gravest.message += side.told()
+            raise gravest
         side, compared = Unloaded(), CrossChecked()
         if not rules.dry_run:
             errors += compare_seen(store, self.staged.bundle, [log for _, log in known], self.now)
@@ -213,8 +219,6 @@ class _Ingestion:
             for _, log in known:
                 if is_tree_origin(log.origin):
                     stand_at_newest(store, log, self.now)
-        origins = {log.origin for _, log in known}
-        skipped = tuple(part.origin for part in manifest.logs if part.origin not in origins)
         report = IngestReport(
             bundle_id,
             self.staged.sha256.hex(),
@@ -256,11 +260,26 @@ class _Ingestion:
         areas = {path.partition("/")[0] for path in self.staged.bundle.paths()}
         return not areas.isdisjoint(_FOR_NO_MIRROR)
 
-    def _known(self) -> list[tuple[LogPart, Log]]:
+    def _known(
+        self, errors: list[ApplianceError]
+    ) -> tuple[list[tuple[LogPart, Log]], tuple[str, ...]]:
+        """Return what it brings of logs that are configured here or trees of these; and the rest.
+
+        What is wrong with a tree that no key of its instance signed is added to `errors`.
+        """
         manifest = self.staged.bundle.manifest
-        found = [(part, self._log_of(part)) for part in manifest.logs]
-        known = [(part, log) for part, log in found if log is not None]
-        if not known and manifest.logs and not self._brings_more():
+        known, skipped = [], []
+        for part in manifest.logs:
+            try:
+                log = self._log_of(part)
+            except (VerificationError, IncompleteError) as error:
+                errors.append(error)
+                continue
+            if log is None:
+                skipped.append(part.origin)
+            else:
+                known.append((part, log))
+        if not (known or errors) and manifest.logs and not self._brings_more():
             ours = ", ".join(one.origin for one in all_logs(self.store))
             raise IncompleteError(
                 "no log in it is configured here: "
@@ -269,7 +288,7 @@ class _Ingestion:
                 next_step=f"known here: {ours or 'none'}; if it belongs here, pin its key:"
                 f" attestor backend add ID --origin {manifest.logs[0].origin} --public-key FILE",
             )
-        return known
+        return known, tuple(skipped)
 
     def _log_of(self, part: LogPart) -> Log | None:
         log = find_log(self.store, part.origin)
@@ -357,6 +376,16 @@ class _Ingestion:
             manifest.volume.set_name,
             (manifest.volume.number, manifest.volume.of),
         )
+
+
+def _all_in_one(errors: Sequence[ApplianceError]) -> ApplianceError:
+    """Return the gravest error, which tells of the others too."""
+    gravest = next(
+        (one for family in _GRAVEST for one in errors if isinstance(one, family)), errors[0]
+    )
+    others = [one.message for one in errors if one is not gravest]
+    gravest.message = "; ".join((gravest.message, *others))
+    return gravest
 
 
 def _tells(note: bytes, held: Sequence[ReceiptLog]) -> bool:

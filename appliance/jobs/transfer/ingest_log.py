@@ -6,13 +6,21 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 
-from appliance.errors import ApplianceError, CorruptError, IncompleteError, MalformedError
+from appliance.errors import (
+    ApplianceError,
+    CorruptError,
+    IncompleteError,
+    MalformedError,
+    ProofError,
+)
 from appliance.jobs.divergence.cross_check import follow_up
-from appliance.jobs.mirror.absorb import AbsorbReport, absorb
+from appliance.jobs.mirror.absorb import AbsorbReport, absorb, preview
 from appliance.jobs.mirror.fill import Wanted
+from appliance.jobs.opened_notes import open_note_of
 from appliance.jobs.our_tree import covered, is_without_tiles
 from appliance.jobs.progress import Progress
 from appliance.jobs.transfer.source import ProvingTransferSource, TransferSource
+from appliance.jobs.transfer.window_members import TakenWindows, take_windows
 from appliance.store.mirror.checkpoints import Arrival
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.mirror.tile_cache import cached_entry_bundles
@@ -133,6 +141,7 @@ class IngestedLog:
     lack: Lack | None = None  # what is missing up to the accepted head; None: nothing
     fill: str = ""  # the command that fills it, and what the other logs lack; empty: nothing
     missing_entries: int = 0  # below the mirror checkpoint, where entries are wanted
+    windows: TakenWindows = TakenWindows()  # of a log without tiles
 
     @property
     def old_size(self) -> int | None:
@@ -149,7 +158,7 @@ class IngestedLog:
         """Whether it brought anything: tiles, entry bundles or a larger mirror."""
         if self.report is None:
             return False
-        return self.need > 0 or self.old != self.new
+        return self.need > 0 or self.old != self.new or self.windows.new > 0
 
 
 def keep_proofs(mirror: Mirror, proofs: Mapping[int, Sequence[Hash]], tree_size: int) -> None:
@@ -169,6 +178,29 @@ def keep_proofs(mirror: Mirror, proofs: Mapping[int, Sequence[Hash]], tree_size:
     if ranges:
         with mirror.store.atomic():
             mirror.put_ranges(ranges)
+
+
+def _require_proofs(mirror: Mirror, source: ProvingTransferSource, arrival: Arrival) -> None:
+    """Check each proof that came with a head, before that is accepted.
+
+    Raises ProofError for one that does not lead to it; DivergenceError, evidence stored, if
+    another of them shows that the log contradicts itself: that is the more serious.
+    """
+    head = open_note_of(mirror.store, mirror.log, source.checkpoint()).head
+    for size, hashes in source.proofs.items():
+        if not 0 < size < head.tree_size or size.bit_count() == 1:
+            continue  # at a power of two the proof leaves the old root out
+        try:
+            root_from_consistency(TreeHead(size, EMPTY_ROOT), head, hashes)
+        except ProofError as error:
+            preview(mirror, source, arrival)
+            raise ProofError(
+                f"{mirror.log.origin}: the proof from {size:,} entries in {source.description}"
+                f" does not lead to its head of {head.tree_size:,}: {error.message}",
+                reason="consistency-member",
+                next_step="nothing of this log was taken; export again on the other side, and"
+                " tell whoever runs it",
+            ) from error
 
 
 def require_base(mirror: Mirror, part: LogPart) -> None:
@@ -216,6 +248,8 @@ def ingest_log(
     # When the exporter last heard of it, and no later than when it wrote that down.
     answered_at = min(now, manifest.created_at if heard_at is None else heard_at)
     arrival = Arrival("import", source.description, now, heard_at, answered_at=answered_at)
+    if isinstance(source, ProvingTransferSource):
+        _require_proofs(mirror, source, arrival)
     wanted = Wanted(
         tiles=True,
         entries=source.has_entries,
@@ -231,8 +265,13 @@ def ingest_log(
             f"the log's checkpoint {report.tree_size}",
             reason="head-mismatch",
         )
+    windows = TakenWindows()
     if isinstance(source, ProvingTransferSource):
         keep_proofs(mirror, source.proofs, part.head.tree_size)
+        # If we die here the head stands, and importing it again brings the rest.
+        head = mirror.history.at(report.tree_size)
+        if head is not None:
+            windows = take_windows(mirror, source.bundle, part.directory, head.head)
     proves = source if isinstance(source, ProvingSource) else None
     report = replaced(report, warnings=follow_up(mirror, "import", now, proves))
     lack, new = lack_of(mirror, part), covered(mirror)
@@ -242,6 +281,7 @@ def ingest_log(
         *(part.origin, old, new, report, need, offered, healed),
         lack=None if is_whole and not missing else lack,
         missing_entries=missing,
+        windows=windows,
     )
 
 

@@ -12,6 +12,7 @@ from appliance.jobs.our_tree import covered
 from appliance.jobs.transfer.names import fat_safe
 from appliance.jobs.transfer.plan import PlannedLog
 from appliance.jobs.transfer.volumes import Cargo
+from appliance.jobs.transfer.window_members import is_window_member
 from appliance.store.database import Store
 from appliance.store.home.settings import require_site_name
 from appliance.store.mirror.logs import Log, all_logs, require_log
@@ -21,7 +22,7 @@ from appliance.tlog.merkle import EMPTY_ROOT, TreeHead
 from appliance.value import frozen
 from appliance.version import __version__
 from bundles.manifest import CreatedBy, Custody, DataAge, Have, Manifest, Volume
-from bundles.manifest_json import CONSISTENCY
+from bundles.manifest_json import CONSISTENCY, WINDOW
 from bundles.strict_json import format_time
 from bundles.writer import totals_of
 
@@ -101,7 +102,9 @@ def describe_volumes(
 
 def _required(load: Cargo, planned: Sequence[PlannedLog]) -> tuple[str, ...]:
     proves = any(log.consistency for log in planned)
-    return tuple(sorted({*load.side.requires, *((CONSISTENCY,) if proves else ())}))
+    has_windows = any(is_window_member(member.path) for member in load.members)
+    needed = {CONSISTENCY: proves, WINDOW: has_windows}
+    return tuple(sorted({*load.side.requires, *(one for one, is_so in needed.items() if is_so)}))
 
 
 def _heard_at(store: Store, planned: PlannedLog, now: int) -> int:

@@ -19,6 +19,12 @@ from appliance.jobs.transfer.consistency_member import (
     proofs_from,
 )
 from appliance.jobs.transfer.source import checkpoint_member, entries_member, tile_member
+from appliance.jobs.transfer.window_members import (
+    Window,
+    due_windows,
+    window_member,
+    window_of,
+)
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint
 from appliance.store.mirror.entry_frames import compress_bundle
 from appliance.store.mirror.mirror import Mirror
@@ -131,7 +137,7 @@ def _held_there(
     return (min(sizes) if sizes else None), warnings
 
 
-Item = Tile | EntryBundle
+Item = Tile | EntryBundle | Window
 MAX_STANDS: Final = 4  # sizes of earlier exports that every export proves itself from
 _TILES_AT_ONCE: Final = 1024  # rows of one query
 
@@ -147,7 +153,7 @@ class PlannedLog:
     checkpoint: Member
     consistency: tuple[Member, ...]  # of a log without tiles: proves the head from the base
     proof: frozenset[Tile]  # prove the head from the base
-    items: tuple[Item, ...]  # what else: tiles top down, then entry bundles
+    items: tuple[Item, ...]  # what else: tiles top down, then entry bundles; or windows
     member: Callable[[Item], Member]
     above: Callable[[Item], tuple[Tile, ...]]  # the tiles that authenticate it
     warnings: tuple[str, ...] = ()
@@ -184,7 +190,7 @@ def plan_log(mirror: Mirror, choice: BaseChoice, contents: Contents, side: str) 
     start, stop = base.tree_size or 0, head.head.tree_size
     directory = log_directory(mirror.log.origin)
     if is_without_tiles(mirror):
-        return _plan_without_tiles(mirror, head, base, contents)
+        return _plan_without_tiles(mirror, head, base, contents, side)
     tree = TileTree(head.head)
     # Where the far side stands between base and head nobody knows: mostly where one of the
     # last exports brought it.
@@ -221,13 +227,20 @@ def plan_log(mirror: Mirror, choice: BaseChoice, contents: Contents, side: str) 
         proof=frozenset(proof),
         items=(*top_down(items), *bundles),
         member=_Members(mirror, directory).member,
-        above=lambda item: tree.parents(item.tile if isinstance(item, EntryBundle) else item),
+        above=partial(_above, tree),
         warnings=base.warnings,
     )
 
 
+def _above(tree: TileTree, item: Item) -> tuple[Tile, ...]:
+    """Return the tiles that authenticate an item; a window has its proofs with it."""
+    if isinstance(item, Window):
+        return ()
+    return tree.parents(item.tile if isinstance(item, EntryBundle) else item)
+
+
 def _plan_without_tiles(
-    mirror: Mirror, head: AcceptedCheckpoint, base: DeltaStart, contents: Contents
+    mirror: Mirror, head: AcceptedCheckpoint, base: DeltaStart, contents: Contents, side: str
 ) -> PlannedLog:
     """Plan what leaves of a log that serves no tiles: its head, and what proves it."""
     start, stop = base.tree_size or 0, head.head.tree_size
@@ -243,6 +256,7 @@ def _plan_without_tiles(
     if start not in (0, stop) and start not in proofs:
         our_tree(mirror, head.head).prove_consistency(start)  # says what is missing
     member = in_memory(consistency_member(directory), format_consistency(proofs))
+    windows, warnings = _windows(mirror, head, base, contents, side)
     return PlannedLog(
         origin=mirror.log.origin,
         vkeys=tuple(key.vkey for key in mirror.log.keys),
@@ -251,11 +265,39 @@ def _plan_without_tiles(
         checkpoint=in_memory(checkpoint_member(directory), mirror.history.newest_note(stop)),
         consistency=(member,),
         proof=frozenset(),
-        items=(),
-        member=_Members(mirror, directory).member,
-        above=lambda _: (),
-        warnings=base.warnings,
+        items=tuple(windows),
+        member=windows.__getitem__,
+        above=partial(_above, TileTree(head.head)),
+        warnings=(*base.warnings, *warnings),
     )
+
+
+def _windows(
+    mirror: Mirror, head: AcceptedCheckpoint, base: DeltaStart, contents: Contents, side: str
+) -> tuple[dict[Item, Member], list[str]]:
+    """Return the windows that leave, as members, with a warning for what nothing here proves."""
+    if contents.proven is not None:
+        wanted = [one for one in contents.proven if one.origin == mirror.log.origin]
+        indices = sorted({one.entry_index for one in wanted})
+        chosen = [window for index in indices for window in window_of(mirror, index)]
+    elif contents.tiles:
+        chosen = list(due_windows(mirror, everything=base.tree_size is None, side=side))
+    else:
+        chosen = []
+    tree, directory = our_tree(mirror, head.head), log_directory(mirror.log.origin)
+    found: dict[Item, Member] = {}
+    unproven = 0
+    for window in chosen:
+        try:
+            found[window] = window_member(mirror, tree, window, directory)
+        except IncompleteError:
+            unproven += window.stop - window.start
+    if not unproven:
+        return found, []
+    return found, [
+        f"{mirror.log.origin}: {unproven:,} entries of windows stay, for nothing here proves them"
+        f" under its head of {head.head.tree_size:,}: run 'attestor sync', or fetch them again"
+    ]
 
 
 def require_head(mirror: Mirror) -> AcceptedCheckpoint:
@@ -335,6 +377,8 @@ class _Members:
 
     def member(self, item: Item) -> Member:
         """Describe one item; what is stored wider than the exported tree is cut now."""
+        if isinstance(item, Window):
+            raise ValueError("a log with tiles has no windows")
         if isinstance(item, EntryBundle):
             path = entries_member(self._directory, item)
             packed = self._mirror.entry_bundle_blob(item)

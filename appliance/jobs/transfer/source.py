@@ -206,6 +206,11 @@ class ProvingTransferSource(TransferSource):
     """Implements ProvingSource: of a log without tiles a transfer bundle brings proofs."""
 
     @property
+    def bundle(self) -> TransferBundle:
+        """The transfer bundle itself, for what else it has of the log."""
+        return self._bundle
+
+    @property
     def proofs(self) -> Mapping[int, tuple[Hash, ...]]:
         """The proofs it brings, by the size they start at; raises IncompleteError for none."""
         if self._proofs is None:

@@ -12,6 +12,7 @@ from typing import Final
 from appliance.errors import ArgumentError
 from appliance.jobs.transfer.plan import Item, PlannedLog, top_down
 from appliance.jobs.transfer.side_members import NO_SIDE_MEMBERS, SideMembers
+from appliance.jobs.transfer.window_members import Window
 from appliance.tlog.merkle import HASH_BYTES
 from appliance.tlog.tile import WIDTH, EntryBundle, Tile
 from appliance.value import frozen
@@ -30,6 +31,7 @@ class Cargo:
     logs: tuple[LogPart, ...]
     members: tuple[Member, ...]
     side: SideMembers  # what of these is of no log
+    windows: tuple[str, ...]  # what is remembered of the windows in it
 
     @property
     def n_bytes(self) -> int:
@@ -116,6 +118,7 @@ def _cost(member: Member) -> int:
 
 def _cargo(planned: Sequence[PlannedLog], items: Sequence[set[Item]], side: SideMembers) -> Cargo:
     parts, members = [], list(side.before)
+    carried: list[str] = []
     for log, its in zip(planned, items, strict=True):
         bundles = sorted(one for one in its if isinstance(one, EntryBundle))
         implied = {bundle.tile for bundle in bundles}
@@ -123,6 +126,9 @@ def _cargo(planned: Sequence[PlannedLog], items: Sequence[set[Item]], side: Side
         members += [log.checkpoint, *log.consistency, *side.seen.get(log.origin, ())]
         members += map(log.member, top_down(tiles))
         members += map(log.member, bundles)
+        windows = [one for one in its if isinstance(one, Window)]
+        members += map(log.member, sorted(windows, key=lambda one: one.start))
+        carried += [one.carried for one in windows if one.carried]
         parts.append(
             LogPart(
                 origin=log.origin,
@@ -133,7 +139,7 @@ def _cargo(planned: Sequence[PlannedLog], items: Sequence[set[Item]], side: Side
                 entries=_range(bundles),
             )
         )
-    return Cargo(tuple(parts), (*members, *side.after), side)
+    return Cargo(tuple(parts), (*members, *side.after), side, tuple(dict.fromkeys(carried)))
 
 
 def _range(bundles: Sequence[EntryBundle]) -> Entries | None:

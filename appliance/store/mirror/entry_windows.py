@@ -8,6 +8,15 @@ from appliance.errors import IncompleteError
 from appliance.store.database import Store
 from appliance.store.mirror.entry_frames import compress_bundle, decompress_bundle
 from appliance.store.mirror.logs import Log
+from appliance.value import frozen
+
+
+@frozen
+class WindowTile:
+    """What is here of 256 entries in a row."""
+
+    n_entries: int
+    stamp: int  # another one after each change
 
 
 class EntryWindows:
@@ -36,9 +45,30 @@ class EntryWindows:
             raise IncompleteError(
                 f"entry {entry_index:,} of {self.log.origin} was not fetched",
                 reason="no-entry",
-                next_step=f"attestor sync --backend ID --from {entry_index} --count 1",
+                next_step=f"where the log can be reached: attestor sync --backend ID --from"
+                f" {entry_index} --count 1; its next export brings it here",
             )
         return decompress_bundle(row["body"])
+
+    def tiles(self) -> dict[int, WindowTile]:
+        """Return how much is here of each 256 entries in a row, by their index / 256."""
+        rows = self.store.rows(
+            "SELECT tile_index, n_entries, stamp FROM window_tile"
+            " WHERE log_id = ? AND n_entries > 0 ORDER BY tile_index",
+            [self.log.id],
+        )
+        return {row["tile_index"]: WindowTile(row["n_entries"], row["stamp"]) for row in rows}
+
+    def here(self, start: int, stop: int) -> dict[int, int]:
+        """Return the sizes in bytes of the entries of a range that are here, by index."""
+        import zstandard
+
+        rows = self.store.rows(
+            "SELECT entry_index, substr(body, 1, 18) AS frame FROM entry_window"  # its header
+            " WHERE log_id = ? AND entry_index >= ? AND entry_index < ? ORDER BY entry_index",
+            [self.log.id, start, stop],
+        )
+        return {row["entry_index"]: zstandard.frame_content_size(row["frame"]) for row in rows}
 
     def runs(self) -> Iterator[tuple[int, int]]:
         """Yield the runs of entries here: the first of each, and one beyond its last."""

@@ -1,6 +1,6 @@
 """What is stored of a log's tiles and entry bundles, by spans of 256 in a row.
 
-The database keeps the counts (migrations 025 and 028), so whoever asks what is missing or how
+The database keeps the counts (by triggers), so whoever asks what is missing or how
 much there is reads one row for 65,536 entries, and tiles one by one only where there are gaps.
 """
 
@@ -29,6 +29,11 @@ _MISCOUNTED: Final = (
     " USING (log_id, span) WHERE (coalesce(real.n_full, 0), coalesce(real.n_entries, 0),"
     " coalesce(real.n_bundles, 0), coalesce(real.n_bytes, 0))"
     " IS NOT (kept.n_full, kept.n_entries, kept.n_bundles, kept.n_bytes)",
+    "WITH real AS (SELECT log_id, entry_index / 256 AS tile_index, count(*) AS n_entries"
+    " FROM entry_window GROUP BY 1, 2)"
+    " SELECT 'window_tile', log_id, 0, tile_index FROM real FULL JOIN window_tile AS kept"
+    " USING (log_id, tile_index)"
+    " WHERE coalesce(real.n_entries, 0) IS NOT kept.n_entries",
 )
 
 

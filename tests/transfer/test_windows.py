@@ -1,0 +1,278 @@
+"""Windows of entries of a log without tiles cross the gap, and are used there."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+
+from appliance.errors import MalformedError
+from appliance.jobs.transfer import plan, window_members
+from appliance.jobs.transfer.window_members import parse_window
+from appliance.store.mirror.entry_frames import compress_bundle
+from bundles import manifest_json
+from bundles.writer import Member
+from tests.mirror.test_rekor_v1 import HOST, Signed, Site
+from tests.rig.v1_shards import V1Instance, v1_instance
+from tests.transfer.test_without_tiles import Inside
+
+ORIGIN = f"{HOST} - 1001"
+
+
+@pytest.fixture
+def log() -> Iterator[V1Instance]:
+    with v1_instance(HOST) as running:
+        running.grow(700)
+        yield running
+
+
+@pytest.fixture
+def outside(tmp_path: Path, capsys: pytest.CaptureFixture[str], log: V1Instance) -> Site:
+    return Site(tmp_path, capsys, log)
+
+
+@pytest.fixture
+def inside(tmp_path: Path, capsys: pytest.CaptureFixture[str], outside: Site) -> Inside:
+    outside.sync()
+    return Inside(tmp_path / "inside", capsys, outside)
+
+
+def fetch(outside: Site, first: int, count: int) -> None:
+    outside.later()
+    outside.json(
+        *("sync", "--backend", "sigstore-prod", "--from", str(first), "--count", str(count))
+    )
+
+
+def proves(inside: Inside, index: int, expect: int = 0) -> Any:
+    """Prove an entry inside, check the proof by the key alone, and read the entry."""
+    proof, entry = inside.path.parent / "proof", inside.path.parent / "entry"
+    entry.write_bytes(inside.outside.log.trees[0].bodies[index])
+    proof.unlink(missing_ok=True)
+    said = inside.json(
+        *("prove", "--origin", ORIGIN, "--index", str(index), "--output", proof), expect=expect
+    )
+    if expect:
+        return said
+    verified = inside.json("proof", "verify", proof, "--entry", entry)
+    shown = inside.json("entries", "show", "--origin", ORIGIN, "--index", str(index))
+    assert shown["leafHash"] == sha256(b"\x00" + entry.read_bytes()).hexdigest()
+    return verified
+
+
+def windows_in(outside: Site, file: str) -> list[str]:
+    """List the members of a transfer bundle that are windows, without our code's help."""
+    import tarfile
+
+    with tarfile.open(outside.path.parent / file) as archive:
+        names = [one.removeprefix("./") for one in archive.getnames()]
+    return [name.rpartition("/")[2] for name in names if "/window/" in name]
+
+
+def requires(home: Inside, file: str) -> list[str]:
+    import tarfile
+
+    with tarfile.open(home.path.parent / file) as archive:
+        manifest = archive.extractfile("manifest.json")
+        assert manifest is not None
+        found: list[str] = json.load(manifest)["requires"]
+    return found
+
+
+def test_a_window_is_proven_and_read_inside(inside: Inside, outside: Site) -> None:
+    fetch(outside, 250, 20)
+    fetch(outside, 600, 3)
+    [done] = inside.carry("a.tar")["logs"]
+    assert done["windows"] == {"offered": 23, "new": 23, "unproven": 0}
+    assert requires(inside, "a.tar") == ["consistency", "window"]
+    assert windows_in(outside, "a.tar") == ["250.zst", "256.zst", "600.zst"]
+    for index in (250, 255, 256, 269, 600, 602):
+        proves(inside, index)
+    error = proves(inside, 270 + 100, expect=5)
+    assert "its next export brings it here" in error["next"]
+    # The tree grows: what is here is proven in every tree that is proven later.
+    outside.log.grow(77)
+    outside.sync()
+    inside.carry("b.tar")
+    for index in (250, 269, 601):
+        assert proves(inside, index)["treeSize"] == 777
+    [again] = inside.take(inside.path.parent / "a.tar")["logs"]
+    assert (again["windows"]["new"], again["relation"]) == (0, "behind")
+
+
+def test_a_window_leaves_with_three_exports_and_with_every_complete_one(
+    inside: Inside, outside: Site
+) -> None:
+    fetch(outside, 0, 2)
+    for number in range(5):
+        outside.later()
+        outside.json("export", "--output", outside.path.parent / f"{number}.tar")
+    assert [len(windows_in(outside, f"{n}.tar")) for n in range(5)] == [1, 1, 1, 0, 0]
+    fetch(outside, 1, 4)  # what is new leaves with what stands beside it
+    outside.later()
+    outside.json("export", "--output", outside.path.parent / "new.tar")
+    assert windows_in(outside, "new.tar") == ["0.zst"]
+    outside.later()
+    outside.json("export", "--base", "all", "--output", outside.path.parent / "all.tar")
+    [done] = inside.take(inside.path.parent / "all.tar")["logs"]
+    assert done["windows"]["new"] == 5
+    proves(inside, 4)
+    outside.later()
+    outside.json("export", "--base", "all", "--output", outside.path.parent / "again.tar")
+    outside.json("export", "--base", "all", "--output", outside.path.parent / "again.tar")
+
+
+def test_a_window_of_an_older_stick_is_kept_if_it_can_be_proven(
+    inside: Inside, outside: Site
+) -> None:
+    fetch(outside, 300, 5)
+    outside.later()
+    outside.json("export", "--output", outside.path.parent / "old.tar")
+    outside.json("export", "--base", "700", "--output", outside.path.parent / "base.tar")
+    outside.log.grow(41)
+    outside.sync()
+    inside.carry("new.tar", "--base", "all")
+    [known] = inside.take(inside.path.parent / "old.tar")["logs"]
+    assert (known["relation"], known["windows"]["new"]) == ("behind", 0)
+    proves(inside, 302)
+
+
+def test_what_nothing_here_proves_is_not_kept(
+    inside: Inside, outside: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside.json("export", "--output", outside.path.parent / "plain.tar")
+    fetch(outside, 300, 5)
+    outside.later()
+    outside.json("export", "--output", outside.path.parent / "old.tar")
+    outside.log.grow(41)
+    outside.sync()
+    monkeypatch.setattr(plan, "due_windows", lambda *_, **__: iter(()))
+    for name in ("plain.tar", "new.tar"):
+        outside.later()
+        if name == "new.tar":
+            outside.json("export", "--output", outside.path.parent / name)
+        inside.take(outside.path.parent / name)
+    with sqlite3.connect(inside.path / "attestor.db") as database:  # a home of an older version
+        database.execute("DELETE FROM proven_range")
+    file = outside.path.parent / "old.tar"
+    code, out, err = inside.run("import", file)
+    assert (code, "5 entries of windows are not kept" in err) == (0, True), out + err
+    proves(inside, 302, expect=5)
+    monkeypatch.undo()
+    inside.carry("all.tar", "--base", "all")
+    proves(inside, 302)
+
+
+@pytest.mark.parametrize("spoilt", ["entry", "order", "proof", "name", "cut", "junk"])
+def test_a_window_that_is_not_what_its_proofs_say(
+    inside: Inside, outside: Site, monkeypatch: pytest.MonkeyPatch, spoilt: str
+) -> None:
+    inside.carry("first.tar")
+    fetch(outside, 40, 6)
+    good = window_members.window_member
+
+    def other(*arguments: Any) -> Member:
+        member = good(*arguments)
+        raw = zstandard.ZstdDecompressor().decompress(member.read())
+        text, _, entries = raw.partition(b"\n\n")
+        half = len(entries) // 6
+        path = member.path
+        if spoilt == "entry":
+            entries = entries.replace(b'"number":42', b'"number":43')
+        elif spoilt == "order":
+            entries = entries[:half] + entries[2 * half : 3 * half] + entries[half : 2 * half]
+            entries += raw.partition(b"\n\n")[2][3 * half :]
+        elif spoilt == "proof":
+            lines = text.split(b"\n")
+            lines[2] = lines[3]
+            text = b"\n".join(lines)
+        elif spoilt == "name":
+            path = path.replace("/40.zst", "/41.zst")
+        elif spoilt == "cut":
+            entries = entries[:-1]
+        else:
+            entries += b"\0\0\0\0"
+        data = compress_bundle(text + b"\n\n" + entries)
+        return Member(path, len(data), sha256(data).digest(), lambda: data)
+
+    monkeypatch.setattr(plan, "window_member", other)
+    error = inside.carry("bad.tar", expect=3)
+    assert error["reason"] in ("entry-window", "proof"), error
+    assert proves(inside, 41, expect=5)
+    monkeypatch.undo()
+    inside.carry("good.tar")
+    proves(inside, 42)
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"entry 1\n", b"\n\n\0\0\0\1a", b"entry 7\n\n", b"entry 7\nentry 8\n\n\0\0\0\1a"]
+)
+def test_other_forms_of_the_member_are_refused(raw: bytes) -> None:
+    data = compress_bundle(raw) if raw else zstandard.ZstdCompressor().compress(b"")
+    with pytest.raises(MalformedError):
+        parse_window(data, "7.zst")
+
+
+def test_a_reader_that_knows_no_windows_is_told(
+    inside: Inside, outside: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch(outside, 3, 1)
+    known = manifest_json.CAPABILITIES
+    outside.later()
+    outside.json("export", "--output", outside.path.parent / "a.tar")
+    monkeypatch.setattr(manifest_json, "CAPABILITIES", known - {manifest_json.WINDOW})
+    error = inside.take(inside.path.parent / "a.tar", expect=3)
+    assert (error["reason"], "requires window" in error["message"]) == ("unknown-capability", True)
+
+
+def test_windows_are_divided_among_volumes(inside: Inside, outside: Site) -> None:
+    fetch(outside, 0, 700)
+    outside.later()
+    outside.json(*("export", "--volume-size", "32K", "--output", outside.path.parent / "many.tar"))
+    files = sorted(outside.path.parent.glob("many.v*of*.tar"))
+    assert len(files) > 1
+    for file in reversed(files):
+        inside.take(file)
+    for index in (0, 255, 256, 699):
+        proves(inside, index)
+
+
+def test_a_bundle_with_its_entry_is_carried_alone(
+    inside: Inside, outside: Site, tmp_path: Path
+) -> None:
+    signed = Signed(tmp_path, outside.log)
+    bundle = signed.bundle()  # of the last entry
+    index = len(outside.log.active.bodies) - 1
+    fetch(outside, index - 3, 4)
+    outside.log.grow(4)
+    outside.json("sync", "--for", bundle)
+    inside.carry("a.tar", "--for", str(bundle))
+    assert windows_in(outside, "a.tar") == [f"{index}.zst"]
+    proves(inside, index)
+    proves(inside, index - 2, expect=5)
+    command = ("verify", signed.artifact, "--bundle", bundle, "--key", signed.key)
+    assert "covered by our mirror up to" in inside.run(*command, "--require-mirror")[1]
+
+
+def test_a_home_of_the_version_before_counts_its_windows(inside: Inside, outside: Site) -> None:
+    fetch(outside, 250, 20)
+    database = outside.path / "attestor.db"
+    with sqlite3.connect(database) as old:
+        for name in ("came", "changed", "went"):
+            old.execute(f"DROP TRIGGER entry_window_{name}")
+        old.execute("DROP TABLE window_tile")
+        old.execute("DELETE FROM _sqlite_migrations WHERE name = '033_window_tile'")
+    outside.json("init")
+    assert outside.json("store", "check")["problems"] == []
+    [done] = inside.carry("a.tar")["logs"]
+    assert done["windows"]["new"] == 20
+    with sqlite3.connect(database) as damaged:
+        damaged.execute("UPDATE window_tile SET n_entries = 7 WHERE tile_index = 1")
+    error = outside.json("store", "check", expect=6)
+    assert "window_tile" in error["message"]
