@@ -98,6 +98,7 @@ def main() -> int:
     parser.add_argument("--all", action="store_true", help="every subject [default]")
     parser.add_argument("--only", action="append", choices=list(MEASURES), help="repeatable")
     parser.add_argument("--short", action="store_true", help="a minute, bounds with room for noise")
+    parser.add_argument("--leaves", type=int, help="of the log of P5 and P11 [default: theirs]")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--directory", type=Path, help="keeps what is made once [default: none]")
     given = parser.parse_args()
@@ -110,7 +111,8 @@ def main() -> int:
         directory.mkdir(parents=True, exist_ok=True)
         peers = {} if given.short else find_peers(directory, names)
         os.environ["HOME"] = temporary  # sigstore-python keeps a cache there
-        bench = Bench(directory, given.short, peers, SLACK if given.short else 1.0)
+        slack = SLACK if given.short else 1.0
+        bench = Bench(directory, given.short, peers, slack, given.leaves)
         say(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors, load {load:.1f}")
         last = ""
         for name, value in measure(bench, names):

@@ -35,7 +35,7 @@ bundle and one checkpoint are a request each. 100,000 entries take about half a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -235,14 +235,14 @@ class SimulatedLog:
         """Return the published note."""
         return self.answer("checkpoint")
 
-    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
+    def tiles(self, wanted: Iterable[Tile]) -> Iterator[tuple[Tile, bytes]]:
         """Yield each wanted tile, last one first."""
-        for tile in reversed(wanted):
+        for tile in reversed(list(wanted)):
             yield tile, self.answer(tile.path)
 
-    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
+    def entry_bundles(self, wanted: Iterable[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
         """Yield each wanted entry bundle, last one first."""
-        for bundle in reversed(wanted):
+        for bundle in reversed(list(wanted)):
             yield bundle, self.answer(bundle.path)
 
     def answer(self, path: str) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +11,9 @@ from queue import SimpleQueue
 from typing import Final, TypeVar
 
 FIRST_FEW: Final = 2  # are fetched before it is known how large they are
+# How long who hashes what came may keep a thread waiting whose answer is there: Python's own
+# 5 ms are a sixth of a round trip.
+SWITCH_SECONDS: Final = 0.001
 
 T = TypeVar("T")
 
@@ -37,6 +41,8 @@ def fetch_all(
     rest = iter(wanted)
     room, largest = ahead, 0
     executor = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
+    switch_seconds = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         while True:
             if max_bytes is not None:
@@ -52,5 +58,6 @@ def fetch_all(
             largest = max(largest, len(data))
             yield thing, data
     finally:
+        sys.setswitchinterval(switch_seconds)
         stopped.set()
         executor.shutdown(cancel_futures=True)

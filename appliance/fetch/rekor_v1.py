@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from appliance.errors import IncompleteError, MalformedError, RemoteError
@@ -131,11 +131,11 @@ class RekorV1Tree:
         """Return what is offered as a proof; raises RemoteError if there is none."""
         return self._log.consistency(self._tree_id, old_size, new_size)
 
-    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
+    def tiles(self, wanted: Iterable[Tile]) -> Iterator[tuple[Tile, bytes]]:
         """Raise IncompleteError: an instance of version 1 has no tiles."""
         raise self._no_tiles()
 
-    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
+    def entry_bundles(self, wanted: Iterable[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
         """Raise IncompleteError, as tiles does."""
         raise self._no_tiles()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from appliance.errors import ApplianceError, MalformedError, RemoteError
@@ -19,7 +19,9 @@ from appliance.tlog.tile import WIDTH, EntryBundle, Tile
 Place = TypeVar("Place", Tile, EntryBundle)
 
 READ_PATH: Final = "api/v2/"  # below a log's base URL, as the specification has it
-AHEAD_BYTES: Final = 32 * 1024 * 1024  # of entry bundles on their way
+# On their way while what came is made durable; who is interrupted fetches these again.
+AHEAD_TILES: Final = 256
+AHEAD_BYTES: Final = 32 * 1024 * 1024  # of entry bundles
 MAX_TILE_BYTES: Final = 2 * WIDTH * HASH_BYTES  # room to say by how much a tile is too long
 
 
@@ -88,16 +90,17 @@ class RekorV2Log:
             return False
         return isinstance(found, dict) and {"treeSize", "rootHash"} <= found.keys()
 
-    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
+    def tiles(self, wanted: Iterable[Tile]) -> Iterator[tuple[Tile, bytes]]:
         """Yield each wanted tile, width x 32 bytes, in any order, as they come."""
         threads = self._http.settings.connections
-        return fetch_all(wanted, self._tile, threads=threads, ahead=2 * threads)
+        return fetch_all(wanted, self._tile, threads=threads, ahead=AHEAD_TILES)
 
-    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
+    def entry_bundles(self, wanted: Iterable[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
         """Yield each wanted entry bundle, decoded and well-formed, in any order, as they come."""
         # A log makes each of them up to 16 MiB, so none is fetched before there is room.
         n = self._http.settings.connections
-        return fetch_all(wanted, self._entry_bundle, threads=n, ahead=n, max_bytes=AHEAD_BYTES)
+        fetch = self._entry_bundle
+        return fetch_all(wanted, fetch, threads=n, ahead=3 * n, max_bytes=AHEAD_BYTES)
 
     def _tile(self, tile: Tile, stopped: threading.Event) -> bytes:
         found, data = self._get(tile, MAX_TILE_BYTES, stopped)

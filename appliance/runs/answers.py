@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import chain
 from typing import Any, Final, Self, TypeVar
@@ -123,24 +123,36 @@ class Answered:
             raise RuntimeError("the source was asked and neither answered nor failed")
         return self._note
 
-    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
+    def tiles(self, wanted: Iterable[Tile]) -> Iterator[tuple[Tile, bytes]]:
         """Yield each wanted tile as it comes, or came before."""
         return self._read(wanted, self._open().tiles)
 
-    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
+    def entry_bundles(self, wanted: Iterable[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
         """Yield each wanted entry bundle as it comes, or came before."""
         return self._read(wanted, self._open().entry_bundles)
 
     def _read(
-        self, wanted: Sequence[P], fetch: Callable[[Sequence[P]], Iterator[tuple[P, bytes]]]
+        self, wanted: Iterable[P], fetch: Callable[[Iterable[P]], Iterator[tuple[P, bytes]]]
     ) -> Iterator[tuple[P, bytes]]:
-        here = {place: self._came[place] for place in wanted if place in self._came}
-        lacking = [place for place in wanted if place not in here]
-        self._lacking = dict.fromkeys(lacking)
-        yield from here.items()
-        for place, data in fetch(lacking):
-            del self._lacking[place]
-            yield place, data
+        self._lacking = {}
+        here: list[P] = []
+
+        def lacking() -> Iterator[P]:
+            for place in wanted:
+                if place in self._came:
+                    here.append(place)
+                else:
+                    self._lacking[place] = None
+                    yield place
+
+        try:
+            for place, data in fetch(lacking()):
+                del self._lacking[place]
+                yield place, data
+        except RemoteError:
+            yield from ((place, self._came[place]) for place in here)
+            raise
+        yield from ((place, self._came[place]) for place in here)
 
     def _open(self) -> RekorV2Log | FileSource:
         if not isinstance(self._source, RekorV2Log | DirectorySource | TarSource):

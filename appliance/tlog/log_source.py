@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 from appliance.tlog.merkle import Hash
@@ -28,10 +28,13 @@ class LogSource(Protocol):
     def checkpoint(self) -> bytes:
         """Return the newest signed note it offers."""
 
-    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
-        """Yield each wanted tile, width x 32 bytes, in any order, as they come."""
+    def tiles(self, wanted: Iterable[Tile]) -> Iterator[tuple[Tile, bytes]]:
+        """Yield each wanted tile, width x 32 bytes, in any order, as they come.
 
-    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
+        Takes a bounded number from `wanted` ahead of what it yields: there may be a million.
+        """
+
+    def entry_bundles(self, wanted: Iterable[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
         """Yield each wanted entry bundle, decoded and bounded, in any order, as they come."""
 
 

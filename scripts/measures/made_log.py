@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -179,7 +179,14 @@ def served(
     """
     root = str(Path(__file__).resolve().parents[2])
     code = SERVER.format(root=root, module=module, name=name, arguments=arguments, latency=latency)
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    with listening([sys.executable, "-c", code]) as url:
+        yield url
+
+
+@contextmanager
+def listening(command: Sequence[str]) -> Iterator[str]:
+    """Run a server that prints its port once it listens; yields the URL."""
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert child.stdout is not None
         yield f"http://127.0.0.1:{int(child.stdout.readline())}/"

@@ -11,13 +11,14 @@ from appliance.store.database import Store, create_store
 from appliance.store.mirror.logs import Backend, add_log, put_backend, require_backend
 from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.log_source import LogSource
+from tests.rig.uniform_log import UniformLog
 from tests.simulator import SimulatedLog
 
 NOW = 1_760_000_000
 EVERYTHING = Wanted(entries=True)
 
 
-def make_mirror(home: Path, log: SimulatedLog) -> Mirror:
+def make_mirror(home: Path, log: SimulatedLog | UniformLog) -> Mirror:
     """Create a store whose only backend is `log`."""
     store = create_store(home)
     with store.atomic():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -275,7 +275,7 @@ def test_a_replacement_of_a_partial_tile_keeps_older_sizes_readable(tmp_path: Pa
 class Generous(SimulatedLog):
     """A source that sends a tile nobody asked for along with the others."""
 
-    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
+    def tiles(self, wanted: Iterable[Tile]) -> Iterator[tuple[Tile, bytes]]:
         yield from super().tiles(wanted)
         if wanted:
             yield Tile(0, 77), bytes(8192)

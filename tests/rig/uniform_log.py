@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import http.server
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
@@ -70,12 +70,12 @@ class UniformLog:
         """Return the published note."""
         return sign_note(str(Checkpoint(self.origin, self.head, ())), [self.signer])
 
-    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
+    def tiles(self, wanted: Iterable[Tile]) -> Iterator[tuple[Tile, bytes]]:
         """Yield each wanted tile."""
         for tile in wanted:
             yield tile, self._node(NodeId(HEIGHT * tile.level, tile.index)) * tile.width
 
-    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
+    def entry_bundles(self, wanted: Iterable[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
         """Yield each wanted entry bundle."""
         for bundle in wanted:
             yield bundle, format_entry_bundle([self.entry] * bundle.width)

@@ -6,7 +6,7 @@ log to the connected side is shorter: the log's own store instead of a server.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from hashlib import sha256
 from pathlib import Path
@@ -175,11 +175,11 @@ class SilentLog:
         """Raise RemoteError (unreachable)."""
         raise RemoteError(f"{self.description}: no connection", reason="unreachable")
 
-    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
+    def tiles(self, wanted: Iterable[Tile]) -> Iterator[tuple[Tile, bytes]]:
         """Raise RemoteError (unreachable)."""
         raise RemoteError(f"{self.description}: no connection", reason="unreachable")
 
-    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
+    def entry_bundles(self, wanted: Iterable[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
         """Raise RemoteError (unreachable)."""
         raise RemoteError(f"{self.description}: no connection", reason="unreachable")
 

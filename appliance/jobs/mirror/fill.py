@@ -1,12 +1,14 @@
 """Store what a mirror lacks under its accepted head: parents before children, batch by batch.
 
 Each tile is authenticated by its parent before it is stored, each entry bundle by its
-tile. A run that dies loses at most one batch; the next finds the rest missing.
+tile. The source goes on fetching while a batch is made durable. A run that dies loses at most
+one batch and what was on its way; the next finds the rest missing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from itertools import groupby, islice
 from typing import Final, TypeVar
 
@@ -21,10 +23,10 @@ from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
 
 BATCH_BYTES: Final = 16 * 1024 * 1024  # of entries in memory: their sizes are the log's choice
-BATCH_TILES: Final = 512  # made durable together; an interrupted run loses at most these
-
+BATCH_TILES: Final = 256  # made durable together, and so are as many entry bundles at most
 
 T = TypeVar("T")
+P = TypeVar("P", Tile, EntryBundle)
 # Has other processes place tiles, each authenticated by a parent that is here: takes batches
 # of one level each, parents first, and yields each with those it placed, which are durable
 # blobs of these digests, and named by no row yet.
@@ -72,30 +74,18 @@ def fill(
     if wanted.tiles:
         progress.stage("tiles", lambda: _at_most(left, _count_tiles(mirror, size, wanted)))
         offered = islice(filter(wanted.has, _missing_tiles(mirror, size, wanted)), left)
-        levels = groupby(offered, lambda tile: tile.level)
-        batches = (batch for _, row in levels for batch in _batches(row))
-        place = wanted.place or _place_none
-        for batch, placed in place(mirror, tree, batches):
-            if placed:
-                mirror.add_placed(placed)
-            if rest := [tile for tile in batch if tile not in placed]:
-                got, failure = _fetch(source, rest)
-                _authenticate(mirror, tree, list(got), got)
-                mirror.add(got, {})  # what came is kept, even if no more does
-                if failure is not None:
-                    progress(len(got))
-                    raise failure
-            tree.trim()
-            tiles += len(batch)
-            left = None if left is None else left - len(batch)
-            progress(len(batch))
+        for n_stored in _fill_tiles(mirror, tree, source, wanted.place, offered):
+            tiles += n_stored
+            progress(n_stored)
+        left = None if left is None else left - tiles
     if wanted.entries:
         brings = filter(wanted.has, _missing_entry_bundles(mirror, size, wanted))
         progress.stage(
             "entry bundles", lambda: _at_most(left, _count_entry_bundles(mirror, size, wanted))
         )
-        for bundle_batch in _batches(islice(brings, left)):
-            for brought in _by_bytes(source.entry_bundles(bundle_batch)):
+        fetched = _exactly(source, source.entry_bundles, islice(brings, left))
+        with closing(_parts(fetched)) as parts:
+            for brought in parts:
                 for bundle, data in brought.items():
                     check_entries(mirror, tree, bundle, data)
                 mirror.add({}, brought)
@@ -107,6 +97,35 @@ def fill(
         wanted.entries and any(True for _ in mirror.missing_entry_bundles(size, left_of))
     )
     return Filled(tiles, bundles, complete)
+
+
+def _fill_tiles(
+    mirror: Mirror, tree: TileTree, source: LogSource, place: Place | None, wanted: Iterator[Tile]
+) -> Iterator[int]:
+    """Store tiles, parents first; yields how many, each time some are durable."""
+    levels = groupby(wanted, lambda tile: tile.level)  # no child is asked for beside its parent
+    if place is None:
+        for _, row in levels:
+            yield from _bring(mirror, tree, source, row)
+        return
+    for batch, placed in place(mirror, tree, (part for _, row in levels for part in _batches(row))):
+        if placed:
+            mirror.add_placed(placed)
+        yield len(placed)
+        yield from _bring(mirror, tree, source, (tile for tile in batch if tile not in placed))
+        tree.trim()
+
+
+def _bring(
+    mirror: Mirror, tree: TileTree, source: LogSource, wanted: Iterable[Tile]
+) -> Iterator[int]:
+    """Store tiles of one level from a source; yields how many, as _fill_tiles does."""
+    with closing(_parts(_exactly(source, source.tiles, wanted))) as parts:
+        for got in parts:
+            _authenticate(mirror, tree, list(got), got)
+            mirror.add(got, {})  # what came is kept, even if no more does
+            tree.trim()
+            yield len(got)
 
 
 def _missing_tiles(mirror: Mirror, size: int, wanted: Wanted) -> Iterator[Tile]:
@@ -152,29 +171,38 @@ def _restore_edge(mirror: Mirror, tree: TileTree, source: LogSource, wanted: Wan
 
 def fetch_tiles(source: LogSource, wanted: Sequence[Tile]) -> dict[Tile, bytes]:
     """Fetch exactly the wanted tiles: one more would be stored without being authenticated."""
-    got, failure = _fetch(source, wanted)
-    if failure is not None:
-        raise failure
-    return got
+    return dict(_exactly(source, source.tiles, dict.fromkeys(wanted)))
 
 
-def _fetch(
-    source: LogSource, wanted: Sequence[Tile]
-) -> tuple[dict[Tile, bytes], RemoteError | None]:
-    """Return the wanted tiles; fewer only together with how the source failed."""
-    got: dict[Tile, bytes] = {}
-    failure = None
-    try:
-        for tile, data in source.tiles(wanted):
-            got[tile] = data
-    except RemoteError as error:
-        failure = error
-    if not got.keys() <= set(wanted) or (failure is None and len(got) < len(set(wanted))):
+def _exactly(
+    source: LogSource,
+    fetch: Callable[[Iterable[P]], Iterator[tuple[P, bytes]]],
+    wanted: Iterable[P],
+) -> Iterator[tuple[P, bytes]]:
+    """Yield what `fetch` brings of `wanted`: all of it, once each, and nothing else.
+
+    Raises MalformedError for a source that does otherwise, and what the source raises.
+    """
+    awaited: set[P] = set()
+
+    def asking() -> Iterator[P]:
+        for place in wanted:
+            awaited.add(place)
+            yield place
+
+    for place, data in fetch(asking()):
+        if place not in awaited:
+            raise MalformedError(
+                f"{source.description}: {place.path} came, which was not asked for",
+                reason="source",
+            )
+        awaited.remove(place)
+        yield place, data
+    if awaited:
         raise MalformedError(
-            f"{source.description}: asked for {len(wanted)} tiles, {len(got)} others came",
+            f"{source.description}: {min(awaited).path} was asked for, and did not come",
             reason="source",
         )
-    return got, failure
 
 
 def _authenticate(
@@ -206,27 +234,18 @@ def check_entries(mirror: Mirror, tree: TileTree, bundle: EntryBundle, data: byt
         )
 
 
-def _place_none(
-    _: Mirror, __: TileTree, batches: Iterable[list[Tile]]
-) -> Iterator[tuple[list[Tile], Mapping[Tile, bytes]]]:
-    for batch in batches:
-        yield batch, {}
-
-
-def _by_bytes(
-    pairs: Iterable[tuple[EntryBundle, bytes]],
-) -> Iterator[dict[EntryBundle, bytes]]:
-    """Cut what comes into parts that reach BATCH_BYTES; no more is in memory, whatever came.
+def _parts(pairs: Iterable[tuple[P, bytes]]) -> Generator[dict[P, bytes]]:
+    """Cut what comes into parts of BATCH_TILES that reach BATCH_BYTES; no more is in memory.
 
     Where the source fails, what came by then is yielded before its error is raised.
     """
-    part: dict[EntryBundle, bytes] = {}
+    part: dict[P, bytes] = {}
     n_bytes = 0
     try:
-        for bundle, data in pairs:
-            part[bundle] = data
+        for place, data in pairs:
+            part[place] = data
             n_bytes += len(data)
-            if n_bytes >= BATCH_BYTES:
+            if len(part) >= BATCH_TILES or n_bytes >= BATCH_BYTES:
                 yield part
                 part, n_bytes = {}, 0
     except RemoteError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from appliance.errors import IncompleteError
@@ -38,12 +38,12 @@ class MirrorSource:
             )
         return history.newest_note(found.head.tree_size)
 
-    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
+    def tiles(self, wanted: Iterable[Tile]) -> Iterator[tuple[Tile, bytes]]:
         """Yield each wanted tile."""
         for tile in wanted:
             yield tile, self._mirror.read_tiles([tile])[tile]
 
-    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
+    def entry_bundles(self, wanted: Iterable[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
         """Yield each wanted entry bundle."""
         for bundle in wanted:
             yield bundle, self._mirror.read_entry_bundle(bundle)

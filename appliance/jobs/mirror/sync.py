@@ -6,7 +6,7 @@ also when the sync fails: an outage must be visible, and a log grows stale durin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, Final
 
@@ -62,13 +62,13 @@ class CountedSource:
         self.n_checkpoints += 1
         return note
 
-    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
+    def tiles(self, wanted: Iterable[Tile]) -> Iterator[tuple[Tile, bytes]]:
         """Yield each wanted tile as it comes."""
         for came in self._source.tiles(wanted):
             self.n_tiles += 1
             yield came
 
-    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
+    def entry_bundles(self, wanted: Iterable[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
         """Yield each wanted entry bundle as it comes."""
         return self._source.entry_bundles(wanted)
 

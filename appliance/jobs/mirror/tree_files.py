@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from appliance.errors import MalformedError
@@ -20,7 +20,7 @@ class TreeFiles(ABC):
         """Nothing: there is no network in between."""
         return {}
 
-    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
+    def tiles(self, wanted: Iterable[Tile]) -> Iterator[tuple[Tile, bytes]]:
         """Yield each wanted tile, cut out of a wider one if only that is there."""
         for tile in wanted:
             data, n_bytes = self._read(tile, 2 * WIDTH * HASH_BYTES), tile.width * HASH_BYTES
@@ -31,7 +31,7 @@ class TreeFiles(ABC):
                 )
             yield tile, data[:n_bytes]
 
-    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
+    def entry_bundles(self, wanted: Iterable[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
         """Yield each wanted entry bundle, cut out of a wider one if only that is there."""
         for bundle in wanted:
             yield bundle, truncate_entry_bundle(self._read(bundle, MAX_BUNDLE_BYTES), bundle.width)

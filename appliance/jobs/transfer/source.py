@@ -88,7 +88,7 @@ class TransferSource:
         """Return the log's own signed note for the head of the transfer bundle."""
         return self._read(checkpoint_member(self._directory))
 
-    def tiles(self, wanted: Sequence[Tile]) -> Iterator[tuple[Tile, bytes]]:
+    def tiles(self, wanted: Iterable[Tile]) -> Iterator[tuple[Tile, bytes]]:
         """Yield tiles; a level 0 tile left out for its entry bundle is computed from it."""
         for tile in wanted:
             member = tile_member(self._directory, tile)
@@ -98,7 +98,7 @@ class TransferSource:
             else:
                 yield tile, self._read(member)
 
-    def entry_bundles(self, wanted: Sequence[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
+    def entry_bundles(self, wanted: Iterable[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
         """Yield entry bundles, decompressed under a bound."""
         for bundle in wanted:
             yield bundle, self._entries(bundle)

@@ -4,6 +4,10 @@
 //	bench-peer root TREE_SIZE < FILES        hash level 0 tile files to the root
 //	bench-peer prove DIR TREE_SIZE COUNT     prove records from a tlog-tiles directory
 //
+// and serves what is fetched, on a port of its own, which it prints:
+//
+//	bench-peer serve TREE_SIZE MILLISECONDS ENTRY_BYTES ORIGIN SEED
+//
 // It prints what it did and its own processor seconds.
 package main
 
@@ -20,6 +24,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -164,8 +169,11 @@ func main() {
 		said, err = root(uint64(number(words[1])))
 	case len(words) == 4 && words[0] == "prove":
 		err = prove(words[1], number(words[2]), number(words[3]))
+	case len(words) == 6 && words[0] == "serve":
+		latency := time.Duration(number(words[2])) * time.Millisecond
+		err = serve(uint64(number(words[1])), latency, int(number(words[3])), words[4], words[5])
 	default:
-		err = errors.New("usage: bench-peer fetch N | root SIZE | prove DIR SIZE COUNT")
+		err = errors.New("usage: bench-peer fetch N | root SIZE | prove DIR SIZE COUNT | serve …")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench-peer:", err)

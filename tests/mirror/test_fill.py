@@ -1,0 +1,128 @@
+"""What is missing is fetched while what came is made durable; an interruption costs one batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from appliance.errors import MalformedError, ProofError, RemoteError
+from appliance.jobs.mirror.absorb import absorb
+from appliance.jobs.mirror.fill import Wanted
+from appliance.store.mirror.checkpoints import Arrival
+from appliance.store.mirror.mirror import Mirror
+from appliance.tlog.tile import WIDTH, EntryBundle, Tile
+from tests.mirror.mirrors import make_mirror
+from tests.rig.uniform_log import UniformLog
+
+BATCH, AHEAD = 16, 24
+N_TILES = 4 * BATCH
+HERE = Arrival("direct", "a test", 1_700_000_000)
+
+
+class Ahead(UniformLog):
+    """A log whose server is asked for so many more than came, and that can stop anywhere."""
+
+    def __init__(self, n_leaves: int, ahead: int = AHEAD) -> None:
+        super().__init__(n_leaves)
+        self.ahead = ahead
+        self.asked: list[Tile | EntryBundle] = []
+        self.stop: Callable[[int], None] = lambda _: None  # told how many came
+        self.is_open = False
+
+    def tiles(self, wanted: Iterable[Tile]) -> Iterator[tuple[Tile, bytes]]:
+        self.is_open, places = True, iter(wanted)
+        try:
+            pending: list[Tile] = []
+            while True:
+                more = list(islice(places, self.ahead - len(pending)))
+                pending += more
+                self.asked += more
+                if not pending:
+                    return
+                self.stop(len(self.asked) - len(pending))
+                yield from super().tiles([pending.pop(0)])
+        finally:
+            self.is_open = False
+
+
+@pytest.fixture
+def size(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Return the size of a log of some batches."""
+    monkeypatch.setattr("appliance.jobs.mirror.fill.BATCH_TILES", BATCH)
+    return N_TILES * WIDTH
+
+
+def test_the_source_is_asked_for_more_while_a_batch_is_stored(
+    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, asked, real_add = Ahead(size), [], Mirror.add
+    mirror = make_mirror(tmp_path / "home", log)
+
+    def add(self: Mirror, *stored: object) -> None:
+        asked.append((self.tile_count(), len(log.asked)))
+        real_add(self, *stored)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Mirror, "add", add)
+    report = absorb(mirror, log, HERE, Wanted())
+    assert report.complete
+    # Of level 0, but for the last: as many are on their way as there is room for.
+    ahead = [n_asked - n_stored - BATCH for n_stored, n_asked in asked[-4:-2]]
+    assert min(ahead) >= AHEAD - 4, asked
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RemoteError("gone", reason="unreachable")])
+@pytest.mark.parametrize("at", [21, 50])
+def test_an_interruption_costs_at_most_what_was_not_durable_yet(
+    tmp_path: Path, size: int, error: BaseException | type[BaseException], at: int
+) -> None:
+    log = Ahead(size)
+    mirror = make_mirror(tmp_path / "home", log)
+
+    def stop(came: int) -> None:
+        if came == at:
+            raise error
+
+    log.stop = stop
+    with pytest.raises((KeyboardInterrupt, RemoteError)):
+        absorb(mirror, log, HERE, Wanted())
+    assert not log.is_open
+    lost = len(log.asked) - mirror.tile_count()
+    came_is_kept = isinstance(error, RemoteError)
+    assert 0 < lost <= AHEAD + (0 if came_is_kept else BATCH)
+    log.stop = lambda _: None
+    assert absorb(mirror, log, HERE, Wanted()).complete
+    assert len(log.asked) - lost == mirror.tile_count()
+
+
+def test_a_wrong_tile_ends_it_and_leaves_nothing_on_its_way(tmp_path: Path, size: int) -> None:
+    class Wrong(Ahead):
+        def tiles(self, wanted: Iterable[Tile]) -> Iterator[tuple[Tile, bytes]]:
+            for tile, data in super().tiles(wanted):
+                yield tile, bytes(len(data)) if tile == Tile(0, 5) else data
+
+    log = Wrong(size)
+    mirror = make_mirror(tmp_path / "home", log)
+    with pytest.raises(ProofError) as caught:
+        absorb(mirror, log, HERE, Wanted())
+    assert not log.is_open, caught
+    assert not mirror.has_tile(Tile(0, 5))
+
+
+@pytest.mark.parametrize("twice", [True, False])
+def test_a_source_that_brings_a_tile_twice_or_not_at_all_is_refused(
+    tmp_path: Path, twice: bool
+) -> None:
+    class Odd(UniformLog):
+        def tiles(self, wanted: Iterable[Tile]) -> Iterator[tuple[Tile, bytes]]:
+            for tile, data in super().tiles(wanted):
+                times = 1 if tile != Tile(0, 1) else 2 if twice else 0
+                yield from [(tile, data)] * times
+
+    mirror = make_mirror(tmp_path / "home", log := Odd(3 * WIDTH))
+    with pytest.raises(
+        MalformedError, match=r"tile/0/001 (came, which was not|was asked for, and)"
+    ):
+        absorb(mirror, log, HERE, Wanted())
