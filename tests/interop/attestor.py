@@ -19,12 +19,14 @@ class Site:
 
     home: Path
 
-    def run(self, *arguments: str | Path, expect: int = 0) -> dict[str, Any]:
+    def run(
+        self, *arguments: str | Path, expect: int = 0, seconds: float = TIMEOUT_SECONDS
+    ) -> dict[str, Any]:
         """Run one command with --json; return what it answered as `data`."""
         ran = subprocess.run(
             [COMMAND, "--home", self.home, *arguments, "--json"],
             capture_output=True,
-            timeout=TIMEOUT_SECONDS,
+            timeout=seconds,
         )
         said = ran.stdout.decode() + ran.stderr.decode()
         assert ran.returncode == expect, f"expected {expect}, got {ran.returncode}: {said}"

@@ -144,7 +144,11 @@ PEERS: Final = (
     ),
     Peer("rekor-server (v1)", _built("ATTESTOR_V1_PEERS", "rekor-server"), (_V1,)),
     Peer("trillian", _built("ATTESTOR_V1_PEERS", "trillian_log_server"), (_V1,)),
-    Peer("rekor_monitor", _built("ATTESTOR_REKOR_MONITOR", ""), ("test_rekor_monitor.py",)),
+    Peer(
+        "rekor_monitor",
+        _built("ATTESTOR_REKOR_MONITOR", ""),
+        ("test_rekor_monitor.py", "test_rekor_monitor_matches.py"),
+    ),
     Peer("aevum-publish", _pip("aevum-publish"), ("test_aevum_publish.py",)),
     Peer("litewitness", _built("ATTESTOR_WITNESS_PEERS", "litewitness"), ("test_witnesses.py",)),
     Peer("nginx", _says("ATTESTOR_PROXY_PEERS", "nginx", "-v"), ("test_proxies.py::nginx",)),

@@ -1,14 +1,7 @@
-"""rekor_monitor watches our log by our TUF repository: its consistency and its identity run.
-
-Its module is on no proxy that we know, so it is built by hand, `go build ./cmd/rekor_monitor` in
-its repository, and found by ATTESTOR_REKOR_MONITOR. It takes what follows https:// in the log's
-URL for the log's origin; so it is given the origin as the URL, and our server as the HTTP proxy.
-"""
+"""rekor_monitor watches our log by our TUF repository: its consistency and its identity run."""
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,8 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import RFC822Name
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from tests.interop.own_sigstore import web_server
 from tests.interop.private_log import PrivateLog, private_log
+from tests.interop.rekor_monitor import monitor, tuf_repository, watch_once
 from tests.pki.authorities import (
     IDENTITY,
     ISSUER,
@@ -37,7 +30,6 @@ from tests.pki.bundles import pem
 
 pytestmark = pytest.mark.interop
 
-SETTING = "ATTESTOR_REKOR_MONITOR"
 CONFIGURATION = """
 monitoredValues:
   certIdentities:
@@ -46,22 +38,12 @@ outputIdentities: found.txt
 """
 
 
-def monitor() -> Path:
-    """Return the program; skips, with its reason, where there is no copy."""
-    named = os.environ.get(SETTING, "")
-    if not named:
-        pytest.skip(f"no rekor_monitor: no proxy serves its module, and {SETTING} names no copy")
-    assert Path(named).is_file(), f"{SETTING} names {named}, which is not there"
-    return Path(named)
-
-
 class Watched:
     """A log, the authority of those who sign into it, and what the monitor is told."""
 
     def __init__(self, directory: Path, log: PrivateLog) -> None:
         self.directory = directory
         self.log = log
-        self.program = monitor()
         self.ct_log = CtLog()
         start = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
         self.now = start + timedelta(minutes=59)
@@ -82,15 +64,7 @@ class Watched:
             text = b"".join(one.public_bytes(Encoding.PEM) for one in chain)
             (directory / name).write_bytes(text)
         (directory / "ct.pem").write_bytes(pem("PUBLIC KEY", spki(self.ct_log.key)))
-        self.url = f"http://{log.origin}"
-        clients = directory / "clients"
-        log.site.run(
-            *("log", "client-config", "--url", self.url, "--output", clients),
-            *("--fulcio-root", directory / "ca.pem", "--fulcio-url", "http://127.0.0.1:1"),
-            *("--ct-key", directory / "ct.pem", "--oidc-issuer", "http://127.0.0.1:2"),
-            *("--tsa", directory / "tsa.pem", "--tsa-url", "http://127.0.0.1:3/stamp"),
-        )
-        log.site.run("log", "tuf-repository", directory / "tuf", "--client-config", clients)
+        tuf_repository(directory, log)
 
     def sign(self, content: bytes, who: str) -> int:
         """Log a signature by somebody whom the authority certified; return its index."""
@@ -114,25 +88,8 @@ class Watched:
 
     def watch(self, subject: str) -> str:
         """Run the monitor once; return what it said."""
-        with web_server(self.directory / "tuf") as tuf:
-            (self.directory / "config.yaml").write_text(CONFIGURATION.format(subject=subject))
-            words = [
-                *(self.program, "--once", "--file", "checkpoints.txt", "--url", self.url),
-                *("--tuf-repository", tuf, "--tuf-root-path", "tuf/1.root.json"),
-                *("--config-file", "config.yaml"),
-            ]
-            done = subprocess.run(
-                list(map(str, words)),
-                cwd=self.directory,
-                env={"HOME": str(self.directory), "HTTP_PROXY": self.log.url},
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=False,
-            )
-        said = done.stdout + done.stderr
-        assert done.returncode == 0, said
-        return said
+        configuration = CONFIGURATION.format(subject=subject)
+        return watch_once(self.directory, self.log.origin, self.log.url, configuration)
 
     @property
     def sizes(self) -> list[int]:
