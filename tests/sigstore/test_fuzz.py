@@ -138,8 +138,9 @@ def shuffled(raw: bytes, chance: random.Random) -> bytes:
 def authenticated(bundle: SigstoreBundle, *, with_proof: bool = True) -> SigstoreBundle:
     """Leave out what nobody signed.
 
-    Those are hints, a v2 entry's time, unsigned parts of stamps, a v1 signature line's
-    name, and, in a bundle 0.1, a proof that leads to no checkpoint.
+    Those are the version, which only says what must be there, hints, a v2 entry's time,
+    unsigned parts of stamps, a v1 signature line's name, and, in a bundle 0.1, a proof that
+    leads to no checkpoint.
     """
     content = bundle.content
     if isinstance(content, MessageSignature):
@@ -156,7 +157,7 @@ def authenticated(bundle: SigstoreBundle, *, with_proof: bool = True) -> Sigstor
         text = proof.checkpoint.rpartition("\n\n")[0]
         proof = replaced(proof, checkpoint=text) if with_proof else None
     entry = replaced(entry, inclusion_proof=proof)
-    return replaced(bundle, content=content, log_entries=(entry,), stamps=())
+    return replaced(bundle, version="", content=content, log_entries=(entry,), stamps=())
 
 
 def respelled(value: Any) -> Any:
