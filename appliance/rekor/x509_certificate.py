@@ -31,6 +31,12 @@ def load_certificate(der: bytes, what: str, *, with_extensions: bool = True) -> 
 
     A log takes keys, and leaves extensions to those who read them.
     """
+    if der.lstrip().startswith(b"-----BEGIN "):
+        raise MalformedError(
+            f"{what}: expected a certificate in DER, got one in PEM",
+            reason="bad-certificate",
+            next_step="rawBytes is the base64 of DER: openssl x509 -outform DER",
+        )
     load = _load_again if len(der) <= _MAX_KEPT_BYTES else _load
     with _bad_certificate(what):
         return load(der, with_extensions=with_extensions)

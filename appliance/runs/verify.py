@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -302,8 +303,6 @@ _LARGE_BYTES: Final = 64 * 1024 * 1024  # hashing takes long enough to be looked
 
 # What lies beside an artifact in place of a bundle, and how cosign makes one of what is its own.
 _OF_COSIGN: Final = {
-    ".cosign.bundle": "cosign bundle create --bundle FILE.cosign.bundle",
-    ".cosign-bundle": "cosign bundle create --bundle FILE.cosign-bundle",
     ".sig": "cosign bundle create --signature FILE.sig --certificate FILE.pem",
     ".att": "cosign bundle create --attestation FILE.att",
 }
@@ -331,7 +330,8 @@ def _read_bundle(artifact: str, path: Path | None) -> bytes:
     name = Path(artifact).name
     step = f"name one with --bundle, or put it there as {name}.sigstore.json"
     other = next(
-        (signature for signature in _SIGNATURES if Path(artifact + signature).is_file()), ""
+        (one for one in _SIGNATURES if os.path.isfile(artifact + one)),  # noqa: PTH113
+        "",
     )
     if other in _OF_COSIGN:
         step = (
@@ -358,7 +358,7 @@ def _digests_of(
     needed = frozenset().union(*(digests_needed(bundle, expected) for bundle in bundles))
     prefixes = frozenset().union(*(prefixes_needed(bundle, expected) for bundle in bundles))
     path = Path(artifact)
-    total = size_of(path) if path.is_file() else 0
+    total = size_of(path) if os.path.isfile(path) else 0  # noqa: PTH113 a name may be too long
     if total < _LARGE_BYTES:
         return ArtifactDigests(*hash_artifact(path, needed, prefixes))
     with show("verify") as progress:

@@ -1,8 +1,9 @@
 """Files that hold Sigstore bundles under another wrapping, as registries hand them out.
 
 A bundle alone, JSON Lines of bundles (GitHub's download), {"attestations": [{"bundle": …}]}
-(npm and GitHub's API), and the Python registry's PEP 740 attestations, alone or as a
-provenance file. Unwrapping believes nothing; what comes out is verified like any bundle.
+(npm and GitHub's API), what `gh attestation verify` and `npm audit signatures` print as JSON,
+and the Python registry's PEP 740 attestations, alone or as a provenance file. Unwrapping
+believes nothing; what comes out is verified like any bundle.
 One attestation that cannot be read does not spoil those beside it.
 """
 
@@ -14,13 +15,15 @@ from appliance.errors import ApplianceError, LimitError, MalformedError, Refused
 from appliance.rekor.protojson import Message, top_message
 from appliance.sigstore.sigstore_bundle import SigstoreBundle, read_sigstore_bundle
 from appliance.tlog.foreign_files import BUNDLE, foreign_file
-from appliance.tlog.strict_json import json_lines, parse_json
+from appliance.tlog.strict_json import json_lines, parse_json, some_json_lines
 from appliance.value import frozen
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 MAX_BUNDLES: Final = 4096
 _BUNDLE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _STATEMENT_TYPE: Final = "application/vnd.in-toto+json"
+# What holds several: PEP 740's provenance, npm's and GitHub's interface, `npm audit signatures`.
+_LISTS: Final = ("attestation_bundles", "attestations", "attestationBundles", "verified")
 
 
 @frozen
@@ -53,7 +56,7 @@ def read_attestation_file(raw: bytes) -> AttestationFile:
     bundles: list[SigstoreBundle] = []
     unread: list[ApplianceError] = []
     count = 0
-    for number, part in enumerate(json_lines(raw) or [raw], 1):
+    for number, part in enumerate(_parts(raw), 1):
         what = "Sigstore bundle" if part is raw else f"line {number}"
         try:
             documents = _unwrap(parse_json(part, what, MAX_FILE_BYTES))
@@ -76,6 +79,20 @@ def read_attestation_file(raw: bytes) -> AttestationFile:
     return AttestationFile(tuple(bundles), tuple(unread))
 
 
+def _parts(raw: bytes) -> list[bytes]:
+    """Split a file into its JSON documents; lines between them that are none come along."""
+    if parts := json_lines(raw):
+        return parts
+    if parts := some_json_lines(raw):
+        try:
+            parse_json(raw, max_bytes=MAX_FILE_BYTES)
+        except MalformedError:
+            return parts
+        except ApplianceError:
+            pass
+    return [raw]
+
+
 def _spelled(value: Any) -> Message:
     """Take a value for a bundle, spelled as one if the Python registry wrote it."""
     if isinstance(value, dict) and "verification_material" in value and not _is_bundle(value):
@@ -92,18 +109,14 @@ def _unwrap(value: Any) -> list[Any]:
         return [one for item in value for one in _unwrap(item)]
     if not isinstance(value, dict) or _is_bundle(value):
         return [value]  # a bundle, or something the bundle's parser will name
-    if "attestation_bundles" in value:
-        return [one for item in _list(value, "attestation_bundles") for one in _unwrap(item)]
-    if "attestations" in value:
-        return [one for item in _list(value, "attestations") for one in _unwrap(item)]
+    for name in _LISTS:
+        if name in value and isinstance(value[name], list):
+            return [one for item in value[name] for one in _unwrap(item)]
+    if isinstance(value.get("attestation"), dict):
+        return _unwrap(value["attestation"])
+    if value.get("bundle") is None and isinstance(value.get("bundle_url"), str):
+        return [value]  # to be told what it is
     return [value.get("bundle", value)]
-
-
-def _list(value: dict[str, Any], name: str) -> list[Any]:
-    items = value[name]
-    if not isinstance(items, list):
-        raise MalformedError(f"attestation file: {name} is not a list")
-    return items
 
 
 def _from_pep_740(attestation: dict[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # usage, and the names, which are compared with what is expected.
 _ACTED_ON: Final = frozenset(("2.5.29.19", "2.5.29.15", "2.5.29.37", "2.5.29.17"))
 _MIN_RSA_BITS: Final = 2048
+_NO_ISSUER: Final = "candidates exhausted with no interior errors"  # of cryptography's message
 # Extended key usages that are asked for, as messages call them.
 _PURPOSES: Final = {"1.3.6.1.5.5.7.3.3": "code signing", "1.3.6.1.5.5.7.3.8": "time stamping"}
 
@@ -160,7 +161,8 @@ def path_to(
     try:
         path = verifier.verify(leaf, intermediates).chain
     except (VerificationError, ValueError) as error:
-        raise SignatureError(f"{authority}: {error}", reason="certificate-path") from error
+        why = "none of its certificates issued it" if _NO_ISSUER in str(error) else str(error)
+        raise SignatureError(f"{authority}: {why}", reason="certificate-path") from error
     path = [*path, *upper_part]
     for issuer in path[1:]:
         if not _may_certify_for(issuer, purpose):

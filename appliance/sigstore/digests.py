@@ -87,9 +87,10 @@ def parse_digest_argument(text: str) -> ArtifactDigests | None:
 def as_digest_argument(text: str) -> str:
     """Respell another tool's form of a digest as parse_digest_argument takes it; else empty.
 
-    Bare hex as sha256sum prints it, upper-case names, and npm's sha512-BASE64 (Subresource
-    Integrity, 3.1).
+    Bare hex as sha256sum prints it, upper-case names, npm's sha512-BASE64 (Subresource
+    Integrity, 3.1), and an image by its digest.
     """
+    text = text.rpartition("@")[2]
     name, colon, digits = text.partition(":")
     if not colon:
         name, digits = _BY_LENGTH.get(len(text), ""), text

@@ -111,7 +111,9 @@ def parse_statement(envelope: DsseEnvelope) -> Statement:
 
 
 def _read_subject(subject: Message) -> Subject:
-    digest = subject.required_message("digest")
+    digest = subject.message("digest")
+    if digest is None:  # of something else than bytes: the artifact is none of it
+        return Subject(subject.text("name"), {})
     digests = {name: digest.text(name) for name in DIGEST_BYTES if digest.get(name) is not None}
     return Subject(subject.text("name"), digests)
 
@@ -126,7 +128,8 @@ def match_subject(statement: Statement, ours: Mapping[str, bytes]) -> Subject:
 
     It is one if at least one SHA-2 digest is equal and none differs. Raises DigestError
     (reason subject-mismatch) if there is none, IncompleteError (reason digest-algorithm)
-    if that cannot be told from the digests we hold.
+    if that cannot be told from the digests we hold, RefusedError (the same reason) if no
+    subject has a SHA-2 digest.
     """
     lacking: set[str] = set()
     for subject in statement.subjects:
@@ -141,6 +144,13 @@ def match_subject(statement: Statement, ours: Mapping[str, bytes]) -> Subject:
             f"the statement names its subjects by {', '.join(sorted(lacking))}; we hold {held}",
             reason="digest-algorithm",
             next_step="give the file itself instead of a digest",
+        )
+    if not any(subject.digests for subject in statement.subjects):
+        raise RefusedError(
+            f"none of the statement's {len(statement.subjects)} subjects has a digest that is"
+            f" compared here: {', '.join(DIGEST_BYTES)}",
+            reason="digest-algorithm",
+            next_step="ask its signer for a statement with SHA-256 digests",
         )
     raise DigestError(
         f"none of the statement's {len(statement.subjects)} subjects is {held}",

@@ -47,6 +47,8 @@ CLAIMS: Final = {
 }
 
 _RAW_CLAIMS: Final = frozenset(_FULCIO + arc for arc in "123456")
+# Go's patterns have it, and Python takes it for a set of letters.
+_POSIX_CLASS: Final = re.compile(r"\[\^?\[:\^?[a-z]+:\]")
 _OID: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,18})){1,32}")
 
 
@@ -220,6 +222,8 @@ def _check_choice(what: str, exact: str, regexp: str) -> None:
             f"expected signer: give either {what} or {what} regexp", reason="identity"
         )
     try:
+        if found := _POSIX_CLASS.search(regexp):
+            raise re.error(f"{found[0]} is not a class of Python's")
         re.compile(regexp)
     except (re.error, RecursionError, OverflowError) as error:
         raise ArgumentError(

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from appliance.errors import MalformedError, RefusedError
 from appliance.sigstore.trusted_root import DROPPED, REVOKED, LogKey, TrustedRoot
 from appliance.sigstore.validity import Window
 from appliance.tlog.note_keys import VerifierKey, is_among, same_key
@@ -43,7 +44,7 @@ def settle_trust(
     settled: list[LogKey] = []
     before: list[LogKey] | None = None
     for pin in pins:
-        windows = [one for one in named if same_key(one.key.spki, pin.key.spki)]
+        windows = [one for one in named if _is_key_of(one, pin)]
         if is_among(pin.key.spki, revoked):
             settled.append(replaced(pin, state=REVOKED))
         elif windows:
@@ -55,19 +56,35 @@ def settle_trust(
             ]
         else:
             before = list(earlier()) if before is None else before
-            is_dropped = any(same_key(one.key.spki, pin.key.spki) for one in before)
+            is_dropped = any(_is_key_of(one, pin) for one in before)
             settled.append(
                 replaced(pin, state=DROPPED) if is_dropped else replaced(pin, source=PIN_ALONE)
             )
     return LogTrust(root, tuple(settled))
 
 
+def _spki(key: LogKey) -> bytes | None:
+    """Return a root's key; None for a kind that is not known here, which spoils only itself."""
+    try:
+        return key.key.spki
+    except (MalformedError, RefusedError):
+        return None
+
+
+def _is_key_of(key: LogKey, pin: LogKey) -> bool:
+    spki = _spki(key)
+    return spki is not None and same_key(spki, pin.key.spki)
+
+
 def _limited(key: LogKey, pins: Sequence[LogKey], revoked: Sequence[VerifierKey]) -> LogKey:
     """Apply what this site decided of a key that a root names: version, retirement, revocation."""
-    if is_among(key.key.spki, revoked):
+    spki = _spki(key)
+    if spki is None:
+        return key
+    if is_among(spki, revoked):
         return replaced(key, state=REVOKED)
     for pin in pins:
-        if not same_key(key.key.spki, pin.key.spki):
+        if not same_key(spki, pin.key.spki):
             continue
         if pin.log_id == key.log_id and pin.api_version:
             key = replaced(key, api_version=pin.api_version)

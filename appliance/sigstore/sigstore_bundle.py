@@ -13,7 +13,7 @@ from typing import Final
 from appliance.errors import ApplianceError, MalformedError, RefusedError
 from appliance.rekor.entry import Digest
 from appliance.rekor.protojson import Message, top_message
-from appliance.rekor.signing_algorithms import PROTOBUF_DIGESTS, PROTOBUF_NUMBERS
+from appliance.rekor.signing_algorithms import DIGEST_BYTES, PROTOBUF_DIGESTS, PROTOBUF_NUMBERS
 from appliance.rekor.transparency_log_entry import TransparencyLogEntry, read_log_entry
 from appliance.sigstore.dsse import DsseEnvelope, read_envelope
 from appliance.tlog.foreign_files import BUNDLE, foreign_object
@@ -34,6 +34,7 @@ _VERSIONS: Final = {
     "application/vnd.dev.sigstore.bundle.v0.3+json": "0.3",
 }
 _NEWER: Final = re.compile(r".*[.=]v?[0-9]+(\.[0-9]+)*(\+json)?")
+_UNSET: Final = ("", "0", "HASH_ALGORITHM_UNSPECIFIED")
 _FAMILY: Final = "application/vnd.dev.sigstore.bundle"
 
 
@@ -192,6 +193,10 @@ def _read_digest(message: Message) -> Digest | None:
     if digest is None:
         return None
     name = digest.enum("algorithm", PROTOBUF_NUMBERS)
+    if name in _UNSET:  # the default, which clients leave away; the length says which it is
+        value = digest.binary("digest")
+        by_length = {n_bytes: algorithm for algorithm, n_bytes in DIGEST_BYTES.items()}
+        return Digest(by_length[len(value)], value) if len(value) in by_length else None
     if name not in PROTOBUF_DIGESTS:
         raise RefusedError(
             f"{digest.path}.algorithm: expected {', '.join(PROTOBUF_DIGESTS)}, got {name[:80]!r}",

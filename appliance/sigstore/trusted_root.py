@@ -119,6 +119,10 @@ def parse_trusted_roots(raw: bytes) -> tuple[TrustedRoot, ...]:
 
 
 def _parse_root(raw: bytes) -> TrustedRoot:
+    if not raw.strip():
+        raise MalformedError(
+            "trusted root: the file is empty", next_step="get it again from where it came"
+        )
     try:
         value = parse_json(raw, "trusted root", MAX_ROOT_BYTES)
     except MalformedError as error:

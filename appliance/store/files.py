@@ -50,6 +50,9 @@ def append_line(path: Path, line: bytes) -> None:
         raise file_error(path, error) from error
 
 
+# Nothing can be there under such a name: below a file, or longer than a name can be.
+_NO_SUCH_NAME: Final = (errno.ENOTDIR, errno.ENAMETOOLONG)
+_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]+:/|pkcs11:")  # also with the // that paths lose
 PIPE_SECONDS: Final = 30  # until something comes through a pipe
 HASH_BUFFER_BYTES: Final = 1024 * 1024
 _STAGING: Final = "staging"
@@ -105,6 +108,8 @@ def open_given(path: Path) -> Iterator[BinaryIO]:
         missing = f"{path} leads to {path.readlink()}, which" if path.is_symlink() else str(path)
         raise _no_file(missing) from error
     except OSError as error:
+        if error.errno in _NO_SUCH_NAME:
+            raise _no_file(str(path)) from error
         if error.errno == errno.ENXIO:
             raise RefusedError(f"{path} is not a file", reason="not-a-file") from error
         raise file_error(path, error) from error
@@ -124,18 +129,17 @@ def check_is_there(path: Path) -> None:
     """Raise IncompleteError if nothing is there, StoreError if that cannot be asked."""
     try:
         path.stat()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise _no_file(str(path)) from error
     except OSError as error:
+        if error.errno in (errno.ENOENT, *_NO_SUCH_NAME):
+            raise _no_file(str(path)) from error
         raise file_error(path, error) from error
 
 
 def _no_file(what: str) -> IncompleteError:
-    return IncompleteError(
-        f"{what} is not there",
-        reason="no-file",
-        next_step="look at the name, and whether the medium is mounted",
-    )
+    step = "look at the name, and whether the medium is mounted"
+    if _ADDRESS.match(what):
+        step = "nothing is fetched here: get the file where there is a network, and name it"
+    return IncompleteError(f"{what[:1000]} is not there", reason="no-file", next_step=step)
 
 
 def _check_given(path: Path, descriptor: int) -> None:

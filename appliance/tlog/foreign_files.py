@@ -17,6 +17,7 @@ _CONVERT: Final = "where there is a network: cosign bundle create --artifact FIL
 _AS_SPKI: Final = "write it as PEM: "
 _PARTS: Final = _CONVERT + "--signature FILE.sig --certificate FILE.pem --out FILE.sigstore.json"
 _NO_LOG_ENTRY: Final = "what cosign, gh, npm and the Python registry write has the log entry in it"
+_FETCH_AGAIN: Final = "fetch the file again, and look at what the server says"
 PUBLIC_KEY: Final = "a public key"
 BUNDLE: Final = "a Sigstore bundle"
 TRUSTED_ROOT: Final = "a trusted root"
@@ -36,6 +37,29 @@ _BEGINNINGS: Final[tuple[tuple[bytes, str, str], ...]] = (
     (b"PK\x03\x04", "a ZIP archive", "unpack it: unzip FILE"),
     (_CERTIFICATE, "a certificate in PEM", _PARTS),
     (_PUBLIC_KEY, "a public key in PEM", "--key takes it"),
+    (
+        b"-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY",
+        "a private key of cosign",
+        "its public half: cosign public-key --key FILE",
+    ),
+    (
+        b"-----BEGIN ENCRYPTED COSIGN PRIVATE KEY",
+        "a private key of cosign",
+        "its public half: cosign public-key --key FILE",
+    ),
+    *(
+        (
+            b"-----BEGIN " + name + b"PRIVATE KEY",
+            "a private key in PEM",
+            "its public half: openssl pkey -in FILE -pubout",
+        )
+        for name in (b"", b"EC ", b"RSA ", b"ENCRYPTED ")
+    ),
+    (
+        b"-----BEGIN OPENSSH PRIVATE KEY",
+        "a private key of OpenSSH",
+        "its public half: ssh-keygen -e -m PKCS8 -f FILE",
+    ),
     (b"-----BEGIN PGP SIGNATURE-----", "an OpenPGP signature", "verify it with gpg"),
     (b"-----BEGIN PGP PUBLIC KEY", "an OpenPGP key", "verify with gpg what it signed"),
     (b"-----BEGIN SSH SIGNATURE-----", "an SSH signature", "verify it with ssh-keygen -Y verify"),
@@ -51,8 +75,8 @@ _BEGINNINGS: Final[tuple[tuple[bytes, str, str], ...]] = (
     ),
     (b"untrusted comment:", "of minisign or signify", "verify it with minisign"),
     (_GIT_LFS, "a Git LFS pointer, not the file", "fetch it: git lfs pull"),
-    (b"<!DOCTYPE", "a web page", "fetch the file again, and look at what the server says"),
-    (b"<html", "a web page", "fetch the file again, and look at what the server says"),
+    (b"<!DOCTYPE", "a web page", _FETCH_AGAIN),
+    (b"<html", "a web page", _FETCH_AGAIN),
 )
 # JSON objects: the names that all have to be there, what they are, and the next step.
 _OBJECTS: Final[tuple[tuple[frozenset[str], str, str], ...]] = (
@@ -67,6 +91,23 @@ _OBJECTS: Final[tuple[tuple[frozenset[str], str, str], ...]] = (
         "TUF metadata",
         "attestor trust import takes a repository",
     ),
+    (
+        frozenset(("bundle_url", "bundle")),
+        "an answer of GitHub's that names where the bundle is, and does not hold it",
+        "where there is a network: gh attestation download FILE",
+    ),
+    (
+        frozenset(("critical", "optional")),
+        "what cosign says of a signature, without the signature",
+        "an image: carry it as a layout, with what refers to it (--image-layout)",
+    ),
+    (
+        frozenset(("Base64Signature", "Payload")),
+        "a signature as cosign download signature prints it",
+        "sign again with cosign 3, or make a bundle of it: cosign bundle create",
+    ),
+    (frozenset(("message", "documentation_url")), "an error that GitHub answered", _FETCH_AGAIN),
+    (frozenset(("Body", "LogIndex", "LogID")), "a log's answer about an entry", _NO_LOG_ENTRY),
     (frozenset(("kty",)), "a JSON Web Key", f"{_AS_SPKI}BEGIN PUBLIC KEY"),
     (
         frozenset(("keys",)),

@@ -7,6 +7,7 @@ of key, and for Rekor v1 by the server's generation; nothing else in the project
 from __future__ import annotations
 
 import enum
+import re
 from base64 import b64encode
 from collections.abc import Iterable
 from functools import lru_cache
@@ -43,6 +44,7 @@ COSIGNATURE_TYPES: Final = frozenset({KeyType.COSIGNATURE, KeyType.ML_DSA_44})
 MAX_TIMESTAMP: Final = 2**63 - 1  # POSIX seconds
 _SPKI_ED25519: Final = bytes.fromhex("302a300506032b6570032100")  # DER up to the raw key
 _SPKI_ML_DSA_44: Final = bytes.fromhex("30820532300b06096086480165030403110382052100")
+_PUBLIC_BLOCK: Final = re.compile(rb"-----BEGIN (?:RSA )?PUBLIC KEY-----[^-]*")
 _RSA_LABEL: Final = b"PKIX-RSA-PKCS#1v1.5"
 _PRIME: Final = 2**255 - 19
 _ORDER_8_Y: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
@@ -280,11 +282,19 @@ def load_spki(spki: bytes) -> PublicKeyTypes:
 def load_public_key_file(data: bytes) -> bytes:
     """Return the SPKI DER inside a PEM or DER public key file, re-encoded canonically.
 
-    Text before PEM is passed over. Raises RefusedError (other-file, text-encoding) for a file
-    of another kind that is known, MalformedError if it holds no public key.
+    Text and other blocks before PEM are passed over. Raises RefusedError (other-file,
+    text-encoding) for a file of another kind that is known, or of several keys (several-keys),
+    MalformedError if it holds no public key.
     """
     check_encoding(data, "public key")
-    begin = data.find(b"-----BEGIN ")
+    blocks = _PUBLIC_BLOCK.findall(data)
+    if len(set(blocks)) > 1:
+        raise RefusedError(
+            f"public key: expected one, got {len(blocks)} in one file",
+            reason="several-keys",
+            next_step="give each key a file of its own, and name the signer's",
+        )
+    begin = data.find(blocks[0] if blocks else b"-----BEGIN ")
     if begin > 0 and data[begin - 1 : begin] == b"\n":
         data = data[begin:]
     try:

@@ -25,11 +25,23 @@ _CONTAINERS: Final = (dict, list)
 _STR_OVERHEAD: Final = 128
 _WHITESPACE: Final = " \t\n\r"
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
+_WITH_MARK: Final = "UTF-8 with a byte order mark"
+# Byte order marks, the longer first.
 _MARKS: Final = {
-    b"\xef\xbb\xbf": "UTF-8 with a byte order mark",
+    b"\xef\xbb\xbf": _WITH_MARK,
+    b"\xff\xfe\x00\x00": "UTF-32",
+    b"\x00\x00\xfe\xff": "UTF-32",
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
+# Text without a mark, in a wider encoding.
+_WIDE: Final = (
+    (re.compile(rb"([\t\r\n -~]\0\0\0){4}"), "UTF-32LE"),
+    (re.compile(rb"([\t\r\n -~]\0){4}"), "UTF-16LE"),
+    (re.compile(rb"(\0[\t\r\n -~]){4}"), "UTF-16BE"),
+)
+# Where an object in more than one line ends, and the next begins: as jq prints several.
+_NEXT_OBJECT: Final = re.compile(rb"(?<=\n\})[ \t\r]*\n(?=\s*\{)")
 # An escaped backslash, a surrogate pair, or in group 1 half of one.
 _ESCAPES: Final = (  # compiled when it is first needed
     r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -71,10 +83,27 @@ def parse_json(
 
 
 def json_lines(raw: bytes) -> list[bytes]:
-    """Split JSON Lines of objects; an empty list if `raw` is not more than one of them."""
+    """Split JSON Lines of objects; an empty list if `raw` is not more than one of them.
+
+    So are several objects, each in lines of its own, as jq prints what was one a line.
+    """
     lines = [line for line in raw.split(b"\n") if line.strip()]
     is_lines = len(lines) > 1 and all(line.lstrip().startswith(b"{") for line in lines)
-    return lines if is_lines and lines[0].rstrip().endswith(b"}") else []
+    if is_lines and _is_whole(lines[0]):
+        return lines
+    objects = _NEXT_OBJECT.split(raw) if raw.lstrip().startswith(b"{") else []
+    return objects if len(objects) > 1 else []
+
+
+def some_json_lines(raw: bytes) -> list[bytes]:
+    """Split what is no JSON, but has lines that seem to be whole objects; else an empty list."""
+    lines = [line for line in raw.split(b"\n") if line.strip()]
+    is_some = len(lines) > 1 and any(map(_is_whole, lines))
+    return lines if is_some else []
+
+
+def _is_whole(line: bytes) -> bool:
+    return line.lstrip().startswith(b"{") and line.rstrip().endswith(b"}")
 
 
 def parse_members(
@@ -166,15 +195,17 @@ def _text(raw: bytes, what: str, max_bytes: int) -> str:
 
 
 def check_encoding(raw: bytes, what: str) -> None:
-    """Raise RefusedError (text-encoding) if text begins with a byte order mark."""
-    for mark, name in _MARKS.items():
-        if raw.startswith(mark):
-            step = "iconv -f UTF-16 -t UTF-8 FILE" if name == "UTF-16" else "tail -c +4 FILE"
-            raise RefusedError(
-                f"{what}: it is text in {name}, expected UTF-8 without a byte order mark",
-                reason="text-encoding",
-                next_step=f"convert it: {step}, or in PowerShell Set-Content -Encoding utf8NoBOM",
-            )
+    """Raise RefusedError (text-encoding) for text with a byte order mark, or in wide characters."""
+    name = next((name for mark, name in _MARKS.items() if raw.startswith(mark)), "")
+    if not name and b"\0" in raw[:2]:
+        name = next((name for pattern, name in _WIDE if pattern.match(raw)), "")
+    if name:
+        step = "tail -c +4 FILE" if name == _WITH_MARK else f"iconv -f {name} -t UTF-8 FILE"
+        raise RefusedError(
+            f"{what}: it is text in {name}, expected UTF-8 without a byte order mark",
+            reason="text-encoding",
+            next_step=f"convert it: {step}, or in PowerShell Set-Content -Encoding utf8NoBOM",
+        )
 
 
 def _check_depth(value: Any, what: str) -> None:

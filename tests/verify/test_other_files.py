@@ -159,7 +159,7 @@ def test_another_tools_digest_is_told_how_it_is_written_here(desk: Desk) -> None
     ("suffix", "words"),
     [
         (".sig", "cosign bundle create --signature FILE.sig --certificate FILE.pem"),
-        (".cosign.bundle", "cosign bundle create --bundle"),
+        (".att", "cosign bundle create --attestation"),
         (".asc", "another tool's signature"),
         ("", "put it there as app-1.2.tar.gz.sigstore.json"),
     ],

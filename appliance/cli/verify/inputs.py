@@ -26,7 +26,7 @@ from appliance.sigstore.identity import (
     ManagedKey,
     is_claim_oid,
 )
-from appliance.store.files import given_lines, read_given
+from appliance.store.files import given_lines, hash_file, read_given
 from appliance.tlog.note_keys import load_public_key_file
 from appliance.tlog.strict_json import check_encoding
 from appliance.value import frozen
@@ -39,14 +39,17 @@ _HALF: Final = (
     "expected sha256: and 64 hex digits, got {} (sha384: has 96, sha512: 128);"
     " a file of that name is ./sha…"
 )
+# What clients, registries and their users put behind an artifact's name; the first that is there.
 BUNDLE_SUFFIXES: Final = (
-    ".sigstore.json",
-    ".sigstore",
-    ".bundle",
-    ".publish.attestation",
-    ".jsonl",
+    *(".sigstore.json", ".sigstore", ".sigstore.jsonl", ".sigstore.bundle"),
+    *(".bundle", ".bundle.json", ".cosign.bundle", ".cosign-bundle"),
+    *(".publish.attestation", ".slsa.attestation", ".provenance", ".provenance.json"),
+    *(".attestation", ".attestation.json", ".attestation.jsonl", ".attestations.json"),
+    *(".attestations.jsonl", ".intoto.sigstore", ".intoto.jsonl", ".build.slsa", ".jsonl"),
     ".tlog-proof",
 )
+# What `gh attestation download` calls its file, on Windows with a dash.
+_BY_DIGEST: Final = ("sha256:{}.jsonl", "sha256-{}.jsonl")
 _LINE: Final = "look at what writes the list: a line is ARTIFACT <tab> BUNDLE"
 
 
@@ -208,11 +211,25 @@ def is_half_a_digest(artifact: str) -> bool:
 
 
 def beside(artifact: str) -> Path | None:
-    """Return the Sigstore bundle that lies beside an artifact under a usual name, if one does."""
-    if parse_digest_argument(artifact) is not None:
-        return None  # a digest lies nowhere
+    """Return the Sigstore bundle that lies beside an artifact under a usual name, if one does.
+
+    Beside a digest lies what is in the directory we are in.
+    """
+    digest = parse_digest_argument(artifact)
+    if digest is not None:
+        raw = digest.by_algorithm.get("sha256")
+        return _by_digest(Path(), raw.hex()) if raw else None
     for suffix in BUNDLE_SUFFIXES:
         candidate = Path(artifact + suffix)
         if _holds(candidate.is_file):
             return candidate
-    return None
+    path = Path(artifact)
+    named = (one for name in _BY_DIGEST for one in path.parent.glob(name.format("*")))
+    if not _holds(path.is_file) or next(named, None) is None:
+        return None
+    return _by_digest(path.parent, hash_file(path, ["sha256"])["sha256"].hex())
+
+
+def _by_digest(directory: Path, sha256: str) -> Path | None:
+    candidates = (directory / name.format(sha256) for name in _BY_DIGEST)
+    return next((one for one in candidates if _holds(one.is_file)), None)
