@@ -11,6 +11,9 @@ def main() -> None:
     """Run the program: the entry point of the attestor command."""
     if sys.argv[1:] == ["--version"] and _said(f"attestor, version {__version__}\n"):
         return
+    from appliance.imports import import_click
+
+    import_click()
     from appliance.cli.main import main as whole
 
     whole()

@@ -6,7 +6,6 @@ and "the entry's key" compare as bytes. Nothing is verified and no certificate i
 
 from __future__ import annotations
 
-import textwrap
 from base64 import b64encode
 from typing import Final
 
@@ -60,5 +59,6 @@ def parse_v2_material(verifier: Message) -> VerifierMaterial:
 def pem_text(der: bytes, *, is_certificate: bool) -> str:
     """Return a certificate or public key as PEM (RFC 7468)."""
     label = "CERTIFICATE" if is_certificate else "PUBLIC KEY"
-    lines = textwrap.fill(b64encode(der).decode(), 64)
+    text = b64encode(der).decode()
+    lines = "\n".join(text[at : at + 64] for at in range(0, len(text), 64))
     return f"-----BEGIN {label}-----\n{lines}\n-----END {label}-----\n"

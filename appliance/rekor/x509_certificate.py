@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import sys
 import warnings
 from collections.abc import Iterator
 from functools import cache, lru_cache
@@ -16,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from appliance.errors import MalformedError
+from appliance.imports import LaterModule, import_key_formats, in_place_of, other_threads
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -112,30 +112,12 @@ def import_x509() -> None:
     afterwards; they are made ready when somebody does. Where other threads run it is imported
     as usual: they would find these in place of what they import themselves.
     """
-    if _other_threads():
+    import_key_formats()
+    if other_threads():
         return
-    with _in_place_of("re", _re_of_later()), _in_place_of("email.utils", _mail_of_later()):
+    mail = LaterModule("email.utils", {"parseaddr": _parseaddr})
+    with in_place_of("re", _re_of_later(), always=True), in_place_of("email.utils", mail):
         import cryptography.x509  # noqa: F401
-
-
-def _other_threads() -> bool:
-    threads = sys.modules.get("threading")  # who has none never imported it
-    return threads is not None and threads.active_count() > 1
-
-
-@contextlib.contextmanager
-def _in_place_of(name: str, module: ModuleType) -> Iterator[None]:
-    """Let what is imported within find `module` under a name, and then again what was there."""
-    before = sys.modules.get(name)
-    if before is None or name == "re":
-        sys.modules[name] = module
-    try:
-        yield
-    finally:
-        if before is not None:
-            sys.modules[name] = before
-        elif sys.modules.get(name) is module:
-            del sys.modules[name]
 
 
 def _re_of_later() -> ModuleType:
@@ -153,14 +135,7 @@ class _LaterPattern:
         return getattr(re.compile(*self._given), name)  # re keeps what it compiled
 
 
-def _mail_of_later() -> ModuleType:
-    """Return what cryptography.x509 has of email.utils: one function."""
+def _parseaddr(addr: str) -> tuple[str, str]:
+    from email.utils import parseaddr
 
-    def parseaddr(addr: str) -> tuple[str, str]:
-        from email.utils import parseaddr
-
-        return parseaddr(addr)
-
-    later = ModuleType("email.utils")
-    later.parseaddr = parseaddr  # type: ignore[attr-defined]
-    return later
+    return parseaddr(addr)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from appliance.errors import ApplianceError, IncompleteError
-from appliance.store.database import Store, open_store
-from appliance.store.home.clock import Floor, clock_floor
 from appliance.times import age_text, utc
+
+if TYPE_CHECKING:  # every run has a clock, and a help text needs no store
+    from appliance.store.database import Store
+    from appliance.store.home.clock import Floor
 
 TOLERANCE_SECONDS: Final = 300  # clocks that agree this well agree
 NEXT_STEP: Final = (
@@ -44,6 +46,8 @@ class RunClock:
         """The newest time that is proven to be past; None: nothing proves any."""
         if not self._is_read:
             self._is_read = True
+            from appliance.store.database import open_store
+
             try:
                 store = open_store(self._home, write=False)
             except ApplianceError:  # whoever needs the store will say why it is not there
@@ -61,6 +65,8 @@ class RunClock:
             self._read(store)
 
     def _read(self, store: Store) -> None:
+        from appliance.store.home.clock import clock_floor
+
         self._floor_since = self.system()
         try:
             self._floor = clock_floor(store)

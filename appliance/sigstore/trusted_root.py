@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from hashlib import sha256
 from typing import Final
-from urllib.parse import urlsplit
 
 from appliance.errors import LimitError, MalformedError, RefusedError
 from appliance.rekor.protojson import Message, top_message
@@ -197,8 +196,18 @@ def _checkpoint_key_id(log: Message, log_id: bytes) -> bytes:
     return key_id[:KEY_ID_BYTES]
 
 
+_PLAIN_HOST: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-.")
+_PLAIN_PATH: Final = _PLAIN_HOST | {"/"}
+
+
 def _origins(base_url: str, path: str) -> tuple[str, ...]:
     """Return what a checkpoint may call the log at this URL: host and path, no scheme."""
+    scheme, _, rest = base_url.partition("://")
+    host, slash, rest = rest.partition("/")
+    if scheme == "https" and host and _PLAIN_HOST.issuperset(host) and _PLAIN_PATH.issuperset(rest):
+        return (host + (slash + rest).rstrip("/"),)
+    from urllib.parse import urlsplit  # for what is not written as all of them write it
+
     address = base_url if "://" in base_url else f"//{base_url}"
     try:
         parts = urlsplit(address)

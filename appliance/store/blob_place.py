@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -163,6 +162,8 @@ def _aside(aside: Path, place: Path | None) -> Path:
 
 def _copy(source: Path, target: Path, progress: Callable[[int], None]) -> int:
     """Copy every file that is not there already, durable when this returns."""
+    import shutil  # it brings three compressors, and a move is rare
+
     wanted = list(_files(source))
     missing = sum(path.stat().st_size for path in wanted if not _same(path, source, target))
     free = shutil.disk_usage(target).free

@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from appliance.errors import MalformedError, RefusedError
+from appliance.imports import import_key_formats
 from appliance.tlog.foreign_files import PUBLIC_KEY, foreign_file, foreign_object
 from appliance.tlog.ml_dsa import load_ml_dsa_44, signed_subtree
 from appliance.tlog.strict_base64 import decode_base64
@@ -234,6 +235,7 @@ def rekor_v1_key(name: str, spki: bytes) -> VerifierKey:
 
 
 def _spki_key(name: str, spki: bytes, *, hash_name: bool) -> VerifierKey:
+    import_key_formats()
     from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -269,6 +271,7 @@ _CURVE_PREHASH: Final = {"secp256r1": "sha256", "secp384r1": "sha384", "secp521r
 @lru_cache(maxsize=256)  # a batch of a thousand bundles has a handful of keys
 def load_spki(spki: bytes) -> PublicKeyTypes:
     """Load SubjectPublicKeyInfo DER; raises MalformedError if it is not that."""
+    import_key_formats()
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_der_public_key
 
@@ -314,6 +317,7 @@ def _foreign_json(data: bytes) -> RefusedError | None:
 
 
 def _load_key_file(data: bytes) -> bytes:
+    import_key_formats()
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import (
         Encoding,

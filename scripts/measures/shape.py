@@ -20,7 +20,7 @@ PYTHON = sys.executable
 # As the installed command starts: `-m` would import runpy first. -P: nothing of where we are.
 ATTESTOR = [
     *(PYTHON, "-P", "-c"),
-    "import sys; from appliance.cli.main import main; sys.argv[0] = 'attestor'; sys.exit(main())",
+    "import sys; from appliance.cli.start import main; sys.argv[0] = 'attestor'; sys.exit(main())",
 ]
 # Every start would compile the program anew; a user's does not.
 ENVIRONMENT = {
