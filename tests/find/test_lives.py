@@ -5,7 +5,6 @@ A few lives always; with ATTESTOR_SOAK=1 five hundred. Each is repeatable by its
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import random
@@ -14,7 +13,7 @@ import sys
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, redirect_stdout
+from contextlib import closing, contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
@@ -41,9 +40,9 @@ from appliance.store.mirror.logs import require_log
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.mirror.tile_cache import cached_entry_bundles, forget
 from appliance.tlog.tile import EntryBundle
+from tests.find.copied_sites import CopiedSites, template  # noqa: F401 a fixture
 from tests.find.logged import leaf
-from tests.mirror.mirrors import NOW, sync_from
-from tests.simulator import SimulatedLog
+from tests.mirror.mirrors import sync_from
 from tests.transfer.sites import INSIDE, OUTSIDE, Sites
 
 SOAK: Final = os.environ.get("ATTESTOR_SOAK") == "1"
@@ -52,39 +51,6 @@ STEPS: Final = 14
 NAMES: Final = tuple(f"n{at}@example.com" for at in range(24))
 KINDS: Final = 300  # different digests, so that some are there twice and some never
 _told: Counter[str] = Counter()  # what the lives went through, printed at the end
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both homes as they begin: making them takes as long as a life."""
-    directory = tmp_path_factory.mktemp("template")
-    out = io.StringIO()
-    with redirect_stdout(out):
-        Sites(directory, _Printed(out))  # type: ignore[arg-type]
-    return directory
-
-
-class _Printed:
-    """What was printed since it was asked last, as capsys has it."""
-
-    def __init__(self, out: io.StringIO) -> None:
-        self.out = out
-
-    def readouterr(self) -> tuple[str, str]:
-        text = self.out.getvalue()
-        self.out.seek(0)
-        self.out.truncate()
-        return text, ""
-
-
-class _Copied(Sites):
-    """Sites whose homes were made before."""
-
-    def __init__(self, template: Path, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.directory, self.capsys = directory, capsys
-        self.log, self.now, self.keys = SimulatedLog(), NOW, {}
-        for name in (OUTSIDE, INSIDE):
-            shutil.copytree(template / name, self.home(name))
 
 
 @pytest.fixture(scope="module")
@@ -351,11 +317,11 @@ def say_what_was_lived() -> Iterator[None]:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_no_life_ends_in_a_false_answer(
-    template: Path,
+    template: Path,  # noqa: F811
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     signed: tuple[dict[str, Any], ...],
     seed: int,
 ) -> None:
-    Life(_Copied(template, tmp_path, capsys), signed, seed).live()
+    Life(CopiedSites(template, tmp_path, capsys), signed, seed).live()
     shutil.rmtree(tmp_path)
