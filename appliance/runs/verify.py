@@ -140,6 +140,13 @@ class Verifier:
             raise RefusedError(
                 f"expected a sha256 digest, got {image.digest[:100]!r}", reason="digest-algorithm"
             )
+        if not image.bundles and layout.has_old_signatures:
+            raise IncompleteError(
+                "no Sigstore bundle refers to it, only signatures as cosign 1 and 2 stored them",
+                reason="no-bundle",
+                next_step="sign it with cosign 3, which attaches a bundle, and copy it with what"
+                " refers to it",
+            )
         if not image.bundles:
             raise IncompleteError(
                 "no Sigstore bundle refers to it",

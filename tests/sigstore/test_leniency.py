@@ -138,11 +138,39 @@ def in_an_attestation_list(bundle: Json) -> bytes:
     return json.dumps({"attestations": [{"bundle": bundle, "repository_id": 1}]}).encode()
 
 
+def among_other_lines(bundle: Json) -> bytes:
+    """Notes, an array and a line that was cut, between which only one is a bundle."""
+    return b"# attestations\n[]\n" + json.dumps(bundle).encode() + b'\r\n{"mediaType": "appli\n'
+
+
+def as_jq_prints_several(bundle: Json) -> bytes:
+    newer = {"mediaType": "application/vnd.dev.sigstore.bundle.v0.9+json", "x": [1]}
+    return "\n".join(json.dumps(one, indent=2) for one in (newer, bundle)).encode()
+
+
+def as_gh_prints_it(bundle: Json) -> bytes:
+    one = {"attestation": {"bundle": bundle, "bundle_url": ""}, "verificationResult": {"x": 1}}
+    return json.dumps([one]).encode()
+
+
+def as_npm_prints_it(bundle: Json) -> bytes:
+    verified = [{"name": "a", "version": "1.0.0", "attestationBundles": [{"bundle": bundle}]}]
+    return json.dumps({"invalid": [], "missing": [], "verified": verified}).encode()
+
+
+def default_digest_algorithm(bundle: Json) -> bytes:
+    bundle = copy.deepcopy(bundle)
+    digest = bundle.get("messageSignature", {}).get("messageDigest", {})
+    digest["algorithm"] = "HASH_ALGORITHM_UNSPECIFIED"
+    return json.dumps(bundle).encode()
+
+
 SPELLINGS: dict[str, Callable[[Json], bytes]] = {
     one.__name__: one
     for one in (
         *(plain, snake_case, numbers, wrapped, stamps_in_ber, newer_media_type),
-        *(unknown_fields_and_nulls, in_an_attestation_list),
+        *(unknown_fields_and_nulls, in_an_attestation_list, among_other_lines),
+        *(as_jq_prints_several, as_gh_prints_it, as_npm_prints_it, default_digest_algorithm),
     )
 }
 
@@ -292,7 +320,7 @@ CASES = [
 
 
 def test_there_are_as_many_cases_as_promised() -> None:
-    assert len(CASES) >= 100
+    assert len(CASES) >= 600
 
 
 @pytest.mark.parametrize("spelling", list(SPELLINGS))

@@ -159,6 +159,26 @@ def test_every_image_has_to_be_signed_and_is_named(layout: Layout) -> None:
     assert f"{layout.directory}@{second['digest']}: no Sigstore bundle refers to it" in err
 
 
+@pytest.mark.parametrize("kind", ["simplesigning", "dsse"])
+def test_signatures_of_cosign_2_are_named_and_are_no_images(layout: Layout, kind: str) -> None:
+    """As `cosign save` of version 2 writes them: beside the image, and nothing refers to it."""
+    media_type = {
+        "simplesigning": "application/vnd.dev.cosign.simplesigning.v1+json",
+        "dsse": "application/vnd.dsse.envelope.v1+json",
+    }[kind]
+    image = layout.image()
+    layout.name(image, "app:1")
+    config = layout.blob(b'{"rootfs":{}}', "application/vnd.oci.image.config.v1+json")
+    layer = layout.blob(b'{"critical":{}}', media_type)
+    layout.name(layout.manifest(config=config, layers=[layer]), "")
+    code, _, err = layout.verify()
+    assert (code, err.count("Error:")) == (5, 1)
+    assert "only signatures as cosign 1 and 2 stored them" in err
+    layout.attach(image, signature_of(image))
+    code, out, _ = layout.verify()
+    assert (code, out.count(": VERIFIED")) == (0, 1)
+
+
 def test_what_is_no_layout_says_so(layout: Layout, tmp_path: Path) -> None:
     layout.directory = tmp_path / "none"
     layout.directory.mkdir()

@@ -25,6 +25,11 @@ MAX_BLOBS: Final = 100_000
 MAX_PARTS: Final = 10_000  # of one manifest or index
 MAX_DEPTH: Final = 4  # an index of indexes of images
 _BUNDLE: Final = "application/vnd.dev.sigstore.bundle"
+# What cosign 1 and 2 keep beside an image, tagged sha256-HEX.sig and .att: no bundles.
+_OLD_SIGNATURES: Final = (
+    "application/vnd.dev.cosign.simplesigning.v1+json",
+    "application/vnd.dsse.envelope.v1+json",
+)
 _LAYOUT_VERSION: Final = "1.0.0"
 _DIGEST_START: Final = "sha256:"
 
@@ -44,6 +49,7 @@ class ImageLayout:
     def __init__(self, directory: Path) -> None:
         """Open a layout; raises RefusedError if `directory` is none."""
         self._directory = directory
+        self.has_old_signatures = False  # of cosign 1 and 2, once images() has looked
         try:
             marker = self._json(directory / "oci-layout", "oci-layout")
         except IncompleteError as error:
@@ -74,6 +80,9 @@ class ImageLayout:
             if subject is not None:
                 attached.add(digest)
                 referrers.setdefault(subject.text("digest"), []).extend(self._bundles(manifest))
+            elif _is_old_signature(manifest):
+                attached.add(digest)
+                self.has_old_signatures = True
         names: dict[str, str] = {}
         index = self._json(self._directory / "index.json", "index.json")
         for message in index.messages("manifests", MAX_PARTS):
@@ -154,6 +163,11 @@ class ImageLayout:
 
     def _json(self, path: Path, what: str) -> Message:
         return top_message(parse_json(read_foreign(path, MAX_MANIFEST_BYTES), what), what)
+
+
+def _is_old_signature(manifest: Message) -> bool:
+    layers = manifest.messages("layers", MAX_PARTS)
+    return bool(layers) and all(one.text("mediaType") in _OLD_SIGNATURES for one in layers)
 
 
 def _reference(descriptor: Message) -> str:
