@@ -10,6 +10,7 @@ import contextlib
 from typing import NoReturn, Protocol
 
 from appliance.errors import IncompleteError
+from appliance.store.mirror.checkpoints import AcceptedCheckpoint
 from appliance.store.mirror.entry_windows import EntryWindows
 from appliance.store.mirror.logs import REKOR_V1
 from appliance.store.mirror.mirror import Mirror
@@ -67,6 +68,12 @@ def covered(mirror: Mirror) -> TreeHead | None:
     history = mirror.history
     found = history.accepted() if is_without_tiles(mirror) else history.mirror_checkpoint()
     return found.head if found else None
+
+
+def readable_checkpoint(mirror: Mirror) -> AcceptedCheckpoint | None:
+    """Return the checkpoint under which what is here of a log's entries is read; None: none."""
+    history = mirror.history
+    return history.accepted() if is_in_ranges(mirror) else history.mirror_checkpoint()
 
 
 def forget_needless_ranges(mirror: Mirror) -> int:

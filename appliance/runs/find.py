@@ -28,6 +28,8 @@ from appliance.value import frozen, replaced
 _NAMED: Final = 5  # gaps and entries that a message names
 _CLOSED_BY: Final = {
     "no-entry-bundles": "run 'attestor sync --entries', or import a transfer bundle with entries",
+    "checkpoint-only": "run 'attestor sync --backend ID --from INDEX --count N', or import a"
+    " transfer bundle of a site that did",
     "not-indexed": "run 'attestor index build', or search with --rescan",
     "beyond-mirror": "run 'attestor sync --entries --full-tiles', or import a transfer bundle",
     "quarantined": "see 'attestor quarantine list'",

@@ -15,6 +15,7 @@ from appliance.jobs.divergence.mirror_logs import uncompared
 from appliance.jobs.divergence.successor import way_on_from_frozen
 from appliance.jobs.home.configure import read_configuration
 from appliance.jobs.last_vouched import last_vouched
+from appliance.jobs.our_tree import readable_checkpoint
 from appliance.policy.alarms import ABOUT_ENTRIES, GREW, HOME, STALE
 from appliance.policy.coverage import Coverage
 from appliance.policy.health import (
@@ -301,7 +302,7 @@ def _foreign(store: Store) -> tuple[str, ...]:
 def _late_watches(store: Store, now: int) -> Iterator[LateWatch]:
     watches = all_watches(store)
     for log in all_logs(store) if watches else ():
-        covered = Mirror(store, log).history.mirror_checkpoint()
+        covered = readable_checkpoint(Mirror(store, log))
         for watch in watches if covered is not None else ():
             late = behind(store, watch, log)
             if late and covered is not None:

@@ -16,6 +16,7 @@ from appliance.jobs.divergence.alarm import raise_alarm, read_alerting
 from appliance.jobs.find.search import coverage_of, read_again
 from appliance.jobs.find.vouching import Voucher
 from appliance.jobs.last_vouched import last_vouched
+from appliance.jobs.our_tree import readable_checkpoint
 from appliance.policy.alarms import root_text
 from appliance.policy.expected import (
     EVENTS,
@@ -301,7 +302,7 @@ def findings_of(state: State) -> tuple[Finding, ...]:
 def _alarm(store: Store, finding: Finding, state: State) -> Any:
     one, log = state.expectation, _log_of(store, state)
     mirror = None if log is None else Mirror(store, log)
-    covered = None if mirror is None else mirror.history.mirror_checkpoint()
+    covered = None if mirror is None else readable_checkpoint(mirror)
     shown = state.early if finding is Finding.EARLY else state.entries
     return expected_alarm(
         finding,

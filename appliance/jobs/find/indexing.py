@@ -8,6 +8,7 @@ from functools import partial
 from typing import Final
 
 from appliance.errors import CorruptError, IncompleteError, VerificationError
+from appliance.jobs.find.blocks import blocks_in, bodies_in, spans_of
 from appliance.jobs.local_tiles import corrupt
 from appliance.jobs.progress import SILENT, Progress
 from appliance.rekor.entry_facts import read_entry
@@ -15,8 +16,7 @@ from appliance.store.database import Store
 from appliance.store.find.index import Index, IndexedBundle, Profile
 from appliance.store.mirror.logs import Log
 from appliance.store.mirror.mirror import Mirror
-from appliance.store.mirror.tile_cache import EntrySpan, entry_bundles_in, entry_spans
-from appliance.tlog.entries import parse_entry_bundle
+from appliance.store.mirror.tile_cache import EntrySpan
 from appliance.tlog.tile import WIDTH, EntryBundle
 from appliance.value import frozen
 
@@ -37,14 +37,15 @@ class LogIndex:
 
 def log_index(store: Store, index: Index | None, log: Log) -> LogIndex:
     """Compare what is indexed of a log with what is stored."""
-    spans = entry_spans(store, log)
+    mirror = Mirror(store, log)
+    spans = spans_of(mirror)
     mirrored = sum(one.n_entries for one in spans.values())
     if index is None:
         return LogIndex(log.origin, mirrored, 0, 0)
     late = sum(
         bundle.width
         for span in changed_spans(spans, index, log)
-        for bundle, _ in _missing(store, index, log, span)
+        for bundle, _ in _missing(mirror, index, span)
     )
     return LogIndex(log.origin, mirrored, mirrored - late, len(index.opaque(log)))
 
@@ -69,13 +70,14 @@ def build(
     """
     read = bundles = 0
     for log in logs:
-        mirror, spans = Mirror(store, log), entry_spans(store, log)
+        mirror = Mirror(store, log)
+        spans = spans_of(mirror)
         changed = changed_spans(spans, index, log)
-        progress.stage("entries", partial(_count_missing, store, index, log, changed, limit))
+        progress.stage("entries", partial(_count_missing, mirror, index, changed, limit))
         for span in changed:
             waiting: list[IndexedBundle] = []
             try:
-                for bundle, digest in _missing(store, index, log, span):
+                for bundle, digest in _missing(mirror, index, span):
                     if limit is not None and bundles >= limit:
                         break
                     found = _read(mirror, bundle, digest)
@@ -113,8 +115,8 @@ def compare(
     entries, wrong = 0, []
     for log in logs:
         mirror, unread = Mirror(store, log), {at for at, _ in index.opaque(log)}
-        progress.stage("entries", partial(_count_indexed, store, index, log, every))
-        for bundle, digest in itertools.islice(_indexed(store, index, log), 0, None, every):
+        progress.stage("entries", partial(_count_indexed, mirror, index, every))
+        for bundle, digest in itertools.islice(_indexed(mirror, index), 0, None, every):
             found = _read(mirror, bundle, digest)
             if found is None:
                 continue
@@ -128,7 +130,7 @@ def compare(
 def _is_found(index: Index, log: Log, bundle: IndexedBundle, unread: set[int]) -> bool:
     """Whether the index proposes each entry of a bundle for all that it says."""
     first = bundle.tile_index * WIDTH
-    here = {at - first for at in unread if first <= at < first + bundle.width}
+    here = {at - first for at in unread if first <= at < first + WIDTH}
     return (
         here == {at for at, _ in bundle.unread}
         and all(
@@ -148,34 +150,30 @@ def _has_profile(index: Index, log: Log, entry_index: int, profile: Profile) -> 
     )
 
 
-def _count_missing(
-    store: Store, index: Index, log: Log, changed: Sequence[int], limit: int | None
-) -> int:
-    missing = itertools.chain.from_iterable(_missing(store, index, log, span) for span in changed)
+def _count_missing(mirror: Mirror, index: Index, changed: Sequence[int], limit: int | None) -> int:
+    missing = itertools.chain.from_iterable(_missing(mirror, index, span) for span in changed)
     return sum(bundle.width for bundle, _ in itertools.islice(missing, limit))
 
 
-def _missing(
-    store: Store, index: Index, log: Log, span: int
-) -> Iterator[tuple[EntryBundle, bytes]]:
-    covered = index.covered(log, span)
-    for at, (digest, width) in entry_bundles_in(store, log, span).items():
+def _missing(mirror: Mirror, index: Index, span: int) -> Iterator[tuple[EntryBundle, bytes]]:
+    covered = index.covered(mirror.log, span)
+    for at, (digest, width) in blocks_in(mirror, span).items():
         if covered.get(at) != (digest, width):
             yield EntryBundle(at, width), digest
 
 
-def _count_indexed(store: Store, index: Index, log: Log, every: int) -> int:
-    indexed = itertools.islice(_indexed(store, index, log), 0, None, every)
+def _count_indexed(mirror: Mirror, index: Index, every: int) -> int:
+    indexed = itertools.islice(_indexed(mirror, index), 0, None, every)
     return sum(bundle.width for bundle, _ in indexed)
 
 
-def _indexed(store: Store, index: Index, log: Log) -> Iterator[tuple[EntryBundle, bytes]]:
+def _indexed(mirror: Mirror, index: Index) -> Iterator[tuple[EntryBundle, bytes]]:
     """Yield what is said to be indexed as it is stored, by its stamp or by its digest."""
-    stamps = index.stamps(log)
-    for span, one in entry_spans(store, log).items():
+    stamps = index.stamps(mirror.log)
+    for span, one in spans_of(mirror).items():
         is_whole = stamps.get(span) == one.stamp
-        covered = index.covered(log, span)
-        for at, (digest, width) in entry_bundles_in(store, log, span).items():
+        covered = index.covered(mirror.log, span)
+        for at, (digest, width) in blocks_in(mirror, span).items():
             if is_whole or covered.get(at) == (digest, width):
                 yield EntryBundle(at, width), digest
 
@@ -183,7 +181,7 @@ def _indexed(store: Store, index: Index, log: Log) -> Iterator[tuple[EntryBundle
 def _read(mirror: Mirror, bundle: EntryBundle, digest: bytes) -> IndexedBundle | None:
     """Read what is stored; None if it was pruned meanwhile."""
     try:
-        bodies = parse_entry_bundle(mirror.read_entry_bundle(bundle), bundle)
+        bodies = bodies_in(mirror, bundle.index, bundle.width)
     except IncompleteError:
         return None
     except VerificationError as error:
@@ -191,7 +189,7 @@ def _read(mirror: Mirror, bundle: EntryBundle, digest: bytes) -> IndexedBundle |
     terms: list[Collection[bytes]] = []
     profiles: list[tuple[Profile, int]] = []
     unread: list[tuple[int, str]] = []
-    for at, body in enumerate(bodies):
+    for at, body in bodies:
         facts = read_entry(body)
         said = {value for _, value in facts.digests}
         for signer in facts.signers:
@@ -204,6 +202,7 @@ def _read(mirror: Mirror, bundle: EntryBundle, digest: bytes) -> IndexedBundle |
             names = tuple([name for _, name in certificate.identities])
             kept = tuple([one for one in claims if one[0] in PROFILE_CLAIMS])
             profiles.append((Profile(names, certificate.issuers, kept), at))
+        terms += [()] * (at - len(terms))  # of a window: what is not here of these 256
         terms.append(tuple(said))
         if facts.unread:
             unread.append((at, f"{facts.kind}: {'; '.join(facts.unread)}"))

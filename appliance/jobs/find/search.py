@@ -11,12 +11,14 @@ from functools import partial
 from typing import Final
 
 from appliance.errors import CorruptError
+from appliance.jobs.find.blocks import blocks_in, bodies_of_windows, runs_in, spans_of
 from appliance.jobs.find.criteria import Criteria, matches, matching_signers, proposed
 from appliance.jobs.find.patterns import OverTimeError
 from appliance.jobs.find.vouching import Voucher
 from appliance.jobs.local_tiles import corrupt, load_ours, told_apart
 from appliance.jobs.mirror.prove import show_entry
 from appliance.jobs.opened_notes import open_note_of
+from appliance.jobs.our_tree import is_in_ranges, readable_checkpoint
 from appliance.jobs.progress import SILENT, Progress
 from appliance.rekor.entry_facts import EntryFacts, read_entry
 from appliance.store.database import Store
@@ -25,7 +27,6 @@ from appliance.store.find.index import Index
 from appliance.store.mirror.logs import Log
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.mirror.spans import SPAN_TILES
-from appliance.store.mirror.tile_cache import entry_bundles_in, entry_spans
 from appliance.times import utc
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
 from appliance.tlog.merkle import Hash, TreeHead
@@ -37,6 +38,7 @@ INDEX: Final = "index"
 RESCAN: Final = "rescan"
 # Why a range was not looked at.
 NO_ENTRIES: Final = "no-entry-bundles"
+CHECKPOINT_ONLY: Final = "checkpoint-only"  # of a log without tiles; no window has it
 NOT_INDEXED: Final = "not-indexed"
 BEYOND_MIRROR: Final = "beyond-mirror"
 QUARANTINED: Final = "quarantined"
@@ -294,7 +296,14 @@ def vouched(criteria: Criteria, hit: Hit) -> bool | None:
 def rescan(
     mirror: Mirror, head: TreeHead, ranges: Sequence[tuple[int, int]], progress: Progress
 ) -> Iterator[tuple[int, EntryFacts]]:
-    """Yield all entries of ranges that begin with an entry bundle, each proven under a head."""
+    """Yield all entries of ranges that begin with an entry bundle, each proven under a head.
+
+    Of a log without tiles those of them that are here.
+    """
+    if is_in_ranges(mirror):
+        for at, body in bodies_of_windows(mirror, head, ranges, progress):
+            yield at, read_entry(body)
+        return
     tree = TileTree(head)
     bundles = [
         EntryBundle(at // WIDTH, min(WIDTH, stop - at))
@@ -340,7 +349,8 @@ def _bodies(mirror: Mirror, bundle: EntryBundle) -> tuple[bytes, ...]:
 def coverage_of(mirror: Mirror, index: Index | None) -> Scanned:
     """Say what of a log can be looked at: by the index, or by reading all (None)."""
     log, basis = mirror.log, RESCAN if index is None else INDEX
-    accepted, covered = mirror.history.accepted(), mirror.history.mirror_checkpoint()
+    accepted = mirror.history.accepted()
+    covered = readable_checkpoint(mirror)
     if accepted is None:
         return Scanned(log.origin, None, None, basis, (), (), ())
     size = accepted.head.tree_size
@@ -379,16 +389,16 @@ def _ranges(
     A span that is full and indexed as it is stored is one part; only in others is each entry
     bundle looked at.
     """
-    store, log = mirror.store, mirror.log
-    stamps = None if index is None else index.stamps(log)
-    spans = entry_spans(store, log)
+    stamps = None if index is None else index.stamps(mirror.log)
+    spans = spans_of(mirror)
+    absent = CHECKPOINT_ONLY if is_in_ranges(mirror) else NO_ENTRIES
     parts: list[tuple[int, int, str]] = []  # start, stop, why not: empty, it is looked at
     for span in range(-(-tree_size // _SPAN)):
         start, stop = span * _SPAN, min(span * _SPAN + _SPAN, tree_size)
         here = spans.get(span)
         is_indexed = stamps is None or (here is not None and stamps.get(span) == here.stamp)
         if here is None or here.n_entries == 0:
-            found = [(start, stop, NO_ENTRIES)]
+            found = [(start, stop, absent)]
         elif here.n_full == SPAN_TILES and is_indexed:
             found = [(start, stop, "")]
         else:
@@ -406,18 +416,34 @@ def _parts(
     mirror: Mirror, index: Index | None, span: int, tree_size: int
 ) -> Iterator[tuple[int, int, str]]:
     """Yield the entry bundles of a span of which not all is the same."""
-    stored = entry_bundles_in(mirror.store, mirror.log, span)
+    stored, in_ranges = blocks_in(mirror, span), is_in_ranges(mirror)
     indexed = None if index is None else index.covered(mirror.log, span)
     for tile in range(
         span * SPAN_TILES, min(span * SPAN_TILES + SPAN_TILES, -(-tree_size // WIDTH))
     ):
         start, stop = tile * WIDTH, min(tile * WIDTH + WIDTH, tree_size)
         here = stored.get(tile)
-        if here is None or start + here[1] < stop:
-            why = NO_ENTRIES
         # Coverage counts for the very bytes it was made from.
-        elif indexed is not None and indexed.get(tile) != here:
-            why = NOT_INDEXED
+        why = NOT_INDEXED if indexed is not None and indexed.get(tile) != here else ""
+        if here is None:
+            yield start, stop, CHECKPOINT_ONLY if in_ranges else NO_ENTRIES
+        elif in_ranges:
+            yield from _around(runs_in(mirror, tile, here[1]), start, stop, why)
         else:
-            why = ""
-        yield start, stop, why
+            yield start, stop, why if start + here[1] >= stop else NO_ENTRIES
+
+
+def _around(
+    runs: Sequence[tuple[int, int]], start: int, stop: int, why: str
+) -> Iterator[tuple[int, int, str]]:
+    """Yield the runs that windows have of a range, and what is between them, ascending."""
+    at = start
+    for first, last in runs:
+        if first >= stop:
+            break
+        if at < first:
+            yield at, first, CHECKPOINT_ONLY
+        at = min(last, stop)
+        yield first, at, why
+    if at < stop:
+        yield at, stop, CHECKPOINT_ONLY

@@ -19,7 +19,8 @@ from appliance.errors import (
 )
 from appliance.jobs.find.criteria import Criteria, criteria_data, criteria_from
 from appliance.jobs.find.search import Found, Hit, Scanned, coverage_of, search
-from appliance.jobs.local_tiles import our_root_at
+from appliance.jobs.local_tiles import told_apart
+from appliance.jobs.our_tree import our_tree
 from appliance.rekor.canonical_json import canonical_json
 from appliance.store.database import Store
 from appliance.store.find.index import Index
@@ -27,10 +28,10 @@ from appliance.store.find.watches import without_ranges
 from appliance.store.mirror.logs import Log
 from appliance.store.mirror.mirror import Mirror
 from appliance.times import utc
+from appliance.tlog.merkle import Hash, TreeHead
 from appliance.tlog.note import SigningKey, open_note, sign_note
 from appliance.tlog.note_keys import VerifierKey
 from appliance.tlog.strict_json import parse_json
-from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
 
 MAX_BYTES: Final = 256 * 1024
@@ -206,7 +207,7 @@ def ask_again(
         here = coverage_of(mirror, index)
         if here.head is None or here.head.tree_size < one["treeSize"]:
             raise _not_here(f"{origin} is not mirrored here up to {one['treeSize']:,}")
-        root = our_root_at(mirror, TileTree(here.head), one["treeSize"])
+        root = _root_at(mirror, here.head, one["treeSize"])
         if root.hex() != one["rootHash"]:
             raise VerificationError(
                 f"{origin}: the statement is about another tree of {one['treeSize']:,} entries"
@@ -234,6 +235,11 @@ def ask_again(
             raise _differs(f"{origin}: our copy and the statement differ in entries {differ}")
         hits += ours
     return tuple(hits)
+
+
+def _root_at(mirror: Mirror, head: TreeHead, tree_size: int) -> Hash:
+    tree = our_tree(mirror, head)
+    return told_apart(mirror, lambda: tree.root_at(tree_size))
 
 
 def _require_looked_at(text: dict[str, Any]) -> None:

@@ -35,6 +35,7 @@ from appliance.jobs.find.search import (
 )
 from appliance.jobs.find.vouching import Voucher
 from appliance.jobs.home.configure import read_configuration
+from appliance.jobs.our_tree import readable_checkpoint
 from appliance.jobs.progress import SILENT, Progress
 from appliance.policy.alarms import root_text
 from appliance.policy.watch import (
@@ -469,7 +470,7 @@ def _raise_of(
     now: int,
     alerting: Alerting,
 ) -> tuple[int, str]:
-    covered = Mirror(store, log).history.mirror_checkpoint()
+    covered = readable_checkpoint(Mirror(store, log))
     if covered is None:
         raise ValueError(f"a match in {log.origin}, of which nothing is mirrored")
     alarm = entry_alarm(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from appliance.config.configuration import Configuration
+from appliance.jobs.our_tree import is_without_tiles
 from appliance.store.database import Store
 from appliance.store.home.runs import backend_run
 from appliance.store.mirror.logs import Backend, window_end
@@ -26,6 +27,8 @@ def is_sealed(store: Store, configuration: Configuration, backend: Backend) -> b
     accepted, mirrored = mirror.history.accepted(), mirror.history.mirror_checkpoint()
     if accepted is None:
         return False
+    if is_without_tiles(mirror):
+        return True  # it is proven to its end, and serves nothing more
     if configuration.flag("rekorSync.enableTileSync") and (
         mirrored is None or mirrored.head != accepted.head
     ):

@@ -37,11 +37,16 @@ _LOGGED_BEFORE: Final = (
     "(SELECT first_seen_at FROM attestor.checkpoint AS c WHERE c.log_id = log.id"  # noqa: S608 ours
     f" AND c.tree_size > {_INDEX_OF_REF} ORDER BY c.tree_size LIMIT 1)"
 )
+# As the index names what it has of a window (jobs/find/blocks.py).
+_AS_STAMPED: Final = "i.digest = CAST(CAST(w.stamp AS TEXT) AS BLOB)"
 # Only what is indexed as it is stored: an index can be older than the entry bundles.
 _COVERED: Final = (
-    "EXISTS (SELECT 1 FROM entry_index.indexed AS i JOIN attestor.entry_bundle AS b"  # noqa: S608 ours
+    "(EXISTS (SELECT 1 FROM entry_index.indexed AS i JOIN attestor.entry_bundle AS b"  # noqa: S608 ours
     " USING (log_id, tile_index, digest) WHERE i.log_id = log.id"
     f" AND i.tile_index = {_INDEX_OF_REF} / 256)"
+    " OR EXISTS (SELECT 1 FROM entry_index.indexed AS i JOIN attestor.window_tile AS w"
+    f" USING (log_id, tile_index) WHERE i.log_id = log.id AND {_AS_STAMPED}"
+    f" AND i.tile_index = {_INDEX_OF_REF} / 256))"
 )
 _OF_LOG: Final = "JOIN attestor.log AS log ON log.id = ref >> 40"
 
@@ -64,12 +69,17 @@ VIEWS: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     ),
     "v_coverage": (
         ("origin", "tree_size", "mirror_size", "entries", "indexed", "unread"),
-        "SELECT origin, (SELECT max(tree_size) FROM attestor.checkpoint AS c"
+        "SELECT origin, (SELECT max(tree_size) FROM attestor.checkpoint AS c"  # noqa: S608 ours
         " WHERE c.log_id = log.id), mirror_size, (SELECT coalesce(sum(width), 0)"
-        " FROM attestor.entry_bundle AS b WHERE b.log_id = log.id),"
+        " FROM attestor.entry_bundle AS b WHERE b.log_id = log.id)"
+        " + (SELECT coalesce(sum(n_entries), 0) FROM attestor.window_tile AS w"
+        " WHERE w.log_id = log.id),"
         " (SELECT coalesce(sum(b.width), 0) FROM attestor.entry_bundle AS b"
         " JOIN entry_index.indexed AS i USING (log_id, tile_index, digest)"
-        " WHERE log_id = log.id), (SELECT count(*) FROM entry_index.opaque"
+        " WHERE log_id = log.id) + (SELECT coalesce(sum(w.n_entries), 0)"
+        " FROM attestor.window_tile AS w JOIN entry_index.indexed AS i"
+        f" USING (log_id, tile_index) WHERE log_id = log.id AND {_AS_STAMPED}),"
+        " (SELECT count(*) FROM entry_index.opaque"
         " WHERE ref >> 40 = log.id) FROM attestor.log AS log",
     ),
     "v_opaque": (

@@ -8,6 +8,7 @@ from appliance.errors import IncompleteError
 from appliance.store.database import Store
 from appliance.store.mirror.entry_frames import compress_bundle, decompress_bundle
 from appliance.store.mirror.logs import Log
+from appliance.store.mirror.spans import SPAN_TILES
 from appliance.value import frozen
 
 
@@ -50,14 +51,28 @@ class EntryWindows:
             )
         return decompress_bundle(row["body"])
 
-    def tiles(self) -> dict[int, WindowTile]:
-        """Return how much is here of each 256 entries in a row, by their index / 256."""
+    def tiles(self, span: int | None = None) -> dict[int, WindowTile]:
+        """Return how much is here of each 256 entries in a row, by their index / 256.
+
+        Of one span only, or of all.
+        """
+        first, stop = (0, -1) if span is None else (span * SPAN_TILES, (span + 1) * SPAN_TILES)
         rows = self.store.rows(
-            "SELECT tile_index, n_entries, stamp FROM window_tile"
-            " WHERE log_id = ? AND n_entries > 0 ORDER BY tile_index",
-            [self.log.id],
+            "SELECT tile_index, n_entries, stamp FROM window_tile WHERE log_id = ?1"
+            " AND n_entries > 0 AND tile_index >= ?2 AND (tile_index < ?3 OR ?3 < 0)"
+            " ORDER BY tile_index",
+            [self.log.id, first, stop],
         )
         return {row["tile_index"]: WindowTile(row["n_entries"], row["stamp"]) for row in rows}
+
+    def indices(self, start: int, stop: int) -> list[int]:
+        """List the entries of a range that are here, by index, ascending."""
+        rows = self.store.rows(
+            "SELECT entry_index FROM entry_window WHERE log_id = ? AND entry_index >= ?"
+            " AND entry_index < ? ORDER BY entry_index",
+            [self.log.id, start, stop],
+        )
+        return [row["entry_index"] for row in rows]
 
     def here(self, start: int, stop: int) -> dict[int, int]:
         """Return the sizes in bytes of the entries of a range that are here, by index."""
