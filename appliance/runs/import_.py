@@ -20,6 +20,7 @@ from appliance.store.files import create_directory, written_whole
 from appliance.store.home.journal import append_event
 from appliance.store.home.key_files import has_signing_key, load_signing_key
 from appliance.store.home.settings import SITE_NAME, site_fact
+from appliance.store.transfer.custody import CustodyFacts, append_custody
 from appliance.store.transfer.unsigned import unsigned_imports
 from appliance.tlog.note import sign_note
 from appliance.value import frozen
@@ -102,12 +103,12 @@ def import_files(
                         _write_statements(session, report)
                         for error in report.errors:
                             if isinstance(error, VerificationError):
-                                _journal_refusal(store, file, error, session.now())
+                                _record_refusal(store, file, error, options.handler, session.now())
                     done.append(ImportedFile(file, report, receipt))
                 except tuple(EXIT_CODES) as error:
                     failed[file] = _failure(error, file)
                     if not options.dry_run:
-                        _journal_refusal(store, file, failed[file], session.now())
+                        _record_refusal(store, file, failed[file], options.handler, session.now())
             # What another file has to come before is tried again after it: any order will do.
             late = [one for one in waiting if one in failed and _comes_too_early(failed[one])]
             waiting = late if len(done) > before and not options.dry_run else []
@@ -150,11 +151,20 @@ def _write_receipt(session: Session, report: IngestReport, options: ImportOption
     return path
 
 
-def _journal_refusal(store: Store, file: Path, error: ApplianceError, now: int) -> None:
-    """Write down that a file, or a log in it, was refused: for whoever asks; never fails."""
+def _record_refusal(
+    store: Store, file: Path, error: ApplianceError, handler: str, now: int
+) -> None:
+    """Write down that a file, or a log in it, was refused: for whoever asks; never fails.
+
+    What the file says of itself, its id above all, is in neither list: nobody vouches for it.
+    """
     details = {"file": file.name, "reason": error.reason, "message": error.message[:_MAX_SAID]}
     with contextlib.suppress(StoreError), store.atomic():
         append_event(store, now, "import.refused", details)
+        if handler:
+            name = file.name if file.name.isprintable() else ascii(file.name)
+            remark = f"{name}: {error.reason}"
+            append_custody(store, CustodyFacts("refused", handler, remark=remark), now)
 
 
 def _write_statements(session: Session, report: IngestReport) -> None:

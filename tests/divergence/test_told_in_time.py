@@ -177,3 +177,25 @@ def test_a_wrong_owner_is_told_and_a_writer_stops_at_the_home_of_another(world: 
     error = world.sync(expect=6)["error"]
     assert "sudo -u" in error["next"] or "owner" in error["next"] or "user" in error["next"], error
     assert (world.home / "attestor.db").read_bytes() == before
+
+
+def status_text(world: World) -> str:
+    """Return what sync-status prints for people."""
+    session = Session(world.home, now=lambda: world.now)
+    assert run(["sync-status"], session) == 0
+    return world.capsys.readouterr().out
+
+
+def test_a_failed_sync_is_told_at_once_and_changes_no_health(world: World) -> None:
+    go_down(world)
+    for times in ("", ", 2 in a row"):
+        world.now += 60
+        world.cli("sync", expect=7)
+        text = status_text(world)
+        assert "HEALTHY" in text
+        assert f", failed{times}: " in text and "primary: its last sync, 20" in text
+        world.cli("check", expect=OK)
+    world.serve("primary", world.log)
+    world.now += 60
+    world.cli("sync")
+    assert "failed" not in status_text(world)

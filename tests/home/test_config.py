@@ -176,8 +176,12 @@ def test_a_log_does_not_change_its_api_version(home: Home, site_file: Path, key:
 def test_a_new_key_file_adds_a_key(home: Home, site_file: Path, tmp_path: Path) -> None:
     home.run("config", "apply", site_file)
     (tmp_path / "keys" / "log.pem").write_bytes(pem_of(2))
-    assert home.json("config", "apply", site_file, "--dry-run")["newKeys"] == ["copy", "main"]
-    code, out, _ = home.run("config", "apply", site_file)
+    for words in ((), ("--dry-run",)):  # it may be the wrong file: nothing is believed of it
+        refused = home.json("config", "apply", site_file, *words, expect=8)
+        assert refused["reason"] == "another-key" and "--another-key" in refused["next"]
+    said = ("config", "apply", site_file, "--another-key")
+    assert home.json(*said, "--dry-run")["newKeys"] == ["copy", "main"]
+    code, out, _ = home.run(*said)
     assert (code, out.split("\n")[1]) == (0, "backend main: one more key is pinned")
     assert home.run("config", "apply", site_file)[1] == "no change\n"
     store = open_store(home.path, write=False)

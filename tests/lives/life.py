@@ -480,7 +480,7 @@ class Life:
         self.run(outer, "sync", "--backend", "other", expect=3)
         self.holds(outer)
         for site in self.sites.values():
-            self._add(site, "other", self.other)
+            self._add(site, "other", self.other, "--another-key")
         for site in map(self.sites.__getitem__, OUTER):
             self.sync(site)
             self.run(site, "backend", "key", "retire", "other", old, "--reason", "rotated")

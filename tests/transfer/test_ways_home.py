@@ -161,7 +161,9 @@ def test_a_site_that_lost_everything_says_so_by_its_own_stick(two: TwoLogs) -> N
     assert bases[two.log.origin] is None
 
 
-def test_a_refused_import_is_in_the_journal(two: TwoLogs) -> None:
+def test_a_refused_import_is_in_the_journal_and_with_a_handler_in_the_custody_list(
+    two: TwoLogs,
+) -> None:
     two.grow_both(10, 10)
     stick = two.stick("bad\nname.tar")
     two.json(OUTSIDE, "export", "--output", two.stick("good.tar"))
@@ -171,4 +173,10 @@ def test_a_refused_import_is_in_the_journal(two: TwoLogs) -> None:
     two.json(INSIDE, "import", stick, expect=3)
     lines = two.json(INSIDE, "journal", "list", "--event", "import.refused")["lines"]
     assert [line["details"]["file"] for line in lines] == ["bad\nname.tar"]
+    assert two.json(INSIDE, "custody", "show")["lines"] == []  # nobody said who they are
+    two.json(INSIDE, "import", "--handler", "A. Courier", stick, expect=3)
+    [line] = two.json(INSIDE, "custody", "show")["lines"]
+    assert (line["action"], line["who"]) == ("refused", "A. Courier")
+    assert line["remark"].startswith("'bad\\nname.tar': ") and line["bundleId"] in ("", None)
+    assert two.json(INSIDE, "store", "check")
     assert two.answer(INSIDE, "journal", "verify")["exitCode"] == 0

@@ -28,6 +28,7 @@ from appliance.jobs.home.configure import (
     locked_text,
     read_configuration,
     read_named_keys,
+    refuse_other_keys,
     verify_private_keys,
     write_configuration,
 )
@@ -84,10 +85,13 @@ def config_validate(session: Session, file: Path | None, prune: bool) -> Result:
 @config.command("apply")
 @click.argument("file", type=_file)
 @_prune
+@click.option("--another-key", is_flag=True, help="A log has the file's key beside those pinned.")
 @_dry_run
 @common_options
 @pass_session
-def config_apply(session: Session, file: Path, prune: bool, dry_run: bool) -> Result:
+def config_apply(
+    session: Session, file: Path, prune: bool, another_key: bool, dry_run: bool
+) -> Result:
     """Load FILE into the store, all or nothing, and print what changed.
 
     The file sets the keys it names and leaves the rest; backends are changed or added by
@@ -103,6 +107,8 @@ def config_apply(session: Session, file: Path, prune: bool, dry_run: bool) -> Re
     with session.reading() if dry_run else session.writing() as store:
         before = read_configuration(store)
         after, warnings = apply_file(before, parsed, prune=prune)
+        if not another_key:
+            refuse_other_keys(store, before, after, keys)
         pinned = keys_not_pinned(store, before, keys)
         if not dry_run:
             with store.atomic():

@@ -67,6 +67,7 @@ def backend() -> None:
 )
 @click.option("--mirror-of", metavar="ID", help="This serves the same log as that backend.")
 @click.option("--policy", type=FILE, help="tlog-policy: who must have cosigned its checkpoints.")
+@click.option("--another-key", is_flag=True, help="The log has this key beside those pinned here.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be added.")
 @common_options
 @pass_session
@@ -80,12 +81,14 @@ def backend_add(
     api_version: str | None,
     mirror_of: str | None,
     policy: Path | None,
+    another_key: bool,
     dry_run: bool,
 ) -> Result:
     """Pin a log's public key, and record where the log is reached.
 
     The key is copied into the store. Everything known of the log rests on it: compare its
-    key id over another channel than the one the file came by.
+    key id over another channel than the one the file came by. A log that is here already takes
+    another key only with --another-key: from then on either may sign.
 
     The bare host name of a Rekor v1 instance stands for all its trees: each is a log of its
     own, HOST - TREE, and the backend goes on to the next one once the end of the one before
@@ -113,6 +116,7 @@ def backend_add(
         read_url,
         mirror_of,
         None if policy is None else read_foreign(policy, MAX_KEY_BYTES),
+        another_key,
     )
     with session.writing() as store:
         added = add_backend(store, new, session.now(), dry_run=dry_run)
@@ -133,7 +137,7 @@ def backend_add(
         ]
     if added.key_is_new and others:
         warnings.append(
-            f"{origin} was known already: now either key may sign ({', '.join(others)});"
+            f"now either key may sign for {origin} ({', '.join(others)} as well);"
             f" once the log signs with the new key alone: attestor backend key retire {name} KEY-ID"
         )
     return Result(data, "\n".join(lines), tuple(warnings))

@@ -69,8 +69,9 @@ def key_list(session: Session, name: str | None) -> Result:
 def key_retire(session: Session, name: str, key_id: str, reason: str, dry_run: bool) -> Result:
     """Let a key of a log sign nothing from now on; what it signed until here stays good.
 
-    That is how a log's rotation ends: 'backend add ID' with the new key first, then this for
-    the old key. A larger tree that the old key alone signed is refused (8, retired-key).
+    That is how a log's rotation ends: 'backend add ID --another-key' with the new key first,
+    then this for the old key. A larger tree that the old key alone signed is refused (8,
+    retired-key).
 
     \b
     Example:

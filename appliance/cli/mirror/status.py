@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -33,7 +34,8 @@ def sync_status(session: Session, backends: tuple[str, ...]) -> Result:
     Age counts from the last valid checkpoint that this backend offered; with a witness
     policy from when a whole quorum last vouched, after an import from when the exporting
     site last heard of the log. Coverage is of the level 0 tiles of the accepted checkpoint.
-    What is wrong with the home itself (its jobs, queue, alerts, disk and clock) follows.
+    That a sync has just failed changes no health, and is said below the table; so is what is
+    wrong with the home itself (its jobs, queue, alerts, disk and clock).
 
     \b
     Example:
@@ -47,7 +49,9 @@ def sync_status(session: Session, backends: tuple[str, ...]) -> Result:
         unsigned = unsigned_imports(store)
     rows = [_row(log, clock_behind=behind is not None) for log in found.logs]
     lines = table(_HEADINGS, rows, _RIGHT) if rows else ["no backend yet"]
-    lines += [f"{log.backend.name}: {reason}" for log in found.logs for reason in log.reasons]
+    for log in found.logs:
+        told = [*log.reasons, *_failed_attempt(log)]
+        lines += [f"{log.backend.name}: {reason}" for reason in told]
     lines += [f"this home: {problem.text}; {problem.next_step}" for problem in found.problems]
     warnings = () if unsigned is None else (str(unsigned),)
     data = members(backends=[status_data(log) for log in found.logs], home=home_data(found))
@@ -94,6 +98,17 @@ def _row(one: LogStatus, *, clock_behind: bool) -> tuple[object, ...]:
         "none" if one.coverage is None else f"{one.coverage.percent:.1f}%",
         one.health.value,
     )
+
+
+def _failed_attempt(one: LogStatus) -> Iterator[str]:
+    """Say that the last sync failed, which no health tells before some age is reached."""
+    run = one.run
+    if run is None or run.failing_since is None or not one.backend.enabled:
+        return
+    if run.error and any(run.error in reason for reason in one.reasons):
+        return
+    row = f", {run.failures} in a row" if run.failures > 1 else ""
+    yield f"its last sync, {table_time(run.attempted_at)}, failed{row}: {run.error or 'unknown'}"
 
 
 def status_data(one: LogStatus) -> dict[str, Any]:

@@ -36,7 +36,11 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Where the receipt goes.  [default: receipts/ in the home]",
 )
-@click.option("--handler", default="", help="Who imports it: stands on the receipt.")
+@click.option(
+    "--handler",
+    default="",
+    help="Who imports it: stands on the receipt and in the custody list, also if it is refused.",
+)
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, help="Processes that hash.")
 @common_options
 @delivers_alerts(local_only=True)

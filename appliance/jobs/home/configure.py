@@ -16,7 +16,7 @@ from appliance.config.keys import Item, JsonValue
 from appliance.config.schema import BACKENDS
 from appliance.config.sync_keys import THRESHOLDS
 from appliance.errors import ApplianceError, ConfigError, IncompleteError
-from appliance.jobs.log_keys import refuse_retired, retire_others
+from appliance.jobs.log_keys import refuse_another, refuse_retired, retire_others
 from appliance.store.blob_place import BLOBS_NAME, blob_place, move_blobs
 from appliance.store.database import Store
 from appliance.store.files import read_foreign
@@ -167,6 +167,19 @@ def _place_blobs(store: Store, before: Configuration, after: Configuration) -> N
         )
     # If we die here, an empty directory is linked to, and the next try changes nothing.
     move_blobs(store.home, None if wanted == BLOBS_NAME else Path(wanted), lambda _: None)
+
+
+def refuse_other_keys(
+    store: Store, before: Configuration, after: Configuration, keys: Mapping[str, bytes]
+) -> None:
+    """Raise RefusedError if `keys` has a key that a log which stays is not pinned with."""
+    stays = {one.id for one in after.backends}
+    served = {one.origin for one in before.backends if one.id in stays}
+    for backend in after.backends:
+        if backend.id in keys and backend.origin in served:
+            origin, _, version = place_of(store, backend.id, backend.origin, backend.api_version)
+            key = verifier_key(version, key_name(version, origin), keys[backend.id])
+            refuse_another(find_log(store, origin), key)
 
 
 def keys_not_pinned(

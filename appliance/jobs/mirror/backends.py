@@ -11,7 +11,7 @@ from appliance.errors import (
     IncompleteError,
     MalformedError,
 )
-from appliance.jobs.log_keys import refuse_retired, retire_key, retire_others
+from appliance.jobs.log_keys import refuse_another, refuse_retired, retire_key, retire_others
 from appliance.store.database import Store
 from appliance.store.home.journal import append_event
 from appliance.store.mirror.checkpoints import History
@@ -58,6 +58,7 @@ class NewBackend:
     read_url: str | None
     mirror_of: str | None
     policy: bytes | None  # a tlog-policy file
+    another_key: bool = False  # the log has other keys here, and has this one as well
 
 
 @frozen
@@ -116,7 +117,7 @@ def add_backend(store: Store, new: NewBackend, now: int, *, dry_run: bool) -> Ad
 
     Raises ArgumentError for what cannot be a name, an origin or a URL, MalformedError for a
     key nobody may trust or a policy that is none, ConfigError for what contradicts itself or
-    what is here.
+    what is here, RefusedError for a key that was retired, or that is another one than the log's.
     """
     name = _read("ID", NAME, new.name)
     named = _read("--origin", ORIGIN, new.origin)
@@ -129,9 +130,13 @@ def add_backend(store: Store, new: NewBackend, now: int, *, dry_run: bool) -> Ad
         _verify_policy(new.policy, key)
     with store.atomic(dry_run=dry_run):
         refuse_retired(store, known, key)
+        is_served = known is not None and any(
+            one.log.id == known.id for one in (*all_backends(store), *all_private_logs(store))
+        )
+        if is_served and not new.another_key:
+            refuse_another(known, key)
         log = add_log(store, origin, api_version, spki, now)
-        is_ours = any(one.log.id == log.id for one in all_private_logs(store))
-        if not is_ours and not any(backend.log.id == log.id for backend in all_backends(store)):
+        if not is_served:
             retire_others(store, log, key, now)  # it was removed: the old key is not in force
         put_backend(
             store,
