@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import BinaryIO
 
-from bundles.errors import FormatError
+from bundles.errors import FormatError, UnsupportedError
 from bundles.header import HEADER_PATH, MAX_HEADER_BYTES
 from bundles.reader import OpenHeader, StagedInfo, stage
 from bundles.ustar import BLOCK_BYTES, format_member_header, padding_bytes
@@ -37,7 +37,7 @@ def countersign(
     staged = stage(source, copy, open_header)
     note = add(staged.bundle.note, staged)
     if len(note) > MAX_HEADER_BYTES:
-        raise FormatError(
+        raise UnsupportedError(
             f"header: a note of {len(note)} bytes, at most {MAX_HEADER_BYTES} allowed",
             reason="limit",
         )

@@ -31,6 +31,15 @@ class FormatError(BundleError):
     default_reason = "malformed"
 
 
+class UnsupportedError(FormatError):
+    """What this version does not read: a later format, an option of a wrapping, too much of it.
+
+    It says nothing against the bytes: nothing was judged.
+    """
+
+    default_reason = "limit"
+
+
 class ContentError(BundleError):
     """The form is right, but a digest, a size or a count is not the one promised."""
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from bundles.errors import FormatError
+from bundles.errors import FormatError, UnsupportedError
 
 HEADER_PATH: Final = "header"
 MAGIC: Final = "attestor-transfer/v1"
@@ -56,7 +56,7 @@ def parse_header(text: str) -> Header:
         )
     magic, manifest, sums = found.groups()
     if magic != MAGIC:
-        raise FormatError(
+        raise UnsupportedError(
             f"header: format {magic} is not known here, expected {MAGIC}",
             reason="unknown-version",
             next_step="import it with a version that knows this format",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from bundles.errors import FormatError
+from bundles.errors import FormatError, UnsupportedError
 from bundles.manifest import (
     Contains,
     CreatedBy,
@@ -53,7 +53,7 @@ def parse_manifest(data: bytes) -> Manifest:
     "unknown-capability" when `requires` names something not known here.
     """
     if len(data) > MAX_MANIFEST_BYTES:
-        raise FormatError(
+        raise UnsupportedError(
             f"{MANIFEST_PATH}: {len(data)} bytes, at most {MAX_MANIFEST_BYTES} allowed",
             reason="limit",
         )
@@ -66,7 +66,7 @@ def parse_manifest(data: bytes) -> Manifest:
 def _manifest(fields: Fields) -> Manifest:
     schema = fields.integer("schema")
     if schema != SCHEMA:
-        raise FormatError(
+        raise UnsupportedError(
             f"{MANIFEST_PATH}: schema {schema} is not known here, expected {SCHEMA}",
             reason="unknown-schema",
             next_step="import it with a version that knows this schema",
@@ -96,7 +96,7 @@ def _manifest(fields: Fields) -> Manifest:
 def _verify_capabilities(requires: tuple[str, ...], created_by: CreatedBy) -> None:
     unknown = sorted(set(requires) - CAPABILITIES)
     if unknown:
-        raise FormatError(
+        raise UnsupportedError(
             f"{MANIFEST_PATH}: it requires {', '.join(unknown)}, not known here; "
             f"it was written by {created_by.tool} {created_by.version}",
             reason="unknown-capability",

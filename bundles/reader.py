@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO
 
-from bundles.errors import ContentError, FormatError
+from bundles.errors import ContentError, FormatError, UnsupportedError
 from bundles.header import HEADER_PATH, MAX_HEADER_BYTES, Header, parse_header, unverified_text
 from bundles.manifest import Manifest, Totals
 from bundles.manifest_json import (
@@ -251,7 +251,7 @@ def _next_member(cursor: Cursor, path: str, max_bytes: int) -> int:
             f"member at byte {position}: expected {path}, got {found}", reason="member-order"
         )
     if size > max_bytes:
-        raise FormatError(
+        raise UnsupportedError(
             f"{path} has {size} bytes, at most {max_bytes} allowed here", reason="limit"
         )
     return size

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from itertools import chain
 from typing import Any, Final, NoReturn, TypeVar
 
-from bundles.errors import FormatError
+from bundles.errors import FormatError, UnsupportedError
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ def load_json(data: bytes, name: str) -> Any:
     spelled as format_json spells it.
     """
     if data.count(b",") + data.count(b"[") + data.count(b"{") > MAX_VALUES:
-        raise FormatError(f"{name}: more than {MAX_VALUES} values", reason="limit")
+        raise UnsupportedError(f"{name}: more than {MAX_VALUES} values", reason="limit")
     try:
         value = json.loads(
             data.decode(),

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 
-from bundles.errors import FormatError
+from bundles.errors import FormatError, UnsupportedError
 
 BLOCK_BYTES: Final = 512
 TRAILER: Final = bytes(2 * BLOCK_BYTES)  # exactly this ends the archive
@@ -76,7 +76,7 @@ def verify_path(path: str) -> None:
 def verify_size(path: str, size: int) -> None:
     """Raise FormatError unless a member may have `size` bytes."""
     if not 0 <= size <= MAX_MEMBER_BYTES:
-        raise FormatError(
+        raise UnsupportedError(
             f"{path}: a member of {size} bytes, at most {MAX_MEMBER_BYTES} allowed", reason="limit"
         )
 

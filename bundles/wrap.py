@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, Final, Protocol
 
-from bundles.errors import FormatError
+from bundles.errors import FormatError, UnsupportedError
 
 CHUNK_BYTES: Final = 128 * 1024  # also the most a zstd block may hold
 MAX_WINDOW_BYTES: Final = 8 * 1024 * 1024  # what a zstd frame may ask us to remember
@@ -24,6 +24,8 @@ GZIP_LEVEL: Final = 6
 # it is made of tiny or empty blocks, which cost time and give nothing.
 _SLACK_BYTES: Final = 256 * 1024
 _MAGIC_BYTES: Final = 4
+_GZIP_NAME: Final = 0b1000  # a flag: the header has a file's name
+_MAX_NAME_BYTES: Final = 255  # as file systems allow
 _RUN: Final = 1  # the type of a zstd block that repeats one byte
 
 
@@ -151,12 +153,14 @@ def _worthwhile(source: Source, chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _gzip_chunks(source: Source, first: bytes) -> Iterator[bytes]:
     data = first + source.take(10 - len(first))
-    if data[3]:
-        raise FormatError(
-            f"gzip: optional fields in its header (flags {data[3]:#04x}), expected none",
+    if data[3] & ~_GZIP_NAME:
+        raise UnsupportedError(
+            f"gzip: optional fields in its header (flags {data[3]:#04x}), expected a name or none",
             reason="compression",
             next_step="gunzip it, and compress it again with gzip -n",
         )
+    if data[3]:
+        data += _gzip_name(source)
     inflater = zlib.decompressobj(16 + zlib.MAX_WBITS)
     while True:
         try:
@@ -173,6 +177,19 @@ def _gzip_chunks(source: Source, first: bytes) -> Iterator[bytes]:
         raise _trailing(source)
 
 
+def _gzip_name(source: Source) -> bytes:
+    """Take a file's name as gzip(1) keeps it (RFC 1952, 2.3.1); nobody is to believe it."""
+    name = b""
+    while len(name) <= _MAX_NAME_BYTES:
+        name += source.take(1)
+        if name[-1] == 0:
+            return name
+    raise FormatError(
+        f"gzip: a file name of more than {_MAX_NAME_BYTES} bytes in its header",
+        reason="compression",
+    )
+
+
 def _zstd_chunks(source: Source, first: bytes) -> Iterator[bytes]:
     """Walk the blocks of one frame (RFC 8878, 3.1.1) and inflate them one by one.
 
@@ -184,10 +201,15 @@ def _zstd_chunks(source: Source, first: bytes) -> Iterator[bytes]:
     inflater = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW_BYTES).decompressobj()
     start = first + source.take(1)
     descriptor = start[4]
+    if descriptor & 0b11:
+        raise UnsupportedError(
+            "zstd: it needs a dictionary, expected none",
+            reason="compression",
+            next_step="unzstd it with its dictionary, and compress it again without",
+        )
     has_window = not descriptor & 0b0010_0000
     content_size_bytes = (0 if has_window else 1, 2, 4, 8)[descriptor >> 6]
-    dictionary_bytes = (0, 1, 2, 4)[descriptor & 0b11]
-    start += source.take(has_window + dictionary_bytes + content_size_bytes)
+    start += source.take(has_window + content_size_bytes)
     try:
         yield inflater.decompress(start)
         last = 0

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from bundles.errors import ContentError, FormatError
+from bundles.errors import ContentError, FormatError, UnsupportedError
 from bundles.header import HEADER_PATH, MAX_HEADER_BYTES, Header, parse_header, unverified_text
 from bundles.manifest import Manifest, Totals
 from bundles.manifest_json import MANIFEST_PATH, format_manifest
@@ -99,7 +99,7 @@ def _signed(header: Header, sign: Callable[[str], bytes]) -> bytes:
     """Have the header signed, and check that a reader will take the note for it."""
     note = sign(str(header))
     if len(note) > MAX_HEADER_BYTES:
-        raise FormatError(
+        raise UnsupportedError(
             f"header: a note of {len(note)} bytes, at most {MAX_HEADER_BYTES} allowed",
             reason="limit",
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from appliance import errors
-from appliance.runs.exit_codes import EXIT_CODES, exit_code, worst
-from bundles.errors import BundleError
+from appliance.runs.exit_codes import EXIT_CODES, as_ours, exit_code, worst
+from bundles.errors import BundleError, UnsupportedError
 
 
 def subclasses(family: type[Exception]) -> set[type[Exception]]:
@@ -24,8 +24,9 @@ def test_every_error_of_ours_has_a_code_except_the_base(error: type[Exception]) 
 
 
 @pytest.mark.parametrize("error", sorted(subclasses(BundleError), key=str))
-def test_every_error_of_the_bundles_package_is_a_no(error: type[Exception]) -> None:
-    assert exit_code(error("said")) == 3
+def test_every_error_of_the_bundles_package_is_a_no_or_a_limit(error: type[Exception]) -> None:
+    expected = 8 if issubclass(error, UnsupportedError) else 3
+    assert exit_code(error("said")) == exit_code(as_ours(error("said"))) == expected
 
 
 def test_the_table_is_the_specified_one() -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from appliance import errors
-from appliance.errors import ApplianceError, MalformedError, VerificationError
-from bundles.errors import BundleError
+from appliance.errors import ApplianceError, MalformedError, RefusedError, VerificationError
+from bundles.errors import BundleError, UnsupportedError
 
 _NO: Final = (
     "no, proven: wrong bytes (signature, proof, digest, malformed), another signer, or an"
@@ -24,6 +24,7 @@ EXIT_CODES: Final[dict[type[Exception], tuple[int, str]]] = {
     errors.StoreError: (6, "the store cannot be used (full, corrupt, read-only, newer schema)"),
     errors.RemoteError: (7, "a remote could not be reached or asked to wait; try again"),
     errors.RefusedError: (8, "refused by policy"),
+    UnsupportedError: (8, "refused by policy"),
     errors.ConfigError: (9, "configuration invalid"),
     errors.LockedError: (75, "another run holds the lock"),
 }
@@ -92,4 +93,5 @@ def as_ours(error: Exception, prefix: str = "") -> ApplianceError:
         error.message = prefix + error.message
         return error
     message, reason = prefix + str(error), getattr(error, "reason", "bundle")
-    return VerificationError(message, reason=reason, next_step=getattr(error, "next_step", ""))
+    family = RefusedError if isinstance(error, UnsupportedError) else VerificationError
+    return family(message, reason=reason, next_step=getattr(error, "next_step", ""))

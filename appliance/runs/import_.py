@@ -24,7 +24,7 @@ from appliance.store.transfer.custody import CustodyFacts, append_custody
 from appliance.store.transfer.unsigned import unsigned_imports
 from appliance.tlog.note import sign_note
 from appliance.value import frozen
-from bundles.errors import BundleError
+from bundles.errors import BundleError, UnsupportedError
 
 STATEMENTS: Final = "statements"  # below the home
 _MAX_SAID = 500  # characters of why, in the journal
@@ -184,7 +184,8 @@ def _comes_too_early(error: ApplianceError) -> bool:
 def _failure(error: Exception, file: Path) -> ApplianceError:
     """Say which file it is, and what helps if damage explains it."""
     ours = as_ours(error, prefix=f"{file}: ")
-    damaged = isinstance(error, BundleError) or ours.reason == "bad-signature"
+    damaged = isinstance(error, BundleError) and not isinstance(error, UnsupportedError)
+    damaged = damaged or ours.reason == "bad-signature"
     if damaged and not ours.next_step:
         ours.next_step = "copy the file to the medium again, and compare its SHA-256"
     return ours

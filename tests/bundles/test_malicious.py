@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 import pytest
 
-from bundles.errors import BundleError
+from bundles.errors import BundleError, UnsupportedError
 from bundles.manifest_json import format_manifest
 from bundles.reader import read_bundle, stage
 from bundles.sums import format_sums
@@ -305,7 +305,13 @@ WRAPPED: Final[dict[str, bytes]] = {
     "gzip without its trailer": gzip.compress(GOOD)[:-8],
     "gzip with another checksum": gzip.compress(GOOD)[:-8] + bytes(4) + gzip.compress(GOOD)[-4:],
     "gzip with another length": gzip.compress(GOOD)[:-4] + bytes(4),
-    "gzip with a file name": b"\x1f\x8b\x08\x08" + bytes(6) + b"a\0" + gzip.compress(GOOD)[10:],
+    "gzip with an extra field": b"\x1f\x8b\x08\x04" + bytes(8) + gzip.compress(GOOD)[10:],
+    "gzip with a comment": b"\x1f\x8b\x08\x10" + bytes(6) + b"a\0" + gzip.compress(GOOD)[10:],
+    "gzip with a long file name": b"\x1f\x8b\x08\x08"
+    + bytes(6)
+    + b"a" * 256
+    + b"\0"
+    + gzip.compress(GOOD)[10:],
     "gzip with an endless file name": b"\x1f\x8b\x08\x08" + bytes(6) + b"a" * 1_000_000,
     "gzip of another method": b"\x1f\x8b\x07" + gzip.compress(GOOD)[3:],
     "compress(1)": b"\x1f\x9d\x90" + bytes(100),
@@ -322,3 +328,25 @@ def test_a_wrapped_archive_is_refused(name: str) -> None:
 
 def test_a_gzip_made_by_others_is_read() -> None:
     assert stage(io.BytesIO(gzip.compress(GOOD)), io.BytesIO(), open_header).wrap is Wrap.GZIP
+    for name in (b"", b"a.tar", b"a" * 255):  # as gzip(1) writes it, of the file it was given
+        data = b"\x1f\x8b\x08\x08" + bytes(6) + name + b"\0" + gzip.compress(GOOD)[10:]
+        destination = io.BytesIO()
+        assert stage(io.BytesIO(data), destination, open_header).wrap is Wrap.GZIP
+        assert destination.getvalue() == GOOD
+
+
+@pytest.mark.parametrize(
+    ("name", "is_supported"),
+    [
+        ("gzip with an extra field", False),
+        ("gzip with a comment", False),
+        ("gzip with an endless file name", True),
+        ("gzip without its trailer", True),
+    ],
+)
+def test_an_option_that_is_not_read_says_nothing_against_the_file(
+    name: str, is_supported: bool
+) -> None:
+    with pytest.raises(BundleError) as caught:
+        stage(io.BytesIO(WRAPPED[name]), io.BytesIO(), open_header)
+    assert isinstance(caught.value, UnsupportedError) is not is_supported

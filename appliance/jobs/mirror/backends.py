@@ -130,9 +130,9 @@ def add_backend(store: Store, new: NewBackend, now: int, *, dry_run: bool) -> Ad
         _verify_policy(new.policy, key)
     with store.atomic(dry_run=dry_run):
         refuse_retired(store, known, key)
-        is_served = known is not None and any(
-            one.log.id == known.id for one in (*all_backends(store), *all_private_logs(store))
-        )
+        served = {one.log.id for one in all_backends(store)}
+        served |= {one.log.id for one in all_private_logs(store)}
+        is_served = known is not None and known.id in served
         if is_served and not new.another_key:
             refuse_another(known, key)
         log = add_log(store, origin, api_version, spki, now)
