@@ -7,7 +7,7 @@ tree are the hashes of the proofs it gave, which prove the same again and what f
 from __future__ import annotations
 
 import contextlib
-from typing import NoReturn, Protocol
+from typing import Final, NoReturn, Protocol
 
 from appliance.errors import IncompleteError
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint
@@ -18,6 +18,10 @@ from appliance.store.mirror.proven_ranges import ProvenRanges
 from appliance.tlog.leaf_ranges import LeafRanges
 from appliance.tlog.merkle import EMPTY_ROOT, Hash, TreeHead
 from appliance.tlog.tile_tree import TileTree
+
+_TREES: Final = "trees of proofs"  # among what an open store remembers
+_MOST_TREES: Final = 2  # a store may be open as long as a log is served
+_MOST_TILES: Final = 512  # of each, 16 KiB with the hashes above their own
 
 
 class OurTree(Protocol):
@@ -48,6 +52,25 @@ def our_tree(mirror: Mirror, head: TreeHead) -> OurTree:
     It is in tiles even of a Rekor v1 log if they came from elsewhere: a mirror that serves them.
     """
     return _Ranges(mirror, head) if is_in_ranges(mirror) else _Tiles(mirror, head)
+
+
+def our_tree_for_proofs(mirror: Mirror, head: TreeHead) -> OurTree:
+    """Return the same, with what was authenticated for earlier proofs while the store is open.
+
+    A head's edge and the tiles above those of the entries are as good as all of a proof's work.
+    What is remembered was authenticated under this very head; a tile that is damaged since
+    is noticed by whoever reads it next.
+    """
+    if is_in_ranges(mirror):
+        return _Ranges(mirror, head)
+    known = mirror.store.remembered.setdefault(_TREES, {})
+    place = (mirror.log.id, head)
+    if place not in known:
+        if len(known) >= _MOST_TREES:
+            del known[next(iter(known))]  # the oldest
+        known[place] = TileTree(head)
+    known[place].keep(_MOST_TILES)
+    return _Tiles(mirror, head, known[place])
 
 
 def is_in_ranges(mirror: Mirror) -> bool:
@@ -100,9 +123,9 @@ def forget_needless_ranges(mirror: Mirror) -> int:
 
 
 class _Tiles:
-    def __init__(self, mirror: Mirror, head: TreeHead) -> None:
+    def __init__(self, mirror: Mirror, head: TreeHead, tree: TileTree | None = None) -> None:
         self._read = mirror.read_tiles
-        self._tree = TileTree(head)
+        self._tree = tree or TileTree(head)
 
     def root_at(self, tree_size: int) -> Hash:
         return self._tree.root_at(tree_size, self._read)

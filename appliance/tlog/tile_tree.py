@@ -33,11 +33,7 @@ class TileTree:
         # Authenticated, by (level, index): a tile's hashes, and those of the perfect nodes above
         # them inside it, height by height. What authenticates a tile is what proofs are made of.
         self._tiles: dict[tuple[int, int], list[bytes]] = {}
-
-    @property
-    def edge(self) -> tuple[Tile, ...]:
-        """The partial tiles, which must be added first and together."""
-        return edge_tiles(self.head.tree_size)
+        self.edge = edge_tiles(head.tree_size)  # partial: must be added first and together
 
     def add_edge(self, data: Mapping[Tile, bytes]) -> None:
         """Authenticate the tiles of `edge` against the tree head.
@@ -86,6 +82,15 @@ class TileTree:
         """Drop all tiles but the edge, so that a long job stays small; load brings them back."""
         edge = {(tile.level, tile.index) for tile in self.edge}
         self._tiles = {place: data for place, data in self._tiles.items() if place in edge}
+
+    def keep(self, most: int) -> None:
+        """Drop tiles if there are more than that: those of entries before those above them."""
+        if len(self._tiles) > most:
+            edge = {(tile.level, tile.index) for tile in self.edge}
+            kept = {place: it for place, it in self._tiles.items() if place[0] or place in edge}
+            self._tiles = kept
+        if len(self._tiles) > most:
+            self.trim()
 
     def tile(self, tile: Tile) -> bytes:
         """Return the authenticated tile at this place, as wide as this tree has it.
@@ -146,10 +151,12 @@ class TileTree:
 
         Raises LookupError if its tile is not here, ValueError as node_tile does.
         """
-        tile = self.node_tile(node)
-        height = node.height % HEIGHT  # above the tile's own hashes
-        start = (node.index - (tile.index * WIDTH >> height)) * HASH_BYTES
-        return Hash(self._tiles[tile.level, tile.index][height][start : start + HASH_BYTES])
+        if node.index < 0 or (node.index + 1) << node.height > self.head.tree_size:
+            raise ValueError(f"a tree of {self.head.tree_size} leaves has no {node}")
+        level, height = divmod(node.height, HEIGHT)  # height: above the tile's own hashes
+        index, place = divmod(node.index, WIDTH >> height)
+        start = place * HASH_BYTES
+        return Hash(self._tiles[level, index][height][start : start + HASH_BYTES])
 
     def _verify_inside(self, tile: Tile) -> None:
         if tile.is_full and tile.index >= full_tile_count(tile.level, self.head.tree_size):
@@ -190,7 +197,11 @@ class TileTree:
 
     def _prove(self, plan: Sequence[range], read: ReadTiles) -> tuple[Hash, ...]:
         nodes = [node for leaves in plan for node in perfect_nodes(leaves)]
-        self.load(map(self.node_tile, nodes), read)
+        places = dict.fromkeys(
+            (node.height // HEIGHT, node.index >> (HEIGHT - node.height % HEIGHT)) for node in nodes
+        )
+        size, lacking = self.head.tree_size, [one for one in places if one not in self._tiles]
+        self.load([tile_at(level, index, size) for level, index in lacking], read)
         return build_proof(plan, self.node)
 
 

@@ -179,6 +179,24 @@ def test_an_empty_tree_reads_nothing() -> None:
 # What happens to a tile on its way in.
 
 
+def test_a_tree_that_is_kept_small_drops_what_is_next_to_the_entries_first(
+    log_70000: SimulatedLog,
+) -> None:
+    read = Recorder(log_70000)
+    tree = TileTree(log_70000.head)
+    proof = tree.prove_inclusion(0, read)
+    held = len({path for path in read.paths if ".p/" not in path}) + len(tree.edge)
+    tree.keep(held)
+    assert all(map(tree.has, [Tile(0, 0), Tile(1, 0), *tree.edge]))
+    tree.keep(held - 1)
+    assert not tree.has(Tile(0, 0))
+    assert all(map(tree.has, [Tile(1, 0), *tree.edge]))
+    tree.keep(0)
+    assert not tree.has(Tile(1, 0))
+    assert all(map(tree.has, tree.edge))
+    assert tree.prove_inclusion(0, read) == proof
+
+
 def test_a_trimmed_tree_keeps_its_edge_and_reads_the_rest_again() -> None:
     log = log_of(600)
     tree, read = TileTree(log.head), Recorder(log)

@@ -15,7 +15,8 @@ from appliance.errors import (
     VerificationError,
 )
 from appliance.jobs.local_tiles import told_apart
-from appliance.jobs.our_tree import is_in_ranges, our_tree
+from appliance.jobs.opened_notes import open_note_of
+from appliance.jobs.our_tree import is_in_ranges, our_tree, our_tree_for_proofs
 from appliance.rekor.entry import Digest, Dsse, Entry, HashedRekord, parse_entry
 from appliance.rekor.request import HashedRekordRequest
 from appliance.rekor.signing_algorithms import BY_KEY_DETAILS
@@ -33,7 +34,7 @@ from appliance.store.mirror.checkpoints import AcceptedCheckpoint
 from appliance.store.mirror.entry_windows import EntryWindows
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.queue.publications import PUBLISHED
-from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
+from appliance.tlog.checkpoint import SignedCheckpoint
 from appliance.tlog.entries import parse_entry_bundle
 from appliance.tlog.merkle import Hash, TreeHead, leaf_hash
 from appliance.tlog.proof import root_from_inclusion, verify_inclusion
@@ -61,8 +62,8 @@ def prove_inclusion(mirror: Mirror, entry_index: int, tree_size: int | None = No
         )
     # Opened again: what we hand out must verify under the key that is pinned today.
     note = mirror.history.newest_note(accepted.head.tree_size)
-    signed = open_checkpoint(note, mirror.log.keys, mirror.log.origin)
-    tree = our_tree(mirror, signed.head)
+    signed = open_note_of(mirror.store, mirror.log, note)
+    tree = our_tree_for_proofs(mirror, signed.head)
     proof = told_apart(mirror, lambda: tree.prove_inclusion(entry_index))
     return TlogProof(entry_index, proof, note)
 
@@ -147,7 +148,7 @@ def logged_entry(
 def stored_entry(mirror: Mirror, entry_index: int) -> TransparencyLogEntry:
     """Read a logged entry back, with a fresh proof; raises as prove_inclusion does."""
     proof = prove_inclusion(mirror, entry_index)
-    checkpoint = open_checkpoint(proof.note, mirror.log.keys, mirror.log.origin)
+    checkpoint = open_note_of(mirror.store, mirror.log, proof.note)
     index, position = divmod(entry_index, WIDTH)
     bundle = EntryBundle(index, min(WIDTH, checkpoint.head.tree_size - index * WIDTH))
     entries = parse_entry_bundle(mirror.read_entry_bundle(bundle), bundle)
@@ -193,7 +194,7 @@ def fresh_proof(mirror: Mirror, entry: TransparencyLogEntry) -> InclusionProof:
         raise ValueError("an entry without a place in a tree")
     index = entry.inclusion_proof.entry_index
     proof = prove_inclusion(mirror, index)
-    signed = open_checkpoint(proof.note, mirror.log.keys, mirror.log.origin)
+    signed = open_note_of(mirror.store, mirror.log, proof.note)
     leaf = leaf_hash(entry.canonicalized_body)
     root = root_from_inclusion(index, signed.head.tree_size, leaf, proof.hashes)
     if root != signed.head.root_hash:
@@ -232,7 +233,7 @@ def show_entry(mirror: Mirror, entry_index: int) -> ShownEntry:
     if what is stored is damaged or gone.
     """
     proof = prove_inclusion(mirror, entry_index)
-    head = open_checkpoint(proof.note, mirror.log.keys, mirror.log.origin).head
+    head = open_note_of(mirror.store, mirror.log, proof.note).head
     body = _body(mirror, entry_index, head.tree_size)
     leaf = leaf_hash(body)
     told_apart(mirror, lambda: verify_inclusion(entry_index, leaf, head, proof.hashes))
