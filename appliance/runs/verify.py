@@ -27,7 +27,11 @@ from appliance.jobs.verify.verify import (
 from appliance.runs.demands import demands_of
 from appliance.runs.exit_codes import as_ours, naming
 from appliance.runs.session import Session
-from appliance.sigstore.attestation_files import MAX_FILE_BYTES, read_attestation_file
+from appliance.sigstore.attestation_files import (
+    BUNDLE_SUFFIXES,
+    MAX_FILE_BYTES,
+    read_attestation_file,
+)
 from appliance.sigstore.case import NO_OPT_INS, OptIns
 from appliance.sigstore.digests import (
     ArtifactDigests,
@@ -345,11 +349,22 @@ def _read_bundle(artifact: str, path: Path | None) -> bytes:
             f"make one of {name}{other} where there is a network: {_OF_COSIGN[other]}"
             f" --artifact {name} --out {name}.sigstore.json"
         )
+    elif whose := _whose_bundle(artifact):
+        step = f"it is named like the bundle of {whose}: verify that, which finds it"
     elif other:
         step = f"{name}{other} is another tool's signature: ask for a Sigstore bundle"
     raise IncompleteError(
         f"{artifact} has no Sigstore bundle beside it", reason="no-bundle", next_step=step
     )
+
+
+def _whose_bundle(name: str) -> str:
+    """Return the file that a bundle of this name would be of, if it is there; else empty.
+
+    As a pattern of the shell names both, in a directory where they lie side by side.
+    """
+    whole = (name.removesuffix(suffix) for suffix in BUNDLE_SUFFIXES if name.endswith(suffix))
+    return next((one for one in whole if os.path.isfile(one)), "")  # noqa: PTH113
 
 
 def _digests_of(

@@ -20,6 +20,15 @@ from appliance.value import frozen
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 MAX_BUNDLES: Final = 4096
+# What clients, registries and their users put behind an artifact's name; the first that is there.
+BUNDLE_SUFFIXES: Final = (
+    *(".sigstore.json", ".sigstore", ".sigstore.jsonl", ".sigstore.bundle"),
+    *(".bundle", ".bundle.json", ".cosign.bundle", ".cosign-bundle"),
+    *(".publish.attestation", ".slsa.attestation", ".provenance", ".provenance.json"),
+    *(".attestation", ".attestation.json", ".attestation.jsonl", ".attestations.json"),
+    *(".attestations.jsonl", ".intoto.sigstore", ".intoto.jsonl", ".build.slsa", ".jsonl"),
+    ".tlog-proof",
+)
 _BUNDLE_TYPE: Final = "application/vnd.dev.sigstore.bundle.v0.3+json"
 _STATEMENT_TYPE: Final = "application/vnd.in-toto+json"
 # What holds several: PEP 740's provenance, npm's and GitHub's interface, `npm audit signatures`.

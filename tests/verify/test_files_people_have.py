@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from appliance.cli.verify.inputs import BUNDLE_SUFFIXES
+from appliance.sigstore.attestation_files import BUNDLE_SUFFIXES
 from tests.pki.authorities import new_key, spki
 from tests.pki.bundles import ARTIFACT, Instance, pem
 from tests.pki.logs import base64
@@ -238,6 +238,13 @@ def test_a_class_that_python_does_not_have_is_wrong_usage(desk: Desk) -> None:
 def test_a_bundle_beside_the_artifact(desk: Desk, suffix: str) -> None:
     desk.bundle.rename(f"{desk.artifact}{suffix}")
     assert answer(desk, desk.artifact)[0] == 0
+
+
+def test_a_pattern_of_the_shell_names_bundles_too(desk: Desk) -> None:
+    code, out, err = desk.verify(*sorted(desk.directory.glob("app-*")))
+    assert code == 5
+    assert out.count(": VERIFIED") == 1
+    assert f"it is named like the bundle of {desk.artifact}: verify that" in err
 
 
 @pytest.mark.parametrize("name", [f"sha256:{DIGEST}.jsonl", f"sha256-{DIGEST}.jsonl"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,7 @@ from appliance.errors import (
     RefusedError,
 )
 from appliance.runs.exit_codes import naming
+from appliance.sigstore.attestation_files import BUNDLE_SUFFIXES
 from appliance.sigstore.digests import as_digest_argument, parse_digest_argument
 from appliance.sigstore.identity import (
     CLAIMS,
@@ -38,15 +40,6 @@ _ALGORITHM: Final = re.compile(r"sha\d+:")
 _HALF: Final = (
     "expected sha256: and 64 hex digits, got {} (sha384: has 96, sha512: 128);"
     " a file of that name is ./sha…"
-)
-# What clients, registries and their users put behind an artifact's name; the first that is there.
-BUNDLE_SUFFIXES: Final = (
-    *(".sigstore.json", ".sigstore", ".sigstore.jsonl", ".sigstore.bundle"),
-    *(".bundle", ".bundle.json", ".cosign.bundle", ".cosign-bundle"),
-    *(".publish.attestation", ".slsa.attestation", ".provenance", ".provenance.json"),
-    *(".attestation", ".attestation.json", ".attestation.jsonl", ".attestations.json"),
-    *(".attestations.jsonl", ".intoto.sigstore", ".intoto.jsonl", ".build.slsa", ".jsonl"),
-    ".tlog-proof",
 )
 # What `gh attestation download` calls its file, on Windows with a dash.
 _BY_DIGEST: Final = ("sha256:{}.jsonl", "sha256-{}.jsonl")
@@ -224,10 +217,15 @@ def beside(artifact: str) -> Path | None:
         if _holds(candidate.is_file):
             return candidate
     path = Path(artifact)
-    named = (one for name in _BY_DIGEST for one in path.parent.glob(name.format("*")))
-    if not _holds(path.is_file) or next(named, None) is None:
+    if not _holds(path.is_file) or not _has_downloads(path.parent, path.parent.stat().st_mtime_ns):
         return None
     return _by_digest(path.parent, hash_file(path, ["sha256"])["sha256"].hex())
+
+
+@lru_cache(maxsize=16)  # many artifacts of a list lie in one large directory
+def _has_downloads(directory: Path, _: int) -> bool:
+    """Whether what `gh attestation download` writes is there, at this time of the directory."""
+    return any(one for name in _BY_DIGEST for one in directory.glob(name.format("*")))
 
 
 def _by_digest(directory: Path, sha256: str) -> Path | None:
