@@ -49,6 +49,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "029_proven_range",
     "030_entry_window",
     "033_window_tile",
+    "034_lacking_proof",
     "045_verdict_question",
 )
 COUNTED_BY_TRIGGERS: Final = (

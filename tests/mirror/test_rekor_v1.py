@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from base64 import b64encode
 from collections.abc import Iterator
 from hashlib import sha256
@@ -13,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from appliance.jobs.mirror import older_proofs
 from appliance.runs import sync
 from appliance.store.database import open_store
 from appliance.value import replaced
@@ -716,3 +718,62 @@ def test_a_log_that_will_not_prove_lets_it_wait(site: Site, tmp_path: Path) -> N
     del site.log.lies["proof"]
     site.sync()
     signed.verified(site, bundle, 0, "--require-mirror")
+
+
+# A home that followed an instance before proofs were kept.
+
+
+def without_kept_proofs(site: Site) -> None:
+    """Take a home back to the schema that kept none, and open it with this one's."""
+    site.log.rotate(grow=3)
+    for more in (1, 2, 9, 20):
+        site.log.grow(more)
+        site.sync()
+    with sqlite3.connect(site.path / "attestor.db") as database:
+        for name, tables in (
+            ("034_lacking_proof", ["lacking_proof"]),
+            ("029_proven_range", ["proven_range"]),
+        ):
+            for table in tables:
+                database.execute(f"DROP TABLE {table}")
+            database.execute("DELETE FROM _sqlite_migrations WHERE name = ?", [name])
+    site.json("init")
+
+
+def provable(site: Site) -> dict[str, int]:
+    """Count the checkpoints of each tree that are proven offline."""
+    found = {}
+    for tree in site.sizes():
+        command = ("checkpoints", "verify", "--origin", f"{HOST} - {tree}", "--json")
+        found[tree] = json.loads(site.run(*command)[1])["data"]["proven"]
+    return found
+
+
+def test_proofs_that_an_older_version_did_not_keep_are_fetched(site: Site) -> None:
+    site.sync()
+    without_kept_proofs(site)
+    assert site.sizes() == {"1001": [5, 8], "1002": [1, 3, 12, 32]}
+    assert provable(site) == {"1001": 1, "1002": 1}, "the newest of each, as it stands"
+    assert "were accepted before" not in site.said()
+    assert provable(site) == {"1001": 2, "1002": 4}
+    asked = len(site.log.asked)
+    site.sync()
+    assert not [path for path in site.log.asked[asked:] if "proof" in path], "and never again"
+
+
+def test_proofs_that_the_log_does_not_give_are_named(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.sync()
+    without_kept_proofs(site)
+    site.log.lies["proof"] = lambda answer: {**answer, "hashes": answer["hashes"][::-1]}
+    said = site.said()
+    assert "3 of its checkpoints (1, 3, 12) were accepted before proofs were kept" in said
+    assert "'export --base' and 'prove --from-size' of these sizes end 5 until the log" in said
+    error = site.json("prove", "--origin", f"{HOST} - 1002", "--from-size", "3", expect=5)
+    assert error["reason"] == "no-proof"
+    del site.log.lies["proof"]
+    monkeypatch.setattr(older_proofs, "AT_ONCE", 2)
+    assert "1 of its checkpoints (12)" in site.said()
+    assert "were accepted before" not in site.said()
+    assert provable(site) == {"1001": 2, "1002": 4}

@@ -36,6 +36,7 @@ from appliance.store.mirror.logs import (
     verifier_key,
 )
 from appliance.store.mirror.mirror import Mirror
+from appliance.store.mirror.proven_ranges import LackingProofs
 from appliance.store.revoked_keys import revoked_keys
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from appliance.tlog.log_source import ProvingSource
@@ -95,10 +96,10 @@ def follow(
 
     `pinned` is called once they are; in a dry run nothing is pinned, and it is not. A closed
     tree that is as it was is left out, unless checkpoints of it that were seen elsewhere wait to
-    be compared. Every head is opened first, by the keys of its own log and those in force where
-    the backend stands; for a backend that is pinned to one tree, only that tree's. Raises
-    SignatureError for one that no pinned key signed, IncompleteError (shard-missing) if the tree
-    that was followed is not in the list.
+    be compared, or proofs of it are to be fetched. Every head is opened first, by the keys of its
+    own log and those in force where the backend stands; for a backend that is pinned to one tree,
+    only that tree's. Raises SignatureError for one that no pinned key signed, IncompleteError
+    (shard-missing) if the tree that was followed is not in the list.
     """
     host = key_name(REKOR_V1, backend.origin)
     if is_tree_origin(backend.origin):
@@ -119,7 +120,8 @@ def follow(
         is_active = tree is info.active
         accepted = Mirror(store, log).history.accepted()
         if not is_active and accepted is not None:
-            if accepted.head == checkpoint.head and not waiting_seen(store, log):
+            is_waited_for = waiting_seen(store, log) or LackingProofs(store, log).sizes()
+            if accepted.head == checkpoint.head and not is_waited_for:
                 continue
             if accepted.head != checkpoint.head and log.id != backend.log.id:
                 warnings.append(

@@ -17,6 +17,7 @@ from appliance.jobs.divergence.judge import judge_answer, judge_log, reporting_d
 from appliance.jobs.last_vouched import last_vouched
 from appliance.jobs.mirror.absorb import AbsorbReport, absorb, preview
 from appliance.jobs.mirror.fill import Wanted
+from appliance.jobs.mirror.older_proofs import fetch_older_proofs
 from appliance.jobs.mirror.refetch import refetch_damaged
 from appliance.jobs.progress import SILENT, Progress
 from appliance.policy.alarms import Anomaly, Severity
@@ -214,6 +215,8 @@ def _sync(
     record_answered(store, backend, report, now)
     proves = source if isinstance(source, ProvingSource) else None
     warnings = list(follow_up(mirror, backend.name, now, proves))
+    if proves is not None:
+        warnings += fetch_older_proofs(mirror, proves)
     if (run := backend_run(store, backend.name)) is not None:
         warnings += judge_answer(store, backend, run, report.tree_size, now)
     return replaced(report, warnings=tuple(warnings))

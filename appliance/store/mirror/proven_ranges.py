@@ -63,3 +63,26 @@ class ProvenRanges:
             "DELETE FROM proven_range WHERE log_id = ? AND start = ? AND stop = ?", gone
         )
         return len(gone)
+
+
+class LackingProofs:
+    """The accepted sizes of one log whose proof to the newest may not be here."""
+
+    def __init__(self, store: Store, log: Log) -> None:
+        self.store = store
+        self.log = log
+
+    def sizes(self) -> list[int]:
+        """List them, ascending."""
+        rows = self.store.rows(
+            "SELECT tree_size FROM lacking_proof WHERE log_id = ? ORDER BY tree_size",
+            [self.log.id],
+        )
+        return [row["tree_size"] for row in rows]
+
+    def settle(self, tree_size: int) -> None:
+        """Take off a size whose proof is here. Call it inside store.atomic()."""
+        self.store.execute(
+            "DELETE FROM lacking_proof WHERE log_id = ? AND tree_size = ?",
+            [self.log.id, tree_size],
+        )
