@@ -17,7 +17,7 @@ from appliance.jobs.mirror.prune import PruneReport, cache_limits, prune_as_set,
 from appliance.jobs.mirror.shards import is_resting
 from appliance.jobs.mirror.sync import preview_sync
 from appliance.jobs.mirror.sync import sync as sync_backend
-from appliance.jobs.mirror.window import WindowReport, fetch_window
+from appliance.jobs.mirror.window import WindowReport, fetch_window, place_in_tree
 from appliance.jobs.progress import Progress, ShowProgress
 from appliance.policy.retry import SLICE_OVER
 from appliance.rekor.log_info_v1 import LogInfo
@@ -77,6 +77,7 @@ class SyncOptions:
     dry_run: bool = False  # only look
     carried: tuple[CarriedNote, ...] = ()  # checkpoints of bundles to be proven
     window: range | None = None  # entries to be fetched, by index within their tree
+    is_over_all_trees: bool = False  # the window counts from the first entry of the first tree
 
 
 @frozen
@@ -296,14 +297,19 @@ def _windows(
         return ()
     now, before, found = session.now(), 0, []
     backend = require_backend(store, backend.name)  # it may follow an instance by now
-    stands_at = backend.log
-    host = key_name(REKOR_V1, stands_at.origin)
+    wanted_of, window = backend.log.origin, options.window
+    host = key_name(REKOR_V1, backend.log.origin)
+    if window is not None and options.is_over_all_trees:
+        place = place_in_tree(instance, window.start)
+        wanted_of = place.origin
+        window = range(place.entry_index, place.entry_index + len(window))
+        _require_listed(backend, wanted_of, [f"{host} - {tree.tree_id}" for tree in info.trees])
     for tree in info.trees:
         size = parse_checkpoint(parse_note(tree.note).text).head.tree_size
         log = find_log(store, f"{host} - {tree.tree_id}")
-        wanted = range(size) if options.full_tiles else options.window
+        wanted = range(size) if options.full_tiles else window
         is_wanted = log is not None and (
-            log == stands_at or (options.full_tiles and backend.follows is not None)
+            log.origin == wanted_of or (options.full_tiles and backend.follows is not None)
         )
         if is_wanted and log is not None and wanted:
             if wanted.stop > size:
@@ -311,13 +317,24 @@ def _windows(
                     f"{log.origin} has {size:,} entries, not {wanted.stop:,}",
                     reason="not-covered",
                     next_step="--from counts within its tree: the index over all trees, less the"
-                    f" {before:,} entries of the trees before it",
+                    f" {before:,} entries of the trees before it; --log-index takes that index",
                 )
             accept = _accepting(store, replaced(backend, log=log), instance, tree.tree_id, now)
             mirror = Mirror(store, log)
             found.append(fetch_window(mirror, instance, before, wanted, accept, advance))
         before += size
     return tuple(found)
+
+
+def _require_listed(backend: Backend, origin: str, listed: Sequence[str]) -> None:
+    """Refuse an answer that names another tree than those that are followed here."""
+    known = listed if backend.follows is not None else [backend.log.origin]
+    if origin not in known:
+        raise IncompleteError(
+            f"that entry is in {origin[:200]!r}, which {backend.name} does not follow",
+            reason="other-log",
+            next_step=f"it follows: {', '.join(known)}",
+        )
 
 
 def _accepting(

@@ -91,6 +91,61 @@ def test_a_window_of_a_tree_that_is_not_the_first(site: Site) -> None:
     assert proves(site, 4, f"{HOST} - 1002", tree=1) == 9
 
 
+def by_log_index(site: Site, log_index: int, *count: str, expect: int = 0) -> Any:
+    site.later()
+    found = site.json(
+        *("sync", "--backend", "sigstore-prod", "--log-index", str(log_index), *count),
+        expect=expect,
+    )
+    return found if expect else found["backends"][0]["windows"][0]
+
+
+def test_an_index_over_all_trees_finds_its_tree(site: Site) -> None:
+    site.log.rotate(grow=6)
+    site.log.rotate(grow=9)
+    site.log.grow(4)
+    for log_index, tree, index in ((0, 0, 0), (42, 0, 42), (43, 1, 0), (51, 1, 8), (55, 2, 3)):
+        done = by_log_index(site, log_index)
+        assert (done["origin"], done["first"]) == (f"{HOST} - {1001 + tree}", index)
+        assert (done["before"] + done["first"], done["count"]) == (log_index, 1)
+        proves(site, index, f"{HOST} - {1001 + tree}", tree=tree)
+    done = by_log_index(site, 45, "--count", "3")
+    assert (done["first"], done["count"], done["fetched"]) == (2, 3, 3)
+    error = by_log_index(site, 50, "--count", "3", expect=5)
+    assert (error["reason"], "1002 has 9 entries" in error["message"]) == ("not-covered", True)
+    assert by_log_index(site, 56, expect=7)["reason"] == "not-found"
+    site.run("sync", "--backend", "sigstore-prod", "--log-index", "1", "--from", "1")
+    said = site.run("sync", "--backend", "sigstore-prod", "--log-index", "43")[1]
+    assert "(over all trees: from 43 on)" in said
+
+
+def test_an_entry_that_is_said_to_be_in_another_place(site: Site) -> None:
+    site.log.rotate(grow=6)
+    site.log.grow(9)
+    site.sync()
+
+    def other_place(answer: Any) -> Any:
+        [(uuid, entry)] = answer.items()
+        proof = entry["verification"]["inclusionProof"]
+        return {
+            uuid: {
+                **entry,
+                "verification": {
+                    **entry["verification"],
+                    "inclusionProof": {**proof, "logIndex": proof["logIndex"] + 1},
+                },
+            }
+        }
+
+    site.log.lies["entry"] = other_place
+    assert by_log_index(site, 45, expect=3)["reason"] in ("proof", "entry-window")
+    site.log.lies["entry"] = lambda answer: json.loads(
+        json.dumps(answer).replace("- 1002\\n", "- 4711\\n")
+    )
+    error = by_log_index(site, 45, expect=5)
+    assert (error["reason"], "4711" in error["message"]) == ("other-log", True)
+
+
 def test_chunks_are_kept_one_by_one(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(window, "CHUNK_ENTRIES", 8)
     answered = 0

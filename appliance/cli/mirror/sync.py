@@ -47,7 +47,15 @@ MIN_PAUSE_SECONDS: Final = 1.0  # between runs of --watch: a typo must not hamme
     help="Have the checkpoint in this Sigstore bundle proven too; repeatable.",
 )
 @click.option("--from", "first", type=Whole(0), metavar="INDEX", help="Entries from this on.")
-@click.option("--count", type=Whole(1), metavar="N", help="So many, with --from; at most 100000.")
+@click.option(
+    "--log-index",
+    type=Whole(0),
+    metavar="INDEX",
+    help="The same by index over all trees of a Rekor v1 log, as Sigstore bundles and Rekor count.",
+)
+@click.option(
+    "--count", type=Whole(1), metavar="N", help="So many; at most 100000.  [with --log-index: 1]"
+)
 @click.option("--dry-run", is_flag=True, help="Only say what there is; evidence is kept even so.")
 @click.option("--watch", is_flag=True, help="Go on until interrupted.")
 @click.option("--interval", metavar="DURATION", help="Between runs of --watch.")
@@ -65,6 +73,7 @@ def sync(
     entries: bool | None,
     for_files: tuple[Path, ...],
     first: int | None,
+    log_index: int | None,
     count: int | None,
     dry_run: bool,
     watch: bool,
@@ -81,13 +90,15 @@ def sync(
     it is in a Sigstore bundle, --for proves consistent with the tree that we hold; from then
     on 'attestor verify' says offline that our mirror covers it. --from and --count fetch a window
     of its entries, by index within its tree, all proven: 'attestor prove' and 'attestor entries
-    show' use them offline. --full-tiles fetches all of a small instance.
+    show' use them offline. --log-index takes the index over all trees instead, and finds the tree.
+    --full-tiles fetches all of a small instance.
 
     \b
     Example:
         attestor sync
         attestor sync --backend public --full-tiles
         attestor sync --backend old --from 120000 --count 500
+        attestor sync --backend old --log-index 771488337
         attestor sync --watch --interval 5m
     """
 
@@ -101,9 +112,16 @@ def sync(
         raise click.UsageError("--interval and --initial-delay need --watch")
     if for_files and (dry_run or watch):
         raise click.UsageError("--for excludes --dry-run and --watch")
+    if log_index is not None:
+        if first is not None:
+            raise click.UsageError("--from and --log-index exclude each other")
+        first, count = log_index, count or 1
     window = _window(backends, first, count, is_run=not (dry_run or watch or full_tiles))
     carried = read_carried(for_files)
-    options = SyncOptions(backends, full, full_tiles, max_tiles, entries, dry_run, carried, window)
+    options = SyncOptions(
+        *(backends, full, full_tiles, max_tiles, entries, dry_run, carried, window),
+        is_over_all_trees=log_index is not None,
+    )
     if watch:
         _watch(session, options, interval, initial_delay)
     return _result(run_sync(session, options, progress_bar))
@@ -117,7 +135,7 @@ def _window(
     if first is None or count is None or len(backends) != 1:
         raise click.UsageError("--from and --count go together, with one --backend")
     if not is_run:
-        raise click.UsageError("--from excludes --dry-run, --watch and --full-tiles")
+        raise click.UsageError("--from and --log-index exclude --dry-run, --watch and --full-tiles")
     if count > MAX_ENTRIES:
         raise click.BadParameter(f"expected at most {MAX_ENTRIES:,}", param_hint="--count")
     return range(first, first + count)
@@ -230,7 +248,8 @@ def _line(report: AbsorbReport) -> str:
 def _window_line(backend: str, window: WindowReport) -> str:
     return (
         f"{backend}: {window.count:,} entries of {window.origin} from {window.first:,} on are here"
-        f" and proven, {window.fetched:,} new"
+        f" and proven, {window.fetched:,} new (over all trees:"
+        f" from {window.before + window.first:,} on)"
     )
 
 

@@ -18,9 +18,10 @@ from appliance.rekor.transparency_log_entry import TransparencyLogEntry
 from appliance.store.divergence.quarantine import quarantine_of
 from appliance.store.mirror.entry_windows import EntryWindows
 from appliance.store.mirror.mirror import Mirror
-from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
+from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint, parse_checkpoint
 from appliance.tlog.leaf_ranges import LeafRanges, of_inclusion
 from appliance.tlog.merkle import Hash, TreeHead, leaf_hash
+from appliance.tlog.note import parse_note
 from appliance.tlog.proof import verify_inclusion
 from appliance.value import frozen
 
@@ -48,6 +49,31 @@ class WindowReport:
     first: int  # index within its tree
     count: int  # entries of it that are here and proven now
     fetched: int  # of these, in this run
+    before: int  # entries of the trees before it: an index over all trees, less one within it
+
+
+@frozen
+class PlaceInTree:
+    """Where an entry is within its tree, as the instance says. Nothing of it is authenticated."""
+
+    origin: str
+    entry_index: int
+
+
+def place_in_tree(source: Entries, log_index: int) -> PlaceInTree:
+    """Ask for the entry at an index over all trees in which tree it is, and where.
+
+    Raises IncompleteError if it comes without a proof, which says both.
+    """
+    proof = _asked(source, log_index).inclusion_proof
+    if proof is None or not proof.checkpoint:
+        raise IncompleteError(
+            f"entry {log_index:,} over all trees came without a proof, which names its tree",
+            reason="no-proof",
+            next_step="run it again; if that goes on, ask the log's operator",
+        )
+    checkpoint = parse_checkpoint(parse_note(proof.checkpoint.encode()).text)
+    return PlaceInTree(checkpoint.origin, proof.entry_index)
 
 
 def fetch_window(
@@ -86,7 +112,7 @@ def fetch_window(
         progress(len(chunk))
         start = chunk.stop
     here = stored.count(wanted.start, wanted.stop)
-    return WindowReport(mirror.log.origin, wanted.start, here, fetched)
+    return WindowReport(mirror.log.origin, wanted.start, here, fetched, before)
 
 
 def _fetch(source: Entries, before: int, chunk: range) -> dict[int, bytes]:
