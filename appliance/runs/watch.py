@@ -22,6 +22,7 @@ from appliance.jobs.find.rekor_monitor import (
 from appliance.jobs.find.watching import WatchReport, judge_watches
 from appliance.jobs.progress import ShowProgress
 from appliance.policy.expected import Standing
+from appliance.runs.authorities import read_authorities
 from appliance.runs.find import chosen_logs, reading_index
 from appliance.runs.session import Session
 from appliance.store.database import Store
@@ -278,6 +279,13 @@ def import_configuration(
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not UTF-8", reason="bad-yaml") from error
     asked = read_configuration_file(text, str(path))
+    if asked.ca_roots is not None:
+        # As there: beside the directory that the program runs in.
+        more = asked.ca_intermediates
+        asked = asked.with_authorities(
+            read_authorities(Path(asked.ca_roots)),
+            () if more is None else read_authorities(Path(more)),
+        )
     options = WatchOptions(begins=asked.begins)
     with session.writing_unlocked() as store, _alone(session):
         names = {one.name for one in all_watches(store)}

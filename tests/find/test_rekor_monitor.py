@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from tests.cli.mirrored import MirroredHome
-from tests.find.logged import leaf
+from tests.find.logged import leaf, stranger
 from tests.find.test_search import WHO, filler, logged
-from tests.find.test_watch import matched
+from tests.find.test_watch import matched, trust
 
 # As rekor-monitor's README shows it, with fingerprints that are whole.
 README = r"""
@@ -54,7 +57,6 @@ emailNotificationSMTP:
   recipientEmailAddress: ops@example.org
   SMTPHostURL: mail.example.org
   senderSMTPPassword: hunter2
-caRootsFile: roots.pem
 """
 
 
@@ -87,7 +89,7 @@ def test_the_example_of_its_readme_is_taken_whole(home: MirroredHome) -> None:
     ]
     assert {one["from"] for one in done["watches"]} == {"1"}
     notes = "\n".join(done["notes"])
-    for named in ("A0B1C2D3E4F5", "lower case", "1.2.3", "endIndex", "logInfoFile", "caRootsFile"):
+    for named in ("A0B1C2D3E4F5", "lower case", "1.2.3", "endIndex", "logInfoFile"):
         assert named in notes, named
     assert "alerts.sinks" in notes and "ops@example.org" in notes and "hunter2" not in notes
     again = taken(home, README)
@@ -143,3 +145,84 @@ def test_what_is_exported_is_taken_again_and_the_rest_is_named(home: MirroredHom
     after = {str(one["criteria"]) for one in home.json("watch", "list")["watches"]}
     assert after - before == {str({"identity": ["^a\\+b@example\\.com$"]})}
     assert len(before - after) == 1  # the exact one, now a pattern
+
+
+def authority_files(directory: Path) -> tuple[Path, Path]:
+    """Write the root and the intermediate of the strangers' authority."""
+    roots, more = directory / "roots.pem", directory / "intermediates.pem"
+    for path, issuer in ((roots, stranger().root_authority), (more, stranger().authority)):
+        path.write_bytes(b"# one\n" + issuer.certificate.public_bytes(Encoding.PEM))
+    return roots, more
+
+
+def findings(home: MirroredHome, *name: str) -> list[tuple[int, str]]:
+    matches = home.json("watch", "matches", *name)["matches"]
+    return [(one["index"], one["finding"]) for one in matches]
+
+
+def test_whom_its_authorities_certified_is_vouched_for_and_nobody_is_passed_over(
+    home: MirroredHome, tmp_path: Path
+) -> None:
+    trust(home, tmp_path)
+    roots, more = authority_files(tmp_path)
+    logged(home, leaf(WHO, b"1"), leaf(WHO, b"2", other=True))
+    values = f"monitoredValues: {{subjects: ['^{WHO}$']}}\n"
+    taken(home, values)
+    assert findings(home) == [(0, "matched"), (1, "claimed")]
+    named = f"{values}caRootsFile: {roots}\n"
+    # Its intermediate is not in the entry: without it nothing leads to the root.
+    [alone] = taken(home, named)["watches"]
+    assert findings(home, alone["name"]) == [(0, "matched"), (1, "claimed")]
+    [both] = taken(home, f"{named}caIntermediatesFile: {more}\n")["watches"]
+    # Beside the trusted root, not instead of it.
+    assert findings(home, both["name"]) == [(0, "matched"), (1, "matched")]
+    shown = home.run("watch", "show", both["name"])[1]
+    der = stranger().root_authority.certificate.public_bytes(Encoding.DER)
+    assert f"caRoot         sha256:{sha256(der).hexdigest()}" in shown
+    assert both["criteria"]["caRoot"] == [b64encode(der).decode()]
+    exported = home.json("watch", "export")
+    assert sum("caRootsFile" in one for one in exported["leftOut"]) == 2
+
+
+def test_without_a_trusted_root_its_authorities_decide(home: MirroredHome, tmp_path: Path) -> None:
+    roots, more = authority_files(tmp_path)
+    logged(home, leaf(WHO, b"1"), leaf(WHO, b"2", other=True))
+    home.json("index", "build")
+    named = ("--ca-roots", roots, "--ca-intermediates", more)
+    added = home.json("watch", "add", "a", "--identity-exact", WHO, *named)
+    assert [one["finding"] for one in added["matches"]] == ["claimed", "matched"]
+    search = ("entries", "search", "--identity-exact", WHO)
+    assert [one["signers"][0]["vouched"] for one in home.json(*search)["hits"]] == [None, None]
+    assert [one["index"] for one in home.json(*search, *named, "--vouched")["hits"]] == [1]
+    assert home.run("entries", "search", *named)[0] == 2  # they are no condition
+    assert home.run("watch", "add", "b", "--identity", "a", "--ca-intermediates", more)[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("told", "code", "named"),
+    [
+        ("caRootsFile: absent.pem", 5, "absent.pem"),
+        ("caRootsFile: none.pem", 3, "expected certificates as PEM, found none"),
+        ("caRootsFile: broken.pem", 3, "certificate 1"),
+        ("caRootsFile: many.pem", 8, "at most 32"),
+        ("caIntermediatesFile: many.pem", 9, "caRootsFile is not"),
+    ],
+)
+def test_authorities_that_cannot_be_read_are_told_and_nothing_is_added(
+    home: MirroredHome,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    told: str,
+    code: int,
+    named: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pem = stranger().authority.certificate.public_bytes(Encoding.PEM)
+    (tmp_path / "none.pem").write_text("nothing")
+    (tmp_path / "broken.pem").write_bytes(pem.replace(b"MII", b"MIA", 1))
+    (tmp_path / "many.pem").write_bytes(pem * 33)
+    path = tmp_path / "config.yaml"
+    path.write_text(f"monitoredValues: {{subjects: [a]}}\n{told}\n")
+    found, _, err = home.run("watch", "import", path)
+    assert found == code and named in err, (found, err)
+    assert home.json("watch", "list")["watches"] == []

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 import bundles.manifest_json
 from appliance.jobs.transfer.find_members import outbound_expected, outbound_watches
 from appliance.store.database import open_store
 from appliance.store.home.key_files import load_signing_key
 from appliance.tlog.note import sign_note
-from tests.find.logged import instance, leaf
+from tests.find.logged import instance, leaf, stranger
 from tests.pki.authorities import ISSUER
 from tests.transfer.sites import INSIDE, OUTSIDE, Sites
 
@@ -90,17 +91,34 @@ def test_nothing_of_it_goes_unasked_and_then_any_reader_will_do(
     assert rows(sites) == []
 
 
+@pytest.mark.parametrize("what", ["--include-expected", "--include-watches", "--statement"])
 def test_an_older_reader_is_told_that_it_needs_a_newer_one(
-    sites: Sites, monkeypatch: pytest.MonkeyPatch
+    sites: Sites, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     sites.json(OUTSIDE, "expected", "add", "--digest", DIGEST, *BY)
-    stick = sites.stick("new.tar")
+    sites.json(OUTSIDE, "watch", "add", "ours", "--identity", "^release@")
+    stick, note = sites.stick("new.tar"), sites.stick("found.note")
     sites.grow(3)
-    sites.json(OUTSIDE, "export", "--include-expected", "--output", stick)
+    more = (note,) if what == "--statement" else ()
+    if more:
+        words = ("--digest", DIGEST, "--rescan", "--statement", note)
+        sites.answer(OUTSIDE, "entries", "search", *words)
+    sites.json(OUTSIDE, "export", what, *more, "--output", stick)
     monkeypatch.setattr(bundles.manifest_json, "CAPABILITIES", frozenset())
     error = sites.json(INSIDE, "import", stick, expect=8)  # nothing was judged
     assert error["reason"] == "unknown-capability" and "requires find" in error["message"]
     assert "or later" in error["next"] and sites.size(INSIDE) == 0
+
+
+def test_the_authorities_of_a_watch_cross_the_gap_with_it(sites: Sites, tmp_path: Path) -> None:
+    roots = tmp_path / "roots.pem"
+    authorities = (stranger().authority, stranger().root_authority)
+    roots.write_bytes(b"".join(one.certificate.public_bytes(Encoding.PEM) for one in authorities))
+    sites.json(OUTSIDE, "watch", "add", "ours", "--identity-exact", WHO, "--ca-roots", roots)
+    sites.log.grow([leaf(WHO, b"1"), leaf(WHO, b"2", other=True)])
+    carried(sites, "--include-watches")
+    matches = sites.json(INSIDE, "watch", "matches")["matches"]
+    assert [one["finding"] for one in matches] == ["claimed", "matched"]
 
 
 def test_what_is_brought_under_no_believed_name_is_not_taken(sites: Sites) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+from base64 import b64decode
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -12,12 +13,14 @@ from typing import Any, Final, TypeVar
 import click
 
 from appliance.cli.find.digests import read_digest, read_digest_list, read_fingerprint
+from appliance.cli.output import printable
 from appliance.errors import ConfigError, MalformedError
-from appliance.jobs.find.criteria import Criteria
+from appliance.jobs.find.criteria import AUTHORITY_KINDS, Criteria
 from appliance.policy.re2 import translate
 from appliance.rekor.certificate_facts import key_digests
 from appliance.rekor.signing_algorithms import DIGEST_BYTES
 from appliance.rekor.verifier_material import parse_pem_material
+from appliance.runs.authorities import read_authorities
 from appliance.runs.exit_codes import naming
 from appliance.sigstore.identity import CLAIMS
 from appliance.store.files import hash_file, read_foreign
@@ -55,6 +58,8 @@ _OPTIONS: Final = (
     _repeated("commit", metavar="SHA", help="Commit in a CI certificate."),
     _repeated("oid", metavar="NAME=VALUE", help="A certificate's claim; NAME~RE: a pattern."),
     _repeated("kind", type=click.Choice(_KINDS), help="Of the entry."),
+    _repeated("ca-roots", metavar="FILE", type=_FILE, help="Who may vouch, too, as PEM."),
+    _repeated("ca-intermediates", metavar="FILE", type=_FILE, help="Below any of those, as PEM."),
 )
 
 
@@ -92,6 +97,8 @@ def _criteria(
     by_commit: tuple[str, ...],
     by_oid: tuple[str, ...],
     by_kind: tuple[str, ...],
+    by_ca_roots: tuple[Path, ...],
+    by_ca_intermediates: tuple[Path, ...],
     from_file: Path | None,
 ) -> Criteria:
     digests = [read_digest(one, "--digest") for one in by_digest]
@@ -126,10 +133,26 @@ def _criteria(
         identity_patterns=by_identity,
         issuer_patterns=by_issuer,
         claim_patterns=tuple((number, text) for number, sign, text in claims if sign == "~"),
+        ca_roots=tuple(one for path in by_ca_roots for one in read_authorities(path)),
+        ca_intermediates=tuple(
+            one for path in by_ca_intermediates for one in read_authorities(path)
+        ),
     )
-    if criteria == Criteria():
+    if criteria.ca_intermediates and not criteria.ca_roots:
+        raise click.UsageError("--ca-intermediates goes with --ca-roots")
+    if criteria.is_empty:
         raise click.UsageError("say what to look for: --digest, --identity-exact, ...")
     return criteria
+
+
+def condition_texts(criteria: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str]]:
+    """Yield kind and text of each condition, for people: an authority by its fingerprint."""
+    for kind, texts in criteria.items():
+        for text in texts:
+            if kind in AUTHORITY_KINDS:
+                yield kind, f"sha256:{sha256(b64decode(text)).hexdigest()}"
+            else:
+                yield kind, printable(text)
 
 
 def _fingerprints(path: Path, wanted: str) -> tuple[bytes, ...]:

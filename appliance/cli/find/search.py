@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from appliance.cli.csv_text import csv_text
-from appliance.cli.find.criteria import criteria_options
+from appliance.cli.find.criteria import condition_texts, criteria_options
 from appliance.cli.find.signers import VOUCHED, logged_line, signer_data, signer_lines
 from appliance.cli.find.times import time_option
 from appliance.cli.groups import LazyGroup
@@ -125,7 +125,9 @@ def entries_search(
 
 def _with_page(session: Session, result: Result, run: SearchRun, query: Query, to: Path) -> Result:
     """Write the answer as a page; one that is not whole as well, which the page says."""
-    asked: dict[str, list[str]] = criteria_data(query.criteria)
+    asked: dict[str, list[str]] = {}
+    for kind, shown in condition_texts(criteria_data(query.criteria)):
+        asked.setdefault(kind, []).append(shown)
     if query.vouched_only:
         asked["vouched"] = ["yes"]
     if query.window != ALWAYS:
@@ -271,7 +273,7 @@ def statement_verify(
     found = read_statement(session, file, keys)
     text = found.text
     lines = [f"{file}: signed by {found.signer} at {text['at']}"]
-    lines += [f"  looked for {kind} {printable(t)}" for kind, a in text["query"].items() for t in a]
+    lines += [f"  looked for {kind} {shown}" for kind, shown in condition_texts(text["query"])]
     for one in text["coverage"]:
         gaps = f", {len(one['gaps'])} gaps" if one["gaps"] else ""
         lines.append(f"  {one['origin']} below size {one['treeSize']}{gaps}, {one['basis']}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from appliance.cli.find.criteria import criteria_options
+from appliance.cli.find.criteria import condition_texts, criteria_options
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.options import seconds_option
@@ -163,9 +163,7 @@ def watch_show(session: Session, name: str) -> Result:
         f"  expectations {one.expectations}, grace {one.grace} s",
         f"  unvouched    {one.unvouched}",
     ]
-    lines += [
-        f"  {kind:12} {printable(text)}" for kind, texts in one.criteria.items() for text in texts
-    ]
+    lines += [f"  {kind:14} {text}" for kind, text in condition_texts(one.criteria)]
     return Result(_status_data(found), "\n".join(lines))
 
 
@@ -284,8 +282,7 @@ def _status_line(one: WatchStatus) -> str:
 
 
 def _conditions(one: Watch) -> str:
-    texts = (f"{kind} {printable(t)}" for kind, some in one.criteria.items() for t in some)
-    return ", ".join(texts)
+    return ", ".join(f"{kind} {text}" for kind, text in condition_texts(one.criteria))
 
 
 def _status_data(one: WatchStatus) -> dict[str, Any]:

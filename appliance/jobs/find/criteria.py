@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
@@ -32,6 +33,14 @@ class Criteria:
     issuer_patterns: tuple[str, ...] = ()
     claim_patterns: tuple[tuple[int, str], ...] = ()
     pattern_seconds: float = SECONDS  # for one search of one pattern
+    # Who may vouch for a name, beside the trusted root; DER. No condition by themselves.
+    ca_roots: tuple[bytes, ...] = ()
+    ca_intermediates: tuple[bytes, ...] = ()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every entry meets it."""
+        return criteria_data(self).keys() <= AUTHORITY_KINDS.keys()
 
     @property
     def names_somebody(self) -> bool:
@@ -61,6 +70,8 @@ _TEXTS: Final = {  # members of the JSON form, each a list of texts, and their f
     "commit": "commits",
     "kind": "kinds",
 }
+# Each DER, in base64.
+AUTHORITY_KINDS: Final = {"caRoot": "ca_roots", "caIntermediate": "ca_intermediates"}
 
 
 def criteria_data(criteria: Criteria) -> dict[str, list[str]]:
@@ -70,12 +81,14 @@ def criteria_data(criteria: Criteria) -> dict[str, list[str]]:
     data["fingerprint"] = [one.hex() for one in criteria.fingerprints]
     data["oid"] = [f"{_FULCIO}{number}={text}" for number, text in criteria.claims]
     data["oid"] += [f"{_FULCIO}{number}~{text}" for number, text in criteria.claim_patterns]
+    for name, of in AUTHORITY_KINDS.items():
+        data[name] = [b64encode(der).decode() for der in getattr(criteria, of)]
     return {name: values for name, values in data.items() if values}
 
 
 def criteria_from(data: Mapping[str, Sequence[str]], pattern_seconds: float = SECONDS) -> Criteria:
     """Return the conditions of their JSON form; raises ValueError for what is none."""
-    if unknown := data.keys() - {*_TEXTS, "digest", "fingerprint", "oid"}:
+    if unknown := data.keys() - {*_TEXTS, *AUTHORITY_KINDS, "digest", "fingerprint", "oid"}:
         raise ValueError(f"unknown conditions: {', '.join(sorted(unknown))}")
     claims: dict[str, list[tuple[int, str]]] = {"=": [], "~": []}
     for one in data.get("oid", ()):
@@ -84,12 +97,18 @@ def criteria_from(data: Mapping[str, Sequence[str]], pattern_seconds: float = SE
             raise ValueError(f"no claim: {one[:80]!r}")
         claims[found[2]].append((int(found[1]), found[3]))
     texts = {of: tuple(data.get(name, ())) for name, of in _TEXTS.items()}
+    roots, more = (
+        tuple(b64decode(one, validate=True) for one in data.get(name, ()))
+        for name in AUTHORITY_KINDS
+    )
     return Criteria(
         digests=tuple(map(bytes.fromhex, data.get("digest", ()))),
         fingerprints=tuple(map(bytes.fromhex, data.get("fingerprint", ()))),
         claims=tuple(claims["="]),
         claim_patterns=tuple(claims["~"]),
         pattern_seconds=pattern_seconds,
+        ca_roots=roots,
+        ca_intermediates=more,
         **texts,
     )
 

@@ -18,7 +18,7 @@ from appliance.config.strict_yaml import Sequence as YamlSequence
 from appliance.errors import ConfigError
 from appliance.jobs.find.criteria import Criteria, criteria_data
 from appliance.policy.re2 import quoted, translate
-from appliance.value import frozen
+from appliance.value import frozen, replaced
 
 _FULCIO: Final = "1.3.6.1.4.1.57264.1."
 _ANY_ISSUER: Final = "(?s)."  # there an identity without an issuer never matches
@@ -44,6 +44,7 @@ _EXTENSIONS: Final = {  # of fulcioExtensions
     "run-invocation-uri": (21,),
     "source-repository-visibility-at-signing": (22,),
 }
+_AUTHORITIES: Final = ("caRootsFile", "caIntermediatesFile")
 _NOT_TAKEN: Final = {
     "endIndex": "a watch goes on with the log",
     "logInfoFile": "what was compared is in the store",
@@ -52,9 +53,6 @@ _NOT_TAKEN: Final = {
     "emailNotificationMailgun": "use a sink of type smtp or webhook",
     "emailNotificationSendGrid": "use a sink of type smtp or webhook",
     "ctShards": "certificate transparency logs are not mirrored here",
-    "caRootsFile": "the trusted root of this home says who is vouched for: attestor trust import",
-    "caIntermediatesFile": "the trusted root of this home says who is vouched for:"
-    " attestor trust import",
     "outputIdentitiesFormat": "a sink of type file writes JSON lines",
 }
 
@@ -74,6 +72,16 @@ class Imported:
     watches: tuple[Wanted, ...]
     begins: str  # start, or the index of an entry
     notes: tuple[str, ...]  # what was not taken, or means something else there
+    ca_roots: str | None = None  # a file's name, as it stands there
+    ca_intermediates: str | None = None
+
+    def with_authorities(self, roots: tuple[bytes, ...], more: tuple[bytes, ...]) -> Imported:
+        """Return the same with who may vouch for the names that are watched for; DER."""
+        criteria = [
+            replaced(one.criteria, ca_roots=roots, ca_intermediates=more) for one in self.watches
+        ]
+        watches = tuple(Wanted(name_of(one), one) for one in criteria)
+        return replaced(self, watches=watches)
 
 
 def read_configuration_file(text: str, file_name: str) -> Imported:
@@ -89,7 +97,7 @@ def read_configuration_file(text: str, file_name: str) -> Imported:
     ]
     known = {"certIdentities", "subjects", "fingerprints", "oidMatchers"}
     notes += [f"monitoredValues.{one}: unknown" for one in values.entries.keys() - known]
-    begins = "start"
+    begins, files = "start", dict[str, str | None].fromkeys(_AUTHORITIES)
     for name, node in root.entries.items():
         if name == "startIndex":
             begins = _text(node, file_name, name)
@@ -100,6 +108,8 @@ def read_configuration_file(text: str, file_name: str) -> Imported:
             notes.append(f"{name}: {_sink(sink)}")
         elif name == "emailNotificationSMTP":
             notes.append(f"{name}: {_smtp(_mapping(node, file_name, name), file_name)}")
+        elif name in _AUTHORITIES:
+            files[name] = _text(node, file_name, name) or None
         elif name in _NOT_TAKEN:
             notes.append(f"{name}: not taken, {_NOT_TAKEN[name]}")
         elif name != "monitoredValues":
@@ -111,8 +121,15 @@ def read_configuration_file(text: str, file_name: str) -> Imported:
             reason="nothing-to-watch",
             next_step="it needs monitoredValues, as rekor-monitor's README shows",
         )
+    roots, intermediates = (files[name] for name in _AUTHORITIES)
+    if intermediates is not None and roots is None:
+        raise ConfigError(
+            f"{file_name}: caIntermediatesFile is set and caRootsFile is not, as rekor-monitor"
+            " says",
+            reason="bad-value",
+        )
     watches = {one: Wanted(name_of(one), one) for one in wanted}
-    return Imported(tuple(watches.values()), begins, tuple(notes))
+    return Imported(tuple(watches.values()), begins, tuple(notes), roots, intermediates)
 
 
 def name_of(criteria: Criteria) -> str:
@@ -290,7 +307,10 @@ def write_configuration(watches: Sequence[tuple[str, Criteria]]) -> Exported:
     fingerprints: list[str] = []
     claims: dict[str, list[str]] = {}
     left_out = []
-    for name, one in watches:
+    for name, named in watches:
+        if named.ca_roots:
+            left_out.append(f"{name}: without its authorities, which caRootsFile names there")
+        one = replaced(named, ca_roots=(), ca_intermediates=())
         names = [*one.identity_patterns]
         names += [f"^{quoted(text)}$" for text in one.identities]
         names += [f"^{quoted(text)}" for text in one.prefixes]

@@ -208,7 +208,7 @@ def search(
     """
     hits: list[Hit] = []
     coverage = []
-    voucher = Voucher(store)
+    voucher = Voucher(store, criteria.ca_roots, criteria.ca_intermediates)
 
     def wanted(hit: Hit) -> bool:
         if window != ALWAYS and not window.holds(hit, matching_signers(criteria, hit.facts)):

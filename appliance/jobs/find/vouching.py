@@ -6,35 +6,52 @@ therefore said with whether the name is vouched for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from appliance.errors import ApplianceError
 from appliance.rekor.entry_facts import SignerFacts
 from appliance.rekor.x509_certificate import load_certificate
 from appliance.sigstore.certificates import verify_path
-from appliance.sigstore.trusted_root import TrustedRoot, parse_trusted_root
+from appliance.sigstore.trusted_root import Authority, TrustedRoot, parse_trusted_root
+from appliance.sigstore.validity import Window
 from appliance.store.database import Store
 from appliance.store.verify.trust import current_root
 
 
 class Voucher:
-    """The certificate authorities that this home trusts, if it has a trusted root."""
+    """The certificate authorities that this home trusts, if it has a trusted root.
 
-    def __init__(self, store: Store) -> None:
+    And those that somebody named beside it: `roots` and `intermediates` are certificates in DER,
+    any of the latter below any of the former.
+    """
+
+    def __init__(
+        self, store: Store, roots: Sequence[bytes] = (), intermediates: Sequence[bytes] = ()
+    ) -> None:
         stored = current_root(store)
-        self._root = None if stored is None else _parse(stored.raw)
         self.digest = None if stored is None else stored.digest  # of the root that decides
+        self._authorities: tuple[Authority, ...] = ()
+        if stored is not None:
+            self._authorities = _parse(stored.raw).certificate_authorities
+        self._is_told = stored is not None or bool(roots)
+        # One by one as well: in one that is expired, or broken, all of a chain would fail.
+        chains = dict.fromkeys([(), *((one,) for one in intermediates), tuple(intermediates)])
+        self._authorities += tuple(
+            Authority("", (*chain, root), Window()) for root in roots for chain in chains
+        )
 
     def vouches(self, signer: SignerFacts) -> bool | None:
         """Whether a signer's certificate leads to the trusted root, at the time that it began.
 
-        None: there is no trusted root here, or the signer is a bare key, which claims no name.
+        None: there is no trusted root here and no authority was named, or the signer is a bare key,
+        which claims no name.
         """
-        if self._root is None or not signer.is_certificate:
+        if not self._is_told or not signer.is_certificate:
             return None
         try:
             leaf = load_certificate(signer.der, "signer")
-            verify_path(leaf, self._root.certificate_authorities, leaf.not_valid_before_utc)
+            verify_path(leaf, self._authorities, leaf.not_valid_before_utc)
         except (ApplianceError, ValueError, OverflowError):
             return False
         return True

@@ -80,7 +80,7 @@ from appliance.store.mirror.mirror import Mirror
 from appliance.times import utc
 from appliance.tlog.merkle import TreeHead
 from appliance.tlog.tile import WIDTH
-from appliance.value import frozen
+from appliance.value import frozen, replaced
 
 MATCHES: Final = "attestor_watch_matches_total"
 _TOGETHER: Final = 64 * WIDTH  # entries read in one go, with one transaction
@@ -100,6 +100,7 @@ class WatchReport:
 class _Watching:
     watch: Watch
     criteria: Criteria
+    voucher: Voucher
     todo: Ranges  # of one log
 
 
@@ -150,19 +151,24 @@ def _compare(
     now: int,
     progress: Progress,
 ) -> _Compared:
-    mirror, voucher, result = Mirror(store, log), Voucher(store), _Compared()
+    mirror, result = Mirror(store, log), _Compared()
     here = coverage_of(mirror, None)
     if here.head is None:
         return result
+    named = [(criteria[one.id].ca_roots, criteria[one.id].ca_intermediates) for one in watches]
+    vouchers = {some: Voucher(store, *some) for some in named}
     watching = [
         _Watching(
-            one, criteria[one.id], without_ranges(here.ranges, scanned_ranges(store, one, log))
+            one,
+            criteria[one.id],
+            vouchers[some],
+            without_ranges(here.ranges, scanned_ranges(store, one, log)),
         )
-        for one in watches
+        for one, some in zip(watches, named, strict=True)
     ]
     if index is not None:
-        watching = _ask(mirror, voucher, index, watching, now, result)
-    comparing = _Comparing(mirror, here.head, voucher, watching, now, progress)
+        watching = _ask(mirror, index, watching, now, result)
+    comparing = _Comparing(mirror, here.head, watching, now, progress)
     unread = joined_ranges(part for one in watching for part in one.todo)
     progress.stage("entries", lambda: _count(unread))
     for start, stop in unread:
@@ -173,7 +179,6 @@ def _compare(
 
 def _ask(
     mirror: Mirror,
-    voucher: Voucher,
     index: Index,
     watching: Sequence[_Watching],
     now: int,
@@ -191,7 +196,7 @@ def _ask(
             if not is_in(ranges, at):
                 continue
             try:
-                hit = read_again(mirror, at, voucher)
+                hit = read_again(mirror, at, one.voucher)
                 if matches(one.criteria, hit.facts):
                     found.append(_match(one, mirror.log, hit, now))
             except OverTimeError as error:
@@ -203,7 +208,7 @@ def _ask(
         result.matches += _record(mirror.store, mirror.log, done, unsure, now)
         result.compared += _count(ranges)
         # What the index does not have is read, what is damaged is tried again.
-        left.append(_Watching(one.watch, one.criteria, without_ranges(one.todo, indexed.ranges)))
+        left.append(replaced(one, todo=without_ranges(one.todo, indexed.ranges)))
     return left
 
 
@@ -214,12 +219,11 @@ class _Comparing:
         self,
         mirror: Mirror,
         head: TreeHead,
-        voucher: Voucher,
         watching: Sequence[_Watching],
         now: int,
         progress: Progress,
     ) -> None:
-        self.mirror, self.head, self.voucher = mirror, head, voucher
+        self.mirror, self.head = mirror, head
         self.watching, self.now, self.progress = watching, now, progress
         self.screen = Screen([one.criteria for one in watching])
 
@@ -241,7 +245,7 @@ class _Comparing:
                     continue
                 try:
                     if matches(one.criteria, facts):
-                        hit = read_again(self.mirror, at, self.voucher)
+                        hit = read_again(self.mirror, at, one.voucher)
                         found.setdefault(place, []).append(_match(one, log, hit, self.now))
                 except OverTimeError as error:
                     unsure.append(Undecided(at, error.message))

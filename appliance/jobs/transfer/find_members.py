@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from appliance.errors import ApplianceError, ConfigError, MalformedError
-from appliance.jobs.find.criteria import Criteria, criteria_from
+from appliance.jobs.find.criteria import criteria_from
 from appliance.jobs.find.ledger import whole
 from appliance.jobs.transfer.names import fat_safe
 from appliance.jobs.transfer.plan import in_memory
@@ -207,7 +207,7 @@ def _watches(raw: bytes, site: str) -> list[NewWatch]:
             _one_of(row, "expectations", ("optional", "required")),
             _one_of(row, "unvouched", ("info", "ignore", "same")),
         ]
-        if parsed == Criteria():
+        if parsed.is_empty:
             raise MalformedError(f"watch {name}: no conditions")
         severity, expectations_, unvouched = chosen
         found.append(
