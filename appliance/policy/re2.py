@@ -391,11 +391,18 @@ def _complement(ranges: Ranges) -> Ranges:
 def _class_text(ranges: Ranges) -> str:
     if not ranges:
         return "(?!)"  # nothing is in it
-    parts = (
+    if ranges[-1][1] < _LAST:
+        return f"[{_members(ranges)}]"
+    # By what is not in it: `re` takes milliseconds to compile a range over all planes.
+    outside = _complement(ranges)
+    return f"[^{_members(outside)}]" if outside else r"[\s\S]"
+
+
+def _members(ranges: Ranges) -> str:
+    return "".join(
         _character(low) if low == high else f"{_character(low)}-{_character(high)}"
         for low, high in ranges
     )
-    return f"[{''.join(parts)}]"
 
 
 def _character(code: int) -> str:

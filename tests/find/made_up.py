@@ -17,12 +17,21 @@ from tests.pki.authorities import LeafPlan, new_key, spki
 
 NUMBER = "0000000"  # what differs, in names and claims
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-ISSUER = "https://token.ci.example"
+OWNER = "ownerless"  # what differs in the issuer
+ISSUER = f"https://{OWNER}.ci.example"
+ISSUERS = 200
 # A reusable workflow signs for many repositories: the name is the same in all of them.
 SHARED = "https://ci.example/org/builder/.ci/build.yml@refs/tags/v1"
 REPOSITORY = f"https://ci.example/org-{NUMBER}/app"
 _CLAIM_14 = bytes.fromhex("2b0601040183bf30010e")
 _CLAIM_12 = bytes.fromhex("2b0601040183bf30010c")
+
+
+_UNREAD = (
+    *(b"anything", b"{}", b"\xff", b"[" * 99, b'"dsse"'),
+    # A kind of Rekor v1 that nobody reads.
+    b'{"apiVersion":"0.0.1","kind":"rekord","spec":{"data":{},"signature":{}}}',
+)
 
 
 @dataclass(frozen=True)
@@ -52,18 +61,19 @@ class _Pattern:
     key: bytes  # SubjectPublicKeyInfo
     names: tuple[str, ...] = ()
     claims: tuple[tuple[int, str], ...] = ()
+    is_long: bool = False
 
-    def made(self, number: str, commit: str) -> tuple[bytes, Holder]:
+    def made(self, number: str, commit: str, owner: str) -> tuple[bytes, Holder]:
         def told(text: str) -> str:
             return text.replace(NUMBER, number).replace(COMMIT, commit)
 
         der = self.der.replace(NUMBER.encode(), number.encode())
-        der = der.replace(COMMIT.encode(), commit.encode())
+        der = der.replace(COMMIT.encode(), commit.encode()).replace(OWNER.encode(), owner.encode())
         claims = frozenset((at, told(text)) for at, text in self.claims)
         return der, Holder(
             frozenset({sha256(der).digest(), sha256(self.key).digest()}),
             tuple(map(told, self.names)),
-            ISSUER if self.names else "",
+            ISSUER.replace(OWNER, owner) if self.names else "",
             tuple(text for at, text in sorted(claims) if at == 13),
             claims,
         )
@@ -77,20 +87,23 @@ def _pattern(*names: x509.GeneralName, claims: dict[str, str] | None = None) -> 
 
 def _patterns() -> list[_Pattern]:
     ci = {"12": REPOSITORY, "13": COMMIT, "14": "refs/heads/main"}
-    told = ((12, REPOSITORY), (13, COMMIT), (14, "refs/heads/main"))
-    mail, long = f"dev-{NUMBER}@example.com", f"https://{'x' * 30_000}.example/{NUMBER}"
+    told_claims = ((12, REPOSITORY), (13, COMMIT), (14, "refs/heads/main"))
+    # As it stands in the entry it takes 60 KB; an entry has at most 65,535 bytes.
+    mail, long = f"dev-{NUMBER}@example.com", f"https://{'x' * 45_000}.example/{NUMBER}"
     uri, dns = x509.UniformResourceIdentifier, x509.DNSName
     found = [
-        _Pattern(*_pattern(uri(SHARED), claims=ci), (SHARED,), told),
+        _Pattern(*_pattern(uri(SHARED), claims=ci), (SHARED,), told_claims),
         _Pattern(*_pattern(x509.RFC822Name(mail)), (mail,)),
         _Pattern(*_pattern(x509.RFC822Name(mail), dns("ci.example")), (mail, "ci.example")),
-        _Pattern(*_pattern(uri(long)), (long,)),
+        _Pattern(*_pattern(uri(long)), (long,), is_long=True),
     ]
     key = spki(new_key())
     found.append(_Pattern(key, key))
-    der, key = _pattern(x509.RFC822Name(mail))
-    der = der.replace(b"dev-", b"d\xffv-")
-    found.append(_Pattern(der, key, (mail.replace("dev-", "d\\xffv-"),)))
+    # No UTF-8, a NUL, and a letter of four bytes.
+    for raw, told_name in ((b"d\xffv-", "d\\xffv-"), (b"d\0v-", "d\0v-"), ("😀".encode(), "😀")):
+        der, key = _pattern(x509.RFC822Name(mail))
+        der = der.replace(b"dev-", raw)
+        found.append(_Pattern(der, key, (mail.replace("dev-", told_name),)))
     # One claim twice, with different texts: neither may hide the other.
     der, key = _pattern(uri(SHARED), claims=ci)
     der = der.replace(_CLAIM_14, _CLAIM_12)
@@ -98,38 +111,50 @@ def _patterns() -> list[_Pattern]:
     return [*found, _Pattern(der, key, (SHARED,), twice)]
 
 
-def made_up(random: Random, count: int) -> Iterator[tuple[bytes, Truth]]:
-    """Yield entries and what is true of them; names, digests and commits come again."""
-    patterns = _patterns()
-    for _ in range(count):
-        kind = random.randrange(100)
-        if kind == 0:
-            yield random.choice((b"anything", b"{}", b"\xff", b"[" * 99)), Truth()
-            continue
-        digest = sha256(b"%d" % random.randrange(max(count // 2, 1))).digest()
-        n_signers = 1 if kind < 80 else 3
-        signers = [_signer(random, patterns, count, n_signers) for _ in range(n_signers)]
-        body = _body(kind, digest, [(der, bool(one.names)) for der, one in signers])
-        yield body, Truth(digest, tuple(one for _, one in signers))
+class Maker:
+    """Makes the same entries each time it is asked, in one process."""
 
+    def __init__(self, seed: int, count: int) -> None:
+        self.seed, self.count = seed, count
+        self.patterns = _patterns()
 
-def _signer(
-    random: Random, patterns: list[_Pattern], count: int, n_signers: int
-) -> tuple[bytes, Holder]:
-    # A name of 30,000 characters is rare, and alone: an entry has at most 65,535 bytes.
-    rare = 2 if n_signers == 1 else 0
-    weights = [rare if any(len(name) > 1000 for name in one.names) else 20 for one in patterns]
-    [pattern] = random.choices(patterns, weights)
-    number = f"{random.randrange(max(count // 5, 1)):07}"
-    commit = sha256(b"commit %d" % random.randrange(max(count // 5, 1))).hexdigest()[:40]
-    return pattern.made(number, commit)
+    def entries(self) -> Iterator[tuple[bytes, Truth]]:
+        """Yield entries and what is true of them; names, digests and commits come again."""
+        chance = Random(self.seed)  # noqa: S311 repeatable
+        for _ in range(self.count):
+            kind = chance.randrange(100)
+            if kind == 0:
+                yield chance.choice(_UNREAD), Truth()
+                continue
+            digest = sha256(b"%d" % chance.randrange(max(self.count // 2, 1))).digest()
+            n_signers = 1 if kind < 80 else 3
+            signers = [self._signer(chance, kind) for _ in range(n_signers)]
+            body = _body(kind, digest, [(der, bool(one.names)) for der, one in signers])
+            yield body, Truth(digest, tuple(one for _, one in signers))
+
+    def _signer(self, chance: Random, kind: int) -> tuple[bytes, Holder]:
+        # A long name is rare, and alone in an entry that has its certificate as it is.
+        rare = min(2.0, 60_000 / self.count) if kind < 60 else 0
+        weights = [rare if one.is_long else 20 for one in self.patterns]
+        [pattern] = chance.choices(self.patterns, weights)
+        repeated = max(self.count // 50, 1)
+        commit = sha256(b"commit %d" % chance.randrange(repeated)).hexdigest()[:40]
+        owner = f"token-{chance.randrange(ISSUERS):03}"
+        return pattern.made(f"{chance.randrange(repeated):07}", commit, owner)
 
 
 def _body(kind: int, digest: bytes, signers: list[tuple[bytes, bool]]) -> bytes:
+    spec: Any
+    if kind >= 95:
+        signatures = [{"publicKey": _pem(*one), "sig": "AA=="} for one in signers]
+        hashed = {"algorithm": "sha256", "value": digest.hex()}
+        envelope = {"payloadType": "application/vnd.in-toto+json", "signatures": signatures}
+        spec = {"content": {"envelope": envelope, "hash": hashed, "payloadHash": hashed}}
+        return _written("intoto", "0.0.2", spec)
     if kind >= 90:
         signatures = [{"signature": "AA==", "verifier": _pem(*one)} for one in signers]
         hashed = {"algorithm": "sha256", "value": digest.hex()}
-        spec: Any = {"envelopeHash": hashed, "payloadHash": hashed, "signatures": signatures}
+        spec = {"envelopeHash": hashed, "payloadHash": hashed, "signatures": signatures}
         return _written("dsse", "0.0.1", spec)
     verified = [{"content": "AA==", "verifier": _verifier(*one)} for one in signers]
     hashed = {"algorithm": "SHA2_256", "digest": b64encode(digest).decode()}

@@ -13,16 +13,18 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 def test_a_small_bench_finds_what_it_made(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "scripts" / "bench_find.py"), str(tmp_path)]
     done = subprocess.run(
-        [*command, "--entries", "700", "--rounds", "3", "--rescan"],
+        [*command, "--entries", "700", "--rounds", "3"],
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    hits = dict(re.findall(r"search by (.*): [0-9.,]+ ms, ([0-9.]+) hits", done.stdout))
+    assert done.returncode in (0, 1), done.stdout + done.stderr  # 1: something was missed
+    hits = dict(re.findall(r"search by (.*?) +[0-9.,]+ ms +- +\(([0-9.]+) hits", done.stdout))
     assert hits.pop("digest that is not there") == "0", done.stdout
     assert len(hits) == 5 and all(float(one) >= 1 for one in hits.values()), done.stdout
-    assert re.search(r"index: [0-9]+ bytes an entry, [0-9.]+x", done.stdout)
-    assert "search by digest that reads everything" in done.stdout
-    assert re.search(r"a new watch over all of the past: [0-9,]+ ms, [1-9]", done.stdout)
-    assert re.search(r"[0-9]+ us an entry with one watch, [0-9]+ with 100", done.stdout)
+    judged = re.findall(r"^  (\S.*?) {2,}.* (met|missed|-)(?:  \(|$)", done.stdout, re.MULTILINE)
+    verdicts = [verdict for _, verdict in judged]
+    assert verdicts.count("met") + verdicts.count("missed") >= 12, done.stdout
+    assert verdicts.count("missed") == int(done.stdout.splitlines()[-1].split()[0])
+    assert re.search(r"new watch, all of the past .*\([1-9]", done.stdout), done.stdout
+    assert bool(done.returncode) == ("missed" in verdicts)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from appliance.jobs.find.criteria import Criteria, Screen
 from appliance.jobs.find.patterns import Matcher, OverTimeError
+from appliance.rekor.entry_facts import read_entry
 from tests.cli.mirrored import MirroredHome
 from tests.find.logged import leaf
 from tests.find.test_search import find, indices, logged
@@ -82,3 +84,25 @@ def test_a_name_with_a_nul_is_found_through_the_index(home: MirroredHome) -> Non
     for rescan in ((), ("--rescan",)):
         assert indices(find(home, "--identity", "after", *rescan)) == [0]
         assert indices(find(home, "--identity", "x.example/before", *rescan)) == [0, 1]
+
+
+def test_many_conditions_at_once_leave_out_only_what_does_not_match() -> None:
+    issuer = "https://issuer.example"
+    several = [
+        Criteria(identity_patterns=(SLOW,), pattern_seconds=0.01),
+        Criteria(identity_patterns=("^https://a[.]example/", "x$"), pattern_seconds=0.01),
+        Criteria(identity_patterns=("one@",), issuer_patterns=("^nobody",), pattern_seconds=0.01),
+        Criteria(identities=("one@example.com",), pattern_seconds=0.01),
+        Criteria(prefixes=("https://a",), pattern_seconds=0.01),
+        Criteria(issuers=(issuer,), pattern_seconds=0.01),
+        Criteria(issuer_patterns=("nobody",), pattern_seconds=0.01),
+        Criteria(kinds=("dsse",), pattern_seconds=0.01),
+    ]
+    names = ["one@example.com", "https://a.example/x", "https://b.example/x", "https://c.example/"]
+    screen = Screen(several)
+    for name, expected in zip(names, ({2, 3}, {1, 4}, {1}, set[int]()), strict=True):
+        assert screen.candidates(read_entry(leaf(name))) == {*expected, 5, 7}, name
+    for number in range(30):  # more than are asked together
+        hostile = leaf(f"https://a.example/{number}{HOSTILE}")
+        assert screen.candidates(read_entry(hostile)) == {0, 1, 4, 5, 7}
+    assert screen.candidates(read_entry(leaf("two@example.com/"))) == {5, 7}

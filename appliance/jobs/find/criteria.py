@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from appliance.jobs.find.indexing import COMMIT_CLAIMS, PROFILE_CLAIMS
-from appliance.jobs.find.patterns import SECONDS, OverTimeError, matcher
+from appliance.jobs.find.patterns import SECONDS, Matcher, OverTimeError, in_time, matcher
 from appliance.rekor.certificate_facts import CertificateFacts
 from appliance.rekor.entry_facts import EntryFacts
 from appliance.store.find.index import Index
@@ -60,6 +60,7 @@ class Criteria:
 
 
 _MAX_KNOWN: Final = 50_000  # certificates' names remembered
+_MOST_OVER: Final = 20  # certificates that take all patterns too long, until each is asked alone
 _FULCIO: Final = "1.3.6.1.4.1.57264.1."
 _TEXTS: Final = {  # members of the JSON form, each a list of texts, and their fields
     "identity": "identity_patterns",
@@ -266,9 +267,10 @@ class Screen:
     def __init__(self, several: Sequence[Criteria]) -> None:
         self._by_digest: dict[bytes, set[int]] = {}
         self._by_fingerprint: dict[bytes, set[int]] = {}
-        self._by_name: list[tuple[int, Criteria]] = []
+        self._by_name: list[_Names] = []
         self._always: set[int] = set()
         self._known: dict[tuple[object, ...], frozenset[int]] = {}
+        self._over = 0  # certificates whose names took too long for all patterns together
         for at, one in enumerate(several):
             if one.digests:
                 for digest in one.digests:
@@ -276,8 +278,8 @@ class Screen:
             elif one.fingerprints:
                 for digest in one.fingerprints:
                     self._by_fingerprint.setdefault(digest, set()).add(at)
-            elif _only_names(one) != Criteria(pattern_seconds=one.pattern_seconds):
-                self._by_name.append((at, _only_names(one)))
+            elif (names := _names_of(at, one)) is not None:
+                self._by_name.append(names)
             else:
                 self._always.add(at)
 
@@ -297,27 +299,76 @@ class Screen:
         key = (certificate.identities, certificate.issuers)
         known = self._known.get(key)
         if known is None:
-            known = frozenset(at for at, one in self._by_name if _may_be(one, certificate))
+            known = self._together(certificate)
+            if known is None:  # each pattern has its own time
+                known = frozenset(one.place for one in self._by_name if _may_be(one, certificate))
             if len(self._known) >= _MAX_KNOWN:
                 self._known.clear()
             self._known[key] = known
         return known
 
+    def _together(self, certificate: CertificateFacts) -> frozenset[int] | None:
+        """Return which conditions on names a certificate may meet; None: it took too long."""
+        if self._over >= _MOST_OVER:
+            return None
+        names = {name for _, name in certificate.identities}
+        issuers = set(certificate.issuers)
+        found = in_time(
+            min(one.seconds for one in self._by_name),
+            lambda: frozenset(
+                one.place
+                for one in self._by_name
+                if one.may_be_among(issuers if one.of_issuers else names)
+            ),
+        )
+        self._over += found is None
+        return found
 
-def _only_names(criteria: Criteria) -> Criteria:
-    """Return the conditions on identity and issuer alone."""
-    return Criteria(
-        identities=criteria.identities,
-        prefixes=criteria.prefixes,
-        issuers=criteria.issuers,
-        identity_patterns=criteria.identity_patterns,
-        issuer_patterns=criteria.issuer_patterns,
-        pattern_seconds=criteria.pattern_seconds,
-    )
+
+class _Names(NamedTuple):
+    """What one of many conditions wants of the names in a certificate, or of its issuers."""
+
+    place: int
+    of_issuers: bool
+    exact: tuple[str, ...]
+    prefixes: tuple[str, ...]
+    matchers: tuple[Matcher, ...]
+    patterns: tuple[str, ...]
+    seconds: float
+
+    def may_be_among(self, names: Iterable[str]) -> bool:
+        """Whether any of these is wanted: only within `in_time`."""
+        for name in names:
+            if name in self.exact or name.startswith(self.prefixes):
+                return True
+            for one in self.matchers:
+                if one.search_untimed(name):
+                    return True
+        return False
 
 
-def _may_be(criteria: Criteria, certificate: CertificateFacts) -> bool:
+def _names_of(place: int, criteria: Criteria) -> _Names | None:
+    """Return the conditions on identities, else on issuers; None: there are neither."""
+    seconds = criteria.pattern_seconds
+    for of_issuers, exact, prefixes, patterns in (
+        (False, criteria.identities, criteria.prefixes, criteria.identity_patterns),
+        (True, criteria.issuers, (), criteria.issuer_patterns),
+    ):
+        if exact or prefixes or patterns:
+            matchers = tuple(matcher(one, seconds) for one in patterns)
+            return _Names(place, of_issuers, exact, prefixes, matchers, patterns, seconds)
+    return None
+
+
+def _may_be(one: _Names, certificate: CertificateFacts) -> bool:
+    names = [name for _, name in certificate.identities]
     try:
-        return _by_certificate(criteria, certificate)
+        return _has_name(
+            certificate.issuers if one.of_issuers else names,
+            one.exact,
+            one.prefixes,
+            one.patterns,
+            one.seconds,
+        )
     except OverTimeError:
         return True  # it is judged again, and said

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from types import FrameType
-from typing import Final
+from typing import Final, TypeVar
 
 from appliance.errors import LimitError
 from appliance.policy.re2 import translate
+
+T = TypeVar("T")
 
 SECONDS: Final = 0.1  # for one search, unless the settings say otherwise
 _TOGETHER: Final = 64  # texts under one timer; only if it runs out, each has its own
@@ -48,6 +50,8 @@ class Matcher:
 
     def search(self, text: str) -> bool:
         """Whether it matches anywhere in a text; raises OverTimeError if that cannot be told."""
+        if not text.startswith(self.prefix):
+            return False
         found = self._known.get(text)
         if found is None:
             found = next(iter(self.search_all([text])))
@@ -81,19 +85,29 @@ class Matcher:
         self._shortest = min(len(text), self._shortest or len(text))
         return None
 
+    def search_untimed(self, text: str) -> bool:
+        """Whether it matches anywhere in a text: only within `in_time`."""
+        return text.startswith(self.prefix) and self._compiled.search(text) is not None
+
     def _within(self, texts: Sequence[str]) -> list[bool] | None:
         """Search texts under one timer; None: it ran out."""
-        before = signal.signal(signal.SIGALRM, _alarm)
+        search = self._compiled.search
+        return in_time(self._seconds, lambda: [search(text) is not None for text in texts])
+
+
+def in_time(seconds: float, ask: Callable[[], T]) -> T | None:
+    """Return the answer of something that searches, under one timer; None: it ran out."""
+    before = signal.signal(signal.SIGALRM, _alarm)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
-            signal.setitimer(signal.ITIMER_REAL, self._seconds)
-            try:
-                return [self._compiled.search(text) is not None for text in texts]
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
-        except _AlarmError:
-            return None
+            return ask()
         finally:
-            signal.signal(signal.SIGALRM, before)
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except _AlarmError:
+        return None
+    finally:
+        signal.signal(signal.SIGALRM, before)
 
 
 @lru_cache(maxsize=4096)
