@@ -16,6 +16,7 @@ import pytest
 from appliance.jobs.find import watching
 from appliance.jobs.find.search import rescan
 from appliance.jobs.find.watching import judge_watches
+from appliance.jobs.mirror.fill import Wanted
 from appliance.store.database import Store, open_store
 from appliance.store.find.watches import (
     Watch,
@@ -37,6 +38,7 @@ from tests.divergence.world import LogServer
 from tests.find.logged import instance, key_leaf, leaf, signed_by_two
 from tests.find.test_patterns import HOSTILE, SLOW
 from tests.find.test_search import WHO, filler, logged
+from tests.mirror.mirrors import sync_from
 from tests.pki.authorities import new_key, spki
 from tests.transfer.sites import INSIDE, OUTSIDE, Sites
 
@@ -444,6 +446,24 @@ def test_how_far_a_watch_is_behind_is_counted_by_entries(home: MirroredHome) -> 
     with home.mirror() as mirror:
         (watch,) = all_watches(mirror.store)
         assert behind(mirror.store, watch, mirror.log) == 300
+    judge(home)
+    with home.mirror() as mirror:
+        assert behind(mirror.store, watch, mirror.log) == 0
+
+
+def test_entries_that_a_larger_tree_needs_again_are_not_what_a_watch_is_behind(
+    home: MirroredHome,
+) -> None:
+    """What is stored of the last tile is narrower than the tree: nobody can look at it yet."""
+    home.json("watch", "add", "a", "--identity-exact", WHO)
+    logged(home, *filler(104))
+    home.log.grow(filler(20, 104))
+    with home.mirror() as mirror:
+        sync_from(mirror, home.log, Wanted(entries=False))
+        (watch,) = all_watches(mirror.store)
+        assert behind(mirror.store, watch, mirror.log) == 0
+        sync_from(mirror, home.log, Wanted(entries=True))
+        assert behind(mirror.store, watch, mirror.log) == 124
     judge(home)
     with home.mirror() as mirror:
         assert behind(mirror.store, watch, mirror.log) == 0

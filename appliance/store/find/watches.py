@@ -195,7 +195,7 @@ def is_in(ranges: Iterable[tuple[int, int]], entry_index: int) -> bool:
 
 
 def behind(store: Store, watch: Watch, log: Log) -> int:
-    """Count the mirrored entries of a log that a watch was not compared with."""
+    """Count the entries of a log that can be looked at and that a watch was not compared with."""
     row = store.row("SELECT mirror_size FROM log WHERE id = ?", [log.id])
     size = row["mirror_size"] if row else None
     if not size:
@@ -208,7 +208,9 @@ def behind(store: Store, watch: Watch, log: Log) -> int:
             [log.id, start // WIDTH, (stop - 1) // WIDTH],
         ):
             first = one["tile_index"] * WIDTH
-            count += max(min(first + one["width"], stop) - max(first, start), 0)
+            # Narrower than the tree needs it: nobody can look at it before it is fetched again.
+            if first + one["width"] >= min(first + WIDTH, size):
+                count += max(min(first + one["width"], stop) - max(first, start), 0)
     return count
 
 
