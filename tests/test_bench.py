@@ -37,8 +37,8 @@ def test_the_short_form_has_room_for_noise_and_sees_a_third_more() -> None:
     full, short = Bench(Path(), short=False), Bench(Path(), short=True, slack=SLACK)
     assert full.bound(0.6, 0.07) == 0.6
     bound, floor = short.bound(0.6, 0.07), short.floor(200, 90)
-    assert bound is not None and 0.07 * 1.2 < bound < 0.07 * 1.34
-    assert floor is not None and 90 / 1.34 < floor < 90 / 1.2
+    assert bound is not None and 0.07 * 1.2 < bound < 0.07 * 1.3
+    assert floor is not None and 90 / 1.3 < floor < 90 / 1.2
     assert short.bound(0.6) is None
 
 

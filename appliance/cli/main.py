@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import io
 import os
 import signal
@@ -191,8 +190,6 @@ def _nobody_reads() -> int:
 
 def main() -> NoReturn:
     """Run the program: the entry point of the attestor command."""
-    # A start allocates a lot and frees nothing: collect rarely.
-    gc.set_threshold(100_000, 20, 20)
     signal.signal(signal.SIGTERM, _terminate)
     signal.signal(signal.SIGHUP, _terminate)
     _prepare_streams()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os.path
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -67,6 +66,8 @@ def _typed_verifier_key(text: str, option: str) -> VerifierKey:
     try:
         return parse_vkey(text)
     except MalformedError as error:
+        import shlex  # for this message alone
+
         if os.path.isfile(text):  # noqa: PTH113 Path's raises for a name that is too long
             file = shlex.quote(text)
             error.next_step = (

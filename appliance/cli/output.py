@@ -20,6 +20,7 @@ import click
 from click.core import ParameterSource
 
 from appliance.errors import ApplianceError, DivergenceError
+from appliance.patterns import pattern
 from appliance.runs.exit_codes import EXIT_CODES, as_ours, exit_code, worst
 from appliance.runs.session import Session
 from appliance.value import frozen, replaced
@@ -65,9 +66,9 @@ def _escaped(character: str) -> str:
 
 # What a word that ends a line of ours means; click leaves the colour out where none is wanted.
 _TONES: Final = (
-    (re.compile(r"(?m)(?<=: )VERIFIED$|\b(?:HEALTHY|FROZEN)$"), "green"),
-    (re.compile(r"(?m)\bDEGRADED$|(?<=  )warning\b"), "yellow"),
-    (re.compile(r"(?m)\b(?:UNHEALTHY|QUARANTINED)$|(?<=  )critical\b"), "red"),
+    (pattern(r"(?m)(?<=: )VERIFIED$|\b(?:HEALTHY|FROZEN)$"), "green"),
+    (pattern(r"(?m)\bDEGRADED$|(?<=  )warning\b"), "yellow"),
+    (pattern(r"(?m)\b(?:UNHEALTHY|QUARANTINED)$|(?<=  )critical\b"), "red"),
 )
 _STARTS: Final = {"Error:": "red", "Warning:": "yellow"}
 
@@ -88,8 +89,8 @@ def warn(message: str) -> None:
 
 def _coloured(text: str) -> str:
     """Colour the verdicts, healths and severities in what has been escaped."""
-    for pattern, colour in _TONES:
-        text = pattern.sub(click.style(r"\g<0>", fg=colour), text)
+    for word, colour in _TONES:
+        text = word.sub(click.style(r"\g<0>", fg=colour), text)
     return text
 
 

@@ -11,15 +11,16 @@ import re
 from typing import Final
 
 from appliance.errors import ConfigError
+from appliance.patterns import pattern
 
 EXPECTED: Final = "a duration such as 250ms, 5m, 1h30m, 14d or 00:10:00"
 MAX_DURATION_DAYS: Final = 36_500  # a century; more is a slip of the keyboard
 _MILLISECONDS: Final = {"d": 86_400_000, "h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
-_UNITS: Final = re.compile(
+_UNITS: Final = pattern(
     r"(?:([0-9]{1,12})d)?(?:([0-9]{1,12})h)?(?:([0-9]{1,12})m(?!s))?"
     r"(?:([0-9]{1,12})s)?(?:([0-9]{1,12})ms)?"
 )
-_CLOCK: Final = re.compile(
+_CLOCK: Final = pattern(
     r"(?:([0-9]{1,12})\.)?([0-9]{2}):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]{1,7}))?"
 )
 

@@ -12,10 +12,11 @@ import warnings
 from collections.abc import Iterator
 from functools import cache, lru_cache
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from appliance.errors import MalformedError
 from appliance.imports import LaterModule, import_key_formats, in_place_of, other_threads
+from appliance.patterns import LaterPattern
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -123,16 +124,8 @@ def import_x509() -> None:
 def _re_of_later() -> ModuleType:
     """Return re, with patterns that are compiled once they are asked anything."""
     later = ModuleType("re")
-    later.__dict__.update(vars(re), compile=_LaterPattern)
+    later.__dict__.update(vars(re), compile=LaterPattern)
     return later
-
-
-class _LaterPattern:
-    def __init__(self, pattern: str, flags: int = 0) -> None:
-        self._given = pattern, flags
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(re.compile(*self._given), name)  # re keeps what it compiled
 
 
 def _parseaddr(addr: str) -> tuple[str, str]:

@@ -8,11 +8,11 @@ what they sign: definite_form brings that into this form first.
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from appliance.errors import MalformedError
+from appliance.patterns import pattern
 from appliance.value import frozen
 
 BOOLEAN: Final = 0x01
@@ -32,7 +32,7 @@ _MAX_OID_BYTES: Final = 64
 _CONSTRUCTED: Final = 0x20
 _INDEFINITE: Final = 0x80
 _END: Final = b"\x00\x00"
-_TIME: Final = re.compile(r"([0-9]{4})" + 5 * "([0-9]{2})" + r"(?:\.([0-9]{1,9}))?Z")
+_TIME: Final = pattern(r"([0-9]{4})" + 5 * "([0-9]{2})" + r"(?:\.([0-9]{1,9}))?Z")
 
 
 def context_tag(number: int, *, constructed: bool = True) -> int:

@@ -6,12 +6,12 @@ digests_needed names. A digest given instead of a file serves only its own algor
 
 from __future__ import annotations
 
-import re
 from base64 import b64decode
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from appliance.errors import IncompleteError, RefusedError, VerificationError
+from appliance.patterns import pattern
 from appliance.rekor.ed25519 import challenge_prefix
 from appliance.rekor.entry import Digest
 from appliance.rekor.signing_algorithms import DIGEST_BYTES
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _AFTER: Final = "sha512-after-"  # and a prefix in hex
 _BY_LENGTH: Final = {2 * n_bytes: name for name, n_bytes in DIGEST_BYTES.items()}
-_ARGUMENT: Final = re.compile(r"(sha256|sha384|sha512):([0-9a-fA-F]+)")
+_ARGUMENT: Final = pattern(r"(sha256|sha384|sha512):([0-9a-fA-F]+)")
 
 
 @frozen

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from appliance.errors import ArgumentError, MalformedError, SignatureError
+from appliance.patterns import pattern
 from appliance.sigstore.validity import ALWAYS, Window
 from appliance.value import field, frozen
 
@@ -48,8 +49,8 @@ CLAIMS: Final = {
 
 _RAW_CLAIMS: Final = frozenset(_FULCIO + arc for arc in "123456")
 # Go's patterns have it, and Python takes it for a set of letters.
-_POSIX_CLASS: Final = re.compile(r"\[\^?\[:\^?[a-z]+:\]")
-_OID: Final = re.compile(r"[0-2](\.(0|[1-9][0-9]{0,18})){1,32}")
+_POSIX_CLASS: Final = pattern(r"\[\^?\[:\^?[a-z]+:\]")
+_OID: Final = pattern(r"[0-2](\.(0|[1-9][0-9]{0,18})){1,32}")
 
 
 def is_claim_oid(text: str) -> bool:

@@ -10,7 +10,6 @@ falling back to other keys.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
@@ -21,6 +20,7 @@ from appliance.errors import (
     RefusedError,
     SignatureError,
 )
+from appliance.patterns import pattern
 from appliance.rekor.entry_inclusion import verify_entry_inclusion
 from appliance.rekor.set import verify_set
 from appliance.rekor.transparency_log_entry import InclusionProof, TransparencyLogEntry
@@ -37,7 +37,7 @@ from appliance.tlog.note import parse_note
 from appliance.tlog.note_keys import VerifierKey, log_key, rekor_v1_key
 from appliance.value import replaced
 
-_V1_ORIGIN: Final = re.compile(".* - [0-9]+")
+_V1_ORIGIN: Final = pattern(".* - [0-9]+")
 _SET_KEY_NAME: Final = "rekor"  # a SET names no signer, but a key has to have a name
 V2_KINDS: Final = frozenset({("hashedrekord", "0.0.2"), ("dsse", "0.0.2")})
 # A batch meets the same few logs again and again.

@@ -7,10 +7,10 @@ JSON of a bundle, so it is read as leniently as clients read it; unknown fields 
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from appliance.errors import ApplianceError, MalformedError, RefusedError
+from appliance.patterns import pattern
 from appliance.rekor.entry import Digest
 from appliance.rekor.protojson import Message, top_message
 from appliance.rekor.signing_algorithms import DIGEST_BYTES, PROTOBUF_DIGESTS, PROTOBUF_NUMBERS
@@ -33,7 +33,7 @@ _VERSIONS: Final = {
     "application/vnd.dev.sigstore.bundle.v0.2+json": "0.2",
     "application/vnd.dev.sigstore.bundle.v0.3+json": "0.3",
 }
-_NEWER: Final = re.compile(r".*[.=]v?[0-9]+(\.[0-9]+)*(\+json)?")
+_NEWER: Final = pattern(r".*[.=]v?[0-9]+(\.[0-9]+)*(\+json)?")
 _UNSET: Final = ("", "0", "HASH_ALGORITHM_UNSPECIFIED")
 _FAMILY: Final = "application/vnd.dev.sigstore.bundle"
 

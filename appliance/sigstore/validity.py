@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from typing import Final
 
 from appliance.errors import MalformedError
+from appliance.patterns import pattern
 from appliance.rekor.protojson import Message
 from appliance.value import frozen
 
-_TIMESTAMP: Final = re.compile(
+_TIMESTAMP: Final = pattern(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})"
     r"(?:\.([0-9]{1,9}))?(Z|[+-][0-9]{2}:[0-9]{2})"
 )

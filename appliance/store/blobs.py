@@ -10,20 +10,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from appliance.errors import CorruptError
+from appliance.patterns import pattern
 from appliance.store.failures import CORRUPT, file_error
 from appliance.store.filesystem import sync_directory, syncfs
 from appliance.value import frozen
 
 MAX_FSYNCED: Final = 16  # blobs in one put; more are made durable by one syncfs instead
 MAX_BLOB_BYTES: Final = 32 * 1024 * 1024  # an entry bundle, packed, and what a log staged
-_MARK: Final = re.compile("[0-9a-f]{64}")
+_MARK: Final = pattern("[0-9a-f]{64}")
 _TEMPORARY_SUFFIX: Final = ".tmp"
 _CREATING: Final = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_BYTES: Final = 64 * 1024  # at once: a tile and, mostly, a packed entry bundle

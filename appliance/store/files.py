@@ -22,6 +22,7 @@ from appliance.errors import (
     RefusedError,
     StoreError,
 )
+from appliance.patterns import pattern
 from appliance.store.failures import file_error, output_error
 from appliance.store.filesystem import sync_directory
 
@@ -52,7 +53,7 @@ def append_line(path: Path, line: bytes) -> None:
 
 # Nothing can be there under such a name: below a file, or longer than a name can be.
 _NO_SUCH_NAME: Final = (errno.ENOTDIR, errno.ENAMETOOLONG)
-_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]+:/|pkcs11:")  # also with the // that paths lose
+_ADDRESS: Final = pattern(r"[a-z][a-z0-9+.-]+:/|pkcs11:")  # also with the // that paths lose
 PIPE_SECONDS: Final = 30  # until something comes through a pipe
 HASH_BUFFER_BYTES: Final = 1024 * 1024
 _STAGING: Final = "staging"

@@ -6,12 +6,12 @@ the wrong one. Nothing is said against such a file, so it is refused, by its nam
 
 from __future__ import annotations
 
-import re
 from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any, Final
 
 from appliance.errors import RefusedError
+from appliance.patterns import pattern
 
 _CONVERT: Final = "where there is a network: cosign bundle create --artifact FILE "
 _AS_SPKI: Final = "write it as PEM: "
@@ -115,7 +115,7 @@ _OBJECTS: Final[tuple[tuple[frozenset[str], str, str], ...]] = (
         f"{_AS_SPKI}a `key` of the npm registry's stands between BEGIN and END PUBLIC KEY",
     ),
 )
-_FAMILY: Final = re.compile(
+_FAMILY: Final = pattern(
     r"application/vnd\.dev\.sigstore\.(bundle|trustedroot|signingconfig|clienttrustconfig)\b"
 )
 _NAMES: Final = {
@@ -128,7 +128,7 @@ _NAMES: Final = {
     ),
 }
 _BARE_KEY: Final = f"{_AS_SPKI}put lines BEGIN PUBLIC KEY and END PUBLIC KEY around it"
-_BASE64: Final = re.compile(rb"[A-Za-z0-9+/\r\n]{40,}={0,2}\s*")
+_BASE64: Final = pattern(rb"[A-Za-z0-9+/\r\n]{40,}={0,2}\s*")
 _MAX_SIGNATURE: Final = 1400  # characters of base64; RSA of 8192 bits
 
 

@@ -7,7 +7,6 @@ of key, and for Rekor v1 by the server's generation; nothing else in the project
 from __future__ import annotations
 
 import enum
-import re
 from base64 import b64encode
 from collections.abc import Iterable
 from functools import lru_cache
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from appliance.errors import MalformedError, RefusedError
 from appliance.imports import import_key_formats
+from appliance.patterns import pattern
 from appliance.tlog.foreign_files import PUBLIC_KEY, foreign_file, foreign_object
 from appliance.tlog.ml_dsa import load_ml_dsa_44, signed_subtree
 from appliance.tlog.strict_base64 import decode_base64
@@ -45,7 +45,7 @@ COSIGNATURE_TYPES: Final = frozenset({KeyType.COSIGNATURE, KeyType.ML_DSA_44})
 MAX_TIMESTAMP: Final = 2**63 - 1  # POSIX seconds
 _SPKI_ED25519: Final = bytes.fromhex("302a300506032b6570032100")  # DER up to the raw key
 _SPKI_ML_DSA_44: Final = bytes.fromhex("30820532300b06096086480165030403110382052100")
-_PUBLIC_BLOCK: Final = re.compile(rb"-----BEGIN (?:RSA )?PUBLIC KEY-----[^-]*")
+_PUBLIC_BLOCK: Final = pattern(rb"-----BEGIN (?:RSA )?PUBLIC KEY-----[^-]*")
 _RSA_LABEL: Final = b"PKIX-RSA-PKCS#1v1.5"
 _PRIME: Final = 2**255 - 19
 _ORDER_8_Y: Final = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826

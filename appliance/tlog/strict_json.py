@@ -17,6 +17,7 @@ from collections.abc import Collection
 from typing import Any, Final, NoReturn
 
 from appliance.errors import LimitError, MalformedError, RefusedError
+from appliance.patterns import pattern
 
 MAX_JSON_BYTES: Final = 8 * 1024 * 1024
 MAX_VALUES: Final = 250_000  # about 100 bytes of memory each
@@ -24,7 +25,7 @@ MAX_DEPTH: Final = 64  # a Sigstore bundle has 8, an in-toto predicate rarely 20
 _CONTAINERS: Final = (dict, list)
 _STR_OVERHEAD: Final = 128
 _WHITESPACE: Final = " \t\n\r"
-_SPACE: Final = re.compile(r"[ \t\n\r]*")
+_SPACE: Final = pattern(r"[ \t\n\r]*")
 _WITH_MARK: Final = "UTF-8 with a byte order mark"
 # Byte order marks, the longer first.
 _MARKS: Final = {
@@ -36,12 +37,12 @@ _MARKS: Final = {
 }
 # Text without a mark, in a wider encoding.
 _WIDE: Final = (
-    (re.compile(rb"([\t\r\n -~]\0\0\0){4}"), "UTF-32LE"),
-    (re.compile(rb"([\t\r\n -~]\0){4}"), "UTF-16LE"),
-    (re.compile(rb"(\0[\t\r\n -~]){4}"), "UTF-16BE"),
+    (pattern(rb"([\t\r\n -~]\0\0\0){4}"), "UTF-32LE"),
+    (pattern(rb"([\t\r\n -~]\0){4}"), "UTF-16LE"),
+    (pattern(rb"(\0[\t\r\n -~]){4}"), "UTF-16BE"),
 )
 # Where an object in more than one line ends, and the next begins: as jq prints several.
-_NEXT_OBJECT: Final = re.compile(rb"(?<=\n\})[ \t\r]*\n(?=\s*\{)")
+_NEXT_OBJECT: Final = pattern(rb"(?<=\n\})[ \t\r]*\n(?=\s*\{)")
 # An escaped backslash, a surrogate pair, or in group 1 half of one.
 _ESCAPES: Final = (  # compiled when it is first needed
     r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"

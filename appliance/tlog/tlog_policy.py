@@ -17,14 +17,15 @@ from collections.abc import Callable, Collection
 from typing import Final
 
 from appliance.errors import LimitError, MalformedError
+from appliance.patterns import pattern
 from appliance.tlog.cosignature import parse_witness_vkey
 from appliance.tlog.note_keys import COSIGNATURE_TYPES, KeyType, VerifierKey, is_among, parse_vkey
 from appliance.value import frozen, replaced
 
 MAX_POLICY_BYTES: Final = 64 * 1024
 NO_QUORUM: Final = "none"
-_FORBIDDEN: Final = re.compile(rb"[^\t\n\x20-\x7e\x80-\xff]")
-_THRESHOLD: Final = re.compile(r"[1-9][0-9]{0,4}")
+_FORBIDDEN: Final = pattern(rb"[^\t\n\x20-\x7e\x80-\xff]")
+_THRESHOLD: Final = pattern(r"[1-9][0-9]{0,4}")
 
 
 @frozen

@@ -34,10 +34,9 @@ from scripts.measures.shape import (
 
 LATENCY = 0.03  # seconds before each answer
 CONNECTIONS = 32
+MEMORY = 150.0  # MiB that a command may take, whatever the size of log and entries
 ENTRY_BYTES = 600  # of the shard that is fetched
 KILLS = 5
-MEMORY = 150.0  # MiB that a command may take, whatever the size of entries
-ENTRIES = {"600 B": 600, "16 KiB": 16 * 1024, "64 KiB": 64 * 1024 - 1}
 
 
 class DistinctLog:
@@ -128,7 +127,7 @@ def _fetched(bench: Bench, url: str, n_tiles: int, rounds: int, *options: str) -
     bound = None if options else bench.bound(0.6)
     yield Value(f"{what}, CPU a file", each * 1e3, "ms", bound, note=note)
     if bench.short:
-        yield Value("sync, CPU a tile", each / calibration(), "calibrations", bench.bound(0, 0.07))
+        yield Value("sync, CPU a tile", each / calibration(), "calibrations", bench.bound(0, 0.056))
     for peer, target, name in (("go", 0.93, "Go, fetch and discard"), ("curl", 1.0, "curl")):
         if peer in costs:
             rate = len(urls) / wall(costs["ours"])
@@ -172,37 +171,3 @@ def _asked(url: str) -> int:
     """Return how many tiles and entry bundles the peer was asked for by now."""
     with urlopen(f"{url}counts") as answer:  # noqa: S310 our own server
         return int(answer.read().split()[0])
-
-
-def entries(bench: Bench) -> Iterator[Value]:
-    """P5: the memory of what handles entries does not follow their size."""
-    for name, n_bytes in ENTRIES.items():
-        n_bundles = max(64 * 1024 * 1024 // (256 * n_bytes), 40)
-        if bench.short and name != "16 KiB":
-            continue
-        arguments = f"{n_bundles * 256}, bytes({n_bytes})"
-        home = scratch(bench, f"entries-{n_bytes}")
-        with served(arguments) as url:
-            run(attestor("--home", home, "init", "--site", "bench.example"))
-            MadeLog.add_backend(home, url)
-            run(attestor("--home", home, "config", "set", "http.connections", str(CONNECTIONS)))
-            cost = run(attestor("--home", home, "sync", "--full", "--entries"))
-        what = f"peak, {n_bundles} bundles of {name}"
-        yield Value(f"sync --entries, {what}", cost.peak, "MiB", MEMORY)
-        if bench.short:
-            continue
-        stick, inside = home / "stick.tar", scratch(bench, f"inside-{n_bytes}")
-        words = ("export", "--full", "--include-entries", "--output", stick)
-        cost = run(attestor("--home", home, *words))
-        yield Value(f"export, {what}", cost.peak, "MiB", MEMORY)
-        run(attestor("--home", inside, "init", "--site", "inside.example", "--role", "isolated"))
-        MadeLog.add_backend(inside)
-        key = run(attestor("--home", home, "key", "show", "bench.example")).output.decode().strip()
-        run(attestor("--home", inside, "exporters", "add", key))
-        cost = run(attestor("--home", inside, "import", stick))
-        yield Value(f"import, {what}", cost.peak, "MiB", MEMORY)
-        cost = run(attestor("--home", inside, "tiles", "verify", "--full"))
-        yield Value(f"audit, {what}", cost.peak, "MiB", MEMORY)
-        index = ("prove", "--origin", ORIGIN, "--index", "777")
-        cost = run(attestor("--home", inside, *index))
-        yield Value(f"prove, {what}", cost.peak, "MiB", MEMORY)

@@ -67,9 +67,9 @@ def audit(bench: Bench) -> Iterator[Value]:
     peer = bench.peers.get("bench-peer")
     turns = {jobs: partial(run, attestor(*words, "--jobs", str(jobs))) for jobs in (1, 2)}
     if bench.short or peer is None:
-        cost = turns[1]()
+        cost = min((turns[1]() for _ in range(3 if bench.short else 1)), key=lambda one: one.cpu)
         ratio = cost.cpu / size / calibration() * 1e6
-        yield Value("audit, a leaf", ratio, "calibrations/1e6", bench.bound(76.0, 76.0))
+        yield Value("audit, a leaf", ratio, "calibrations/1e6", bench.bound(76.0, 60.0))
         yield Value("audit, peak", cost.peak, "MiB", 40.0)
         return
     files = files_of(bench, size)
@@ -112,7 +112,7 @@ def proofs(bench: Bench) -> Iterator[Value]:
         each = (time.process_time() - started) / count
     peer = bench.peers.get("bench-peer")
     if bench.short or peer is None:
-        yield Value("a proof", each / calibration(), "calibrations", bench.bound(0.14, 0.14))
+        yield Value("a proof", each / calibration(), "calibrations", bench.bound(0.05, 0.045))
         return
     files = files_of(bench, LARGE)
     said = run([peer, "prove", files, str(LARGE), str(count)]).output

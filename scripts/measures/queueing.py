@@ -26,4 +26,4 @@ def queueing(bench: Bench) -> Iterator[Value]:
     yield Value("queue drain, CPU an item", spent * 1e3, "ms")
     if bench.short:
         ratio = spent / calibration()
-        yield Value("queue drain, CPU an item", ratio, "calibrations", bench.bound(0, 0.35))
+        yield Value("queue drain, CPU an item", ratio, "calibrations", bench.bound(0, 0.28))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from appliance.errors import (
     LimitError,
     RefusedError,
 )
+from appliance.patterns import pattern
 from appliance.runs.exit_codes import naming
 from appliance.sigstore.attestation_files import BUNDLE_SUFFIXES
 from appliance.sigstore.digests import as_digest_argument, parse_digest_argument
@@ -36,7 +36,7 @@ from appliance.value import frozen
 MAX_KEY_BYTES: Final = 64 * 1024
 MAX_LINE_BYTES: Final = 64 * 1024  # of a list: two paths
 STDIN: Final = "-"
-_ALGORITHM: Final = re.compile(r"sha\d+:")
+_ALGORITHM: Final = pattern(r"sha\d+:")
 _HALF: Final = (
     "expected sha256: and 64 hex digits, got {} (sha384: has 96, sha512: 128);"
     " a file of that name is ./sha…"
