@@ -103,7 +103,8 @@ class StoreError(ApplianceError):
 class CorruptError(StoreError):
     """Our own tiles do not hash to what was proven: damage here, not an attack.
 
-    `blobs` names what is damaged.
+    `blobs` names what is damaged, `origin` the log it is of, if that is known where it is met;
+    `is_told`: there is an alert of it.
     """
 
     default_reason = "corrupt"
@@ -115,9 +116,12 @@ class CorruptError(StoreError):
         reason: str | None = None,
         next_step: str = "",
         blobs: Sequence[str] = (),
+        origin: str = "",
     ) -> None:
         super().__init__(message, reason=reason, next_step=next_step)
         self.blobs = tuple(blobs)
+        self.origin = origin
+        self.is_told = False
 
 
 class RemoteError(ApplianceError):

@@ -7,6 +7,7 @@ from typing import Final
 
 _UNITS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
+CLOCKS_AGREE_SECONDS: Final = 300  # clocks that agree this well agree
 MAX_SECONDS = 253402300799  # the last of the year 9999
 
 

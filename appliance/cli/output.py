@@ -158,6 +158,7 @@ def common_options(command: Callable[..., Result]) -> Callable[..., None]:
 
 def _record(context: click.Context, result: Result) -> None:
     from appliance.runs.record import record_run
+    from appliance.runs.settle import settle
 
     if context.meta.get(_RECORDED):
         return
@@ -172,6 +173,7 @@ def _record(context: click.Context, result: Result) -> None:
         record_run(
             context.obj, " ".join(reversed(names)), code, result.errors, typed=_is_typed(context)
         )
+        settle(context.obj, result.errors)
 
 
 def _is_typed(context: click.Context) -> bool:

@@ -55,6 +55,7 @@ def corrupt(mirror: Mirror, message: str, blobs: Sequence[str] = ()) -> CorruptE
         next_step="this is damage here, not an attack: name all of it with 'attestor tiles verify"
         " --full', repair it with 'attestor tiles fetch' or import a transfer bundle again",
         blobs=blobs or (message,),
+        origin=mirror.log.origin,
     )
 
 

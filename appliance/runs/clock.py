@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from appliance.errors import ApplianceError, IncompleteError
-from appliance.times import age_text, utc
+from appliance.times import CLOCKS_AGREE_SECONDS, age_text, utc
 
 if TYPE_CHECKING:  # every run has a clock, and a help text needs no store
     from appliance.store.database import Store
     from appliance.store.home.clock import Floor
 
-TOLERANCE_SECONDS: Final = 300  # clocks that agree this well agree
 NEXT_STEP: Final = (
     "set the clock; if it was ahead before and is right now: attestor doctor --reset-clock REASON"
 )
@@ -82,7 +81,7 @@ class RunClock:
     def behind(self) -> str | None:
         """How far the system's clock is below the floor, in words; None: it is not."""
         floor, now = self.floor, self.system()
-        if floor is None or floor.at - now <= TOLERANCE_SECONDS:
+        if floor is None or floor.at - now <= CLOCKS_AGREE_SECONDS:
             return None
         return (
             f"the clock of this host says {utc(now)}, {age_text(floor.at - now)} before"

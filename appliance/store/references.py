@@ -37,6 +37,23 @@ def named_blobs(store: Store) -> Iterator[NamedBlob]:
         yield NamedBlob(digest, "batch that a private log signed last", None)
 
 
+def origin_of(store: Store, blobs: Iterable[str]) -> str:
+    """Return the origin of a log that one of these digests (hex) is a tile or entries of, or ""."""
+    for name in blobs:
+        try:
+            digest = bytes.fromhex(name)
+        except ValueError:  # a damage that has no digest
+            continue
+        row = store.row(
+            "SELECT origin FROM log WHERE id IN (SELECT log_id FROM tile WHERE digest = ?1"
+            " UNION ALL SELECT log_id FROM entry_bundle WHERE digest = ?1)",
+            [digest],
+        )
+        if row is not None:
+            return str(row["origin"])
+    return ""
+
+
 def unreferenced(store: Store, digests: Iterable[bytes]) -> set[bytes]:
     """Return those of these digests that nothing names; raises as named_blobs does. Streams."""
     left = set(digests) - staged_blobs(store.home)

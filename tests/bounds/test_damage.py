@@ -63,6 +63,8 @@ def test_a_damaged_blob_is_6_and_the_next_sync_heals_it(
     for words in asked:
         error = home.json(*words, expect=6)
         assert "damage" in error["next"], error
+        [alert] = home.json("alerts", "list")["alerts"]  # whoever meets it first, and once
+        assert (alert["type"], alert["endedAt"]) == ("StoreCorrupt", None), words
     assert home.run("store", "check", "--read-data")[0] == 6
     assert home.run("sync", "--entries")[0] == 0
     for words in asked:

@@ -730,6 +730,8 @@ def test_a_clock_that_was_ahead_is_told_and_one_step_heals(world: World) -> None
     ]
     changed = world.cli("doctor", "--reset-clock", "the battery was replaced")["data"]
     assert changed["changed"] > 0
+    listed = world.cli("alerts", "list")["data"]["alerts"]  # it does not outlive its cause
+    assert all(one["endedAt"] for one in listed if one["type"] == "HomeUnhealthy")
     world.sync()
     world.ends(head=100, alerts=["StaleTreeSize warning x2 over", f"{CLOCK} over"])
     assert world.cli("sync-status")["data"]["home"]["health"] == "HEALTHY"

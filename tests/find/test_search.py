@@ -106,6 +106,17 @@ def test_every_condition_finds_its_entry(home: MirroredHome, tmp_path: Path) -> 
         assert indices(find(home, *arguments, "--rescan")) == expected, arguments
 
 
+def test_a_list_in_another_encoding_is_told_and_nothing_said_against_it(
+    home: MirroredHome, tmp_path: Path
+) -> None:
+    logged(home, *filler(1))
+    listed = tmp_path / "SHA256SUMS"
+    for encoding in ("utf-8-sig", "utf-16"):
+        listed.write_text(f"{'ab' * 32}  app\n", encoding=encoding)
+        error = home.json("entries", "search", "--from-file", listed, expect=8)
+        assert error["reason"] == "text-encoding" and "convert it" in error["next"]
+
+
 def test_not_logged_says_below_which_size_and_an_expectation_is_code_3(home: MirroredHome) -> None:
     logged(home, *filler(2), leaf(WHO))
     home.json("index", "build")

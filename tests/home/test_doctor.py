@@ -19,9 +19,12 @@ from appliance.jobs.private_log.create import create_log
 from appliance.runs.clock import RunClock
 from appliance.store.database import open_store
 from appliance.store.filesystem import Room
+from appliance.store.home.clock import SIGNED, raise_floor
 from appliance.store.home.journal import append_event
 from appliance.store.home.settings import replace_settings
 from appliance.store.verify.trust import StoredRoot, put_root
+from appliance.times import utc
+from tests.cli.homes import Home
 from tests.private_log.private_homes import home_in_memory, reboot
 from tests.store.test_database import leave_hot_journal
 from tests.store.test_integrity import damage_a_page
@@ -51,6 +54,26 @@ def findings(home: Path, *, allow_network_fs: bool = False) -> dict[str, CheckRe
 def failed(home: Path) -> dict[str, str]:
     """The reason of each failed check."""
     return {name: one.error.reason for name, one in findings(home).items() if one.error is not None}
+
+
+def test_no_clock_is_reset_to_before_what_somebody_signed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = Home(tmp_path / "site", capsys)
+    store = open_store(site.path, write=True)
+    with store.atomic():
+        raise_floor(store, SIGNED, NOW + DAY, "a signature of tsa.example")
+    store.close()
+    reset = ("doctor", "--reset-clock", "battery replaced")
+    error = site.json(*reset, expect=8)
+    assert error["reason"] == "clock-behind" and "--signed-too" in error["next"]
+    assert site.run("doctor", "--signed-too")[0] == 2
+    assert site.json(*reset, "--signed-too")["now"] == utc(NOW)
+    store = open_store(site.path, write=True)
+    with store.atomic():
+        raise_floor(store, SIGNED, NOW + 299, "a signature of tsa.example")
+    store.close()
+    site.json(*reset)  # clocks that agree this well agree
 
 
 def test_a_new_home_is_well(home: Path) -> None:

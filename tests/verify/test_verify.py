@@ -82,6 +82,7 @@ def test_another_artifact_is_a_no_and_says_where_to_look(site: Site) -> None:
     code, out, err = site.run("verify", site.artifact, "--key", site.key)
     assert code == 3
     assert "NOT VERIFIED" in out and "look at  the bundle or the artifact" in out
+    assert "  signer " not in out  # nobody's signature was found good
     assert err.startswith("Error: ") and err.count("\n") == 1
     code, answer, _ = site.verify()
     assert (code, answer["ok"], answer["error"]["reason"]) == (3, False, "artifact-digest")

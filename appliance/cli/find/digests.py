@@ -11,6 +11,7 @@ import click
 from appliance.errors import MalformedError
 from appliance.rekor.signing_algorithms import DIGEST_BYTES
 from appliance.store.files import read_foreign
+from appliance.tlog.strict_json import check_encoding
 
 _BY_HEX_DIGITS: Final = {2 * n_bytes: n_bytes for n_bytes in DIGEST_BYTES.values()}
 _MAX_LIST_BYTES: Final = 16 * 1024 * 1024
@@ -41,8 +42,12 @@ def read_fingerprint(text: str) -> bytes:
 
 
 def read_digest_list(path: Path) -> list[bytes]:
-    """Read the digests of a list as sha256sum and sha512sum write it; raises MalformedError."""
+    """Read the digests of a list as sha256sum and sha512sum write it; raises MalformedError.
+
+    A list in another encoding is RefusedError: nothing is wrong with the digests in it.
+    """
     raw = read_foreign(path, _MAX_LIST_BYTES)
+    check_encoding(raw, str(path))
     found = []
     for number, line in enumerate(raw.decode("utf-8", "replace").splitlines(), 1):
         if not line.strip():

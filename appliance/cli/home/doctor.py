@@ -20,9 +20,14 @@ from appliance.times import utc
     metavar="REASON",
     help="The clock was ahead and is right now: bring what was recorded then back to it.",
 )
+@click.option(
+    "--signed-too",
+    is_flag=True,
+    help="With --reset-clock: also what somebody else signed, whose clock was ahead.",
+)
 @common_options
 @pass_session
-def doctor(session: Session, reset_reason: str | None) -> Result:
+def doctor(session: Session, reset_reason: str | None, signed_too: bool) -> Result:
     """Check Python, SQLite, files, clock, keys, room and the health of all; change nothing.
 
     The exit code is that of the worst finding; warnings are none.
@@ -30,7 +35,8 @@ def doctor(session: Session, reset_reason: str | None) -> Result:
     No time that is recorded ever decreases, and ages are counted from no earlier time than
     the newest of them. A home whose clock was ahead once therefore waits for that time to
     come; --reset-clock, once the clock is right, is the one way out. It is written into the
-    journal.
+    journal. While somebody else's signature is later than the clock, the clock is not right yet,
+    and it is refused (8).
 
     \b
     Example:
@@ -39,15 +45,17 @@ def doctor(session: Session, reset_reason: str | None) -> Result:
     """
 
     if reset_reason is not None:
-        return _reset_clock(session, reset_reason)
+        return _reset_clock(session, reset_reason, signed_too=signed_too)
+    if signed_too:
+        raise click.UsageError("--signed-too goes with --reset-clock REASON")
     return checks_result(examine_home(session))
 
 
-def _reset_clock(session: Session, reason: str) -> Result:
+def _reset_clock(session: Session, reason: str, *, signed_too: bool) -> Result:
     clock = session.clock
     before, now = clock.floor, clock.system()
     with session.writing() as store, store.atomic():
-        changed = reset_clock(store, now, reason)
+        changed = reset_clock(store, now, reason, signed_too=signed_too)
     was = "nothing" if before is None else f"{utc(before.at)} ({before.source})"
     text = (
         f"the clock counts from {utc(now)} again; until now it was held at {was};"

@@ -79,7 +79,8 @@ def export(
     order, and each by itself. --for writes a few kilobytes, which prove some entries to a site
     that holds what such an export continues from; with --base all, to any. Of a Rekor v1 log the
     entries that were fetched leave too: with three exports, and with every --base all.
-    The clock of the far side decides about --not-before and --expires.
+    From size 300 to 600 means the entries 300 up to and with 599: they count from 0, and a tree
+    of size 600 has no entry 600. The far side's clock decides about --not-before and --expires.
 
     \b
     Example:

@@ -62,14 +62,14 @@ def verdict_text(
     """Return the verdict for people: what was checked and what it means."""
     found = verdict.verification
     yes = verdict.error is None
-    log = found.log
+    log, checks = found.log, found.checks
     by_promise = yes and log is not None and log.rests_on == "promise"
     how = " by the log's promise alone, without a proof" if by_promise else ""
     lines = [f"{artifact}: {'VERIFIED' if yes else 'NOT VERIFIED'}{how}"]
     if verdict.error is not None:
         failed = [
             f"  failed   {check.code}: {check.text}"
-            for check in found.checks
+            for check in checks
             if check.outcome.value == "failed"
         ]
         # Sigstore's half passed: then it is ours that says no, or cannot tell.
@@ -79,7 +79,11 @@ def verdict_text(
     if found.signer is not None and found.signer.kind == "certificate":
         lines.append(f"  signer   {found.signer.identity} (issuer {found.signer.issuer})")
     elif found.signer is not None:
-        lines.append(f"  signer   key SHA-256 {found.signer.digest} ({found.signer.key_type})")
+        key = f"key SHA-256 {found.signer.digest} ({found.signer.key_type})"
+        made_it = any(one.code == "signature" and one.outcome.value == "passed" for one in checks)
+        # One that made no signature is nobody's name; it is only what was asked with.
+        unproven = f"  expected {key}: no signature by it was verified"
+        lines.append(f"  signer   {key}" if made_it else unproven)
     if found.predicate_type:  # escaped: a line break in it would start a line of its own
         lines.append(f"  predicate  {repr(found.predicate_type[:200])[1:-1]}")
     times = [f"{utc(int(one.time.timestamp()))} by {one.authority}" for one in found.signing_times]

@@ -155,6 +155,7 @@ def report_damage(store: Store, log: Log, error: CorruptError, now: int) -> None
     alarm = corrupt_alarm(origin=log.origin, blobs=error.blobs, description=error.message)
     with store.atomic():
         raise_alarm(store, alarm, now, log=log)
+    error.is_told = True
 
 
 def end_damage(store: Store, log: Log, now: int) -> None:

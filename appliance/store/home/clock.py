@@ -30,6 +30,12 @@ def clock_floor(store: Store) -> Floor | None:
     return None if row is None else Floor(row["at"], row["source"], row["kind"])
 
 
+def signed_floor(store: Store) -> Floor | None:
+    """Return the newest time that somebody else signed; None: nobody did."""
+    row = store.row("SELECT at, source, kind FROM clock_floor WHERE kind = ?", [SIGNED])
+    return None if row is None else Floor(row["at"], row["source"], row["kind"])
+
+
 def raise_floor(store: Store, kind: str, at: int, source: str) -> None:
     """Record that a time has passed. An older one than is known changes nothing."""
     store.execute(
