@@ -23,6 +23,7 @@ from scripts.measures.large_logs import appending, audit, constant, index, proof
 from scripts.measures.logging_entries import logging  # noqa: E402
 from scripts.measures.memory import entries, leaves  # noqa: E402
 from scripts.measures.queueing import queueing  # noqa: E402
+from scripts.measures.revisions import laid_out  # noqa: E402
 from scripts.measures.shape import Bench, Value, skipped  # noqa: E402
 from scripts.measures.verifying import many, one, starting  # noqa: E402
 
@@ -103,6 +104,7 @@ def main() -> int:
     parser.add_argument("--short", action="store_true", help="a minute, bounds with room for noise")
     parser.add_argument("--leaves", type=int, help="of the log of P5 and P11 [default: theirs]")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--before", metavar="REVISION", help="beside an earlier one of ours [P10]")
     parser.add_argument("--directory", type=Path, help="keeps what is made once [default: none]")
     given = parser.parse_args()
     only = [*(given.only or ()), *(["memory"] if given.memory else [])]
@@ -116,7 +118,8 @@ def main() -> int:
         peers = {} if given.short else find_peers(directory, names)
         os.environ["HOME"] = temporary  # sigstore-python keeps a cache there
         slack = SLACK if given.short else 1.0
-        bench = Bench(directory, given.short, peers, slack, given.leaves)
+        before = laid_out(given.before, Path(temporary) / "before") if given.before else None
+        bench = Bench(directory, given.short, peers, slack, given.leaves, before)
         say(f"Python {sys.version.split()[0]}, {os.cpu_count()} processors, load {load:.1f}")
         last = ""
         for name, value in measure(bench, names):

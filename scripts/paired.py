@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import os
 import re
 import resource
@@ -11,7 +10,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from threading import Thread
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
+from scripts.measures.revisions import laid_out  # noqa: E402
 from scripts.measures.verifying import CASES, KEYLESS, verify  # noqa: E402
 from tests.simulator import SimulatedLog  # noqa: E402
 
@@ -68,18 +67,6 @@ class Tree:
         if counted is None:
             raise SystemExit(f"scripts/paired: valgrind counted nothing: {done.stderr[-300:]!r}")
         return int(counted[1]) / 1e6
-
-
-def unpack(revision: str, directory: Path) -> Path:
-    """Lay the files of a revision out in a directory."""
-    archive = subprocess.run(
-        ["git", "-C", str(ROOT), "archive", revision], capture_output=True, check=False
-    )
-    if archive.returncode:
-        raise SystemExit(f"scripts/paired: git archive: {archive.stderr.decode().strip()}")
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(directory, filter="data")
-    return directory
 
 
 class _Quiet(SimpleHTTPRequestHandler):
@@ -139,7 +126,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="attestor-paired-") as place:
         scratch = Path(place)
         trees = (
-            Tree("before", unpack(options.revision, scratch / "before"), scratch),
+            Tree("before", laid_out(options.revision, scratch / "before"), scratch),
             Tree("now", ROOT, scratch),
         )
         log = SimulatedLog()

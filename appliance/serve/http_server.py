@@ -67,7 +67,9 @@ class HttpServer:
         self._server = _create(listening, max_body_bytes, self._sockets)
         self._server.on_refused = on_refused
         self._server.answer = answer
-        self._work = Work(self._server.pull_trigger)
+        self._pull_trigger = self._server.pull_trigger
+        self._work = Work(self._pull_trigger)
+        self._server.pull_trigger = self._work.wake
         self._server.wait_for = self._work.wait_for
         self._quick_methods = frozenset(quick_methods)
         self._server.add_task = self._add_task
@@ -87,14 +89,14 @@ class HttpServer:
             loop(timeout=_LOOP_SECONDS, use_poll=True, map=self._sockets, count=1)
             self._work.run()
         self._server.accepting = False
-        self._work.finish(STOP_SECONDS)
         self._server.task_dispatcher.shutdown(timeout=STOP_SECONDS)
+        self._work.finish(STOP_SECONDS)  # last: what threads had in work may be answered later
 
     def stop(self) -> None:
         """Make `run` return soon. Safe in a signal handler and in any thread."""
         self._stopping.set()
         with contextlib.suppress(OSError):  # closed already
-            self._server.pull_trigger()
+            self._pull_trigger()
 
     def _add_task(self, channel: Any) -> None:
         request = channel.requests[0]

@@ -21,10 +21,10 @@ _STOP_POLL_SECONDS: Final = 0.005
 
 
 class Work:
-    """Puts connections to work; `wake` makes the loop's poll return."""
+    """Puts connections to work; `pull_trigger` makes the loop's poll return."""
 
-    def __init__(self, wake: Callable[[], None]) -> None:
-        self._wake = wake
+    def __init__(self, pull_trigger: Callable[[], None]) -> None:
+        self._pull_trigger = pull_trigger
         self._quick: deque[Any] = deque()
         self._loop_thread = threading.get_ident()
         self._is_woken = False
@@ -36,17 +36,23 @@ class Work:
         self._quick.append(channel)
         if threading.get_ident() != self._loop_thread and not self._is_woken:
             self._is_woken = True
-            self._wake()
+            self._pull_trigger()
+
+    def wake(self) -> None:
+        """Have the loop look at its connections again; in its own thread it does so anyway."""
+        if threading.get_ident() != self._loop_thread:
+            self._pull_trigger()
 
     def run(self) -> None:
         """Do what was added, in the loop's thread."""
         self._loop_thread = threading.get_ident()
         self._is_woken = False  # before it is looked at: what comes now wakes again
-        now = time.monotonic()
-        for later, (channel, ends_at) in list(self._awaited.items()):
-            if ends_at > now:
+        while (oldest := next(iter(self._awaited), None)) is not None:
+            found = self._awaited.get(oldest)  # None: another thread was first
+            if found is not None and found[1] > time.monotonic():
                 break
-            self._resume(later, channel)
+            if found is not None:
+                self._resume(oldest, found[0])
         while self._quick:
             channel = self._quick.popleft()
             try:

@@ -13,18 +13,22 @@ from appliance.tlog.compact_range import CompactRange
 from appliance.tlog.entries import format_entry_bundle, leaf_hashes
 from appliance.tlog.merkle import HASH_BYTES, Hash, TreeHead, leaf_hash, perfect_root
 from appliance.tlog.proof import perfect_nodes
-from appliance.tlog.tile import HEIGHT, WIDTH, EntryBundle, Tile, tile_at
+from appliance.tlog.tile import HEIGHT, WIDTH, EntryBundle, Tile, edge_tiles, tile_at
 from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
 
 
 @frozen
 class Edge:
-    """All that is needed of a tree to append to it. Nothing of it is trusted but the head."""
+    """All that is needed of a tree to append to it. Nothing of it is trusted but the head.
+
+    Unless it is what this process itself has just appended: then it has the tree as well.
+    """
 
     head: TreeHead
     tiles: Mapping[Tile, bytes]  # its partial tiles, as edge_tiles lists them
     entries: tuple[bytes, ...]  # those of its partial entry bundle, if it has one
+    tree: TileTree | None = None  # of the head, which these tiles and entries are authenticated by
 
 
 @frozen
@@ -35,6 +39,19 @@ class Growth:
     tiles: dict[Tile, bytes]
     entry_bundles: dict[EntryBundle, bytes]
 
+    def edge(self, before: Edge, entries: Sequence[bytes]) -> Edge:
+        """Return the edge of the tree that `before` grew to by `entries`.
+
+        Its tree has every tile that proves one of them.
+        """
+        tiles = {**before.tiles, **self.tiles}
+        tree = TileTree(self.head)
+        tree.load(self.tiles, lambda _: tiles)
+        size = self.head.tree_size
+        together = [*before.entries, *entries]
+        left = tuple(together[len(together) - size % WIDTH :])
+        return Edge(self.head, {tile: tiles[tile] for tile in edge_tiles(size)}, left, tree)
+
 
 def grow(edge: Edge, entries: Sequence[bytes]) -> Growth:
     """Append `entries` to the tree that ends in `edge`.
@@ -42,6 +59,16 @@ def grow(edge: Edge, entries: Sequence[bytes]) -> Growth:
     Raises ProofError or MalformedError unless the edge is that of its own head, and
     ValueError for an entry over 65,535 bytes.
     """
+    size = edge.head.tree_size
+    tree = edge.tree or _authenticated(edge)
+    leaves = [leaf_hash(entry) for entry in entries]
+    grown = CompactRange(size, [tree.node(node) for node in perfect_nodes(range(size))])
+    grown.extend(leaves)
+    tiles = _new_tiles(tree, leaves, grown.tree_size)
+    return Growth(grown.head, tiles, _new_entry_bundles(edge, entries))
+
+
+def _authenticated(edge: Edge) -> TileTree:
     size = edge.head.tree_size
     tree = TileTree(edge.head)
     tree.load([], lambda _: edge.tiles)
@@ -51,11 +78,7 @@ def grow(edge: Edge, entries: Sequence[bytes]) -> Growth:
             f"the last {len(edge.entries)} entries of tree {size} do not have its leaf hashes",
             reason="entry-bundle",
         )
-    leaves = [leaf_hash(entry) for entry in entries]
-    grown = CompactRange(size, [tree.node(node) for node in perfect_nodes(range(size))])
-    grown.extend(leaves)
-    tiles = _new_tiles(tree, leaves, grown.tree_size)
-    return Growth(grown.head, tiles, _new_entry_bundles(edge, entries))
+    return tree
 
 
 def _new_tiles(tree: TileTree, leaves: Sequence[Hash], new_size: int) -> dict[Tile, bytes]:

@@ -6,14 +6,26 @@ import asyncio
 import contextlib
 import os
 import statistics
+import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from scripts.measures.shape import Bench, Value, calibration, data, scratch, skipped
+from scripts.measures.shape import (
+    ENVIRONMENT,
+    ROOT,
+    Bench,
+    Value,
+    attestor,
+    calibration,
+    data,
+    scratch,
+    skipped,
+)
 from tests.interop.rekor_server import server_on
 from tests.serve.running_log import ENTRIES, RunningLog
 from tests.serve.signed_requests import signed_request
@@ -23,6 +35,7 @@ CLIENTS = (1, 8, 64, 1000)
 SHORT_CLIENTS = (8,)
 REQUESTS = 12_000  # for one run; it ends early where they are used up
 ROUNDS = 3
+OURS = "ours"
 
 
 @dataclass(frozen=True)
@@ -43,17 +56,16 @@ class Server:
 
 
 @contextmanager
-def our_log(directory: Path) -> Iterator[Server]:
-    """Serve a new log of ours."""
-    data("--home", directory, "init", "--site", "host.example")
-    data("--home", directory, "log", "create", "build", "--origin", ORIGIN)
-    with _serving(directory) as server:
-        yield server
-
-
-@contextmanager
-def _serving(home: Path) -> Iterator[Server]:
-    log = RunningLog(home)
+def our_log(directory: Path, sources: Path = ROOT) -> Iterator[Server]:
+    """Serve a new log of ours, or of an earlier revision of ours."""
+    environment = ENVIRONMENT | {"PYTHONPATH": str(sources), "PYTHONSAFEPATH": "1"}
+    for words in (
+        ("init", "--site", "host.example"),
+        ("log", "create", "build", "--origin", ORIGIN),
+    ):
+        command = attestor("--home", directory, *words)
+        subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
+    log = RunningLog(directory, env=environment)
     try:
         yield Server(log.url, log.process.pid)
     finally:
@@ -139,40 +151,47 @@ def _cpu(pid: int) -> float:
 
 def logging(bench: Bench) -> Iterator[Value]:
     """P10: entries a second, what a client waits, and processor time an entry."""
-    seconds, peer = (2.0 if bench.short else 8.0), bench.peers.get("rekor-server-posix")
+    seconds, peer = (2.0 if bench.short else 5.0), bench.peers.get("rekor-server-posix")
+    servers: dict[str, Callable[[Path], AbstractContextManager[Server]]] = {OURS: our_log}
     if peer:
         os.environ["ATTESTOR_PEERS"] = str(Path(peer).parent)
+        servers["rekor-server-posix"] = real_log
+    if bench.before:
+        servers["before"] = partial(our_log, sources=bench.before)
     for clients in SHORT_CLIENTS if bench.short else CLIENTS:
-        ours: list[Load] = []
-        theirs: list[Load] = []
+        loads: dict[str, list[Load]] = {name: [] for name in servers}
         for turn in range(1 if bench.short else ROUNDS):
-            with our_log(scratch(bench, "ours")) as server:
-                ours.append(load_of(server, clients, seconds, f"{clients} {turn}"))
-            if peer:
-                with real_log(scratch(bench, "theirs")) as server:
-                    theirs.append(load_of(server, clients, seconds, f"{clients} {turn}"))
-        yield from _values(bench, clients, ours, theirs)
+            for name in list(servers)[:: 1 if turn % 2 == 0 else -1]:
+                with servers[name](scratch(bench, name)) as server:
+                    loads[name].append(load_of(server, clients, seconds, f"{clients} {turn}"))
+        yield from _values(bench, clients, loads)
 
 
-def _values(
-    bench: Bench, clients: int, ours: Sequence[Load], theirs: Sequence[Load]
-) -> Iterator[Value]:
-    rate = statistics.median(one.rate for one in ours)
-    p50 = statistics.median(one.p50 for one in ours)
-    cpu = min(one.cpu for one in ours)
-    name = f"{clients} client{'s' if clients > 1 else ''}"
-    yield Value(f"{name}: logged", rate, "entries/s")
-    yield Value(f"{name}: wait, median", p50 * 1e3, "ms")
-    yield Value(f"{name}: CPU an entry", cpu * 1e3, "ms")
+def _values(bench: Bench, clients: int, loads: Mapping[str, Sequence[Load]]) -> Iterator[Value]:
+    of = f"{clients} client{'s' if clients > 1 else ''}"
+    ours = _middle(loads[OURS])
+    for name, load in {name: _middle(load) for name, load in loads.items()}.items():
+        note = "" if name == OURS else name
+        yield Value(f"{of}: logged", load.rate, "entries/s", note=note)
+        yield Value(f"{of}: wait, median", load.p50 * 1e3, "ms", note=note)
+        yield Value(f"{of}: CPU an entry", load.cpu * 1e3, "ms", note=note)
     if bench.short:  # too little of it, beside the clients, to be held against a bound
-        yield Value(f"{name}: CPU an entry", cpu / calibration(), "calibrations")
-    elif not theirs:
-        yield skipped(f"{name}: beside the real server", "no rekor-server-posix: scripts/peers")
-    else:
-        note = "of rekor-server-posix"
-        peers = statistics.median(one.rate for one in theirs)
-        yield Value(f"{name}: logged", rate / peers, "x", 1.0, at_least=True, note=note)
-        waited = statistics.median(one.p50 for one in theirs)
-        yield Value(f"{name}: wait, median", p50 / waited, "x", 1.0, note=note)
-        spent = min(one.cpu for one in theirs)
-        yield Value(f"{name}: CPU an entry", cpu / spent, "x", 1.0, note=note)
+        yield Value(f"{of}: CPU an entry", ours.cpu / calibration(), "calibrations")
+    elif "rekor-server-posix" not in loads:
+        yield skipped(f"{of}: beside the real server", "no rekor-server-posix: scripts/peers")
+    for name in loads:
+        if name == OURS or bench.short:
+            continue
+        other, note = _middle(loads[name]), f"of {name}"
+        yield Value(f"{of}: logged", ours.rate / other.rate, "x", 1.0, at_least=True, note=note)
+        yield Value(f"{of}: wait, median", ours.p50 / other.p50, "x", 1.0, note=note)
+        yield Value(f"{of}: CPU an entry", ours.cpu / other.cpu, "x", 1.0, note=note)
+
+
+def _middle(loads: Sequence[Load]) -> Load:
+    """Return the medians, and the least processor time: noise only ever adds to that."""
+    return Load(
+        statistics.median(one.rate for one in loads),
+        statistics.median(one.p50 for one in loads),
+        min(one.cpu for one in loads),
+    )

@@ -84,6 +84,7 @@ class Bench:
     peers: Mapping[str, str] = field(default_factory=dict)  # program: where it is
     slack: float = 1.0  # what a bound is multiplied with
     leaves: int | None = None  # of the log, where a subject lets it be chosen
+    before: Path | None = None  # an earlier revision of this program, laid out
 
     def bound(self, full: float, short: float | None = None) -> float | None:
         """Return the target; of the short form its own, with room for noise."""

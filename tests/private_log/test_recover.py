@@ -18,7 +18,8 @@ from appliance.store.private_log.private_logs import require_private_log
 from appliance.tlog.tile import new_entry_bundles, new_tiles
 from tests.private_log.private_homes import NOW, ORIGIN, check_home, reboot
 from tests.private_log.test_log import Site, _request_file
-from tests.serve.running_log import running_log
+from tests.serve.running_log import RunningLog, running_log
+from tests.serve.signed_requests import signed_request
 
 
 @pytest.fixture
@@ -191,6 +192,33 @@ def test_a_configured_mirror_is_asked_after_a_boot(log: Site, tmp_path: Path) ->
     assert "--only-copy" in error["next"]
     assert log("recover", "--only-copy")["treeSize"] == 4
     assert add(log, tmp_path, b"x")["index"] == 4
+
+
+def test_a_served_log_asks_its_mirror_when_the_machine_forgets_while_it_runs(
+    log: Site, tmp_path: Path
+) -> None:
+    add(log, tmp_path, b"one")
+    copy = shutil.copytree(log.home, tmp_path / "copy")
+    reboot()
+    log("recover", "--only-copy", home=copy)
+    with running_log(copy) as mirror:
+        with open_for_writing(log.home) as store, store.atomic():
+            known = require_private_log(store, None).log
+            put_backend(
+                *(store, "mirror", known),
+                base_url=mirror.url, read_url=None, mirror_of="build",
+            )  # fmt: skip
+        running = RunningLog(log.home)
+        try:
+            reboot()  # as far as it can tell: the runtime directory is gone
+            assert running.post(signed_request(b"two"))[0] == 201  # the mirror holds no other tree
+            reboot()
+            assert mirror.post(signed_request(b"another"))[0] == 201
+            reboot()
+            assert running.post(signed_request(b"three"))[0] == 500
+        finally:
+            code, said = running.stop()
+    assert (code, "contradicts itself" in said) == (4, True)
 
 
 def open_for_writing(home: Path) -> Any:

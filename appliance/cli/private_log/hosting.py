@@ -14,7 +14,13 @@ from appliance.config.configuration import Configuration, Hosted
 from appliance.config.private_log_keys import STDERR
 from appliance.errors import ApplianceError, MovedError, RefusedError, RemoteError
 from appliance.jobs.private_log.digest_key import require_digest_key
-from appliance.jobs.private_log.sequence import FROZEN, Sequenced, recover, sequence
+from appliance.jobs.private_log.sequence import (
+    COMPARE_FIRST,
+    FROZEN,
+    Sequenced,
+    recover,
+    sequence,
+)
 from appliance.runs.private_log import LogWitnesses, ready_to_sign
 from appliance.runs.session import Session
 from appliance.serve.access import MAX_TOKENS_BYTES, AccessRule, Token, parse_tokens
@@ -33,6 +39,7 @@ from appliance.store.mirror.checkpoints import History
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.private_log.private_logs import PrivateLog, require_private_log
 from appliance.store.secret_files import read_secret
+from appliance.tlog.growth import Edge
 from appliance.tlog.note import SigningKey
 from appliance.tlog.publisher_key import PublisherKey
 
@@ -62,6 +69,7 @@ class HostedLog:
         self._turn = turn
         self._on_end = on_end
         self._complain = complain
+        self._edge: Edge | None = None  # of what was logged last
         self.has_ended = False  # nothing is logged any more
         self.batches = Batches(self._log_batch, on_failure=self._on_failure)
         self.service = PrivateLogService(self.batches, self._reading, digest_key)
@@ -89,10 +97,20 @@ class HostedLog:
         with self._turn:
             own = self._session.fresh()
             with own.writing() as store:
-                ready_to_sign(own, store, self.private)  # a runtime directory may go while we run
-                cosign = self._witnesses.cosign_in(store)
-                now = self._session.now()
-                return sequence(store, self.private, self._key, bodies, now, cosign)
+                try:
+                    return self._sequenced(store, bodies)
+                except RefusedError as error:
+                    if error.reason != COMPARE_FIRST:
+                        raise
+                ready_to_sign(own, store, self.private)  # a runtime directory went while we ran
+                return self._sequenced(store, bodies)
+
+    def _sequenced(self, store: Store, bodies: Sequence[bytes]) -> Sequenced:
+        cosign = self._witnesses.cosign_in(store)
+        now = self._session.now()
+        done = sequence(store, self.private, self._key, bodies, now, cosign, self._edge)
+        self._edge = done.edge
+        return done
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[Mirror]:

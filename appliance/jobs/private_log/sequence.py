@@ -127,7 +127,12 @@ class Sequenced:
 
     checkpoint: SignedCheckpoint  # covers every body
     placed: tuple[Placed, ...]  # one a body, in order
-    tree: TileTree  # of the checkpoint, with the tiles that prove what is new in it
+    edge: Edge  # of the checkpoint, for the next batch
+
+    @property
+    def tree(self) -> TileTree:
+        """The tree of the checkpoint, with the tiles that prove what is new in it."""
+        return self.edge.tree or TileTree(self.edge.head)
 
 
 def sequence(
@@ -137,8 +142,12 @@ def sequence(
     bodies: Sequence[bytes],
     now: int,
     cosign: Cosign = uncosigned,
+    edge: Edge | None = None,
 ) -> Sequenced:
     """Log `bodies`, at most 256, each once. The caller holds the home's lock.
+
+    `edge` is what the batch before left; it is read from the store unless it is the edge of
+    what is published.
 
     When this returns, every one is covered by a published checkpoint. Raises RestoredError
     if this home may not sign, RefusedError if the log is closed (reason frozen) or has to be
@@ -147,7 +156,7 @@ def sequence(
     (quorum) if too few witnesses cosigned: then it is published by a run to which enough do.
     """
     mirror = Mirror(store, private.log)
-    now_at = _recovered(mirror, private, key, now, cosign)
+    now_at = _recovered(mirror, private, key, now, cosign, edge)
     if bodies and now_at.checkpoint.checkpoint.frozen:
         raise RefusedError(
             f"{private.log.origin} is frozen since {now_at.checkpoint.checkpoint.frozen}",
@@ -165,7 +174,7 @@ def sequence(
         placed.append(Placed(index, duplicate))
     if not new:
         published = _as_published(mirror, now_at.edge.head)
-        return Sequenced(published, tuple(placed), TileTree(now_at.edge.head))
+        return Sequenced(published, tuple(placed), now_at.edge)
     entries = list(new)
     staged = compress_bundle(format_entry_bundle(entries))
     growth = grow(now_at.edge, entries)
@@ -176,7 +185,7 @@ def sequence(
     if first // WIDTH != growth.head.tree_size // WIDTH:
         with contextlib.suppress(ApplianceError):  # all is published; what stays goes next time
             sweep_superseded(store, now)
-    return Sequenced(checkpoint, tuple(placed), _tree(now_at.edge, growth))
+    return Sequenced(checkpoint, tuple(placed), growth.edge(now_at.edge, entries))
 
 
 def recover(
@@ -348,7 +357,12 @@ def _is_frozen(note: bytes) -> bool:
 
 
 def _recovered(
-    mirror: Mirror, private: PrivateLog, key: SigningKey, now: int, cosign: Cosign
+    mirror: Mirror,
+    private: PrivateLog,
+    key: SigningKey,
+    now: int,
+    cosign: Cosign,
+    edge: Edge | None = None,
 ) -> _Position:
     """Return the tree that was signed last, publishing it first if that was not done yet."""
     store = mirror.store
@@ -367,7 +381,9 @@ def _recovered(
             if signed.checkpoint.frozen:
                 # The same head again, so nothing had to be staged: just its note.
                 _publish_frozen(mirror, private, signed, now, cosign)
-            return _Position(_edge(mirror, head), last, signed)
+            if edge is None or edge.head != head:
+                edge = _edge(mirror, head)
+            return _Position(edge, last, signed)
         # Signed, not published: the staged batch is all that is missing.
         staged = store.blobs.get(last.staged or b"")
         batch = EntryBundle(0, signed.head.tree_size - head.tree_size)
@@ -509,13 +525,6 @@ def _edge(mirror: Mirror, head: TreeHead) -> Edge:
         bundle = EntryBundle(index, width)
         entries = parse_entry_bundle(mirror.read_entry_bundle(bundle), bundle)
     return Edge(head, mirror.read_tiles(edge_tiles(head.tree_size)), entries)
-
-
-def _tree(edge: Edge, growth: Growth) -> TileTree:
-    """Return the new tree with every tile an inclusion proof of a new entry needs."""
-    tree = TileTree(growth.head)
-    tree.load(growth.tiles, lambda _: {**edge.tiles, **growth.tiles})
-    return tree
 
 
 def _restored(private: PrivateLog, signed: TreeHead, stored: TreeHead) -> RestoredError:
