@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -12,13 +13,15 @@ from appliance.config.keys import JsonValue
 from appliance.config.rules import Places
 from appliance.config.schema import BACKENDS
 from appliance.errors import (
+    ApplianceError,
     IncompleteError,
+    LimitError,
     MalformedError,
     RefusedError,
     VerificationError,
 )
 from appliance.fetch.public_good import PUBLIC_GOOD, Instance, instance_at
-from appliance.fetch.tuf import Get, fetch_root, follow, over_http
+from appliance.fetch.tuf import Followed, Get, fetch_root, follow, over_http
 from appliance.fetch.tuf_metadata import Verified
 from appliance.jobs.home.configure import read_configuration, write_configuration
 from appliance.jobs.mirror.discover import ADDED, Discovery, Named, discover, take_named
@@ -79,6 +82,7 @@ class Update:
     before: TufRepository | None
     root: TrustedRoot
     old_root: TrustedRoot | None  # the one that counted until now
+    passed_over: tuple[str, ...] = ()  # files that arrived and did not verify, in words
 
     @property
     def is_change(self) -> bool:
@@ -87,8 +91,8 @@ class Update:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What was believed for the first time, and what is believed no more."""
-        said = []
+        """What was passed over, believed for the first time, and is believed no more."""
+        said = list(self.passed_over)
         if self.before is None:
             first = self.repository.roots[0]
             said.append(
@@ -264,13 +268,13 @@ def fetch_update(session: Session, store: Store, start: Start) -> Update:
         if before is None or start.over:
             here = () if local is None else local.roots
             root = _first_root(get, url, start, here)
-            followed = follow(get, url, root, {}, where)
+            followed = _followed(local, get, url, root, {}, where)
             anchor = sha256(root).digest()
             older: tuple[TufMetadata, ...] = ()
         else:
             _refuse_other_root(before, start)
             known = {one.role: one.raw for one in before.newest[1:]}
-            followed = follow(get, url, before.roots[-1].raw, known, where)
+            followed = _followed(local, get, url, before.roots[-1].raw, known, where)
             anchor, older = before.anchor, before.roots[:-1]
     for one in (followed.timestamp, followed.snapshot, followed.targets):
         if one.expires_at <= session.now():
@@ -295,7 +299,26 @@ def fetch_update(session: Session, store: Store, start: Start) -> Update:
         before,
         parse_trusted_root(repository.trusted_root),
         None if stored is None else parse_trusted_root(stored.raw),
+        local.candidates.passed_over if local is not None and local.candidates is not None else (),
     )
+
+
+def _followed(
+    local: Local | None, get: Get, url: str, root: bytes, known: Mapping[str, bytes], where: str
+) -> Followed:
+    """Follow a repository; of what arrived under one name, by the first file that verifies."""
+    first: ApplianceError | None = None
+    while True:
+        try:
+            return follow(get, url, root, known, where)
+        except (VerificationError, LimitError, IncompleteError) as error:
+            first = first or error
+            candidates = None if local is None else local.candidates
+            # What is not there is no file's fault: then nothing is left to try.
+            if candidates is None or isinstance(error, IncompleteError):
+                raise first from None
+            if not candidates.refuse(error):
+                raise first from None
 
 
 def store_update(store: Store, update: Update) -> None:
@@ -321,12 +344,14 @@ def _local(store: Store, start: Start, before: TufRepository | None) -> Local | 
 def _first_root(get: Get, url: str, start: Start, here: tuple[bytes, ...]) -> bytes:
     if start.root is not None:
         return start.root
+    instance = instance_at(url)
+    wanted = start.digest or (instance.root_digest if instance is not None else None)
     for raw in here:  # the first ones may be long gone
-        if start.digest is not None and sha256(raw).digest() == start.digest:
+        if wanted is not None and sha256(raw).digest() == wanted:
             return raw
     if start.digest is not None:
         return fetch_root(get, url, start.digest)
-    if (instance := instance_at(url)) is not None:
+    if instance is not None:
         return fetch_root(get, url, instance.root_digest, instance.root_version)
     raise IncompleteError(
         f"{url} was never updated from, and no root document says whom to trust there",

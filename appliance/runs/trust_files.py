@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from re import fullmatch
 from typing import Final
@@ -14,12 +13,79 @@ from appliance.fetch.tuf import Get
 from appliance.jobs.transfer.side_members import REPOSITORY_FILE, TUF, repository_place
 from appliance.store.database import Store
 from appliance.store.files import read_foreign
-from appliance.store.verify.trust import arrived_files
+from appliance.store.verify.trust import ArrivedFile, arrived_files
 from appliance.tlog.strict_json import parse_json
 from appliance.value import frozen
 
 _ROOT: Final = ".root.json"
 _NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
+
+
+class Candidates:
+    """The files of a repository that arrived: of a name there may be several, some of them junk.
+
+    Whoever verifies one in vain refuses it, and is given another of the name from then on.
+    """
+
+    def __init__(self, files: Mapping[str, Sequence[ArrivedFile]], url: str) -> None:
+        """Take the files by their place below the repository at `url`, the newest first."""
+        self._files = files
+        self._url = url
+        self._refused: set[tuple[str, str]] = set()
+        self._given: ArrivedFile | None = None
+        self.passed_over: tuple[str, ...] = ()  # what was refused, and why
+
+    def get(self, wanted: str, max_bytes: int) -> bytes:
+        """Return what a server would have at a URL; raises as appliance.fetch.tuf.Get does."""
+        *folders, name = _path(self._url, wanted)
+        found = self._asked_for(folders, name)
+        if found is None:
+            raise IncompleteError(
+                f"{self._url}: no {name} arrived",
+                reason="no-file",
+                next_step="import a newer transfer bundle of an exporter that follows it",
+            )
+        self._given = found
+        if len(found.raw) > max_bytes:
+            raise LimitError(f"{self._url}: {name} is larger than the {max_bytes} bytes allowed")
+        return found.raw
+
+    def refuse(self, error: ApplianceError) -> bool:
+        """Give the file that was given last never again; False if there is none to refuse."""
+        given, self._given = self._given, None
+        if given is None:
+            return False
+        self._refused.add((given.path, given.digest))
+        name = given.path.rpartition("/")[2]
+        self.passed_over += (
+            f"a {name} that transfer bundle {given.bundle_id[:12]} brought was passed over"
+            f" (SHA-256 {given.digest}): {error.message}",
+        )
+        return True
+
+    def _of(self, path: str) -> list[ArrivedFile]:
+        found = self._files.get(path, ())
+        return [one for one in found if (one.path, one.digest) not in self._refused]
+
+    def _asked_for(self, folders: Sequence[str], name: str) -> ArrivedFile | None:
+        """Return the file that a server would have by this name, of all that arrived.
+
+        They are kept without the version or the digest that stands before a server's names; both
+        are claims here, which decide what is looked at first and nothing else.
+        """
+        found = self._of("/".join([*folders, name]))
+        if found and name.endswith(_ROOT):
+            return found[0]
+        first, _, rest = name.partition(".")
+        if not found and "." in rest:
+            found = self._of("/".join([*folders, rest]))
+        if not found:
+            return None
+        if folders:
+            return next((one for one in found if one.digest == first), found[0])
+        version = int(first) if first.isdecimal() else None
+        exact = (one for one in found if _claimed_version(one.raw) == version)
+        return next(exact, max(found, key=lambda one: _claimed_version(one.raw)))
 
 
 @frozen
@@ -30,6 +96,7 @@ class Local:
     where: str  # for messages
     get: Get
     roots: tuple[bytes, ...] = ()  # root documents that are here, whatever they are called
+    candidates: Candidates | None = None  # where there may be several files of a name
 
 
 def in_directory(directory: Path, url: str | None) -> Local:
@@ -52,13 +119,13 @@ def that_arrived(store: Store, url: str | None) -> Local:
     Raises IncompleteError (not-arrived) if none came, ArgumentError (which-repository) if
     several did and no URL says which.
     """
-    arrived: dict[str, list[bytes]] = {}
+    arrived: dict[str, list[ArrivedFile]] = {}
     for one in arrived_files(store):  # the newest first
-        arrived.setdefault(one.path, []).append(one.raw)
+        arrived.setdefault(one.path, []).append(one)
     said = (
-        (raw.decode("utf-8", "replace").strip(), path.removesuffix(REPOSITORY_FILE))
-        for path, raws in arrived.items()
-        for raw in raws
+        (one.raw.decode("utf-8", "replace").strip(), path.removesuffix(REPOSITORY_FILE))
+        for path, found in arrived.items()
+        for one in found
         if path.startswith(TUF) and path.endswith(f"/{REPOSITORY_FILE}")
     )
     # What a place is called follows from the URL: a file cannot claim another one's.
@@ -78,50 +145,11 @@ def that_arrived(store: Store, url: str | None) -> Local:
         )
     place = places[known_by]
     files = {
-        path.removeprefix(place): raws for path, raws in arrived.items() if path.startswith(place)
+        path.removeprefix(place): found for path, found in arrived.items() if path.startswith(place)
     }
-    roots = tuple(raw for path, raws in files.items() if path.endswith(_ROOT) for raw in raws)
-    return Local(known_by, f"{known_by}, as it arrived", _arrived(files, known_by), roots)
-
-
-def _arrived(files: Mapping[str, Sequence[bytes]], url: str) -> Get:
-    def get(wanted: str, max_bytes: int) -> bytes:
-        *folders, name = _path(url, wanted)
-        raw = _asked_for(files, folders, name)
-        if raw is None:
-            raise IncompleteError(
-                f"{url}: no {name} arrived",
-                reason="no-file",
-                next_step="import a newer transfer bundle of an exporter that follows it",
-            )
-        if len(raw) > max_bytes:
-            raise LimitError(f"{url}: {name} is larger than the {max_bytes} bytes allowed")
-        return raw
-
-    return get
-
-
-def _asked_for(
-    files: Mapping[str, Sequence[bytes]], folders: Sequence[str], name: str
-) -> bytes | None:
-    """Return the file that a server would have by this name, of all that arrived.
-
-    They are kept without the version or the digest that stands before a server's names; both
-    are claims here, which decide what is looked at first and nothing else.
-    """
-    found = files.get("/".join([*folders, name]), ())
-    if found and name.endswith(_ROOT):
-        return found[0]
-    first, _, rest = name.partition(".")
-    if not found and "." in rest:
-        found = files.get("/".join([*folders, rest]), ())
-    if not found:
-        return None
-    if folders:
-        return next((raw for raw in found if sha256(raw).hexdigest() == first), found[0])
-    version = int(first) if first.isdecimal() else None
-    exact = (raw for raw in found if _claimed_version(raw) == version)
-    return next(exact, max(found, key=_claimed_version))
+    roots = tuple(one.raw for path, found in files.items() if path.endswith(_ROOT) for one in found)
+    candidates = Candidates(files, known_by)
+    return Local(known_by, f"{known_by}, as it arrived", candidates.get, roots, candidates)
 
 
 def _claimed_version(raw: bytes) -> int:

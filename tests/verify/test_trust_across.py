@@ -14,8 +14,15 @@ from appliance.errors import LimitError
 from appliance.jobs.home.init import init_home
 from appliance.jobs.transfer.side_members import REPOSITORY_FILE, repository_place
 from appliance.runs.trust_files import that_arrived
-from appliance.store.database import create_store
-from appliance.store.verify.trust import ArrivedFile, put_arrived
+from appliance.store.database import create_store, open_store
+from appliance.store.verify.trust import (
+    MAX_FILES,
+    ArrivedFile,
+    arrived_files,
+    forget_oldest,
+    put_arrived,
+)
+from appliance.value import replaced
 from tests.fetch.hostile_server import HostileServer, Request
 from tests.serve.signed_requests import signed_request
 from tests.verify.test_trust import (
@@ -53,6 +60,7 @@ class Gap:
             answer = self.world.run(*words, expect=expect)
         finally:
             self.world.home = self.outside
+        self.warnings: list[str] = answer["warnings"]
         found: dict[str, Any] = answer["error"] if expect else answer["data"]
         return found
 
@@ -173,7 +181,71 @@ def test_an_older_bundle_that_comes_later_takes_nothing_back(gap: Gap) -> None:
     gap.by_bundle()
     gap.run("import", older)
     assert not gap.run("trust", "update", "--arrived")["change"]
+    assert not any("passed over" in one for one in gap.warnings)
     assert gap.current() == NEW_ROOT
+
+
+JUNK: dict[str, tuple[str, bytes]] = {
+    "a timestamp of the newest version": (
+        "timestamp.json",
+        b'{"signed": {"_type": "timestamp", "version": 4000}, "signatures": []}',
+    ),
+    "no JSON": ("snapshot.json", b"junk"),
+    "another's targets": ("targets.json", b'{"signed": {"version": 2}, "signatures": []}'),
+    "a root that nobody signed": ("2.root.json", b'{"signed": {"version": 2}, "signatures": []}'),
+    "a root too large": ("2.root.json", b" " * 600_000),
+    "junk in place of a file": ("targets/trusted_root.json", b"junk"),
+}
+
+
+@pytest.mark.parametrize("what", JUNK)
+def test_junk_that_arrived_is_passed_over_and_named(gap: Gap, what: str) -> None:
+    """Whoever may send one bundle could else keep a site from the repository for ever."""
+    gap.by_bundle("--root-digest", gap.digest)
+    name, raw = JUNK[what]
+    url = gap.run("trust", "update", "--arrived")["repository"]
+    store = open_store(gap.inside, write=True)
+    with store.atomic():
+        path = f"{repository_place(url)}/{name}"
+        put_arrived(store, ArrivedFile(path, raw, "ab" * 32, 2**40))  # the newest of all
+    store.close()
+    gap.world.tuf.files["trusted_root.json"] = NEW_ROOT
+    gap.world.tuf.rotate("root", "timestamp")
+    gap.world.tuf.publish()
+    done = gap.by_bundle()
+    assert done["change"] and gap.current() == NEW_ROOT
+    if raw != b"junk":  # which is of no version and no digest, and not looked at first
+        [warning] = [one for one in gap.warnings if "passed over" in one]
+        assert sha256(raw).hexdigest() in warning and "abababababab" in warning
+
+
+def test_all_junk_is_refused_for_what_the_newest_is(gap: Gap) -> None:
+    gap.by_bundle("--root-digest", gap.digest)
+    store = open_store(gap.inside, write=True)
+    with store.atomic():
+        store.execute(
+            "UPDATE arrived_trust SET raw = x'6a756e6b' WHERE path LIKE '%timestamp.json'"
+        )
+    store.close()
+    assert gap.run("trust", "update", "--arrived", expect=3)["reason"] == "tuf-malformed"
+    assert gap.current() == OLD_ROOT
+
+
+def test_what_arrives_again_is_the_newest_again(tmp_path: Path) -> None:
+    """Else junk that comes later pushes out what an honest exporter sends each time."""
+    store = create_store(tmp_path / "home")
+    honest = ArrivedFile("trusted_root.json", b"honest", "aa", 10)
+    with store.atomic():
+        assert put_arrived(store, honest)
+        for number in range(MAX_FILES - 1):
+            put_arrived(store, ArrivedFile("trusted_root.json", b"%d" % number, "bb", 20))
+        assert not put_arrived(store, replaced(honest, bundle_id="cc", arrived_at=30))
+        put_arrived(store, ArrivedFile("trusted_root.json", b"one more", "bb", 31))
+        forget_oldest(store)
+        assert not put_arrived(store, replaced(honest, bundle_id="dd", arrived_at=29))
+    [kept] = [one for one in arrived_files(store) if one.raw == b"honest"]
+    assert (kept.bundle_id, kept.arrived_at) == ("cc", 30)
+    store.close()
 
 
 def test_another_repository_on_a_stick_is_another_repository(gap: Gap, tmp_path: Path) -> None:

@@ -193,8 +193,8 @@ class ArrivedFile:
 
     path: str  # below trust/
     raw: bytes
-    bundle_id: str  # that brought it first
-    arrived_at: int  # Unix seconds, first
+    bundle_id: str  # that brought it last
+    arrived_at: int  # Unix seconds, then
 
     @property
     def digest(self) -> str:
@@ -203,18 +203,19 @@ class ArrivedFile:
 
 
 def put_arrived(store: Store, file: ArrivedFile) -> bool:
-    """Keep a file that arrived, inside store.atomic(); whether it is new here."""
-    added = store.execute(
-        "INSERT INTO arrived_trust VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        [
-            file.path,
-            sha256(file.raw).digest(),
-            file.raw,
-            file.bundle_id,
-            file.arrived_at,
-        ],
+    """Keep a file that arrived, inside store.atomic(); whether it is new here.
+
+    One that arrives again is the newest again: what nobody sends any more is forgotten first.
+    """
+    place = [file.path, sha256(file.raw).digest()]
+    known = store.row("SELECT 1 FROM arrived_trust WHERE path = ? AND digest = ?", place)
+    store.execute(
+        "INSERT INTO arrived_trust VALUES (?, ?, ?, ?, ?) ON CONFLICT (path, digest) DO UPDATE"
+        " SET bundle_id = excluded.bundle_id, arrived_at = excluded.arrived_at"
+        " WHERE excluded.arrived_at >= arrived_at",
+        [*place, file.raw, file.bundle_id, file.arrived_at],
     )
-    return added.rowcount > 0
+    return known is None
 
 
 def forget_oldest(store: Store) -> None:
