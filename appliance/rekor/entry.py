@@ -18,7 +18,7 @@ from appliance.rekor.signing_algorithms import (
 )
 from appliance.rekor.verifier_material import (
     VerifierMaterial,
-    parse_pem_material,
+    parse_entry_material,
     parse_v2_material,
 )
 from appliance.tlog.strict_base64 import decode_base64
@@ -120,7 +120,7 @@ def _hashedrekord_v1(spec: Message) -> HashedRekord:
     data = _hex_digest(spec.required_message("data").required_message("hash"))
     signature = spec.required_message("signature")
     pem = signature.required_message("publicKey").required_binary("content")
-    verifier = parse_pem_material(pem, f"{signature.path}.publicKey.content")
+    verifier = parse_entry_material(pem, f"{signature.path}.publicKey.content")
     signed = EntrySignature(signature.required_binary("content"), verifier)
     return HashedRekord("hashedrekord", "0.0.1", data, (signed,))
 
@@ -135,7 +135,7 @@ def _dsse_v1(spec: Message) -> Dsse:
     signatures = tuple(
         EntrySignature(
             message.required_binary("signature"),
-            parse_pem_material(message.required_binary("verifier"), f"{message.path}.verifier"),
+            parse_entry_material(message.required_binary("verifier"), f"{message.path}.verifier"),
         )
         for message in spec.messages("signatures", MAX_SIGNATURES)
     )
@@ -154,7 +154,7 @@ def _intoto(content: Message) -> Dsse:
     signatures = tuple(
         EntrySignature(
             _base64_of_base64(message, "sig"),
-            parse_pem_material(message.required_binary("publicKey"), f"{message.path}.publicKey"),
+            parse_entry_material(message.required_binary("publicKey"), f"{message.path}.publicKey"),
         )
         for message in envelope.messages("signatures", MAX_SIGNATURES)
     )

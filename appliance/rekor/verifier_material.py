@@ -16,6 +16,8 @@ from appliance.tlog.strict_base64 import decode_base64
 from appliance.value import frozen
 
 _PEM_LABELS: Final = {"CERTIFICATE": True, "PUBLIC KEY": False}
+_BEGIN_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
+_END_CERTIFICATE: Final = b"-----END CERTIFICATE-----"
 
 
 @frozen
@@ -33,8 +35,20 @@ class VerifierMaterial:
         return same_key(self.der, der)
 
 
+def parse_entry_material(pem: bytes, path: str) -> VerifierMaterial:
+    """Parse the PEM inside an entry that a v1 log holds.
+
+    A signer may have sent the issuers too; the first certificate is the signer's. Raises as
+    parse_pem_material does.
+    """
+    first, end, issuers = pem.partition(_END_CERTIFICATE)
+    if end and issuers.strip().startswith(_BEGIN_CERTIFICATE):
+        pem = first + end
+    return parse_pem_material(pem, path)
+
+
 def parse_pem_material(pem: bytes, path: str) -> VerifierMaterial:
-    """Parse the PEM inside a v1 entry; raises MalformedError unless it is one block we know."""
+    """Parse the PEM inside a v1 request; raises MalformedError unless it is one block we know."""
     try:
         first, *body, last = pem.decode("ascii").replace("\r\n", "\n").strip("\n").split("\n")
     except ValueError as error:

@@ -104,13 +104,12 @@ def _read_signer(material: Message, version: str) -> tuple[bytes | None, str]:
     content = material.required_message(member)
     if member == "publicKey":
         return None, content.text("hint")
-    if (member == "x509CertificateChain") != (version in ("0.1", "0.2")):
+    if member == "x509CertificateChain" and version == "0.3":
         raise MalformedError(
-            f"bundle {version}: expected "
-            f"{'a single certificate' if version == '0.3' else 'a certificate chain'}, "
-            f"got {member}",
+            f"bundle {version}: expected a single certificate, got {member}",
             reason="certificate-form",
         )
+    # A single certificate in an older version says no less; other clients take it, too.
     if member == "certificate":
         return content.required_binary("rawBytes"), ""
     chain = content.messages("certificates", MAX_CHAIN)

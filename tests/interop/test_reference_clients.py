@@ -1,4 +1,4 @@
-"""What cosign and sigstore-python say of the situations in tests/verify/reported_situations.py.
+"""What cosign and sigstore-python say of reported and made situations (tables in tests/verify).
 
 Each is asked as its users would ask: cosign with the options that the bundle calls for,
 sigstore-python by its library. A line of the table that is not what they answer fails.
@@ -18,6 +18,7 @@ import pytest
 
 from tests.interop.verification_peers import peer
 from tests.shared import shared
+from tests.verify.made_situations import MADE_SITUATIONS, TYPE, lay_out_made
 from tests.verify.reported_situations import RIGHT, lay_out
 
 pytestmark = [pytest.mark.interop, pytest.mark.filterwarnings("ignore")]
@@ -26,9 +27,24 @@ pytestmark = [pytest.mark.interop, pytest.mark.filterwarnings("ignore")]
 @pytest.mark.parametrize("name", sorted(RIGHT))
 def test_cosign_answers_as_the_table_says(name: str, tmp_path: Path) -> None:
     program = peer("cosign")
-    case = lay_out(name, tmp_path)
-    artifact, *options = case["args"][1:]
-    raw = (tmp_path / "bundle.sigstore.json").read_bytes()
+    done = ask_cosign(program, lay_out(name, tmp_path)["args"], tmp_path)
+    assert (done.returncode == 0) is RIGHT[name].cosign, done.stderr.decode(errors="replace")
+
+
+@pytest.mark.parametrize("name", list(MADE_SITUATIONS))
+def test_cosign_answers_to_made_situations_as_the_table_says(name: str, tmp_path: Path) -> None:
+    program = peer("cosign")
+    done = ask_cosign(program, lay_out_made(name, tmp_path), tmp_path)
+    says_yes = MADE_SITUATIONS[name].cosign
+    assert (done.returncode == 0) is says_yes, done.stderr.decode(errors="replace")
+
+
+def ask_cosign(
+    program: str, args: list[str], directory: Path
+) -> subprocess.CompletedProcess[bytes]:
+    """Ask cosign what our command was asked."""
+    artifact, *options = args[1:]
+    raw = (directory / "bundle.sigstore.json").read_bytes()
     command = [program, "verify-blob"]
     if b"dsseEnvelope" in raw:
         command = [program, "verify-blob-attestation", "--type", predicate_type(raw)]
@@ -39,17 +55,40 @@ def test_cosign_answers_as_the_table_says(name: str, tmp_path: Path) -> None:
         question = ["--digest", digest, "--digestAlg", algorithm]
     else:
         question = [artifact]
-    done = subprocess.run(
-        [*command, *options, *question], cwd=tmp_path, capture_output=True, timeout=120, check=False
+    return subprocess.run(
+        [*command, *options, *question],
+        cwd=directory,
+        capture_output=True,
+        timeout=120,
+        check=False,
     )
-    assert (done.returncode == 0) is RIGHT[name].cosign, done.stderr.decode(errors="replace")
 
 
 def predicate_type(raw: bytes) -> str:
     """Return the predicate type that cosign wants to be told; it reads one bundle only."""
-    first = json.loads(raw.splitlines()[0])
+    try:
+        first = json.loads(raw.splitlines()[0])
+    except ValueError:
+        return TYPE
+    if "dsseEnvelope" not in first:
+        return TYPE
     payload = json.loads(base64.b64decode(first["dsseEnvelope"]["payload"]))
     return str(payload["predicateType"])
+
+
+@pytest.mark.parametrize("name", list(MADE_SITUATIONS))
+def test_sigstore_python_answers_to_made_situations_as_the_table_says(
+    name: str, tmp_path: Path
+) -> None:
+    args = lay_out_made(name, tmp_path)
+    logging.disable(logging.CRITICAL)
+    try:
+        said = sigstore_python(args, tmp_path)
+    except (KeyError, ValueError) as error:  # which its users meet as a traceback
+        said = f"uncaught {error!r}"
+    finally:
+        logging.disable(logging.NOTSET)
+    assert (said == "") is MADE_SITUATIONS[name].sigstore_python, said
 
 
 @pytest.mark.parametrize("name", sorted(RIGHT))

@@ -982,11 +982,6 @@ def a_v03_bundle_with_a_chain() -> Scene:
     return on(keyless_v2, change)
 
 
-@mutation("certificate-form")
-def a_v02_bundle_with_a_single_certificate() -> Scene:
-    return on(keyless_v2, lambda scene: scene.bundle.update(mediaType=CHAIN_TYPE))
-
-
 @mutation("malformed")
 def a_certificate_and_a_key() -> Scene:
     return on(keyless_v2, lambda scene: scene.material.update(publicKey={"hint": "x"}))

@@ -15,6 +15,7 @@ from appliance.cli.main import run
 from appliance.runs.session import Session
 from tests.mirror.mirrors import NOW
 from tests.shared import shared
+from tests.verify.made_situations import MADE_SITUATIONS, lay_out_made
 from tests.verify.reported_situations import CASES, RIGHT, lay_out
 
 
@@ -27,6 +28,21 @@ def test_every_difference_from_other_clients_has_its_reason() -> None:
     for name, right in RIGHT.items():
         differ = {right.cosign, right.sigstore_python} != {right.code == 0}
         assert bool(right.because) == differ, name
+
+    for name, made in MADE_SITUATIONS.items():
+        differ = {made.cosign, made.sigstore_python} != {made.code == 0}
+        assert bool(made.because) == differ, name
+
+
+@pytest.mark.parametrize("name", list(MADE_SITUATIONS))
+def test_the_answer_to_a_made_situation(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, args = MADE_SITUATIONS[name], lay_out_made(name, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    code = run([*args, "--json"], Session(home=tmp_path / "home", now=lambda: NOW))
+    answer = json.loads(capsys.readouterr().out)
+    assert (code, answer.get("error", {"reason": ""})["reason"]) == (made.code, made.reason)
 
 
 @pytest.mark.parametrize("name", sorted(RIGHT))
