@@ -227,7 +227,7 @@ def test_a_reader_that_knows_no_windows_is_told(
     outside.later()
     outside.json("export", "--output", outside.path.parent / "a.tar")
     monkeypatch.setattr(manifest_json, "CAPABILITIES", known - {manifest_json.WINDOW})
-    error = inside.take(inside.path.parent / "a.tar", expect=3)
+    error = inside.take(inside.path.parent / "a.tar", expect=8)
     assert (error["reason"], "requires window" in error["message"]) == ("unknown-capability", True)
 
 
@@ -276,3 +276,42 @@ def test_a_home_of_the_version_before_counts_its_windows(inside: Inside, outside
         damaged.execute("UPDATE window_tile SET n_entries = 7 WHERE tile_index = 1")
     error = outside.json("store", "check", expect=6)
     assert "window_tile" in error["message"]
+
+
+def test_a_closed_tree_is_an_archive_that_one_export_carries_and_one_command_checks(
+    inside: Inside, outside: Site
+) -> None:
+    outside.log.rotate(grow=7)
+    outside.log.grow(20)
+    outside.later()
+    outside.json("sync", "--backend", "sigstore-prod", "--full-tiles")
+    file = outside.path.parent / "sealed.tar"
+    outside.json("export", "--origin", ORIGIN, "--base", "all", "--output", file)
+    [would] = inside.json("import", "--dry-run", file)["imports"][0]["logs"]
+    assert (would["origin"], inside.sizes()) == (ORIGIN, {}), "a dry run pins nothing"
+    inside.take(file)
+    [checked] = inside.json("tiles", "verify")["logs"]
+    root = inside.json("checkpoint", "show", "--origin", ORIGIN)["rootHash"]
+    assert (checked["origin"], checked["treeSize"], checked["entries"]) == (ORIGIN, 707, 707)
+    assert checked["rootHash"] in (root, root.removeprefix("sha256:"))
+    assert "707 of 707 entries are here" in inside.run("tiles", "verify")[1]
+    both = outside.json("tiles", "verify", "--backend", "sigstore-prod")["logs"]
+    assert [(one["treeSize"], one["entries"]) for one in both] == [(707, 707), (20, 20)]
+    error = inside.json(
+        *("entries", "show", "--origin", ORIGIN, "--index", "3"),
+        *("--bundle-out", inside.path.parent / "entry.json"),
+        expect=8,
+    )
+    assert (error["reason"], "--upgrade" in error["next"]) == ("no-promise", True)
+    with sqlite3.connect(inside.path / "attestor.db") as rotten:
+        [other] = rotten.execute("SELECT body FROM entry_window WHERE entry_index = 99").fetchone()
+        rotten.execute("UPDATE entry_window SET body = ? WHERE entry_index = 100", [other])
+    error = inside.json("tiles", "verify", expect=6)
+    assert (error["reason"], "entries 0 to 706" in error["message"]) == ("corrupt", True)
+    assert [one["type"] for one in inside.json("alerts", "list")["alerts"]] == ["StoreCorrupt"]
+
+
+def test_an_audit_of_checkpoints_alone(inside: Inside, outside: Site) -> None:
+    [checked] = outside.json("tiles", "verify", "--backend", "sigstore-prod")["logs"]
+    assert (checked["treeSize"], checked["entries"]) == (700, 0)
+    assert inside.json("tiles", "verify", expect=5)["reason"] == "no-mirror-checkpoint"

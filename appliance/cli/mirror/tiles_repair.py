@@ -9,11 +9,14 @@ from appliance.cli.output import Result, common_options
 from appliance.cli.progress import progress_bar
 from appliance.errors import ApplianceError
 from appliance.jobs.divergence.judge import end_damage, reporting_damage
-from appliance.jobs.mirror.audit import audit
+from appliance.jobs.mirror.audit import AuditReport, audit
+from appliance.jobs.mirror.audit_windows import audit_windows
 from appliance.jobs.mirror.refetch import refetch
+from appliance.jobs.our_tree import is_in_ranges
 from appliance.runs.session import Session, pass_session
 from appliance.runs.sources import open_backend
-from appliance.store.mirror.logs import require_backend, select_backends
+from appliance.store.database import Store
+from appliance.store.mirror.logs import Log, require_backend, select_backends, trees_of
 from appliance.store.mirror.mirror import Mirror
 
 
@@ -27,7 +30,8 @@ def tiles_verify(session: Session, names: tuple[str, ...], full: bool, jobs: int
     """Re-hash every blob and rebuild the signed root from them.
 
     Continues where the last audit ended, unless --full. What is damaged is named, and an
-    alert raised that lasts until all of it was found whole again.
+    alert raised that lasts until all of it was found whole again. Of a Rekor v1 log, which has no
+    tiles, every entry that is here is hashed and proven under the signed root, in all its trees.
 
     \b
     Example:
@@ -38,14 +42,17 @@ def tiles_verify(session: Session, names: tuple[str, ...], full: bool, jobs: int
     lines, data = [], []
     errors: list[ApplianceError] = []
     with session.writing() as store:
-        logs = {backend.log.id: backend.log for backend in select_backends(store, names)}
-        for log in logs.values():
+        for log in _logs(store, names):
+            mirror = Mirror(store, log)
             try:
                 with (
                     progress_bar(f"audit {log.origin}") as advance,
                     reporting_damage(store, log, session.now()),
                 ):
-                    report = audit(Mirror(store, log), full=full, jobs=jobs, progress=advance)
+                    if is_in_ranges(mirror):
+                        report = audit_windows(mirror, advance)
+                    else:
+                        report = audit(mirror, full=full, jobs=jobs, progress=advance)
                 if report.from_size == 0:
                     end_damage(store, log, session.now())
             except ApplianceError as error:
@@ -58,18 +65,39 @@ def tiles_verify(session: Session, names: tuple[str, ...], full: bool, jobs: int
                     "from_size",
                     "tiles",
                     "entry_bundles",
+                    "entries",
                     origin=log.origin,
                     ok=True,
                     tree_size=report.head.tree_size,
                     root_hash=report.head.root_hash,
                 )
             )
-            lines.append(
-                f"{log.origin}: root {report.head.root_hash.hex()} of {report.head.tree_size:,} "
-                f"rebuilt ({report.tiles:,} tiles, {report.entry_bundles:,} entry bundles read, "
-                f"from {report.from_size:,})"
-            )
+            lines.append(_line(report, with_tiles=not is_in_ranges(mirror)))
     return Result(members(logs=data), "\n".join(lines), (), tuple(errors))
+
+
+def _logs(store: Store, names: tuple[str, ...]) -> list[Log]:
+    """Return the logs of backends, with all trees of an instance that one follows."""
+    found: dict[int, Log] = {}
+    for backend in select_backends(store, names):
+        trees = trees_of(store, backend.follows) if backend.follows is not None else ()
+        for log in (*trees, backend.log):
+            if log.id == backend.log.id or Mirror(store, log).history.accepted() is not None:
+                found[log.id] = log
+    return list(found.values())
+
+
+def _line(report: AuditReport, *, with_tiles: bool) -> str:
+    root, size = report.head.root_hash.hex(), report.head.tree_size
+    if with_tiles:
+        return (
+            f"{report.origin}: root {root} of {size:,} rebuilt ({report.tiles:,} tiles,"
+            f" {report.entry_bundles:,} entry bundles read, from {report.from_size:,})"
+        )
+    return (
+        f"{report.origin}: {report.entries:,} of {size:,} entries are here, each hashed and proven"
+        f" under the root {root}"
+    )
 
 
 @click.command("fetch")

@@ -74,6 +74,7 @@ class AuditReport:
     from_size: int  # leaves below this were audited by an earlier run
     tiles: int  # read, re-hashed and folded into the root
     entry_bundles: int  # read, re-hashed and compared with their tiles
+    entries: int = 0  # of windows of a log without tiles, hashed and proven
 
 
 def audit(mirror: Mirror, *, full: bool, jobs: int = 1, progress: Progress = SILENT) -> AuditReport:

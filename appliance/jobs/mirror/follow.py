@@ -146,11 +146,12 @@ def move_to_next_tree(store: Store, backend: Backend, log: Log, now: int) -> Non
         append_event(store, now, "backend.moved", details)
 
 
-def adopt_tree(store: Store, origin: str, note: bytes) -> Log | None:
+def adopt_tree(store: Store, origin: str, note: bytes, *, dry_run: bool = False) -> Log | None:
     """Pin a tree of an instance that a backend here stands for, whose pinned key signed `note`.
 
     So a tree that arrives with a transfer bundle is one of that instance. None: no backend here
     stands for its host. Raises SignatureError if no key of the instance that is in force signed.
+    In a dry run the log that is returned is not stored.
     """
     host = key_name(REKOR_V1, origin)
     found = [one for one in all_backends(store) if one.origin == host and one.mirror_of is None]
@@ -158,7 +159,7 @@ def adopt_tree(store: Store, origin: str, note: bytes) -> Log | None:
         return None
     keys = [key for one in found for key in one.log.keys if key.max_size is None]
     open_checkpoint(note, [verifier_key(REKOR_V1, host, key.spki) for key in keys], origin)
-    with store.atomic():
+    with store.atomic(dry_run=dry_run):
         for backend in found:
             if backend.follows is None:
                 _is_instance(store, backend)

@@ -146,7 +146,19 @@ def logged_entry(
 
 
 def stored_entry(mirror: Mirror, entry_index: int) -> TransparencyLogEntry:
-    """Read a logged entry back, with a fresh proof; raises as prove_inclusion does."""
+    """Read a logged entry back, with a fresh proof; raises as prove_inclusion does.
+
+    Raises RefusedError for an entry of a Rekor v1 log: its index over all trees and the log's
+    promise are not here.
+    """
+    if is_in_ranges(mirror):
+        raise RefusedError(
+            f"{mirror.log.origin} is a tree of a Rekor v1 log: what is here of an entry is its"
+            " body and its proof, not what the log signed for it when it came",
+            reason="no-promise",
+            next_step="have the bundle that its signer kept, and give it today's proof: attestor"
+            " prove --upgrade BUNDLE",
+        )
     proof = prove_inclusion(mirror, entry_index)
     checkpoint = open_note_of(mirror.store, mirror.log, proof.note)
     index, position = divmod(entry_index, WIDTH)

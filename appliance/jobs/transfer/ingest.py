@@ -292,10 +292,11 @@ class _Ingestion:
 
     def _log_of(self, part: LogPart) -> Log | None:
         log = find_log(self.store, part.origin)
-        if log is not None or self.rules.dry_run or not is_tree_origin(part.origin):
+        if log is not None or not is_tree_origin(part.origin):
             return log
         source = TransferSource(self.staged.bundle, part, self.path.name)
-        return adopt_tree(self.store, part.origin, source.checkpoint())
+        note, dry_run = source.checkpoint(), self.rules.dry_run
+        return adopt_tree(self.store, part.origin, note, dry_run=dry_run)
 
     def _absorb(self, part: LogPart, log: Log, progress: Progress) -> IngestedLog:
         bundle = self.staged.bundle
