@@ -51,7 +51,8 @@ def entry_coverage_of(mirror: Mirror) -> Coverage | None:
 def tile_stats(mirror: Mirror) -> TileStats:
     """Count what is stored of a log, and look when it was stored.
 
-    Of 256 full tiles in a row, which come together, the first tells for all of them.
+    Of 256 full tiles in a row, which come together, the first tells for all of them; of a large
+    log some of those do, evenly spread: looking takes as long as of a small one.
     """
     store, log = mirror.store, mirror.log
     oldest = newest = None

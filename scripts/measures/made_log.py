@@ -14,6 +14,8 @@ from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 
+from appliance.jobs.mirror.prove import logged_entry, sigstore_bundle
+from appliance.rekor.request import HashedRekordRequest
 from appliance.store.database import open_store
 from appliance.store.mirror.checkpoints import Arrival
 from appliance.store.mirror.logs import require_log
@@ -22,6 +24,7 @@ from appliance.tlog.checkpoint import Checkpoint, open_checkpoint
 from appliance.tlog.merkle import Hash, TreeHead, fold_peaks, leaf_hash, node_hash
 from appliance.tlog.note import SigningKey, sign_note
 from appliance.tlog.tile import Tile, edge_tiles, new_tiles
+from appliance.tlog.tile_tree import TileTree
 from scripts.measures.shape import attestor, run
 
 ORIGIN = "bulk.example/log"
@@ -58,6 +61,15 @@ class MadeLog:
     def entry_bundle(self, width: int) -> bytes:
         """Return an entry bundle (c2sp.org/tlog-tiles)."""
         return (len(self.entry).to_bytes(2) + self.entry) * width
+
+    def sigstore_bundle(self, entry_index: int, request: HashedRekordRequest) -> bytes:
+        """Make the Sigstore bundle of its entry, which is that request's, at an index."""
+        tree = TileTree(self.head)
+        proof = tree.prove_inclusion(
+            entry_index, lambda wanted: {tile: self.tile(tile) for tile in wanted}
+        )
+        checkpoint = open_checkpoint(self.note, [KEY.verifier], ORIGIN)
+        return sigstore_bundle(logged_entry(entry_index, self.entry, checkpoint, proof), request)
 
     def answer(self, path: str) -> bytes | None:
         """Return what a server of this log answers for a path below its read prefix."""

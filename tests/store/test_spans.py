@@ -12,7 +12,7 @@ import pytest
 from appliance.store.database import Store, create_store
 from appliance.store.home.backup import recreate_schema
 from appliance.store.mirror.mirror import Mirror
-from appliance.store.mirror.spans import span_problems, telling_blobs
+from appliance.store.mirror.spans import TELLING_SPANS, span_problems, stored_tiles, telling_blobs
 from appliance.store.mirror.tile_cache import (
     CacheTotals,
     cache_totals,
@@ -21,7 +21,7 @@ from appliance.store.mirror.tile_cache import (
     forget,
 )
 from appliance.tlog.merkle import HASH_BYTES
-from appliance.tlog.tile import EntryBundle, Tile, new_entry_bundles, tiles_of
+from appliance.tlog.tile import EntryBundle, StoredRun, Tile, new_entry_bundles, tiles_of
 from tests.simulator import SimulatedLog
 from tests.store.test_mirror import mirror_of
 
@@ -135,6 +135,43 @@ def test_a_full_span_is_one_row_and_not_256(mirror: Mirror) -> None:
     assert in_tiles and not [
         one for one in in_tiles if "tile_index < 256" in one and "level = 0" in one
     ]
+
+
+def test_of_many_spans_a_few_tell_for_all(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(mirror, *tiles_of(SIZE), *new_entry_bundles(0, SIZE))
+    digests = list(telling_blobs(mirror.store, mirror.log))
+    with mirror.store.atomic():  # as if there were a hundred million entries
+        many = [(mirror.log.id, 0, span) for span in range(2, 2000)]
+        sql = "INSERT INTO tile_span (log_id, level, span, n_full, n_tiles, n_hashes)"
+        mirror.store.execute_many(f"{sql} VALUES (?, ?, ?, 256, 256, 65536)", many)
+    looked: list[str] = []
+    mirror.store.connection.set_trace_callback(looked.append)
+    told = list(telling_blobs(mirror.store, mirror.log))
+    mirror.store.connection.set_trace_callback(None)
+    assert set(told) <= set(digests)
+    spans = [one for one in looked if "FROM tile " in one]
+    assert TELLING_SPANS <= len(spans) <= TELLING_SPANS + 4, len(spans)
+    assert any(f"tile_index >= {1999 * 256} " in one for one in spans), "not the newest"
+
+
+def test_whole_spans_with_a_gap_between_are_no_stretch(mirror: Mirror) -> None:
+    put(mirror, *tiles_of(SIZE))
+    whole, some = (range(2, 9), range(12, 15)), 20  # 0 is whole as well, 1 has 45
+    with mirror.store.atomic():
+        rows = [(mirror.log.id, 0, span, 256, 256, 65536) for one in whole for span in one]
+        sql = "INSERT INTO tile_span VALUES (?, ?, ?, ?, ?, ?)"
+        mirror.store.execute_many(sql, [*rows, (mirror.log.id, 0, some, 0, 1, 3)])
+    stored = {at for run in stored_tiles(mirror.store, mirror.log, 0) for at in _range(run)}
+    spans = {0, *whole[0], *whole[1]}
+    assert stored == {*range(256, 301), *(at for one in spans for at in _span(one))}
+
+
+def _range(run: StoredRun) -> range:
+    return range(run.start, run.stop)
+
+
+def _span(span: int) -> range:
+    return range(span * 256, span * 256 + 256)
 
 
 def test_a_home_of_before_counts_what_it_has(mirror: Mirror, store: Store) -> None:

@@ -214,7 +214,7 @@ class Mirror:
     def tile_count(self, level: int | None = None) -> int:
         """Count stored tiles, at one level or in all."""
         where, values = ("", []) if level is None else (" AND level = ?", [level])
-        sql = "SELECT count(*) AS n FROM tile WHERE log_id = ?" + where  # noqa: S608 fixed text
+        sql = "SELECT coalesce(sum(n_tiles), 0) AS n FROM tile_span WHERE log_id = ?" + where  # noqa: S608 fixed text
         row = self.store.row(sql, [self.log.id, *values])
         return int(row["n"]) if row else 0
 

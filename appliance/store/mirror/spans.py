@@ -14,6 +14,7 @@ from appliance.store.mirror.logs import Log
 from appliance.tlog.tile import WIDTH, StoredRun
 
 SPAN_TILES: Final = 256  # tiles or entry bundles that are counted together
+TELLING_SPANS: Final = 64  # are looked at for all of them, where there are more
 
 # Spans whose counts are not those of their rows: (what, log, level, span).
 _MISCOUNTED: Final = (
@@ -39,39 +40,52 @@ _MISCOUNTED: Final = (
 
 def stored_tiles(store: Store, log: Log, level: int, first: int = 0) -> Iterator[StoredRun]:
     """Yield what is stored at a level from the span of index `first` on, ascending."""
-    spans = store.rows(
-        "SELECT span, n_full FROM tile_span WHERE log_id = ? AND level = ? AND span >= ?"
-        " AND n_tiles > 0 ORDER BY span",
-        [log.id, level, first // SPAN_TILES],
-    )
+    where = f"tile_span WHERE log_id = {log.id} AND level = {level} AND n_tiles > 0"
     sql = (
         "SELECT tile_index, width FROM tile WHERE log_id = ? AND level = ?"
         " AND tile_index >= ? AND tile_index < ? ORDER BY tile_index"
     )
-    return _runs(spans, lambda start, stop: store.rows(sql, [log.id, level, start, stop]))
+    stretches = _stretches(store, where, first // SPAN_TILES)
+    return _runs(stretches, lambda start, stop: store.rows(sql, [log.id, level, start, stop]))
 
 
 def stored_entry_bundles(store: Store, log: Log, first: int = 0) -> Iterator[StoredRun]:
     """Yield what is stored of entry bundles from the span of index `first` on, ascending."""
-    spans = store.rows(
-        "SELECT span, n_full FROM entry_span WHERE log_id = ? AND span >= ? AND n_bundles > 0"
-        " ORDER BY span",
-        [log.id, first // SPAN_TILES],
-    )
+    where = f"entry_span WHERE log_id = {log.id} AND n_bundles > 0"
     sql = (
         "SELECT tile_index, width FROM entry_bundle WHERE log_id = ?"
         " AND tile_index >= ? AND tile_index < ? ORDER BY tile_index"
     )
-    return _runs(spans, lambda start, stop: store.rows(sql, [log.id, start, stop]))
+    stretches = _stretches(store, where, first // SPAN_TILES)
+    return _runs(stretches, lambda start, stop: store.rows(sql, [log.id, start, stop]))
+
+
+def _stretches(store: Store, where: str, first: int) -> list[tuple[int, int, bool]]:
+    """Return spans, ascending: the first, behind the last, and whether all of them are whole.
+
+    A hundred million entries are two thousand spans. Mostly the whole ones are beside each
+    other: they are counted instead of listed.
+    """
+    where = f"{where} AND span >= ?"
+    row = store.row(
+        f"SELECT min(span), max(span) + 1, count(*) FROM {where} AND n_full = {SPAN_TILES}",  # noqa: S608 ours
+        [first],
+    )
+    start, stop, n_whole = tuple(row) if row else (None, None, 0)
+    if n_whole and stop - start == n_whole:
+        rows = store.rows(f"SELECT span FROM {where} AND n_full < {SPAN_TILES}", [first])  # noqa: S608
+        return sorted([(start, stop, True), *((span, span + 1, False) for (span,) in rows)])
+    rows = store.rows(f"SELECT span, n_full FROM {where} ORDER BY span", [first])  # noqa: S608
+    return [(span, span + 1, n_full == SPAN_TILES) for span, n_full in rows]
 
 
 def _runs(
-    spans: Iterable[Sequence[int]], read: Callable[[int, int], Iterable[Sequence[int]]]
+    stretches: Iterable[tuple[int, int, bool]], read: Callable[[int, int], Iterable[Sequence[int]]]
 ) -> Iterator[StoredRun]:
     """Yield whole spans as one run, and the rows that `read` finds in the others."""
-    for span, n_full in spans:
-        start, stop = span * SPAN_TILES, (span + 1) * SPAN_TILES
-        if n_full == SPAN_TILES:
+    for first, last, is_whole in stretches:
+        start, stop = first * SPAN_TILES, last * SPAN_TILES
+        if is_whole:
             yield StoredRun(start, stop, WIDTH)
         else:
             yield from (StoredRun(index, index + 1, width) for index, width in read(start, stop))
@@ -101,10 +115,11 @@ def spans_without_entries(store: Store, log: Log, first: int) -> list[int]:
 
 
 def telling_blobs(store: Store, log: Log) -> Iterator[bytes]:
-    """Yield digests of blobs: of a whole span the first one's, of others each one's."""
-    for level, span, n_full in store.rows(
-        "SELECT level, span, n_full FROM tile_span WHERE log_id = ? AND n_tiles > 0", [log.id]
-    ):
+    """Yield digests of blobs: of a whole span the first one's, of others each one's.
+
+    Of more than TELLING_SPANS so many, evenly spread, and the last of each level.
+    """
+    for level, span, n_full in store.rows(_telling("level, span, n_full", "tile"), [log.id]):
         start = span * SPAN_TILES
         rows = store.rows(
             "SELECT digest FROM tile WHERE log_id = ? AND level = ?"
@@ -112,9 +127,7 @@ def telling_blobs(store: Store, log: Log) -> Iterator[bytes]:
             [log.id, level, start, start + (1 if n_full == SPAN_TILES else SPAN_TILES)],
         )
         yield from (row["digest"] for row in rows)
-    for span, n_full in store.rows(
-        "SELECT span, n_full FROM entry_span WHERE log_id = ? AND n_bundles > 0", [log.id]
-    ):
+    for span, n_full in store.rows(_telling("span, n_full", "bundle"), [log.id]):
         start = span * SPAN_TILES
         rows = store.rows(
             "SELECT digest FROM entry_bundle WHERE log_id = ? AND tile_index >= ?"
@@ -122,6 +135,17 @@ def telling_blobs(store: Store, log: Log) -> Iterator[bytes]:
             [log.id, start, start + (1 if n_full == SPAN_TILES else SPAN_TILES)],
         )
         yield from (row["digest"] for row in rows)
+
+
+def _telling(columns: str, of: str) -> str:
+    """Return the query for the spans that tell of all: of a few each, of many some."""
+    table, level = ("tile_span", "level") if of == "tile" else ("entry_span", "0")
+    return (
+        f"SELECT {columns} FROM (SELECT *, row_number() OVER (ORDER BY {level}, span) AS place,"  # noqa: S608 ours
+        f" max(span) OVER (PARTITION BY {level}) AS last, count(*) OVER () AS n"
+        f" FROM {table} WHERE log_id = ? AND n_{of}s > 0)"
+        f" WHERE span = last OR (place - 1) % ((n + {TELLING_SPANS - 1}) / {TELLING_SPANS}) = 0"
+    )
 
 
 def span_problems(store: Store) -> list[str]:
