@@ -20,6 +20,7 @@ from appliance.value import frozen
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 MAX_BUNDLES: Final = 4096
+_MAX_LINES: Final = 1_000_000  # 4096 bundles, each in 200 lines
 # What clients, registries and their users put behind an artifact's name; the first that is there.
 BUNDLE_SUFFIXES: Final = (
     *(".sigstore.json", ".sigstore", ".sigstore.jsonl", ".sigstore.bundle"),
@@ -65,7 +66,10 @@ def read_attestation_file(raw: bytes) -> AttestationFile:
     bundles: list[SigstoreBundle] = []
     unread: list[ApplianceError] = []
     count = 0
-    for number, part in enumerate(_parts(raw), 1):
+    parts = _parts(raw)
+    if len(parts) > MAX_BUNDLES:  # also of lines that cannot be read: each is told
+        raise LimitError(f"expected at most {MAX_BUNDLES} attestations, got {len(parts)} lines")
+    for number, part in enumerate(parts, 1):
         what = "Sigstore bundle" if part is raw else f"line {number}"
         try:
             documents = _unwrap(parse_json(part, what, MAX_FILE_BYTES))
@@ -90,6 +94,8 @@ def read_attestation_file(raw: bytes) -> AttestationFile:
 
 def _parts(raw: bytes) -> list[bytes]:
     """Split a file into its JSON documents; lines between them that are none come along."""
+    if raw.count(b"\n") > _MAX_LINES:  # no list of them is worth its memory
+        return [raw]
     if parts := json_lines(raw):
         return parts
     if parts := some_json_lines(raw):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -88,6 +89,22 @@ def test_too_many_attestations_are_a_limit() -> None:
             parse_attestation_file(raw)
     with pytest.raises(LimitError):
         parse_attestation_file(b" " * (64 * 1024 * 1024 + 1))
+
+
+@pytest.mark.parametrize("line", [b"{]}\n", b"x\n", b"{}\n"])
+@pytest.mark.parametrize("count", [4096, 2_000_000])
+def test_lines_that_cannot_be_read_are_bounded_in_number_and_memory(
+    line: bytes, count: int
+) -> None:
+    """Each would be told, and each object of Python's is a hundred times a line."""
+    good = json.dumps(bundle()).encode() + b"\n"
+    tracemalloc.start()
+    try:
+        with pytest.raises((LimitError, MalformedError)):
+            read_attestation_file(good + line * count)
+        assert tracemalloc.get_traced_memory()[1] < 64 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_hundred_attestations_are_normal() -> None:
