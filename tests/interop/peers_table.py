@@ -108,16 +108,21 @@ def _said(*command: str | Path) -> str:
 _SERVER: Final = (
     *("test_rekor_server.py", "test_mirror.py", "test_private_log.py", "test_requests.py"),
     *("test_request_matrix.py", "test_tampered_log.py", "test_growing.py", "test_witnesses.py"),
-    *("test_queue.py", "test_queue_logs.py", "test_queue_rig.py"),
+    *("test_queue.py", "test_queue_logs.py", "test_queue_rig.py", "test_find_real_log.py"),
 )
 _OWN: Final = "test_own_sigstore.py"
 _TUF: Final = "test_tuf_clients.py"
 _V1: Final = "test_rekor_v1_server.py"
+_FIND: Final = "test_find_real_log.py"
 _REFERENCE: Final = "test_reference_clients.py"
 _VERIFIERS: Final = "ATTESTOR_VERIFICATION_PEERS"
 _MONITORING: Final = "ATTESTOR_MONITORING_PEERS"
 PEERS: Final = (
-    Peer("cosign", _built(_VERIFIERS, "cosign"), (_OWN, _TUF, f"{_REFERENCE}::cosign")),
+    Peer(
+        "cosign",
+        _built(_VERIFIERS, "cosign"),
+        (_OWN, _TUF, f"{_REFERENCE}::cosign", f"{_FIND}::cosign"),
+    ),
     Peer(
         "sigstore-python",
         _packaged("sigstore"),
@@ -133,7 +138,7 @@ PEERS: Final = (
     Peer(
         "timestamp-server",
         _built(_VERIFIERS, "timestamp-server"),
-        ("test_timestamp_server.py", _OWN, _TUF),
+        ("test_timestamp_server.py", _OWN, _TUF, f"{_FIND}::cosign"),
     ),
     Peer("rekor-server-posix", _built("ATTESTOR_PEERS", "rekor-server-posix"), _SERVER),
     Peer("fsck of tessera", _built("ATTESTOR_PEERS", "fsck"), ("test_published_tree.py",)),

@@ -85,8 +85,8 @@ def entries_search(
     whether the trusted root leads to it. "not logged" is said only if every entry was looked
     at and read; otherwise nothing found is code 5, with the gaps. The index ('attestor index
     build') can hide an entry if somebody tampered with it, never invent one; --rescan trusts
-    nothing but the proven tree. An attestation is logged with the digest of its payload, so
-    it is not found by the artifact it is about. --html writes a page that verifies each hit
+    nothing but the proven tree. An attestation is logged with a digest of what was signed,
+    so it is not found by the artifact it is about. --html writes a page that verifies each hit
     in the browser; 'attestor report verify' checks it without.
 
     \b
