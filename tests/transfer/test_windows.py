@@ -286,7 +286,11 @@ def test_a_closed_tree_is_an_archive_that_one_export_carries_and_one_command_che
     outside.later()
     outside.json("sync", "--backend", "sigstore-prod", "--full-tiles")
     file = outside.path.parent / "sealed.tar"
-    outside.json("export", "--origin", ORIGIN, "--base", "all", "--output", file)
+    command = ("export", "--origin", ORIGIN, "--base", "all")
+    told = outside.run(*command, "--dry-run", "--output", file)[1]
+    assert f"{ORIGIN}: 707 entries of windows" in told
+    wrote = outside.json(*command, "--output", file)
+    assert wrote["windows"] == [{"origin": ORIGIN, "entries": 707}]
     [would] = inside.json("import", "--dry-run", file)["imports"][0]["logs"]
     assert (would["origin"], inside.sizes()) == (ORIGIN, {}), "a dry run pins nothing"
     inside.take(file)

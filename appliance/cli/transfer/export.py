@@ -112,11 +112,18 @@ def export(
     files = [_file_data(volume) for volume in run.report.volumes]
     first = files[0] if len(files) == 1 else {}
     data = (
-        members(dry_run=dry_run, already=run.report.already, signers=run.signers, volumes=files)
+        members(
+            dry_run=dry_run,
+            already=run.report.already,
+            signers=run.signers,
+            volumes=files,
+            windows=run.report.windows,
+        )
         | first
         | manifest_data(run.report.manifest)
     )
     lines = [line for volume in run.report.volumes for line in _file_lines(volume, dry_run)]
+    lines += [f"  {one.origin}: {one.entries:,} entries of windows" for one in run.report.windows]
     if not dry_run:
         lines.append(f"  signed {', '.join(run.signers)}")
     return Result(data, "\n".join(lines), run.warnings)

@@ -25,9 +25,10 @@ from appliance.jobs.transfer.names import (
     siblings,
     volume_path,
 )
-from appliance.jobs.transfer.plan import BaseChoice, Contents, ProvenEntry, plan_log
+from appliance.jobs.transfer.plan import BaseChoice, Contents, PlannedLog, ProvenEntry, plan_log
 from appliance.jobs.transfer.side_members import Invited, collect_side_members, have_left
 from appliance.jobs.transfer.volumes import Cargo, divide
+from appliance.jobs.transfer.window_members import Window
 from appliance.store.database import Store
 from appliance.store.files import hash_file, size_of, written_whole
 from appliance.store.filesystem import (
@@ -111,11 +112,20 @@ class ExportedFile:
 
 
 @frozen
+class ExportedWindows:
+    """What leaves of the windows of one log, which its manifest does not tell."""
+
+    origin: str
+    entries: int
+
+
+@frozen
 class ExportReport:
     """What one export wrote; what it says of one file is about the first volume."""
 
     volumes: tuple[ExportedFile, ...]  # at least one
     warnings: tuple[str, ...]
+    windows: tuple[ExportedWindows, ...] = ()  # of logs without tiles, in all volumes
 
     @property
     def path(self) -> Path:
@@ -204,7 +214,9 @@ def export(
     if selection.dry_run:
         pairs = zip(paths, manifests, strict=True)
         return ExportReport(
-            tuple(ExportedFile(one, "", "", 0, says) for one, says in pairs), warnings
+            tuple(ExportedFile(one, "", "", 0, says) for one, says in pairs),
+            warnings,
+            _windows(planned),
         )
     if len(cargo) > 1:
         refuse_other_sets(path, manifests[0].volume.set_name)
@@ -217,7 +229,15 @@ def export(
         if recorded is None:
             # If we die before this, what travels besides leaves once more; that is noticed.
             have_left(store, load.side, volumes[-1].bundle_id, now)
-    return ExportReport(tuple(volumes), warnings)
+    return ExportReport(tuple(volumes), warnings, _windows(planned))
+
+
+def _windows(planned: Sequence[PlannedLog]) -> tuple[ExportedWindows, ...]:
+    counts = [
+        (log.origin, sum(one.stop - one.start for one in log.items if isinstance(one, Window)))
+        for log in planned
+    ]
+    return tuple(ExportedWindows(origin, entries) for origin, entries in counts if entries)
 
 
 def _require_logs(logs: Sequence[Log], proven: Sequence[ProvenEntry]) -> None:
