@@ -388,7 +388,8 @@ def syncing(bench: Bench) -> Iterator[Value]:
         costs = in_turns(7, {name: partial(once, name) for name in homes})
     shutil.rmtree(work)
     ratio, base = wall(costs["with"]) / wall(costs["without"]), wall(costs["without"])
-    note = f"{NEW_ENTRIES:,} entries over {LATENCY * 1000:.0f} ms: {base:.2f} s without"
+    note = f"{NEW_ENTRIES:,} entries over {LATENCY * 1000:.0f} ms: {base:.2f} s without,"
+    note += f" CPU {cpu(costs['with']):.2f} and {cpu(costs['without']):.2f} s"
     yield Value("sync with index and 100 watches beside without", ratio, "x", 1.15, note=note)
 
 
