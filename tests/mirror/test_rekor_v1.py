@@ -290,7 +290,7 @@ def test_an_instance_whose_old_key_is_retired_at_its_active_tree(
     new.write_bytes(site.log.public_key)
     site.json(
         *("backend", "add", "sigstore-prod", "--origin", HOST),
-        *("--url", site.log.url, "--public-key", new),
+        *("--url", site.log.url, "--public-key", new, "--another-key"),
     )
     site.run("backend", "key", end, "sigstore-prod", old["keyId"], "--reason", "rotated")
 
