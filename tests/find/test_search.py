@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import random
 import sqlite3
 from collections.abc import Iterator
@@ -334,6 +335,13 @@ def test_hits_are_counted_and_written_for_spreadsheets(home: MirroredHome) -> No
         "First",
         "Last",
     ]
+    code, text, _ = home.run("entries", "search", *wanted, "--jsonl")
+    assert (
+        code == 0
+        and [json.loads(line) for line in text.splitlines()] == find(home, *wanted)["hits"]
+    )
+    for more in (("--csv",), ("--group-by", "log"), ("--json",)):
+        assert home.run("entries", "search", *wanted, "--jsonl", *more)[0] == 2
     nobody = ("--identity-exact", "nobody@example.com", "--csv")
     code, text, _ = home.run("entries", "search", *nobody)
     assert code == 0 and text.splitlines() == [",".join(rows[0])]

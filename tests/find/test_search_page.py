@@ -90,7 +90,7 @@ def test_a_page_of_more_hits_than_it_holds_is_refused(
     assert "there are more than were asked for" in to.read_text()
 
 
-@pytest.mark.parametrize("more", [("--csv",), ("--group-by", "log")])
+@pytest.mark.parametrize("more", [("--csv",), ("--jsonl",), ("--group-by", "log")])
 def test_a_page_goes_with_no_other_form(
     home: MirroredHome, tmp_path: Path, more: tuple[str]
 ) -> None:

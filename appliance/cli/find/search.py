@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ _CSV = (
 @click.option("--limit", type=Whole(1), default=1000, show_default=True, help="Most hits.")
 @click.option("--group-by", type=click.Choice(GROUPS), help="Count the hits by this.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values.")
+@click.option("--jsonl", is_flag=True, help="Print one JSON object a line for each hit.")
 @click.option("--html", type=FILE, help="Write the answer as a page that checks itself.")
 @click.option("--rescan", is_flag=True, help="Read every entry, without the index.")
 @click.option("--expect", type=click.Choice(("found", "none")), help="Anything else is code 3.")
@@ -71,6 +73,7 @@ def entries_search(
     limit: int,
     group_by: str | None,
     as_csv: bool,
+    jsonl: bool,
     html: Path | None,
     rescan: bool,
     expect: str | None,
@@ -99,10 +102,12 @@ def entries_search(
     criteria = given()
     if not criteria.is_indexed and not rescan:
         raise click.UsageError("the index does not have this: add a condition, or --rescan")
-    if as_csv and is_json():
-        raise click.UsageError("--csv and --json exclude each other")
-    if html is not None and (as_csv or group_by is not None):
-        raise click.UsageError("--html goes with neither --csv nor --group-by")
+    if as_csv + jsonl + is_json() > 1:
+        raise click.UsageError("--csv, --jsonl and --json exclude each other")
+    if html is not None and (as_csv or jsonl or group_by is not None):
+        raise click.UsageError("--html goes with neither --csv nor --jsonl nor --group-by")
+    if jsonl and group_by is not None:
+        raise click.UsageError("--jsonl prints hits: leave out --group-by")
     window = Window(
         time_option("--since", since),
         time_option("--until", until),
@@ -120,6 +125,8 @@ def entries_search(
     result = _result(run)
     if html is not None:
         return _with_page(session, result, run, query, html)
+    if jsonl:
+        return replaced(result, text="\n".join(map(json.dumps, result.data["hits"])))
     return replaced(result, text=csv_text(_CSV, _csv_rows(run.found.hits))) if as_csv else result
 
 
