@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from appliance.jobs.mirror import older_proofs
 from appliance.runs import sync
 from appliance.store.database import open_store
+from appliance.store.mirror.logs import put_window, require_log
 from appliance.value import replaced
 from tests.cli.homes import NOW, Home
 from tests.rig.v1_proposals import hashedrekord
@@ -718,6 +719,30 @@ def test_a_log_that_will_not_prove_lets_it_wait(site: Site, tmp_path: Path) -> N
     del site.log.lies["proof"]
     site.sync()
     signed.verified(site, bundle, 0, "--require-mirror")
+
+
+# An instance whose key is over, as the trusted root says.
+
+
+def test_an_instance_that_has_ended_is_asked_once_a_week(site: Site) -> None:
+    site.sync()
+    store = open_store(site.path, write=True)
+    with store.atomic():
+        log = require_log(store, f"{HOST} - 1001")
+        put_window(store, log, log.keys[0].spki, None, site.now)
+    store.close()
+
+    def is_asked(after: int) -> bool:
+        before = len(site.log.asked)
+        site.now += after
+        site.app = replaced(site.app, now=lambda: site.now)
+        site.json("sync")
+        return len(site.log.asked) > before
+
+    assert is_asked(300), "it says once more that nothing follows"
+    assert not is_asked(300), "there are no tiles to wait for"
+    assert not is_asked(6 * 86_400)
+    assert is_asked(2 * 86_400)
 
 
 # A home that followed an instance before proofs were kept.
