@@ -183,7 +183,7 @@ def test_without_javascript_it_says_that_nothing_was_verified(
 def test_two_thousand_five_hundred_hits_are_verified(
     browser: Browser, tmp_path: Path, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In about a second; what it took is printed, since another load decides it."""
+    """What it took is printed: the load of the machine decides it."""
     home = found.found_home(tmp_path / "home", capsys)
     home.log.grow([leaf(found.WHO, b"%d" % at) for at in range(2498)])
     home.sync(0)
