@@ -112,8 +112,9 @@ def test_a_private_key_in_place_of_the_public_one_is_named_with_the_remedy(
         ["verify", key, "--bundle", key, "--key", key],
     ]
     for command in commands:
-        error = home.json(*command, expect=3)
-        assert error["message"].startswith(f"{key}: not a PEM public key: expected BEGIN PUBLIC")
+        error = home.json(*command, expect=8)
+        assert error["message"].startswith(f"{key}: expected a public key, got a file that is")
+        assert "private key in PEM" in error["message"]
         assert "openssl pkey" in error["next"]
 
 
