@@ -306,7 +306,8 @@ def _holds(path: str, data: bytes) -> bool:
 
 def _replace(temporary: str, path: str, data: bytes) -> None:
     try:
-        _write(os.open(temporary, _CREATING | os.O_TRUNC, 0o600), data)
+        Path(temporary).unlink(missing_ok=True)  # never written into: it may be a link
+        _write(os.open(temporary, _CREATING | os.O_EXCL, 0o600), data)
         os.rename(temporary, path)  # noqa: PTH104 text, as everywhere here
     except BaseException:
         Path(temporary).unlink(missing_ok=True)

@@ -18,14 +18,18 @@ from appliance.errors import (
     StoreError,
 )
 from appliance.store.home.key_files import (
+    KEYS_NAME,
+    change_passphrase,
     create_signing_key,
     has_signing_key,
+    key_is_encrypted,
     key_names,
     last_record_names,
     load_signing_key,
     read_last_record,
     swap_last_record,
 )
+from appliance.store.passphrases import NO_PASSPHRASES, Passphrase
 from appliance.tlog.note import SigningKey
 
 SEED = bytes(range(32))
@@ -201,6 +205,29 @@ def test_without_a_directory_there_is_nothing_to_list(tmp_path: Path) -> None:
         key_names(tmp_path)
     with pytest.raises(StoreError, match="No such file"):
         create_signing_key(tmp_path, "a", SEED)
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_what_lies_where_a_new_file_is_written_is_never_written_into(
+    home: Path, tmp_path: Path, link: Callable[[Path, Path], None]
+) -> None:
+    """Else another's file is overwritten, or a new key is as readable as the old file was."""
+    foreign = tmp_path / "foreign"
+    foreign.write_bytes(b"another's")
+    foreign.chmod(0o644)
+    create_signing_key(home, "log", SEED)
+    swap_last_record(home, "log", expected=None, new=b"one")
+    for name in ("log.key.tmp", "log.last.tmp"):
+        link(foreign, home / KEYS_NAME / name)
+    change_passphrase(
+        home, "log", NO_PASSPHRASES, Passphrase(b"long enough, and a secret", Path("p"))
+    )
+    swap_last_record(home, "log", expected=b"one", new=b"two")
+    assert foreign.read_bytes() == b"another's"
+    for name in ("log.key", "log.last"):
+        status = (home / KEYS_NAME / name).lstat()
+        assert stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) == 0o600
+    assert key_is_encrypted(home, "log")
 
 
 def test_the_last_record_is_compared_and_swapped(home: Path) -> None:

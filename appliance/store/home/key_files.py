@@ -22,6 +22,7 @@ from appliance.errors import (
     MalformedError,
     StoreError,
 )
+from appliance.store.files import written_whole
 from appliance.store.filesystem import sync_directory
 from appliance.store.passphrases import (
     CREDENTIAL,
@@ -301,19 +302,12 @@ def swap_last_record(
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Put a file in the place of another of that name; durable when this returns."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-        # If we die before this, either may come back: both were durable once.
-        sync_directory(path.parent)
-    except OSError as error:
-        raise StoreError(f"{path}: {error.strerror}", reason="file") from error
+    """Put a file in the place of another of that name; durable when this returns.
+
+    If we die in between, either may come back: both were durable once.
+    """
+    with written_whole(path, replace=True, mode=0o600) as file:
+        file.write(content)
 
 
 def _path(home: Path, name: str, suffix: str) -> Path:

@@ -171,9 +171,11 @@ class StaticTree:
 
     def _put(self, place: Path, data: bytes) -> None:
         temporary = self.directory / _TEMPORARY
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self._make_directory(place.parent)
+            # Of a run that was killed. Never written into: it may be a link to something else.
+            temporary.unlink(missing_ok=True)
             with os.fdopen(os.open(temporary, flags, _FILE_MODE), "wb") as file:
                 os.fchmod(file.fileno(), _FILE_MODE)
                 file.write(data)

@@ -172,7 +172,8 @@ def _write(place: Path, name: str, content: bytes) -> bool:
     path = place / name
     temporary = path.with_name(f"{path.name}.tmp")
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+        temporary.unlink(missing_ok=True)  # of a run that was killed; never written into
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with os.fdopen(os.open(temporary, flags, 0o600), "wb") as file:
             file.write(content)
         temporary.replace(path)  # what dies with the machine needs no fsync
