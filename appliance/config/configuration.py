@@ -34,6 +34,7 @@ class Backend:
     enabled: bool
     mirror_of: str | None  # id of another backend
     policy_file: str | None
+    token_file: str | None = None  # sent with every request to it
 
 
 @frozen
@@ -273,6 +274,7 @@ def _backend(item: Item) -> Backend:
         _required("enabled", item["enabled"], bool),
         _optional(item, "mirrorOf"),
         _optional(item, "policyFile"),
+        _optional(item, "tokenFile"),
     )
 
 

@@ -42,6 +42,7 @@ BACKENDS: Final = ItemList(
         "enabled": Key(Flag(), True, "whether sync visits it"),
         "mirrorOf": Key(NAME, None, "id of the backend whose log this one copies", "null"),
         "policyFile": Key(PATH, None, "a C2SP tlog-policy to require", "null"),
+        "tokenFile": Key(PATH, None, "a bearer token it asks for, to read and to write", "null"),
         **{
             name: Key(Threshold(), None, f"{what}; null: as divergenceDetection says", "null")
             for name, what in THRESHOLDS.items()

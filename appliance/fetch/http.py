@@ -42,6 +42,8 @@ class HttpSettings:
     tls: TlsSettings = TlsSettings()
     request_seconds: float = 60.0  # for one attempt, from connecting to the last byte
     attempts: int = 4  # of one GET
+    # URLs, each with a slash at its end, and what gives the bearer token (RFC 6750) for all below.
+    tokens: tuple[tuple[str, Callable[[], str]], ...] = ()
 
     def __post_init__(self) -> None:
         if not 1 <= self.connections <= MAX_CONNECTIONS:
@@ -160,6 +162,13 @@ class HttpClient:
         sent = {"Accept-Encoding": "identity", "Content-Type": content_type, **(headers or {})}
         return self._exchange("POST", url, sent, body, max_bytes, seconds, threading.Event())
 
+    def _authorization(self, url: str) -> dict[str, str]:
+        """Return what shows a log who we are; nothing to anybody else."""
+        for prefix, token in self.settings.tokens:
+            if url.startswith(prefix):
+                return {"Authorization": f"Bearer {token()}"}
+        return {}
+
     def _exchange(
         self,
         method: str,
@@ -178,7 +187,7 @@ class HttpClient:
         clock = self._pace.clock
         exchange = Exchange(url, clock, clock() + seconds, self._pace, max_bytes, stopped)
         proxy = self.settings.proxies.of(url)
-        sent = {"User-Agent": self._user_agent, **headers}
+        sent = {"User-Agent": self._user_agent, **self._authorization(url), **headers}
         try:
             with self._connections.send(method, sent, body, exchange, proxy) as incoming:
                 response = read_response(incoming, exchange, gzip_allowed=gzip_allowed)

@@ -25,6 +25,10 @@ SET_CERTIFICATE: Final = (
 )
 WANTS_USER: Final = "wants a user name and a password (407)"
 SET_USER: Final = "write USER:PASSWORD into a file and name it in http.proxyCredentialsFile"
+SET_BEARER: Final = (
+    "write the token that its operator gave you into a file and name it in tokenFile of this"
+    " backend (rekorSync.backends, docs/private-log.md)"
+)
 LOOK_AT_IT: Final = (
     "look at that URL with a browser: a sign-in page, a proxy or an error page answers in its place"
 )
@@ -235,6 +239,12 @@ def status_error(response: Response) -> RemoteError:
             reason="unavailable",
             next_step="try again later",
             retry_after=retry_after,
+        )
+    if status == 401:
+        return RemoteError(
+            f"{url}: the server asks who we are (401), and no token that it knows was sent",
+            reason="unauthorized",
+            next_step=SET_BEARER,
         )
     if status == 407:
         return RemoteError(f"{url}: the proxy {WANTS_USER}", reason="proxy", next_step=SET_USER)

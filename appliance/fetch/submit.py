@@ -12,7 +12,7 @@ from typing import Final
 
 from appliance.errors import MalformedError, RefusedError, RemoteError, VerificationError
 from appliance.fetch.http import HttpClient, url_prefix
-from appliance.fetch.response import Response, ResponseFacts, refuse_page, status_error
+from appliance.fetch.response import SET_BEARER, Response, ResponseFacts, refuse_page, status_error
 from appliance.rekor.log_writer import FOREIGN_ANSWER
 from appliance.rekor.transparency_log_entry import MAX_ANSWER_BYTES
 from appliance.tlog.strict_json import parse_json
@@ -114,7 +114,9 @@ def refusal(
         return RefusedError(
             f"{url}: the server does not let us write ({status})",
             reason="forbidden",
-            next_step="see whether this is the log's write URL, and who may use it",
+            next_step=SET_BEARER
+            if status == 401
+            else "see whether this is the log's write URL, and who may use it",
         )
     if status in (404, 410):
         return RefusedError(

@@ -20,7 +20,15 @@ _REMOTE: Final = {  # reasons of RemoteError; the others are the network's
     "not-what-was-asked": "malformed",
     **dict.fromkeys(("timeout", "run-timeout", "stopped"), "timeout"),
     **dict.fromkeys(
-        ("not-found", "http-status", "unavailable", "rate-limited", "redirect", "bad-response"),
+        (
+            "not-found",
+            "http-status",
+            "unauthorized",
+            "unavailable",
+            "rate-limited",
+            "redirect",
+            "bad-response",
+        ),
         "http",
     ),
 }

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from appliance.config.configuration import Configuration
 from appliance.errors import ConfigError
@@ -19,6 +22,7 @@ from appliance.store.secret_files import read_secret
 from appliance.tlog.private_pem import is_encrypted
 
 MAX_CREDENTIALS_BYTES: Final = 1024
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]{1,1000}=*")
 CLIENT_KEY: Final = "http.client"  # what the key of the client certificate is called here
 _MAX_KEY_FILE_BYTES: Final = 1024 * 1024
 
@@ -39,7 +43,43 @@ def http_settings(
         contact=configuration.optional_text("http.contact") or "",
         proxies=_proxies(configuration, os.environ if environment is None else environment),
         tls=tls_settings(configuration, passphrases),
+        tokens=tuple(_tokens(configuration)),
     )
+
+
+def _tokens(configuration: Configuration) -> Iterator[tuple[str, Callable[[], str]]]:
+    """Yield each URL of a backend that asks for a token, and what gives it: never a text."""
+    for backend in configuration.backends:
+        if backend.token_file is None or not backend.enabled:
+            continue
+        path = Path(backend.token_file)
+        token = read_secret(path, MAX_CREDENTIALS_BYTES).decode("utf-8", "replace").strip()
+        if not _TOKEN.fullmatch(token):
+            raise ConfigError(
+                f"{path}: expected one line with a bearer token (RFC 6750)",
+                reason="bad-token",
+                next_step="write the token alone into it, and: chmod 600",
+            )
+        for url in (backend.base_url, backend.read_url):
+            if url is None or not url.startswith(("http://", "https://")):
+                continue
+            if url.startswith("http://") and not is_loopback(url):
+                raise ConfigError(
+                    f"{backend.id}: its token would be sent to {url} for everybody on the way to"
+                    " read",
+                    reason="open-token",
+                    next_step="give it an https:// URL, or take its tokenFile away",
+                )
+            yield f"{url.rstrip('/')}/", lambda token=token: token  # type: ignore[misc]
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL leads to this host and nowhere else."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:  # a name, and whoever answers for names decides where it leads
+        return False
 
 
 def tls_settings(configuration: Configuration, passphrases: Passphrases) -> TlsSettings:

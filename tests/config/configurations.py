@@ -39,6 +39,7 @@ attestor:
         enabled: false
         mirrorOf: primary
         policyFile: /etc/attestor/policy
+        tokenFile: /etc/attestor/copy.token
       - id: old-shard
         origin: rekor.example.org - 2605736670972794746
         publicKeyPath: k.pem

@@ -53,6 +53,7 @@ def test_backends_are_changed_and_added_by_id() -> None:
         "enabled": True,
         "mirrorOf": None,
         "policyFile": None,
+        "tokenFile": None,
         "staleCheckpointThreshold": None,
         "staleTreeSizeThreshold": None,
         "degradedCheckpointAgeThreshold": None,

@@ -184,6 +184,7 @@ def test_backends() -> None:
             enabled=False,
             mirror_of="primary",
             policy_file="/etc/attestor/policy",
+            token_file="/etc/attestor/copy.token",  # noqa: S106 a path
         ),
     )
 

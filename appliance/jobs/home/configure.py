@@ -49,7 +49,7 @@ from appliance.tlog.note_keys import is_among, load_public_key_file
 MAX_KEY_FILE_BYTES: Final = 64 * 1024
 # What a backend's table has no column for is kept as a setting. Not the path of its key,
 # which is in the store: `config show` must not depend on a file that may be gone.
-_REMEMBERED: Final = ("policyFile", *THRESHOLDS)
+_REMEMBERED: Final = ("policyFile", "tokenFile", *THRESHOLDS)
 _BASE_PATH: Final = "tileCache.basePath"  # kept as where HOME/blobs leads
 _CONFIGURATION: Final = "configuration"  # among what an open store remembers
 
