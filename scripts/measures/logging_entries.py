@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 from scripts.measures.shape import (
     ENVIRONMENT,
+    PYTHON,
     ROOT,
     Bench,
     Value,
-    attestor,
     calibration,
     data,
     scratch,
@@ -63,7 +63,8 @@ def our_log(directory: Path, sources: Path = ROOT) -> Iterator[Server]:
         ("init", "--site", "host.example"),
         ("log", "create", "build", "--origin", ORIGIN),
     ):
-        command = attestor("--home", directory, *words)
+        # As RunningLog starts it: every revision has this module.
+        command = [PYTHON, "-m", "appliance.cli.main", "--home", directory, *words]
         subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
     log = RunningLog(directory, env=environment)
     try:
