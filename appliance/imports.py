@@ -2,6 +2,8 @@
 
 What a module imports for one rare function of its own costs every start of ours. Such a part is
 stood in for while the module is imported, and is imported itself once somebody asks it anything.
+All of it happens only in a process that is the attestor command: whoever imports the appliance
+as a library has foreign modules as they are.
 """
 
 from __future__ import annotations
@@ -13,14 +15,27 @@ from collections.abc import Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
 
+_process = {"is ours": False}
+
+
+def claim_process() -> None:
+    """Say that this process is the attestor command: only there anything is stood in for."""
+    _process["is ours"] = True
+
+
+def may_stand_in() -> bool:
+    """Whether a module may be stood in for: nobody else in this process could meet it."""
+    threads = sys.modules.get("threading")  # who has none never imported it
+    return _process["is ours"] and (threads is None or threads.active_count() == 1)
+
 
 def import_click() -> None:
     """Import click and pathlib without modules that read source code, make identifiers, part URLs.
 
     They are a third of what both cost, for an argument of a kind that no command of ours has,
-    file: URLs, and two functions of a few lines. Where other threads run nothing is stood in for.
+    file: URLs, and two functions of a few lines.
     """
-    if "click" in sys.modules or other_threads():
+    if "click" in sys.modules or not may_stand_in():
         return
     parse = LaterModule("urllib.parse", {"quote_from_bytes": _quote_from_bytes})
     with in_place_of("urllib.parse", parse):
@@ -36,22 +51,26 @@ def import_key_formats() -> None:
     """Import cryptography's serialization of keys without OpenSSH's formats and the ciphers.
 
     They are a seventh of a verify. The ciphers come with the backend, which each ECDSA imports to
-    ask about RFC 6979. Who asks for any of it gets it: it is imported then. Where other threads
-    run nothing is stood in for.
+    ask about RFC 6979. Who asks for any of it gets it: it is imported then.
     """
     name = "cryptography.hazmat.primitives.serialization"
-    if name in sys.modules or other_threads():
+    if name in sys.modules or not may_stand_in():
         return
     ssh, random = _PassedOn(f"{name}.ssh"), LaterModule("random", {})
     with in_place_of(ssh.__name__, ssh), in_place_of("random", random):
         import cryptography.hazmat.primitives.asymmetric.rsa  # noqa: F401
 
-        module = importlib.import_module(name)
+        # A version to come may need at once what is stood in for here: then it is imported whole.
+        with contextlib.suppress(Exception):
+            importlib.import_module(name)
+    module = importlib.import_module(name)
     backend = "cryptography.hazmat.backends.openssl.backend"
     sys.modules.setdefault(backend, LaterModule(backend, {"backend": _Later(backend, "backend")}))
     # Beside deprecated names it stands behind a module that warns of them.
     names = vars(vars(module).get("_module", module))
     passed_on = [one for one, it in names.items() if isinstance(it, _Name)]
+    if not passed_on:
+        return
     for one in passed_on:
         del names[one]
 
@@ -61,12 +80,6 @@ def import_key_formats() -> None:
         raise AttributeError(f"module {name!r} has no attribute {asked!r}")
 
     names["__getattr__"] = __getattr__  # as PEP 562 has it
-
-
-def other_threads() -> bool:
-    """Whether another thread could meet what stands in for a module."""
-    threads = sys.modules.get("threading")  # who has none never imported it
-    return threads is not None and threads.active_count() > 1
 
 
 @contextlib.contextmanager

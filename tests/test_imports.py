@@ -16,9 +16,12 @@ from appliance.imports import _cleandoc
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def run(code: str) -> str:
+OURS = "from appliance.imports import claim_process\nclaim_process()\n"
+
+
+def run(code: str, *, first: str = OURS) -> str:
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", f"import sys\n{code}"],
+        [sys.executable, "-W", "error", "-c", f"import sys\n{first}{code}"],
         capture_output=True,
         text=True,
         check=False,
@@ -104,3 +107,33 @@ def test_who_has_imported_them_already_keeps_them() -> None:
         "assert click.core.inspect is inspect is sys.modules['inspect']\n"
         "assert sys.modules['random'] is random\n"
     )
+
+
+def test_a_newer_version_that_needs_at_once_what_is_stood_in_for_is_imported_whole() -> None:
+    said = run(
+        "import appliance.imports as imports\n"
+        "class Missing(imports._PassedOn):\n"
+        "    def __getattr__(self, name):\n"
+        "        raise ImportError(name)\n"
+        "imports._PassedOn = Missing\n"
+        "imports.import_key_formats()\n"
+        "from cryptography.hazmat.primitives import serialization\n"
+        "print(serialization.SSHCertificate.__module__, '__getattr__' in vars(serialization))\n"
+    )
+    assert said == "cryptography.hazmat.primitives.serialization.ssh False\n"
+
+
+def test_nothing_is_stood_in_for_in_a_process_that_is_not_ours() -> None:
+    said = run(
+        "import appliance\n"
+        "from appliance.tlog.note_keys import load_spki\n"
+        "from appliance.rekor.x509_certificate import load_certificate\n"
+        "for load in (load_spki, lambda der: load_certificate(der, 'a certificate')):\n"
+        "    try: load(b'')\n"
+        "    except Exception as error: assert 'expected' in str(error) or str(error)\n"
+        "from cryptography.hazmat.primitives import serialization\n"
+        "print('cryptography.hazmat.primitives.serialization.ssh' in sys.modules,"
+        " 'email.utils' in sys.modules, '__getattr__' in vars(serialization))\n",
+        first="",
+    )
+    assert said == "True True False\n"

@@ -75,7 +75,8 @@ def test_certificates_need_neither_mail_nor_sockets_nor_a_pattern_of_all_unicode
 ) -> None:
     case = shared(f"{CASES}/happy-path-v0.3-new-mediaType")
     code = (
-        "import sys; from appliance.cli.main import run\n"
+        "import sys; from appliance.imports import claim_process; claim_process()\n"
+        "from appliance.cli.main import run\n"
         f"code = run({_verify(case, 'keyless', tmp_path)!r})\n"
         "import cryptography.x509.name as name, re, cryptography.x509 as x509\n"
         "later = not isinstance(vars(name._RFC4514NameParser)['_STRING_RE'], re.Pattern)\n"
@@ -98,6 +99,7 @@ def test_certificates_need_neither_mail_nor_sockets_nor_a_pattern_of_all_unicode
 def test_beside_other_threads_certificates_are_imported_as_usual() -> None:
     code = (
         "import re, sys, threading\n"
+        "from appliance.imports import claim_process; claim_process()\n"
         "from appliance.rekor.x509_certificate import import_x509\n"
         "over = threading.Event(); threading.Thread(target=over.wait).start()\n"
         "import_x509(); import cryptography.x509.name as name; over.set()\n"
@@ -120,7 +122,8 @@ def test_no_large_library_is_imported_before_a_command_runs(arguments: list[str]
 
 def imported_by(arguments: list[str]) -> set[str]:
     code = (
-        "import sys; from appliance.cli.main import run\n"
+        "import sys; from appliance.imports import claim_process; claim_process()\n"
+        "from appliance.cli.main import run\n"
         f"run({arguments!r})\n"
         "print('IMPORTED', *sorted({name.partition('.')[0] for name in sys.modules}))"
     )
@@ -133,7 +136,8 @@ def imported_by(arguments: list[str]) -> set[str]:
 def test_verify_imports_neither_network_nor_configuration_libraries(tmp_path: Path) -> None:
     case = shared(f"{CASES}/managed-key-happy-path")
     code = (
-        "import sys; from appliance.imports import import_click; import_click()\n"
+        "import sys; from appliance.imports import claim_process, import_click\n"
+        "claim_process(); import_click()\n"
         "from appliance.cli.main import run\n"
         f"code = run({_verify(case, 'key', tmp_path)!r})\n"
         "print('IMPORTED', code, *sorted({name.partition('.')[0] for name in sys.modules}))"
@@ -184,7 +188,8 @@ def test_queue_add_imports_neither_network_nor_configuration_libraries(tmp_path:
     init_home(tmp_path / "home", "site.example", "connected", os.urandom)
     options = write_artifact(tmp_path / "in", b"one")
     code = (
-        "import sys; from appliance.cli.main import run\n"
+        "import sys; from appliance.imports import claim_process; claim_process()\n"
+        "from appliance.cli.main import run\n"
         f"code = run({['--home', str(tmp_path / 'home'), 'queue', 'add', *options]!r})\n"
         "print('IMPORTED', code, *sorted({name.partition('.')[0] for name in sys.modules}))"
     )

@@ -14,8 +14,9 @@ def main() -> None:
         return
     # A start allocates a lot and frees nothing: collect rarely.
     gc.set_threshold(100_000, 20, 20)
-    from appliance.imports import import_click
+    from appliance.imports import claim_process, import_click
 
+    claim_process()
     import_click()
     from appliance.cli.main import main as whole
 

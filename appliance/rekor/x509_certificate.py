@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
 from appliance.errors import MalformedError
-from appliance.imports import LaterModule, import_key_formats, in_place_of, other_threads
+from appliance.imports import LaterModule, import_key_formats, in_place_of, may_stand_in
 from appliance.patterns import LaterPattern
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def import_x509() -> None:
     as usual: they would find these in place of what they import themselves.
     """
     import_key_formats()
-    if other_threads():
+    if not may_stand_in():
         return
     mail = LaterModule("email.utils", {"parseaddr": _parseaddr})
     with in_place_of("re", _re_of_later(), always=True), in_place_of("email.utils", mail):
