@@ -28,8 +28,11 @@ class Work:
         self._quick: deque[Any] = deque()
         self._loop_thread = threading.get_ident()
         self._is_woken = False
-        # By insertion the oldest is first. Taken out by whoever puts the connection back to work.
+        # Taken out by whoever puts the connection back to work, in any thread.
         self._awaited: dict[Later, tuple[Any, float]] = {}
+        # The oldest first, and some of them answered: other threads change the dict meanwhile,
+        # so it cannot be looked through. Only the loop's thread takes from this.
+        self._by_age: deque[Later] = deque()
 
     def add(self, channel: Any) -> None:
         """Have `channel.service` called in the loop's thread, soon. Any thread may call this."""
@@ -47,10 +50,11 @@ class Work:
         """Do what was added, in the loop's thread."""
         self._loop_thread = threading.get_ident()
         self._is_woken = False  # before it is looked at: what comes now wakes again
-        while (oldest := next(iter(self._awaited), None)) is not None:
-            found = self._awaited.get(oldest)  # None: another thread was first
+        while self._by_age:
+            found = self._awaited.get(self._by_age[0])  # None: it is answered
             if found is not None and found[1] > time.monotonic():
                 break
+            oldest = self._by_age.popleft()
             if found is not None:
                 self._resume(oldest, found[0])
         while self._quick:
@@ -63,6 +67,7 @@ class Work:
     def wait_for(self, channel: Any, later: Later) -> None:
         """Put a connection back to work when its answer is there, or has not come in time."""
         self._awaited[later] = channel, time.monotonic() + later.seconds
+        self._by_age.append(later)
         later.coming.add_done_callback(lambda _: self._resume(later, channel))
 
     def finish(self, seconds: float) -> None:
