@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from appliance.jobs.verify.asked import Asked
 from appliance.jobs.verify.verify import Demands
 from appliance.runs.session import Session
@@ -20,7 +22,7 @@ def demands_of(
         require_proof = require_proof or settings.flag("verify.requireProof")
         if limit is None:
             seconds = settings.optional_seconds("verify.maxCheckpointAge")
-            limit = None if seconds is None else int(seconds)
+            limit = None if seconds is None else math.ceil(seconds)
     return Demands(
         require_mirror=require_mirror,
         require_proof=require_proof,

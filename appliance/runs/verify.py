@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
@@ -304,7 +305,7 @@ def _read_asked(options: VerifyOptions) -> Asked:
         None if policy is None else read_given(policy, MAX_POLICY_BYTES),
         require_mirror=options.require_mirror,
         require_proof=options.require_proof,
-        max_age=None if options.max_age is None else int(options.max_age),
+        max_age=None if options.max_age is None else math.ceil(options.max_age),
         opt_ins=options.opt_ins,
         predicate_type=options.predicate_type,
     )

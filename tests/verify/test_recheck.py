@@ -85,6 +85,21 @@ def test_what_was_demanded_is_demanded_again(home: Home, option: str) -> None:
     assert home.recheck() == (0, [])
 
 
+def test_less_than_a_second_is_an_age_that_is_demanded(home: Home) -> None:
+    home.desk.write(MADE.bundle(MADE.sign_artifact(), None))
+    assert home.record("--allow-unlogged", "--max-age", "500ms") in (5, 8)
+    assert home.recheck() == (0, [])
+    assert home.run("config", "set", "verify.maxCheckpointAge", "500ms")[0] == 0
+    assert home.record("--allow-unlogged") in (5, 8)
+
+
+def test_that_any_age_was_allowed_is_asked_again(home: Home) -> None:
+    home.desk.write(MADE.bundle(MADE.sign_artifact(), None))
+    assert home.run("config", "set", "verify.maxCheckpointAge", "1h")[0] == 0
+    assert home.record("--allow-unlogged", "--max-age", "0s") == 0
+    assert home.recheck() == (0, [])
+
+
 def test_a_policy_is_asked_again(site: Site, tmp_path: Path) -> None:
     site.sync()
     policy = tmp_path / "policy"

@@ -29,7 +29,7 @@ class Asked:
     policy: bytes | None = None  # a C2SP tlog-policy
     require_mirror: bool = False
     require_proof: bool = False
-    max_age: int | None = None  # seconds; None: as set
+    max_age: int | None = None  # seconds; 0: any; None: as set
     opt_ins: OptIns = NO_OPT_INS
     predicate_type: str = ""  # empty: any, or none
 
@@ -77,7 +77,8 @@ def describe_demands(asked: Asked) -> dict[str, Any]:
         "allowSubject": asked.opt_ins.leaf_subject,
         "predicateType": asked.predicate_type,
     }
-    return {name: one for name, one in described.items() if one}
+    # An age of 0 is said: it is another question than none, which is as set.
+    return {name: one for name, one in described.items() if one or (one == 0 and name == "maxAge")}
 
 
 def read_asked(
