@@ -184,12 +184,6 @@ def take_windows(
     return TakenWindows(offered, new, unproven)
 
 
-def count_windows(bundle: TransferBundle, part_directory: str) -> int:
-    """Count the members that are windows of a log."""
-    prefix = windows_directory(part_directory)
-    return sum(path.startswith(prefix) for path in bundle.paths())
-
-
 def _proven(carried: CarriedWindow, head: TreeHead, where: str) -> dict[tuple[int, int], Hash]:
     """Return the ranges that the proofs and the entries give; raises ProofError."""
     first, last = carried.start, carried.start + len(carried.bodies) - 1
