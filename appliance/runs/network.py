@@ -43,7 +43,8 @@ def http_settings(
         contact=configuration.optional_text("http.contact") or "",
         proxies=_proxies(configuration, os.environ if environment is None else environment),
         tls=tls_settings(configuration, passphrases),
-        tokens=tuple(_tokens(configuration)),
+        # The longest first: below a log's URL may be another's, with a token of its own.
+        tokens=tuple(sorted(_tokens(configuration), key=lambda one: -len(one[0]))),
     )
 
 

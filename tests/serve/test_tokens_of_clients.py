@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from appliance.errors import ConfigError
+from appliance.jobs.home.configure import read_configuration
 from appliance.runs.network import http_settings
 from appliance.runs.session import Session
 from tests.cli.homes import Home
@@ -82,12 +83,32 @@ def test_the_token_goes_to_its_log_and_to_nobody_else(home: Home, tmp_path: Path
             f"Bearer {'the-token' * 4}"
         }
     with Session(home.path).reading() as store:
-        from appliance.jobs.home.configure import read_configuration
-
         settings = http_settings(read_configuration(store))
     [(prefix, token)] = settings.tokens
     assert prefix == f"{log.url.rstrip('/')}/" and token() == "the-token" * 4
     assert "the-token" not in repr(settings)
+
+
+def test_of_two_logs_one_below_the_other_each_gets_its_own_token(
+    home: Home, tmp_path: Path
+) -> None:
+    configure(home, tmp_path, "https://logs.example/", "outer" * 8)
+    inner = tmp_path / "inner"
+    inner.write_text("inner" * 8)
+    inner.chmod(0o600)
+    config = tmp_path / "both.yaml"
+    config.write_text(
+        (tmp_path / "client.yaml").read_text() + "      - id: second\n"
+        f"        origin: second.example\n        baseUrl: https://logs.example/second\n"
+        f"        publicKeyPath: {tmp_path / 'log.pem'}\n        tokenFile: {inner}\n"
+    )
+    home.json("config", "apply", config)
+    with Session(home.path).reading() as store:
+        settings = http_settings(read_configuration(store), {})
+    assert [(prefix, token()[:5]) for prefix, token in settings.tokens] == [
+        ("https://logs.example/second/", "inner"),
+        ("https://logs.example/", "outer"),
+    ]
 
 
 @pytest.mark.parametrize(
