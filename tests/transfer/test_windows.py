@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import zstandard
 
-from appliance.errors import MalformedError
+from appliance.errors import IncompleteError, MalformedError
 from appliance.jobs.transfer import plan, window_members
-from appliance.jobs.transfer.window_members import parse_window
+from appliance.jobs.transfer.window_members import Window, parse_window
 from appliance.store.mirror.entry_frames import compress_bundle
 from bundles import manifest_json
 from bundles.writer import Member
@@ -126,6 +126,29 @@ def test_a_window_leaves_with_three_exports_and_with_every_complete_one(
     outside.later()
     outside.json("export", "--base", "all", "--output", outside.path.parent / "again.tar")
     outside.json("export", "--base", "all", "--output", outside.path.parent / "again.tar")
+
+
+def test_what_could_not_be_proven_leaves_once_it_can_with_what_stands_beside_it(
+    outside: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetch(outside, 0, 2)
+    fetch(outside, 5, 2)
+    good = window_members.window_member
+
+    def lacking(mirror: Any, tree: Any, window: Window, directory: str) -> Member:
+        if window.start == 5:
+            raise IncompleteError("no proof", reason="no-proof")
+        return good(mirror, tree, window, directory)
+
+    monkeypatch.setattr(plan, "window_member", lacking)
+    for number in range(4):
+        outside.later()
+        outside.json("export", "--output", outside.path.parent / f"{number}.tar")
+        assert windows_in(outside, f"{number}.tar") == ["0.zst"]
+    monkeypatch.undo()
+    outside.later()
+    outside.json("export", "--output", outside.path.parent / "whole.tar")
+    assert windows_in(outside, "whole.tar") == ["0.zst", "5.zst"]
 
 
 def test_a_window_of_an_older_stick_is_kept_if_it_can_be_proven(

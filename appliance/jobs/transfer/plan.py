@@ -33,7 +33,7 @@ from appliance.tlog.merkle import HASH_BYTES, Hash, TreeHead
 from appliance.tlog.proof import NodeId, consistency_plan, inclusion_plan, perfect_nodes
 from appliance.tlog.tile import WIDTH, EntryBundle, Tile, edge_tiles, new_entry_bundles, new_tiles
 from appliance.tlog.tile_tree import TileTree
-from appliance.value import field, frozen
+from appliance.value import field, frozen, replaced
 from bundles.manifest import TreeHeadRef, log_directory
 from bundles.writer import Member
 
@@ -285,13 +285,20 @@ def _windows(
     else:
         chosen = []
     tree, directory = our_tree(mirror, head.head), log_directory(mirror.log.origin)
-    found: dict[Item, Member] = {}
-    unproven = 0
+    members: dict[Window, Member] = {}
+    stay: list[Window] = []
     for window in chosen:
         try:
-            found[window] = window_member(mirror, tree, window, directory)
+            members[window] = window_member(mirror, tree, window, directory)
         except IncompleteError:
-            unproven += window.stop - window.start
+            stay.append(window)
+    unproven = sum(one.stop - one.start for one in stay)
+    # What stands beside something that stays leaves with it again.
+    not_whole = {one.carried for one in stay}
+    found: dict[Item, Member] = {
+        replaced(one, carried="") if one.carried in not_whole else one: member
+        for one, member in members.items()
+    }
     if not unproven:
         return found, []
     return found, [
