@@ -157,3 +157,12 @@ def test_windows_are_watched_and_found_inside(
     assert len(inside.json("alerts", "list")["alerts"]) == 1
     inside.carry("c.tar")
     assert len(inside.json("watch", "matches", "ours")["matches"]) == 1, "and never again"
+
+
+def test_a_watch_is_behind_by_the_windows_that_it_was_not_compared_with(site: Site) -> None:
+    fetch(site, 250, 20)
+    site.json("watch", "add", "ours", "--digest", digest_of(260), "--from", "start")
+    assert site.json("watch", "show", "ours")["behind"] == 0
+    with sqlite3.connect(site.path / "attestor.db") as database:  # as if it had been killed
+        database.execute("DELETE FROM watch_scan")
+    assert site.json("watch", "show", "ours")["behind"] == 20

@@ -11,6 +11,7 @@ from appliance.errors import RefusedError
 from appliance.store.database import Store
 from appliance.store.failures import unknown
 from appliance.store.home.journal import append_event
+from appliance.store.mirror.entry_windows import EntryWindows
 from appliance.store.mirror.logs import Log
 from appliance.tlog.tile import WIDTH
 from appliance.value import frozen
@@ -198,8 +199,10 @@ def behind(store: Store, watch: Watch, log: Log) -> int:
     """Count the entries of a log that can be looked at and that a watch was not compared with."""
     row = store.row("SELECT mirror_size FROM log WHERE id = ?", [log.id])
     size = row["mirror_size"] if row else None
-    if not size:
-        return 0
+    if not size:  # of a log without tiles windows can be looked at
+        runs = list(EntryWindows(store, log).runs())
+        left = without_ranges(runs, scanned_ranges(store, watch, log)) if runs else ()
+        return sum(stop - start for start, stop in left)
     count = 0
     for start, stop in without_ranges([(0, size)], scanned_ranges(store, watch, log)):
         for one in store.execute(
