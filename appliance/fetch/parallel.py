@@ -18,6 +18,31 @@ SWITCH_SECONDS: Final = 0.001
 T = TypeVar("T")
 
 
+class _Switching:
+    """Switches threads sooner while anything is fetched; it is the whole process's to share."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_fetching = 0
+        self._usual_seconds = 0.0
+
+    def begin(self) -> None:
+        with self._lock:
+            if self._n_fetching == 0:
+                self._usual_seconds = sys.getswitchinterval()
+                sys.setswitchinterval(SWITCH_SECONDS)
+            self._n_fetching += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self._n_fetching -= 1
+            if self._n_fetching == 0:
+                sys.setswitchinterval(self._usual_seconds)
+
+
+_switching = _Switching()
+
+
 def fetch_all(
     wanted: Iterable[T],
     fetch: Callable[[T, threading.Event], bytes],
@@ -41,8 +66,7 @@ def fetch_all(
     rest = iter(wanted)
     room, largest = ahead, 0
     executor = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
-    switch_seconds = sys.getswitchinterval()
-    sys.setswitchinterval(SWITCH_SECONDS)
+    _switching.begin()
     try:
         while True:
             if max_bytes is not None:
@@ -58,6 +82,6 @@ def fetch_all(
             largest = max(largest, len(data))
             yield thing, data
     finally:
-        sys.setswitchinterval(switch_seconds)
+        _switching.end()
         stopped.set()
         executor.shutdown(cancel_futures=True)

@@ -26,8 +26,8 @@ SET_CERTIFICATE: Final = (
 WANTS_USER: Final = "wants a user name and a password (407)"
 SET_USER: Final = "write USER:PASSWORD into a file and name it in http.proxyCredentialsFile"
 SET_BEARER: Final = (
-    "write the token that its operator gave you into a file and name it in tokenFile of this"
-    " backend (rekorSync.backends, docs/private-log.md)"
+    "of a log: write the token that its operator gave you into a file and name it in tokenFile of"
+    " its backend (rekorSync.backends); nothing else is sent one"
 )
 LOOK_AT_IT: Final = (
     "look at that URL with a browser: a sign-in page, a proxy or an error page answers in its place"

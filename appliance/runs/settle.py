@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # most runs end well and wrote nothing: they load nothing of 
 def settle(session: Session, errors: Sequence[ApplianceError]) -> None:
     """Raise the alert for damage that a reader met; end alerts whose cause a writer took away."""
     damage = [one for one in errors if isinstance(one, CorruptError) and not one.is_told]
-    with suppress(ApplianceError):
+    with suppress(Exception):  # nothing of this may take the place of what the run had to say
         if damage:
             _tell(session, damage)
         elif session.opened.is_writable:

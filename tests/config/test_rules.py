@@ -118,9 +118,9 @@ def test_a_backend_nobody_can_reach_is_warned_about_where_there_is_a_network() -
 def test_a_full_file_warns_of_the_alias_the_schema_and_an_unknown_mirror() -> None:
     _, warnings = apply_file(restore("connected", {}), parse_config(FULL, FILE, HOME))
     assert [warning.partition(" ")[0] for warning in warnings] == [
-        "site.yaml:40:",
-        "site.yaml:75:",
-        "site.yaml:53:",
+        "site.yaml:41:",
+        "site.yaml:76:",
+        "site.yaml:54:",
     ]
 
 

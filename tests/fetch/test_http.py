@@ -145,15 +145,18 @@ def test_a_connection_whose_answer_was_not_read_to_its_end_is_not_used_again(
     server: HostileServer, client: HttpClient
 ) -> None:
     rest: list[bytes] = []
+    ended = threading.Event()
 
     def answer_in_part(_: HostileServer, sock: socket.socket) -> None:
         head = raw("HTTP/1.1 404 Whatever", f"Content-Length: {2 * MAX_ERROR_BYTES}")
         sock.sendall(head + b"x" * (MAX_ERROR_BYTES + 1))  # as much of an error as is read
         rest.append(sock.recv(1))  # no second request, which would get the rest for an answer
+        ended.set()
 
     note = server.on("/note", ok(b"note"))
     failure(client, server.on("/long", answer_in_part))
     assert client.get(note, 4).body == b"note"
+    assert ended.wait(10)
     assert (server.n_connections, rest) == (2, [b""])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from appliance.errors import RemoteError
-from appliance.fetch.parallel import FIRST_FEW, fetch_all
+from appliance.fetch.parallel import FIRST_FEW, SWITCH_SECONDS, fetch_all
 
 
 def as_bytes(number: int, stopped: threading.Event) -> bytes:
@@ -113,3 +114,15 @@ def test_nothing_starts_before_the_first_is_asked_for() -> None:
     answers = fetch_all(range(10), as_bytes, threads=2, ahead=2)
     assert fetch_threads() == []
     answers.close()  # type: ignore[attr-defined]
+
+
+def test_of_two_that_fetch_at_once_the_last_one_puts_back_how_threads_are_switched() -> None:
+    usual = sys.getswitchinterval()
+    first = fetch_all([1, 2], lambda _, __: b"x", threads=1, ahead=1)
+    second = fetch_all([1, 2], lambda _, __: b"x", threads=1, ahead=1)
+    next(first)
+    next(second)
+    list(first)
+    assert sys.getswitchinterval() == pytest.approx(SWITCH_SECONDS)
+    list(second)
+    assert sys.getswitchinterval() == pytest.approx(usual)

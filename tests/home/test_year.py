@@ -165,7 +165,7 @@ class Life:
             world.add("primary", world.log)
             key = world.directory / "primary.vkey"
             where = ("--origin", world.log.origin, "--public-key", key)
-            self.answer("backend", "add", "primary", *where)
+            self.answer("backend", "add", "primary", *where, "--another-key")
             self.retired = old.verifier.key_id.hex()
         if at == self.part(ROTATED) + STEP:
             world.cli("backend", "key", "retire", "primary", self.retired, "--reason", "rotated")

@@ -93,7 +93,8 @@ def test_a_second_key_for_a_known_log_is_pointed_out(
     other = tmp_path / "other.vkey"
     other.write_text(SigningKey(ORIGIN, b"\x04" * 32).verifier.vkey)
     words = ("backend", "add", "public", "--origin", ORIGIN, "--public-key", str(other))
-    code, _, err = home.run(*words)
+    assert home.json(*words, expect=8)["reason"] == "another-key"
+    code, _, err = home.run(*words, "--another-key")
     assert code == 0
     assert "now either key may sign" in err and KEY.key_id.hex() in err
 

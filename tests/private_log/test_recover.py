@@ -216,6 +216,7 @@ def test_a_served_log_asks_its_mirror_when_the_machine_forgets_while_it_runs(
             assert mirror.post(signed_request(b"another"))[0] == 201
             reboot()
             assert running.post(signed_request(b"three"))[0] == 500
+            running.process.wait(10)  # it ends by itself
         finally:
             code, said = running.stop()
     assert (code, "contradicts itself" in said) == (4, True)
