@@ -1,5 +1,8 @@
 """One connection of the HTTP server: what is changed in waitress's.
 
+No thread waits for a client to read: who leaves too much unread is asked nothing more, and goes
+on when it has read (`hold`). Waitress waits, in whichever thread answers.
+
 Requests and answers are ours instead of WSGI's, and an answer may be still to come: then the
 connection waits for it, and no thread. Errors have Rekor's form, a request has a time at which
 it began, the end of a request is said in one way only, and a body that is too large is read to
@@ -17,6 +20,7 @@ from appliance.serve.answers import Answer, ErrorCode, Later, error_answer
 from appliance.serve.requests import request_of
 from appliance.value import frozen
 
+MAX_UNREAD_BYTES: Final = 1024 * 1024  # of answers, until the next request is answered
 MAX_DISCARDED_BYTES: Final = 64 * 1024 * 1024  # of a body that is too large
 _STATUS_LINES: Final = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 _GRPC_CODES: Final = {500: 13, 501: 12}  # all else is the client's fault
@@ -125,6 +129,21 @@ def channel_class() -> type[Any]:
         request_began_at = 0.0  # Unix seconds, as waitress counts
         awaited: Later | None = None  # the answer to the first of the requests, if it is to come
         made: Callable[[], Answer] | None = None  # it, or raises what went wrong in making it
+        is_held = False  # its next request waits until the answers before are read
+
+        def hold(self) -> bool:
+            """Whether the next request has to wait; `handle_write` goes on with it."""
+            with self.outbuf_lock:
+                self.is_held = self.total_outbufs_len > MAX_UNREAD_BYTES
+                return self.is_held
+
+        def handle_write(self) -> None:
+            super().handle_write()
+            if self.is_held and self.connected and not self.hold():
+                self.server.add_task(self)
+
+        def _flush_outbufs_below_high_watermark(self) -> None:
+            """Wait for nobody: what is unread is bounded before a request is answered."""
 
         def service(self) -> None:
             """Answer the first request; return before that is done if its answer is to come."""

@@ -99,6 +99,8 @@ class HttpServer:
             self._pull_trigger()
 
     def _add_task(self, channel: Any) -> None:
+        if channel.hold():
+            return
         request = channel.requests[0]
         is_quick = not request.error and request.command in self._quick_methods
         if is_quick and request.body_bytes_received <= MAX_QUICK_BYTES:
@@ -107,7 +109,9 @@ class HttpServer:
             self._server.task_dispatcher.add_task(channel)
 
     def close(self) -> None:
-        """Close every socket."""
+        """Close every socket, and the files that unread answers lie in."""
+        for channel in list(self._server.active_channels.values()):
+            channel.handle_close()
         for one in list(self._sockets.values()):
             one.close()
 
@@ -143,11 +147,11 @@ def _create(
 
 
 def _close_slow(server: Any, now: float) -> None:
-    """Close connections that are idle, and those whose request takes too long to arrive."""
+    """Close connections that are idle or not read, and those whose request is slow to arrive."""
     for channel in server.active_channels.values():
         idle = now - channel.last_activity > IDLE_SECONDS
         slow = channel.request is not None and now - channel.request_began_at > REQUEST_SECONDS
-        if not channel.requests and (idle or slow):
+        if (not channel.requests and (idle or slow)) or (channel.is_held and idle):
             channel.will_close = True
 
 

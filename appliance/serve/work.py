@@ -28,11 +28,9 @@ class Work:
         self._quick: deque[Any] = deque()
         self._loop_thread = threading.get_ident()
         self._is_woken = False
-        # Taken out by whoever puts the connection back to work, in any thread.
+        # By insertion the oldest is first. Taken out by whoever puts the connection back to work.
         self._awaited: dict[Later, tuple[Any, float]] = {}
-        # The oldest first, and some of them answered: other threads change the dict meanwhile,
-        # so it cannot be looked through. Only the loop's thread takes from this.
-        self._by_age: deque[Later] = deque()
+        self._awaited_lock = threading.Lock()  # what others take out is not looked through
 
     def add(self, channel: Any) -> None:
         """Have `channel.service` called in the loop's thread, soon. Any thread may call this."""
@@ -50,13 +48,11 @@ class Work:
         """Do what was added, in the loop's thread."""
         self._loop_thread = threading.get_ident()
         self._is_woken = False  # before it is looked at: what comes now wakes again
-        while self._by_age:
-            found = self._awaited.get(self._by_age[0])  # None: it is answered
-            if found is not None and found[1] > time.monotonic():
+        while (oldest := self._oldest()) is not None:
+            later, (channel, ends_at) = oldest
+            if ends_at > time.monotonic():
                 break
-            oldest = self._by_age.popleft()
-            if found is not None:
-                self._resume(oldest, found[0])
+            self._resume(later, channel)
         while self._quick:
             channel = self._quick.popleft()
             try:
@@ -66,8 +62,8 @@ class Work:
 
     def wait_for(self, channel: Any, later: Later) -> None:
         """Put a connection back to work when its answer is there, or has not come in time."""
-        self._awaited[later] = channel, time.monotonic() + later.seconds
-        self._by_age.append(later)
+        with self._awaited_lock:
+            self._awaited[later] = channel, time.monotonic() + later.seconds
         later.coming.add_done_callback(lambda _: self._resume(later, channel))
 
     def finish(self, seconds: float) -> None:
@@ -78,6 +74,12 @@ class Work:
             time.sleep(_STOP_POLL_SECONDS)
             self.run()
 
+    def _oldest(self) -> tuple[Later, tuple[Any, float]] | None:
+        with self._awaited_lock:
+            return next(iter(self._awaited.items()), None)
+
     def _resume(self, later: Later, channel: Any) -> None:
-        if self._awaited.pop(later, None) is not None:
+        with self._awaited_lock:
+            found = self._awaited.pop(later, None)
+        if found is not None:  # else another thread was first
             self.add(channel)

@@ -19,6 +19,7 @@ from appliance.serve.http_server import HttpServer
 from appliance.serve.requests import Request
 
 _slow_began = threading.Event()
+_LARGE = bytes(20_000_000)
 
 
 def _echo(request: Request) -> Outcome:
@@ -37,6 +38,8 @@ def _echo(request: Request) -> Outcome:
         done: Future[bytes] = Future()
         done.set_exception(RuntimeError("a bug"))
         return Later(done, lambda done: Answer(200, done.result(0)), 20)
+    if request.path == "/large":
+        return Answer(200, _LARGE)
     if request.path == "/bug":
         raise RuntimeError("a bug")
     return Answer(200, body)
@@ -144,6 +147,51 @@ def test_requests_that_follow_each_other_at_once_are_answered_in_order() -> None
             answers += piece
     bodies = [answer.rpartition(b"\r\n\r\n")[2] for answer in answers.split(b"HTTP/1.1 ")[1:]]
     assert bodies == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_clients_that_read_nothing_hold_up_nobody(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "THREADS", 2)
+    asked = b"%s /large HTTP/1.1\r\n\r\n" % method.encode() * 4
+    with contextlib.ExitStack() as deaf, _running("127.0.0.1", "POST") as server:
+        for _ in range(3):
+            one = deaf.enter_context(socket.create_connection((server.host, server.port)))
+            one.sendall(asked)
+        for other in ("GET", "POST"):
+            connection = HTTPConnection(server.host, server.port, timeout=20)
+            connection.request(other, "/", b"heard")
+            assert connection.getresponse().read() == b"heard"
+            connection.close()
+
+
+def test_who_reads_late_is_answered_all_of_it() -> None:
+    asked = b"GET /large HTTP/1.1\r\n\r\n" * 2 + b"POST /x HTTP/1.0\r\n\r\n"
+    with (
+        _running("127.0.0.1", "POST") as server,
+        socket.create_connection((server.host, server.port), 20) as late,
+    ):
+        late.sendall(asked)
+        time.sleep(0.3)
+        n_bytes, last = 0, b""
+        while data := late.recv(1_000_000):
+            n_bytes, last = n_bytes + len(data), (last + data)[-1000:]
+    assert n_bytes > 40_000_000
+    assert b"HTTP/1.0 200 OK" in last
+
+
+@pytest.mark.usefixtures("hurried")
+def test_an_answer_that_is_not_read_is_given_up() -> None:
+    asked = b"GET /large HTTP/1.1\r\n\r\n" * 4
+    with _running() as server, socket.create_connection((server.host, server.port), 20) as deaf:
+        deaf.sendall(asked)
+        time.sleep(2)
+        n_bytes = 0
+        with contextlib.suppress(ConnectionResetError):
+            while data := deaf.recv(1_000_000):
+                n_bytes += len(data)
+    assert n_bytes < 40_000_000
 
 
 def test_an_answer_that_does_not_come_in_time_is_made_without_it() -> None:
