@@ -14,6 +14,7 @@ import zstandard
 
 from appliance.errors import IncompleteError, MalformedError
 from appliance.jobs.transfer import plan, window_members
+from appliance.jobs.transfer.hash_lists import format_hash_lists
 from appliance.jobs.transfer.window_members import Window, parse_window
 from appliance.store.mirror.entry_frames import compress_bundle
 from bundles import manifest_json
@@ -240,6 +241,19 @@ def test_other_forms_of_the_member_are_refused(raw: bytes) -> None:
     data = compress_bundle(raw) if raw else zstandard.ZstdCompressor().compress(b"")
     with pytest.raises(MalformedError):
         parse_window(data, "7.zst")
+
+
+@pytest.mark.parametrize(("start", "count", "fits"), [(7, 249, True), (7, 250, False)])
+def test_no_window_goes_beyond_the_256_entries_it_stands_among(
+    start: int, count: int, *, fits: bool
+) -> None:
+    text = format_hash_lists("entry", {start: [], start + count - 1: []})
+    data = compress_bundle(text + b"\n" + b"\0\0\0\1a" * count)
+    if fits:
+        assert len(parse_window(data, f"{start}.zst").bodies) == count
+        return
+    with pytest.raises(MalformedError, match="beyond the 256 entries"):
+        parse_window(data, f"{start}.zst")
 
 
 def test_a_reader_that_knows_no_windows_is_told(

@@ -129,6 +129,8 @@ def parse_window(data: bytes, name: str) -> CarriedWindow:
     if named is None or not blank:
         raise _malformed(name, "it is not entries behind their proofs")
     proofs = parse_hash_lists("entry", text + b"\n", _MAX_PROOF_BYTES, f"window {name}")
+    start = int(named[1])
+    most = WIDTH - start % WIDTH
     bodies: list[bytes] = []
     at = 0
     while at < len(rest):
@@ -136,8 +138,9 @@ def parse_window(data: bytes, name: str) -> CarriedWindow:
         at = begin + int.from_bytes(rest[at:begin])
         if at > len(rest) or at == begin:
             raise _malformed(name, f"entry {len(bodies)} of it is cut short, or empty")
+        if len(bodies) == most:
+            raise _malformed(name, "it goes on beyond the 256 entries that its first stands among")
         bodies.append(rest[begin:at])
-    start = int(named[1])
     if not bodies or set(proofs) != {start, start + len(bodies) - 1}:
         raise _malformed(name, "its proofs are not those of its first and its last entry")
     return CarriedWindow(start, tuple(bodies), proofs)
