@@ -177,16 +177,30 @@ def _holds(hit: Mapping[str, Any], index: int, body: bytes) -> bool:
             der = _material(found[1].decode("latin-1"))
             materials[sha256(der).hexdigest()] = der
     for digest in hit["digests"]:
-        if digest.partition(":")[2] not in texts:
+        value = digest.partition(":")[2]
+        if not value or value not in texts:
             raise ProofError(f"{digest} is not in entry {index}")
     for signer in hit["signers"]:
         raw = materials.get(signer["sha256"], b"")
         if not raw:
             raise ProofError(f"no signer {signer['sha256']} is in entry {index}")
         for name in (*signer["identities"], *signer["issuers"], *signer["claims"].values()):
-            if not re.search(_as_written(name), raw):
+            if not _stands_whole(name, raw):
                 raise ProofError(f"{name!r} is not in that certificate of entry {index}")
     return True
+
+
+def _stands_whole(name: str, der: bytes) -> bool:
+    """Whether a name is the whole content of a value: its length stands before it (X.690 8.1.3)."""
+    every = re.finditer(b"(?=(%b))" % _as_written(name), der)
+    return any(der[: it.start()].endswith(_der_length(len(it[1]))) for it in every)
+
+
+def _der_length(size: int) -> bytes:
+    if size < 128:
+        return bytes([size])
+    octets = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes([128 + len(octets)]) + octets
 
 
 def _as_written(name: str) -> bytes:

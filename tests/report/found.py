@@ -83,6 +83,9 @@ def _body(data: Data) -> None:
 MUTATIONS: dict[str, Change] = {
     "a hit's digest": lambda d: _hit(d).update(digests=["sha256:" + "00" * 32]),
     "a digest more": lambda d: _hit(d)["digests"].append("sha256:" + "11" * 32),
+    "a digest without a value": lambda d: _hit(d).update(digests=["sha256:"]),
+    "a part of an identity": lambda d: _signer(d).update(identities=[WHO[1:]]),
+    "an identity without its end": lambda d: _signer(d).update(identities=[WHO[:-1]]),
     "a digest of another algorithm's length": lambda d: _hit(d).update(digests=["sha256:00"]),
     "a hit's index": lambda d: _hit(d).update(index=7),
     "a hit with another entry": _other_entry,
