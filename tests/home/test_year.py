@@ -162,7 +162,7 @@ class Life:
         if at == self.part(ROTATED):
             old = world.log.signer
             world.log.signer = SigningKey(world.log.origin, b"r" * 32)
-            world.add("primary", world.log)
+            world.add("primary", world.log, "--another-key")
             key = world.directory / "primary.vkey"
             where = ("--origin", world.log.origin, "--public-key", key)
             self.answer("backend", "add", "primary", *where, "--another-key")
