@@ -110,8 +110,9 @@ def import_x509() -> None:
 
     It compiles patterns over all of Unicode, for names that somebody writes by hand, and imports
     the mail package with sockets, for addresses that somebody writes by hand. Both work as ever
-    afterwards; they are made ready when somebody does. Where other threads run it is imported
-    as usual: they would find these in place of what they import themselves.
+    afterwards; they are made ready when somebody does. Beside other threads, and in a process
+    that is not the attestor command, it is imported as usual: others would find these in place
+    of what they import themselves.
     """
     import_key_formats()
     if not may_stand_in():

@@ -46,6 +46,7 @@ from appliance.tlog.tile import EntryBundle
 from tests.find.copied_sites import CopiedSites, template  # noqa: F401 a fixture
 from tests.find.logged import leaf
 from tests.mirror.mirrors import sync_from
+from tests.rig.dying import die_at_write
 from tests.transfer.sites import INSIDE, OUTSIDE, Sites
 
 SOAK: Final = os.environ.get("ATTESTOR_SOAK") == "1"
@@ -147,25 +148,7 @@ class Life:
         child = os.fork()
         if child == 0:
             try:
-                whole, many, left = Index._execute, Index._execute_many, at
-
-                def dying(self: Index, sql: str, values: Any = ()) -> Any:
-                    nonlocal left
-                    left -= 1
-                    if left <= 0:
-                        os._exit(9)
-                    return whole(self, sql, values)
-
-                def dying_many(self: Index, sql: str, rows: Any) -> None:
-                    nonlocal left
-                    left -= 1
-                    if left <= 0:
-                        many(self, sql, list(rows)[:1])
-                        os._exit(9)
-                    many(self, sql, rows)
-
-                Index._execute = dying  # type: ignore[method-assign]
-                Index._execute_many = dying_many  # type: ignore[method-assign]
+                die_at_write(Index, at, "_execute", "_execute_many")
                 self.build()
             finally:
                 os._exit(0)

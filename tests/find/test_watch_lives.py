@@ -33,6 +33,7 @@ from tests.find.copied_sites import CopiedSites, template  # noqa: F401 a fixtur
 from tests.find.logged import instance, key_leaf, leaf
 from tests.mirror.mirrors import sync_from
 from tests.pki.authorities import new_key, spki
+from tests.rig.dying import die_at_write
 from tests.transfer.sites import INSIDE, OUTSIDE, Sites
 
 SOAK: Final = os.environ.get("ATTESTOR_SOAK") == "1"
@@ -152,25 +153,7 @@ class Life:
         child = os.fork()
         if child == 0:
             try:
-                run, run_many, left = Store.execute, Store.execute_many, at
-
-                def dying(self: Store, sql: str, parameters: Any = ()) -> Any:
-                    nonlocal left
-                    left -= 1
-                    if left <= 0:
-                        os._exit(9)
-                    return run(self, sql, parameters)
-
-                def dying_many(self: Store, sql: str, rows: Any) -> None:
-                    nonlocal left
-                    left -= 1
-                    if left <= 0:
-                        run_many(self, sql, list(rows)[:1])
-                        os._exit(9)
-                    run_many(self, sql, rows)
-
-                Store.execute = dying  # type: ignore[method-assign]
-                Store.execute_many = dying_many  # type: ignore[method-assign]
+                die_at_write(Store, at, "execute", "execute_many")
                 self.sites.answer(INSIDE, *words)
             finally:
                 os._exit(0)
