@@ -20,6 +20,7 @@ from appliance.rekor.log_info_v1 import LogInfo
 from appliance.runs.session import Session
 from appliance.runs.sources import FileSource, open_source
 from appliance.store.mirror.logs import Backend
+from appliance.tlog.log_source import ending
 from appliance.tlog.tile import EntryBundle, Tile
 
 LOCKED_SECONDS: Final = 2.0  # how long the lock is held while no backend answers
@@ -68,8 +69,12 @@ class Answered:
         lacking, source, brought = list(self._lacking), self._open(), 0
         tiles = [one for one in lacking if isinstance(one, Tile)]
         bundles = [one for one in lacking if isinstance(one, EntryBundle)]
-        with contextlib.suppress(ApplianceError):
-            for place, data in chain[Came](source.tiles(tiles), source.entry_bundles(bundles)):
+        with (
+            contextlib.suppress(ApplianceError),
+            ending(source.tiles(tiles)) as first,
+            ending(source.entry_bundles(bundles)) as then,
+        ):
+            for place, data in chain[Came](first, then):
                 self._keep(place, data)
                 brought += len(data)
                 if brought >= KEPT_BYTES:
@@ -146,9 +151,10 @@ class Answered:
                     yield place
 
         try:
-            for place, data in fetch(lacking()):
-                del self._lacking[place]
-                yield place, data
+            with ending(fetch(lacking())) as brought:
+                for place, data in brought:
+                    del self._lacking[place]
+                    yield place, data
         except RemoteError:
             yield from ((place, self._came[place]) for place in here)
             raise

@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from appliance.tlog.merkle import Hash
 from appliance.tlog.tile import EntryBundle, Tile
+
+T = TypeVar("T")
+
+
+@contextmanager
+def ending(brought: Iterator[T]) -> Iterator[Iterator[T]]:
+    """Close what a source brings at the end of the block, read to its end or not.
+
+    Its threads are gone then, even if something still holds it, as a traceback does.
+    """
+    try:
+        yield brought
+    finally:
+        if isinstance(brought, Generator):
+            brought.close()
 
 
 class LogSource(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -9,13 +10,19 @@ from pathlib import Path
 import pytest
 
 from appliance.errors import MalformedError, ProofError, RemoteError
+from appliance.fetch.http import HttpClient, HttpSettings
+from appliance.fetch.rekor_v2 import RekorV2Log
 from appliance.jobs.mirror.absorb import absorb
 from appliance.jobs.mirror.fill import Wanted
+from appliance.jobs.mirror.sync import CountedSource
+from appliance.runs.answers import Answered
 from appliance.store.mirror.checkpoints import Arrival
+from appliance.store.mirror.logs import require_backend
 from appliance.store.mirror.mirror import Mirror
+from appliance.tlog.log_source import LogSource
 from appliance.tlog.tile import WIDTH, EntryBundle, Tile
 from tests.mirror.mirrors import make_mirror
-from tests.rig.uniform_log import UniformLog
+from tests.rig.uniform_log import UniformLog, served
 
 BATCH, AHEAD = 16, 24
 N_TILES = 4 * BATCH
@@ -126,3 +133,37 @@ def test_a_source_that_brings_a_tile_twice_or_not_at_all_is_refused(
         MalformedError, match=r"tile/0/001 (came, which was not|was asked for, and)"
     ):
         absorb(mirror, log, HERE, Wanted())
+
+
+def test_no_thread_outlives_a_run_whoever_holds_what_it_was_reading(
+    tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uniform, held = UniformLog(size), []
+    mirror = make_mirror(tmp_path / "home", uniform)
+
+    def hold(kind: type[LogSource]) -> None:
+        real_tiles = kind.tiles
+
+        def tiles(self: LogSource, wanted: Iterable[Tile]) -> Iterator[tuple[Tile, bytes]]:
+            held.append(real_tiles(self, wanted))
+            return held[-1]
+
+        monkeypatch.setattr(kind, "tiles", tiles)
+
+    for kind in (RekorV2Log, Answered, CountedSource):
+        hold(kind)
+
+    def add(self: Mirror, *stored: object) -> None:
+        assert any(thread.name.startswith("fetch") for thread in threading.enumerate())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Mirror, "add", add)
+    with served(uniform.answer) as url, HttpClient(HttpSettings()) as http:
+        log = RekorV2Log(http, url, url)
+        answered = Answered(require_backend(mirror.store, "sim"), http, log, None)
+        answered.ask(threading.Event())
+        with pytest.raises(KeyboardInterrupt):
+            absorb(mirror, CountedSource(answered), HERE, Wanted())
+        assert held
+        left = [one.name for one in threading.enumerate() if one.name.startswith("fetch")]
+    assert left == []

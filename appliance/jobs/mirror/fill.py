@@ -8,7 +8,6 @@ one batch and what was on its way; the next finds the rest missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from itertools import groupby, islice
 from typing import Final, TypeVar
 
@@ -17,7 +16,7 @@ from appliance.jobs.local_tiles import load_ours, told_apart
 from appliance.jobs.progress import Progress
 from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.entries import leaf_hashes, parse_entry_bundle
-from appliance.tlog.log_source import LogSource
+from appliance.tlog.log_source import LogSource, ending
 from appliance.tlog.tile import WIDTH, EntryBundle, Tile
 from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
@@ -74,9 +73,10 @@ def fill(
     if wanted.tiles:
         progress.stage("tiles", lambda: _at_most(left, _count_tiles(mirror, size, wanted)))
         offered = islice(filter(wanted.has, _missing_tiles(mirror, size, wanted)), left)
-        for n_stored in _fill_tiles(mirror, tree, source, wanted.place, offered):
-            tiles += n_stored
-            progress(n_stored)
+        with ending(_fill_tiles(mirror, tree, source, wanted.place, offered)) as stored:
+            for n_stored in stored:
+                tiles += n_stored
+                progress(n_stored)
         left = None if left is None else left - tiles
     if wanted.entries:
         brings = filter(wanted.has, _missing_entry_bundles(mirror, size, wanted))
@@ -84,7 +84,7 @@ def fill(
             "entry bundles", lambda: _at_most(left, _count_entry_bundles(mirror, size, wanted))
         )
         fetched = _exactly(source, source.entry_bundles, islice(brings, left))
-        with closing(_parts(fetched)) as parts:
+        with ending(_parts(fetched)) as parts:
             for brought in parts:
                 for bundle, data in brought.items():
                     check_entries(mirror, tree, bundle, data)
@@ -108,19 +108,21 @@ def _fill_tiles(
         for _, row in levels:
             yield from _bring(mirror, tree, source, row)
         return
-    for batch, placed in place(mirror, tree, (part for _, row in levels for part in _batches(row))):
-        if placed:
-            mirror.add_placed(placed)
-        yield len(placed)
-        yield from _bring(mirror, tree, source, (tile for tile in batch if tile not in placed))
-        tree.trim()
+    batches = (part for _, row in levels for part in _batches(row))
+    with ending(place(mirror, tree, batches)) as done:
+        for batch, placed in done:
+            if placed:
+                mirror.add_placed(placed)
+            yield len(placed)
+            yield from _bring(mirror, tree, source, (tile for tile in batch if tile not in placed))
+            tree.trim()
 
 
 def _bring(
     mirror: Mirror, tree: TileTree, source: LogSource, wanted: Iterable[Tile]
 ) -> Iterator[int]:
     """Store tiles of one level from a source; yields how many, as _fill_tiles does."""
-    with closing(_parts(_exactly(source, source.tiles, wanted))) as parts:
+    with ending(_parts(_exactly(source, source.tiles, wanted))) as parts:
         for got in parts:
             _authenticate(mirror, tree, list(got), got)
             mirror.add(got, {})  # what came is kept, even if no more does
@@ -190,14 +192,15 @@ def _exactly(
             awaited.add(place)
             yield place
 
-    for place, data in fetch(asking()):
-        if place not in awaited:
-            raise MalformedError(
-                f"{source.description}: {place.path} came, which was not asked for",
-                reason="source",
-            )
-        awaited.remove(place)
-        yield place, data
+    with ending(fetch(asking())) as brought:
+        for place, data in brought:
+            if place not in awaited:
+                raise MalformedError(
+                    f"{source.description}: {place.path} came, which was not asked for",
+                    reason="source",
+                )
+            awaited.remove(place)
+            yield place, data
     if awaited:
         raise MalformedError(
             f"{source.description}: {min(awaited).path} was asked for, and did not come",
@@ -234,7 +237,7 @@ def check_entries(mirror: Mirror, tree: TileTree, bundle: EntryBundle, data: byt
         )
 
 
-def _parts(pairs: Iterable[tuple[P, bytes]]) -> Generator[dict[P, bytes]]:
+def _parts(pairs: Iterator[tuple[P, bytes]]) -> Generator[dict[P, bytes]]:
     """Cut what comes into parts of BATCH_TILES that reach BATCH_BYTES; no more is in memory.
 
     Where the source fails, what came by then is yielded before its error is raised.
@@ -242,12 +245,13 @@ def _parts(pairs: Iterable[tuple[P, bytes]]) -> Generator[dict[P, bytes]]:
     part: dict[P, bytes] = {}
     n_bytes = 0
     try:
-        for place, data in pairs:
-            part[place] = data
-            n_bytes += len(data)
-            if len(part) >= BATCH_TILES or n_bytes >= BATCH_BYTES:
-                yield part
-                part, n_bytes = {}, 0
+        with ending(pairs) as ended:
+            for place, data in ended:
+                part[place] = data
+                n_bytes += len(data)
+                if len(part) >= BATCH_TILES or n_bytes >= BATCH_BYTES:
+                    yield part
+                    part, n_bytes = {}, 0
     except RemoteError:
         if part:
             yield part

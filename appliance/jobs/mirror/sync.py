@@ -30,7 +30,7 @@ from appliance.store.home.runs import backend_run, record_failure, record_succes
 from appliance.store.mirror.checkpoints import Arrival
 from appliance.store.mirror.logs import Backend
 from appliance.store.mirror.mirror import Mirror
-from appliance.tlog.log_source import LogSource, ProvingSource
+from appliance.tlog.log_source import LogSource, ProvingSource, ending
 from appliance.tlog.merkle import Hash
 from appliance.tlog.tile import EntryBundle, Tile
 from appliance.value import replaced
@@ -65,9 +65,10 @@ class CountedSource:
 
     def tiles(self, wanted: Iterable[Tile]) -> Iterator[tuple[Tile, bytes]]:
         """Yield each wanted tile as it comes."""
-        for came in self._source.tiles(wanted):
-            self.n_tiles += 1
-            yield came
+        with ending(self._source.tiles(wanted)) as brought:
+            for came in brought:
+                self.n_tiles += 1
+                yield came
 
     def entry_bundles(self, wanted: Iterable[EntryBundle]) -> Iterator[tuple[EntryBundle, bytes]]:
         """Yield each wanted entry bundle as it comes."""
