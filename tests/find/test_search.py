@@ -79,12 +79,22 @@ def test_every_condition_finds_its_entry(home: MirroredHome, tmp_path: Path) -> 
     digest, fingerprint = sha256(b"app").hexdigest(), sha256(spki(key)).hexdigest()
     listed = tmp_path / "SHA256SUMS"
     listed.write_text(f"{digest}  app\n{sha256(b'other').hexdigest()} *other\n")
+    asked = tmp_path / "conditions"
+    asked.write_text(
+        f"# of ours\n\nidentity-exact {WHO}\n--identity ^https://ci[.]\nissuer-exact "
+        "https://issuer.example\n"
+    )
+    mixed = tmp_path / "mixed"
+    mixed.write_text(f"{digest}  app\ndigest sha256:{sha256(b'by key').hexdigest()}\n")
     colons = ":".join(fingerprint[at : at + 2] for at in range(0, 64, 2)).upper()
     for arguments, expected in (
         (["--digest", digest.upper()], [3]),
         (["--digest", f"sha256:{digest}"], [3]),
         (["--artifact", artifact], [3]),
         (["--from-file", listed], [3, 5]),
+        (["--from-file", asked], [3, 5]),
+        (["--from-file", asked, "--commit", COMMIT], [3]),
+        (["--from-file", mixed], [3, 4]),
         (["--fingerprint", fingerprint], [4]),
         (["--fingerprint", colons], [4]),
         (["--identity-exact", WHO], [3]),
@@ -105,6 +115,28 @@ def test_every_condition_finds_its_entry(home: MirroredHome, tmp_path: Path) -> 
         assert indices(answer) == expected, arguments
         assert answer["complete"], arguments
         assert indices(find(home, *arguments, "--rescan")) == expected, arguments
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("color red", "expected a digest, or digest, fingerprint"),
+        ("identity-exact", "must not be empty"),
+        ("identity (", "pattern"),
+        ("oid source-repository-ref~(", "pattern"),
+        ("oid source-repository-ref", "expected NAME=VALUE"),
+        ("fingerprint 12", "64 hex digits"),
+        ("digest 12", "in hex"),
+    ],
+)
+def test_a_line_that_is_no_condition_is_told_by_its_number(
+    home: MirroredHome, tmp_path: Path, line: str, told: str
+) -> None:
+    asked = tmp_path / "conditions"
+    asked.write_text(f"# of ours\nidentity-exact {WHO}\n{line}\n")
+    error = home.json("entries", "search", "--from-file", asked, expect=3)
+    assert error["reason"] == "criteria-list"
+    assert f"{asked}, line 3: " in error["message"] and told in error["message"]
 
 
 def test_a_list_in_another_encoding_is_told_and_nothing_said_against_it(

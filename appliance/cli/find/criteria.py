@@ -12,7 +12,13 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from appliance.cli.find.digests import read_digest, read_digest_list, read_fingerprint
+from appliance.cli.find.digests import (
+    empty_list,
+    lines_of,
+    listed_digest,
+    read_digest,
+    read_fingerprint,
+)
 from appliance.cli.output import printable
 from appliance.errors import ConfigError, MalformedError
 from appliance.jobs.find.criteria import AUTHORITY_KINDS, Criteria
@@ -37,6 +43,11 @@ _OTHER_NAMES: Final = {"source-repository-visibility-at-signing": 22}
 _MAX_PEM_BYTES: Final = 64 * 1024
 _KINDS: Final = ("hashedrekord", "dsse", "intoto")
 _FILE: Final = click.Path(path_type=Path)
+# What a line of --from-file can hold.
+_LISTED: Final = (
+    *("digest", "fingerprint", "identity", "identity-exact", "identity-prefix"),
+    *("issuer", "issuer-exact", "commit", "oid"),
+)
 
 
 def _repeated(name: str, **settings: Any) -> Callable[[F], F]:
@@ -51,7 +62,7 @@ _OPTIONS: Final = (
     _repeated("issuer-exact", metavar="TEXT", help="Issuer of the identity."),
     _repeated("digest", metavar="HEX", help="Of an artifact, or of an attestation's payload."),
     _repeated("artifact", metavar="FILE", type=_FILE, help="A file, by its digests."),
-    click.option("--from-file", type=_FILE, help="Digests, as sha256sum writes them."),
+    click.option("--from-file", type=_FILE, help="Digests as sha256sum writes, or options."),
     _repeated("fingerprint", metavar="HEX", help="SHA-256 of a key or certificate."),
     _repeated("key", metavar="FILE", type=_FILE, help="A public key, as PEM."),
     _repeated("certificate", metavar="FILE", type=_FILE, help="A certificate, as PEM."),
@@ -74,12 +85,73 @@ def criteria_options(command: F) -> F:
     def run(*args: Any, from_file: Path | None, **kwargs: Any) -> Any:
         given = {name: value for name, value in kwargs.items() if name.startswith("by_")}
         rest = {name: value for name, value in kwargs.items() if name not in given}
-        read = functools.partial(_criteria, **given, from_file=from_file)
+        read = functools.partial(_read, given, from_file)
         return command(*args, given=read, **rest)
 
     for option in reversed(_OPTIONS):
         run = option(run)
     return run  # type: ignore[return-value]
+
+
+def _read(given: Mapping[str, Any], from_file: Path | None) -> Criteria:
+    if from_file is None:
+        return _criteria(**given)
+    listed: dict[str, list[Any]] = {name: [*values] for name, values in given.items()}
+    for option, text in read_criteria_list(from_file):
+        listed[f"by_{option.replace('-', '_')}"].append(text)
+    return _criteria(**{name: tuple(values) for name, values in listed.items()})
+
+
+def read_criteria_list(path: Path) -> list[tuple[str, str]]:
+    """Read a list of what is looked for: option and text of each line; raises MalformedError.
+
+    A line is as sha256sum writes it, or one of _LISTED with its value.
+    """
+    found = []
+    for number, line in lines_of(path):
+        option, _, text = line.strip().partition(" ")
+        digest = listed_digest(line)
+        if digest is not None:
+            option, text = "digest", digest.hex()
+        option, text = option.removeprefix("--"), text.strip()
+        if option.startswith("#"):
+            continue
+        if option not in _LISTED:
+            raise _bad_line(
+                path, number, f"expected a digest, or {', '.join(_LISTED)} with a value", line
+            )
+        try:
+            _check_condition(option, text)
+        except (click.UsageError, ConfigError) as error:
+            raise _bad_line(path, number, error.message, line) from error
+        found.append((option, text))
+    if not found:
+        raise empty_list(path)
+    return found
+
+
+def _check_condition(option: str, text: str) -> None:
+    """Raise UsageError or ConfigError unless an option takes this text."""
+    _check_text(text)
+    if option == "digest":
+        read_digest(text, option)
+    elif option == "fingerprint":
+        read_fingerprint(text)
+    elif option in ("identity", "issuer"):
+        translate(text)
+    elif option == "oid":
+        _, sign, value = read_claim(text)
+        if sign == "~":
+            translate(value)
+
+
+def _bad_line(path: Path, number: int, why: str, line: str) -> MalformedError:
+    return MalformedError(
+        f"{path}, line {number}: {why}: {line[:80]!r}",
+        reason="criteria-list",
+        next_step="write one condition a line, as docs/finding.md has it; or make the list with"
+        " sha256sum",
+    )
 
 
 def _criteria(
@@ -99,13 +171,10 @@ def _criteria(
     by_kind: tuple[str, ...],
     by_ca_roots: tuple[Path, ...],
     by_ca_intermediates: tuple[Path, ...],
-    from_file: Path | None,
 ) -> Criteria:
     digests = [read_digest(one, "--digest") for one in by_digest]
     for path in by_artifact:
         digests += hash_file(path, DIGEST_BYTES).values()
-    if from_file is not None:
-        digests += read_digest_list(from_file)
     fingerprints = [read_fingerprint(one) for one in by_fingerprint]
     fingerprints += [one for path in by_key for one in _fingerprints(path, "key")]
     fingerprints += [one for path in by_certificate for one in _fingerprints(path, "certificate")]

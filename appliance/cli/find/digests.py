@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -46,27 +47,45 @@ def read_digest_list(path: Path) -> list[bytes]:
 
     A list in another encoding is RefusedError: nothing is wrong with the digests in it.
     """
-    raw = read_foreign(path, _MAX_LIST_BYTES)
-    check_encoding(raw, str(path))
     found = []
-    for number, line in enumerate(raw.decode("utf-8", "replace").splitlines(), 1):
-        if not line.strip():
-            continue
-        match = re.match(r"\\?([0-9a-fA-F]+)(?:$| [ *].)", line)
-        if match is None or len(match[1]) not in _BY_HEX_DIGITS:
+    for number, line in lines_of(path):
+        digest = listed_digest(line)
+        if digest is None:
             raise MalformedError(
                 f"{path}, line {number}: expected a digest and a file name, got {line[:80]!r}",
                 reason="digest-list",
                 next_step="make the list with sha256sum",
             )
-        found.append(bytes.fromhex(match[1]))
+        found.append(digest)
     if not found:
-        raise MalformedError(
-            f"{path}: no digest in it",
-            reason="digest-list",
-            next_step="look at what writes it: sha256sum FILE... > SHA256SUMS",
-        )
+        raise empty_list(path)
     return found
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a list that are not blank, by their numbers."""
+    raw = read_foreign(path, _MAX_LIST_BYTES)
+    check_encoding(raw, str(path))
+    for number, line in enumerate(raw.decode("utf-8", "replace").splitlines(), 1):
+        if line.strip():
+            yield number, line
+
+
+def listed_digest(line: str) -> bytes | None:
+    """Return the digest of a line as sha256sum and its like write it; None: it is none."""
+    match = re.match(r"\\?([0-9a-fA-F]+)(?:$| [ *].)", line)
+    if match is None or len(match[1]) not in _BY_HEX_DIGITS:
+        return None
+    return bytes.fromhex(match[1])
+
+
+def empty_list(path: Path) -> MalformedError:
+    """Return the error that says that a list has nothing in it."""
+    return MalformedError(
+        f"{path}: no digest in it",
+        reason="digest-list",
+        next_step="look at what writes it: sha256sum FILE... > SHA256SUMS",
+    )
 
 
 def digest_text(digest: bytes) -> str:
