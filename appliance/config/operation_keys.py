@@ -109,6 +109,7 @@ OPERATION_KEYS: Final[dict[str, Setting]] = {
         "info",
         "What a name is that no authority vouched for, unless the watch says.",
     ),
+    "watch.grace": Key(Duration(), "0s", "Time for an expectation to come, unless the watch says."),
     "watch.maxEntriesPerAlert": Key(Count(1, 1000), 20, "Entries that one alert describes."),
     "watch.regexTimeout": Key(Duration(1), "100ms", "For one search of one text by one pattern."),
     "verify.maxTrustRootAge.warn": Key(

@@ -60,7 +60,7 @@ class WatchOptions:
     severity: str | None = None
     unvouched: str | None = None
     expectations: str = "optional"
-    grace: int = 0  # seconds
+    grace: int | None = None  # seconds
     begins: str = "start"  # start, now, or the index of an entry
 
 
@@ -103,7 +103,7 @@ def _add(
         criteria_data(criteria),
         options.severity or settings.text("watch.defaultSeverity"),
         options.expectations,
-        options.grace,
+        settings.seconds("watch.grace") if options.grace is None else options.grace,
         options.unvouched or settings.text("watch.unvouched"),
         options.begins,
     )

@@ -49,6 +49,7 @@ SPEC_DEFAULTS: dict[str, JsonValue] = {  # what was promised, in the order shown
     "alerts.sinks": [],
     "watch.defaultSeverity": "warning",
     "watch.unvouched": "info",
+    "watch.grace": "0s",
     "watch.maxEntriesPerAlert": 20,
     "watch.regexTimeout": "100ms",
     "rekor.enabled": True,

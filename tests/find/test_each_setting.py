@@ -54,6 +54,18 @@ def test_setting_watch_unvouched(home: MirroredHome, tmp_path: Path) -> None:
         assert events == ([f"rekor.entry.{event}"] if event else [])
 
 
+def test_setting_watch_grace(home: MirroredHome) -> None:
+    logged(home, leaf(WHO))
+    unexpected = ("--identity-exact", WHO, "--expectations", "required")
+    home.json("config", "set", "watch.grace", "1h")
+    home.json("watch", "add", "patient", *unexpected)
+    assert not told(home)
+    home.json("watch", "add", "hasty", *unexpected, "--grace", "0s")
+    home.json("config", "set", "watch.grace", "0s")
+    home.json("watch", "add", "plain", *unexpected)
+    assert [one["watch"] for one in told(home)] == ["hasty", "plain"]
+
+
 def test_setting_watch_maxEntriesPerAlert(home: MirroredHome) -> None:
     logged(home, *(leaf(WHO, b"%d" % number) for number in range(4)))
     for most in (3, 4):

@@ -72,7 +72,9 @@ def watch() -> None:
     show_default=True,
     help="required: only what nobody expected is told.",
 )
-@click.option("--grace", metavar="DURATION", help="Time for an expectation to come.  [default: 0]")
+@click.option(
+    "--grace", metavar="DURATION", help="Time for an expectation to come.  [default: as set]"
+)
 @click.option(
     "--unvouched",
     type=click.Choice(("info", "ignore", "same")),
@@ -111,9 +113,8 @@ def watch_add(
         )
     if not re.fullmatch("start|now|[0-9]{1,12}", begins):
         raise click.BadParameter("expected start, now or an index", param_hint="--from")
-    options = WatchOptions(
-        severity, unvouched, expectations, int(seconds_option(grace, "--grace", None)), begins
-    )
+    seconds = None if grace is None else int(seconds_option(grace, "--grace", None))
+    options = WatchOptions(severity, unvouched, expectations, seconds, begins)
     added = add(session, name, given(), options, progress_bar, dry_run=dry_run)
     verb = "would be added" if dry_run else "added"
     lines = [f"watch {name} {verb}", *_report_lines(added.report)]
