@@ -119,6 +119,10 @@ class Configuration:
         """Return a setting that is true or false."""
         return _required(name, self.value(name), bool)
 
+    def optional_flag(self, name: str) -> bool | None:
+        """Return a setting that is true or false, None if it says neither."""
+        return None if self.value(name) is None else self.flag(name)
+
     def count(self, name: str) -> int:
         """Return a whole number, or a size in bytes."""
         return _required(name, self.value(name), int)

@@ -101,6 +101,16 @@ OPERATION_KEYS: Final[dict[str, Setting]] = {
     ),
     "alerts.stream": Key(_STREAM, "attestor.alerts", "Stream named in alerts."),
     "alerts.sinks": SINKS,
+    "entryIndex.enabled": Key(
+        Flag(),
+        None,
+        "Whether sync and import make an index and keep it; null: keep what 'index build' made.",
+        "null",
+        "true",
+    ),
+    "entryIndex.maxSizeBytes": Key(
+        Size(), None, "An index of this size takes no more entries.", "off", "20G"
+    ),
     "watch.defaultSeverity": Key(
         Word(("critical", "warning", "info")), "warning", "Of a match, unless the watch says."
     ),

@@ -23,6 +23,7 @@ SECTIONS: Final[dict[str, str]] = {  # in the order in which they are shown
     "tileCache": "Tiles: always this home's own",
     "divergenceDetection": "What is alarming",
     "alerts": "Who is told",
+    "entryIndex": "The index that searches go by",
     "watch": "Watching the logs for names and digests",
     "rekor": "The submission queue",
     "publish": "Anchoring the journal",

@@ -96,9 +96,10 @@ def publish_after_sync(session: Session) -> tuple[str, ...]:
 
 
 def index_after(session: Session) -> tuple[str, ...]:
-    """Index what a sync or an import brought, if this home has an index; returns warnings."""
+    """Index what a sync or an import brought, if an index is wanted here; returns warnings."""
     try:
-        if index_size(session.home) is None:
+        wanted = session.configuration.optional_flag("entryIndex.enabled")
+        if wanted is False or (wanted is None and index_size(session.home) is None):
             return ()
         from appliance.runs.find import index_what_came
 

@@ -6,11 +6,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
-from appliance.errors import ApplianceError, IncompleteError, StoreError, VerificationError
+from appliance.errors import (
+    ApplianceError,
+    IncompleteError,
+    RefusedError,
+    StoreError,
+    VerificationError,
+)
 from appliance.jobs.find.criteria import Criteria
 from appliance.jobs.find.indexing import Compared, LogIndex, build, compare, log_index
 from appliance.jobs.find.search import ALWAYS, Found, Gap, Window, search
-from appliance.jobs.progress import ShowProgress
+from appliance.jobs.progress import SILENT, Progress, ShowProgress
 from appliance.runs.session import Session
 from appliance.store.database import Store
 from appliance.store.find.index import (
@@ -55,25 +61,54 @@ def build_index(
     session: Session, origins: Sequence[str], limit: int | None, show: ShowProgress
 ) -> int:
     """Index what is mirrored and not indexed yet; returns how many entries were read."""
-    with session.reading() as store, session.locked(INDEX_LOCK_NAME):
-        index = create_index(session.home)
-        try:
-            with show("index") as advance:
-                return build(store, index, chosen_logs(store, origins), advance, limit)
-        finally:
-            index.close()
+    _require_enabled(session)
+    with session.reading() as store, _writing_index(session) as index, show("index") as advance:
+        return _build(session, store, index, chosen_logs(store, origins), advance, limit)
 
 
 def rebuild_index(session: Session, show: ShowProgress) -> int:
     """Make the index anew from the entry bundles; returns how many entries were read."""
-    with session.reading() as store, session.locked(INDEX_LOCK_NAME):
-        drop_index(session.home)
+    _require_enabled(session)
+    with (
+        session.reading() as store,
+        _writing_index(session, anew=True) as index,
+        show("index") as advance,
+    ):
+        return _build(session, store, index, all_logs(store), advance)
+
+
+def _require_enabled(session: Session) -> None:
+    if session.configuration.optional_flag("entryIndex.enabled") is False:
+        raise RefusedError(
+            "entryIndex.enabled is false: this home makes no index",
+            reason="index-disabled",
+            next_step="attestor config set entryIndex.enabled true; or search with --rescan",
+        )
+
+
+@contextmanager
+def _writing_index(session: Session, *, anew: bool = False) -> Iterator[Index]:
+    """Open the index for writing, alone; an empty one if there was none, or `anew`."""
+    with session.locked(INDEX_LOCK_NAME):
+        if anew:
+            drop_index(session.home)
         index = create_index(session.home)
         try:
-            with show("index") as advance:
-                return build(store, index, all_logs(store), advance)
+            yield index
         finally:
             index.close()
+
+
+def _build(
+    session: Session,
+    store: Store,
+    index: Index,
+    logs: Sequence[Log],
+    progress: Progress = SILENT,
+    limit: int | None = None,
+) -> int:
+    most = session.configuration.optional_count("entryIndex.maxSizeBytes")
+    return build(store, index, logs, progress, limit, most)
 
 
 def check_index(session: Session, every: int, show: ShowProgress) -> Compared:
@@ -109,12 +144,8 @@ def delete_index(session: Session) -> bool:
 
 def index_what_came(session: Session) -> None:
     """Bring the index up to what is mirrored; raises as build_index does."""
-    with session.reading() as store, session.locked(INDEX_LOCK_NAME):
-        index = create_index(session.home)
-        try:
-            build(store, index, all_logs(store))
-        finally:
-            index.close()
+    with session.reading() as store, _writing_index(session) as index:
+        _build(session, store, index, all_logs(store))
 
 
 @frozen

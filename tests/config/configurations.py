@@ -97,7 +97,9 @@ attestor:
     offline: {queueEnabled: false, maxQueueSize: 5, drainOnConnect: false}
     aggregate: {enabled: true, minItems: 2, log: build}
   publish: {rekorUrl: "https://LOG.example.org/", everyEvents: 1, everySeconds: 60}
-  watch: {defaultSeverity: critical, unvouched: same, grace: 1h, maxEntriesPerAlert: 5, regexTimeout: 200ms}
+  entryIndex: {enabled: true, maxSizeBytes: 1G}
+  watch:
+    {defaultSeverity: info, unvouched: same, grace: 1h, maxEntriesPerAlert: 5, regexTimeout: 2s}
   privateLog:
     hosted:
       - {log: build, host: build.example.org, tokensFile: /etc/attestor/build.tokens}

@@ -47,6 +47,8 @@ SPEC_DEFAULTS: dict[str, JsonValue] = {  # what was promised, in the order shown
     "alerts.alertOnInfo": False,
     "alerts.stream": "attestor.alerts",
     "alerts.sinks": [],
+    "entryIndex.enabled": None,
+    "entryIndex.maxSizeBytes": None,
     "watch.defaultSeverity": "warning",
     "watch.unvouched": "info",
     "watch.grace": "0s",

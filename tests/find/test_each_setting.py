@@ -3,21 +3,62 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.mirrored import MirroredHome
+from tests.divergence.world import LogServer
 from tests.find.logged import leaf
 from tests.find.test_patterns import HOSTILE, SLOW
-from tests.find.test_search import WHO, logged
+from tests.find.test_search import WHO, find, logged, serve
 from tests.find.test_watch import trust
 
 
 @pytest.fixture
 def home(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> MirroredHome:
     return MirroredHome(tmp_path / "home", capsys, "connected")
+
+
+@pytest.fixture
+def server() -> Iterator[LogServer]:
+    started = LogServer()
+    yield started
+    started.close()
+
+
+def test_setting_entryIndex_enabled(home: MirroredHome, server: LogServer) -> None:
+    serve(home, server)
+
+    def indexed(setting: str, artifact: bytes) -> int:
+        home.json("config", "set", "entryIndex.enabled", setting)
+        home.log.grow([leaf(WHO, artifact)])
+        home.json("sync", "--entries")
+        return int(home.json("index", "status")["logs"][0]["indexed"])
+
+    assert indexed("null", b"1") == 0, "nobody asked for one"
+    assert indexed("true", b"2") == 2
+    assert indexed("false", b"3") == 0, "what it has is of a narrower entry bundle"
+    for word in ("build", "rebuild"):
+        assert home.json("index", word, expect=8)["reason"] == "index-disabled"
+    assert indexed("null", b"4") == 4, "there is one, so it is kept"
+    assert len(find(home, "--identity-exact", WHO)["hits"]) == 4
+
+
+def test_setting_entryIndex_maxSizeBytes(home: MirroredHome) -> None:
+    logged(home, leaf(WHO, b"one"))
+    home.json("index", "build")
+    home.json("config", "set", "entryIndex.maxSizeBytes", "1k")
+    logged(home, leaf(WHO, b"two"))
+    error = home.json("index", "build", expect=8)
+    assert error["reason"] == "index-full" and "maxSizeBytes is 1," in error["message"]
+    found = find(home, "--identity-exact", WHO)
+    assert not found["complete"] and found["coverage"][0]["gaps"][0]["why"] == "not-indexed"
+    home.json("config", "set", "entryIndex.maxSizeBytes", "1G")
+    home.json("index", "build")
+    assert len(find(home, "--identity-exact", WHO)["hits"]) == 2
 
 
 def test_setting_watch_regexTimeout(home: MirroredHome) -> None:

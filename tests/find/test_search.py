@@ -573,13 +573,18 @@ def server() -> Iterator[LogServer]:
     started.close()
 
 
-def test_what_a_sync_brings_is_indexed_if_there_is_an_index(
-    home: MirroredHome, server: LogServer
-) -> None:
+def serve(home: MirroredHome, server: LogServer) -> None:
+    """Let `sync` of a home reach its log."""
     server.logs["sim"] = home.log
     with home.mirror() as mirror, mirror.store.atomic():
         url = f"{server.url}/sim/"
         put_backend(mirror.store, "sim", mirror.log, base_url=None, read_url=url)
+
+
+def test_what_a_sync_brings_is_indexed_if_there_is_an_index(
+    home: MirroredHome, server: LogServer
+) -> None:
+    serve(home, server)
     home.log.grow([leaf(WHO)])
     home.json("sync", "--entries")
     assert not index_path(home.path).exists()

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from appliance.errors import CorruptError, IncompleteError, VerificationError
+from appliance.errors import CorruptError, IncompleteError, LimitError, VerificationError
 from appliance.jobs.find.blocks import blocks_in, bodies_in, spans_of
 from appliance.jobs.local_tiles import corrupt
 from appliance.jobs.progress import SILENT, Progress
@@ -62,11 +62,13 @@ def build(
     logs: Sequence[Log],
     progress: Progress = SILENT,
     limit: int | None = None,
+    max_bytes: int | None = None,
 ) -> int:
     """Index the entry bundles that are stored and not indexed as they are; at most `limit`.
 
     Returns how many entries were read. Killed anywhere, the next run goes on. Raises
-    CorruptError for a stored entry bundle that is damaged.
+    CorruptError for a stored entry bundle that is damaged, LimitError (index-full) if there is
+    more and the index has `max_bytes` already: looked at before each span.
     """
     read = bundles = 0
     for log in logs:
@@ -75,6 +77,14 @@ def build(
         changed = changed_spans(spans, index, log)
         progress.stage("entries", partial(_count_missing, mirror, index, changed, limit))
         for span in changed:
+            if max_bytes is not None and index.n_bytes() >= max_bytes:
+                raise LimitError(
+                    f"the index has {index.n_bytes():,} bytes, entryIndex.maxSizeBytes is"
+                    f" {max_bytes:,}: not all of {log.origin} is indexed",
+                    reason="index-full",
+                    next_step="raise it (attestor config set entryIndex.maxSizeBytes SIZE), or"
+                    " search with --rescan",
+                )
             waiting: list[IndexedBundle] = []
             try:
                 for bundle, digest in _missing(mirror, index, span):

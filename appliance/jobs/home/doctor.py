@@ -345,6 +345,8 @@ def _trust_root(store: Store, now: int) -> _Condition:
 def _index(store: Store) -> _Condition:
     index = open_index(store.home, write=False)
     if index is None:
+        if read_configuration(store).optional_flag("entryIndex.enabled") is False:
+            return ok("none, as entryIndex.enabled says")
         return ok("none; 'attestor index build' makes searching fast")
     try:
         logs = all_logs(store)

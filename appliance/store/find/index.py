@@ -325,6 +325,13 @@ class Index:
     def _names(self, sql: str, values: list[str]) -> list[str]:
         return [name for (name,) in self._rows(sql, values)]
 
+    def n_bytes(self) -> int:
+        """Return how many bytes the index has."""
+        ((pages, page_bytes),) = self._rows(
+            "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size", []
+        )
+        return int(pages * page_bytes)
+
     def count(self, log: Log) -> int:
         """Count the entries of a log that are indexed."""
         rows = self._rows("SELECT sum(width) FROM indexed WHERE log_id = ?", [log.id])
