@@ -109,7 +109,7 @@ OPERATION_KEYS: Final[dict[str, Setting]] = {
         "true",
     ),
     "entryIndex.maxSizeBytes": Key(
-        Size(), None, "An index of this size takes no more entries.", "off", "20G"
+        Size(), None, "An index of this size takes no more entries.", "off", "20GB"
     ),
     "watch.defaultSeverity": Key(
         Word(("critical", "warning", "info")), "warning", "Of a match, unless the watch says."

@@ -97,7 +97,7 @@ attestor:
     offline: {queueEnabled: false, maxQueueSize: 5, drainOnConnect: false}
     aggregate: {enabled: true, minItems: 2, log: build}
   publish: {rekorUrl: "https://LOG.example.org/", everyEvents: 1, everySeconds: 60}
-  entryIndex: {enabled: true, maxSizeBytes: 1G}
+  entryIndex: {enabled: true, maxSizeBytes: 1GB}
   watch:
     {defaultSeverity: info, unvouched: same, grace: 1h, maxEntriesPerAlert: 5, regexTimeout: 2s}
   privateLog:

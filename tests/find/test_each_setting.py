@@ -50,13 +50,13 @@ def test_setting_entryIndex_enabled(home: MirroredHome, server: LogServer) -> No
 def test_setting_entryIndex_maxSizeBytes(home: MirroredHome) -> None:
     logged(home, leaf(WHO, b"one"))
     home.json("index", "build")
-    home.json("config", "set", "entryIndex.maxSizeBytes", "1k")
+    home.json("config", "set", "entryIndex.maxSizeBytes", "1kB")
     logged(home, leaf(WHO, b"two"))
     error = home.json("index", "build", expect=8)
     assert error["reason"] == "index-full" and "maxSizeBytes is 1," in error["message"]
-    found = find(home, "--identity-exact", WHO)
-    assert not found["complete"] and found["coverage"][0]["gaps"][0]["why"] == "not-indexed"
-    home.json("config", "set", "entryIndex.maxSizeBytes", "1G")
+    error = find(home, "--identity-exact", WHO, expect=5)
+    assert error["reason"] == "search-incomplete" and "(not-indexed)" in error["message"]
+    home.json("config", "set", "entryIndex.maxSizeBytes", "1GB")
     home.json("index", "build")
     assert len(find(home, "--identity-exact", WHO)["hits"]) == 2
 
