@@ -154,6 +154,32 @@ def peek(file: BinaryIO) -> Claims:
     return Claims(note, header, manifest, wrap)
 
 
+def peek_members(file: BinaryIO, is_wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    """Yield path and bytes of the members that are wanted, as the file has them; not verified.
+
+    Nothing is read behind the last of them. Raises what `peek` raises, and FormatError or
+    ContentError where the file is not what its own SHA256SUMS says.
+    """
+    _, chunks = unwrap(Source(file))
+    cursor = Cursor(chunks)
+    _, header, manifest = _front(cursor, unverified_text)
+    digests = _sums(cursor, header, manifest)
+    left = sum(map(is_wanted, digests))
+    for path, digest in digests.items():
+        if not left:
+            return
+        size = _next_member(cursor, path, MAX_MEMBER_BYTES)
+        if is_wanted(path):
+            data = cursor.take(size, path)
+            _verify_digest(path, hashlib.sha256(data).digest(), digest)
+            left -= 1
+            yield path, data
+        else:
+            for _ in cursor.pieces(size, path):
+                pass
+        cursor.take_zeros(padding_bytes(size), path)
+
+
 def _read(
     cursor: Cursor,
     file: BinaryIO,
@@ -164,10 +190,7 @@ def _read(
     note, header, manifest = _front(cursor, open_header)
     if admit is not None:
         admit(header, manifest)
-    max_bytes = min(manifest.totals.files * MAX_LINE_BYTES, MAX_MEMBER_BYTES)
-    sums = _whole_member(cursor, SUMS_PATH, max_bytes)
-    _verify_digest(SUMS_PATH, hashlib.sha256(sums).digest(), header.sums_sha256)
-    digests = parse_sums(sums)
+    digests = _sums(cursor, header, manifest)
     _verify_required(digests, manifest)
     members = {}
     for path, member in _members(cursor, digests, manifest.totals):
@@ -177,6 +200,14 @@ def _read(
     cursor.take_zeros(len(TRAILER), "the end of the archive")
     cursor.end()
     return TransferBundle(note, header, manifest, members, file)
+
+
+def _sums(cursor: Cursor, header: Header, manifest: Manifest) -> dict[str, bytes]:
+    """Read the digest of each member after SHA256SUMS."""
+    max_bytes = min(manifest.totals.files * MAX_LINE_BYTES, MAX_MEMBER_BYTES)
+    sums = _whole_member(cursor, SUMS_PATH, max_bytes)
+    _verify_digest(SUMS_PATH, hashlib.sha256(sums).digest(), header.sums_sha256)
+    return parse_sums(sums)
 
 
 def _verify_required(paths: Iterable[str], manifest: Manifest) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import tarfile
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -69,16 +70,12 @@ def proves(inside: Inside, index: int, expect: int = 0) -> Any:
 
 def windows_in(outside: Site, file: str) -> list[str]:
     """List the members of a transfer bundle that are windows, without our code's help."""
-    import tarfile
-
     with tarfile.open(outside.path.parent / file) as archive:
         names = [one.removeprefix("./") for one in archive.getnames()]
     return [name.rpartition("/")[2] for name in names if "/window/" in name]
 
 
 def requires(home: Inside, file: str) -> list[str]:
-    import tarfile
-
     with tarfile.open(home.path.parent / file) as archive:
         manifest = archive.extractfile("manifest.json")
         assert manifest is not None
@@ -105,6 +102,36 @@ def test_a_window_is_proven_and_read_inside(inside: Inside, outside: Site) -> No
         assert proves(inside, index)["treeSize"] == 777
     [again] = inside.take(inside.path.parent / "a.tar")["logs"]
     assert (again["windows"]["new"], again["relation"]) == (0, "behind")
+
+
+def test_inspect_names_the_windows(inside: Inside, outside: Site) -> None:
+    fetch(outside, 250, 20)
+    for first in range(400, 412, 2):
+        fetch(outside, first, 1)
+    file = outside.path.parent / "a.tar"
+    outside.json("export", "--output", file)
+    n_bytes = 0
+    with tarfile.open(file) as archive:
+        n_bytes = sum(one.size for one in archive.getmembers() if "/window/" in one.name)
+    ranges = [[250, 270], *([first, first + 1] for first in range(400, 412, 2))]
+    [told] = inside.json("inspect", file)["windows"]
+    assert told == {"origin": ORIGIN, "entries": 26, "ranges": ranges, "bytes": n_bytes}
+    said = inside.run("inspect", file)[1]
+    named = "250..270, 400..401, 402..403, 404..405, 406..407 and 2 more ranges"
+    assert f"{ORIGIN}: windows of 26 entries, {named} ({n_bytes:,} bytes)" in said
+    packed = outside.path.parent / "b.tar.zst"
+    packed.write_bytes(
+        zstandard.ZstdCompressor(write_content_size=True).compress(file.read_bytes())
+    )
+    assert inside.json("inspect", packed)["windows"] == [told]
+    whole = file.read_bytes()
+    for spoilt in (
+        whole[: len(whole) - 2048],
+        whole.replace(b"\x28\xb5\x2f\xfd", b"\x28\xb5\x2f\xfe"),
+    ):
+        file.write_bytes(spoilt)
+        code, out, err = inside.run("inspect", file)
+        assert (code, "a transfer bundle, NOT VERIFIED" in out, str(file) in err) == (3, True, True)
 
 
 def test_a_window_leaves_with_three_exports_and_with_every_complete_one(

@@ -9,17 +9,20 @@ import click
 
 from appliance.cli.members import members
 from appliance.cli.output import Result, common_options
-from appliance.errors import LimitError
-from appliance.runs.exit_codes import naming
+from appliance.errors import ApplianceError, LimitError
+from appliance.jobs.transfer.window_members import ClaimedWindows, claimed_windows
+from appliance.runs.exit_codes import as_ours, naming
 from appliance.sigstore.attestation_files import MAX_FILE_BYTES
 from appliance.sigstore.file_kinds import describe_file
 from appliance.store.files import open_foreign, open_given
 from appliance.times import utc
 from appliance.tlog.note import parse_note
+from bundles.errors import BundleError
 from bundles.manifest import LogPart, Manifest
 from bundles.reader import peek
 
 _HEAD_BYTES = 512
+_NAMED_RANGES = 5  # with --json all are
 FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -30,7 +33,8 @@ def inspect(file: Path) -> Result:
     """Say what FILE is and what it claims. Needs no key and verifies nothing.
 
     A transfer bundle, a Sigstore bundle or a file of attestations, a trusted root, a signing
-    config, a tlog-proof, a checkpoint, a key, a certificate, an RFC 3161 timestamp.
+    config, a tlog-proof, a checkpoint, a key, a certificate, an RFC 3161 timestamp. Of a transfer
+    bundle the windows of entries in it are read, to say which they are.
 
     \b
     Example:
@@ -41,8 +45,14 @@ def inspect(file: Path) -> Result:
         start = given.read(_HEAD_BYTES)
         if not _is_archive(start):
             return _describe(file, start + given.read(MAX_FILE_BYTES + 1 - len(start)))
+    windows: tuple[ClaimedWindows, ...] = ()
+    errors: list[ApplianceError] = []
     with naming(file), open_foreign(file.resolve()) as medium:
         claims = peek(medium)
+        try:
+            windows = claimed_windows(medium, claims.manifest)
+        except (ApplianceError, BundleError) as error:  # what the file claims is shown all the same
+            errors.append(as_ours(error, prefix=f"{file}: "))
     signers = [signature.name for signature in parse_note(claims.note).signatures]
     manifest = claims.manifest
     volume = manifest.volume
@@ -51,6 +61,7 @@ def inspect(file: Path) -> Result:
         kind="a transfer bundle",
         bundle_id=claims.header.bundle_id,
         claimed_signers=signers,
+        windows=[members(one, "origin", "entries", "ranges", "n_bytes") for one in windows],
     ) | manifest_data(manifest)
     lines = [
         f"{file}: a transfer bundle, NOT VERIFIED",
@@ -61,6 +72,7 @@ def inspect(file: Path) -> Result:
         f"  files   {manifest.totals.files:,} ({manifest.totals.n_bytes:,} bytes)",
         f"  volume  {volume.number} of {volume.of}, set {volume.set_name}",
         *map(part_line, manifest.logs),
+        *map(_windows_line, windows),
         *(f"  holds   {one.origin} up to {one.tree_size:,}" for one in manifest.have),
     ]
     lines += side_lines(manifest)
@@ -72,7 +84,18 @@ def inspect(file: Path) -> Result:
         facts = (("medium", said.media_id), ("seal", said.seal), ("ticket", said.ticket))
         more = "".join(f", {name} {value}" for name, value in facts if value)
         lines.insert(2, f"  carried {said.handler}{more}")
-    return Result(data, "\n".join(lines))
+    return Result(data, "\n".join(lines), errors=tuple(errors))
+
+
+def _windows_line(windows: ClaimedWindows) -> str:
+    """Say which entries of a log without tiles are in it: from the first to one beyond the last."""
+    named = ", ".join(f"{start:,}..{stop:,}" for start, stop in windows.ranges[:_NAMED_RANGES])
+    more = len(windows.ranges) - _NAMED_RANGES
+    rest = f" and {more:,} more ranges" if more > 0 else ""
+    return (
+        f"  {windows.origin}: windows of {windows.entries:,} entries, {named}{rest}"
+        f" ({windows.n_bytes:,} bytes)"
+    )
 
 
 def _is_archive(start: bytes) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from hashlib import sha256
-from typing import Final
+from typing import BinaryIO, Final
 
 from appliance.errors import IncompleteError, MalformedError, ProofError
 from appliance.jobs.mirror.window import joined_ranges
@@ -25,7 +25,9 @@ from appliance.tlog.merkle import Hash, TreeHead, leaf_hash
 from appliance.tlog.proof import verify_inclusion
 from appliance.tlog.tile import WIDTH
 from appliance.value import frozen
-from bundles.reader import TransferBundle
+from bundles.manifest import Manifest
+from bundles.manifest_json import WINDOW
+from bundles.reader import TransferBundle, peek_members
 from bundles.writer import Member
 
 CHUNK_BYTES: Final = 8 * 1024 * 1024  # of the entries of one member; one alone may be larger
@@ -185,6 +187,52 @@ def take_windows(
         else:
             new += len(carried.bodies) - known
     return TakenWindows(offered, new, unproven)
+
+
+@frozen
+class ClaimedWindows:
+    """What a file says that it brings of the windows of one log; nothing of it is verified."""
+
+    origin: str
+    entries: int
+    ranges: tuple[tuple[int, int], ...]  # start and stop, by index within the tree
+    n_bytes: int  # of their members, as the file has them
+
+
+def claimed_windows(file: BinaryIO, manifest: Manifest) -> tuple[ClaimedWindows, ...]:
+    """Read a transfer bundle up to the last window in it, and say which there are.
+
+    Raises MalformedError for a window that is none, and what `peek_members` raises.
+    """
+    if WINDOW not in manifest.requires:
+        return ()
+    file.seek(0)
+    origins = {f"{part.directory}/window": part.origin for part in manifest.logs}
+    bounds: dict[str, list[tuple[int, int]]] = {}
+    n_bytes: dict[str, int] = {}
+    for path, data in peek_members(file, is_window_member):
+        directory, _, name = path.rpartition("/")
+        if directory not in origins:
+            raise _malformed(name, f"it is of no log that the manifest names: {path}")
+        carried, origin = parse_window(data, name), origins[directory]
+        place = (carried.start, carried.start + len(carried.bodies))
+        bounds.setdefault(origin, []).append(place)
+        n_bytes[origin] = n_bytes.get(origin, 0) + len(data)
+    return tuple(
+        ClaimedWindows(origin, sum(b - a for a, b in found), _joined(found), n_bytes[origin])
+        for origin, found in bounds.items()
+    )
+
+
+def _joined(bounds: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Put ranges that touch together, ascending."""
+    found: list[tuple[int, int]] = []
+    for start, stop in sorted(bounds):
+        if found and found[-1][1] == start:
+            found[-1] = (found[-1][0], stop)
+        else:
+            found.append((start, stop))
+    return tuple(found)
 
 
 def _proven(carried: CarriedWindow, head: TreeHead, where: str) -> dict[tuple[int, int], Hash]:
