@@ -281,11 +281,8 @@ def import_configuration(
     asked = read_configuration_file(text, str(path))
     if asked.ca_roots is not None:
         # As there: beside the directory that the program runs in.
-        more = asked.ca_intermediates
-        asked = asked.with_authorities(
-            read_authorities(Path(asked.ca_roots)),
-            () if more is None else read_authorities(Path(more)),
-        )
+        more = [] if asked.ca_intermediates is None else [Path(asked.ca_intermediates)]
+        asked = asked.with_authorities(*read_authorities([Path(asked.ca_roots)], more))
     options = WatchOptions(begins=asked.begins)
     with session.writing_unlocked() as store, _alone(session):
         names = {one.name for one in all_watches(store)}

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 from appliance.errors import MalformedError, RefusedError, SignatureError
 from appliance.rekor.x509_certificate import load_certificate
-from appliance.sigstore.trusted_root import Authority
+from appliance.sigstore.trusted_root import MAX_INSTANCES, Authority
 from appliance.sigstore.validity import Window, format_time
 
 if TYPE_CHECKING:
-    from cryptography.x509 import Certificate, ObjectIdentifier
+    from cryptography.x509 import Certificate, Name, ObjectIdentifier
     from cryptography.x509.extensions import KeyUsage
     from cryptography.x509.verification import Policy, PolicyBuilder
 
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 # usage, and the names, which are compared with what is expected.
 _ACTED_ON: Final = frozenset(("2.5.29.19", "2.5.29.15", "2.5.29.37", "2.5.29.17"))
 _MIN_RSA_BITS: Final = 2048
+_KEPT: Final = 2 * MAX_INSTANCES  # authorities in memory: all of a trusted root
+_NOT_ISSUED: Final = "none of its certificates issued it"
 _NO_ISSUER: Final = "candidates exhausted with no interior errors"  # of cryptography's message
 # Extended key usages that are asked for, as messages call them.
 _PURPOSES: Final = {"1.3.6.1.5.5.7.3.3": "code signing", "1.3.6.1.5.5.7.3.8": "time stamping"}
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=_KEPT)
 def load_chain(authority: Authority) -> tuple[Certificate, ...]:
     """Load the certificates of an authority, issuing first; raises MalformedError."""
     return tuple(
@@ -49,10 +51,15 @@ def not_valid_at(authority: Authority, time: datetime) -> str:
     return ""
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=_KEPT)
 def _chain_windows(authority: Authority) -> tuple[tuple[str, Window], ...]:
     chain = load_chain(authority)
     return tuple((one.subject.rfc4514_string()[:120], own_window(one)) for one in chain)
+
+
+@lru_cache(maxsize=_KEPT)
+def _subjects(authority: Authority) -> frozenset[Name]:
+    return frozenset(one.subject for one in load_chain(authority))
 
 
 def own_window(certificate: Certificate) -> Window:
@@ -154,6 +161,9 @@ def path_to(
         raise SignatureError(
             f"{authority}: at {format_time(time)} {why}", reason="certificate-path"
         )
+    # Said before anything is built: a root may have hundreds of authorities.
+    if leaf.issuer not in _subjects(authority) and leaf != anchor:
+        raise SignatureError(f"{authority}: {_NOT_ISSUED}", reason="certificate-path")
     upper_part = _unconditional_issuers(authority)
     if upper_part:
         intermediates, anchor = [], chain[0]
@@ -161,7 +171,7 @@ def path_to(
     try:
         path = verifier.verify(leaf, intermediates).chain
     except (VerificationError, ValueError) as error:
-        why = "none of its certificates issued it" if _NO_ISSUER in str(error) else str(error)
+        why = _NOT_ISSUED if _NO_ISSUER in str(error) else str(error)
         raise SignatureError(f"{authority}: {why}", reason="certificate-path") from error
     path = [*path, *upper_part]
     for issuer in path[1:]:
@@ -191,7 +201,7 @@ def _may_certify_for(issuer: Certificate, purpose: ObjectIdentifier) -> bool:
     return True
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=_KEPT)
 def _unconditional_issuers(authority: Authority) -> tuple[Certificate, ...]:
     """Return the issuers above the issuing certificate, if they certify it unconditionally.
 

@@ -10,11 +10,15 @@ from typing import Any
 import pytest
 import yaml
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import Certificate
 
+from appliance.sigstore import certificates
+from appliance.sigstore.trusted_root import Authority
 from tests.cli.mirrored import MirroredHome
 from tests.find.logged import leaf, stranger
 from tests.find.test_search import WHO, filler, logged
 from tests.find.test_watch import matched, trust
+from tests.pki.authorities import new_authority, new_key
 
 # As rekor-monitor's README shows it, with fingerprints that are whole.
 README = r"""
@@ -198,6 +202,50 @@ def test_without_a_trusted_root_its_authorities_decide(home: MirroredHome, tmp_p
     assert home.run("watch", "add", "b", "--identity", "a", "--ca-intermediates", more)[0] == 2
 
 
+def test_a_signer_costs_as_many_tries_as_authorities_have_its_issuers_name(
+    home: MirroredHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    roots, more = authority_files(tmp_path)
+    others = [new_authority(f"root {at}") for at in range(31)]
+    below = [new_authority(f"issuing {at}", one) for at, one in enumerate(others)]
+    for path, issuers in ((roots, others), (more, below)):
+        pem = [one.certificate.public_bytes(Encoding.PEM) for one in issuers]
+        path.write_bytes(path.read_bytes() + b"".join(pem))
+    logged(home, leaf(WHO, b"1", other=True))
+    home.json("index", "build")
+    tried, real = [], certificates.path_to
+
+    def path_to(signer: Certificate, authority: Authority, *rest: Any) -> tuple[Certificate, ...]:
+        tried.append(authority)
+        return real(signer, authority, *rest)
+
+    monkeypatch.setattr(certificates, "path_to", path_to)
+    named = ("--ca-roots", roots, "--ca-intermediates", more)
+    [hit] = home.json("entries", "search", "--identity-exact", WHO, *named, "--vouched")["hits"]
+    assert hit["signers"][0]["vouched"]
+    assert len(set(tried)) == 1
+
+
+def renewed_roots(count: int) -> list[bytes]:
+    """Return certificates of one authority's one key, as PEM: who signs with it is below each."""
+    name, key = "renewed", new_key()
+    renewed = (new_authority(name, key=key) for _ in range(count))
+    return [one.certificate.public_bytes(Encoding.PEM) for one in renewed]
+
+
+def test_authorities_in_several_files_are_counted_together(
+    home: MirroredHome, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first.pem", tmp_path / "second.pem"
+    roots = [new_authority(f"root {at}").certificate.public_bytes(Encoding.PEM) for at in range(33)]
+    first.write_bytes(b"".join(roots[:30]))
+    second.write_bytes(b"".join(roots[30:]))
+    search = ("entries", "search", "--identity", "a", "--ca-roots", first, "--ca-roots", second)
+    code, _, err = home.run(*search)
+    assert code == 8, err
+    assert "second.pem: 33 certificates with those of the files before it, at most 32" in err
+
+
 @pytest.mark.parametrize(
     ("told", "code", "named"),
     [
@@ -205,6 +253,7 @@ def test_without_a_trusted_root_its_authorities_decide(home: MirroredHome, tmp_p
         ("caRootsFile: none.pem", 3, "expected certificates as PEM, found none"),
         ("caRootsFile: broken.pem", 3, "certificate 1"),
         ("caRootsFile: many.pem", 8, "at most 32"),
+        ("caRootsFile: namesakes.pem", 8, "more than 16 paths to a root begin with the name 'CN="),
         ("caIntermediatesFile: many.pem", 9, "caRootsFile is not"),
     ],
 )
@@ -221,6 +270,7 @@ def test_authorities_that_cannot_be_read_are_told_and_nothing_is_added(
     (tmp_path / "none.pem").write_text("nothing")
     (tmp_path / "broken.pem").write_bytes(pem.replace(b"MII", b"MIA", 1))
     (tmp_path / "many.pem").write_bytes(pem * 33)
+    (tmp_path / "namesakes.pem").write_bytes(b"".join(renewed_roots(17)))
     path = tmp_path / "config.yaml"
     path.write_text(f"monitoredValues: {{subjects: [a]}}\n{told}\n")
     found, _, err = home.run("watch", "import", path)

@@ -190,6 +190,9 @@ def _criteria(
             translate(text)
         except ConfigError as error:
             raise click.BadParameter(error.message, param_hint=option) from error
+    if by_ca_intermediates and not by_ca_roots:
+        raise click.UsageError("--ca-intermediates goes with --ca-roots")
+    roots, intermediates = read_authorities(by_ca_roots, by_ca_intermediates)
     criteria = Criteria(
         digests=tuple(dict.fromkeys(digests)),
         fingerprints=tuple(dict.fromkeys(fingerprints)),
@@ -202,13 +205,9 @@ def _criteria(
         identity_patterns=by_identity,
         issuer_patterns=by_issuer,
         claim_patterns=tuple((number, text) for number, sign, text in claims if sign == "~"),
-        ca_roots=tuple(one for path in by_ca_roots for one in read_authorities(path)),
-        ca_intermediates=tuple(
-            one for path in by_ca_intermediates for one in read_authorities(path)
-        ),
+        ca_roots=roots,
+        ca_intermediates=intermediates,
     )
-    if criteria.ca_intermediates and not criteria.ca_roots:
-        raise click.UsageError("--ca-intermediates goes with --ca-roots")
     if criteria.is_empty:
         raise click.UsageError("say what to look for: --digest, --identity-exact, ...")
     return criteria

@@ -13,8 +13,8 @@ from appliance.errors import ApplianceError
 from appliance.rekor.entry_facts import SignerFacts
 from appliance.rekor.x509_certificate import load_certificate
 from appliance.sigstore.certificates import verify_path
+from appliance.sigstore.named_authorities import named_authorities
 from appliance.sigstore.trusted_root import Authority, TrustedRoot, parse_trusted_root
-from appliance.sigstore.validity import Window
 from appliance.store.database import Store
 from appliance.store.verify.trust import current_root
 
@@ -23,7 +23,7 @@ class Voucher:
     """The certificate authorities that this home trusts, if it has a trusted root.
 
     And those that somebody named beside it: `roots` and `intermediates` are certificates in DER,
-    any of the latter below any of the former.
+    any of the latter below any of the former. Raises LimitError for too many of them.
     """
 
     def __init__(
@@ -35,11 +35,7 @@ class Voucher:
         if stored is not None:
             self._authorities = _parse(stored.raw).certificate_authorities
         self._is_told = stored is not None or bool(roots)
-        # One by one as well: in one that is expired, or broken, all of a chain would fail.
-        chains = dict.fromkeys([(), *((one,) for one in intermediates), tuple(intermediates)])
-        self._authorities += tuple(
-            Authority("", (*chain, root), Window()) for root in roots for chain in chains
-        )
+        self._named = named_authorities(roots, intermediates)
 
     def vouches(self, signer: SignerFacts) -> bool | None:
         """Whether a signer's certificate leads to the trusted root, at the time that it began.
@@ -51,7 +47,8 @@ class Voucher:
             return None
         try:
             leaf = load_certificate(signer.der, "signer")
-            verify_path(leaf, self._authorities, leaf.not_valid_before_utc)
+            authorities = (*self._authorities, *self._named.get(leaf.issuer, ()))
+            verify_path(leaf, authorities, leaf.not_valid_before_utc)
         except (ApplianceError, ValueError, OverflowError):
             return False
         return True
