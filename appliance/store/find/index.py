@@ -21,8 +21,9 @@ import sys
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
+from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 
 from appliance.errors import StoreError
 from appliance.store.failures import database_error, file_error
@@ -32,9 +33,10 @@ from appliance.tlog.tile import WIDTH
 from appliance.value import frozen
 
 T = TypeVar("T")
+_Entry: TypeAlias = tuple[int, str, int | None]  # its number, kind, and when it was signed
 
 INDEX_NAME: Final = "index.db"
-FORMAT: Final = 3  # of the tables; another one is rebuilt
+FORMAT: Final = 4  # of the tables; another one is rebuilt
 _APPLICATION_ID: Final = 0x41545349  # "ATSI"
 _LOG_SHIFT: Final = 40
 _SEGMENT_BITS: Final = 16
@@ -46,8 +48,9 @@ _TOGETHER: Final = 500  # values in one query
 REBUILD: Final = "run 'attestor index rebuild'; nothing but the index is lost"
 
 _SCHEMA: Final = (
-    "CREATE TABLE identity (name TEXT NOT NULL, issuer TEXT NOT NULL, id INTEGER NOT NULL,"
-    " PRIMARY KEY (name, issuer)) STRICT, WITHOUT ROWID",
+    "CREATE TABLE identity (name TEXT NOT NULL, issuer TEXT NOT NULL, kind TEXT NOT NULL,"
+    " id INTEGER NOT NULL, PRIMARY KEY (name, issuer, kind)) STRICT, WITHOUT ROWID",
+    "CREATE TABLE kind (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",  # of entries
     "CREATE TABLE profile (digest BLOB NOT NULL PRIMARY KEY, id INTEGER NOT NULL)"
     " STRICT, WITHOUT ROWID",
     # The last numbers given: of identities, and of profiles.
@@ -56,8 +59,8 @@ _SCHEMA: Final = (
     " PRIMARY KEY (identity, profile)) STRICT, WITHOUT ROWID",
     "CREATE TABLE claim (hash INTEGER NOT NULL, profile INTEGER NOT NULL,"
     " PRIMARY KEY (hash, profile)) STRICT, WITHOUT ROWID",
-    "CREATE TABLE entry (profile INTEGER NOT NULL, ref INTEGER NOT NULL,"
-    " PRIMARY KEY (profile, ref)) STRICT, WITHOUT ROWID",
+    "CREATE TABLE entry (profile INTEGER NOT NULL, ref INTEGER NOT NULL, kind INTEGER NOT NULL,"
+    " signed_at INTEGER, PRIMARY KEY (profile, ref)) STRICT, WITHOUT ROWID",
     "CREATE TABLE tail (hash BLOB NOT NULL, ref INTEGER NOT NULL,"
     " PRIMARY KEY (hash, ref)) STRICT, WITHOUT ROWID",
     "CREATE TABLE term (bucket INTEGER NOT NULL, segment INTEGER NOT NULL,"
@@ -78,9 +81,18 @@ _OF_IDENTITIES: Final = (
 class Profile(NamedTuple):
     """What repeats from entry to entry: the holder of a certificate and its claims."""
 
-    identities: tuple[str, ...]
+    identities: tuple[tuple[str, str], ...]  # kind and name
     issuers: tuple[str, ...]
     claims: tuple[tuple[int, str], ...]  # last number of the Fulcio OID, and the text
+
+
+class Certified(NamedTuple):
+    """A certificate in an entry."""
+
+    profile: Profile
+    place: int  # of the entry, in its entry bundle
+    kind: str  # of the entry
+    signed_at: int | None  # when the certificate began, Unix seconds
 
 
 @frozen
@@ -91,7 +103,7 @@ class IndexedBundle:
     digest: bytes  # of its blob
     width: int
     terms: Sequence[Collection[bytes]]  # of each entry: digests, fingerprints, commits
-    profiles: Sequence[tuple[Profile, int]]  # of its entries' certificates
+    certified: Sequence[Certified]  # its entries' certificates
     unread: Sequence[tuple[int, str]] = ()  # places of which not all could be read, and why
 
 
@@ -120,7 +132,7 @@ class Index:
             self._execute("BEGIN IMMEDIATE")
             try:
                 found: dict[int, set[bytes]] = {}
-                of_profiles: dict[Profile, list[int]] = {}
+                of_profiles: dict[Profile, list[_Entry]] = {}
                 for bundle in bundles:
                     postings = found.setdefault(bundle.tile_index // _SEGMENT_TILES, set())
                     postings.update(self._add_bundle(log, bundle, of_profiles))
@@ -136,7 +148,7 @@ class Index:
                 raise
 
     def _add_bundle(
-        self, log: Log, bundle: IndexedBundle, of_profiles: dict[Profile, list[int]]
+        self, log: Log, bundle: IndexedBundle, of_profiles: dict[Profile, list[_Entry]]
     ) -> list[bytes]:
         """Index all of a bundle but its terms, which are returned as postings.
 
@@ -146,8 +158,8 @@ class Index:
         self._execute("DELETE FROM opaque WHERE ref >= ? AND ref < ?", [first, first + WIDTH])
         unread = [(first + at, why) for at, why in bundle.unread]
         self._execute_many("INSERT INTO opaque VALUES (?, ?)", unread)
-        for profile, at in bundle.profiles:
-            of_profiles.setdefault(profile, []).append(first + at)
+        for profile, at, kind, signed_at in bundle.certified:
+            of_profiles.setdefault(profile, []).append((first + at, kind, signed_at))
         # Nobody sees it before its terms and profiles, which follow in the same transaction.
         self._execute(
             "INSERT OR REPLACE INTO indexed VALUES (?, ?, ?, ?)",
@@ -160,7 +172,7 @@ class Index:
             postings += [_posting(_term_hash(term), raw) for term in terms]
         return postings
 
-    def _add_profiles(self, found: Mapping[Profile, Sequence[int]]) -> None:
+    def _add_profiles(self, found: Mapping[Profile, Sequence[_Entry]]) -> None:
         """Add profiles with their entries; those that are not known yet get their numbers."""
         digests = {_profile_digest(profile): profile for profile in found}
         known: dict[bytes, int] = {}
@@ -173,18 +185,31 @@ class Index:
         self._execute("UPDATE numbers SET profile = ?", [last + len(new)])
         self._execute_many("INSERT INTO profile VALUES (?, ?)", [(one, known[one]) for one in new])
         self._describe({known[one]: digests[one] for one in new})
-        refs = [(known[one], ref) for one, profile in digests.items() for ref in found[profile]]
-        refs.sort()
-        self._execute_many("INSERT INTO entry VALUES (?, ?) ON CONFLICT DO NOTHING", refs)
+        kinds = self._kinds({kind for some in found.values() for _, kind, _ in some})
+        rows = [
+            (known[one], ref, kinds[kind], signed_at)
+            for one, profile in digests.items()
+            for ref, kind, signed_at in found[profile]
+        ]
+        rows.sort(key=itemgetter(0, 1))
+        insert = "INSERT INTO entry VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+        self._execute_many(insert, rows)
+
+    def _kinds(self, names: Iterable[str]) -> dict[str, int]:
+        """Return the numbers of kinds of entries; those that are not known yet get one."""
+        insert = "INSERT INTO kind (name) VALUES (?) ON CONFLICT DO NOTHING"
+        self._execute_many(insert, [(name,) for name in sorted(names)])
+        return dict(self._execute("SELECT name, id FROM kind"))
 
     def _describe(self, new: Mapping[int, Profile]) -> None:
         """Add what new profiles say, by their numbers."""
-        named: dict[tuple[str, str], list[int]] = {}
+        named: dict[tuple[str, str, str], list[int]] = {}
         claims: set[tuple[int, int]] = set()
         hashes: dict[str, int] = {}  # many say the same
         for number, profile in new.items():
-            for pair in itertools.product(profile.identities or ("",), profile.issuers or ("",)):
-                named.setdefault(pair, []).append(number)
+            names, issuers = profile.identities or (("", ""),), profile.issuers or ("",)
+            for (kind, name), issuer in itertools.product(names, issuers):
+                named.setdefault((name, issuer, kind), []).append(number)
             # Keyed on the profile: certificates of one identity differ in their claims.
             for _, text in profile.claims:
                 if text not in hashes:
@@ -192,17 +217,17 @@ class Index:
                 claims.add((hashes[text], number))
         (last,) = self._execute("SELECT identity FROM numbers").fetchone()
         identities, pairs = [], []
-        for (name, issuer), profiles in sorted(named.items()):
+        for who, profiles in sorted(named.items()):
             row = self._execute(
-                "SELECT id FROM identity WHERE name = ? AND issuer = ?", [name, issuer]
+                "SELECT id FROM identity WHERE name = ? AND issuer = ? AND kind = ?", who
             ).fetchone()
             if row is None:
                 last += 1
-                identities.append((name, issuer, last))
+                identities.append((*who, last))
             identity = last if row is None else row[0]
             pairs += [(identity, number) for number in profiles]
         self._execute("UPDATE numbers SET identity = ?", [last])
-        self._execute_many("INSERT INTO identity VALUES (?, ?, ?)", identities)
+        self._execute_many("INSERT INTO identity VALUES (?, ?, ?, ?)", identities)
         insert = "INSERT INTO profile_identity VALUES (?, ?) ON CONFLICT DO NOTHING"
         self._execute_many(insert, sorted(pairs))
         self._execute_many("INSERT INTO claim VALUES (?, ?) ON CONFLICT DO NOTHING", sorted(claims))

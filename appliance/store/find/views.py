@@ -53,11 +53,15 @@ _OF_LOG: Final = "JOIN attestor.log AS log ON log.id = ref >> 40"
 # Name, columns, and the statement that gives them.
 VIEWS: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "v_entries": (
-        ("origin", "entry_index", "identity", "issuer", "logged_after", "logged_before"),
-        f"SELECT log.origin, {_INDEX_OF_REF}, name, issuer, {_TIME.format(_LOGGED_AFTER)},"  # noqa: S608 ours
-        f" {_TIME.format(_LOGGED_BEFORE)} FROM entry_index.entry"
-        " JOIN entry_index.profile_identity AS p USING (profile)"
-        f" JOIN entry_index.identity ON identity.id = p.identity {_OF_LOG} WHERE {_COVERED}",
+        (
+            *("origin", "entry_index", "identity", "issuer", "logged_after", "logged_before"),
+            *("kind", "identity_kind", "signed_at"),
+        ),
+        f"SELECT log.origin, {_INDEX_OF_REF}, i.name, issuer, {_TIME.format(_LOGGED_AFTER)},"  # noqa: S608 ours
+        f" {_TIME.format(_LOGGED_BEFORE)}, kind.name, i.kind, {_TIME.format('signed_at')}"
+        " FROM entry_index.entry JOIN entry_index.profile_identity AS p USING (profile)"
+        " JOIN entry_index.identity AS i ON i.id = p.identity"
+        f" JOIN entry_index.kind ON kind.id = entry.kind {_OF_LOG} WHERE {_COVERED}",
     ),
     "v_identities": (
         ("origin", "identity", "issuer", "entries", "first_index", "last_index"),
@@ -65,7 +69,7 @@ VIEWS: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
         f" max({_INDEX_OF_REF}) FROM entry_index.entry"
         " JOIN entry_index.profile_identity AS p USING (profile)"
         f" JOIN entry_index.identity ON identity.id = p.identity {_OF_LOG} WHERE {_COVERED}"
-        " GROUP BY log.id, identity.id",
+        " GROUP BY log.id, name, issuer",
     ),
     "v_coverage": (
         ("origin", "tree_size", "mirror_size", "entries", "indexed", "unread"),
