@@ -15,7 +15,9 @@ from appliance.errors import (
 )
 from appliance.jobs.find.criteria import Criteria
 from appliance.jobs.find.indexing import Compared, LogIndex, build, compare, log_index
-from appliance.jobs.find.search import ALWAYS, Found, Gap, Window, search
+from appliance.jobs.find.search import ALWAYS, Found, Gap, Hit, Window, read_again, search
+from appliance.jobs.find.vouching import Voucher
+from appliance.jobs.mirror.tree_places import EntryPlace, by_log_index
 from appliance.jobs.progress import SILENT, Progress, ShowProgress
 from appliance.runs.session import Session
 from appliance.store.database import Store
@@ -29,6 +31,7 @@ from appliance.store.find.index import (
 )
 from appliance.store.lock import INDEX_LOCK_NAME
 from appliance.store.mirror.logs import Log, all_logs, require_log
+from appliance.store.mirror.mirror import Mirror
 from appliance.value import frozen, replaced
 
 _NAMED: Final = 5  # gaps and entries that a message names
@@ -269,6 +272,38 @@ def _unseen(found: Found) -> str:
 
 def _gap(gap: Gap) -> str:
     return f"{gap.start:,} to {gap.stop - 1:,} ({gap.why})"
+
+
+@frozen
+class Listed:
+    """The entries in a row of indices over all trees of a Rekor v1 instance that are here."""
+
+    hits: tuple[tuple[EntryPlace, Hit], ...]
+    error: IncompleteError | None  # what is not here; None: all are
+
+
+def list_entries(session: Session, wanted: range, origin: str | None) -> Listed:
+    """Read entries by their indices over all trees, each proven; name those that are not here."""
+    hits: list[tuple[EntryPlace, Hit]] = []
+    lacking: list[int] = []
+    why: IncompleteError | None = None
+    with session.reading() as store:
+        voucher = Voucher(store)
+        for log_index in wanted:
+            try:
+                place = by_log_index(store, log_index, origin)
+                found = read_again(Mirror(store, place.log), place.entry_index, voucher)
+            except IncompleteError as error:
+                lacking.append(log_index)
+                why = why or error
+            else:
+                hits.append((place, found))
+    if why is not None and len(wanted) > 1:
+        why.message = (
+            f"{len(lacking):,} of the {len(wanted):,} entries are not here, log index"
+            f" {lacking[0]} is the first: {why.message}"
+        )
+    return Listed(tuple(hits), why)
 
 
 def chosen_logs(store: Store, origins: Sequence[str]) -> tuple[Log, ...]:

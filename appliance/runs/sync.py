@@ -6,17 +6,24 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from appliance.errors import ApplianceError, ConfigError, IncompleteError, RefusedError
+from appliance.errors import (
+    ApplianceError,
+    ConfigError,
+    IncompleteError,
+    ProofError,
+    RefusedError,
+)
 from appliance.fetch.rekor_v1 import RekorV1Log
 from appliance.jobs.divergence.cross_check import CrossChecked, cross_check
 from appliance.jobs.home.sweep import sweep_before
 from appliance.jobs.mirror.absorb import AbsorbReport
 from appliance.jobs.mirror.fill import Wanted
-from appliance.jobs.mirror.follow import check_offset, follow, move_to_next_tree
+from appliance.jobs.mirror.follow import follow, move_to_next_tree
 from appliance.jobs.mirror.prune import PruneReport, cache_limits, prune_as_set, too_large
 from appliance.jobs.mirror.shards import is_resting
 from appliance.jobs.mirror.sync import preview_sync
 from appliance.jobs.mirror.sync import sync as sync_backend
+from appliance.jobs.mirror.tree_places import learn_places
 from appliance.jobs.mirror.window import WindowReport, fetch_window, place_in_tree
 from appliance.jobs.progress import Progress, ShowProgress
 from appliance.policy.retry import SLICE_OVER
@@ -278,7 +285,8 @@ def _sync_instance(
         move_to_next_tree(store, require_backend(store, backend.name), followed.moves_to, now)
         if not is_first:
             warnings.append(f"{backend.log.origin} is closed; {report.origin} is followed now")
-        warnings += check_offset(store, instance, info, followed.moves_to)
+    if not options.dry_run:
+        warnings += learn_places(store, instance, info, key_name(REKOR_V1, report.origin))
     windows = _windows(session, store, backend, instance, info, options, advance)
     return replaced(report, warnings=tuple(warnings)), windows
 
@@ -295,7 +303,7 @@ def _windows(
     """Fetch entries of the tree that a backend stands at, or of every tree where all are wanted."""
     if options.dry_run or not (options.full_tiles or options.window is not None):
         return ()
-    now, before, found = session.now(), 0, []
+    now, before, found, place = session.now(), 0, [], None
     backend = require_backend(store, backend.name)  # it may follow an instance by now
     wanted_of, window = backend.log.origin, options.window
     host = key_name(REKOR_V1, backend.log.origin)
@@ -321,6 +329,13 @@ def _windows(
                 )
             accept = _accepting(store, replaced(backend, log=log), instance, tree.tree_id, now)
             mirror = Mirror(store, log)
+            if place is not None and before + place.entry_index != place.log_index:
+                raise ProofError(
+                    f"entry {place.log_index:,} over all trees is said to be number"
+                    f" {place.entry_index:,} of {log.origin}, which begins after {before:,}",
+                    reason="other-entry",
+                    next_step="nothing was fetched; ask over another way, and the log's operator",
+                )
             found.append(fetch_window(mirror, instance, before, wanted, accept, advance))
         before += size
     return tuple(found)

@@ -138,7 +138,22 @@ def test_an_entry_that_is_said_to_be_in_another_place(site: Site) -> None:
         }
 
     site.log.lies["entry"] = other_place
-    assert by_log_index(site, 45, expect=3)["reason"] in ("proof", "entry-window")
+    assert by_log_index(site, 45, expect=3)["reason"] == "other-entry"
+    # A whole answer of another entry, under the index that was asked for.
+    honest = site.log.entry
+
+    def other_entry(log_index: int) -> Any:
+        if log_index != 45:
+            return honest(log_index)
+        [(uuid, entry)] = (honest(44) or {}).items()
+        return {uuid: {**entry, "logIndex": 45}}
+
+    del site.log.lies["entry"]
+    site.log.entry = other_entry  # type: ignore[method-assign]
+    error = by_log_index(site, 45, expect=3)
+    assert "is said to be number 1 of" in error["message"]
+    kept(site, 0)
+    site.log.entry = honest  # type: ignore[method-assign]
     site.log.lies["entry"] = lambda answer: json.loads(
         json.dumps(answer).replace("- 1002\\n", "- 4711\\n")
     )

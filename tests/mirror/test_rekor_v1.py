@@ -503,14 +503,42 @@ def test_offsets_that_do_not_add_up(site: Site) -> None:
     site.log.rotate(grow=3)
     site.log.grow(2)
 
+    tree = site.log.active
+    site.log.lies["entry"] = lambda _: site.log.signed_entry(tree, 1, 8)
+    text = site.said()
+    warned = (
+        f"{HOST} - 1002 begins after 7 entries, as the log signed; the sizes of the inactive"
+        " shards before it add up to 8"
+    )
+    assert warned in text
+    assert warned in site.said(), "at every sync, without asking again"
+
+
+@pytest.mark.parametrize("what", ["promise", "key", "none"])
+def test_where_a_tree_begins_is_taken_from_what_the_log_signed_alone(site: Site, what: str) -> None:
+    site.sync()
+    site.log.rotate(grow=3)
+    site.log.grow(2)
+
     def shifted(answer: Any) -> Any:
         [(uuid, value)] = answer.items()
-        proof = value["verification"]["inclusionProof"]
-        return {uuid: {**value, "logIndex": proof["logIndex"] + 7}}
+        if what == "promise":
+            value["logIndex"] -= 1
+        elif what == "key":
+            other = V1Instance(HOST, trees=site.log.trees)
+            value = next(iter(other.signed_entry(site.log.active, 1, 8).values())) | {
+                "verification": value["verification"]
+            }
+        else:
+            del value["verification"]["signedEntryTimestamp"]
+        return {uuid: value}
 
     site.log.lies["entry"] = shifted
-    text = site.said()
-    assert "so 7 entries are before it; the sizes of the inactive shards add up to 8" in text
+    assert f"where {HOST} - 1002 begins could not be compared" in site.said()
+    site.log.grow(1)
+    del site.log.lies["entry"]
+    assert "begins" not in site.said()
+    assert "begins" not in site.said()
 
 
 @pytest.mark.parametrize(

@@ -153,11 +153,12 @@ class V1Instance:
         before = 0
         for tree in self.trees:
             if 0 <= log_index - before < len(tree.bodies):
-                return self._entry(tree, log_index - before, log_index)
+                return self.signed_entry(tree, log_index - before, log_index)
             before += len(tree.bodies)
         return None
 
-    def _entry(self, tree: Tree, local: int, log_index: int) -> dict[str, Any]:
+    def signed_entry(self, tree: Tree, local: int, log_index: int) -> dict[str, Any]:
+        """Answer with an entry of a tree, promised at an index over all trees."""
         body, spki = (
             tree.bodies[local],
             self.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),

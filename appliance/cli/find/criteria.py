@@ -50,6 +50,10 @@ _LISTED: Final = (
 )
 
 
+class NoConditionError(click.UsageError):
+    """No option said what is looked for."""
+
+
 def _repeated(name: str, **settings: Any) -> Callable[[F], F]:
     return click.option(f"--{name}", f"by_{name.replace('-', '_')}", multiple=True, **settings)
 
@@ -209,7 +213,7 @@ def _criteria(
         ca_intermediates=intermediates,
     )
     if criteria.is_empty:
-        raise click.UsageError("say what to look for: --digest, --identity-exact, ...")
+        raise NoConditionError("say what to look for: --digest, --identity-exact, ...")
     return criteria
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import click
 
+from appliance.cli.entry_place import chosen_entry, log_index_option, place_data
 from appliance.cli.find.signers import logged_line, signer_data, signer_lines
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
+from appliance.cli.numbers import Whole
 from appliance.cli.output import Result, common_options, printable
 from appliance.jobs.find.search import describe
 from appliance.jobs.find.vouching import Voucher
@@ -18,7 +20,6 @@ from appliance.rekor.transparency_log_entry import format_log_entry
 from appliance.rekor.verifier_material import pem_text
 from appliance.runs.session import Session, pass_session
 from appliance.store.files import written_whole
-from appliance.store.mirror.logs import require_log
 from appliance.store.mirror.mirror import Mirror
 from appliance.times import utc
 
@@ -42,8 +43,9 @@ def entries() -> None:
 
 
 @entries.command("show")
-@click.option("--origin", required=True, help="The log's origin.")
-@click.option("--index", "entry_index", type=click.IntRange(0), required=True, help="Which entry.")
+@click.option("--origin", help="The log's origin.")
+@click.option("--index", "entry_index", type=Whole(0), help="Which entry.")
+@log_index_option
 @click.option("--pem", is_flag=True, help="Print the signers' keys and certificates, as PEM.")
 @click.option(
     "--bundle-out",
@@ -53,23 +55,35 @@ def entries() -> None:
 @common_options
 @pass_session
 def entries_show(
-    session: Session, origin: str, entry_index: int, pem: bool, bundle_out: Path | None
+    session: Session,
+    origin: str | None,
+    entry_index: int | None,
+    log_index: int | None,
+    pem: bool,
+    bundle_out: Path | None,
 ) -> Result:
     """Show an entry from our own copy of the log, proven: what was logged, and who signed it.
 
     Needs the entry bundles ('attestor sync --entries'). What this home published itself is
     compared with its journal; another digest there is code 3. Identity, issuer and claims are
     what the certificate says: anybody can write them into one of his own, and "vouched" is
-    whether it leads to an authority of the trusted root of this home.
+    whether it leads to an authority of the trusted root of this home. --log-index takes the index
+    over all trees of a Rekor v1 log and finds the tree, offline, by where the trees begin that
+    this home knows; --origin then names the instance, where more than one is known.
 
     \b
     Example:
         attestor entries show --origin log.example --index 1234
+        attestor entries show --log-index 771488337
         attestor entries show --origin log.example --index 1234 --pem
     """
 
+    if (entry_index is None) is (log_index is None):
+        raise click.UsageError("exactly one of --index and --log-index is needed")
     with session.reading() as store:
-        mirror = Mirror(store, require_log(store, origin))
+        chosen = chosen_entry(store, origin, entry_index, log_index)
+        origin, entry_index = chosen.log.origin, chosen.entry_index
+        mirror = Mirror(store, chosen.log)
         shown = show_entry(mirror, entry_index)
         line = published_as(store, origin, entry_index, shown.digest)
         hit = describe(mirror, entry_index, shown.leaf, shown.head, shown.body, Voucher(store))
@@ -88,6 +102,7 @@ def entries_show(
         "root_hash",
         origin=origin,
         index=entry_index,
+        **place_data(chosen),
         kind=kind,
         digest=shown.digest or None,
         leaf_hash=shown.leaf,
@@ -104,6 +119,7 @@ def entries_show(
         return Result(data, "".join(texts).removesuffix("\n"))
     lines = [
         f"{origin} {entry_index}: {kind}, proven in the tree of {shown.head.tree_size:,}",
+        *([] if chosen.place is None else [f"  {chosen.place}"]),
         f"  digest   {shown.digest or 'none that can be read here'}",
         f"  leaf     {shown.leaf.hex()}",
         *logged_line(hit.logged_after, hit.logged_before),

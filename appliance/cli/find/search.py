@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from appliance.cli.csv_text import csv_text
-from appliance.cli.find.criteria import condition_texts, criteria_options
+from appliance.cli.entry_place import log_index_option
+from appliance.cli.find.criteria import NoConditionError, condition_texts, criteria_options
 from appliance.cli.find.signers import VOUCHED, logged_line, signer_data, signer_lines
 from appliance.cli.find.times import time_option
 from appliance.cli.groups import LazyGroup
@@ -23,7 +24,7 @@ from appliance.cli.progress import progress_bar
 from appliance.cli.table import headings_option, table, table_time
 from appliance.jobs.find.criteria import Criteria, criteria_data
 from appliance.jobs.find.search import ALWAYS, GROUPS, Hit, Scanned, Window, grouped
-from appliance.runs.find import Query, SearchRun, not_logged, search_entries
+from appliance.runs.find import Query, SearchRun, list_entries, not_logged, search_entries
 from appliance.runs.report import search_data
 from appliance.runs.session import Session, pass_session
 from appliance.runs.statement import read_statement, rerun_statement, write_statement
@@ -192,6 +193,10 @@ def _grouped(run: SearchRun, group_by: str, as_csv: bool) -> Result:
 @criteria_options
 @click.option("--limit", type=Whole(1), default=1000, show_default=True, help="Most hits.")
 @click.option("--rescan", is_flag=True, help="Read every entry, without the index.")
+@log_index_option
+@click.option(
+    "--count", type=click.IntRange(1, 1000), metavar="N", help="With --log-index: so many.  [1]"
+)
 @headings_option
 @common_options
 @pass_session
@@ -201,18 +206,31 @@ def entries_list(
     given: Callable[[], Criteria],
     limit: int,
     rescan: bool,
+    log_index: int | None,
+    count: int | None,
 ) -> Result:
     """List the entries that 'entries search' finds, one line each, by log and index.
 
     The codes are those of 'entries search': 5 if nothing was found and not everything was
-    looked at.
+    looked at. --log-index lists entries of a Rekor v1 log by their indices over all its trees
+    instead; code 5 if one of them is not here.
 
     \b
     Example:
         attestor entries list --identity-exact release@example.com
+        attestor entries list --log-index 771488337 --count 20
     """
 
-    criteria = given()
+    if count is not None and log_index is None:
+        raise click.UsageError("--count goes with --log-index")
+    try:
+        criteria = given()
+    except NoConditionError:
+        if log_index is None:
+            raise
+        return _by_log_index(session, range(log_index, log_index + (count or 1)), origins)
+    if log_index is not None:
+        raise click.UsageError("--log-index says which entries: leave out what to look for")
     if not criteria.is_indexed and not rescan:
         raise click.UsageError("the index does not have this: add a condition, or --rescan")
     run = search_entries(session, Query(criteria, origins, rescan, limit), progress_bar)
@@ -222,6 +240,21 @@ def entries_list(
     headings = ("Origin", "Index", "Kind", "Signer", "Logged Before (UTC)")
     lines = table(headings, map(_row, run.found.hits), right=("Index",))
     return replaced(result, text="\n".join(lines))
+
+
+def _by_log_index(session: Session, wanted: range, origins: tuple[str, ...]) -> Result:
+    if len(origins) > 1:
+        raise click.UsageError("--log-index counts over the trees of one instance: one --origin")
+    listed = list_entries(session, wanted, origins[0] if origins else None)
+    data = members(
+        hits=[_hit_data(hit) | members(log_index=place.log_index) for place, hit in listed.hits],
+        complete=listed.error is None,
+    )
+    headings = ("Log Index", "Origin", "Index", "Kind", "Signer", "Logged Before (UTC)")
+    rows = [(str(place.log_index), *_row(hit)) for place, hit in listed.hits]
+    lines = table(headings, rows, right=("Log Index", "Index")) if rows else []
+    errors = () if listed.error is None else (listed.error,)
+    return Result(data, "\n".join(lines), errors=errors)
 
 
 def _row(hit: Hit) -> tuple[object, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from appliance.cli.entry_place import chosen_entry, log_index_option, place_data
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.numbers import Whole
@@ -23,8 +24,9 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 
 
 @click.command()
-@click.option("--origin", required=True, help="The log's origin.")
+@click.option("--origin", help="The log's origin.")
 @click.option("--index", "entry_index", type=Whole(0), help="Entry to prove included.")
+@log_index_option
 @click.option("--from-size", type=Whole(0), help="Prove this older tree a prefix.")
 @click.option("--tree-size", type=Whole(0), help="Under this accepted checkpoint.")
 @click.option("--bundle", type=FILE, help="Prove the entry of this Sigstore bundle.")
@@ -34,8 +36,9 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 @pass_session
 def prove(
     session: Session,
-    origin: str,
+    origin: str | None,
     entry_index: int | None,
+    log_index: int | None,
     from_size: int | None,
     tree_size: int | None,
     bundle: Path | None,
@@ -45,52 +48,72 @@ def prove(
     """Prove an entry included, or an older tree a prefix, from local tiles.
 
     An inclusion proof is C2SP tlog-proof text: whoever has the log's key can check it.
+    --log-index takes the index over all trees of a Rekor v1 log and finds the tree, offline;
+    --origin then names the instance, where more than one is known here.
 
     \b
     Example:
         attestor prove --origin log.example --index 1234 --output app.tlog-proof
+        attestor prove --log-index 771488337 --output app.tlog-proof
         attestor prove --origin log.example --from-size 1000
         attestor prove --origin log.example --bundle app.sigstore.json --upgrade new.sigstore.json
     """
 
-    if sum(one is not None for one in (entry_index, from_size, bundle)) != 1:
-        raise click.UsageError("exactly one of --index, --bundle and --from-size is needed")
+    if sum(one is not None for one in (entry_index, log_index, from_size, bundle)) != 1:
+        raise click.UsageError(
+            "exactly one of --index, --log-index, --bundle and --from-size is needed"
+        )
+    if origin is None and log_index is None:
+        raise click.UsageError("Missing option '--origin'.")
     if upgrade is not None and bundle is None:
         raise click.UsageError("--upgrade needs --bundle")
     with session.reading() as store:
-        mirror = Mirror(store, require_log(store, origin))
-        if bundle is not None:
-            raw = read_foreign(bundle, MAX_ENTRY_FILE_BYTES)
-            upgraded, fresh = upgrade_bundle(mirror, raw)
-            if upgrade is not None:
-                return _upgraded(origin, upgrade, upgraded, fresh.tree_size)
-            entry_index = fresh.entry_index
-        if entry_index is None:
-            old, new, hashes = prove_consistency(mirror, from_size or 0, tree_size)
-            data = members(
-                new,
-                "tree_size",
-                "root_hash",
-                origin=origin,
-                old_size=old.tree_size,
-                old_root_hash=old.root_hash,
-                hashes=[one.hex() for one in hashes],
-            )
-            return Result(data, "\n".join(one.hex() for one in hashes))
-        proof = prove_inclusion(mirror, entry_index, tree_size)
+        if log_index is not None or origin is None:
+            chosen = chosen_entry(store, origin, None, log_index)
+        else:
+            log, found = require_log(store, origin), entry_index
+            mirror = Mirror(store, log)
+            if bundle is not None:
+                raw = read_foreign(bundle, MAX_ENTRY_FILE_BYTES)
+                upgraded, fresh = upgrade_bundle(mirror, raw)
+                if upgrade is not None:
+                    return _upgraded(origin, upgrade, upgraded, fresh.tree_size)
+                found = fresh.entry_index
+            if found is None:
+                return _consistency(mirror, from_size or 0, tree_size)
+            chosen = chosen_entry(store, log.origin, found, None)
+        proof = prove_inclusion(Mirror(store, chosen.log), chosen.entry_index, tree_size)
     text = bytes(proof).decode()
     if output is not None:
         with written_whole(output) as file:
             file.write(text.encode())
     data = members(
-        origin=origin,
-        index=entry_index,
+        origin=chosen.log.origin,
+        index=chosen.entry_index,
+        **place_data(chosen),
         hashes=[one.hex() for one in proof.hashes],
         checkpoint=proof.note.decode(),
         proof=text,
         output=output,
     )
-    return Result(data, f"wrote {output}" if output else text.removesuffix("\n"))
+    if output is None:
+        return Result(data, text.removesuffix("\n"))
+    said = f": {chosen.place}" if log_index is not None else ""
+    return Result(data, f"wrote {output}{said}")
+
+
+def _consistency(mirror: Mirror, from_size: int, tree_size: int | None) -> Result:
+    old, new, hashes = prove_consistency(mirror, from_size, tree_size)
+    data = members(
+        new,
+        "tree_size",
+        "root_hash",
+        origin=mirror.log.origin,
+        old_size=old.tree_size,
+        old_root_hash=old.root_hash,
+        hashes=[one.hex() for one in hashes],
+    )
+    return Result(data, "\n".join(one.hex() for one in hashes))
 
 
 def _upgraded(origin: str, path: Path, data: bytes, tree_size: int) -> Result:

@@ -8,12 +8,11 @@ tree only once the end of the old one is proven: from the size that was seen las
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from appliance.errors import ApplianceError, ConfigError, IncompleteError, SignatureError
+from appliance.errors import ConfigError, IncompleteError, SignatureError
 from appliance.rekor.log_info_v1 import LogInfo, TreeInfo
-from appliance.rekor.transparency_log_entry import TransparencyLogEntry
 from appliance.store.database import Store
 from appliance.store.divergence.seen import waiting_seen
 from appliance.store.home.journal import append_event
@@ -30,7 +29,6 @@ from appliance.store.mirror.logs import (
     move_backend,
     put_backend,
     require_backend,
-    require_log,
     set_api_version,
     trees_of,
     verifier_key,
@@ -40,9 +38,7 @@ from appliance.store.mirror.proven_ranges import LackingProofs
 from appliance.store.revoked_keys import revoked_keys
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from appliance.tlog.log_source import ProvingSource
-from appliance.tlog.merkle import leaf_hash
 from appliance.tlog.note_keys import VerifierKey, is_among
-from appliance.tlog.proof import verify_inclusion
 from appliance.value import frozen, replaced
 
 _COMPARE: Final = (
@@ -60,9 +56,6 @@ class Instance(Protocol):
 
     def tree(self, tree_id: str, note: bytes) -> ProvingSource:
         """Return one tree as the source of one log."""
-
-    def entry(self, log_index: int) -> TransparencyLogEntry:
-        """Return the entry at an index over all trees."""
 
 
 @frozen
@@ -178,41 +171,6 @@ def stand_at_newest(store: Store, log: Log, now: int) -> None:
             newest = max(seen, key=lambda one: one[:2])[2]
             if newest.id != backend.log.id:
                 move_to_next_tree(store, backend, newest, now)
-
-
-def check_offset(store: Store, instance: Instance, info: LogInfo, log: Log) -> Iterator[str]:
-    """Compare where the active tree begins with where an entry of it says it does.
-
-    An index over all trees is one within its tree and the sizes of all trees before it.
-    """
-    accepted = Mirror(store, log).history.accepted()
-    if accepted is None or accepted.head.tree_size == 0:
-        return
-    host = key_name(REKOR_V1, log.origin)
-    before = 0
-    for tree in info.inactive:
-        closed = require_log(store, f"{host} - {tree.tree_id}")
-        checkpoint = open_checkpoint(tree.note, closed.keys, closed.origin)
-        before += checkpoint.head.tree_size
-    wanted = before + accepted.head.tree_size - 1
-    try:
-        entry = instance.entry(wanted)
-        proof = entry.inclusion_proof
-        if proof is None:
-            raise IncompleteError("the entry came without a proof")
-        signed = open_checkpoint(proof.checkpoint.encode(), log.keys, log.origin)
-        verify_inclusion(
-            proof.entry_index, leaf_hash(entry.canonicalized_body), signed.head, proof.hashes
-        )
-    except ApplianceError as error:
-        yield f"where {log.origin} begins could not be compared: {error.message}"
-        return
-    if entry.log_index - proof.entry_index != before:
-        yield (
-            f"{log.origin}: entry {entry.log_index:,} is number {proof.entry_index:,} of its tree,"
-            f" so {entry.log_index - proof.entry_index:,} entries are before it; the sizes of the"
-            f" inactive shards add up to {before:,}"
-        )
 
 
 def _is_instance(store: Store, backend: Backend) -> Backend:

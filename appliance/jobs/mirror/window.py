@@ -58,6 +58,7 @@ class PlaceInTree:
 
     origin: str
     entry_index: int
+    log_index: int  # over all trees, as it was asked for
 
 
 def place_in_tree(source: Entries, log_index: int) -> PlaceInTree:
@@ -73,7 +74,7 @@ def place_in_tree(source: Entries, log_index: int) -> PlaceInTree:
             next_step="run it again; if that goes on, ask the log's operator",
         )
     checkpoint = parse_checkpoint(parse_note(proof.checkpoint.encode()).text)
-    return PlaceInTree(checkpoint.origin, proof.entry_index)
+    return PlaceInTree(checkpoint.origin, proof.entry_index, log_index)
 
 
 def fetch_window(

@@ -16,6 +16,7 @@ from appliance.errors import (
 from appliance.jobs.divergence.cross_check import follow_up
 from appliance.jobs.mirror.absorb import AbsorbReport, absorb, preview
 from appliance.jobs.mirror.fill import Wanted
+from appliance.jobs.mirror.tree_places import take_place
 from appliance.jobs.opened_notes import open_note_of
 from appliance.jobs.our_tree import covered, is_without_tiles
 from appliance.jobs.progress import Progress
@@ -265,7 +266,10 @@ def ingest_log(
             f"the log's checkpoint {report.tree_size}",
             reason="head-mismatch",
         )
-    windows = TakenWindows()
+    windows, told = (
+        TakenWindows(),
+        take_place(mirror.store, mirror.log, manifest.extensions, manifest.site),
+    )
     if isinstance(source, ProvingTransferSource):
         keep_proofs(mirror, source.proofs, part.head.tree_size)
         # If we die here the head stands, and importing it again brings the rest.
@@ -273,7 +277,7 @@ def ingest_log(
         if head is not None:
             windows = take_windows(mirror, source.bundle, part.directory, head.head)
     proves = source if isinstance(source, ProvingSource) else None
-    report = replaced(report, warnings=follow_up(mirror, "import", now, proves))
+    report = replaced(report, warnings=(*told, *follow_up(mirror, "import", now, proves)))
     lack, new = lack_of(mirror, part), covered(mirror)
     missing = (new.tree_size if new else 0) - lack.held_size
     is_whole = is_without_tiles(mirror) or report.mirror_size == report.accepted_size

@@ -8,6 +8,7 @@ from typing import Final
 
 from appliance.errors import ArgumentError
 from appliance.jobs.last_vouched import last_vouched
+from appliance.jobs.mirror.tree_places import places_data
 from appliance.jobs.our_tree import covered
 from appliance.jobs.transfer.names import fat_safe
 from appliance.jobs.transfer.plan import PlannedLog
@@ -95,6 +96,7 @@ def describe_volumes(
             requires=_required(load, planned),
             not_before=not_before,
             expires=expires,
+            extensions=places_data(store, (part.origin for part in load.logs)),
         )
         for number, load in enumerate(cargo, start=1)
     ]

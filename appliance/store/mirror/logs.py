@@ -378,6 +378,7 @@ _FORGET: Final = (
     "DELETE FROM log_key WHERE log_id = ?",
     "DELETE FROM log_policy WHERE log_id = ?",
     "DELETE FROM last_sync WHERE log_id = ?",
+    "DELETE FROM tree_place WHERE log_id = ?",
     "DELETE FROM log WHERE id = ?",
 )
 
