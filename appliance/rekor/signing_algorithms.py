@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from appliance.errors import MalformedError, RefusedError, SignatureError
 from appliance.rekor.ed25519 import check_signature_length, verify_prehashed
+from appliance.tlog.rsa_exponent import long_exponent
 from appliance.value import frozen
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def verify_digest_signature(
     try:
         if isinstance(key, ec.EllipticCurvePublicKey):
             key.verify(signature, digest, ec.ECDSA(prehashed))
-        elif isinstance(key, rsa.RSAPublicKey):
+        elif isinstance(key, rsa.RSAPublicKey) and not long_exponent(key):
             key.verify(signature, digest, padding.PKCS1v15(), prehashed)
         elif isinstance(key, ed25519.Ed25519PublicKey):
             check_signature_length(signature)
@@ -88,7 +89,8 @@ def verify_digest_signature(
                 raise InvalidSignature
         else:
             raise RefusedError(
-                f"signer key is {_describe_key(key)}, not ECDSA or RSA", reason="unsupported-key"
+                f"signer key is {_describe_key(key)}, which nothing here can verify",
+                reason="unsupported-key",
             )
     except InvalidSignature as error:
         raise SignatureError(
@@ -112,7 +114,7 @@ def _describe_key(key: PublicKeyTypes) -> str:
     if isinstance(key, ec.EllipticCurvePublicKey):
         return key.curve.name
     if isinstance(key, rsa.RSAPublicKey):
-        return f"rsa-{key.key_size}"
+        return long_exponent(key) or f"rsa-{key.key_size}"
     if isinstance(key, ed25519.Ed25519PublicKey):
         return "ed25519"
     return type(key).__name__

@@ -22,6 +22,7 @@ from appliance.sigstore.trusted_root import MAX_CHAIN
 from appliance.sigstore.validity import format_time
 from appliance.tlog.foreign_files import CERTIFICATES, foreign_file
 from appliance.tlog.note_keys import VerifierKey, load_public_key_file, load_spki
+from appliance.tlog.rsa_exponent import long_exponent
 from appliance.value import frozen
 
 if TYPE_CHECKING:
@@ -117,8 +118,8 @@ def parse_ct_key(raw: bytes) -> CtKey:
             "secp384r1": "PKIX_ECDSA_P384_SHA_384",
         }.get(got, "")
     elif isinstance(key, rsa.RSAPublicKey):
-        got = f"RSA of {key.key_size} bits"
-        if key.key_size in (_MIN_RSA_BITS, 3072, 4096):
+        got = (slow := long_exponent(key)) or f"RSA of {key.key_size} bits"
+        if key.key_size in (_MIN_RSA_BITS, 3072, 4096) and not slow:
             details = f"PKIX_RSA_PKCS1V15_{key.key_size}_SHA256"
     if not details:
         raise RefusedError(

@@ -31,6 +31,7 @@ from appliance.sigstore.time_stamp_token import (
     parse_attributes,
     read_algorithm,
 )
+from appliance.tlog.rsa_exponent import long_exponent
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.padding import PSS
@@ -162,6 +163,8 @@ def _signed(info: SignerInfo, digest: str, signer: Certificate, message: bytes) 
             f"timestamp: its content is hashed with {digest}, its attributes with {named}",
             reason="bad-stamp",
         )
+    if isinstance(key, rsa.RSAPublicKey) and (slow := long_exponent(key)):
+        raise _unsupported(f"the key is {slow}")
     try:
         if kind == "rsa" and isinstance(key, rsa.RSAPublicKey):
             key.verify(info.signature, message, padding.PKCS1v15(), _hash(digest))

@@ -11,6 +11,7 @@ from typing import Final
 
 from appliance.errors import MalformedError, RefusedError
 from appliance.tlog.note_keys import load_public_key_file, load_spki
+from appliance.tlog.rsa_exponent import long_exponent
 from appliance.value import frozen
 
 # keyDetails: which key it must be. RSA of any length may stand under the two old names.
@@ -74,6 +75,8 @@ def _checked_spki(der: bytes, key_details: str) -> bytes:
     if isinstance(key, ec.EllipticCurvePublicKey):
         got = key.curve.name
     elif isinstance(key, rsa.RSAPublicKey):
+        if slow := long_exponent(key):
+            raise RefusedError(f"trusted root: a key is {slow}", reason="unsupported-key")
         got = f"rsa-{key.key_size}"
     elif isinstance(key, ed25519.Ed25519PublicKey):
         got = "ed25519"

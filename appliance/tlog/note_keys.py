@@ -18,6 +18,7 @@ from appliance.imports import import_key_formats
 from appliance.patterns import pattern
 from appliance.tlog.foreign_files import PUBLIC_KEY, foreign_file, foreign_object
 from appliance.tlog.ml_dsa import load_ml_dsa_44, signed_subtree
+from appliance.tlog.rsa_exponent import long_exponent
 from appliance.tlog.strict_base64 import decode_base64
 from appliance.tlog.strict_json import check_encoding, parse_json
 from appliance.value import frozen
@@ -257,6 +258,8 @@ def _spki_key(name: str, spki: bytes, *, hash_name: bool) -> VerifierKey:
     if isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVE_PREHASH:
         return VerifierKey(name, KeyType.ECDSA, spki, bare_id, _CURVE_PREHASH[key.curve.name])
     if isinstance(key, rsa.RSAPublicKey):
+        if slow := long_exponent(key):
+            raise RefusedError(f"key of {name!r}: {slow}", reason="unsupported-key")
         log_id = sha256(prefix + b"\xff" + _RSA_LABEL + spki).digest() if hash_name else bare_id
         return VerifierKey(name, KeyType.RSA, spki, log_id, "sha256")
     raise MalformedError(

@@ -24,6 +24,7 @@ from appliance.store.mirror.logs import add_log, put_backend, require_backend
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.private_log.private_logs import require_private_log
 from appliance.tlog.note import SigningKey
+from tests.pki.rsa_keys import posted, rsa_key
 from tests.private_log.private_homes import (
     NOW,
     ORIGIN,
@@ -144,6 +145,12 @@ def test_a_request_that_is_no_entry(log: RunningLog, body: bytes, message: str |
     status, answer = log.post(body)
     assert (status, answer["code"], answer["details"]) == (400, 3, [])
     assert message is None or answer["message"] == message
+
+
+def test_a_key_that_is_made_to_be_slow_is_no_entry(log: RunningLog) -> None:
+    assert log.post(posted(rsa_key(31), b"by a key that is not"))[0] == 201
+    status, answer = log.post(posted(rsa_key(3070), b"slow"))
+    assert (status, answer["message"]) == (400, "invalid hashedrekord request")
 
 
 def test_what_is_large_but_allowed_is_read(log: RunningLog) -> None:

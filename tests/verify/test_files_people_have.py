@@ -17,6 +17,7 @@ from appliance.sigstore.attestation_files import BUNDLE_SUFFIXES
 from tests.pki.authorities import new_key, spki
 from tests.pki.bundles import ARTIFACT, Instance, pem
 from tests.pki.logs import base64
+from tests.pki.rsa_keys import rsa_key
 from tests.verify.test_verify_inputs import MADE, Desk, desk
 
 __all__ = ["desk"]
@@ -206,6 +207,18 @@ def test_a_private_key_is_named(desk: Desk, label: bytes, step: str) -> None:
     code, reason, told = answer(desk, *words, keyless=False)
     assert (code, reason) == (8, "other-file")
     assert step in told
+
+
+def test_a_key_that_is_made_to_be_slow_is_not_verified_with(desk: Desk) -> None:
+    key = desk.directory / "key"
+    for bits, expected in ((31, (0, "")), (3070, (8, "unsupported-key"))):
+        secret = rsa_key(bits)
+        desk.write(MADE.v2_bundle(MADE.sign_artifact(secret, managed=True)))
+        key.write_bytes(pem("PUBLIC KEY", spki(secret)))
+        words: list[str | Path] = [desk.artifact, "--key", key, "--trusted-root", desk.root]
+        code, reason, told = answer(desk, *words, keyless=False)
+        assert (code, reason) == expected, told
+    assert "signer key is RSA with a public exponent of 3,070 bits (at most 31)" in told
 
 
 def test_a_key_beside_other_blocks_and_several_keys(desk: Desk) -> None:
