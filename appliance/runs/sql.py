@@ -23,6 +23,7 @@ from appliance.store.find.views import (
 )
 from appliance.store.mirror.logs import require_log
 from appliance.store.mirror.mirror import Mirror
+from appliance.times import utc
 
 
 def run_sql(
@@ -100,16 +101,24 @@ def _add_functions(
                     next_step=f"known are {', '.join(sorted(claims))}",
                 )
             )
+        hit = read(origin, entry_index)
+        return None if hit is None else _claimed(hit, claims[name])
+
+    def signed_at(origin: Any, entry_index: Any) -> str | None:
+        hit = read(origin, entry_index)
+        return None if hit is None else _signed_at(hit)
+
+    def read(origin: Any, entry_index: Any) -> Hit | None:
         try:
             mirror = Mirror(store, require_log(store, str(origin)))
-            hit = read_again(mirror, int(entry_index), Voucher(store))
+            return read_again(mirror, int(entry_index), Voucher(store))
         except IncompleteError:
             return None
         except ApplianceError as error:
             raise kept(error) from error
-        return _claimed(hit, claims[name])
 
     views.function("regexp", 2, regexp)
+    views.function("signed_at", 2, signed_at)
     views.function("entry_body", 2, entry_body)
     views.function("claim", 3, claim)
 
@@ -119,6 +128,13 @@ def _claimed(hit: Hit, number: int) -> str | None:
         for found, text in signer.certificate.claims if signer.certificate else ():
             if found == number:
                 return text
+    return None
+
+
+def _signed_at(hit: Hit) -> str | None:
+    for signer in hit.facts.signers:
+        if signer.certificate is not None and signer.certificate.signed_at is not None:
+            return utc(signer.certificate.signed_at)
     return None
 
 

@@ -55,10 +55,11 @@ def sql(
     """Run one SELECT over the views of this home.
 
     Both files are opened read only, and nothing but the views can be read. The functions
-    regexp (a REGEXP b, RE2 as in a search), entry_body(origin, index), which is read and
-    proven, and claim(origin, index, name) come with it. A statement that is not over in
-    time is code 8, reason sql-timeout. What --init and --export give is for other programs:
-    without these functions. The columns of each view are in docs/sql.md.
+    regexp (a REGEXP b, RE2 as in a search), and entry_body(origin, index), claim(origin,
+    index, name) and signed_at(origin, index), which read and prove the entry, come with it.
+    A statement that is not over in time is code 8, reason sql-timeout. What --init and
+    --export give is for other programs: without these functions. The columns of each view
+    are in docs/sql.md.
 
     \b
     Example:

@@ -13,7 +13,7 @@ from appliance.jobs.local_tiles import corrupt
 from appliance.jobs.progress import SILENT, Progress
 from appliance.rekor.entry_facts import read_entry
 from appliance.store.database import Store
-from appliance.store.find.index import Certified, Index, IndexedBundle, Profile
+from appliance.store.find.index import Index, IndexedBundle, Profile
 from appliance.store.mirror.logs import Log
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.mirror.tile_cache import EntrySpan
@@ -148,7 +148,7 @@ def _is_found(index: Index, log: Log, bundle: IndexedBundle, unread: set[int]) -
             for at, terms in enumerate(bundle.terms)
             for term in terms
         )
-        and all(_has_profile(index, log, first + it.place, it.profile) for it in bundle.certified)
+        and all(_has_profile(index, log, first + at, one) for one, at in bundle.profiles)
     )
 
 
@@ -197,7 +197,7 @@ def _read(mirror: Mirror, bundle: EntryBundle, digest: bytes) -> IndexedBundle |
     except VerificationError as error:
         raise corrupt(mirror, f"{bundle.path} ({error.message})", [bundle.path]) from error
     terms: list[Collection[bytes]] = []
-    certified: list[Certified] = []
+    profiles: list[tuple[Profile, int]] = []
     unread: list[tuple[int, str]] = []
     for at, body in bodies:
         facts = read_entry(body)
@@ -210,10 +210,10 @@ def _read(mirror: Mirror, bundle: EntryBundle, digest: bytes) -> IndexedBundle |
             claims = certificate.claims
             said.update({text.encode() for number, text in claims if number in COMMIT_CLAIMS})
             kept = tuple([one for one in claims if one[0] in PROFILE_CLAIMS])
-            profile = Profile(certificate.identities, certificate.issuers, kept)
-            certified.append(Certified(profile, at, facts.kind, certificate.signed_at))
+            profile = Profile(facts.kind, certificate.identities, certificate.issuers, kept)
+            profiles.append((profile, at))
         terms += [()] * (at - len(terms))  # of a window: what is not here of these 256
         terms.append(tuple(said))
         if facts.unread:
             unread.append((at, f"{facts.kind}: {'; '.join(facts.unread)}"))
-    return IndexedBundle(bundle.index, digest, len(bodies), terms, certified, unread)
+    return IndexedBundle(bundle.index, digest, len(bodies), terms, profiles, unread)

@@ -21,9 +21,8 @@ import sys
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from appliance.errors import StoreError
 from appliance.store.failures import database_error, file_error
@@ -33,7 +32,6 @@ from appliance.tlog.tile import WIDTH
 from appliance.value import frozen
 
 T = TypeVar("T")
-_Entry: TypeAlias = tuple[int, str, int | None]  # its number, kind, and when it was signed
 
 INDEX_NAME: Final = "index.db"
 FORMAT: Final = 4  # of the tables; another one is rebuilt
@@ -45,22 +43,25 @@ _HASH_BYTES: Final = 6
 _POSTED_BYTES: Final = 5  # of a hash in a packed segment: its bucket, and 4 bytes from its second
 _POSTING_BYTES: Final = 6  # those 4 bytes, and 2 of the place in the segment
 _TOGETHER: Final = 500  # values in one query
+# Of identities, in the order of their numbers: as of entries, 0 and 1 take no room.
+IDENTITY_KINDS: Final = ("uri", "email", "dns", "other", "")
 REBUILD: Final = "run 'attestor index rebuild'; nothing but the index is lost"
 
 _SCHEMA: Final = (
-    "CREATE TABLE identity (name TEXT NOT NULL, issuer TEXT NOT NULL, kind TEXT NOT NULL,"
+    "CREATE TABLE identity (name TEXT NOT NULL, issuer TEXT NOT NULL, kind INTEGER NOT NULL,"
     " id INTEGER NOT NULL, PRIMARY KEY (name, issuer, kind)) STRICT, WITHOUT ROWID",
-    "CREATE TABLE kind (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",  # of entries
+    # Of entries, numbered from 0: SQLite keeps a 0 and a 1 in their header, which most have.
+    "CREATE TABLE kind (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT",
     "CREATE TABLE profile (digest BLOB NOT NULL PRIMARY KEY, id INTEGER NOT NULL)"
     " STRICT, WITHOUT ROWID",
     # The last numbers given: of identities, and of profiles.
     "CREATE TABLE numbers (identity INTEGER NOT NULL, profile INTEGER NOT NULL) STRICT",
     "CREATE TABLE profile_identity (identity INTEGER NOT NULL, profile INTEGER NOT NULL,"
-    " PRIMARY KEY (identity, profile)) STRICT, WITHOUT ROWID",
+    " kind INTEGER NOT NULL, PRIMARY KEY (identity, profile)) STRICT, WITHOUT ROWID",
     "CREATE TABLE claim (hash INTEGER NOT NULL, profile INTEGER NOT NULL,"
     " PRIMARY KEY (hash, profile)) STRICT, WITHOUT ROWID",
-    "CREATE TABLE entry (profile INTEGER NOT NULL, ref INTEGER NOT NULL, kind INTEGER NOT NULL,"
-    " signed_at INTEGER, PRIMARY KEY (profile, ref)) STRICT, WITHOUT ROWID",
+    "CREATE TABLE entry (profile INTEGER NOT NULL, ref INTEGER NOT NULL,"
+    " PRIMARY KEY (profile, ref)) STRICT, WITHOUT ROWID",
     "CREATE TABLE tail (hash BLOB NOT NULL, ref INTEGER NOT NULL,"
     " PRIMARY KEY (hash, ref)) STRICT, WITHOUT ROWID",
     "CREATE TABLE term (bucket INTEGER NOT NULL, segment INTEGER NOT NULL,"
@@ -79,20 +80,12 @@ _OF_IDENTITIES: Final = (
 
 
 class Profile(NamedTuple):
-    """What repeats from entry to entry: the holder of a certificate and its claims."""
+    """What repeats from entry to entry: its kind, the holder of a certificate and its claims."""
 
+    kind: str
     identities: tuple[tuple[str, str], ...]  # kind and name
     issuers: tuple[str, ...]
     claims: tuple[tuple[int, str], ...]  # last number of the Fulcio OID, and the text
-
-
-class Certified(NamedTuple):
-    """A certificate in an entry."""
-
-    profile: Profile
-    place: int  # of the entry, in its entry bundle
-    kind: str  # of the entry
-    signed_at: int | None  # when the certificate began, Unix seconds
 
 
 @frozen
@@ -103,7 +96,7 @@ class IndexedBundle:
     digest: bytes  # of its blob
     width: int
     terms: Sequence[Collection[bytes]]  # of each entry: digests, fingerprints, commits
-    certified: Sequence[Certified]  # its entries' certificates
+    profiles: Sequence[tuple[Profile, int]]  # of its entries' certificates
     unread: Sequence[tuple[int, str]] = ()  # places of which not all could be read, and why
 
 
@@ -132,7 +125,7 @@ class Index:
             self._execute("BEGIN IMMEDIATE")
             try:
                 found: dict[int, set[bytes]] = {}
-                of_profiles: dict[Profile, list[_Entry]] = {}
+                of_profiles: dict[Profile, list[int]] = {}
                 for bundle in bundles:
                     postings = found.setdefault(bundle.tile_index // _SEGMENT_TILES, set())
                     postings.update(self._add_bundle(log, bundle, of_profiles))
@@ -148,7 +141,7 @@ class Index:
                 raise
 
     def _add_bundle(
-        self, log: Log, bundle: IndexedBundle, of_profiles: dict[Profile, list[_Entry]]
+        self, log: Log, bundle: IndexedBundle, of_profiles: dict[Profile, list[int]]
     ) -> list[bytes]:
         """Index all of a bundle but its terms, which are returned as postings.
 
@@ -158,8 +151,8 @@ class Index:
         self._execute("DELETE FROM opaque WHERE ref >= ? AND ref < ?", [first, first + WIDTH])
         unread = [(first + at, why) for at, why in bundle.unread]
         self._execute_many("INSERT INTO opaque VALUES (?, ?)", unread)
-        for profile, at, kind, signed_at in bundle.certified:
-            of_profiles.setdefault(profile, []).append((first + at, kind, signed_at))
+        for profile, at in bundle.profiles:
+            of_profiles.setdefault(profile, []).append(first + at)
         # Nobody sees it before its terms and profiles, which follow in the same transaction.
         self._execute(
             "INSERT OR REPLACE INTO indexed VALUES (?, ?, ?, ?)",
@@ -172,7 +165,7 @@ class Index:
             postings += [_posting(_term_hash(term), raw) for term in terms]
         return postings
 
-    def _add_profiles(self, found: Mapping[Profile, Sequence[_Entry]]) -> None:
+    def _add_profiles(self, found: Mapping[Profile, Sequence[int]]) -> None:
         """Add profiles with their entries; those that are not known yet get their numbers."""
         digests = {_profile_digest(profile): profile for profile in found}
         known: dict[bytes, int] = {}
@@ -185,31 +178,28 @@ class Index:
         self._execute("UPDATE numbers SET profile = ?", [last + len(new)])
         self._execute_many("INSERT INTO profile VALUES (?, ?)", [(one, known[one]) for one in new])
         self._describe({known[one]: digests[one] for one in new})
-        kinds = self._kinds({kind for some in found.values() for _, kind, _ in some})
-        rows = [
-            (known[one], ref, kinds[kind], signed_at)
-            for one, profile in digests.items()
-            for ref, kind, signed_at in found[profile]
-        ]
-        rows.sort(key=itemgetter(0, 1))
-        insert = "INSERT INTO entry VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
-        self._execute_many(insert, rows)
+        refs = [(known[one], ref) for one, profile in digests.items() for ref in found[profile]]
+        refs.sort()
+        self._execute_many("INSERT INTO entry VALUES (?, ?) ON CONFLICT DO NOTHING", refs)
 
     def _kinds(self, names: Iterable[str]) -> dict[str, int]:
         """Return the numbers of kinds of entries; those that are not known yet get one."""
-        insert = "INSERT INTO kind (name) VALUES (?) ON CONFLICT DO NOTHING"
-        self._execute_many(insert, [(name,) for name in sorted(names)])
-        return dict(self._execute("SELECT name, id FROM kind"))
+        known = dict(self._execute("SELECT name, id FROM kind"))
+        new = dict(zip(sorted(set(names) - known.keys()), itertools.count(len(known))))
+        self._execute_many("INSERT INTO kind (name, id) VALUES (?, ?)", new.items())
+        return known | new
 
     def _describe(self, new: Mapping[int, Profile]) -> None:
         """Add what new profiles say, by their numbers."""
-        named: dict[tuple[str, str, str], list[int]] = {}
+        named: dict[tuple[str, str, int], list[int]] = {}
         claims: set[tuple[int, int]] = set()
+        kinds = self._kinds({profile.kind for profile in new.values()})
         hashes: dict[str, int] = {}  # many say the same
         for number, profile in new.items():
             names, issuers = profile.identities or (("", ""),), profile.issuers or ("",)
             for (kind, name), issuer in itertools.product(names, issuers):
-                named.setdefault((name, issuer, kind), []).append(number)
+                who = (name, issuer, IDENTITY_KINDS.index(kind))
+                named.setdefault(who, []).append(number)
             # Keyed on the profile: certificates of one identity differ in their claims.
             for _, text in profile.claims:
                 if text not in hashes:
@@ -225,10 +215,10 @@ class Index:
                 last += 1
                 identities.append((*who, last))
             identity = last if row is None else row[0]
-            pairs += [(identity, number) for number in profiles]
+            pairs += [(identity, number, kinds[new[number].kind]) for number in profiles]
         self._execute("UPDATE numbers SET identity = ?", [last])
         self._execute_many("INSERT INTO identity VALUES (?, ?, ?, ?)", identities)
-        insert = "INSERT INTO profile_identity VALUES (?, ?) ON CONFLICT DO NOTHING"
+        insert = "INSERT INTO profile_identity VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
         self._execute_many(insert, sorted(pairs))
         self._execute_many("INSERT INTO claim VALUES (?, ?) ON CONFLICT DO NOTHING", sorted(claims))
 

@@ -18,6 +18,7 @@ from appliance.store.database import require_database, store_errors
 from appliance.store.failures import file_error
 from appliance.store.find.index import (
     FORMAT,
+    IDENTITY_KINDS,
     REBUILD,
     empty_index_schema,
     index_errors,
@@ -48,6 +49,9 @@ _COVERED: Final = (
     f" USING (log_id, tile_index) WHERE i.log_id = log.id AND {_AS_STAMPED}"
     f" AND i.tile_index = {_INDEX_OF_REF} / 256))"
 )
+_IDENTITY_KIND: Final = " ".join(
+    ("CASE i.kind", *(f"WHEN {n} THEN '{name}'" for n, name in enumerate(IDENTITY_KINDS)), "END")
+)
 _OF_LOG: Final = "JOIN attestor.log AS log ON log.id = ref >> 40"
 
 # Name, columns, and the statement that gives them.
@@ -55,13 +59,14 @@ VIEWS: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "v_entries": (
         (
             *("origin", "entry_index", "identity", "issuer", "logged_after", "logged_before"),
-            *("kind", "identity_kind", "signed_at"),
+            *("kind", "identity_kind"),
         ),
         f"SELECT log.origin, {_INDEX_OF_REF}, i.name, issuer, {_TIME.format(_LOGGED_AFTER)},"  # noqa: S608 ours
-        f" {_TIME.format(_LOGGED_BEFORE)}, kind.name, i.kind, {_TIME.format('signed_at')}"
+        f" {_TIME.format(_LOGGED_BEFORE)}, kind.name,"
+        f" {_IDENTITY_KIND}"
         " FROM entry_index.entry JOIN entry_index.profile_identity AS p USING (profile)"
         " JOIN entry_index.identity AS i ON i.id = p.identity"
-        f" JOIN entry_index.kind ON kind.id = entry.kind {_OF_LOG} WHERE {_COVERED}",
+        f" JOIN entry_index.kind ON kind.id = p.kind {_OF_LOG} WHERE {_COVERED}",
     ),
     "v_identities": (
         ("origin", "identity", "issuer", "entries", "first_index", "last_index"),
