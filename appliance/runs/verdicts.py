@@ -8,7 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from appliance.errors import ApplianceError, RefusedError
+from appliance.errors import (
+    ApplianceError,
+    RefusedError,
+    StoreError,
+    VerificationError,
+)
 from appliance.jobs.divergence.gossip import compare_note
 from appliance.jobs.verify.asked import (
     Asked,
@@ -33,12 +38,14 @@ from appliance.store.verify.trust import current_root
 from appliance.store.verify.verdicts import (
     RecordedVerdict,
     forget_verdicts,
-    given_root,
-    put_given_root,
+    read_given_root,
     record_verdict,
     recorded_verdicts,
 )
 from appliance.value import frozen, replaced
+
+# Reads recorded demands (JSON): under what they are asked, and what is demanded.
+Question = Callable[[str], tuple[tuple[LogTrust, ...], Demands]]
 
 
 @frozen
@@ -51,16 +58,26 @@ class ChangedVerdict:
 
 
 @frozen
+class UnreadVerdict:
+    """A verdict that stays as it is, since what was recorded with it cannot be read today."""
+
+    recorded: RecordedVerdict
+    error: ApplianceError
+
+
+@frozen
 class Recheck:
     """What came of judging every recorded verdict again."""
 
     judged: int
     changed: tuple[ChangedVerdict, ...]
+    unread: tuple[UnreadVerdict, ...]
 
     @property
     def worse(self) -> tuple[ApplianceError, ...]:
-        """Why verdicts that changed are a no, or another no, today."""
-        return tuple(one.error for one in self.changed if one.error is not None)
+        """Why verdicts that changed are a no, or another no, today; and why some are not judged."""
+        changed = (one.error for one in self.changed if one.error is not None)
+        return (*changed, *(one.error for one in self.unread))
 
 
 def keep_contradictions(session: Session, answers: Sequence[Answer]) -> Iterator[str]:
@@ -85,8 +102,6 @@ def record_answers(session: Session, asked: Asked, answers: Sequence[Answer]) ->
         return
     try:
         with session.writing() as store:
-            if asked.given_root is not None:
-                put_given_root(store, asked.given_root)
             for answer in answers:
                 verdict = answer.verdict
                 if verdict is None or answer.digests is None:
@@ -101,7 +116,7 @@ def record_answers(session: Session, asked: Asked, answers: Sequence[Answer]) ->
                     demands=describe_demands(asked),
                     **_outcome(verdict),
                 )
-                record_verdict(store, recorded)
+                record_verdict(store, recorded, asked.given_root)
                 _record_times(store, verdict)
                 _compare_checkpoint(store, answer, session.now())
     except ApplianceError as error:
@@ -111,15 +126,21 @@ def record_answers(session: Session, asked: Asked, answers: Sequence[Answer]) ->
 def recheck(session: Session) -> Recheck:
     """Ask every recorded question again, with today's settings, trusted root, keys and mirror.
 
-    What was asked under a trusted root that was given as a file is asked under that one.
+    What was asked under a trusted root that was given as a file is asked under that one. A
+    verdict whose own root, policy or bundle cannot be read keeps no other from being judged.
     """
-    changed, judged = [], 0
+    changed: list[ChangedVerdict] = []
+    unread: list[UnreadVerdict] = []
+    judged = 0
     with session.writing() as store:
         question = _question(session, store)
         for before in list(recorded_verdicts(store)):
+            verdict = _ask_again(store, before, question)
+            if isinstance(verdict, ApplianceError):
+                verdict.message = f"{before.artifact}: not judged: {verdict.message}"
+                unread.append(UnreadVerdict(before, verdict))
+                continue
             judged += 1
-            trusts, demands = question(json.dumps(before.demands))
-            verdict = judge_again(store, before, trusts, demands)
             after = replaced(before, at=session.now(), **_outcome(verdict))
             record_verdict(store, after)
             if (after.code, after.reason) == (before.code, before.reason):
@@ -127,12 +148,26 @@ def recheck(session: Session) -> Recheck:
             if verdict.error is not None:
                 verdict.error.message = f"{before.artifact}: {verdict.error.message}"
             changed.append(ChangedVerdict(before, after, verdict.error))
-    return Recheck(judged, tuple(changed))
+    return Recheck(judged, tuple(changed), tuple(unread))
 
 
-def _question(
-    session: Session, store: Store
-) -> Callable[[str], tuple[tuple[LogTrust, ...], Demands]]:
+def _ask_again(
+    store: Store, recorded: RecordedVerdict, question: Question
+) -> Verdict | ApplianceError:
+    """Judge a recorded question; return what of it cannot be read, if that is its own alone."""
+    try:
+        trusts, demands = question(json.dumps(recorded.demands))
+    except (VerificationError, RefusedError, StoreError) as error:
+        if not recorded.demands.keys() & {"trustedRoot", "policy"}:
+            raise  # today's root: without it nothing can be judged
+        return error
+    try:
+        return judge_again(store, recorded, trusts, demands)
+    except (VerificationError, RefusedError) as error:
+        return error
+
+
+def _question(session: Session, store: Store) -> Question:
     """Return what reads recorded demands (JSON), each only once."""
     stored = current_root(store)
 
@@ -140,7 +175,7 @@ def _question(
     def read(described: str) -> tuple[tuple[LogTrust, ...], Demands]:
         demands = json.loads(described)
         digest = demands.get("trustedRoot")
-        asked = read_asked(None, demands, given_root(store, digest) if digest else None)
+        asked = read_asked(None, demands, read_given_root(store, digest) if digest else None)
         trusts = trust_of(store, asked, stored.raw if stored else None)
         return trusts, demands_of(session, asked, policy_of(store, asked), has_store=True)
 

@@ -158,3 +158,79 @@ def test_verdicts_of_an_older_home_have_no_demands_and_are_judged_again(home: Ho
     create_store(home.desk.directory / "home").close()
     assert home.recheck() == (0, [])
     assert json.loads(home.run("verdicts", "list", "--json")[1])["data"]["verdicts"][0]["id"] == 1
+
+
+def listed(home: Home) -> list[Any]:
+    found: list[Any] = json.loads(home.run("verdicts", "list", "--json")[1])["data"]["verdicts"]
+    return found
+
+
+def given_roots(home: Home) -> int:
+    store = open_store(home.desk.directory / "home", write=False)
+    try:
+        return len(store.rows("SELECT * FROM given_root"))
+    finally:
+        store.close()
+
+
+def test_a_root_is_kept_with_a_verdict_or_not_at_all(desk: Desk) -> None:
+    home = Home(desk)
+    desk.bundle.write_text("{}", "utf-8")
+    assert home.record("--trusted-root", desk.root) not in (0, 5)
+    assert given_roots(home) == 0
+    desk.write(MADE.v2_bundle())
+    assert home.record("--trusted-root", desk.root) == 0
+    assert given_roots(home) == 1
+
+
+def test_a_root_that_was_kept_without_a_verdict_goes_with_the_next_prune(desk: Desk) -> None:
+    home = Home(desk)
+    store = open_store(desk.directory / "home", write=True)
+    store.execute("INSERT INTO given_root VALUES (?, ?)", [bytes(32), b"{}"])
+    store.close()
+    assert home.run("verdicts", "prune", "--older-than", "1h", "--dry-run")[0] == 0
+    assert given_roots(home) == 1
+    assert home.run("verdicts", "prune", "--older-than", "1h")[0] == 0
+    assert given_roots(home) == 0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "code", "reason"),
+    [
+        ("DELETE FROM given_root", 6, "corrupt"),
+        ("UPDATE given_root SET raw = CAST('{}' AS BLOB)", 6, "corrupt"),
+        ("UPDATE verdict SET bundle = CAST('x' AS BLOB) WHERE id = 1", 3, "malformed"),
+    ],
+)
+def test_what_cannot_be_read_of_a_verdict_keeps_no_other_from_being_judged(
+    home: Home, spoil: str, code: int, reason: str
+) -> None:
+    desk = home.desk
+    assert home.record("--trusted-root", desk.root) == 0
+    assert home.record() == 0
+    before = listed(home)[0]
+    store = open_store(desk.directory / "home", write=True)
+    store.execute(spoil)
+    store.close()
+    other = desk.directory / "other.json"
+    other.write_text(json.dumps(Instance().root()), "utf-8")
+    assert home.run("trust", "import", other)[0] == 0
+    answer = json.loads(home.run("verdicts", "recheck", "--json")[1])
+    assert answer["data"]["judged"] == 1
+    [one] = answer["data"]["notJudged"]
+    assert (one["id"], one["reason"]) == (1, reason)
+    assert [(one["id"], one["before"]) for one in answer["data"]["changed"]] == [(2, None)]
+    # Told each time, and not taken for an answer.
+    again, out, err = home.run("verdicts", "recheck")
+    assert (again, out) == (code, "1 verdicts judged again, 0 changed, 1 could not be\n")
+    assert "not judged" in err
+    assert listed(home)[0] == before
+
+
+def test_a_root_of_today_that_cannot_be_read_ends_it(home: Home) -> None:
+    assert home.record() == 0
+    store = open_store(home.desk.directory / "home", write=True)
+    store.execute("UPDATE trusted_root SET raw = CAST('{}' AS BLOB)")
+    store.close()
+    code, out, _ = home.run("verdicts", "recheck")
+    assert code not in (0, 1) and out == ""

@@ -73,7 +73,8 @@ def verdicts_recheck(session: Session) -> Result:
     """Judge every recorded verdict again, with today's trusted root and mirror.
 
     Each as it was asked, with its demands; one under a --trusted-root is judged under that.
-    Ends with the worst code among those that changed for the worse; 0 if none did.
+    Ends with the worst code among those that changed for the worse, or that could not be
+    judged since what was recorded with them cannot be read; 0 if there is none.
 
     \b
     Example:
@@ -95,8 +96,13 @@ def verdicts_recheck(session: Session) -> Result:
         )
         for one in done.changed
     ]
-    lines.append(f"{done.judged} verdicts judged again, {len(changes)} changed")
-    return Result(members(judged=done.judged, changed=changes), "\n".join(lines), (), done.worse)
+    unread = [
+        members(one.recorded, "id", "artifact", reason=one.error.reason) for one in done.unread
+    ]
+    count = f", {len(unread)} could not be" if unread else ""
+    lines.append(f"{done.judged} verdicts judged again, {len(changes)} changed{count}")
+    data = members(judged=done.judged, changed=changes, not_judged=unread)
+    return Result(data, "\n".join(lines), (), done.worse)
 
 
 @verdicts.command("prune")

@@ -31,8 +31,10 @@ class RecordedVerdict:
     coverage: str  # what our mirror said
 
 
-def record_verdict(store: Store, verdict: RecordedVerdict) -> int:
+def record_verdict(store: Store, verdict: RecordedVerdict, given_root: bytes | None = None) -> int:
     """Remember a verdict and return its id; the same question again replaces the answer.
+
+    The trusted root that it was asked under is kept with it, if it was given as a file.
 
     The journal gets every answer that is not the one that was there before.
     """
@@ -50,6 +52,11 @@ def record_verdict(store: Store, verdict: RecordedVerdict) -> int:
         verdict.coverage,
     )
     with store.atomic():
+        if given_root is not None:
+            store.execute(
+                "INSERT OR IGNORE INTO given_root VALUES (?, ?)",
+                [sha256(given_root).digest(), given_root],
+            )
         if (verdict.code, verdict.reason) != _answer(store, row):
             append_event(store, verdict.at, "verdict.recorded", _details(verdict))
         store.execute(
@@ -66,17 +73,13 @@ def record_verdict(store: Store, verdict: RecordedVerdict) -> int:
     return int(found["id"])
 
 
-def put_given_root(store: Store, raw: bytes) -> None:
-    """Keep a trusted root that was given as a file, for verdicts that name it."""
-    store.execute("INSERT OR IGNORE INTO given_root VALUES (?, ?)", [sha256(raw).digest(), raw])
-
-
-def given_root(store: Store, digest: str) -> bytes:
+def read_given_root(store: Store, digest: str) -> bytes:
     """Return a trusted root that a verdict names by its SHA-256 (hex); raises StoreError."""
     row = store.row("SELECT raw FROM given_root WHERE digest = ?", [bytes.fromhex(digest)])
-    if row is None:
+    if row is None or sha256(row["raw"]).hexdigest() != digest:
+        state = "not here" if row is None else "damaged"
         raise StoreError(
-            f"a recorded verdict was asked under the trusted root {digest}, which is not here",
+            f"a recorded verdict was asked under the trusted root {digest}, which is {state}",
             reason="corrupt",
             next_step="attestor store check",
         )
@@ -115,12 +118,13 @@ def forget_verdicts(store: Store, before: int, at: int) -> int:
     """
     row = store.row("SELECT count(*) AS n FROM verdict WHERE at < ?", [before])
     count = 0 if row is None else int(row["n"])
+    # Those too that no verdict was ever asked under: an older version kept some.
+    store.execute("DELETE FROM verdict WHERE at < ?", [before])
+    store.execute(
+        "DELETE FROM given_root WHERE NOT EXISTS (SELECT 1 FROM verdict"
+        " WHERE demands ->> '$.trustedRoot' = lower(hex(digest)))"
+    )
     if count:
-        store.execute("DELETE FROM verdict WHERE at < ?", [before])
-        store.execute(
-            "DELETE FROM given_root WHERE NOT EXISTS (SELECT 1 FROM verdict"
-            " WHERE demands ->> '$.trustedRoot' = lower(hex(digest)))"
-        )
         append_event(store, at, "verdict.pruned", {"count": count, "before": before})
     return count
 
