@@ -10,7 +10,7 @@ import json
 import threading
 import time
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -26,6 +26,8 @@ from tests.pki import der
 from tests.pki.authorities import CtLog
 
 AUDIENCE = "sigstore"
+REPOSITORY = "org/app"
+WORKFLOW = ".github/workflows/release.yml@refs/heads/main"
 _POISON = der.object_identifier("1.3.6.1.4.1.11129.2.4.3")
 
 
@@ -40,12 +42,28 @@ class Issuer:
 
     def token(self, email: str) -> str:
         """Return an identity token for somebody."""
+        return self.signed({"sub": email, "email": email, "email_verified": True})
+
+    def job_token(self, commit: str) -> str:
+        """Return an identity token for a job that builds a commit, as GitHub's are."""
+        workflow = f"{REPOSITORY}/{WORKFLOW}"
+        return self.signed(
+            {
+                **{"sub": f"repo:{REPOSITORY}:ref:refs/heads/main", "ref": "refs/heads/main"},
+                **{"job_workflow_ref": workflow, "workflow_ref": workflow, "workflow": "release"},
+                **dict.fromkeys(("sha", "job_workflow_sha", "workflow_sha"), commit),
+                **{"event_name": "push", "runner_environment": "github-hosted"},
+                **{"repository": REPOSITORY, "repository_id": "1", "repository_owner": "org"},
+                **{"repository_owner_id": "2", "repository_visibility": "public"},
+                **{"run_id": "3", "run_attempt": "1"},
+            }
+        )
+
+    def signed(self, claims: Mapping[str, object]) -> str:
+        """Return a token with these claims, valid for ten minutes."""
         now = int(time.time())
-        claims = {
-            **{"iss": self.url, "aud": AUDIENCE, "sub": email, "iat": now, "exp": now + 600},
-            **{"email": email, "email_verified": True},
-        }
-        return jwt.encode(claims, self.key, algorithm="RS256", headers={"kid": "1"})
+        common = {"iss": self.url, "aud": AUDIENCE, "iat": now, "exp": now + 600}
+        return jwt.encode({**common, **claims}, self.key, algorithm="RS256", headers={"kid": "1"})
 
     def answer(self, path: str, body: bytes) -> dict[str, Any] | None:
         """Answer one request; None if there is nothing of that name."""

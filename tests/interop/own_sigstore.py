@@ -19,6 +19,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -49,6 +50,7 @@ class OwnSigstore:
     clients: Path  # what log client-config wrote
     tuf: Path
     tuf_url: str
+    commit: str = ""  # who signs is a job that builds it; empty: a person
 
     @property
     def trusted_root(self) -> Path:
@@ -67,7 +69,7 @@ class OwnSigstore:
 
     def token(self) -> str:
         """Return a fresh identity token."""
-        return self.issuer.token(EMAIL)
+        return self.issuer.job_token(self.commit) if self.commit else self.issuer.token(EMAIL)
 
 
 def site_peer(name: str) -> Path:
@@ -82,23 +84,33 @@ def site_peer(name: str) -> Path:
 
 
 @contextmanager
-def own_sigstore(directory: Path) -> Iterator[OwnSigstore]:
-    """Run all of it, make the client configuration and the TUF repository, and serve that."""
+def own_sigstore(
+    directory: Path,
+    *,
+    key: Ed25519PrivateKey | None = None,
+    log_url: str | None = None,
+    jobs: Issuer | None = None,
+) -> Iterator[OwnSigstore]:
+    """Run all of it, make the client configuration and the TUF repository, and serve that.
+
+    With `log_url` clients sign into that log, which has our log's name and `key`. Fulcio
+    certifies who `jobs` says, too: as jobs of a CI.
+    """
     site_peer("fulcio")
     with (
         issuers() as issuer,
         timestamp_server(
             directory / "tsa", make_authority(Plan()), ["--enforce-intermediate-eku=false"]
         ) as tsa,
-        fulcio(directory / "fulcio", issuer) as fulcio_url,
-        private_log(directory / "log") as log,
+        fulcio(directory / "fulcio", issuer, jobs) as fulcio_url,
+        private_log(directory / "log", key) as log,
     ):
         (directory / "ct.pem").write_bytes(pem("PUBLIC KEY", spki(issuer.ct_log.key)))
         stamping = b"".join(one.public_bytes(Encoding.PEM) for one in tsa.chain)
         (directory / "tsa.pem").write_bytes(stamping)
         clients, tuf = directory / "clients", directory / "tuf"
         log.site.run(
-            *("log", "client-config", "--url", log.url, "--output", clients),
+            *("log", "client-config", "--url", log_url or log.url, "--output", clients),
             *("--fulcio-root", directory / "fulcio" / "chain.pem", "--fulcio-url", fulcio_url),
             *("--ct-key", directory / "ct.pem", "--tsa", directory / "tsa.pem"),
             *("--tsa-url", f"{tsa.url}/api/v1/timestamp", "--oidc-issuer", issuer.url),
@@ -109,8 +121,11 @@ def own_sigstore(directory: Path) -> Iterator[OwnSigstore]:
 
 
 @contextmanager
-def fulcio(directory: Path, issuer: Issuer) -> Iterator[str]:
-    """Run the real Fulcio with a CA in files; its chain lies beside them."""
+def fulcio(directory: Path, issuer: Issuer, jobs: Issuer | None = None) -> Iterator[str]:
+    """Run the real Fulcio with a CA in files; its chain lies beside them.
+
+    It takes mail addresses from `issuer`, and jobs of a CI from `jobs`.
+    """
     program = site_peer("fulcio")
     directory.mkdir(parents=True)
     now = datetime.now(UTC).replace(microsecond=0)
@@ -131,8 +146,11 @@ def fulcio(directory: Path, issuer: Issuer) -> Iterator[str]:
         Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(PASSWORD.encode())
     )
     (directory / "key.pem").write_bytes(key)
-    known = {"IssuerURL": issuer.url, "ClientID": AUDIENCE, "Type": "email"}
-    (directory / "config.json").write_text(json.dumps({"OIDCIssuers": {issuer.url: known}}))
+    kinds = {issuer.url: "email"} | ({} if jobs is None else {jobs.url: "github-workflow"})
+    known = {
+        url: {"IssuerURL": url, "ClientID": AUDIENCE, "Type": kind} for url, kind in kinds.items()
+    }
+    (directory / "config.json").write_text(json.dumps({"OIDCIssuers": known}))
 
     def command(ports: Sequence[int]) -> list[str | Path]:
         http, grpc, metrics = map(str, ports)

@@ -1,4 +1,4 @@
-"""The real Rekor server's log is indexed, and what cosign and CI signed into it is found there.
+"""The real Rekor server's log is indexed, and what real clients signed into it is found there.
 
 By digest, identity, commit and fingerprint, by the index and by reading everything.
 """
@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,14 +17,21 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509 import UniformResourceIdentifier
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509 import UniformResourceIdentifier, load_der_x509_certificate
 
 from tests.interop.attestor import Site
-from tests.interop.own_sigstore import PASSWORD, ran
+from tests.interop.issuers import REPOSITORY, WORKFLOW, issuers
+from tests.interop.own_sigstore import EMAIL, PASSWORD, OwnSigstore, own_sigstore, ran
 from tests.interop.private_log import private_log
 from tests.interop.rekor_client import post
 from tests.interop.rekor_server import RekorServer, rekor_server
+from tests.interop.test_own_sigstore import (
+    cosign_signs,
+    sigstore_go_signs,
+    sigstore_js_signs,
+    sigstore_python_signs,
+)
 from tests.interop.timestamp_server import timestamp_server
 from tests.interop.verification_peers import peer
 from tests.pki.authorities import LeafPlan, new_key, spki
@@ -169,3 +178,77 @@ def test_what_cosign_signed_and_attested_is_found(
     text = encoded(payload, envelope["payloadType"])
     assert found(site, "--digest", sha256(text).hexdigest()) == [attestation]
     assert found(site, "--key", home / "cosign.pub") == [blob, attestation]
+
+
+@dataclass(frozen=True)
+class Signed:
+    """What one client signed by identity."""
+
+    artifact: Path
+    commit: str  # empty: by a person
+    index: int
+    certificate: bytes
+
+    @property
+    def questions(self) -> Iterator[tuple[str | Path, ...]]:
+        """What only this entry answers to."""
+        key = load_der_x509_certificate(self.certificate).public_key()
+        raw = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        yield "--artifact", self.artifact
+        yield "--fingerprint", sha256(self.certificate).hexdigest()
+        yield "--fingerprint", sha256(raw).hexdigest()
+        if self.commit:
+            yield "--commit", self.commit
+
+
+def signed_by(
+    client: Callable[[OwnSigstore, Path], None], own: OwnSigstore, directory: Path
+) -> Signed:
+    directory.mkdir(parents=True)
+    artifact = directory / "artifact"
+    artifact.write_text(f"{directory.name} by {own.commit or EMAIL}")
+    client(own, directory)
+    material = json.loads((directory / "bundle").read_text())["verificationMaterial"]
+    leaf = material.get("certificate") or material["x509CertificateChain"]["certificates"][0]
+    certificate = b64decode(leaf["rawBytes"])
+    index = int(material["tlogEntries"][0].get("logIndex", 0))
+    return Signed(artifact, own.commit, index, certificate)
+
+
+def test_what_each_client_signs_by_identity_is_found(
+    server: RekorServer, site: Site, tmp_path: Path, key: Ed25519PrivateKey
+) -> None:
+    with (
+        issuers() as jobs,
+        own_sigstore(tmp_path / "own", key=key, log_url=server.url, jobs=jobs) as own,
+    ):
+        for number in range(2):  # Go leaves out what is zero, and sigstore-python wants it
+            signed_by(sigstore_go_signs, own, tmp_path / f"before-{number}")
+        clients = (cosign_signs, sigstore_python_signs, sigstore_js_signs, sigstore_go_signs)
+        people = [signed_by(one, own, tmp_path / one.__name__) for one in clients]
+        built = [
+            signed_by(
+                one,
+                replace(own, issuer=jobs, commit=sha256(one.__name__.encode()).hexdigest()[:40]),
+                tmp_path / "jobs" / one.__name__,
+            )
+            for one in clients
+        ]
+        root = own.trusted_root.read_bytes()
+    (tmp_path / "root.json").write_bytes(root)
+    site.run("trust", "import", tmp_path / "root.json")
+    indexed(site)
+    for one in (*people, *built):
+        for question in one.questions:
+            assert found(site, *question, "--vouched") == [one.index], question
+    by_job = [one.index for one in built]
+    job = f"https://github.com/{REPOSITORY}/{WORKFLOW}"
+    by_mail = found(site, "--identity-exact", EMAIL, "--vouched")
+    assert set(by_mail) > {one.index for one in people} and not {*by_mail} & {*by_job}
+    for question in (
+        ("--identity-exact", job),
+        ("--identity", rf"^https://github[.]com/{REPOSITORY}/.*@refs/heads/main$"),
+        ("--issuer-exact", jobs.url),
+        ("--oid", f"source-repository-uri=https://github.com/{REPOSITORY}"),
+    ):
+        assert found(site, *question, "--vouched") == by_job, question
