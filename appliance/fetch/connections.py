@@ -1,8 +1,8 @@
 """Connections that never outlast their exchange, are used again, and what their failures mean.
 
-urllib3's connection classes open sockets, proxies' tunnels and TLS; the request and the
-response are written and read here, each operation within the time of the exchange: requests
-and urllib3's pools spend three times as long on a tile as all that is needed for it.
+urllib3's connection classes open sockets and TLS; requests are written here, and what answers
+them is read by incoming.py, each operation within the time of the exchange: requests and
+urllib3's pools spend three times as long on a tile as all that is needed for it.
 Importing this costs what urllib3 costs; http.py does so with its first client.
 """
 
@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import functools
 import http.client
-import io
 import re
 import socket
 import ssl
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Self
 from urllib.parse import quote, unquote, urlsplit
 
@@ -25,6 +25,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
 from appliance.fetch.exchange import Exchange
+from appliance.fetch.incoming import Incoming, allow
 from appliance.fetch.proxies import Proxy
 from appliance.fetch.response import (
     CLIENT_CERTIFICATE,
@@ -34,8 +35,6 @@ from appliance.fetch.response import (
 )
 
 CONNECT_SECONDS: Final = 10.0  # for each address of a name, and for the TLS handshake
-POLL_SECONDS: Final = 0.25  # how soon whoever waits notices that its exchange was stopped
-READ_AHEAD_BYTES: Final = 16 * 1024  # at most: a head and most of a tile come with one read
 WRITE_BYTES: Final = 16 * 1024  # one TLS record: no single write takes longer than allowed
 
 _URL: Final = re.compile("(https?)://([^/?#]+)([^#]*)")
@@ -56,73 +55,12 @@ _EXPIRED: Final = (9, 10)  # not yet valid; expired
 FAILURES: Final = (OSError, HTTPError, http.client.HTTPException)
 
 
-class _Reader(io.RawIOBase):
-    """Reads a socket within the time and bytes of one exchange."""
-
-    def __init__(self, sock: socket.socket, file: io.BufferedReader, exchange: Exchange) -> None:
-        self._sock = sock
-        self._file = file  # never read; while it is open the socket stays so
-        self._exchange = exchange
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while True:
-            _allow(self._sock, self._exchange)
-            try:
-                n_bytes = self._sock.recv_into(buffer)
-            except TimeoutError:
-                continue
-            if n_bytes == 0 and not self._exchange.in_body:
-                # http.client would take half a head for a whole one, with nothing to follow.
-                raise ConnectionError("the server closed it before it had answered")
-            self._exchange.count(n_bytes)
-            return n_bytes
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
-def _allow(sock: socket.socket, exchange: Exchange) -> None:
-    """Let the next operation take as long as it may; raises as seconds_left does."""
-    seconds = min(exchange.seconds_left(), POLL_SECONDS)
-    if sock.gettimeout() != seconds:  # else it is one system call for nothing
-        sock.settimeout(seconds)
-
-
-class _Response(http.client.HTTPResponse):
-    """A response read through a _Reader."""
-
-    def __init__(
-        self, sock: socket.socket, *, exchange: Exchange, method: str | None = None
-    ) -> None:
-        super().__init__(sock, method=method)
-        self._exchange = exchange
-        if isinstance(sock, ssl.SSLSocket):
-            # Else a connection that an attacker cut looks like the end of a response.
-            sock.suppress_ragged_eofs = False  # type: ignore[attr-defined]
-        self.fp = io.BufferedReader(_Reader(sock, self.fp, exchange), READ_AHEAD_BYTES)
-
-    def begin(self) -> None:
-        super().begin()
-        self._exchange.begin_body()
-
-    def _read_status(self) -> tuple[str, int, str]:
-        """Pass over interim responses (RFC 9110 15.2), which http.client does for 100 alone."""
-        version, status, reason = super()._read_status()  # type: ignore[misc]
-        if status == http.client.SWITCHING_PROTOCOLS:
-            raise http.client.BadStatusLine("101, which nobody asked for")
-        is_interim = http.client.CONTINUE <= status < http.client.OK
-        return version, http.client.CONTINUE if is_interim else status, reason
-
-
 class _Bounded(HTTPConnection):
     """Opens and writes within the time of the exchange that has it."""
 
     exchange: Exchange
     addresses: tuple[str, ...] = ()  # what the resolver said when it was opened
+    to_proxy: Mapping[str, str] = MappingProxyType({})  # headers that ask a proxy for its tunnel
     peer: str | None = None
     certificate: bytes | None = None  # of the peer, DER
 
@@ -137,7 +75,6 @@ class _Bounded(HTTPConnection):
     def begin(self, exchange: Exchange) -> None:
         """Belong to an exchange from now on, and be connected."""
         self.exchange = exchange
-        self.response_class = functools.partial(_Response, exchange=exchange)  # type: ignore[assignment]
         if self.sock is None:
             exchange.connecting = True
             self.connect()
@@ -146,6 +83,8 @@ class _Bounded(HTTPConnection):
                 self.peer = "{} port {}".format(*self.opened.getpeername())
             if isinstance(self.opened, ssl.SSLSocket):
                 self.certificate = self.opened.getpeercert(binary_form=True)
+                # Else a connection that an attacker cut looks like the end of a response.
+                self.opened.suppress_ragged_eofs = False  # type: ignore[attr-defined]
         exchange.peer, exchange.certificate = self.peer, self.certificate
         exchange.addresses = self.addresses
 
@@ -168,14 +107,20 @@ class _Bounded(HTTPConnection):
         raise failure
 
     def _tunnel(self) -> None:
-        super()._tunnel()
+        """Have the proxy connect us to the server of our TLS."""
+        host = f"[{self._tunnel_host}]" if ":" in str(self._tunnel_host) else self._tunnel_host
+        to = f"{host}:{self._tunnel_port}"
+        self.send(_head("CONNECT", to, {"Host": to, **self.to_proxy}))
+        head = Incoming(self.opened, self.exchange).head
+        if head.status != 200:
+            raise OSError(f"Tunnel connection failed: {head.status} {head.reason}")
         # It was written to and read from in short waits; a TLS handshake is one wait.
         self.opened.settimeout(min(self.exchange.seconds_left(), CONNECT_SECONDS))
 
     def send(self, data: Any) -> None:
         left = memoryview(data)
         while left:
-            _allow(self.opened, self.exchange)
+            allow(self.opened, self.exchange)
             with contextlib.suppress(TimeoutError):
                 left = left[self.opened.send(left[:WRITE_BYTES]) :]
 
@@ -246,7 +191,7 @@ class Connections:
         body: bytes | None,
         exchange: Exchange,
         proxy: Proxy | None,
-    ) -> Iterator[http.client.HTTPResponse]:
+    ) -> Iterator[Incoming]:
         """Send a request to the exchange's URL and yield the response, its head read.
 
         Its connection is used again if all of the body was read by then. Raises one of
@@ -265,16 +210,16 @@ class Connections:
         if body is not None:
             lines["Content-Length"] = str(len(body))
         connection = self._take(server, proxy)
-        is_whole = False
+        is_reusable = False
         try:
             connection.begin(exchange)
             connection.send(_head(method, target, lines) + (body or b""))
-            with _Response(connection.sock, exchange=exchange, method=method) as response:
-                response.begin()
-                yield response
-                is_whole = response.isclosed() and not response.will_close
+            response = Incoming(connection.opened, exchange)
+            exchange.begin_body()
+            yield response
+            is_reusable = response.leaves_connection
         finally:
-            if is_whole:
+            if is_reusable:
                 self._keep(server, proxy, connection)
             else:
                 connection.close()
@@ -310,7 +255,8 @@ class Connections:
             host, port, ssl_context=self._tls_context(), cert_reqs="CERT_REQUIRED"
         )
         if proxy is not None:
-            connection.set_tunnel(server.host, server.port, _proxy_headers(proxy))
+            connection.set_tunnel(server.host, server.port)
+            connection.to_proxy = _proxy_headers(proxy)
         return connection
 
     def _tls_context(self) -> ssl.SSLContext:
@@ -363,7 +309,7 @@ def explain_failure(failure: BaseException, *, in_body: bool, proxy: str | None 
     for error in causes:
         if isinstance(error, TimeoutError):
             return Told("timeout", f"connecting or sending took too long{through}")
-        if isinstance(error, http.client.IncompleteRead | ssl.SSLEOFError | ConnectionError):
+        if isinstance(error, ssl.SSLEOFError | ConnectionError):
             if in_body:
                 return Told("cut-body", "the connection ended before the answer did")
             if isinstance(error, ssl.SSLEOFError):

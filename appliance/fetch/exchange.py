@@ -1,7 +1,7 @@
 """What one HTTP exchange may still take: time, bytes, and whether anyone still wants it.
 
-urllib3 and http.client know a timeout for each socket operation only, and a server that sends
-one byte a second never meets that. So every operation on a socket (connections.py) first
+A socket knows a timeout for each of its operations only, and a server that sends one byte a
+second never meets that. So every operation on a socket (connections.py, incoming.py) first
 asks here.
 """
 

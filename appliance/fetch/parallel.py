@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from queue import SimpleQueue
 from typing import Final, TypeVar
@@ -61,27 +60,42 @@ def fetch_all(
     takes about a quarter of a second, or as long as a thread may take to connect.
     """
     stopped = threading.Event()
-    done: SimpleQueue[Future[bytes]] = SimpleQueue()
-    pending: dict[Future[bytes], T] = {}
+    asked: SimpleQueue[T | None] = SimpleQueue()  # None: there will be no more
+    done: SimpleQueue[tuple[T, bytes, BaseException | None]] = SimpleQueue()
+
+    def work() -> None:
+        while (thing := asked.get()) is not None and not stopped.is_set():
+            try:
+                done.put((thing, fetch(thing, stopped), None))
+            except BaseException as error:  # noqa: BLE001 whoever asked raises it
+                done.put((thing, b"", error))
+
     rest = iter(wanted)
-    room, largest = ahead, 0
-    executor = ThreadPoolExecutor(threads, thread_name_prefix="fetch")
+    room, largest, n_pending = ahead, 0, 0
+    workers: list[threading.Thread] = []
     _switching.begin()
     try:
         while True:
             if max_bytes is not None:
                 room = min(ahead, max(max_bytes // (largest or max_bytes // FIRST_FEW), 1))
-            for thing in islice(rest, max(room - len(pending), 0)):
-                future = executor.submit(fetch, thing, stopped)
-                pending[future] = thing
-                future.add_done_callback(done.put)
-            if not pending:
+            for thing in islice(rest, max(room - n_pending, 0)):
+                n_pending += 1
+                if len(workers) < min(threads, n_pending):
+                    workers.append(threading.Thread(target=work, name=f"fetch-{len(workers)}"))
+                    workers[-1].start()
+                asked.put(thing)
+            if not n_pending:
                 return
-            future = done.get()
-            thing, data = pending.pop(future), future.result()
+            thing, data, error = done.get()
+            n_pending -= 1
+            if error is not None:
+                raise error
             largest = max(largest, len(data))
             yield thing, data
     finally:
         _switching.end()
         stopped.set()
-        executor.shutdown(cancel_futures=True)
+        for _ in workers:
+            asked.put(None)
+        for worker in workers:
+            worker.join()

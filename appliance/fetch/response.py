@@ -15,7 +15,7 @@ from appliance.fetch.pacing import retry_after_seconds
 from appliance.value import frozen
 
 if TYPE_CHECKING:
-    from http.client import HTTPResponse
+    from appliance.fetch.incoming import Incoming
 
 CLIENT_CERTIFICATE: Final = "wants a client certificate that it trusts"
 # How nginx words it, and how a log of ours does.
@@ -32,7 +32,6 @@ SET_BEARER: Final = (
 LOOK_AT_IT: Final = (
     "look at that URL with a browser: a sign-in page, a proxy or an error page answers in its place"
 )
-READ_BYTES: Final = 64 * 1024
 MAX_ERROR_BYTES: Final = 64 * 1024  # of an error's body, which is only ever quoted
 GZIP: Final = 16 + zlib.MAX_WBITS  # a gzip header and trailer, nothing else
 
@@ -85,7 +84,7 @@ class Response:
         return self.facts.status
 
 
-def read_response(incoming: HTTPResponse, exchange: Exchange, *, gzip_allowed: bool) -> Response:
+def read_response(incoming: Incoming, exchange: Exchange, *, gzip_allowed: bool) -> Response:
     """Read a response, whose head is here, to its end; the caller closes it.
 
     Raises LimitError if the body, as sent or decoded, is over the exchange's limit,
@@ -94,20 +93,20 @@ def read_response(incoming: HTTPResponse, exchange: Exchange, *, gzip_allowed: b
     the body: over TLS an attacker cannot forge that; without TLS only a reset shows, and
     the caller must recognize a short body by what it is to contain.
     """
+    head = incoming.head
     facts = ResponseFacts(
-        url=exchange.url,
-        status=incoming.status,
-        headers=_headers(incoming),
-        peer=exchange.peer,
-        certificate=exchange.certificate,
-        addresses=exchange.addresses,
+        exchange.url,
+        head.status,
+        head.headers,
+        exchange.peer,
+        exchange.certificate,
+        exchange.addresses,
     )
-    headers = facts.lower_headers
-    length = _declared_length(facts.url, headers)
+    length = _declared_length(facts.url, head.values)
     if not 200 <= facts.status < 300:
-        return Response(facts, _read(incoming, exchange.url, MAX_ERROR_BYTES)[:MAX_ERROR_BYTES])
+        return Response(facts, incoming.read(length, MAX_ERROR_BYTES)[:MAX_ERROR_BYTES])
     max_bytes = exchange.max_bytes
-    encoding = headers.get("content-encoding", "identity").lower()
+    encoding = head.values.get("content-encoding", "identity").lower()
     if encoding != "identity" and not (gzip_allowed and encoding == "gzip"):
         raise MalformedError(
             f"{facts.url}: the body came with Content-Encoding {encoding[:80]!r}, unasked for",
@@ -116,7 +115,7 @@ def read_response(incoming: HTTPResponse, exchange: Exchange, *, gzip_allowed: b
         )
     if length is not None and length > max_bytes:
         raise LimitError(f"{facts.url}: expected at most {max_bytes} bytes, {length} announced")
-    body = _read(incoming, facts.url, max_bytes, length or READ_BYTES)
+    body = incoming.read(length, max_bytes)
     if len(body) > max_bytes:
         raise LimitError(f"{facts.url}: expected at most {max_bytes} bytes, got more")
     return Response(facts, _gunzip(facts.url, body, max_bytes) if encoding == "gzip" else body)
@@ -135,37 +134,6 @@ def _declared_length(url: str, headers: Mapping[str, str]) -> int | None:
         f"got {length!r:.80} and {coding!r:.80}",
         reason="bad-response",
     )
-
-
-def _headers(incoming: HTTPResponse) -> tuple[tuple[str, str], ...]:
-    """Return the headers as sent; repeated ones stand together."""
-    found: dict[str, list[tuple[str, str]]] = {}
-    for name, value in incoming.headers.items():
-        found.setdefault(name.lower(), []).append((name, value.strip(" \t")))
-    return tuple(pair for pairs in found.values() for pair in pairs)
-
-
-def _read(incoming: HTTPResponse, url: str, max_bytes: int, at_once: int = READ_BYTES) -> bytes:
-    """Read to the end, or until there are more than `max_bytes`.
-
-    `at_once`: so many together, all of them if it is known how many there are: no second copy.
-    """
-    pieces: list[bytes] = []
-    n_bytes = 0
-    while n_bytes <= max_bytes:
-        try:
-            piece = incoming.read(min(at_once, max_bytes + 1 - n_bytes))
-        except ValueError as error:  # http.client takes a chunk of -5 bytes at its word
-            raise RemoteError(
-                f"{url}: a chunk of the body has no size: {error}", reason="bad-response"
-            ) from error
-        if not piece:
-            if incoming.length:  # http.client says nothing of what is still to come
-                raise ConnectionError("the connection ended before the answer did")
-            break
-        pieces.append(piece)
-        n_bytes += len(piece)
-    return b"".join(pieces)
 
 
 def _gunzip(url: str, body: bytes, max_bytes: int) -> bytes:

@@ -374,10 +374,64 @@ def test_a_length_that_is_not_the_one_length_of_the_body(
         assert failure(client, url).reason in ("bad-response", "cut-body")
 
 
-@pytest.mark.parametrize("body", [b"-5\r\nx" * 9, b"x\r\n", b"\r\n", b"4 4\r\nnote", b"4\r\nnoteX"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"-5\r\nx" * 9, b"+4\r\nnote\r\n", b"0x4\r\nnote\r\n", b"0_4\r\nnote\r\n"),
+        *(b"x\r\n", b"\r\n", b" 4\r\nnote\r\n", b"4 4\r\nnote", b"4\r\r\nnote\r\n"),
+        *(b"4\r\nnoteX\r\n0\r\n\r\n", b"4\r\nnote\n0\r\n\r\n", b"3\r\nnote\r\n0\r\n\r\n"),
+        *(b"4;" + b"x" * 70_000 + b"\r\nnote\r\n", b"4;a\rb\r\nnote\r\n0\r\n\r\n"),
+    ],
+)
 def test_chunks_that_are_none(server: HostileServer, client: HttpClient, body: bytes) -> None:
     url = server.on("/", close(raw("HTTP/1.1 200 OK", "Transfer-Encoding: chunked", body=body)))
-    assert failure(client, url).reason in ("bad-response", "cut-body")
+    error = failure(client, url)
+    assert (error.reason, "a chunk of the body" in error.message) == ("bad-response", True)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"4\r\nnote\r\n0\r\n\r\n", b"4 \t\r\nnote\r\n0\r\n\r\n", b"04\nnote\r\n0\n\n"),
+        *(b'4;a="b" ;c\r\nnote\r\n0;d\r\n\r\n', b"1\r\nn\r\n03\r\note\r\n000\r\n\r\n"),
+        b"4\r\nnote\r\n0\r\nA: b\r\n\r\n",
+    ],
+)
+def test_chunks_with_what_nobody_asked_for(
+    server: HostileServer, client: HttpClient, body: bytes
+) -> None:
+    url = server.on("/", raw("HTTP/1.1 200 OK", "Transfer-Encoding: chunked", body=body))
+    for _ in range(2):
+        assert client.get(url, 4).body == b"note"
+    assert server.n_connections == 1
+
+
+@pytest.mark.parametrize("code", [204, 304])
+def test_a_status_that_has_no_body_waits_for_none(
+    server: HostileServer, client: HttpClient, code: int
+) -> None:
+    url = server.on("/", raw(f"HTTP/1.1 {code} Whatever", "Content-Length: 5"))
+    for _ in range(2):
+        failure(client, url)
+    assert server.n_connections == 1
+
+
+def test_white_space_before_a_colon_hides_no_header(
+    server: HostileServer, client: HttpClient
+) -> None:
+    url = server.on("/", raw("HTTP/1.1 200 OK", "Transfer-Encoding : chunked", "Content-Length: 4"))
+    error = failure(client, url)
+    assert (error.reason, "is no header" in error.message) == ("bad-response", True)
+
+
+def test_a_server_of_http_1_0_closes_unless_it_says_otherwise(
+    server: HostileServer, client: HttpClient
+) -> None:
+    kept = raw("HTTP/1.0 200 OK", "Content-Length: 4", "Connection: keep-alive", body=b"note")
+    url = server.on("/", kept, kept, kept.replace(b"Connection", b"X-Nothing"), kept)
+    for expected in (1, 1, 1, 2):
+        assert client.get(url, 4).body == b"note"
+        assert server.n_connections == expected
 
 
 def test_a_second_response_in_the_same_packet_answers_nothing(

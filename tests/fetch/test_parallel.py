@@ -97,6 +97,21 @@ def test_the_first_failure_ends_it_and_stops_the_others() -> None:
     assert fetch_threads() == []
 
 
+def test_after_a_failure_nothing_is_begun_that_waited_for_a_thread() -> None:
+    started: list[int] = []
+
+    def fetch(number: int, stopped: threading.Event) -> bytes:
+        started.append(number)
+        if number == 0:
+            raise RemoteError("zero", reason="unreachable")
+        stopped.wait(5)
+        return b""
+
+    with pytest.raises(RemoteError, match="zero"):
+        list(fetch_all(range(1000), fetch, threads=1, ahead=8))
+    assert started in ([0], [0, 1])  # the thread may have gone on before anybody knew
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit, ValueError])
 def test_however_the_caller_leaves_no_thread_remains(error: type[BaseException]) -> None:
     def fetch(number: int, stopped: threading.Event) -> bytes:
