@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -134,6 +135,68 @@ def test_all_members_of_a_compressed_archive_are_read(
         error = site.json("sync", expect=3)
         assert (error["reason"], bool(error["next"])) == ("archive", True)
         assert re.search(told, error["message"]), error["message"]
+
+
+def skippable(n_bytes: int, number: int = 0) -> bytes:
+    """Return a frame that holds nothing (RFC 8878 3.1.2)."""
+    head = (0x184D2A50 + number).to_bytes(4, "little") + n_bytes.to_bytes(4, "little")
+    return head + bytes([7]) * n_bytes
+
+
+def compress_in_parallel(plain: bytes, directory: Path) -> bytes:
+    """Compress as pzstd does, in several frames with a skippable one before each."""
+    if (program := shutil.which("pzstd")) is None:
+        pytest.skip("there is no pzstd here")
+    (directory / "plain").write_bytes(plain)
+    command = [program, "-q", "-f", "-p", "2", "plain", "-o", "compressed"]
+    subprocess.run(command, cwd=directory, check=True)
+    return (directory / "compressed").read_bytes()
+
+
+@pytest.mark.parametrize("made", ["in front", "long", "last", "with nothing", "by pzstd"])
+def test_skippable_frames_are_skipped_wherever_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log: SimulatedLog, made: str
+) -> None:
+    tree, file = tmp_path / "mirror", tmp_path / "t.tar.zst"
+    write_tree(tree, log)
+    plain = archive(tree, "t.tar").read_bytes()
+    frame = zstandard.ZstdCompressor().compress
+    file.write_bytes(
+        {
+            "in front": lambda: skippable(4, 15) + frame(plain),
+            "long": lambda: frame(plain[:700]) + skippable(300_000) + frame(plain[700:]),
+            "last": lambda: frame(plain) + skippable(5000) + bytes(7),
+            "with nothing": lambda: skippable(0) * 3 + frame(plain) + skippable(0) * 500,
+            "by pzstd": lambda: compress_in_parallel(plain, tmp_path),
+        }[made]()
+    )
+    site = Site(tmp_path, capsys, log, f"file://{file}")
+    [done] = site.json("sync", "--full-tiles", "--entries")["backends"]
+    assert (done["mirrorSize"], done["entryBundles"], done["complete"]) == (700, 3, True)
+    file.write_bytes(frame(plain) + skippable(5000)[:-1])
+    assert "last zstd frame is cut short" in site.json("sync", expect=3)["message"]
+
+
+@pytest.mark.parametrize("name", ["t.tar.gz", "t.tar.zst"])
+def test_frames_that_hold_nothing_have_a_limit(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    log: SimulatedLog,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    tree, file = tmp_path / "mirror", tmp_path / name
+    write_tree(tree, log)
+    plain = archive(tree, "t.tar").read_bytes()
+    frame = gzip.compress if name.endswith(".gz") else zstandard.ZstdCompressor().compress
+    monkeypatch.setattr("appliance.store.mirror.tar_tree.MAX_EMPTY", 9)
+    site = Site(tmp_path, capsys, log, f"file://{file}")
+    parts = b"".join(frame(plain[at : at + 1000]) for at in range(0, len(plain), 1000))
+    file.write_bytes(frame(b"") * 9 + parts)
+    site.json("sync")
+    file.write_bytes(frame(b"") * 10 + parts)
+    error = site.json("sync", expect=8)
+    assert re.search("more than 9 (gzip members|zstd frames) that hold nothing", error["message"])
 
 
 def test_archives_that_are_none(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tarfile
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Final, Protocol
@@ -16,6 +16,7 @@ from appliance.store.files import open_foreign
 
 SUFFIXES: Final = (".tar", ".tar.gz", ".tar.zst")
 MAX_MEMBERS: Final = 4_000_000  # a log of a billion entries, with its entry bundles, has so many
+MAX_EMPTY: Final = 1_000_000  # frames, of a second of work together
 MAX_NAME_CHARACTERS: Final = 300
 MAX_HEADER_BYTES: Final = 4096  # of an extended header: times, owners, a long name
 _INFLATES: Final = 64  # times at most: hashes do not shrink, entries to a fifth
@@ -175,25 +176,32 @@ class _Decoder(Protocol):
 def _inflated(file: IO[bytes], *, is_zstd: bool) -> Iterator[bytes]:
     """Inflate all members or frames there are, one after the other, as gunzip and zstd -d do.
 
+    A skippable frame (RFC 8878 3.1.2), in which pzstd and others keep an index, holds nothing.
     Zero bytes may follow, which tapes and copies by the block leave. Raises MalformedError for
-    anything else, and for a member or frame that is cut short.
+    anything else, and for a member or frame that is cut short; LimitError for a million that
+    hold nothing.
     """
-    what, begin = ("zstd frame", _zstd_decoder) if is_zstd else ("gzip member", _gzip_decoder)
-    decoder, rest = begin(), b""
+    what, begin = ("zstd frame", _zstd_decoders()) if is_zstd else ("gzip member", _gzip_decoder)
+    decoder, rest, n_empty, is_empty = begin(), b"", 0, True
     while block := rest or file.read(_FED):
         if decoder.eof:
             rest = b""
             if not (block := block.lstrip(b"\0")):
                 continue
-            decoder = begin()
+            n_empty += is_empty
+            if n_empty > MAX_EMPTY:
+                raise LimitError(f"more than {MAX_EMPTY:,} {what}s that hold nothing")
+            decoder, is_empty = begin(), True
         try:
-            yield decoder.decompress(block)
+            data = decoder.decompress(block)
         except _decoding_errors() as error:
             raise MalformedError(
                 f"before its byte {file.tell():,} there is no whole {what}: {error}",
                 reason="archive",
                 next_step="compress the archive again, with nothing before or behind it",
             ) from error
+        is_empty = is_empty and not data
+        yield data
         rest = decoder.unused_data if decoder.eof else b""
     if not decoder.eof:
         raise MalformedError(
@@ -207,10 +215,11 @@ def _gzip_decoder() -> _Decoder:
     return zlib.decompressobj(16 + zlib.MAX_WBITS)
 
 
-def _zstd_decoder() -> _Decoder:
+def _zstd_decoders() -> Callable[[], _Decoder]:
+    """Return what makes a decoder for each frame: of one context, which is most of its cost."""
     import zstandard
 
-    return zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()
+    return zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj
 
 
 def _decoding_errors() -> tuple[type[Exception], ...]:
