@@ -99,6 +99,12 @@ def verify_digest_signature(
         ) from error
 
 
+def digest_text(digest: bytes) -> str:
+    """Write a digest with its algorithm, which its length tells."""
+    [name] = [name for name, n_bytes in DIGEST_BYTES.items() if n_bytes == len(digest)]
+    return f"{name}:{digest.hex()}"
+
+
 def check_digest_length(digest_algorithm: str, digest: bytes) -> None:
     """Raise MalformedError unless `digest` is as long as its algorithm makes it."""
     expected = DIGEST_BYTES[digest_algorithm]

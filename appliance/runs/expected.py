@@ -18,13 +18,14 @@ from appliance.jobs.find.expected import (
     reached_verdicts,
     tell,
 )
+from appliance.jobs.find.known_statements import remember_bundles
 from appliance.jobs.find.ledger import find_met
 from appliance.policy.expected import Standing
 from appliance.rekor.entry_facts import read_entry
 from appliance.runs.exit_codes import naming
 from appliance.runs.session import Session
 from appliance.sigstore.attestation_files import parse_attestation_file
-from appliance.sigstore.sigstore_bundle import MAX_BUNDLE_BYTES
+from appliance.sigstore.sigstore_bundle import MAX_BUNDLE_BYTES, SigstoreBundle
 from appliance.store.database import Store
 from appliance.store.files import read_foreign
 from appliance.store.find.expectations import (
@@ -58,9 +59,10 @@ class LedgerRun:
     errors: tuple[ApplianceError, ...] = ()
 
 
-def terms_of_bundle(path: Path) -> list[Terms]:
+def terms_of_bundle(path: Path) -> tuple[list[Terms], tuple[SigstoreBundle, ...]]:
     """Return what the log entries in a Sigstore bundle are: exactly these are expected.
 
+    And the bundles in the file, for add_expected.
     Raises IncompleteError if it has none, or one that cannot be read; MalformedError or
     LimitError for a file that is none. Nothing in it is verified: whoever adds it vouches.
     """
@@ -87,12 +89,15 @@ def terms_of_bundle(path: Path) -> list[Terms]:
                 reason="no-entry",
                 next_step="queue it ('attestor queue add' expects what it logs), or give --digest",
             )
-    return found
+    return found, bundles
 
 
-def add_expected(session: Session, wanted: Sequence[Terms]) -> tuple[Added, ...]:
+def add_expected(
+    session: Session, wanted: Sequence[Terms], bundles: Sequence[SigstoreBundle] = ()
+) -> tuple[Added, ...]:
     """Put what is expected into the ledger; what is there already is found.
 
+    What the attestations among the bundles are about is remembered.
     All or nothing. Raises IncompleteError for a log that is not known here.
     """
     now = session.now()
@@ -102,6 +107,7 @@ def add_expected(session: Session, wanted: Sequence[Terms]) -> tuple[Added, ...]
                 require_log(store, terms.origin)
         with store.atomic():
             added = [_add(store, terms, now) for terms in wanted]
+            remember_bundles(store, bundles)
     return tuple(added)
 
 

@@ -29,6 +29,7 @@ from appliance.store.find.index import (
     index_size,
     open_index,
 )
+from appliance.store.find.known_statements import logged_about
 from appliance.store.lock import INDEX_LOCK_NAME
 from appliance.store.mirror.logs import Log, all_logs, require_log
 from appliance.store.mirror.mirror import Mirror
@@ -172,6 +173,7 @@ class SearchRun:
     warnings: tuple[str, ...]
     errors: tuple[ApplianceError, ...]
     window: Window = ALWAYS  # what was asked for
+    criteria: Criteria | None = None  # what was searched: with what is known of attestations
 
 
 def search_entries(session: Session, query: Query, show: ShowProgress) -> SearchRun:
@@ -186,17 +188,24 @@ def search_entries(session: Session, query: Query, show: ShowProgress) -> Search
         logs = chosen_logs(store, query.origins)
         seconds = session.configuration.exact_seconds("watch.regexTimeout")
         with show("rescan") as advance:
+            criteria = _with_known_statements(store, query.criteria)
             found = search(
                 store,
                 index,
                 logs,
-                replaced(query.criteria, pattern_seconds=seconds),
+                replaced(criteria, pattern_seconds=seconds),
                 limit=query.limit,
                 vouched_only=query.vouched_only,
                 window=query.window,
                 progress=advance,
             )
-    return judged(found, query.expect, query.window)
+    return replaced(judged(found, query.expect, query.window), criteria=criteria)
+
+
+def _with_known_statements(store: Store, criteria: Criteria) -> Criteria:
+    """Return conditions that attestations about the digests meet, too, as far as they are known."""
+    more = logged_about(store, criteria.digests)
+    return replaced(criteria, digests=tuple(dict.fromkeys((*criteria.digests, *more))))
 
 
 def judged(found: Found, expect: str | None, window: Window = ALWAYS) -> SearchRun:

@@ -15,6 +15,7 @@ from appliance.errors import (
     VerificationError,
 )
 from appliance.jobs.divergence.gossip import compare_note
+from appliance.jobs.find.known_statements import remember_file
 from appliance.jobs.verify.asked import (
     Asked,
     describe_demands,
@@ -117,6 +118,7 @@ def record_answers(session: Session, asked: Asked, answers: Sequence[Answer]) ->
                     **_outcome(verdict),
                 )
                 record_verdict(store, recorded, asked.given_root)
+                remember_file(store, answer.bundle)
                 _record_times(store, verdict)
                 _compare_checkpoint(store, answer, session.now())
     except ApplianceError as error:
@@ -143,6 +145,7 @@ def recheck(session: Session) -> Recheck:
             judged += 1
             after = replaced(before, at=session.now(), **_outcome(verdict))
             record_verdict(store, after)
+            remember_file(store, before.bundle)  # of before statements were remembered
             if (after.code, after.reason) == (before.code, before.reason):
                 continue
             if verdict.error is not None:

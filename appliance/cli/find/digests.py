@@ -86,9 +86,3 @@ def empty_list(path: Path) -> MalformedError:
         reason="digest-list",
         next_step="look at what writes it: sha256sum FILE... > SHA256SUMS",
     )
-
-
-def digest_text(digest: bytes) -> str:
-    """Write a digest with its algorithm, which its length tells."""
-    [name] = [name for name, n_bytes in DIGEST_BYTES.items() if n_bytes == len(digest)]
-    return f"{name}:{digest.hex()}"

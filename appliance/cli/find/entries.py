@@ -16,6 +16,7 @@ from appliance.cli.output import Result, common_options, printable
 from appliance.jobs.find.search import describe
 from appliance.jobs.find.vouching import Voucher
 from appliance.jobs.mirror.prove import published_as, show_entry, stored_entry
+from appliance.rekor.signing_algorithms import digest_text
 from appliance.rekor.transparency_log_entry import format_log_entry
 from appliance.rekor.verifier_material import pem_text
 from appliance.runs.session import Session, pass_session
@@ -105,6 +106,7 @@ def entries_show(
         **place_data(chosen),
         kind=kind,
         digest=shown.digest or None,
+        known_statement=list(map(digest_text, hit.known_statement)),
         leaf_hash=shown.leaf,
         logged_after=None if hit.logged_after is None else utc(hit.logged_after),
         logged_before=None if hit.logged_before is None else utc(hit.logged_before),
@@ -122,6 +124,7 @@ def entries_show(
         *([] if chosen.place is None else [f"  {chosen.place}"]),
         f"  digest   {shown.digest or 'none that can be read here'}",
         f"  leaf     {shown.leaf.hex()}",
+        *(f"  about    {digest_text(one)}" for one in hit.known_statement),
         *logged_line(hit.logged_after, hit.logged_before),
         *(text for one in signers for text in signer_lines(*one)),
         *(f"  unread   {printable(why)}" for why in facts.unread),

@@ -8,7 +8,6 @@ from typing import Any, Final
 import click
 
 from appliance.cli.find.digests import (
-    digest_text,
     read_digest,
     read_digest_list,
     read_fingerprint,
@@ -24,6 +23,7 @@ from appliance.jobs.find.expected import State, describe_terms
 from appliance.jobs.find.ledger import whole
 from appliance.policy.expected import Standing
 from appliance.policy.re2 import translate
+from appliance.rekor.signing_algorithms import digest_text
 from appliance.runs.expected import (
     Added,
     LedgerRun,
@@ -36,6 +36,7 @@ from appliance.runs.expected import (
     terms_of_bundle,
 )
 from appliance.runs.session import Session, pass_session
+from appliance.sigstore.sigstore_bundle import SigstoreBundle
 from appliance.store.find.expectations import Expectation, Terms
 from appliance.times import utc
 from appliance.value import replaced
@@ -119,15 +120,17 @@ def add(
         _require_printable(option, text or "")
     common = Terms(origin=origin, count=count, valid_from=times[0], valid_until=times[1], note=note)
     wanted: list[Terms] = []
+    given: list[SigstoreBundle] = []
     if bundles:
         others = (digests, from_file, identity_exact, identity, issuer, fingerprint, since)
         if any(others) or count > 1:
             raise click.UsageError("--bundle says all of it: only --origin, --until and --note go")
         for path in bundles:
+            terms, read = terms_of_bundle(path)
             wanted += [
-                replaced(one, origin=origin, valid_until=times[1], note=note)
-                for one in terms_of_bundle(path)
+                replaced(one, origin=origin, valid_until=times[1], note=note) for one in terms
             ]
+            given += read
     else:
         common = _signed_by(common, identity_exact, identity, issuer, fingerprint)
         listed = [read_digest(one, "--digest") for one in digests]
@@ -137,7 +140,7 @@ def add(
                 "say what: --bundle, --digest or --from-file; or how long: --from and --until"
             )
         wanted = [replaced(common, digest=one) for one in dict.fromkeys(listed)] or [common]
-    return _added(add_expected(session, wanted))
+    return _added(add_expected(session, wanted, given))
 
 
 def _signed_by(

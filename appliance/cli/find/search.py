@@ -24,6 +24,7 @@ from appliance.cli.progress import progress_bar
 from appliance.cli.table import headings_option, table, table_time
 from appliance.jobs.find.criteria import Criteria, criteria_data
 from appliance.jobs.find.search import ALWAYS, GROUPS, Hit, Scanned, Window, grouped
+from appliance.rekor.signing_algorithms import digest_text
 from appliance.runs.find import Query, SearchRun, list_entries, not_logged, search_entries
 from appliance.runs.report import search_data
 from appliance.runs.session import Session, pass_session
@@ -89,9 +90,10 @@ def entries_search(
     whether the trusted root leads to it. "not logged" is said only if every entry was looked
     at and read; otherwise nothing found is code 5, with the gaps. The index ('attestor index
     build') can hide an entry if somebody tampered with it, never invent one; --rescan trusts
-    nothing but the proven tree. An attestation is logged with a digest of what was signed,
-    so it is not found by the artifact it is about. --html writes a page that verifies each hit
-    in the browser; 'attestor report verify' checks it without.
+    nothing but the proven tree. An attestation is logged with a digest of what was signed:
+    by the artifact it is about it is found if this home has seen it (verify --record,
+    expected add --bundle, queue add). --html writes a page that verifies each hit in the
+    browser; 'attestor report verify' checks it without.
 
     \b
     Example:
@@ -119,6 +121,7 @@ def entries_search(
         raise click.UsageError("a statement is about all times: leave out --since and its like")
     query = Query(criteria, origins, rescan, limit, expect, vouched, window)
     run = search_entries(session, query, progress_bar)
+    query = replaced(query, criteria=run.criteria or criteria)
     if statement is not None:
         write_statement(session, query, run.found, statement)
     if group_by is not None:
@@ -346,6 +349,7 @@ def _hit_lines(hit: Hit) -> list[str]:
         f" {hit.head.tree_size:,}"
     ]
     lines += [f"  digest   {name}:{value.hex()}" for name, value in hit.facts.digests]
+    lines += [f"  about    {digest_text(one)}" for one in hit.known_statement]
     lines += logged_line(hit.logged_after, hit.logged_before)
     for signer, is_vouched in zip(hit.facts.signers, hit.vouched, strict=True):
         lines += signer_lines(signer, is_vouched)
@@ -359,6 +363,7 @@ def _hit_data(hit: Hit) -> dict[str, Any]:
         "entry_index",
         kind=hit.facts.kind,
         digests=[f"{name}:{value.hex()}" for name, value in hit.facts.digests],
+        known_statement=list(map(digest_text, hit.known_statement)),
         leaf_hash=hit.leaf,
         tree_size=hit.head.tree_size,
         root_hash=hit.head.root_hash,

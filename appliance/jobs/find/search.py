@@ -24,6 +24,7 @@ from appliance.rekor.entry_facts import EntryFacts, read_entry
 from appliance.store.database import Store
 from appliance.store.divergence.quarantine import quarantine_of
 from appliance.store.find.index import Index
+from appliance.store.find.known_statements import subjects_of
 from appliance.store.mirror.logs import Log
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.mirror.spans import SPAN_TILES
@@ -90,6 +91,7 @@ class Hit:
     logged_after: int | None  # Unix seconds: when the newest tree without it was first seen
     logged_before: int | None  # Unix seconds: when the first tree with it was
     vouched: tuple[bool | None, ...]  # for each signer; None: no trusted root, or a bare key
+    known_statement: tuple[bytes, ...] = ()  # digests of the artifacts it is known to be about
 
 
 @frozen
@@ -281,6 +283,7 @@ def describe(
         facts,
         *mirror.history.logged_between(entry_index),
         tuple(map(voucher.vouches, facts.signers)),
+        subjects_of(mirror.store, [value for _, value in facts.digests]),
     )
 
 

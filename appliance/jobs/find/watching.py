@@ -45,6 +45,7 @@ from appliance.policy.watch import (
     entry_alarm,
     finding_of,
 )
+from appliance.rekor.signing_algorithms import digest_text
 from appliance.store.database import Store
 from appliance.store.divergence.alerts import Alert, alerts, end_alert
 from appliance.store.find.expectations import holding_at, rows_of_digest
@@ -317,6 +318,7 @@ def describe_hit(hit: Hit, criteria: Criteria) -> dict[str, Any]:
         "loggedAfter": None if hit.logged_after is None else utc(hit.logged_after),
         "loggedBefore": None if hit.logged_before is None else utc(hit.logged_before),
         "vouched": None if place is None else hit.vouched[place],
+        "knownStatement": list(map(digest_text, hit.known_statement)),
     }
 
 

@@ -10,10 +10,12 @@ from typing import Final
 
 from appliance.config.configuration import EdgeTriggers
 from appliance.errors import RefusedError
+from appliance.jobs.find.known_statements import remember_envelope
 from appliance.jobs.queue.quota import read_quota
 from appliance.jobs.queue.settings import QueueSettings, find_server
 from appliance.policy.budget import EDGE, Moment
 from appliance.sigstore.bundle_making import unfinished_bundle
+from appliance.sigstore.dsse import DsseEnvelope
 from appliance.sigstore.submission import REKOR_V1, REKOR_V2, Submission
 from appliance.store.database import Store
 from appliance.store.home.counters import count
@@ -92,7 +94,7 @@ def enqueue(
         *(wish.tenant, wish.tier, trigger, wish.priority, kind, api_version, request),
         *(unfinished, wish.stamps[0] if wish.stamps else None),
     )
-    return put_in_queue(
+    done = put_in_queue(
         store,
         new,
         settings,
@@ -100,6 +102,10 @@ def enqueue(
         warnings=_warnings(submission, api_version, wish.stamps, moment.wall),
         dry_run=dry_run,
     )
+    if isinstance(submission.content, DsseEnvelope) and not dry_run:
+        with store.atomic():
+            remember_envelope(store, submission.content)
+    return done
 
 
 def _require_queue(settings: QueueSettings) -> None:
