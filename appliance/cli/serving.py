@@ -32,17 +32,21 @@ def run_until_signal(
     command: str,
     server: HttpServer,
     announce: Callable[[], None],
+    close: Callable[[], None],
     others: Mapping[signal.Signals, Callable[[], None]] | None = None,
 ) -> int:
-    """Serve until a signal or a failure; return the signal's number.
+    """Serve until a signal or a failure, and close; return the signal's number.
 
-    Once it listens it says so, to systemd as well; `others` are signals that end nothing.
+    Once it listens it says so, to systemd as well; `others` are signals that end nothing. A
+    signal that comes while it closes ends nothing either: why it ends is settled by then, and
+    what it closes is written down.
     """
-    received = [signal.SIGTERM]
+    received, closing = [signal.SIGTERM], threading.Event()
 
     def on_end(number: int, frame: object) -> None:
-        received[0] = signal.Signals(number)
-        server.stop()
+        if not closing.is_set():
+            received[0] = signal.Signals(number)
+            server.stop()
 
     handlers: dict[signal.Signals, Callable[[int, object], None]]
     handlers = {signal.SIGTERM: on_end, signal.SIGINT: on_end}
@@ -55,9 +59,13 @@ def run_until_signal(
         with _recorded_alive(session, command):
             server.run()
     finally:
-        notify(STOPPING)
-        for one, handler in before.items():
-            signal.signal(one, handler)
+        closing.set()
+        try:
+            notify(STOPPING)
+            close()
+        finally:
+            for one, handler in before.items():
+                signal.signal(one, handler)
     return received[0]
 
 

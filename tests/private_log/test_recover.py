@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +210,18 @@ def test_a_served_log_asks_its_mirror_when_the_machine_forgets_while_it_runs(
                 *(store, "mirror", known),
                 base_url=mirror.url, read_url=None, mirror_of="build",
             )  # fmt: skip
-        running = RunningLog(log.home)
+        told = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        told.settimeout(60)
+        told.bind(str(tmp_path / "notify"))
+        running = RunningLog(log.home, env={"NOTIFY_SOCKET": str(tmp_path / "notify")})
+
+        def stop_as_it_ends() -> None:
+            while b"STOPPING=1" not in told.recv(1000):
+                pass
+            running.process.terminate()
+
+        stopping = threading.Thread(target=stop_as_it_ends)
+        stopping.start()
         try:
             reboot()  # as far as it can tell: the runtime directory is gone
             assert running.post(signed_request(b"two"))[0] == 201  # the mirror holds no other tree
@@ -216,9 +229,11 @@ def test_a_served_log_asks_its_mirror_when_the_machine_forgets_while_it_runs(
             assert mirror.post(signed_request(b"another"))[0] == 201
             reboot()
             assert running.post(signed_request(b"three"))[0] == 500
-            running.process.wait(10)  # it ends by itself
+            running.process.wait(10)  # it ends by itself, and says why, whoever stops it then
         finally:
             code, said = running.stop()
+            stopping.join()
+            told.close()
     assert (code, "contradicts itself" in said) == (4, True)
 
 

@@ -52,8 +52,7 @@ def serve(session: Session, bind: str) -> NoReturn:
     server = HttpServer(service.routes.answer, host, port, MAX_BODY_BYTES)
     data = members(url=server.url, logs=logs)
     text = f"serving {len(logs)} logs at {server.url}"
-    try:
-        number = run_until_signal(session, "serve", server, lambda: announce("serve", data, text))
-    finally:
-        server.close()
+    number = run_until_signal(
+        session, "serve", server, lambda: announce("serve", data, text), server.close
+    )
     raise SystemExit(128 + number)

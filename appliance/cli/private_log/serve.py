@@ -116,22 +116,24 @@ def serve(session: Session, bind: str, name: str | None, digest_key: str | None)
         for log in logs:
             log.batches.start()
         counting.start()
-        try:
-            number = run_until_signal(
-                session,
-                "log serve",
-                server,
-                lambda: _announce(server.url, opened),
-                # Without a file it is the end of a terminal, and ends us.
-                {} if lines is None else {signal.SIGHUP: lines.reopen},
-            )
-        finally:
+
+        def close() -> None:
             for log in logs:
                 log.batches.close()
             counting.close()
             server.close()
             if lines is not None:
                 lines.close()
+
+        number = run_until_signal(
+            session,
+            "log serve",
+            server,
+            lambda: _announce(server.url, opened),
+            close,
+            # Without a file it is the end of a terminal, and ends us.
+            {} if lines is None else {signal.SIGHUP: lines.reopen},
+        )
     failure = first_failure(logs)
     if failure is not None:
         raise failure

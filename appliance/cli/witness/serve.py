@@ -58,9 +58,12 @@ def witness_serve(session: Session, bind: str, name: str | None) -> NoReturn:
     vkey = witness.verifier.vkey
     data = members(witness=witness.key.name, vkey=vkey, url=server.url, logs=witness.logs)
     text = f"{witness.key.name}: cosigning for {len(witness.logs)} logs at {server.url}"
-    try:
-        number = run_until_signal(session, COMMAND, server, lambda: announce(COMMAND, data, text))
-    finally:
+
+    def close() -> None:
         server.close()
         tally.write_down()
+
+    number = run_until_signal(
+        session, COMMAND, server, lambda: announce(COMMAND, data, text), close
+    )
     raise SystemExit(128 + number)
