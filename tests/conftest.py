@@ -7,9 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 settings.register_profile("attestor", deadline=None)
+# For scripts/mutate, which asks whether a test fails and not for the smallest example.
+settings.register_profile(
+    "unshrunk", deadline=None, phases=(Phase.explicit, Phase.reuse, Phase.generate)
+)
 settings.load_profile("attestor")
 
 _numbers = itertools.count()
