@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 from appliance.errors import ApplianceError, MalformedError, RemoteError
-from appliance.fetch.http import HttpClient, url_prefix
+from appliance.fetch.http import WORTH_ANOTHER_TRY, HttpClient, url_prefix
 from appliance.fetch.parallel import fetch_all
 from appliance.fetch.response import LOOK_AT_IT, ResponseFacts, first_words, refuse_page
+from appliance.rekor.log_info_v1 import MAX_INFO_BYTES
 from appliance.tlog.entries import MAX_BUNDLE_BYTES, parse_entry_bundle, truncate_entry_bundle
 from appliance.tlog.merkle import HASH_BYTES
 from appliance.tlog.note import MAX_NOTE_BYTES
@@ -82,11 +83,16 @@ class RekorV2Log:
         return response.body
 
     def _is_v1(self, stopped: threading.Event | None) -> bool:
-        """Whether a Rekor v1 log answers where a v2 log was expected."""
+        """Whether a Rekor v1 log answers where a v2 log was expected.
+
+        Raises the RemoteError of one that cannot answer now: that is what is in the way.
+        """
         url = f"{self._prefix.removesuffix(READ_PATH)}api/v1/log"
         try:
-            found = parse_json(self._http.get(url, MAX_NOTE_BYTES, stopped=stopped).body, url)
-        except ApplianceError:
+            found = parse_json(self._http.get(url, MAX_INFO_BYTES, stopped=stopped).body, url)
+        except ApplianceError as error:
+            if error.reason in WORTH_ANOTHER_TRY | {"redirect"}:
+                raise
             return False
         return isinstance(found, dict) and {"treeSize", "rootHash"} <= found.keys()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from appliance.errors import (
@@ -23,7 +23,7 @@ from appliance.jobs.mirror.prune import PruneReport, cache_limits, prune_as_set,
 from appliance.jobs.mirror.shards import is_resting
 from appliance.jobs.mirror.sync import preview_sync
 from appliance.jobs.mirror.sync import sync as sync_backend
-from appliance.jobs.mirror.tree_places import learn_places
+from appliance.jobs.mirror.tree_places import begins_before, learn_places
 from appliance.jobs.mirror.window import WindowReport, fetch_window, place_in_tree
 from appliance.jobs.progress import Progress, ShowProgress
 from appliance.policy.retry import SLICE_OVER
@@ -49,6 +49,7 @@ from appliance.store.database import Store
 from appliance.store.mirror.logs import (
     REKOR_V1,
     Backend,
+    Log,
     all_backends,
     all_logs,
     find_log,
@@ -280,15 +281,26 @@ def _sync_instance(
         report = done if one.is_active or report is None else report
     if report is None:
         raise ValueError("an instance without a tree")
-    if followed.moves_to is not None and not options.dry_run:
-        is_first = not is_tree_origin(backend.log.origin)
-        move_to_next_tree(store, require_backend(store, backend.name), followed.moves_to, now)
-        if not is_first:
-            warnings.append(f"{backend.log.origin} is closed; {report.origin} is followed now")
     if not options.dry_run:
         warnings += learn_places(store, instance, info, key_name(REKOR_V1, report.origin))
+        warnings += _move_on(store, require_backend(store, backend.name), followed.moves_to, now)
     windows = _windows(session, store, backend, instance, info, options, advance)
     return replaced(report, warnings=tuple(warnings)), windows
+
+
+def _move_on(store: Store, backend: Backend, moves_to: Log | None, now: int) -> Iterator[str]:
+    """Let a backend stand at the tree that is active now, but never at one from before its own."""
+    if moves_to is None:
+        return
+    if begins_before(store, moves_to, backend.log):
+        yield (
+            f"{moves_to.origin} is said to be the active tree, and began before"
+            f" {backend.log.origin}, which is followed on: an old answer, or a wrong one"
+        )
+        return
+    move_to_next_tree(store, backend, moves_to, now)
+    if is_tree_origin(backend.log.origin):
+        yield f"{backend.log.origin} is closed; {moves_to.origin} is followed now"
 
 
 def _windows(

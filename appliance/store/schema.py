@@ -53,6 +53,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "045_verdict_question",
     "049_known_statement",
     "047_tree_place",
+    "048_empty_tree",
 )
 COUNTED_BY_TRIGGERS: Final = (
     "tile_span",

@@ -64,6 +64,15 @@ def _subproof(m: int, leaves: tuple[bytes, ...], whole: bool) -> list[bytes]:
     return [*_subproof(m - k, leaves[k:], False), _root(leaves[:k])]
 
 
+@dataclass(frozen=True)
+class Raw:
+    """What a lie makes of a whole answer."""
+
+    body: bytes
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json;q=1"),)
+
+
 @dataclass
 class Tree:
     """One tree: its id and the bodies in it."""
@@ -254,9 +263,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._say(500 if found is None else 200, found)
 
     def _say(self, status: int, value: Any) -> None:
-        body = b"" if value is None else json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json;q=1")
-        self.send_header("Content-Length", str(len(body)))
+        if not isinstance(value, Raw):
+            value = Raw(b"" if value is None else json.dumps(value).encode(), status)
+        self.send_response(value.status)
+        for name, text in value.headers:
+            self.send_header(name, text)
+        self.send_header("Content-Length", str(len(value.body)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(value.body)

@@ -35,7 +35,7 @@ from appliance.policy.health import Problem, ProblemKind
 from appliance.store.database import Store
 from appliance.store.divergence.alerts import alerts, end_alert, lasting_alerts_of
 from appliance.store.home.runs import BackendRun
-from appliance.store.mirror.logs import Backend, Log, all_backends
+from appliance.store.mirror.logs import Backend, Log, all_backends, is_left
 from appliance.store.mirror.mirror import Mirror
 from appliance.value import frozen
 
@@ -77,7 +77,9 @@ def judge_log(store: Store, log: Log, backend: str, now: int) -> tuple[str, ...]
         age=max(now - (accepted.first_seen_at if vouched_at is None else vouched_at), 0),
         growth_age=max(now - accepted.first_seen_at, 0),
         limits=_limits(configuration, _primary_of(store, log, backend)),
-        is_frozen=is_frozen or is_complete_shard(mirror, mirrored, accepted, now),
+        is_frozen=is_frozen
+        or is_left(store, log)
+        or is_complete_shard(mirror, mirrored, accepted, now),
     )
     return apply_judgements(store, log, judged, now)
 

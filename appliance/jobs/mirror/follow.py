@@ -8,12 +8,16 @@ tree only once the end of the old one is proven: from the size that was seen las
 
 from __future__ import annotations
 
+import contextlib
+import shlex
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from appliance.errors import ConfigError, IncompleteError, SignatureError
+from appliance.errors import ConfigError, IncompleteError, MalformedError, SignatureError
+from appliance.policy.alarms import Anomaly
 from appliance.rekor.log_info_v1 import LogInfo, TreeInfo
 from appliance.store.database import Store
+from appliance.store.divergence.alerts import lasting_alerts_of
 from appliance.store.divergence.seen import waiting_seen
 from appliance.store.home.journal import append_event
 from appliance.store.home.runs import backend_run
@@ -38,6 +42,7 @@ from appliance.store.mirror.proven_ranges import LackingProofs
 from appliance.store.revoked_keys import revoked_keys
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from appliance.tlog.log_source import ProvingSource
+from appliance.tlog.note import parse_note
 from appliance.tlog.note_keys import VerifierKey, is_among
 from appliance.value import frozen, replaced
 
@@ -45,6 +50,11 @@ _COMPARE: Final = (
     "ask its operator, and compare over another network; to follow another tree regardless:"
     " attestor backend add ID --origin 'HOST - TREE' ..."
 )
+
+
+_OF_AGE: Final = {
+    one.value for one in (Anomaly.STALE_REPLICA, Anomaly.STALE_CHECKPOINT, Anomaly.STALE_TREE_SIZE)
+}
 
 
 class Instance(Protocol):
@@ -89,10 +99,11 @@ def follow(
 
     `pinned` is called once they are; in a dry run nothing is pinned, and it is not. A closed
     tree that is as it was is left out, unless checkpoints of it that were seen elsewhere wait to
-    be compared, or proofs of it are to be fetched. Every head is opened first, by the keys of its
-    own log and those in force where the backend stands; for a backend that is pinned to one tree,
-    only that tree's. Raises SignatureError for one that no pinned key signed, IncompleteError
-    (shard-missing) if the tree that was followed is not in the list.
+    be compared, proofs of it are to be fetched, or an alert about its age lasts, which ends now.
+    Every head is opened first, by the keys of its own log and those in force where the backend
+    stands; for a backend that is pinned to one tree, only that tree's. Raises SignatureError for
+    one that no pinned key signed, IncompleteError (shard-missing) if the tree that was followed
+    is not in the list.
     """
     host = key_name(REKOR_V1, backend.origin)
     if is_tree_origin(backend.origin):
@@ -113,7 +124,11 @@ def follow(
         is_active = tree is info.active
         accepted = Mirror(store, log).history.accepted()
         if not is_active and accepted is not None:
-            is_waited_for = waiting_seen(store, log) or LackingProofs(store, log).sizes()
+            is_waited_for = (
+                waiting_seen(store, log)
+                or LackingProofs(store, log).sizes()
+                or any(one.type in _OF_AGE for one in lasting_alerts_of(store, log))
+            )
             if accepted.head == checkpoint.head and not is_waited_for:
                 continue
             if accepted.head != checkpoint.head and log.id != backend.log.id:
@@ -237,8 +252,27 @@ def _opened(keys: Sequence[VerifierKey], host: str, tree: TreeInfo) -> SignedChe
     try:
         return open_checkpoint(tree.note, named, f"{host} - {tree.tree_id}")
     except SignatureError as error:
+        _name_another_host(error, named, host, tree)
         error.message = f"tree {tree.tree_id}: {error.message}"
         raise
+
+
+def _name_another_host(
+    error: SignatureError, keys: Sequence[VerifierKey], host: str, tree: TreeInfo
+) -> None:
+    """Say so where a key that is pinned signed under another name: the origin is misspelled."""
+    ours = {key.key_id for key in keys}
+    with contextlib.suppress(MalformedError):
+        for one in parse_note(tree.note).signatures:
+            if one.name != host and one.key_id in ours:
+                error.message = (
+                    f"the pinned key signs as {one.name[:200]!r}, the backend's origin is {host!r}"
+                )
+                error.reason = "wrong-origin"
+                error.next_step = (
+                    "they have to be the same to the letter: add the backend again with"
+                    f" --origin {shlex.quote(one.name[:200])}"
+                )
 
 
 def _missing(backend: Backend, mirror: Mirror) -> IncompleteError:

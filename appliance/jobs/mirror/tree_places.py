@@ -10,7 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol
 
-from appliance.errors import ApplianceError, ArgumentError, IncompleteError, SignatureError
+from appliance.errors import (
+    ApplianceError,
+    ArgumentError,
+    IncompleteError,
+    ProofError,
+    SignatureError,
+)
 from appliance.rekor.log_info_v1 import LogInfo
 from appliance.rekor.set import verify_set
 from appliance.rekor.transparency_log_entry import TransparencyLogEntry
@@ -100,7 +106,19 @@ def _entries_before(source: Entries, log: Log, log_index: int) -> int:
             reason="bad-set",
         )
     verify_set(entry, signers[0])
+    if entry.log_index < proof.entry_index:
+        raise ProofError(
+            f"the log promised index {entry.log_index:,} over all trees to number"
+            f" {proof.entry_index:,} of {log.origin}",
+            reason="other-entry",
+        )
     return entry.log_index - proof.entry_index
+
+
+def begins_before(store: Store, log: Log, other: Log) -> bool:
+    """Whether a tree is known to begin before another one of its instance."""
+    one, two = tree_place(store, log), tree_place(store, other)
+    return one is not None and two is not None and one.entries_before < two.entries_before
 
 
 def take_place(store: Store, log: Log, said: Mapping[str, Any], site: str) -> tuple[str, ...]:

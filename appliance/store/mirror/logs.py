@@ -85,6 +85,14 @@ def trees_of(store: Store, host: str) -> tuple[Log, ...]:
     )
 
 
+def is_left(store: Store, log: Log) -> bool:
+    """Whether a log is a closed tree of an instance that is followed at another one by now."""
+    backends, host = all_backends(store), log.origin.rpartition(" - ")[0]
+    is_followed = any(one.follows == host and is_tree_origin(one.log.origin) for one in backends)
+    is_tree = log.api_version == REKOR_V1 and is_tree_origin(log.origin)
+    return is_tree and is_followed and all(one.log.id != log.id for one in backends)
+
+
 def all_logs(store: Store) -> tuple[Log, ...]:
     """List every log, by origin."""
     return tuple(_log(store, row) for row in store.rows("SELECT * FROM log ORDER BY origin"))

@@ -17,7 +17,7 @@ from appliance.errors import CorruptError, IncompleteError
 from appliance.store.database import Store
 from appliance.store.mirror.checkpoints import SYNCED, Arrival, History
 from appliance.store.mirror.entry_frames import compress_bundle, decompress_bundle
-from appliance.store.mirror.logs import Log
+from appliance.store.mirror.logs import REKOR_V1, Log
 from appliance.store.mirror.proven_ranges import ProvenRanges
 from appliance.store.mirror.spans import (
     SPAN_TILES,
@@ -440,7 +440,9 @@ class Mirror:
         """Move the mirror checkpoint up to the largest accepted size covered by tiles."""
         current = self.history.mirror_checkpoint()
         above = current.head.tree_size if current else 0
-        sizes = self.history.accepted_sizes(above=above if current else -1)
+        # An empty tree has no tiles: of a log that serves none it says nothing of where they are.
+        is_empty_one = self.log.api_version != REKOR_V1
+        sizes = self.history.accepted_sizes(above=-1 if is_empty_one and not current else above)
         # Whoever covers a size covers every smaller one, so search by halves.
         low, high = 0, len(sizes)
         while low < high:
