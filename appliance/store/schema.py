@@ -51,9 +51,9 @@ MIGRATIONS: Final = (  # in the order they are applied
     "033_window_tile",
     "034_lacking_proof",
     "045_verdict_question",
-    "049_known_statement",
     "047_tree_place",
     "048_empty_tree",
+    "049_known_statement",
 )
 COUNTED_BY_TRIGGERS: Final = (
     "tile_span",
