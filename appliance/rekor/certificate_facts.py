@@ -9,7 +9,8 @@ looks for misuse of a name wants the malformed certificates, too. What the walk 
 from __future__ import annotations
 
 import calendar
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from typing import Final, NamedTuple
@@ -22,7 +23,13 @@ _OID: Final = 0x06
 _OCTETS: Final = 0x04
 _SAN: Final = bytes.fromhex("551d11")
 _FULCIO: Final = bytes.fromhex("2b0601040183bf3001")  # 1.3.6.1.4.1.57264.1, one number follows
+_ISSUERS: Final = (1, 8)
 _RAW_CLAIMS: Final = 6  # numbers up to this hold text as it stands, later ones a UTF8String
+_NEVER_AGAIN: Final = (  # in another certificate: the key's identifier, what a CT log signed
+    bytes.fromhex("551d0e"),
+    bytes.fromhex("2b06010401d679020402"),
+)
+_CRITICAL: Final = bytes.fromhex("0101ff")
 _OTHER_NAME: Final = 0xA0
 _NAME_KINDS: Final = {0x81: "email", 0x82: "dns", 0x86: "uri"}
 # Headers of keys that have one spelling only: P-256, P-384 and P-521 uncompressed, Ed25519.
@@ -33,13 +40,36 @@ _PLAIN_KEYS: Final = {
     bytes.fromhex("302a300506032b6570032100"): 44,
 }
 
+# The certificate of a signer as Fulcio and its like make them, up to its extensions: its own
+# length and that of what is signed, the issuer's, when it begins, the key, and the lengths of
+# the extensions in their two wrappings. P-256 keys, an empty subject, signed by ECDSA.
+_USUAL: Final = re.compile(
+    rb"0\x82(..)0\x82(..)\xa0\x03\x02\x01\x02\x02"
+    rb"(?:" + b"|".join(rb"%c.{%d}" % (n, n) for n in range(8, 21)) + rb")"
+    rb"0\n\x06\x08\*\x86H\xce=\x04\x03.0([\0-\x7f])(.*?)"
+    rb"0\x1e\x17\r([0-9]{12}Z)\x17\r.{13}0\0"
+    rb"(0Y0\x13\x06\x07\*\x86H\xce=\x02\x01\x06\x08\*\x86H\xce=\x03\x01\x07\x03B\0\x04.{64})"
+    rb"\xa3\x82(..)0\x82(..)",
+    re.DOTALL,
+)
 
-# What one extension says: kinds and names, numbers and texts of claims.
-_Said = tuple[tuple[tuple[str, str], ...], tuple[tuple[int, str], ...]]
-_NOTHING: Final[_Said] = ((), ())
+
+class _Said(NamedTuple):
+    """What extensions say."""
+
+    names: tuple[tuple[str, str], ...] = ()  # kind and name
+    claims: tuple[tuple[int, str], ...] = ()  # number and text
+    issuers: tuple[str, ...] = ()  # of the claims, each once
+
+
+_NOTHING: Final = _Said()
 _MAX_KNOWN: Final = 8192  # extensions that are remembered: the most are in each certificate
 _MAX_KNOWN_BYTES: Final = 512  # of one
+_MAX_FOLLOWING_BYTES: Final = 4096  # of those behind a name
 _known: dict[bytes, _Said] = {}
+# By an extension with names: all behind it up to the last that claims something, and what
+# they say. One run of a CI signs many things, each by a certificate with the same of them.
+_following: dict[bytes, tuple[bytes, _Said]] = {}
 
 
 class CertificateFacts(NamedTuple):
@@ -49,11 +79,7 @@ class CertificateFacts(NamedTuple):
     claims: tuple[tuple[int, str], ...]  # last number of the Fulcio OID, and the text
     keys: tuple[bytes, ...]  # SHA-256 of the public key's DER, in each of its spellings
     signed_at: int | None  # notBefore, Unix seconds: what the CA says; None: no such date
-
-    @property
-    def issuers(self) -> tuple[str, ...]:
-        """Who is said to have vouched for the identity: both extensions, each once."""
-        return tuple(dict.fromkeys(text for number, text in self.claims if number in (8, 1)))
+    issuers: tuple[str, ...]  # who is said to have vouched: both extensions for it, each once
 
 
 def read_certificate(der: bytes) -> CertificateFacts:
@@ -89,6 +115,9 @@ def key_digests(spki: bytes) -> tuple[bytes, ...]:
 
 
 def _walk(der: bytes) -> CertificateFacts:
+    usual = _USUAL.match(der)
+    if usual is not None and (facts := _as_usual(der, usual)) is not None:
+        return facts
     _, start, stop = _tagged(der, 0, len(der), _SEQUENCE)
     _, at, end = _tagged(der, start, stop, _SEQUENCE)
     fields = list(_elements(der, at, end))
@@ -107,29 +136,92 @@ def _walk(der: bytes) -> CertificateFacts:
             _, first, last = _tagged(der, first, last, _SEQUENCE)
             extensions += _extensions(der, first, last)
     signed_at = _time(not_before[0], der[not_before[1] : not_before[2]])
-    return _facts(extensions, der[key_at:stop], signed_at)
+    said = _together(extensions)
+    return CertificateFacts(
+        said.names, said.claims, key_digests(der[key_at:stop]), signed_at, said.issuers
+    )
+
+
+def _as_usual(der: bytes, usual: re.Match[bytes]) -> CertificateFacts | None:
+    """Read a certificate of the usual form; None if its lengths are not those of its parts."""
+    whole, signed, n_issuer, issuer, began, spki, n_wrapped, n_extensions = usual.groups()
+    first = usual.end()
+    last = first + int.from_bytes(n_extensions)
+    end = first - 4 + int.from_bytes(n_wrapped)
+    if (
+        end != 8 + int.from_bytes(signed)  # nothing of what is signed is behind the extensions
+        or not last <= end <= 4 + int.from_bytes(whole) <= len(der)
+        or len(issuer) != n_issuer[0]
+    ):
+        return None
+    said = _together(_extensions(der, first, last))
+    keys = (sha256(spki).digest(),)
+    return CertificateFacts(said.names, said.claims, keys, _time(0x17, began), said.issuers)
 
 
 def _extensions(der: bytes, at: int, last: int) -> list[_Said]:
     """Read extensions; most of them were read a moment ago, in another certificate."""
-    found = []
+    found: list[_Said] = []
+    named, named_at = b"", 0  # the first extension with names, and what was found up to it
+    behind, claimed_at = 0, 0  # where it ends, and the last that claims something
     while at < last:
         start = at + 2
         end = start + der[at + 1] if start <= last else start
-        if end - start >= 0x80 or der[at] & 0x1F == 0x1F or end > last:  # nearly all are short
+        if end - start == 0x81 and start < last:  # one byte that holds the length
+            start += 1
+            end = start + der[start - 1]
+        elif end - start >= 0x80:
+            end = last + 1
+        if end > last or der[at] & 0x1F == 0x1F:  # nearly all are short, and whole
             _, start, end = _element(der, at, last)
         raw = der[at:end]
         said = _known.get(raw)
         if said is None:
-            said = _said(*_extension(raw, start - at))
-            if len(raw) <= _MAX_KNOWN_BYTES:
-                if len(_known) >= _MAX_KNOWN:
-                    _known.clear()
-                _known[raw] = said
-        if said is not _NOTHING:
-            found.append(said)
+            said = _read_extension(raw, start - at)
         at = end
+        if said is _NOTHING:
+            continue
+        found.append(said)
+        if said.claims:
+            claimed_at = end
+        elif not named:
+            named, named_at, behind = raw, len(found), end
+            following = _following.get(raw)
+            if following is not None and der.startswith(following[0], end):
+                beyond = end + len(following[0])
+                if beyond <= last:
+                    found.append(following[1])
+                    at = beyond
+    if named and behind < claimed_at <= behind + _MAX_FOLLOWING_BYTES:
+        if len(_following) >= _MAX_KNOWN:
+            _following.clear()
+        _following[named] = der[behind:claimed_at], _together(found[named_at:])
     return found
+
+
+def _together(found: Sequence[_Said]) -> _Said:
+    """Join what several extensions say."""
+    names = [one.names for one in found if one.names]
+    claims = [one.claims for one in found if one.claims]
+    issuers = [one.issuers for one in found if one.issuers]
+    return _Said(
+        names[0] if len(names) == 1 else sum(names, ()),
+        claims[0] if len(claims) == 1 else sum(claims, ()),
+        issuers[0] if len(issuers) == 1 else tuple(dict.fromkeys(sum(issuers, ()))),
+    )
+
+
+def _read_extension(raw: bytes, start: int) -> _Said:
+    """Read an extension, and remember what may come again."""
+    oid, value = _short_extension(raw, start) or _extension(raw, start)
+    if oid in _NEVER_AGAIN:
+        return _NOTHING
+    said = _said(oid, value)
+    if len(raw) <= _MAX_KNOWN_BYTES:
+        if len(_known) >= _MAX_KNOWN:
+            _known.clear()
+        _known[raw] = said
+    return said
 
 
 def _extension(raw: bytes, start: int) -> tuple[bytes, bytes]:
@@ -140,22 +232,28 @@ def _extension(raw: bytes, start: int) -> tuple[bytes, bytes]:
     return raw[parts[0][1] : parts[0][2]], raw[parts[-1][1] : parts[-1][2]]
 
 
+def _short_extension(raw: bytes, start: int) -> tuple[bytes, bytes] | None:
+    """Do the same for nearly all of them, at once: OID, maybe "critical", value, and no more."""
+    if len(raw) < start + 12 or raw[start] != _OID or (length := raw[start + 1]) > 10:
+        return None
+    stop = start + 2 + length  # of 12 bytes and more
+    at = stop + 3 if raw.startswith(_CRITICAL, stop) else stop
+    first = at + 2
+    if first > len(raw) or raw[at] != _OCTETS or raw[at + 1] >= 0x80:
+        return None
+    if first + raw[at + 1] != len(raw):
+        return None
+    return raw[start + 2 : stop], raw[first:]
+
+
 def _said(oid: bytes, value: bytes) -> _Said:
     """Return the names and the claims of an extension; of most kinds there are none."""
     if oid == _SAN:
-        return tuple(_names(value)), ()
+        return _Said(names=tuple(_names(value)))
     if len(oid) == len(_FULCIO) + 1 and oid.startswith(_FULCIO) and oid[-1] < 0x80:
-        return (), ((oid[-1], _claim(oid[-1], value)),)
+        text = _claim(oid[-1], value)
+        return _Said(claims=((oid[-1], text),), issuers=(text,) if oid[-1] in _ISSUERS else ())
     return _NOTHING
-
-
-def _facts(extensions: Iterable[_Said], spki: bytes, signed_at: int | None) -> CertificateFacts:
-    names: tuple[tuple[str, str], ...] = ()
-    claims: list[tuple[int, str]] = []
-    for named, claimed in extensions:
-        names += named
-        claims += claimed
-    return CertificateFacts(names, tuple(claims), key_digests(spki), signed_at)
 
 
 def _names(der: bytes) -> list[tuple[str, str]]:
@@ -177,6 +275,9 @@ def _claim(number: int, value: bytes) -> str:
 
 def _inner(value: bytes) -> bytes:
     """Return the contents of a DER string; of what is none, all of it."""
+    if len(value) >= 2 and value[0] & 0x1F != 0x1F and value[1] < 0x80:  # nearly all
+        stop = 2 + value[1]
+        return value[2:stop] if stop <= len(value) else value
     try:
         _, start, stop = _element(value, 0, len(value))
     except MalformedError:
@@ -226,7 +327,8 @@ def _by_library(der: bytes) -> CertificateFacts:
         except (*BROKEN_DER, NotImplementedError):
             continue
         found.append(_said(_oid_bytes(extension.oid.dotted_string), value))
-    return _facts(found, key, int(certificate.not_valid_before_utc.timestamp()))
+    said, signed_at = _together(found), int(certificate.not_valid_before_utc.timestamp())
+    return CertificateFacts(said.names, said.claims, key_digests(key), signed_at, said.issuers)
 
 
 def _oid_bytes(dotted: str) -> bytes:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from appliance.errors import MalformedError, VerificationError
+from appliance.rekor import certificate_facts
 from appliance.rekor.certificate_facts import CertificateFacts, key_digests, read_certificate
 from appliance.rekor.entry import Dsse, HashedRekord, parse_entry
 from appliance.rekor.entry_facts import NO_ENTRY, read_entry
@@ -102,6 +103,63 @@ def test_whatever_of_a_mutated_certificate_the_library_reads_is_found() -> None:
         read += 1
         assert_found(bytes(raw), facts)
     assert read > 1000 and refused > 50
+
+
+def plainly(raw: bytes) -> CertificateFacts | str:
+    """What is read of a certificate, or why it cannot be."""
+    try:
+        return read_certificate(raw)
+    except MalformedError as error:
+        return error.message
+
+
+def test_what_is_read_fast_is_what_is_read_piece_by_piece(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    random_ = random.Random(18)  # noqa: S311 repeatable
+    usual = [one for one in certificates() if certificate_facts._USUAL.match(one)]
+    assert len(usual) > 50
+    mutants = list[bytes]()
+    for _ in range(MUTANTS):
+        raw = bytearray(random_.choice(usual))
+        # Lengths and tags, more than anything else: where a reader can lose its place.
+        places = [at for at, one in enumerate(raw) if one in (0x30, 0x04, 0x06, 0x81, 0x82, 0x01)]
+        at = random_.choice(places) + random_.randrange(3)
+        raw[min(at, len(raw) - 1)] = random_.choice((0, 1, 4, 6, 0x30, 0x80, 0x81, 0x82, 0xFF))
+        mutants += [bytes(raw), random_.choice(usual)]
+    fast = list(map(plainly, mutants))
+    monkeypatch.setattr(certificate_facts, "_USUAL", re.compile(rb"(?!)"))
+    monkeypatch.setattr(certificate_facts, "_short_extension", lambda *_: None)
+    monkeypatch.setattr(certificate_facts, "_known", Forgetful())
+    monkeypatch.setattr(certificate_facts, "_following", Forgetful())
+    for mutant, read in zip(mutants, fast, strict=True):
+        assert plainly(mutant) == read, mutant.hex()
+
+
+class Forgetful(dict[bytes, Any]):
+    """Remembers nothing."""
+
+    def __setitem__(self, *_: Any) -> None:
+        pass
+
+
+def test_claims_that_follow_a_name_are_remembered_with_it_and_only_as_they_stand() -> None:
+    raw = next(one for one in certificates() if len(read_certificate(one).claims) > 10)
+    plain = read_certificate(raw)
+    for number, text in plain.claims:
+        other = raw.replace(text.encode(), bytes(len(text)))
+        assert other != raw and dict(read_certificate(other).claims)[number] != text
+        assert read_certificate(raw) == plain
+
+
+def test_a_value_with_a_long_length_is_read_whole() -> None:
+    for length in (127, 128, 129, 130, 200):
+        value = bytes(length)
+        raw = der.sequence(der.object_identifier("2.5.29.17"), der.tlv(0x04, value))
+        start = 2 if raw[1] < 0x80 else 3
+        short = certificate_facts._short_extension(raw, start)
+        assert (short is None) == (length > 127)
+        assert (short or certificate_facts._extension(raw, start))[1] == value
 
 
 def test_a_name_that_the_library_warns_of_is_read_and_nothing_is_printed() -> None:
