@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from appliance.errors import ApplianceError, LockedError
+from appliance.jobs.find.remembered import Remembered
 from appliance.jobs.queue.settings import QueueSettings, find_server, queue_settings
 from appliance.runs.session import Session
 from appliance.runs.sources import publish_target
@@ -95,22 +96,35 @@ def publish_after_sync(session: Session) -> tuple[str, ...]:
     )
 
 
-def index_after(session: Session) -> tuple[str, ...]:
-    """Index what a sync or an import brought, if an index is wanted here; returns warnings."""
+def find_after(session: Session) -> tuple[str, ...]:
+    """Index what a sync or an import brought, and compare it with the ledger and the watches.
+
+    Each entry is read once for all three, each of which has its own locks and transactions and
+    none of which needs another to have done anything. Returns what is to be said.
+    """
+    remembered = Remembered()
+    said = _index(session, remembered)
+    return (*said, *ledger_after(session, remembered), *_watch(session, remembered))
+
+
+def _index(session: Session, remembered: Remembered) -> tuple[str, ...]:
+    """Index what came, if an index is wanted here; returns warnings."""
     try:
         wanted = session.configuration.optional_flag("entryIndex.enabled")
         if wanted is False or (wanted is None and index_size(session.home) is None):
             return ()
         from appliance.runs.find import index_what_came
 
-        index_what_came(session)
+        with session.reading() as store:
+            is_wanted = has_ledger(store) or bool(all_watches(store))
+        index_what_came(session, remembered if is_wanted else None)
     except ApplianceError as error:
         step = f"; {error.next_step}" if error.next_step else ""
         return (f"the index of entries is behind: {error.message}{step}",)
     return ()
 
 
-def ledger_after(session: Session) -> tuple[str, ...]:
+def ledger_after(session: Session, remembered: Remembered | None = None) -> tuple[str, ...]:
     """Compare the ledger with what a sync or an import brought; returns what is to be said."""
     try:
         with session.reading() as store:
@@ -118,21 +132,21 @@ def ledger_after(session: Session) -> tuple[str, ...]:
                 return ()
         from appliance.runs.expected import compare_ledger
 
-        return compare_ledger(session)
+        return compare_ledger(session, remembered)
     except ApplianceError as error:
         step = f"; {error.next_step}" if error.next_step else ""
         return (f"what is expected was not compared with the logs: {error.message}{step}",)
 
 
-def watch_after(session: Session) -> tuple[str, ...]:
-    """Compare what a sync or an import brought; returns what is to be said, and never fails."""
+def _watch(session: Session, remembered: Remembered) -> tuple[str, ...]:
+    """Compare the watches with what came; returns what is to be said, and never fails."""
     try:
         with session.reading() as store:
             if not all_watches(store):
                 return ()
         from appliance.runs.watch import compare_watches
 
-        return compare_watches(session)
+        return compare_watches(session, remembered)
     except LockedError:
         return ()  # who holds it compares these entries, or the next run does
     except ApplianceError as error:

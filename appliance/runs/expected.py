@@ -20,6 +20,7 @@ from appliance.jobs.find.expected import (
 )
 from appliance.jobs.find.known_statements import remember_bundles
 from appliance.jobs.find.ledger import find_met
+from appliance.jobs.find.remembered import Remembered
 from appliance.policy.expected import Standing
 from appliance.rekor.entry_facts import read_entry
 from appliance.runs.exit_codes import naming
@@ -203,18 +204,20 @@ def blast_radius(session: Session) -> BlastRadius:
     return BlastRadius(reached, errors)
 
 
-def compare_ledger(session: Session) -> tuple[str, ...]:
+def compare_ledger(session: Session, remembered: Remembered | None = None) -> tuple[str, ...]:
     """Compare the ledger with what is mirrored; returns what is to be said."""
     with session.writing_unlocked() as store, _index(session) as index:
-        return _pass(store, index, session.now())
+        return _pass(store, index, session.now(), remembered)
 
 
-def _pass(store: Store, index: Index | None, now: int) -> tuple[str, ...]:
+def _pass(
+    store: Store, index: Index | None, now: int, remembered: Remembered | None = None
+) -> tuple[str, ...]:
     """Compare and tell; raises CorruptError for damage of ours, after the rest was told."""
     join_own(store)
     try:
         if index is not None:
-            find_met(store, index, now)
+            find_met(store, index, now, remembered)
     except CorruptError:
         tell(store, index, now)
         raise

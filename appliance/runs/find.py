@@ -15,6 +15,7 @@ from appliance.errors import (
 )
 from appliance.jobs.find.criteria import Criteria
 from appliance.jobs.find.indexing import Compared, LogIndex, build, compare, log_index
+from appliance.jobs.find.remembered import Remembered
 from appliance.jobs.find.search import ALWAYS, Found, Gap, Hit, Window, read_again, search
 from appliance.jobs.find.vouching import Voucher
 from appliance.jobs.mirror.tree_places import EntryPlace, by_log_index
@@ -110,9 +111,10 @@ def _build(
     logs: Sequence[Log],
     progress: Progress = SILENT,
     limit: int | None = None,
+    remembered: Remembered | None = None,
 ) -> int:
     most = session.configuration.optional_count("entryIndex.maxSizeBytes")
-    return build(store, index, logs, progress, limit, most)
+    return build(store, index, logs, progress, limit, most, remembered)
 
 
 def check_index(session: Session, every: int, show: ShowProgress) -> Compared:
@@ -146,10 +148,10 @@ def delete_index(session: Session) -> bool:
         return drop_index(session.home)
 
 
-def index_what_came(session: Session) -> None:
+def index_what_came(session: Session, remembered: Remembered | None = None) -> None:
     """Bring the index up to what is mirrored; raises as build_index does."""
     with session.reading() as store, _writing_index(session) as index:
-        _build(session, store, index, all_logs(store))
+        _build(session, store, index, all_logs(store), remembered=remembered)
 
 
 @frozen

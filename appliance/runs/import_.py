@@ -12,7 +12,7 @@ from appliance.jobs.home.sweep import sweep_before
 from appliance.jobs.progress import ShowProgress
 from appliance.jobs.queue.settings import queue_settings
 from appliance.jobs.transfer.ingest import IngestReport, Rules, ingest
-from appliance.runs.after_sync import index_after, ledger_after, nowhere_to_send, watch_after
+from appliance.runs.after_sync import find_after, nowhere_to_send
 from appliance.runs.exit_codes import EXIT_CODES, as_ours
 from appliance.runs.session import Session
 from appliance.store.database import Store
@@ -124,9 +124,7 @@ def import_files(
         if not options.dry_run and any(one.report.side.pending for one in done):
             warnings += nowhere_to_send(store, queue_settings(session.configuration))
     if done and not options.dry_run:
-        warnings += index_after(session)
-        warnings += ledger_after(session)
-        warnings += watch_after(session)
+        warnings += find_after(session)
     return ImportRun(tuple(done), tuple(failed.values()), tuple(warnings))
 
 

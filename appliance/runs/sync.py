@@ -31,10 +31,8 @@ from appliance.rekor.log_info_v1 import LogInfo
 from appliance.runs.after_sync import (
     discover_after_sync,
     drain_after_sync,
-    index_after,
-    ledger_after,
+    find_after,
     publish_after_sync,
-    watch_after,
 )
 from appliance.runs.answers import Answered, Answers
 from appliance.runs.carried_notes import (
@@ -141,7 +139,7 @@ def sync(session: Session, options: SyncOptions, show: ShowProgress) -> SyncRun:
         compared = _compare_mirror_logs(session, backends)
         drained, said = drain_after_sync(session)
         said = (*kept, *compared.said, *said, *publish_after_sync(session))
-        said = (*said, *index_after(session), *ledger_after(session), *watch_after(session))
+        said = (*said, *find_after(session))
         pruned, full = _prune_cache(session)  # what is indexed and watched by now
         warnings = (*said, *full)
         return SyncRun(True, backends, compared.errors, placed, pruned, drained, found, warnings)

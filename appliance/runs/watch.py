@@ -19,6 +19,7 @@ from appliance.jobs.find.rekor_monitor import (
     read_configuration_file,
     write_configuration,
 )
+from appliance.jobs.find.remembered import Remembered
 from appliance.jobs.find.watching import WatchReport, judge_watches
 from appliance.jobs.progress import ShowProgress
 from appliance.policy.expected import Standing
@@ -201,13 +202,14 @@ def scan(
         return _judge(session, store, watches, show, origins=origins, rescan=rescan)
 
 
-def compare_watches(session: Session) -> tuple[str, ...]:
+def compare_watches(session: Session, remembered: Remembered | None = None) -> tuple[str, ...]:
     """Compare what a sync or an import brought; returns what is to be said.
 
     Raises LockedError if another run compares already.
     """
     with session.writing_unlocked() as store, _alone(session), _index_if_whole(session) as index:
-        return judge_watches(store, index, all_watches(store), session.now()).said
+        watches = all_watches(store)
+        return judge_watches(store, index, watches, session.now(), remembered=remembered).said
 
 
 @contextlib.contextmanager

@@ -160,15 +160,15 @@ def test_every_kind_of_condition_is_watched(home: MirroredHome, tmp_path: Path) 
 def test_the_index_is_asked_for_much_of_the_past_and_finds_the_same(
     home: MirroredHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "_READ_AT_MOST", 0)
+    monkeypatch.setattr(watching, "READ_AT_MOST", 0)
     logged(home, *filler(300), leaf(WHO), b"anything")
     home.json("index", "build")
     logged(home, leaf(WHO, b"not indexed"))
     read: list[Any] = []
 
-    def noted(mirror: Any, head: Any, ranges: Any, progress: Any) -> Any:
+    def noted(mirror: Any, head: Any, ranges: Any, *more: Any) -> Any:
         read.append(ranges)
-        return rescan(mirror, head, ranges, progress)
+        return rescan(mirror, head, ranges, *more)
 
     monkeypatch.setattr(watching, "rescan", noted)
     found = home.json("watch", "add", "releases", "--identity-exact", WHO)
@@ -183,7 +183,7 @@ def test_the_index_is_asked_for_much_of_the_past_and_finds_the_same(
 def test_an_index_that_invents_a_match_is_not_believed(
     home: MirroredHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watching, "_READ_AT_MOST", 0)
+    monkeypatch.setattr(watching, "READ_AT_MOST", 0)
     logged(home, *filler(3))
     home.json("index", "build")
     monkeypatch.setattr(watching, "proposed", lambda *_: {0, 1, 2})

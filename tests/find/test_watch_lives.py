@@ -348,6 +348,6 @@ def test_whatever_happens_each_entry_is_told_once(
     seed: int,
 ) -> None:
     # An index is asked for much of the past; here some hundred entries are much.
-    monkeypatch.setattr(watching, "_READ_AT_MOST", 300)
+    monkeypatch.setattr(watching, "READ_AT_MOST", 300)
     Life(CopiedSites(template, tmp_path, capsys), seed).live()
     shutil.rmtree(tmp_path)

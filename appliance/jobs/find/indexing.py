@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from appliance.errors import CorruptError, IncompleteError, LimitError, VerificationError
 from appliance.jobs.find.blocks import blocks_in, bodies_in, spans_of
+from appliance.jobs.find.remembered import Remembered
 from appliance.jobs.local_tiles import corrupt
+from appliance.jobs.our_tree import is_in_ranges
 from appliance.jobs.progress import SILENT, Progress
 from appliance.rekor.entry_facts import read_entry
 from appliance.store.database import Store
@@ -63,12 +65,14 @@ def build(
     progress: Progress = SILENT,
     limit: int | None = None,
     max_bytes: int | None = None,
+    remembered: Remembered | None = None,
 ) -> int:
     """Index the entry bundles that are stored and not indexed as they are; at most `limit`.
 
-    Returns how many entries were read. Killed anywhere, the next run goes on. Raises
-    CorruptError for a stored entry bundle that is damaged, LimitError (index-full) if there is
-    more and the index has `max_bytes` already: looked at before each span.
+    Returns how many entries were read, which are `remembered`. Killed anywhere, the next run
+    goes on. Raises CorruptError for a stored entry bundle that is damaged, LimitError
+    (index-full) if there is more and the index has `max_bytes` already: looked at before each
+    span.
     """
     read = bundles = 0
     for log in logs:
@@ -90,7 +94,7 @@ def build(
                 for bundle, digest in _missing(mirror, index, span):
                     if limit is not None and bundles >= limit:
                         break
-                    found = _read(mirror, bundle, digest)
+                    found = _read(mirror, bundle, digest, remembered)
                     if found is None:
                         continue
                     bundles += 1
@@ -188,7 +192,9 @@ def _indexed(mirror: Mirror, index: Index) -> Iterator[tuple[EntryBundle, bytes]
                 yield EntryBundle(at, width), digest
 
 
-def _read(mirror: Mirror, bundle: EntryBundle, digest: bytes) -> IndexedBundle | None:
+def _read(
+    mirror: Mirror, bundle: EntryBundle, digest: bytes, remembered: Remembered | None = None
+) -> IndexedBundle | None:
     """Read what is stored; None if it was pruned meanwhile."""
     try:
         bodies = bodies_in(mirror, bundle.index, bundle.width)
@@ -199,21 +205,36 @@ def _read(mirror: Mirror, bundle: EntryBundle, digest: bytes) -> IndexedBundle |
     terms: list[Collection[bytes]] = []
     profiles: list[tuple[Profile, int]] = []
     unread: list[tuple[int, str]] = []
-    for at, body in bodies:
-        facts = read_entry(body)
+    read = [read_entry(body) for _, body in bodies]
+    if remembered is not None and not is_in_ranges(mirror):
+        remembered.keep(mirror.log, bundle.index, [body for _, body in bodies], read)
+    for (at, _), facts in zip(bodies, read, strict=True):
         said = {value for _, value in facts.digests}
         for signer in facts.signers:
             said.add(signer.fingerprint)
             said.update(signer.keys)
             if (certificate := signer.certificate) is None:
                 continue
-            claims = certificate.claims
-            said.update({text.encode() for number, text in claims if number in COMMIT_CLAIMS})
-            kept = tuple([one for one in claims if one[0] in PROFILE_CLAIMS])
-            profile = Profile(facts.kind, certificate.identities, certificate.issuers, kept)
+            profile, commits = _claimed(
+                facts.kind, certificate.identities, certificate.issuers, certificate.claims
+            )
+            said.update(commits)
             profiles.append((profile, at))
         terms += [()] * (at - len(terms))  # of a window: what is not here of these 256
         terms.append(tuple(said))
         if facts.unread:
             unread.append((at, f"{facts.kind}: {'; '.join(facts.unread)}"))
     return IndexedBundle(bundle.index, digest, len(bodies), terms, profiles, unread)
+
+
+@lru_cache(maxsize=1024)
+def _claimed(
+    kind: str,
+    identities: tuple[tuple[str, str], ...],
+    issuers: tuple[str, ...],
+    claims: tuple[tuple[int, str], ...],
+) -> tuple[Profile, frozenset[bytes]]:
+    """Return what repeats of what certificates claim, and the commits."""
+    kept = tuple([one for one in claims if one[0] in PROFILE_CLAIMS])
+    commits = frozenset([text.encode() for number, text in claims if number in COMMIT_CLAIMS])
+    return Profile(kind, identities, issuers, kept), commits

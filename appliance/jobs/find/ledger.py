@@ -14,6 +14,7 @@ from typing import Final
 from appliance.errors import CorruptError
 from appliance.jobs.find.criteria import Criteria, Screen, matches, proposed
 from appliance.jobs.find.patterns import SECONDS, OverTimeError
+from appliance.jobs.find.remembered import Remembered
 from appliance.jobs.find.search import (
     Hit,
     Scanned,
@@ -54,7 +55,7 @@ _TOGETHER: Final = 64 * WIDTH  # entries that are read in one go
 _SPANS_AN_ENTRY: Final = 8  # of which the index is asked while an entry is read
 
 
-def find_met(store: Store, index: Index, now: int) -> int:
+def find_met(store: Store, index: Index, now: int, remembered: Remembered | None = None) -> int:
     """Compare what is new, of the ledger or of the logs; returns how many entries meet a row.
 
     Raises CorruptError for an entry that is damaged here, after all others were looked at; it
@@ -73,7 +74,7 @@ def find_met(store: Store, index: Index, now: int) -> int:
         fresh = without_ranges(scanned.ranges, known)
         if not new and not fresh:
             continue
-        comparing = _Comparing(mirror, index, scanned, voucher, now, seconds)
+        comparing = _Comparing(mirror, index, scanned, voucher, now, seconds, remembered)
         if fresh:
             comparing.entries(fresh)
         comparing.rows(new, scanned.ranges)
@@ -104,7 +105,9 @@ class _Comparing:
         voucher: Voucher,
         now: int,
         seconds: float,
+        remembered: Remembered | None,
     ) -> None:
+        self.remembered = remembered
         self.mirror, self.index, self.scanned = mirror, index, scanned
         self.voucher, self.now, self.seconds = voucher, now, seconds
         self.met: list[Met] = []
@@ -133,7 +136,8 @@ class _Comparing:
         screen = Screen([criteria_of(one.terms, self.seconds) for one in signed])
 
         def read(start: int, stop: int) -> None:
-            for at, facts in rescan(self.mirror, head, [(start, stop)], SILENT):
+            part = [(start, stop)]
+            for at, facts in rescan(self.mirror, head, part, SILENT, self.remembered):
                 if not is_in(ranges, at):
                     continue  # of an entry bundle that grew: compared before
                 rows = [signed[place] for place in sorted(screen.candidates(facts))]

@@ -14,6 +14,7 @@ from appliance.errors import CorruptError
 from appliance.jobs.find.blocks import blocks_in, bodies_of_windows, runs_in, spans_of
 from appliance.jobs.find.criteria import Criteria, matches, matching_signers, proposed
 from appliance.jobs.find.patterns import OverTimeError
+from appliance.jobs.find.remembered import Remembered
 from appliance.jobs.find.vouching import Voucher
 from appliance.jobs.local_tiles import corrupt, load_ours, told_apart
 from appliance.jobs.mirror.prove import show_entry
@@ -297,11 +298,15 @@ def vouched(criteria: Criteria, hit: Hit) -> bool | None:
 
 
 def rescan(
-    mirror: Mirror, head: TreeHead, ranges: Sequence[tuple[int, int]], progress: Progress
+    mirror: Mirror,
+    head: TreeHead,
+    ranges: Sequence[tuple[int, int]],
+    progress: Progress,
+    remembered: Remembered | None = None,
 ) -> Iterator[tuple[int, EntryFacts]]:
     """Yield all entries of ranges that begin with an entry bundle, each proven under a head.
 
-    Of a log without tiles those of them that are here.
+    Of a log without tiles those of them that are here. What is `remembered` is not read again.
     """
     if is_in_ranges(mirror):
         for at, body in bodies_of_windows(mirror, head, ranges, progress):
@@ -318,11 +323,14 @@ def rescan(
         tiles = [tile_at(0, one.index, head.tree_size) for one in some]
         load_ours(mirror, tree, tiles)
         for bundle, tile in zip(some, tiles, strict=True):
-            bodies = _bodies(mirror, bundle)
-            if not tree.tile(tile).startswith(leaf_hashes(bodies)):
-                raise corrupt(mirror, f"{bundle.path} (other entries)", [bundle.path])
-            for at, body in enumerate(bodies, bundle.index * WIDTH):
-                yield at, read_entry(body)
+            hashes = tree.tile(tile)
+            facts = None if remembered is None else remembered.proven(mirror.log, bundle, hashes)
+            if facts is None:
+                bodies = _bodies(mirror, bundle)
+                if not hashes.startswith(leaf_hashes(bodies)):
+                    raise corrupt(mirror, f"{bundle.path} (other entries)", [bundle.path])
+                facts = tuple(map(read_entry, bodies))
+            yield from enumerate(facts, bundle.index * WIDTH)
             progress(bundle.width)
         tree.trim()
 

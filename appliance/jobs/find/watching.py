@@ -24,6 +24,7 @@ from appliance.jobs.find.criteria import (
 )
 from appliance.jobs.find.ledger import meets
 from appliance.jobs.find.patterns import OverTimeError
+from appliance.jobs.find.remembered import READ_AT_MOST, Remembered
 from appliance.jobs.find.search import (
     Hit,
     coverage_of,
@@ -85,7 +86,6 @@ from appliance.value import frozen, replaced
 
 MATCHES: Final = "attestor_watch_matches_total"
 _TOGETHER: Final = 64 * WIDTH  # entries read in one go, with one transaction
-_READ_AT_MOST: Final = 64 * WIDTH  # entries of a log; for more of them the index is asked
 
 
 @frozen
@@ -113,18 +113,19 @@ def judge_watches(
     *,
     logs: Sequence[Log] | None = None,
     progress: Progress = SILENT,
+    remembered: Remembered | None = None,
 ) -> WatchReport:
     """Compare what is mirrored and was not compared yet, and raise the alerts that follow.
 
     With an index it is asked where much is to be compared at once, else every entry is
-    read. Each match is read again and proven. Raises CorruptError for damage of ours; what
-    was done before stays done.
+    read, unless it is `remembered`. Each match is read again and proven. Raises CorruptError
+    for damage of ours; what was done before stays done.
     """
     compared, new, damage = 0, list[Match](), list[CorruptError]()
     seconds = read_configuration(store).exact_seconds("watch.regexTimeout")
     criteria = {one.id: criteria_from(one.criteria, seconds) for one in watches}
     for log in all_logs(store) if logs is None else logs:
-        found = _compare(store, index, log, watches, criteria, now, progress)
+        found = _compare(store, index, log, watches, criteria, now, progress, remembered)
         compared += found.compared
         new += found.matches
         damage += found.damage
@@ -151,6 +152,7 @@ def _compare(
     criteria: Mapping[int, Criteria],
     now: int,
     progress: Progress,
+    remembered: Remembered | None,
 ) -> _Compared:
     mirror, result = Mirror(store, log), _Compared()
     here = coverage_of(mirror, None)
@@ -169,7 +171,7 @@ def _compare(
     ]
     if index is not None:
         watching = _ask(mirror, index, watching, now, result)
-    comparing = _Comparing(mirror, here.head, watching, now, progress)
+    comparing = _Comparing(mirror, here.head, watching, now, progress, remembered)
     unread = joined_ranges(part for one in watching for part in one.todo)
     progress.stage("entries", lambda: _count(unread))
     for start, stop in unread:
@@ -188,7 +190,7 @@ def _ask(
     """Ask the index where much is to be compared at once; return what is left to be read."""
     indexed, left = coverage_of(mirror, index), []
     for one in watching:
-        if _count(one.todo) <= _READ_AT_MOST or not one.criteria.is_indexed:
+        if _count(one.todo) <= READ_AT_MOST or not one.criteria.is_indexed:
             left.append(one)
             continue
         ranges = _common(one.todo, indexed.ranges)
@@ -223,8 +225,9 @@ class _Comparing:
         watching: Sequence[_Watching],
         now: int,
         progress: Progress,
+        remembered: Remembered | None,
     ) -> None:
-        self.mirror, self.head = mirror, head
+        self.mirror, self.head, self.remembered = mirror, head, remembered
         self.watching, self.now, self.progress = watching, now, progress
         self.screen = Screen([one.criteria for one in watching])
 
@@ -237,7 +240,8 @@ class _Comparing:
         found: dict[int, list[Match]] = {}
         unsure: list[Undecided] = []
         log = self.mirror.log
-        for at, facts in rescan(self.mirror, self.head, [(start, stop)], self.progress):
+        part = [(start, stop)]
+        for at, facts in rescan(self.mirror, self.head, part, self.progress, self.remembered):
             if facts.unread and any(is_in(one.todo, at) for one in self.watching):
                 unsure.append(Undecided(at, why_unread(facts)))
             for place in self.screen.candidates(facts):
@@ -251,7 +255,7 @@ class _Comparing:
                 except OverTimeError as error:
                     unsure.append(Undecided(at, error.message))
         done = [
-            (one.watch, found.get(place, []), _common([(start, stop)], one.todo))
+            (one.watch, found.get(place, []), _common(part, one.todo))
             for place, one in enumerate(self.watching)
         ]
         result.matches += _record(self.mirror.store, log, done, unsure, self.now)
