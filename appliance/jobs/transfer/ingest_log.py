@@ -274,8 +274,9 @@ def ingest_log(
         keep_proofs(mirror, source.proofs, part.head.tree_size)
         # If we die here the head stands, and importing it again brings the rest.
         head = mirror.history.at(report.tree_size)
-        if head is not None:
-            windows = take_windows(mirror, source.bundle, part.directory, head.head)
+        if head is None:
+            raise LookupError("a checkpoint that was just taken is not there")
+        windows = take_windows(mirror, source.bundle, part.directory, head.head)
     proves = source if isinstance(source, ProvingSource) else None
     report = replaced(report, warnings=(*told, *follow_up(mirror, "import", now, proves)))
     lack, new = lack_of(mirror, part), covered(mirror)
