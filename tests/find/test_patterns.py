@@ -97,12 +97,14 @@ def test_many_conditions_at_once_leave_out_only_what_does_not_match() -> None:
         Criteria(issuers=(issuer,), pattern_seconds=0.01),
         Criteria(issuer_patterns=("nobody",), pattern_seconds=0.01),
         Criteria(kinds=("dsse",), pattern_seconds=0.01),
+        Criteria(identity_patterns=("^https://b[.]|c[.]example",), pattern_seconds=0.01),
+        Criteria(issuer_patterns=("^nobody", "^https://issuer"), pattern_seconds=0.01),
     ]
     names = ["one@example.com", "https://a.example/x", "https://b.example/x", "https://c.example/"]
     screen = Screen(several)
-    for name, expected in zip(names, ({2, 3}, {1, 4}, {1}, set[int]()), strict=True):
-        assert screen.candidates(read_entry(leaf(name))) == {*expected, 5, 7}, name
+    for name, expected in zip(names, ({2, 3}, {1, 4}, {1, 8}, {8}), strict=True):
+        assert screen.candidates(read_entry(leaf(name))) == {*expected, 5, 7, 9}, name
     for number in range(30):  # more than are asked together
         hostile = leaf(f"https://a.example/{number}{HOSTILE}")
-        assert screen.candidates(read_entry(hostile)) == {0, 1, 4, 5, 7}
-    assert screen.candidates(read_entry(leaf("two@example.com/"))) == {5, 7}
+        assert screen.candidates(read_entry(hostile)) == {0, 1, 4, 5, 7, 9}
+    assert screen.candidates(read_entry(leaf("two@example.com/"))) == {5, 7, 9}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from appliance.jobs.find.indexing import COMMIT_CLAIMS, PROFILE_CLAIMS
@@ -269,6 +269,7 @@ class Screen:
         self._by_fingerprint: dict[bytes, set[int]] = {}
         self._by_name: list[_Names] = []
         self._always: set[int] = set()
+        self._groups: list[_Group] = []  # of those by name, once anybody has one
         self._known: dict[tuple[object, ...], frozenset[int]] = {}
         self._over = 0  # certificates whose names took too long for all patterns together
         for at, one in enumerate(several):
@@ -311,14 +312,15 @@ class Screen:
         """Return which conditions on names a certificate may meet; None: it took too long."""
         if self._over >= _MOST_OVER:
             return None
+        self._groups = self._groups or _grouped(self._by_name)
         names = {name for _, name in certificate.identities}
         issuers = set(certificate.issuers)
         found = in_time(
             min(one.seconds for one in self._by_name),
             lambda: frozenset(
-                one.place
-                for one in self._by_name
-                if one.may_be_among(issuers if one.of_issuers else names)
+                place
+                for one in self._groups
+                for place in one.among(issuers if one.of_issuers else names)
             ),
         )
         self._over += found is None
@@ -336,6 +338,11 @@ class _Names(NamedTuple):
     patterns: tuple[str, ...]
     seconds: float
 
+    @property
+    def is_anchored(self) -> bool:
+        """Whether it is nothing but patterns that begin with ^."""
+        return not (self.exact or self.prefixes) and all(one.is_anchored for one in self.matchers)
+
     def may_be_among(self, names: Iterable[str]) -> bool:
         """Whether any of these is wanted: only within `in_time`."""
         for name in names:
@@ -345,6 +352,39 @@ class _Names(NamedTuple):
                 if one.search_untimed(name):
                     return True
         return False
+
+
+class _Group(NamedTuple):
+    """Conditions on names that are looked at together."""
+
+    of_issuers: bool
+    members: Sequence[_Names]
+    any_of_them: re.Pattern[str] | None  # matches what any of them does; None: each is asked
+
+    def among(self, names: Iterable[str]) -> Iterator[int]:
+        """Yield which conditions these names may meet: only within `in_time`."""
+        if self.any_of_them is None or any(map(self.any_of_them.search, names)):
+            yield from (one.place for one in self.members if one.may_be_among(names))
+
+
+def _grouped(several: Sequence[_Names]) -> list[_Group]:
+    """Put together what one search can rule out.
+
+    That is patterns that begin with ^: the compiler takes what they have in common to the
+    front. Many that match anywhere would be tried at each character.
+    """
+    groups = []
+    for of_issuers in (False, True):
+        ours = [one for one in several if one.of_issuers == of_issuers]
+        anchored = [one for one in ours if one.is_anchored]
+        python = "|".join(f"(?:{at.python})" for one in anchored for at in one.matchers)
+        try:
+            any_of_them = re.compile(python, re.ASCII)
+        except (re.error, OverflowError, RecursionError):  # too much at once
+            any_of_them = None
+        groups.append(_Group(of_issuers, anchored, any_of_them))
+        groups.append(_Group(of_issuers, [one for one in ours if not one.is_anchored], None))
+    return [one for one in groups if one.members]
 
 
 def _names_of(place: int, criteria: Criteria) -> _Names | None:
