@@ -13,7 +13,7 @@ import importlib
 import sys
 from collections.abc import Iterator, Mapping
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, Final
 
 _process = {"is ours": False}
 
@@ -151,11 +151,16 @@ def _quote_from_bytes(given: bytes) -> str:
     return quote_from_bytes(given)
 
 
+# None: any white space, to which a form feed belonged before Python 3.13.
+_INDENTATION: Final = " " if sys.version_info >= (3, 13) else None
+
+
 def _cleandoc(doc: str) -> str:
     """Return a docstring without its indentation and the blank lines around it (PEP 257)."""
     first, *rest = doc.expandtabs().split("\n")
-    margin = min((len(line) - len(line.lstrip()) for line in rest if line.strip()), default=0)
-    lines = [first.lstrip(), *(line[margin:] for line in rest)]
+    left = [(line, line.lstrip(_INDENTATION)) for line in rest]
+    margin = min((len(line) - len(text) for line, text in left if text), default=0)
+    lines = [first.lstrip(_INDENTATION), *(line[margin:] for line in rest)]
     while lines and not lines[-1]:
         lines.pop()
     while lines and not lines[0]:
