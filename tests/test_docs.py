@@ -187,7 +187,7 @@ def test_the_three_homes_of_readme_can_be_typed_in_order(
     assert "log.example 0: hashedrekord 0.0.2, proven in the tree of 1\n" in out
     [message] = messages
     assert "To: you@example.com" in message
-    assert "watch us: 1 entry of log.example match" in message
+    assert "watch us: 1 entry of log.example matches" in message
     assert "app.txt: VERIFIED\n" in out
     assert "covered by our mirror up to 1: it holds entry 0" in out
     made = {one.name for one in (tmp_path / "three-homes").iterdir()}

@@ -65,11 +65,11 @@ def entry_alarm(
         finding, severity
     )
     named = f"watch {watch}: " if watch else ""
-    entry = "entry" if count == 1 else "entries"
+    entry, match = ("entry", "matches") if count == 1 else ("entries", "match")
     said = {
-        MATCHED: f"{count:,} {entry} of {origin} match",
-        CLAIMED: f"{count:,} {entry} of {origin} match, by certificates that no authority issued",
-        UNEXPECTED: f"{count:,} {entry} of {origin} match that nobody expected",
+        MATCHED: f"{count:,} {entry} of {origin} {match}",
+        CLAIMED: f"{count:,} {entry} of {origin} {match}, by certificates that no authority issued",
+        UNEXPECTED: f"{count:,} {entry} of {origin} {match} that nobody expected",
         UNDECIDED: f"of {count:,} {entry} of {origin} no watch can tell",
     }[finding]
     return Alarm(

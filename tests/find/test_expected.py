@@ -185,6 +185,24 @@ def test_more_than_was_expected_is_a_duplicate_until_it_is_explained(home: Mirro
     assert lasting(home) == [] and standings(home) == {1: "used", 2: "used"}
 
 
+def test_a_hit_and_an_alert_name_the_row_that_expected_the_entry(home: MirroredHome) -> None:
+    home.json("expected", "add", "--digest", hex_of(b"app"), *BY)
+    logged(home, leaf(WHO, b"app"), leaf(WHO, b"other"))
+    check(home)
+    hits = home.json("entries", "search", "--identity-exact", WHO)["hits"]
+    assert [one["expectation"] for one in hits] == [1, None]
+    _, text, _ = home.run("entries", "search", "--digest", hex_of(b"app"))
+    assert "expected by row 1 of the ledger" in text
+    shown = home.json("entries", "show", "--origin", home.log.origin, "--index", "0")
+    assert shown["expectation"] == 1
+    home.json("watch", "add", "us", "--identity-exact", WHO)
+    [alert] = home.json("alerts", "list")["alerts"]
+    assert [one["expectation"] for one in alert["payload"]["entries"]] == [1, None]
+    home.json("expected", "cancel", "1", "--reason", "of a test")
+    hits = home.json("entries", "search", "--identity-exact", WHO)["hits"]
+    assert [one["expectation"] for one in hits] == [None, None]
+
+
 def damage(home: MirroredHome, bundle: EntryBundle) -> None:
     """Write something else where an entry bundle is stored."""
     with home.mirror() as mirror:

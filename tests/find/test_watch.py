@@ -364,7 +364,7 @@ def test_a_sync_compares_what_it_brings_with_and_without_an_index(
     home.json("watch", "add", "names", "--identity-exact", WHO)
     home.log.grow([leaf(WHO)])
     code, _, err = home.run("sync", "--entries")
-    assert code == 0 and "alert 1: watch names: 1 entry of log.example match" in err
+    assert code == 0 and "alert 1: watch names: 1 entry of log.example matches" in err
     home.json("index", "build")
     home.log.grow([leaf(WHO, b"2")])
     home.run("sync", "--entries")

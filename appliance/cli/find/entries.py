@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from appliance.cli.entry_place import chosen_entry, log_index_option, place_data
-from appliance.cli.find.signers import logged_line, signer_data, signer_lines
+from appliance.cli.find.signers import known_lines, signer_data, signer_lines
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
 from appliance.cli.numbers import Whole
@@ -107,6 +107,7 @@ def entries_show(
         kind=kind,
         digest=shown.digest or None,
         known_statement=list(map(digest_text, hit.known_statement)),
+        expectation=hit.expectation,
         leaf_hash=shown.leaf,
         logged_after=None if hit.logged_after is None else utc(hit.logged_after),
         logged_before=None if hit.logged_before is None else utc(hit.logged_before),
@@ -124,8 +125,7 @@ def entries_show(
         *([] if chosen.place is None else [f"  {chosen.place}"]),
         f"  digest   {shown.digest or 'none that can be read here'}",
         f"  leaf     {shown.leaf.hex()}",
-        *(f"  about    {digest_text(one)}" for one in hit.known_statement),
-        *logged_line(hit.logged_after, hit.logged_before),
+        *known_lines(hit),
         *(text for one in signers for text in signer_lines(*one)),
         *(f"  unread   {printable(why)}" for why in facts.unread),
     ]

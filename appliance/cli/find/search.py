@@ -12,7 +12,7 @@ import click
 from appliance.cli.csv_text import csv_text
 from appliance.cli.entry_place import log_index_option
 from appliance.cli.find.criteria import NoConditionError, condition_texts, criteria_options
-from appliance.cli.find.signers import VOUCHED, logged_line, signer_data, signer_lines
+from appliance.cli.find.signers import VOUCHED, known_lines, signer_data, signer_lines
 from appliance.cli.find.times import time_option
 from appliance.cli.groups import LazyGroup
 from appliance.cli.members import members
@@ -349,8 +349,7 @@ def _hit_lines(hit: Hit) -> list[str]:
         f" {hit.head.tree_size:,}"
     ]
     lines += [f"  digest   {name}:{value.hex()}" for name, value in hit.facts.digests]
-    lines += [f"  about    {digest_text(one)}" for one in hit.known_statement]
-    lines += logged_line(hit.logged_after, hit.logged_before)
+    lines += known_lines(hit)
     for signer, is_vouched in zip(hit.facts.signers, hit.vouched, strict=True):
         lines += signer_lines(signer, is_vouched)
     return lines
@@ -364,6 +363,7 @@ def _hit_data(hit: Hit) -> dict[str, Any]:
         kind=hit.facts.kind,
         digests=[f"{name}:{value.hex()}" for name, value in hit.facts.digests],
         known_statement=list(map(digest_text, hit.known_statement)),
+        expectation=hit.expectation,
         leaf_hash=hit.leaf,
         tree_size=hit.head.tree_size,
         root_hash=hit.head.root_hash,

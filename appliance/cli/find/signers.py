@@ -1,4 +1,4 @@
-"""How a log entry's signers are told, wherever entries are."""
+"""How a log entry's signers are told, and what is known of it, wherever entries are."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Any, Final
 
 from appliance.cli.members import members
 from appliance.cli.output import printable
+from appliance.jobs.find.search import Hit
 from appliance.rekor.entry_facts import SignerFacts
+from appliance.rekor.signing_algorithms import digest_text
 from appliance.sigstore.identity import CLAIMS
 from appliance.times import utc
 
@@ -45,8 +47,12 @@ def signer_lines(signer: SignerFacts, vouched: bool | None) -> list[str]:
     return lines
 
 
-def logged_line(after: int | None, before: int | None) -> list[str]:
-    """Say between which times an entry was logged, if a checkpoint says."""
-    times = [f"after {utc(at)}" for at in (after,) if at is not None]
-    times += [f"before {utc(at)}" for at in (before,) if at is not None]
-    return [f"  logged   {', '.join(times)}, by our checkpoints"] if times else []
+def known_lines(hit: Hit) -> list[str]:
+    """Say what is known of an entry besides, for people: artifacts, times, and who expected it."""
+    lines = [f"  about    {digest_text(one)}" for one in hit.known_statement]
+    times = [f"after {utc(at)}" for at in (hit.logged_after,) if at is not None]
+    times += [f"before {utc(at)}" for at in (hit.logged_before,) if at is not None]
+    lines += [f"  logged   {', '.join(times)}, by our checkpoints"] if times else []
+    if hit.expectation is not None:
+        lines.append(f"  expected by row {hit.expectation} of the ledger")
+    return lines

@@ -24,6 +24,7 @@ from appliance.jobs.progress import SILENT, Progress
 from appliance.rekor.entry_facts import EntryFacts, read_entry
 from appliance.store.database import Store
 from appliance.store.divergence.quarantine import quarantine_of
+from appliance.store.find.expectations import holding_at
 from appliance.store.find.index import Index
 from appliance.store.find.known_statements import subjects_of
 from appliance.store.mirror.logs import Log
@@ -93,6 +94,7 @@ class Hit:
     logged_before: int | None  # Unix seconds: when the first tree with it was
     vouched: tuple[bool | None, ...]  # for each signer; None: no trusted root, or a bare key
     known_statement: tuple[bytes, ...] = ()  # digests of the artifacts it is known to be about
+    expectation: int | None = None  # the first row of the ledger that it was found to meet
 
 
 @frozen
@@ -285,6 +287,7 @@ def describe(
         *mirror.history.logged_between(entry_index),
         tuple(map(voucher.vouches, facts.signers)),
         subjects_of(mirror.store, [value for _, value in facts.digests]),
+        next((row.id for row in holding_at(mirror.store, mirror.log.id, entry_index)), None),
     )
 
 

@@ -466,8 +466,15 @@ def _raise(
     now: int,
     alerting: Alerting,
 ) -> tuple[int, str]:
-    entries = [{**one.entry, "matched": [watch.name], "expectation": None} for one in found]
+    entries = [
+        {**one.entry, "matched": [watch.name], "expectation": _expected_by(store, one)}
+        for one in found
+    ]
     return _raise_of(store, watch, log, finding, entries, most, now, alerting)
+
+
+def _expected_by(store: Store, match: Match) -> int | None:
+    return next((row.id for row in holding_at(store, match.log_id, match.entry_index)), None)
 
 
 def _raise_of(
