@@ -77,15 +77,20 @@ class _Flags:
 
 
 def translate(text: str) -> Pattern:
+    """Parse a pattern that is to be compiled; raises as `parse`, and for one that `re` refuses."""
+    found = parse(text)
+    try:
+        re.compile(found.python, re.ASCII)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise _refused(text, f"it is too complicated: {error}") from error
+    return found
+
+
+def parse(text: str) -> Pattern:
     """Parse a pattern; raises ConfigError (bad-pattern) that names what is wrong or refused."""
     if len(text) > MAX_PATTERN:
         raise _refused(text, f"it is longer than {MAX_PATTERN:,} characters")
-    python, prefix = _Parser(text).pattern()
-    try:
-        re.compile(python, re.ASCII)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise _refused(text, f"it is too complicated: {error}") from error
-    return Pattern(text, python, prefix)
+    return Pattern(text, *_Parser(text).pattern())
 
 
 def _refused(text: str, why: str) -> ConfigError:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
+from itertools import chain
 from typing import Final, NamedTuple
 
 from appliance.errors import MalformedError
@@ -205,9 +206,9 @@ def _together(found: Sequence[_Said]) -> _Said:
     claims = [one.claims for one in found if one.claims]
     issuers = [one.issuers for one in found if one.issuers]
     return _Said(
-        names[0] if len(names) == 1 else sum(names, ()),
-        claims[0] if len(claims) == 1 else sum(claims, ()),
-        issuers[0] if len(issuers) == 1 else tuple(dict.fromkeys(sum(issuers, ()))),
+        names[0] if len(names) == 1 else tuple(chain.from_iterable(names)),
+        claims[0] if len(claims) == 1 else tuple(chain.from_iterable(claims)),
+        issuers[0] if len(issuers) == 1 else tuple(dict.fromkeys(chain.from_iterable(issuers))),
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from appliance.jobs.find.indexing import COMMIT_CLAIMS, PROFILE_CLAIMS
 from appliance.jobs.find.patterns import SECONDS, Matcher, OverTimeError, in_time, matcher
+from appliance.policy.re2 import parse
 from appliance.rekor.certificate_facts import CertificateFacts
 from appliance.rekor.entry_facts import EntryFacts
 from appliance.store.find.index import Index
@@ -313,16 +314,25 @@ class Screen:
         if self._over >= _MOST_OVER:
             return None
         self._groups = self._groups or _grouped(self._by_name)
-        names = {name for _, name in certificate.identities}
-        issuers = set(certificate.issuers)
-        found = in_time(
-            min(one.seconds for one in self._by_name),
-            lambda: frozenset(
-                place
-                for one in self._groups
-                for place in one.among(issuers if one.of_issuers else names)
-            ),
+        seconds = min(one.seconds for one in self._by_name)
+        names = {False: {name for _, name in certificate.identities}, True: {*certificate.issuers}}
+        found: frozenset[int] | None = frozenset()
+        some = in_time(
+            seconds,
+            lambda: [one for one in self._groups if one.may_be_among(names[one.of_issuers])],
         )
+        asked = [(one, one.matchers()) for group in some or () for one in group.members]
+        if some is None:
+            found = None
+        elif asked:
+            found = in_time(
+                seconds,
+                lambda: frozenset(
+                    one.place
+                    for one, matchers in asked
+                    if one.may_be_among(names[one.of_issuers], matchers)
+                ),
+            )
         self._over += found is None
         return found
 
@@ -334,21 +344,19 @@ class _Names(NamedTuple):
     of_issuers: bool
     exact: tuple[str, ...]
     prefixes: tuple[str, ...]
-    matchers: tuple[Matcher, ...]
     patterns: tuple[str, ...]
     seconds: float
 
-    @property
-    def is_anchored(self) -> bool:
-        """Whether it is nothing but patterns that begin with ^."""
-        return not (self.exact or self.prefixes) and all(one.is_anchored for one in self.matchers)
+    def matchers(self) -> list[Matcher]:
+        """Return its patterns, each compiled when it is first wanted."""
+        return [matcher(one, self.seconds) for one in self.patterns]
 
-    def may_be_among(self, names: Iterable[str]) -> bool:
+    def may_be_among(self, names: Iterable[str], matchers: Iterable[Matcher]) -> bool:
         """Whether any of these is wanted: only within `in_time`."""
         for name in names:
             if name in self.exact or name.startswith(self.prefixes):
                 return True
-            for one in self.matchers:
+            for one in matchers:
                 if one.search_untimed(name):
                     return True
         return False
@@ -361,10 +369,9 @@ class _Group(NamedTuple):
     members: Sequence[_Names]
     any_of_them: re.Pattern[str] | None  # matches what any of them does; None: each is asked
 
-    def among(self, names: Iterable[str]) -> Iterator[int]:
-        """Yield which conditions these names may meet: only within `in_time`."""
-        if self.any_of_them is None or any(map(self.any_of_them.search, names)):
-            yield from (one.place for one in self.members if one.may_be_among(names))
+    def may_be_among(self, names: Iterable[str]) -> bool:
+        """Whether any of these may be wanted by any of them: only within `in_time`."""
+        return self.any_of_them is None or any(map(self.any_of_them.search, names))
 
 
 def _grouped(several: Sequence[_Names]) -> list[_Group]:
@@ -375,15 +382,23 @@ def _grouped(several: Sequence[_Names]) -> list[_Group]:
     """
     groups = []
     for of_issuers in (False, True):
-        ours = [one for one in several if one.of_issuers == of_issuers]
-        anchored = [one for one in ours if one.is_anchored]
-        python = "|".join(f"(?:{at.python})" for one in anchored for at in one.matchers)
+        anchored: list[_Names] = []
+        others: list[_Names] = []
+        parts: list[str] = []
+        for one in several:
+            if one.of_issuers != of_issuers:
+                continue
+            written = [parse(text).python for text in one.patterns]
+            if one.exact or one.prefixes or not all(at.startswith(r"\A") for at in written):
+                others.append(one)
+            else:
+                anchored.append(one)
+                parts += [f"(?:{at})" for at in written]
         try:
-            any_of_them = re.compile(python, re.ASCII)
+            any_of_them = re.compile("|".join(parts), re.ASCII)
         except (re.error, OverflowError, RecursionError):  # too much at once
             any_of_them = None
-        groups.append(_Group(of_issuers, anchored, any_of_them))
-        groups.append(_Group(of_issuers, [one for one in ours if not one.is_anchored], None))
+        groups += [_Group(of_issuers, anchored, any_of_them), _Group(of_issuers, others, None)]
     return [one for one in groups if one.members]
 
 
@@ -395,8 +410,7 @@ def _names_of(place: int, criteria: Criteria) -> _Names | None:
         (True, criteria.issuers, (), criteria.issuer_patterns),
     ):
         if exact or prefixes or patterns:
-            matchers = tuple(matcher(one, seconds) for one in patterns)
-            return _Names(place, of_issuers, exact, prefixes, matchers, patterns, seconds)
+            return _Names(place, of_issuers, exact, prefixes, patterns, seconds)
     return None
 
 

@@ -42,17 +42,11 @@ class Matcher:
         translated = translate(text)
         self.text = text
         self.prefix = translated.prefix  # what all that it matches begins with
-        self.python = translated.python
         self._compiled = re.compile(translated.python, re.ASCII)
         self._seconds = seconds
         self._shortest = 0  # length of the shortest text that took too long
         self._over = 0  # how many did
         self._known: dict[str, bool] = {}
-
-    @property
-    def is_anchored(self) -> bool:
-        """Whether it, or the first of its alternatives, begins with the beginning of a text."""
-        return self.python.startswith(r"\A")
 
     def search(self, text: str) -> bool:
         """Whether it matches anywhere in a text; raises OverTimeError if that cannot be told."""
