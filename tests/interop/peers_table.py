@@ -161,6 +161,7 @@ PEERS: Final = (
         ("test_rekor_monitor.py", "test_rekor_monitor_matches.py"),
     ),
     Peer("aevum-publish", _pip("aevum-publish"), ("test_aevum_publish.py",)),
+    Peer("google-re2", _pip("google-re2"), ("test_google_re2.py",)),
     Peer("litewitness", _built("ATTESTOR_WITNESS_PEERS", "litewitness"), ("test_witnesses.py",)),
     Peer("nginx", _says("ATTESTOR_PROXY_PEERS", "nginx", "-v"), ("test_proxies.py::nginx",)),
     Peer("Caddy", _says("ATTESTOR_PROXY_PEERS", "caddy", "version"), ("test_proxies.py::caddy",)),
