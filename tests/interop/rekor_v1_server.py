@@ -134,6 +134,15 @@ class RekorV1:
         [entry] = answer.json().values()
         return entry
 
+    def entry(self, log_index: int) -> Any:
+        """Return the entry at an index over all trees, as the server answers with it now."""
+        answer = requests.get(
+            f"{self.url}/api/v1/log/entries", {"logIndex": str(log_index)}, timeout=60
+        )
+        answer.raise_for_status()
+        [entry] = answer.json().values()
+        return entry
+
     def close(self) -> None:
         """End every program."""
         self._stack.close()

@@ -591,6 +591,47 @@ def test_the_configuration_blocks_load_and_say_what_was_written(
 # What of it is in Sigstore bundles.
 
 
+def bundle_of(entry: Any, content: bytes, signature: str) -> dict[str, Any]:
+    """Make the Sigstore bundle of a hashedrekord entry, as the API answers with it."""
+    proof = entry["verification"]["inclusionProof"]
+
+    def binary(text: str) -> str:
+        return b64encode(bytes.fromhex(text)).decode()
+
+    return {
+        "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "verificationMaterial": {
+            "publicKey": {"hint": ""},
+            "tlogEntries": [
+                {
+                    "logIndex": str(entry["logIndex"]),
+                    "logId": {"keyId": binary(entry["logID"])},
+                    "kindVersion": {"kind": "hashedrekord", "version": "0.0.1"},
+                    "integratedTime": str(entry["integratedTime"]),
+                    "inclusionPromise": {
+                        "signedEntryTimestamp": entry["verification"]["signedEntryTimestamp"]
+                    },
+                    "inclusionProof": {
+                        "logIndex": str(proof["logIndex"]),
+                        "rootHash": binary(proof["rootHash"]),
+                        "treeSize": str(proof["treeSize"]),
+                        "hashes": [binary(one) for one in proof["hashes"]],
+                        "checkpoint": {"envelope": proof["checkpoint"]},
+                    },
+                    "canonicalizedBody": entry["body"],
+                }
+            ],
+        },
+        "messageSignature": {
+            "messageDigest": {
+                "algorithm": "SHA2_256",
+                "digest": b64encode(sha256(content).digest()).decode(),
+            },
+            "signature": signature,
+        },
+    }
+
+
 class Signed:
     """An artifact that is logged in the instance, and its bundle as of now."""
 
@@ -611,42 +652,9 @@ class Signed:
         answer = self.log.entry(self.index)
         assert answer is not None
         [(_, entry)] = answer.items()
-        proof = entry["verification"]["inclusionProof"]
-        digest = b64encode(sha256(self.artifact.read_bytes()).digest()).decode()
-
-        def binary(text: str) -> str:
-            return b64encode(bytes.fromhex(text)).decode()
-
-        made = {
-            "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
-            "verificationMaterial": {
-                "publicKey": {"hint": ""},
-                "tlogEntries": [
-                    {
-                        "logIndex": str(entry["logIndex"]),
-                        "logId": {"keyId": binary(entry["logID"])},
-                        "kindVersion": {"kind": "hashedrekord", "version": "0.0.1"},
-                        "integratedTime": str(entry["integratedTime"]),
-                        "inclusionPromise": {
-                            "signedEntryTimestamp": entry["verification"]["signedEntryTimestamp"]
-                        },
-                        "inclusionProof": {
-                            "logIndex": str(proof["logIndex"]),
-                            "rootHash": binary(proof["rootHash"]),
-                            "treeSize": str(proof["treeSize"]),
-                            "hashes": [binary(one) for one in proof["hashes"]],
-                            "checkpoint": {"envelope": proof["checkpoint"]},
-                        },
-                        "canonicalizedBody": entry["body"],
-                    }
-                ],
-            },
-            "messageSignature": {
-                "messageDigest": {"algorithm": "SHA2_256", "digest": digest},
-                "signature": self.signature,
-            },
-        }
-        file = self.directory / f"{self.name}.{proof['treeSize']}.json"
+        made = bundle_of(entry, self.artifact.read_bytes(), self.signature)
+        tree_size = entry["verification"]["inclusionProof"]["treeSize"]
+        file = self.directory / f"{self.name}.{tree_size}.json"
         file.write_text(json.dumps(made))
         return file
 
