@@ -7,6 +7,7 @@ from pathlib import Path
 
 from appliance.errors import IncompleteError, MalformedError
 from appliance.jobs.divergence.health import home_health
+from appliance.jobs.mirror.shards import logs_of
 from appliance.jobs.progress import ShowProgress
 from appliance.jobs.transfer.export import ExportReport, Selection
 from appliance.jobs.transfer.export import export as write_export
@@ -31,7 +32,6 @@ from appliance.store.mirror.logs import (
     all_logs,
     require_backend,
     require_log,
-    trees_of,
 )
 from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.note import parse_note, sign_note
@@ -217,15 +217,6 @@ def _proven(store: Store, options: ExportOptions, now: int) -> tuple[ProvenEntry
     return tuple(found) or None
 
 
-def _logs_of(store: Store, name: str) -> list[Log]:
-    """Return the log of a backend; of an instance of Rekor v1 its trees, the closed ones too."""
-    backend = require_backend(store, name)
-    if backend.follows is None:
-        return [backend.log]
-    held = [one for one in trees_of(store, backend.follows) if one != backend.log]
-    return [*(one for one in held if Mirror(store, one).history.accepted()), backend.log]
-
-
 def _logs(
     store: Store,
     options: ExportOptions,
@@ -238,7 +229,7 @@ def _logs(
     if proven is not None and not (backends or origins):
         origins = tuple(dict.fromkeys(one.origin for one in proven))
     if backends or origins:
-        logs = [log for name in backends for log in _logs_of(store, name)]
+        logs = [log for name in backends for log in logs_of(store, require_backend(store, name))]
         logs += [require_log(store, origin) for origin in origins]
         return list({log.id: log for log in logs}.values())
     held = [log for log in all_logs(store) if Mirror(store, log).history.accepted()]

@@ -15,6 +15,8 @@ from appliance.cli.table import headings_option, table, table_time
 from appliance.errors import CorruptError, IncompleteError
 from appliance.jobs.divergence.judge import report_damage, reporting_damage
 from appliance.jobs.mirror.compare_heads import ChainReport, recheck_chain, recheck_root
+from appliance.jobs.mirror.shards import logs_of
+from appliance.jobs.progress import Progress
 from appliance.runs.session import Session, pass_session
 from appliance.store.database import Store
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint, History
@@ -49,6 +51,8 @@ def checkpoint_list(
     session: Session, backends: tuple[str, ...], origins: str | None, last: int | None
 ) -> Result:
     """List accepted checkpoints, the newest last. Without a choice, those of every log.
+
+    --backend of a Rekor v1 instance means all its trees.
 
     \b
     Example:
@@ -116,8 +120,10 @@ def checkpoint_verify(
 ) -> Result:
     """Open every stored note again with the pinned keys, and prove the checkpoints one chain.
 
-    With --tree-size, recompute that root from the stored leaf hashes instead. Code 6 is
-    damage here, 4 a log that signed two trees, 5 that tiles are missing.
+    With --tree-size, recompute that root from the stored leaf hashes instead, or of a log without
+    tiles (Rekor v1) from the proofs that were kept. Code 6 is damage here, 4 a log that signed two
+    trees, 5 that tiles or proofs are missing. --backend of a Rekor v1 instance means all its trees,
+    each a chain of its own; with --tree-size the one that it stands at.
 
     \b
     Example:
@@ -142,12 +148,23 @@ def checkpoint_verify(
                 f"{mirror.log.origin}: root {root.head.root_hash.hex()} at {tree_size:,}, {signed}"
             )
             return Result(data, text)
+        logs = [mirror.log]
+        if backend is not None:
+            logs = logs_of(store, require_backend(store, backend))
         with progress_bar("verify") as advance:
-            chain = recheck_chain(mirror, session.now(), advance)
-        for damage in chain.problems:
-            if isinstance(damage, CorruptError):
-                report_damage(store, mirror.log, damage, session.now())
-    return _chain_result(mirror.log, chain)
+            chains = [(log, _checked(session, store, log, advance)) for log in logs]
+    *closed, own = [_chain_result(*one) for one in chains]
+    data = own.data | members(closed_trees=[one.data for one in closed])
+    text = "\n".join(one.text for one in (*closed, own))
+    return Result(data, text, errors=tuple(error for one in (*closed, own) for error in one.errors))
+
+
+def _checked(session: Session, store: Store, log: Log, advance: Progress) -> ChainReport:
+    chain = recheck_chain(Mirror(store, log), session.now(), advance)
+    for damage in chain.problems:
+        if isinstance(damage, CorruptError):
+            report_damage(store, log, damage, session.now())
+    return chain
 
 
 def _chain_result(log: Log, chain: ChainReport) -> Result:
@@ -162,8 +179,8 @@ def _chain_result(log: Log, chain: ChainReport) -> Result:
                 f"{log.origin}: {what} are missing to prove {len(chain.unproven)} of"
                 f" {chain.checkpoints} checkpoints ({sizes}{', …' * (len(chain.unproven) > 5)})",
                 reason="no-proof" if is_v1 else "tile-missing",
-                next_step="each was proven when it was taken, by a version that did not keep the"
-                " proof; 'attestor checkpoints prune' forgets old ones"
+                next_step="each was proven when it was taken; where the log can be reached 'attestor"
+                " sync' asks for the proof again; 'attestor checkpoints prune' forgets old ones"
                 if is_v1
                 else "run 'attestor sync --full-tiles', or import a transfer bundle that has them",
             )
@@ -192,7 +209,8 @@ def _logs(store: Store, backends: tuple[str, ...], origins: str | None) -> tuple
         raise click.UsageError("--backend and --origins exclude each other")
     if origins is not None:
         return tuple(require_log(store, origin) for origin in origins.split(","))
-    chosen = {log.id: log for log in (require_backend(store, name).log for name in backends)}
+    named = (require_backend(store, name) for name in backends)
+    chosen = {log.id: log for one in named for log in logs_of(store, one)}
     return tuple(chosen.values()) or all_logs(store)
 
 

@@ -12,6 +12,7 @@ from appliance.cli.options import seconds_option
 from appliance.cli.output import Result, common_options
 from appliance.errors import ApplianceError
 from appliance.jobs.divergence.gossip import Seen, compare_note
+from appliance.jobs.mirror.shards import logs_of
 from appliance.jobs.our_tree import forget_needless_ranges
 from appliance.runs.exit_codes import as_ours, naming
 from appliance.runs.session import Session, pass_session
@@ -72,7 +73,8 @@ def checkpoint_prune(
     """Forget old checkpoints that nothing rests on; tiles stay, and so what can be proven.
 
     The newest of each log always stays, and so do its mirror checkpoint, what transfer
-    bundles began or ended at, and everything that is evidence.
+    bundles began or ended at, and everything that is evidence. Of a log without tiles (Rekor v1)
+    the proofs go that prove nothing else. --backend of an instance means all its trees.
 
     \b
     Example:
@@ -82,7 +84,7 @@ def checkpoint_prune(
     before = session.now() - int(seconds_option(older_than, "--older-than", None))
     data, lines = [], []
     with session.writing() as store:
-        named = [require_backend(store, name).log for name in backends]
+        named = [log for name in backends for log in logs_of(store, require_backend(store, name))]
         chosen: dict[int, Log] = {log.id: log for log in named or all_logs(store)}
         with store.atomic(dry_run=dry_run):
             for log in chosen.values():
@@ -111,6 +113,6 @@ def _text(seen: Seen) -> str:
     says = {
         "proven": f"a proven prefix of our {held}",
         "larger": f"larger than ours ({held}); kept, and compared once our tree is there",
-        "undecided": "not decided, tiles are missing here; kept, and compared once they are here",
+        "undecided": "not decided, what proves it is missing here; kept, and compared once it is",
     }[seen.standing.value]
     return f"{seen.origin} at {seen.head.tree_size:,}: {says}"

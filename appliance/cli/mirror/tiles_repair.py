@@ -12,11 +12,12 @@ from appliance.jobs.divergence.judge import end_damage, reporting_damage
 from appliance.jobs.mirror.audit import AuditReport, audit
 from appliance.jobs.mirror.audit_windows import audit_windows
 from appliance.jobs.mirror.refetch import refetch
+from appliance.jobs.mirror.shards import logs_of
 from appliance.jobs.our_tree import is_in_ranges
 from appliance.runs.session import Session, pass_session
 from appliance.runs.sources import open_backend
 from appliance.store.database import Store
-from appliance.store.mirror.logs import Log, require_backend, select_backends, trees_of
+from appliance.store.mirror.logs import Log, require_backend, select_backends
 from appliance.store.mirror.mirror import Mirror
 
 
@@ -80,10 +81,7 @@ def _logs(store: Store, names: tuple[str, ...]) -> list[Log]:
     """Return the logs of backends, with all trees of an instance that one follows."""
     found: dict[int, Log] = {}
     for backend in select_backends(store, names):
-        trees = trees_of(store, backend.follows) if backend.follows is not None else ()
-        for log in (*trees, backend.log):
-            if log.id == backend.log.id or Mirror(store, log).history.accepted() is not None:
-                found[log.id] = log
+        found |= {log.id: log for log in logs_of(store, backend)}
     return list(found.values())
 
 

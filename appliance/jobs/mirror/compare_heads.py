@@ -18,11 +18,12 @@ from appliance.errors import (
 )
 from appliance.jobs.divergence.incident import ConsistencyProof, Incident, report_incident
 from appliance.jobs.local_tiles import told_apart
-from appliance.jobs.our_tree import OurTree, is_without_tiles, our_tree
+from appliance.jobs.our_tree import OurTree, is_in_ranges, is_without_tiles, our_tree
 from appliance.jobs.progress import SILENT, Progress
 from appliance.policy.relate import Contradiction, Rule
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint, Arrival
 from appliance.store.mirror.mirror import Mirror
+from appliance.store.mirror.proven_ranges import LackingProofs
 from appliance.tlog.checkpoint import open_checkpoint
 from appliance.tlog.compact_range import CompactRange
 from appliance.tlog.merkle import HASH_BYTES, Hash, TreeHead, perfect_root
@@ -30,6 +31,9 @@ from appliance.tlog.proof import verify_consistency
 from appliance.tlog.tile import HEIGHT, Tile, edge_tiles, full_tile_count
 from appliance.value import frozen
 
+_FETCHED_ANEW: Final = (
+    "this is damage here, not an attack: the next 'attestor sync' asks the log for its proof again"
+)
 TRIM_EVERY: Final = 64  # checkpoints, so that memory stays small
 
 
@@ -56,6 +60,8 @@ class RootReport:
 def recheck_chain(mirror: Mirror, now: int, progress: Progress = SILENT) -> ChainReport:
     """Check every stored checkpoint of a log, all of them whatever is wrong with one.
 
+    Of a log without tiles the proofs that are missing or damaged are fetched by the next sync.
+
     Raises IncompleteError if there is none. Among the problems are SignatureError for a
     note by no pinned key, StoreError (corrupt) for what is wrong with us, and
     DivergenceError, its evidence stored, for a log that signed two trees.
@@ -65,6 +71,7 @@ def recheck_chain(mirror: Mirror, now: int, progress: Progress = SILENT) -> Chai
     sizes = mirror.history.accepted_sizes()
     notes = proven = 0
     unproven: list[int] = []
+    damaged: list[int] = []
     problems: list[ApplianceError] = []
     progress.stage("checkpoints", lambda: len(sizes))
     for position, tree_size in enumerate(sizes):
@@ -76,11 +83,18 @@ def recheck_chain(mirror: Mirror, now: int, progress: Progress = SILENT) -> Chai
         except IncompleteError:
             unproven.append(tree_size)
         except ApplianceError as error:
+            if isinstance(error, CorruptError) and is_in_ranges(mirror):
+                damaged.append(tree_size)
+                error.next_step = _FETCHED_ANEW
             error.message = f"checkpoint {tree_size} of {mirror.log.origin}: {error.message}"
             problems.append(error)
         if position % TRIM_EVERY == TRIM_EVERY - 1:
             tree.trim()
         progress(1)
+    if is_in_ranges(mirror):
+        with mirror.store.atomic():
+            for tree_size in (*unproven, *damaged):
+                LackingProofs(mirror.store, mirror.log).add(tree_size)
     return ChainReport(newest.head, len(sizes), notes, proven, tuple(unproven), tuple(problems))
 
 

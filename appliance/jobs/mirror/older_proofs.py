@@ -1,4 +1,4 @@
-"""Proofs of sizes that were accepted before proofs were kept, fetched now.
+"""Proofs of sizes that were accepted before proofs were kept, or that rotted here, fetched now.
 
 Each was verified then, and what verified it is gone. Without it a checkpoint can be neither proven
 again offline nor be the base of an export.
@@ -13,6 +13,7 @@ from appliance.store.mirror.mirror import Mirror
 from appliance.store.mirror.proven_ranges import LackingProofs, ProvenRanges
 from appliance.tlog.leaf_ranges import LeafRanges, of_consistency
 from appliance.tlog.log_source import ProvingSource
+from appliance.tlog.merkle import TreeHead
 from appliance.tlog.proof import verify_consistency
 
 AT_ONCE: Final = 50  # requests of one sync
@@ -31,7 +32,7 @@ def fetch_older_proofs(mirror: Mirror, source: ProvingSource) -> tuple[str, ...]
     left, asked, why = list[int](), 0, ""
     for size in sizes:
         ours = mirror.history.at(size)
-        if ours is None or size >= newest.tree_size or _is_proven(known, size, newest.tree_size):
+        if ours is None or size >= newest.tree_size or _is_proven(known, ours.head, newest):
             with mirror.store.atomic():
                 lacking.settle(size)
             continue
@@ -60,11 +61,11 @@ def fetch_older_proofs(mirror: Mirror, source: ProvingSource) -> tuple[str, ...]
     )
 
 
-def _is_proven(known: ProvenRanges, size: int, newest: int) -> bool:
+def _is_proven(known: ProvenRanges, ours: TreeHead, newest: TreeHead) -> bool:
     ranges = LeafRanges(known.find, known.is_any_inside)
     try:
-        ranges.root(0, size)
-        ranges.consistency(size, newest)
-    except LookupError:
+        root = ranges.root(0, ours.tree_size)
+        verify_consistency(ours, newest, ranges.consistency(ours.tree_size, newest.tree_size))
+    except (LookupError, ProofError):
         return False
-    return True
+    return root == ours.root_hash

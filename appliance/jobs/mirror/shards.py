@@ -8,11 +8,19 @@ from appliance.config.configuration import Configuration
 from appliance.jobs.our_tree import is_without_tiles
 from appliance.store.database import Store
 from appliance.store.home.runs import backend_run
-from appliance.store.mirror.logs import Backend, window_end
+from appliance.store.mirror.logs import Backend, Log, trees_of, window_end
 from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.tile import WIDTH
 
 SEALED_SECONDS: Final = 7 * 86_400  # between two looks at a log that is sealed
+
+
+def logs_of(store: Store, backend: Backend) -> list[Log]:
+    """Return the log of a backend; of an instance of Rekor v1 the closed trees before it too."""
+    if backend.follows is None:
+        return [backend.log]
+    others = [one for one in trees_of(store, backend.follows) if one.id != backend.log.id]
+    return [*(one for one in others if Mirror(store, one).history.accepted()), backend.log]
 
 
 def is_sealed(store: Store, configuration: Configuration, backend: Backend) -> bool:

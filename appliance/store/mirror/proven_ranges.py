@@ -41,7 +41,8 @@ class ProvenRanges:
         What belongs to smaller trees only goes. Call it inside store.atomic().
         """
         self.store.execute_many(
-            "INSERT INTO proven_range VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO proven_range VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+            " SET hash = excluded.hash WHERE hash <> excluded.hash",  # one that rotted here
             [(self.log.id, start, stop, value) for (start, stop), value in ranges.items()],
         )
         self.store.execute(
@@ -66,7 +67,7 @@ class ProvenRanges:
 
 
 class LackingProofs:
-    """The accepted sizes of one log whose proof to the newest may not be here."""
+    """The accepted sizes of one log whose proof to the newest may not be here, or is damaged."""
 
     def __init__(self, store: Store, log: Log) -> None:
         self.store = store
@@ -79,6 +80,13 @@ class LackingProofs:
             [self.log.id],
         )
         return [row["tree_size"] for row in rows]
+
+    def add(self, tree_size: int) -> None:
+        """Have the proof of a size fetched anew. Call it inside store.atomic()."""
+        self.store.execute(
+            "INSERT INTO lacking_proof VALUES (?, ?) ON CONFLICT DO NOTHING",
+            [self.log.id, tree_size],
+        )
 
     def settle(self, tree_size: int) -> None:
         """Take off a size whose proof is here. Call it inside store.atomic()."""
