@@ -179,8 +179,9 @@ def _chain_result(log: Log, chain: ChainReport) -> Result:
                 f"{log.origin}: {what} are missing to prove {len(chain.unproven)} of"
                 f" {chain.checkpoints} checkpoints ({sizes}{', …' * (len(chain.unproven) > 5)})",
                 reason="no-proof" if is_v1 else "tile-missing",
-                next_step="each was proven when it was taken; where the log can be reached 'attestor"
-                " sync' asks for the proof again; 'attestor checkpoints prune' forgets old ones"
+                next_step="each was proven when it was taken; where the log can be reached"
+                " 'attestor sync' asks for the proof again; 'attestor checkpoints prune' forgets"
+                " old ones"
                 if is_v1
                 else "run 'attestor sync --full-tiles', or import a transfer bundle that has them",
             )
