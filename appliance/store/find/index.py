@@ -7,7 +7,8 @@ digest of each, or by the stamp that 256 of them in a row had in the store when 
 there was indexed.
 
 The values that differ from entry to entry (digests, keys, certificates, commits) are hashed
-to 48 bits: in `tail` while their segment of 65,536 entries grows, then packed in `term`.
+to 40 bits, by 65,536 entries and the first 12 bits of the hash: in `tail` while more of them
+come, then sorted in `term`.
 What repeats from entry to entry is kept once, as a profile: all that one certificate claims.
 """
 
@@ -18,7 +19,6 @@ import itertools
 import os
 import sqlite3
 import sys
-from bisect import bisect_left
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -34,14 +34,13 @@ from appliance.value import frozen
 T = TypeVar("T")
 
 INDEX_NAME: Final = "index.db"
-FORMAT: Final = 4  # of the tables; another one is rebuilt
+FORMAT: Final = 5  # of the tables; another one is rebuilt
 _APPLICATION_ID: Final = 0x41545349  # "ATSI"
 _LOG_SHIFT: Final = 40
 _SEGMENT_BITS: Final = 16
 _SEGMENT_TILES: Final = (1 << _SEGMENT_BITS) // WIDTH
-_HASH_BYTES: Final = 6
-_POSTED_BYTES: Final = 5  # of a hash in a packed segment: its bucket, and 4 bytes from its second
-_POSTING_BYTES: Final = 6  # those 4 bytes, and 2 of the place in the segment
+_HASH_BYTES: Final = 5
+_POSTING_BYTES: Final = 6  # 4 bytes from the second of the hash, and 2 of the place in the segment
 _TOGETHER: Final = 500  # values in one query
 # Of identities, in the order of their numbers: as of entries, 0 and 1 take no room.
 IDENTITY_KINDS: Final = ("uri", "email", "dns", "other", "")
@@ -62,8 +61,8 @@ _SCHEMA: Final = (
     " PRIMARY KEY (hash, profile)) STRICT, WITHOUT ROWID",
     "CREATE TABLE entry (profile INTEGER NOT NULL, ref INTEGER NOT NULL,"
     " PRIMARY KEY (profile, ref)) STRICT, WITHOUT ROWID",
-    "CREATE TABLE tail (hash BLOB NOT NULL, ref INTEGER NOT NULL,"
-    " PRIMARY KEY (hash, ref)) STRICT, WITHOUT ROWID",
+    "CREATE TABLE tail (bucket INTEGER NOT NULL, segment INTEGER NOT NULL,"
+    " postings BLOB NOT NULL, PRIMARY KEY (bucket, segment)) STRICT, WITHOUT ROWID",
     "CREATE TABLE term (bucket INTEGER NOT NULL, segment INTEGER NOT NULL,"
     " postings BLOB NOT NULL, PRIMARY KEY (bucket, segment)) STRICT, WITHOUT ROWID",
     "CREATE TABLE opaque (ref INTEGER PRIMARY KEY, why TEXT NOT NULL) STRICT",
@@ -100,6 +99,13 @@ class IndexedBundle:
     unread: Sequence[tuple[int, str]] = ()  # places of which not all could be read, and why
 
 
+class _Postings(NamedTuple):
+    """What is to be added of one segment: hashes of terms, each with its place."""
+
+    new: set[bytes]
+    again: set[bytes]  # of entry bundles of which some were there before
+
+
 class Index:
     """The open index of one home."""
 
@@ -124,11 +130,13 @@ class Index:
         with index_errors(self.path):
             self._execute("BEGIN IMMEDIATE")
             try:
-                found: dict[int, set[bytes]] = {}
+                found: dict[int, _Postings] = {}
                 of_profiles: dict[Profile, list[int]] = {}
                 for bundle in bundles:
-                    postings = found.setdefault(bundle.tile_index // _SEGMENT_TILES, set())
-                    postings.update(self._add_bundle(log, bundle, of_profiles))
+                    segment = bundle.tile_index // _SEGMENT_TILES
+                    self._add_bundle(
+                        log, bundle, of_profiles, found.setdefault(segment, _Postings(set(), set()))
+                    )
                 self._add_profiles(of_profiles)
                 for segment, postings in sorted(found.items()):
                     self._keep(log, segment, postings)
@@ -141,29 +149,33 @@ class Index:
                 raise
 
     def _add_bundle(
-        self, log: Log, bundle: IndexedBundle, of_profiles: dict[Profile, list[int]]
-    ) -> list[bytes]:
-        """Index all of a bundle but its terms, which are returned as postings.
-
-        `of_profiles` takes its profiles, each with its entries.
-        """
+        self,
+        log: Log,
+        bundle: IndexedBundle,
+        of_profiles: dict[Profile, list[int]],
+        of_terms: _Postings,
+    ) -> None:
+        """Index all of a bundle but its profiles, each with its entries, and its terms."""
         first = log.id << _LOG_SHIFT | bundle.tile_index * WIDTH
         self._execute("DELETE FROM opaque WHERE ref >= ? AND ref < ?", [first, first + WIDTH])
         unread = [(first + at, why) for at, why in bundle.unread]
         self._execute_many("INSERT INTO opaque VALUES (?, ?)", unread)
         for profile, at in bundle.profiles:
             of_profiles.setdefault(profile, []).append(first + at)
+        which = [log.id, bundle.tile_index]
+        was_there = self._execute(
+            "SELECT 1 FROM indexed WHERE log_id = ? AND tile_index = ?", which
+        ).fetchone()
         # Nobody sees it before its terms and profiles, which follow in the same transaction.
         self._execute(
             "INSERT OR REPLACE INTO indexed VALUES (?, ?, ?, ?)",
-            [log.id, bundle.tile_index, bundle.digest, bundle.width],
+            [*which, bundle.digest, bundle.width],
         )
         start = bundle.tile_index % _SEGMENT_TILES * WIDTH
-        postings: list[bytes] = []
+        postings = of_terms.again if was_there else of_terms.new
         for place, terms in enumerate(bundle.terms, start):
             raw = place.to_bytes(2)
-            postings += [_posting(_term_hash(term), raw) for term in terms]
-        return postings
+            postings.update([_term_hash(term) + raw for term in terms])
 
     def _add_profiles(self, found: Mapping[Profile, Sequence[int]]) -> None:
         """Add profiles with their entries; those that are not known yet get their numbers."""
@@ -222,35 +234,50 @@ class Index:
         self._execute_many(insert, sorted(pairs))
         self._execute_many("INSERT INTO claim VALUES (?, ?) ON CONFLICT DO NOTHING", sorted(claims))
 
-    def _keep(self, log: Log, segment: int, postings: set[bytes]) -> None:
-        """Add the postings of a segment, packed if its entry bundles are all full and indexed."""
+    def _keep(self, log: Log, segment: int, postings: _Postings) -> None:
+        """Add the postings of a segment, sorted if its entry bundles are all full and indexed."""
         first = segment * _SEGMENT_TILES
         (full,) = self._execute(
             "SELECT count(*) FROM indexed WHERE log_id = ? AND tile_index >= ? AND tile_index < ?"
             " AND width = ?",
             [log.id, first, first + _SEGMENT_TILES, WIDTH],
         ).fetchone()
-        start = log.id << _LOG_SHIFT | segment << _SEGMENT_BITS
+        number = (log.id << _LOG_SHIFT >> _SEGMENT_BITS) + segment
         if full != _SEGMENT_TILES:
-            insert = "INSERT INTO tail VALUES (?, ?) ON CONFLICT DO NOTHING"
-            self._execute_many(insert, (_unposted(one, start) for one in sorted(postings)))
+            self._append(number, postings)
             return
-        bounds = [start, start + (1 << _SEGMENT_BITS)]
-        tail = self._execute("SELECT hash, ref FROM tail WHERE ref >= ? AND ref < ?", bounds)
-        postings.update(_posting(term, (ref - start).to_bytes(2)) for term, ref in tail)
-        ordered, number, packed, stop = sorted(postings), start >> _SEGMENT_BITS, [], 0
-        while stop < len(ordered):
-            bucket, begin = _bucket(ordered[stop]), stop
-            stop = bisect_left(ordered, bucket + 1, begin, key=_bucket)
-            ours = [one[1 : _POSTED_BYTES + 2] for one in ordered[begin:stop]]
+        found: dict[int, set[bytes]] = {}
+        rows = self._execute("SELECT bucket, postings FROM tail WHERE segment = ?", [number])
+        for bucket, packed in rows:
+            found[bucket] = {*_split(packed)}
+        for bucket, some in _by_bucket(postings.new | postings.again):
+            ours = found.setdefault(bucket, set())
+            ours.update(some)
             row = self._execute(
                 "SELECT postings FROM term WHERE bucket = ? AND segment = ?", [bucket, number]
             ).fetchone()
             if row is not None:
-                ours = sorted({*ours, *_split(row[0])})
-            packed.append((bucket, number, b"".join(ours)))
-        self._execute_many("INSERT OR REPLACE INTO term VALUES (?, ?, ?)", packed)
-        self._execute("DELETE FROM tail WHERE ref >= ? AND ref < ?", bounds)
+                ours.update(_split(row[0]))
+        terms = [(bucket, number, b"".join(sorted(some))) for bucket, some in sorted(found.items())]
+        self._execute_many("INSERT OR REPLACE INTO term VALUES (?, ?, ?)", terms)
+        self._execute("DELETE FROM tail WHERE segment = ?", [number])
+
+    def _append(self, number: int, postings: _Postings) -> None:
+        """Add postings to a segment that grows; of a bundle that was there, what is new of it."""
+        new = postings.new
+        for bucket, some in _by_bucket(postings.again):
+            row = self._execute(
+                "SELECT postings FROM tail WHERE bucket = ? AND segment = ?", [bucket, number]
+            ).fetchone()
+            known = {*_split(row[0])} if row is not None else set()
+            head = bucket >> 4
+            new |= {bytes((head,)) + one for one in some if one not in known}
+        rows = [(bucket, number, b"".join(some)) for bucket, some in _by_bucket(new)]
+        self._execute_many(
+            "INSERT INTO tail VALUES (?, ?, ?) ON CONFLICT (bucket, segment) DO UPDATE"
+            " SET postings = CAST(postings || excluded.postings AS BLOB)",
+            rows,
+        )
 
     # --- reading
 
@@ -280,22 +307,15 @@ class Index:
         """Return the entries of a log that may hold a term."""
         wanted = _term_hash(term)
         low, high = _bounds(log)
-        found = {
-            ref - low
-            for (ref,) in self._rows(
-                "SELECT ref FROM tail WHERE hash = ? AND ref >= ? AND ref < ?", [wanted, low, high]
-            )
-        }
+        where = "WHERE bucket = ?1 AND segment >= ?2 AND segment < ?3"
+        found: set[int] = set()
         for segment, postings in self._rows(
-            "SELECT segment, postings FROM term WHERE bucket = ? AND segment >= ? AND segment < ?",
+            f"SELECT segment, postings FROM term {where}"  # noqa: S608 ours
+            f" UNION ALL SELECT segment, postings FROM tail {where}",
             [_bucket(wanted), low >> _SEGMENT_BITS, high >> _SEGMENT_BITS],
         ):
             start = (segment << _SEGMENT_BITS) - low
-            found |= {
-                start + int.from_bytes(one[4:])
-                for one in _split(postings)
-                if one[:4] == wanted[1:_POSTED_BYTES]
-            }
+            found.update(start + place for place in _places(postings, wanted[1:]))
         return found
 
     def with_identity(self, log: Log, name: str, *, prefix: bool = False) -> set[int]:
@@ -523,18 +543,19 @@ def _bucket(term: bytes) -> int:
     return term[0] << 4 | term[1] >> 4
 
 
-def _posting(term: bytes, place: bytes) -> bytes:
-    """Return what is kept of a term in a segment, in the order of packed segments.
-
-    The bytes of its hash that are packed, its place in the segment, and the rest of its hash.
-    """
-    return term[:_POSTED_BYTES] + place + term[_POSTED_BYTES:]
+def _by_bucket(postings: Iterable[bytes]) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield buckets with the postings of each, in order, without what the bucket says."""
+    for bucket, some in itertools.groupby(sorted(postings), _bucket):
+        yield bucket, [one[1:] for one in some]
 
 
-def _unposted(posting: bytes, start: int) -> tuple[bytes, int]:
-    """Return the hash and the entry of a posting in the segment that begins at `start`."""
-    place = posting[_POSTED_BYTES : _POSTED_BYTES + 2]
-    return posting[:_POSTED_BYTES] + posting[_POSTED_BYTES + 2 :], start + int.from_bytes(place)
+def _places(postings: bytes, wanted: bytes) -> Iterator[int]:
+    """Yield the places in a segment of the postings that begin so."""
+    at = postings.find(wanted)
+    while at >= 0:
+        if at % _POSTING_BYTES == 0:
+            yield int.from_bytes(postings[at + len(wanted) : at + _POSTING_BYTES])
+        at = postings.find(wanted, at + 1)
 
 
 def _split(postings: bytes) -> Iterator[bytes]:
