@@ -32,6 +32,7 @@ from tests.pki.authorities import LeafPlan
 from tests.pki.bundles import ARTIFACT, Instance, pem
 from tests.queue.signed_files import KEY, envelope
 from tests.queue.signed_files import pem as key_pem
+from tests.rig.v1_shards import v1_instance
 from tests.signed_artifacts import (
     SIGNER,
     SIGNER_PEM,
@@ -438,6 +439,17 @@ def serving(stage: Stage) -> None:
     stage.type(across)
 
 
+def sizes(stage: Stage) -> None:
+    stage.make_home("outside")
+    with v1_instance("rekor.example") as log:
+        log.grow(600)
+        (stage.place / "old.pem").write_bytes(log.public_key)
+        added = "attestor backend add old --origin rekor.example --public-key old.pem"
+        stage.run(f"{added} --url {log.url}", "outside")
+        printed = type_all(stage, "docs/sizes.md")
+    assert "rekor.example - 1001: windows of 500 entries, 0..500" in printed
+
+
 # None: a home that mirrors a log, and `SIMPLE`, will do.
 STAGES: dict[str, Callable[[Stage], None] | None] = {
     "docs/adopting.md": adopting,
@@ -447,6 +459,7 @@ STAGES: dict[str, Callable[[Stage], None] | None] = {
     "docs/queue.md": queue,
     "docs/runbook.md": runbook,
     "docs/serving.md": serving,
+    "docs/sizes.md": sizes,
     **dict.fromkeys(
         (f"docs/{one}.md" for one in ("alerts", "configuration", "json", "monitoring", "report")),
         None,

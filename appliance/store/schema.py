@@ -54,6 +54,7 @@ MIGRATIONS: Final = (  # in the order they are applied
     "047_tree_place",
     "048_empty_tree",
     "049_known_statement",
+    "050_entry_window_rows",
 )
 COUNTED_BY_TRIGGERS: Final = (
     "tile_span",

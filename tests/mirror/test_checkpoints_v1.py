@@ -83,9 +83,12 @@ def test_a_proof_that_rotted_here_is_fetched_anew_by_the_next_sync(site: Site) -
         assert rotten.rowcount
     error = site.json("checkpoints", "verify", *BACKEND, expect=6)
     assert "the next 'attestor sync' asks the log for its proof again" in error["next"]
+    assert site.alerts() == ["StoreCorrupt"]
     site.sync()
     checked = site.json("checkpoints", "verify", *BACKEND)
     assert (checked["proven"], checked["problems"]) == (3, [])
+    site.json("tiles", "verify", *BACKEND)
+    assert site.json("alerts", "list", "--lasting")["alerts"] == []
 
 
 def test_sizes_that_no_proof_leads_to(site: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import sqlite3
 import tarfile
 from collections.abc import Iterator
@@ -17,7 +18,11 @@ from appliance.errors import IncompleteError, MalformedError
 from appliance.jobs.transfer import plan, window_members
 from appliance.jobs.transfer.hash_lists import format_hash_lists
 from appliance.jobs.transfer.window_members import Window, parse_window
+from appliance.store import schema
+from appliance.store.database import open_store
 from appliance.store.mirror.entry_frames import compress_bundle
+from appliance.store.mirror.entry_windows import EntryWindows
+from appliance.store.mirror.logs import require_log
 from bundles import manifest_json
 from bundles.writer import Member
 from tests.mirror.test_rekor_v1 import HOST, Signed, Site
@@ -340,6 +345,49 @@ def test_a_home_of_the_version_before_counts_its_windows(inside: Inside, outside
         damaged.execute("UPDATE window_tile SET n_entries = 7 WHERE tile_index = 1")
     error = outside.json("store", "check", expect=6)
     assert "window_tile" in error["message"]
+
+
+def test_a_home_whose_entries_had_a_page_each_keeps_them(inside: Inside, outside: Site) -> None:
+    fetch(outside, 250, 20)
+    migrations = Path(schema.__file__).parent / "migrations"
+    triggers = (migrations / "050_entry_window_rows.sql").read_text().partition("CREATE TRIGGER")
+    with sqlite3.connect(outside.path / "attestor.db") as old:
+        rows = old.execute("SELECT * FROM entry_window ORDER BY entry_index").fetchall()
+        tiles = old.execute("SELECT tile_index, n_entries FROM window_tile").fetchall()
+        old.execute("DROP TABLE entry_window")
+        old.executescript((migrations / "030_entry_window.sql").read_text())
+        old.executemany("INSERT INTO entry_window VALUES (?, ?, ?)", rows)
+        old.executescript("".join(triggers[1:]))
+        old.execute("DELETE FROM _sqlite_migrations WHERE name = '050_entry_window_rows'")
+    outside.json("init")
+    with sqlite3.connect(outside.path / "attestor.db") as new:
+        assert new.execute("SELECT * FROM entry_window ORDER BY entry_index").fetchall() == rows
+        assert new.execute("SELECT tile_index, n_entries FROM window_tile").fetchall() == tiles
+        made = new.execute("SELECT sql FROM sqlite_schema WHERE name = 'entry_window'")
+        assert "ROWID" not in made.fetchone()[0]
+    assert outside.json("store", "check")["problems"] == []
+    fetch(outside, 270, 1)
+    inside.carry("a.tar")
+    for index in (250, 269, 270):
+        proves(inside, index)
+
+
+def test_an_entry_takes_little_more_than_its_bytes(outside: Site) -> None:
+    """As large as most are: in a table without rowid each would take a page."""
+    outside.sync()
+    store = open_store(outside.path, write=True)
+    log = require_log(store, ORIGIN)
+
+    def pages() -> int:
+        [row] = store.rows("PRAGMA page_count")
+        return int(row["page_count"])
+
+    before = pages()
+    bodies = {at: random.Random(at).randbytes(1300) for at in range(600)}  # noqa: S311
+    with store.atomic():
+        EntryWindows(store, log).put(bodies)
+    assert (pages() - before) * 4096 < 1.3 * 600 * 1300
+    store.close()
 
 
 def test_a_closed_tree_is_an_archive_that_one_export_carries_and_one_command_checks(
