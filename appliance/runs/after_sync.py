@@ -96,14 +96,14 @@ def publish_after_sync(session: Session) -> tuple[str, ...]:
     )
 
 
-def find_after(session: Session) -> tuple[str, ...]:
+def find_after(session: Session, *, indexes: bool = True) -> tuple[str, ...]:
     """Index what a sync or an import brought, and compare it with the ledger and the watches.
 
     Each entry is read once for all three, each of which has its own locks and transactions and
     none of which needs another to have done anything. Returns what is to be said.
     """
     remembered = Remembered()
-    said = _index(session, remembered)
+    said = _index(session, remembered) if indexes else ()
     return (*said, *ledger_after(session, remembered), *_watch(session, remembered))
 
 

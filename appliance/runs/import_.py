@@ -40,6 +40,7 @@ class ImportOptions:
     receipt_dir: Path | None = None  # None: receipts/ in the home
     handler: str = ""  # who imports it: stands on the receipt
     jobs: int = 1  # processes that hash
+    indexes: bool = True  # what it brings, if this home has an index
 
 
 @frozen
@@ -124,7 +125,7 @@ def import_files(
         if not options.dry_run and any(one.report.side.pending for one in done):
             warnings += nowhere_to_send(store, queue_settings(session.configuration))
     if done and not options.dry_run:
-        warnings += find_after(session)
+        warnings += find_after(session, indexes=options.indexes)
     return ImportRun(tuple(done), tuple(failed.values()), tuple(warnings))
 
 

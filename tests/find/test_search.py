@@ -625,5 +625,14 @@ def test_what_an_import_brings_is_indexed_if_there_is_an_index(
     sites.grow(0)
     sites.json(OUTSIDE, "export", "--include-entries", "--output", sites.stick("out.tar"))
     sites.json(INSIDE, "import", sites.stick("out.tar"))
-    answer = sites.json(INSIDE, "entries", "search", "--identity-exact", WHO)
+    search = ("entries", "search", "--identity-exact", WHO)
+    answer = sites.json(INSIDE, *search)
     assert indices(answer) == [0] and answer["complete"]
+    sites.log.grow([leaf(WHO, b"later")])
+    sites.grow(0)
+    sites.json(OUTSIDE, "export", "--include-entries", "--output", sites.stick("more.tar"))
+    sites.json(INSIDE, "import", "--no-index", sites.stick("more.tar"))
+    late = sites.json(INSIDE, *search, expect=5)
+    assert late["reason"] == "search-incomplete" and "not-indexed" in late["message"]
+    sites.json(INSIDE, "index", "build")
+    assert indices(sites.json(INSIDE, *search)) == [0, 1]

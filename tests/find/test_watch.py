@@ -539,6 +539,20 @@ def test_a_legitimate_release_does_not_wedge_the_watch(home: MirroredHome, tmp_p
     assert findings(home) == ["expected", "unexpected"]
 
 
+def test_weather_is_no_finding_of_a_watch(home: MirroredHome) -> None:
+    """A log that cannot be reached paged like tampering elsewhere: here it is a failed sync."""
+    home.json("watch", "add", "releases", *RELEASE)
+    logged(home, leaf(WHO, b"app"))
+    judge(home)
+    told = alerts(home)
+    with home.mirror() as mirror, mirror.store.atomic():
+        url = "http://127.0.0.1:1/"  # nothing listens there
+        put_backend(mirror.store, "sim", mirror.log, base_url=None, read_url=url)
+    assert home.run("sync", "--entries")[0] == 7
+    judge(home)
+    assert findings(home) == ["unexpected"] and alerts(home) == told
+
+
 def test_a_late_explanation_ends_the_alert_with_its_last_entry(
     home: MirroredHome, tmp_path: Path
 ) -> None:

@@ -178,6 +178,8 @@ def test_what_cosign_signed_and_attested_is_found(
     text = encoded(payload, envelope["payloadType"])
     assert found(site, "--digest", sha256(text).hexdigest()) == [attestation]
     assert found(site, "--key", home / "cosign.pub") == [blob, attestation]
+    site.run("expected", "add", "--bundle", home / "attested.json")  # the statement is known now
+    assert found(site, "--artifact", home / "artifact") == [blob, attestation]
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ FILE = click.Path(path_type=Path, dir_okay=False)
     default="",
     help="Who imports it: stands on the receipt and in the custody list, also if it is refused.",
 )
+@click.option("--no-index", is_flag=True, help="Leave indexing to 'attestor index build'.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=1, help="Processes that hash.")
 @common_options
 @delivers_alerts(local_only=True)
@@ -52,6 +53,7 @@ def import_(
     insecure_unsigned: bool,
     receipt_dir: Path | None,
     handler: str,
+    no_index: bool,
     jobs: int,
 ) -> Result:
     """Import transfer bundles: verify every byte, then absorb what each log itself signed.
@@ -68,7 +70,9 @@ def import_(
     """
 
     printable("--handler", handler)
-    options = ImportOptions(dry_run, insecure_unsigned, receipt_dir, handler, jobs)
+    options = ImportOptions(
+        dry_run, insecure_unsigned, receipt_dir, handler, jobs, indexes=not no_index
+    )
     run = import_files(session, files, options, progress_bar)
     warnings = [*_skipped(run), *run.warnings]
     for file in run.files:
