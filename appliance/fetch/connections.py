@@ -25,7 +25,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import HTTPError
 
 from appliance.fetch.exchange import Exchange
-from appliance.fetch.incoming import Incoming, allow
+from appliance.fetch.incoming import OVER, Incoming, allow, wait_in_turns
 from appliance.fetch.proxies import Proxy
 from appliance.fetch.response import (
     CLIENT_CERTIFICATE,
@@ -103,6 +103,7 @@ class _Bounded(HTTPConnection):
                 continue
             for option in self.socket_options or ():
                 sock.setsockopt(*option)
+            wait_in_turns(sock)
             return sock
         raise failure
 
@@ -121,7 +122,7 @@ class _Bounded(HTTPConnection):
         left = memoryview(data)
         while left:
             allow(self.opened, self.exchange)
-            with contextlib.suppress(TimeoutError):
+            with contextlib.suppress(*OVER):
                 left = left[self.opened.send(left[:WRITE_BYTES]) :]
 
 

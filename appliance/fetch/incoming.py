@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import socket
+import ssl
+import struct
 from http.client import HTTPException
 from typing import Any, Final
 
@@ -12,15 +14,32 @@ from appliance.fetch.head import read_head
 from appliance.patterns import pattern
 
 POLL_SECONDS: Final = 0.25  # how soon whoever waits notices that its exchange was stopped
+OVER: Final = (TimeoutError, BlockingIOError)  # no time is left of a turn to wait
 READ_AHEAD_BYTES: Final = 16 * 1024  # at most: a head and most of a tile come with one read
 READ_BYTES: Final = 64 * 1024  # of a body at a time, where nobody knows how long it is
 _LINE_BYTES: Final = 64 * 1024  # of a chunk's size with all that is said about it, or a trailer
 _CHUNK_SIZE: Final = pattern(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;[^\r\n]*)?\r?\n")
 
 
+def wait_in_turns(sock: socket.socket) -> None:
+    """Have the kernel end each wait of a blocking socket in time to look whether all is well."""
+    seconds, rest = divmod(POLL_SECONDS, 1)
+    limit = struct.pack("ll", int(seconds), int(rest * 1e6))  # struct timeval
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+
+
 def allow(sock: socket.socket, exchange: Exchange) -> None:
-    """Let the next operation take as long as it may; raises as seconds_left does."""
-    seconds = min(exchange.seconds_left(), POLL_SECONDS)
+    """Let the next operation take as long as it may, or end with one of OVER.
+
+    Raises as seconds_left does. Python polls a socket that has a timeout before each operation,
+    so one that may take a while has none, but what wait_in_turns gave it. Not so with TLS,
+    which goes on waiting then.
+    """
+    left = exchange.seconds_left()
+    seconds: float | None = min(left, POLL_SECONDS)
+    if left >= POLL_SECONDS and not isinstance(sock, ssl.SSLSocket):
+        seconds = None
     if sock.gettimeout() != seconds:  # else it is one system call for nothing
         sock.settimeout(seconds)
 
@@ -40,7 +59,7 @@ class _Reader(io.RawIOBase):
             allow(self._sock, self._exchange)
             try:
                 n_bytes = self._sock.recv_into(buffer)
-            except TimeoutError:
+            except OVER:
                 continue
             self._exchange.count(n_bytes)
             return n_bytes

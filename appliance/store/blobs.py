@@ -83,27 +83,35 @@ class Blobs:
             raise file_error(self.root, error) from error
 
     def put(self, batch: Iterable[bytes]) -> list[bytes]:
-        """Store each item and return their digests, 32 bytes each, in order.
+        """Store each item as it comes and return their digests, 32 bytes each, in order.
 
         When this returns, all of them survive power loss. Storing the same bytes again
-        does no harm. Raises StoreError if the disk is full or fails.
+        does no harm. Raises StoreError if the disk is full or fails, and what `batch` raises;
+        then it leaves nothing.
         """
         digests: list[bytes] = []
+        failures: list[Exception] = []  # of the batch, which may be reading files of its own
 
         def hashed() -> Iterator[tuple[bytes, bytes]]:
-            for data in batch:
-                digests.append(hashlib.sha256(data).digest())
-                yield digests[-1], data
+            try:
+                for data in batch:
+                    digests.append(hashlib.sha256(data).digest())
+                    yield digests[-1], data
+            except Exception as error:
+                failures.append(error)
+                raise
 
         written: list[str] = []
         try:
             self._put(hashed(), written)
-        except OSError as error:
+        except Exception as error:
             # After a failed fsync the cache may hold what the disk does not, and the next
             # fsync succeed: leave nothing that the next run would take for durable.
             for path in written:
                 with contextlib.suppress(OSError):
                     Path(path).unlink()
+            if error in failures or not isinstance(error, OSError):
+                raise
             raise file_error(self.root, error) from error
         return digests
 

@@ -78,6 +78,10 @@ class TileTree:
         """Whether the tile at this place is authenticated."""
         return (tile.level, tile.index) in self._tiles
 
+    def has_parent(self, tile: Tile) -> bool:
+        """Whether the tile above a full one is authenticated, so that it may be added."""
+        return (tile.level + 1, tile.index // WIDTH) in self._tiles
+
     def trim(self) -> None:
         """Drop all tiles but the edge, so that a long job stays small; load brings them back."""
         edge = {(tile.level, tile.index) for tile in self.edge}

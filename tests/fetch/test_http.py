@@ -379,7 +379,7 @@ def test_a_length_that_is_not_the_one_length_of_the_body(
     [
         *(b"-5\r\nx" * 9, b"+4\r\nnote\r\n", b"0x4\r\nnote\r\n", b"0_4\r\nnote\r\n"),
         *(b"x\r\n", b"\r\n", b" 4\r\nnote\r\n", b"4 4\r\nnote", b"4\r\r\nnote\r\n"),
-        *(b"4\r\nnoteX\r\n0\r\n\r\n", b"4\r\nnote\n0\r\n\r\n", b"3\r\nnote\r\n0\r\n\r\n"),
+        *(b"4\r\nnoteX\r\n0\r\n\r\n", b"4\r\nnote\n0\r\n\r\n", b"4\r\nnoteXY0\r\n\r\n"),
         *(b"4;" + b"x" * 70_000 + b"\r\nnote\r\n", b"4;a\rb\r\nnote\r\n0\r\n\r\n"),
     ],
 )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from appliance.errors import MalformedError, ProofError, RemoteError
+from appliance.errors import CorruptError, MalformedError, ProofError, RemoteError
 from appliance.fetch.http import HttpClient, HttpSettings
 from appliance.fetch.rekor_v2 import RekorV2Log
 from appliance.jobs.mirror.absorb import absorb
@@ -23,6 +23,7 @@ from appliance.tlog.log_source import LogSource
 from appliance.tlog.tile import WIDTH, EntryBundle, Tile
 from tests.mirror.mirrors import make_mirror
 from tests.rig.uniform_log import UniformLog, served
+from tests.simulator import SimulatedLog
 
 BATCH, AHEAD = 16, 24
 N_TILES = 4 * BATCH
@@ -65,14 +66,14 @@ def size(monkeypatch: pytest.MonkeyPatch) -> int:
 def test_the_source_is_asked_for_more_while_a_batch_is_stored(
     tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log, asked, real_add = Ahead(size), [], Mirror.add
+    log, asked, real_add = Ahead(size), [], Mirror.add_placed
     mirror = make_mirror(tmp_path / "home", log)
 
-    def add(self: Mirror, *stored: object) -> None:
+    def add(self: Mirror, digests: Mapping[Tile, bytes]) -> None:
         asked.append((self.tile_count(), len(log.asked)))
-        real_add(self, *stored)  # type: ignore[arg-type]
+        real_add(self, digests)
 
-    monkeypatch.setattr(Mirror, "add", add)
+    monkeypatch.setattr(Mirror, "add_placed", add)
     report = absorb(mirror, log, HERE, Wanted())
     assert report.complete
     # Of level 0, but for the last: as many are on their way as there is room for.
@@ -118,6 +119,37 @@ def test_a_wrong_tile_ends_it_and_leaves_nothing_on_its_way(tmp_path: Path, size
     assert not mirror.has_tile(Tile(0, 5))
 
 
+def test_a_parent_here_that_is_wrong_is_damage_and_no_lie_of_the_log(tmp_path: Path) -> None:
+    log = UniformLog(257 * WIDTH)
+    mirror = make_mirror(tmp_path / "home", log)
+    absorb(mirror, log, HERE, Wanted())
+    store = mirror.store
+    with store.atomic():
+        store.execute("DELETE FROM tile WHERE level = 0 AND tile_index = 7")
+        store.execute(
+            "UPDATE tile SET digest = (SELECT digest FROM tile WHERE level = 0 AND tile_index = 0)"
+            " WHERE level = 1 AND tile_index = 0"
+        )
+    with pytest.raises(CorruptError) as caught:
+        absorb(mirror, log, HERE, Wanted())
+    assert caught.value.reason == "corrupt"
+    assert not mirror.has_tile(Tile(0, 7))
+
+
+def test_of_a_batch_with_a_wrong_tile_nothing_is_left(tmp_path: Path) -> None:
+    log = SimulatedLog()
+    log.grow(6 * WIDTH)
+    log.lie(Tile(0, 2))  # they come from the last to the first
+    mirror = make_mirror(tmp_path / "home", log)
+    with pytest.raises(ProofError):
+        absorb(mirror, log, HERE, Wanted())
+    named = {row["digest"] for row in mirror.store.rows("SELECT DISTINCT digest FROM tile")}
+    assert {one.digest for one in mirror.store.blobs.files()} == named
+    assert not mirror.has_tile(Tile(0, 5))
+    log.tell_the_truth()
+    assert absorb(mirror, log, HERE, Wanted()).complete
+
+
 @pytest.mark.parametrize("twice", [True, False])
 def test_a_source_that_brings_a_tile_twice_or_not_at_all_is_refused(
     tmp_path: Path, twice: bool
@@ -153,11 +185,11 @@ def test_no_thread_outlives_a_run_whoever_holds_what_it_was_reading(
     for kind in (RekorV2Log, Answered, CountedSource):
         hold(kind)
 
-    def add(self: Mirror, *stored: object) -> None:
+    def add(self: Mirror, digests: Mapping[Tile, bytes]) -> None:
         assert any(thread.name.startswith("fetch") for thread in threading.enumerate())
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Mirror, "add", add)
+    monkeypatch.setattr(Mirror, "add_placed", add)
     with served(uniform.answer) as url, HttpClient(HttpSettings()) as http:
         log = RekorV2Log(http, url, url)
         answered = Answered(require_backend(mirror.store, "sim"), http, log, None)

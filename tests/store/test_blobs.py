@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from unittest.mock import patch
@@ -40,6 +41,23 @@ def test_putting_again_changes_nothing_and_creating_again_neither(blobs: Blobs) 
     after = blobs.path(digest).stat()
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
     assert len(names(blobs)) == 1
+
+
+@pytest.mark.parametrize("error", [ValueError("wrong"), FileNotFoundError(2, "gone", "a source")])
+def test_what_a_batch_raises_comes_out_and_leaves_nothing(blobs: Blobs, error: Exception) -> None:
+    [kept] = blobs.put([b"two"])
+    seen: list[int] = []
+
+    def batch() -> Iterator[bytes]:
+        yield from (b"one", b"two")
+        seen.append(len(names(blobs)))
+        raise error
+
+    with pytest.raises(type(error)) as caught:
+        blobs.put(batch())
+    assert caught.value is error  # a source's file is no fault of the store
+    assert seen == [2]  # each is written as it comes
+    assert names(blobs) == [kept.hex()]
 
 
 def test_nobody_else_can_read_them(blobs: Blobs) -> None:

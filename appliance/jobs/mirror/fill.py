@@ -21,7 +21,7 @@ from appliance.tlog.tile import WIDTH, EntryBundle, Tile
 from appliance.tlog.tile_tree import TileTree
 from appliance.value import frozen
 
-BATCH_BYTES: Final = 16 * 1024 * 1024  # of entries in memory: their sizes are the log's choice
+BATCH_BYTES: Final = 16 * 1024 * 1024  # of entries, nearly: their sizes are the log's choice
 BATCH_TILES: Final = 256  # made durable together, and so are as many entry bundles at most
 
 T = TypeVar("T")
@@ -83,15 +83,10 @@ def fill(
         progress.stage(
             "entry bundles", lambda: _at_most(left, _count_entry_bundles(mirror, size, wanted))
         )
-        fetched = _exactly(source, source.entry_bundles, islice(brings, left))
-        with ending(_parts(fetched)) as parts:
-            for brought in parts:
-                for bundle, data in brought.items():
-                    check_entries(mirror, tree, bundle, data)
-                mirror.add({}, brought)
-                tree.trim()
-                bundles += len(brought)
-                progress(len(brought))
+        with ending(_bring_entries(mirror, tree, source, islice(brings, left))) as stored:
+            for n_stored in stored:
+                bundles += n_stored
+                progress(n_stored)
     left_of = _first_entry(mirror, wanted) * WIDTH
     complete = not (wanted.tiles and any(True for _ in mirror.missing_tiles(size))) and not (
         wanted.entries and any(True for _ in mirror.missing_entry_bundles(size, left_of))
@@ -122,12 +117,36 @@ def _bring(
     mirror: Mirror, tree: TileTree, source: LogSource, wanted: Iterable[Tile]
 ) -> Iterator[int]:
     """Store tiles of one level from a source; yields how many, as _fill_tiles does."""
-    with ending(_parts(_exactly(source, source.tiles, wanted))) as parts:
-        for got in parts:
-            _authenticate(mirror, tree, list(got), got)
-            mirror.add(got, {})  # what came is kept, even if no more does
+
+    def authenticated(part: Iterable[tuple[Tile, bytes]]) -> Iterator[tuple[Tile, bytes]]:
+        for tile, data in part:
+            _authenticate(mirror, tree, tile, data)
+            yield tile, data
+
+    with ending(_exactly(source, source.tiles, wanted)) as coming:
+        for part in _parts(coming):
+            # Each is written as it comes: hashing many at once, we would keep waiting the
+            # threads that fetch. What came is kept, even if no more does.
+            n_stored = mirror.add_tiles(authenticated(part))
             tree.trim()
-            yield len(got)
+            yield n_stored
+
+
+def _bring_entries(
+    mirror: Mirror, tree: TileTree, source: LogSource, wanted: Iterable[EntryBundle]
+) -> Iterator[int]:
+    """Store entry bundles; yields how many, each time some are durable."""
+
+    def checked(part: Iterable[tuple[EntryBundle, bytes]]) -> Iterator[tuple[EntryBundle, bytes]]:
+        for bundle, data in part:
+            check_entries(mirror, tree, bundle, data)
+            yield bundle, data
+
+    with ending(_exactly(source, source.entry_bundles, wanted)) as coming:
+        for part in _parts(coming):
+            n_stored = mirror.add_entry_bundles(checked(part))
+            tree.trim()
+            yield n_stored
 
 
 def _missing_tiles(mirror: Mirror, size: int, wanted: Wanted) -> Iterator[Tile]:
@@ -180,7 +199,7 @@ def _exactly(
     source: LogSource,
     fetch: Callable[[Iterable[P]], Iterator[tuple[P, bytes]]],
     wanted: Iterable[P],
-) -> Iterator[tuple[P, bytes]]:
+) -> Generator[tuple[P, bytes]]:
     """Yield what `fetch` brings of `wanted`: all of it, once each, and nothing else.
 
     Raises MalformedError for a source that does otherwise, and what the source raises.
@@ -208,23 +227,21 @@ def _exactly(
         )
 
 
-def _authenticate(
-    mirror: Mirror, tree: TileTree, batch: Sequence[Tile], got: dict[Tile, bytes]
-) -> None:
-    """Authenticate new tiles under the head; their parents are new too, or ours."""
+def _authenticate(mirror: Mirror, tree: TileTree, tile: Tile, data: bytes) -> None:
+    """Authenticate a new tile under the head; its parents are ours."""
 
     def read(wanted: Sequence[Tile]) -> dict[Tile, bytes]:
-        lacking = [tile for tile in wanted if tile not in got]
-        ours = told_apart(mirror, lambda: mirror.read_tiles(lacking))
-        return ours | {tile: got[tile] for tile in wanted if tile in got}
+        ours = [one for one in wanted if one != tile]
+        got = told_apart(mirror, lambda: mirror.read_tiles(ours))
+        return got | ({tile: data} if tile in wanted else {})
 
-    # Ours alone first: what does not authenticate of them is damage here, not a wrong answer.
-    siblings = {(tile.level, tile.index // WIDTH): tile for tile in batch}  # have one chain
-    chains = [tree.parents(tile)[:-1] for tile in siblings.values()]
-    own = {tile for chain in chains if not set(chain) & got.keys() for tile in chain}
-    if own and not got.keys() & set(tree.edge):
-        load_ours(mirror, tree, own)
-    tree.load(batch, read)
+    if not tile.is_full:
+        tree.load([tile], read)
+        return
+    if not tree.has_parent(tile):
+        # Ours alone: what does not authenticate of them is damage here, not a wrong answer.
+        load_ours(mirror, tree, tree.parents(tile)[:-1])
+    tree.add(tile, data)
 
 
 def check_entries(mirror: Mirror, tree: TileTree, bundle: EntryBundle, data: bytes) -> None:
@@ -237,27 +254,30 @@ def check_entries(mirror: Mirror, tree: TileTree, bundle: EntryBundle, data: byt
         )
 
 
-def _parts(pairs: Iterator[tuple[P, bytes]]) -> Generator[dict[P, bytes]]:
-    """Cut what comes into parts of BATCH_TILES that reach BATCH_BYTES; no more is in memory.
+def _parts(coming: Iterator[tuple[P, bytes]]) -> Iterator[Iterator[tuple[P, bytes]]]:
+    """Cut what comes into parts of BATCH_TILES that reach BATCH_BYTES.
 
-    Where the source fails, what came by then is yielded before its error is raised.
+    Each is to be read to its end before the next. Where the source fails, what came by then
+    is a part before its error is raised.
     """
-    part: dict[P, bytes] = {}
-    n_bytes = 0
-    try:
-        with ending(pairs) as ended:
-            for place, data in ended:
-                part[place] = data
+    ends: list[RemoteError | None] = []
+
+    def part() -> Iterator[tuple[P, bytes]]:
+        n_bytes = 0
+        try:
+            for n_places, (place, data) in enumerate(coming, 1):
+                yield place, data
                 n_bytes += len(data)
-                if len(part) >= BATCH_TILES or n_bytes >= BATCH_BYTES:
-                    yield part
-                    part, n_bytes = {}, 0
-    except RemoteError:
-        if part:
-            yield part
-        raise
-    if part:
-        yield part
+                if n_places >= BATCH_TILES or n_bytes >= BATCH_BYTES:
+                    return
+            ends.append(None)
+        except RemoteError as error:
+            ends.append(error)
+
+    while not ends:
+        yield part()
+    if ends[0] is not None:
+        raise ends[0]
 
 
 def _batches(items: Iterator[T]) -> Iterator[list[T]]:

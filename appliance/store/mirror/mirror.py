@@ -251,6 +251,42 @@ class Mirror:
         """Store tiles and entry bundles authenticated under an accepted checkpoint."""
         self._name(self._put_blobs(tiles, entry_bundles))
 
+    def add_tiles(self, tiles: Iterable[tuple[Tile, bytes]]) -> int:
+        """Store tiles, authenticated as for `add`, each as it comes; return how many those were.
+
+        What `tiles` raises leaves none of them here.
+        """
+        places: list[Tile] = []
+
+        def blobs() -> Iterator[bytes]:
+            for tile, data in tiles:
+                places.append(tile)
+                yield data
+
+        digests = self.store.blobs.put(blobs())
+        if places:
+            self.add_placed(dict(zip(places, digests, strict=True)))
+        return len(places)
+
+    def add_entry_bundles(self, entry_bundles: Iterable[tuple[EntryBundle, bytes]]) -> int:
+        """Store entry bundles as `add_tiles` does tiles."""
+        places: list[tuple[EntryBundle, int]] = []
+
+        def blobs() -> Iterator[bytes]:
+            for bundle, data in entry_bundles:
+                packed = compress_bundle(data)
+                places.append((bundle, len(packed)))
+                yield packed
+
+        digests = self.store.blobs.put(blobs())
+        rows: list[tuple[object, ...]] = [
+            (self.log.id, bundle.index, bundle.width, digest, n_bytes)
+            for (bundle, n_bytes), digest in zip(places, digests, strict=True)
+        ]
+        if rows:
+            self._name(([], rows))
+        return len(rows)
+
     def add_placed(self, digests: Mapping[Tile, bytes]) -> None:
         """Store tiles, authenticated as for `add`, that are durable blobs of these digests."""
         ids = ((tile.level, tile.index, tile.width, digest) for tile, digest in digests.items())
