@@ -79,10 +79,23 @@ def _add_functions(
         except ApplianceError as error:
             raise kept(error) from error
 
+    def place(origin: Any, entry_index: Any) -> tuple[Mirror, int]:
+        if not isinstance(entry_index, int):
+            raise kept(
+                RefusedError(
+                    f"expected the index of an entry, got {str(entry_index)[:80]!r}",
+                    reason="sql-error",
+                    next_step="give a whole number: signed_at(origin, entry_index)",
+                )
+            )
+        return Mirror(store, require_log(store, str(origin))), entry_index
+
     def entry_body(origin: Any, entry_index: Any) -> str | bytes | None:
+        if entry_index is None:
+            return None
         try:
-            mirror = Mirror(store, require_log(store, str(origin)))
-            body = told_apart(mirror, lambda: show_entry(mirror, int(entry_index))).body
+            mirror, at = place(origin, entry_index)
+            body = told_apart(mirror, lambda: show_entry(mirror, at)).body
         except IncompleteError:
             return None
         except ApplianceError as error:
@@ -109,9 +122,10 @@ def _add_functions(
         return None if hit is None else _signed_at(hit)
 
     def read(origin: Any, entry_index: Any) -> Hit | None:
+        if entry_index is None:
+            return None
         try:
-            mirror = Mirror(store, require_log(store, str(origin)))
-            return read_again(mirror, int(entry_index), Voucher(store))
+            return read_again(*place(origin, entry_index), Voucher(store))
         except IncompleteError:
             return None
         except ApplianceError as error:

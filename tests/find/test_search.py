@@ -128,16 +128,27 @@ def test_every_condition_finds_its_entry(home: MirroredHome, tmp_path: Path) -> 
         ("oid source-repository-ref", "expected NAME=VALUE"),
         ("fingerprint 12", "64 hex digits"),
         ("digest 12", "in hex"),
+        ("identity-exact j\udcfcrgen@example.com", "not UTF-8"),
     ],
 )
 def test_a_line_that_is_no_condition_is_told_by_its_number(
     home: MirroredHome, tmp_path: Path, line: str, told: str
 ) -> None:
     asked = tmp_path / "conditions"
-    asked.write_text(f"# of ours\nidentity-exact {WHO}\n{line}\n")
+    text = f"# of ours\nidentity-exact {WHO}\n{line}\n"
+    asked.write_bytes(text.encode("utf-8", "surrogateescape"))
     error = home.json("entries", "search", "--from-file", asked, expect=3)
     assert error["reason"] == "criteria-list"
     assert f"{asked}, line 3: " in error["message"] and told in error["message"]
+
+
+def test_a_list_names_files_in_any_bytes(home: MirroredHome, tmp_path: Path) -> None:
+    logged(home, *filler(1), leaf(WHO, b"app"))
+    home.json("index", "build")
+    listed = tmp_path / "SHA256SUMS"
+    digest = sha256(b"app").hexdigest().encode()
+    listed.write_bytes(b"%b  j\xfcrgen\x0c\x85\xe2\x80\xa8app\r\n" % digest)
+    assert indices(find(home, "--from-file", listed)) == [1]
 
 
 def test_a_list_in_another_encoding_is_told_and_nothing_said_against_it(

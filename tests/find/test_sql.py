@@ -107,6 +107,16 @@ def test_functions_read_and_prove(home: MirroredHome) -> None:
     assert ask(home, where, "-p", "re=(?=x)", expect=9)["reason"] == "bad-pattern"
 
 
+@pytest.mark.parametrize("index", ["'x'", "'1'", "0.5", "9e999", "x'00'"])
+@pytest.mark.parametrize(
+    "call", ["entry_body('x', {})", "claim('x', {}, 'build-trigger')", "signed_at('x', {})"]
+)
+def test_what_is_no_index_of_an_entry_is_told(home: MirroredHome, call: str, index: str) -> None:
+    error = ask(home, f"SELECT {call.format(index)}", expect=8)
+    assert (error["reason"], "the index of an entry" in error["message"]) == ("sql-error", True)
+    assert ask(home, f"SELECT {call.format('NULL')}") == [[None]]
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -130,7 +130,7 @@ def read_criteria_list(path: Path) -> list[tuple[str, str]]:
             raise _bad_line(path, number, error.message, line) from error
         found.append((option, text))
     if not found:
-        raise empty_list(path)
+        raise empty_list(path, "digest and no other condition")
     return found
 
 

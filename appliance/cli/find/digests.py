@@ -63,12 +63,16 @@ def read_digest_list(path: Path) -> list[bytes]:
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a list that are not blank, by their numbers."""
+    """Yield the lines of a list that are not blank, by their numbers.
+
+    Names of files are any bytes: what is no UTF-8 comes as surrogates, which no text of an
+    entry has. Nor do they end at what Unicode calls the end of a line.
+    """
     raw = read_foreign(path, _MAX_LIST_BYTES)
     check_encoding(raw, str(path))
-    for number, line in enumerate(raw.decode("utf-8", "replace").splitlines(), 1):
+    for number, line in enumerate(raw.splitlines(), 1):
         if line.strip():
-            yield number, line
+            yield number, line.decode("utf-8", "surrogateescape")
 
 
 def listed_digest(line: str) -> bytes | None:
@@ -79,10 +83,10 @@ def listed_digest(line: str) -> bytes | None:
     return bytes.fromhex(match[1])
 
 
-def empty_list(path: Path) -> MalformedError:
+def empty_list(path: Path, wanted: str = "digest") -> MalformedError:
     """Return the error that says that a list has nothing in it."""
     return MalformedError(
-        f"{path}: no digest in it",
+        f"{path}: no {wanted} in it",
         reason="digest-list",
         next_step="look at what writes it: sha256sum FILE... > SHA256SUMS",
     )
