@@ -261,6 +261,7 @@ def _sync_instance(
     if options.full_tiles:
         _refuse_huge(backend, info)
     now = session.now()
+    backend = require_backend(store, backend.name)  # its primary or a mirror may have moved it
     followed = follow(
         store,
         backend,

@@ -103,7 +103,7 @@ def follow(
     Every head is opened first, by the keys of its own log and those in force where the backend
     stands; for a backend that is pinned to one tree, only that tree's. Raises SignatureError for
     one that no pinned key signed, IncompleteError (shard-missing) if the tree that was followed
-    is not in the list.
+    is not in the list of a backend that is no mirror.
     """
     host = key_name(REKOR_V1, backend.origin)
     if is_tree_origin(backend.origin):
@@ -111,7 +111,8 @@ def follow(
     opened = [(tree, _open(store, backend, host, tree)) for tree in info.trees]
     known = {log.origin: log for log in trees_of(store, host)}
     listed = {one.origin for _, one in opened}
-    if backend.log.origin in known and backend.log.origin not in listed:
+    lags = backend.log.origin in known and backend.log.origin not in listed
+    if lags and backend.mirror_of is None:
         raise _missing(backend, Mirror(store, backend.log))
     with store.atomic(dry_run=dry_run):
         if backend.follows is None:
@@ -142,7 +143,9 @@ def follow(
         f"{origin} is not among the inactive shards any more"
         for origin in sorted(known.keys() - listed)
     ]
-    moves = None if logs[-1].id == backend.log.id else logs[-1]
+    if lags:  # a mirror may lag; what it has is compared all the same
+        warnings.append(f"{backend.name}, a mirror, has no tree {backend.log.origin} yet")
+    moves = None if lags or logs[-1].id == backend.log.id else logs[-1]
     return Followed(tuple(trees), moves, tuple(warnings))
 
 

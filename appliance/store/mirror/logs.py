@@ -264,13 +264,15 @@ def add_tree(store: Store, backend: Backend, origin: str) -> Log:
 
 
 def move_backend(store: Store, backend: Backend, log: Log) -> Backend:
-    """Let a backend, and those that mirror it, stand at another tree of its instance.
+    """Let a backend, and those that mirror the same one, stand at another tree of its instance.
 
     What it followed before it had a tree is forgotten. Call it inside store.atomic().
     """
     store.forget()
     store.execute(
-        "UPDATE backend SET log_id = ?1 WHERE name = ?2 OR mirror_of = ?2", [log.id, backend.name]
+        "UPDATE backend SET log_id = ?1, follows = coalesce(follows, ?3)"
+        " WHERE name = ?2 OR mirror_of = ?2",
+        [log.id, backend.mirror_of or backend.name, backend.follows],
     )
     if not is_tree_origin(backend.log.origin):
         for statement in _FORGET:
@@ -312,9 +314,9 @@ def place_of(
     its first sync finds out. Without `api_version` it is what is known here, or what the origin
     says; else 2 until an instance of version 1 answers with a head that the pinned key signed.
     """
-    backend = find_backend(store, name)
-    if backend is not None and backend.follows == origin and api_version != REKOR_V2:
-        return backend.log.origin, origin, REKOR_V1
+    followed = [one for one in all_backends(store) if one.follows == origin]
+    if followed and api_version != REKOR_V2:
+        return followed[0].log.origin, origin, REKOR_V1
     known = find_log(store, origin)
     if api_version is None:
         said = REKOR_V1 if is_tree_origin(origin) else REKOR_V2
