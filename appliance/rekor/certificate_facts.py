@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
-from itertools import chain
 from typing import Final, NamedTuple
 
 from appliance.errors import MalformedError
@@ -41,16 +40,21 @@ _PLAIN_KEYS: Final = {
     bytes.fromhex("302a300506032b6570032100"): 44,
 }
 
-# The certificate of a signer as Fulcio and its like make them, up to its extensions: its own
-# length and that of what is signed, the issuer's, when it begins, the key, and the lengths of
-# the extensions in their two wrappings. P-256 keys, an empty subject, signed by ECDSA.
+# The certificate of a signer as Fulcio and its like make them, up to its names: its own length
+# and that of what is signed, the issuer's, when it begins, the key, and the lengths of the
+# extensions in their two wrappings. Keys of P-256 and P-384, an empty subject, signed by ECDSA. The
+# first extensions, where they are the usual ones, say what the key is for and which keys they are.
 _USUAL: Final = re.compile(
     rb"0\x82(..)0\x82(..)\xa0\x03\x02\x01\x02\x02"
     rb"(?:" + b"|".join(rb"%c.{%d}" % (n, n) for n in range(8, 21)) + rb")"
     rb"0\n\x06\x08\*\x86H\xce=\x04\x03.0([\0-\x7f])(.*?)"
     rb"0\x1e\x17\r([0-9]{12}Z)\x17\r.{13}0\0"
-    rb"(0Y0\x13\x06\x07\*\x86H\xce=\x02\x01\x06\x08\*\x86H\xce=\x03\x01\x07\x03B\0\x04.{64})"
-    rb"\xa3\x82(..)0\x82(..)",
+    rb"(0Y0\x13\x06\x07\*\x86H\xce=\x02\x01\x06\x08\*\x86H\xce=\x03\x01\x07\x03B\0\x04.{64}"
+    rb"|0v0\x10\x06\x07\*\x86H\xce=\x02\x01\x06\x05\+\x81\x04\0\"\x03b\0\x04.{96})"
+    rb"\xa3\x82(..)0\x82(..)"
+    rb"(?:0\x0e\x06\x03U\x1d\x0f\x01\x01\xff\x04\x04\x03\x02\x07\x80"
+    rb"0\x13\x06\x03U\x1d%\x04\x0c0\n\x06\x08\+\x06\x01\x05\x05\x07\x03\x03"
+    rb"0\x1d\x06\x03U\x1d\x0e\x04\x16.{22}0\x1f\x06\x03U\x1d#\x04\x18.{24})?",
     re.DOTALL,
 )
 
@@ -146,7 +150,7 @@ def _walk(der: bytes) -> CertificateFacts:
 def _as_usual(der: bytes, usual: re.Match[bytes]) -> CertificateFacts | None:
     """Read a certificate of the usual form; None if its lengths are not those of its parts."""
     whole, signed, n_issuer, issuer, began, spki, n_wrapped, n_extensions = usual.groups()
-    first = usual.end()
+    first = usual.end(8)
     last = first + int.from_bytes(n_extensions)
     end = first - 4 + int.from_bytes(n_wrapped)
     if (
@@ -155,7 +159,9 @@ def _as_usual(der: bytes, usual: re.Match[bytes]) -> CertificateFacts | None:
         or len(issuer) != n_issuer[0]
     ):
         return None
-    said = _together(_extensions(der, first, last))
+    if usual.end() > last:
+        return None
+    said = _together(_extensions(der, usual.end(), last))
     keys = (sha256(spki).digest(),)
     return CertificateFacts(said.names, said.claims, keys, _time(0x17, began), said.issuers)
 
@@ -202,14 +208,14 @@ def _extensions(der: bytes, at: int, last: int) -> list[_Said]:
 
 def _together(found: Sequence[_Said]) -> _Said:
     """Join what several extensions say."""
-    names = [one.names for one in found if one.names]
-    claims = [one.claims for one in found if one.claims]
-    issuers = [one.issuers for one in found if one.issuers]
-    return _Said(
-        names[0] if len(names) == 1 else tuple(chain.from_iterable(names)),
-        claims[0] if len(claims) == 1 else tuple(chain.from_iterable(claims)),
-        issuers[0] if len(issuers) == 1 else tuple(dict.fromkeys(chain.from_iterable(issuers))),
-    )
+    names: tuple[tuple[str, str], ...] = ()
+    claims: tuple[tuple[int, str], ...] = ()
+    issuers: tuple[str, ...] = ()
+    for one in found:  # mostly two, of which each says something else: then nothing is copied
+        names += one.names
+        claims += one.claims
+        issuers += one.issuers
+    return _Said(names, claims, issuers if len(issuers) < 2 else tuple(dict.fromkeys(issuers)))
 
 
 def _read_extension(raw: bytes, start: int) -> _Said:

@@ -27,7 +27,7 @@ _BASE64: Final = rb'([A-Za-z0-9+/]*={0,2})"'
 _DIGEST: Final = rb'\{"algorithm":"([A-Z0-9_]+)","digest":"' + _BASE64 + rb"\}"
 _SIGNATURE: Final = (
     rb'\{"content":"[A-Za-z0-9+/=]*","verifier":\{"keyDetails":"[A-Z0-9_]+",'
-    rb'"(publicKey|x509Certificate)":\{"rawBytes":"' + _BASE64 + rb"\}\}\}"
+    rb'"(publicKey|x509Certificate)":\{"rawBytes":"([^"]*)"\}\}\}'  # base64, as is seen then
 )
 _BODY: Final = rb'\{"apiVersion":"0\.0\.2","kind":"%b","spec":%b\}'
 # How a log of Rekor v2 writes them (RFC 8785, every name once), with one signature.

@@ -127,6 +127,12 @@ def test_what_is_read_fast_is_what_is_read_piece_by_piece(
         at = random_.choice(places) + random_.randrange(3)
         raw[min(at, len(raw) - 1)] = random_.choice((0, 1, 4, 6, 0x30, 0x80, 0x81, 0x82, 0xFF))
         mutants += [bytes(raw), random_.choice(usual)]
+    for one in usual[:20]:
+        found = certificate_facts._USUAL.match(one)
+        for wrapping in (1, 2, 7, 8) if found else ():
+            for length in (0, 4, 21, 100, 257, 65_535):
+                start, stop = found.span(wrapping)  # type: ignore[union-attr]
+                mutants.append(one[:start] + length.to_bytes(2) + one[stop:])
     fast = list(map(plainly, mutants))
     monkeypatch.setattr(certificate_facts, "_USUAL", re.compile(rb"(?!)"))
     monkeypatch.setattr(certificate_facts, "_short_extension", lambda *_: None)

@@ -64,6 +64,7 @@ from appliance.store.find.watches import (
     add_scanned,
     add_undecided,
     all_watches,
+    has_untold,
     is_in,
     joined_ranges,
     last_told,
@@ -339,7 +340,7 @@ def tell(store: Store, now: int) -> tuple[str, ...]:
     most = read_configuration(store).count("watch.maxEntriesPerAlert")
     alerting, logs = read_alerting(store), all_logs(store)
     with store.atomic():
-        for watch in all_watches(store):
+        for watch in all_watches(store) if has_untold(store, now, CLAIM_SECONDS) else ():
             for finding in _tellable(store, watch, now):
                 untold = matches_of(store, watch, finding=finding, untold=True)
                 for log in logs:
@@ -382,17 +383,15 @@ def settle(store: Store, now: int) -> None:
     }
     voucher, logs = Voucher(store), {log.id: log for log in all_logs(store)}
     seconds = read_configuration(store).exact_seconds("watch.regexTimeout")
-    for watch in all_watches(store):
-        unsettled = matches_of(store, watch, finding=WAITING)
-        if lasting:
-            unsettled += tuple(
-                one
-                for one in matches_of(store, watch, finding=UNEXPECTED)
-                if one.alert_number in lasting
-            )
+    unsettled = matches_of(store, finding=WAITING)
+    if lasting:
+        unexpected = matches_of(store, finding=UNEXPECTED)
+        unsettled += tuple(one for one in unexpected if one.alert_number in lasting)
+    for watch in all_watches(store) if unsettled else ():
         judged = [
             (one, _explanation(Mirror(store, logs[one.log_id]), one, voucher, seconds))
             for one in unsettled
+            if one.watch == watch.name
         ]
         if not judged:
             continue
