@@ -57,6 +57,7 @@ from appliance.store.mirror.logs import (
     select_backends,
 )
 from appliance.store.mirror.mirror import Mirror
+from appliance.store.mirror.tree_places import tree_place
 from appliance.tlog.checkpoint import parse_checkpoint
 from appliance.tlog.note import parse_note
 from appliance.value import frozen, replaced
@@ -331,23 +332,25 @@ def _windows(
             log.origin == wanted_of or (options.full_tiles and backend.follows is not None)
         )
         if is_wanted and log is not None and wanted:
+            known = tree_place(store, log)  # as the log signed, whatever the list adds up to
+            begins = before if known is None else known.entries_before
             if wanted.stop > size:
                 raise IncompleteError(
                     f"{log.origin} has {size:,} entries, not {wanted.stop:,}",
                     reason="not-covered",
                     next_step="--from counts within its tree: the index over all trees, less the"
-                    f" {before:,} entries of the trees before it; --log-index takes that index",
+                    f" {begins:,} entries of the trees before it; --log-index takes that index",
                 )
             accept = _accepting(store, replaced(backend, log=log), instance, tree.tree_id, now)
             mirror = Mirror(store, log)
-            if place is not None and before + place.entry_index != place.log_index:
+            if place is not None and begins + place.entry_index != place.log_index:
                 raise ProofError(
                     f"entry {place.log_index:,} over all trees is said to be number"
-                    f" {place.entry_index:,} of {log.origin}, which begins after {before:,}",
+                    f" {place.entry_index:,} of {log.origin}, which begins after {begins:,}",
                     reason="other-entry",
                     next_step="nothing was fetched; ask over another way, and the log's operator",
                 )
-            found.append(fetch_window(mirror, instance, before, wanted, accept, advance))
+            found.append(fetch_window(mirror, instance, begins, wanted, accept, advance))
         before += size
     return tuple(found)
 

@@ -91,6 +91,61 @@ def test_a_window_of_a_tree_that_is_not_the_first(site: Site) -> None:
     assert proves(site, 4, f"{HOST} - 1002", tree=1) == 9
 
 
+@pytest.mark.parametrize("lie", ["missing", "reversed", "older", "larger"])
+def test_a_window_does_not_depend_on_the_list_of_shards(site: Site, lie: str) -> None:
+    site.log.rotate(grow=6)
+    site.log.rotate(grow=9)
+    site.log.grow(4)
+    site.sync()
+    first, *others = site.log.trees
+    older = site.log.note(first, 40)
+    log_of = {
+        "missing": lambda one: {**one, "inactiveShards": one["inactiveShards"][1:]},
+        "reversed": lambda one: {**one, "inactiveShards": one["inactiveShards"][::-1]},
+        "older": lambda one: {
+            **one,
+            "inactiveShards": [
+                {**one["inactiveShards"][0], "signedTreeHead": older},
+                *one["inactiveShards"][1:],
+            ],
+        },
+        "larger": lambda one: one,
+    }
+    if lie == "larger":
+        honest = {at: site.log.entry(at) for at in range(43, 56)}
+        site.log.grow(2, first)
+
+        def as_it_was(log_index: int) -> Any:
+            return honest.get(log_index)
+
+        site.log.entry = as_it_was  # type: ignore[method-assign]
+    site.log.lies["log"] = log_of[lie]
+    done = fetch(site, 1, 2)
+    assert (done["origin"], done["before"], done["fetched"]) == (f"{HOST} - 1003", 52, 2)
+    done = by_log_index(site, 44)
+    assert (done["origin"], done["first"]) == (f"{HOST} - 1002", 1)
+    assert others[0].tree_id == 1002
+    for index in (1, 2):
+        proves(site, index, f"{HOST} - 1003", tree=2)
+
+
+def test_a_rotation_in_the_middle_of_a_window(site: Site) -> None:
+    site.sync()
+
+    def rotates(answer: Any) -> Any:
+        site.log.lies.clear()
+        site.log.rotate(grow=5)
+        return answer
+
+    site.log.lies["retrieve"] = rotates
+    done = fetch(site, 3, 20)
+    assert (done["origin"], done["fetched"]) == (FIRST, 20)
+    assert proves(site, 22) == 42
+    site.log.grow(2)
+    assert "is followed now" in site.said()
+    assert site.sizes() == {"1001": [37, 42], "1002": [2]}
+
+
 def by_log_index(site: Site, log_index: int, *count: str, expect: int = 0) -> Any:
     site.later()
     found = site.json(
