@@ -1,30 +1,27 @@
 """Connections that never outlast their exchange, are used again, and what their failures mean.
 
-urllib3's connection classes open sockets and TLS; requests are written here, and what answers
-them is read by incoming.py, each operation within the time of the exchange: requests and
-urllib3's pools spend three times as long on a tile as all that is needed for it.
-Importing this costs what urllib3 costs; http.py does so with its first client.
+Sockets, proxies' tunnels and TLS are opened here, requests written, and what answers them is
+read by incoming.py, each operation within the time of the exchange. No HTTP package does that:
+they know a time for a single operation, and spend three times as long on a tile. http.py
+imports this with its first client.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import http.client
 import re
+import select
 import socket
 import ssl
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 from urllib.parse import quote, unquote, urlsplit
 
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError
-
 from appliance.fetch.exchange import Exchange
+from appliance.fetch.head import NotHttpError
 from appliance.fetch.incoming import OVER, Incoming, allow, wait_in_turns
 from appliance.fetch.proxies import Proxy
 from appliance.fetch.response import (
@@ -51,83 +48,8 @@ _TUNNEL: Final = re.compile("Tunnel connection failed: ([0-9]{3}) ?(.{0,80})")
 _UNKNOWN_ISSUER: Final = (2, 18, 19, 20, 21)  # X509_V_ERR_*: no anchor was reached
 _EXPIRED: Final = (9, 10)  # not yet valid; expired
 
-# All that urllib3, http.client and ssl raise for what a server or a network does.
-FAILURES: Final = (OSError, HTTPError, http.client.HTTPException)
-
-
-class _Bounded(HTTPConnection):
-    """Opens and writes within the time of the exchange that has it."""
-
-    exchange: Exchange
-    addresses: tuple[str, ...] = ()  # what the resolver said when it was opened
-    to_proxy: Mapping[str, str] = MappingProxyType({})  # headers that ask a proxy for its tunnel
-    peer: str | None = None
-    certificate: bytes | None = None  # of the peer, DER
-
-    @property
-    def opened(self) -> socket.socket:
-        """The socket, once it is connected."""
-        found: socket.socket | None = self.sock
-        if found is None:
-            raise ConnectionError("it is not connected")
-        return found
-
-    def begin(self, exchange: Exchange) -> None:
-        """Belong to an exchange from now on, and be connected."""
-        self.exchange = exchange
-        if self.sock is None:
-            exchange.connecting = True
-            self.connect()
-            exchange.connecting = False
-            with contextlib.suppress(OSError):  # a reset may have come by now; reading will tell
-                self.peer = "{} port {}".format(*self.opened.getpeername())
-            if isinstance(self.opened, ssl.SSLSocket):
-                self.certificate = self.opened.getpeercert(binary_form=True)
-                # Else a connection that an attacker cut looks like the end of a response.
-                self.opened.suppress_ragged_eofs = False  # type: ignore[attr-defined]
-        exchange.peer, exchange.certificate = self.peer, self.certificate
-        exchange.addresses = self.addresses
-
-    def _new_conn(self) -> socket.socket:
-        """Connect to the first address that answers; the resolver keeps time of its own."""
-        failure = OSError(f"{self.host} has no address")
-        host = self._dns_host.strip("[]")  # a proxy's address of version 6 keeps its brackets
-        found = socket.getaddrinfo(host, self.port, type=socket.SOCK_STREAM)
-        self.addresses = tuple(str(address[0]) for *_, address in found)
-        for *_, address in found:
-            timeout = min(self.exchange.seconds_left(), CONNECT_SECONDS)
-            try:
-                sock = socket.create_connection((str(address[0]), self.port), timeout)
-            except OSError as error:
-                failure = error
-                continue
-            for option in self.socket_options or ():
-                sock.setsockopt(*option)
-            wait_in_turns(sock)
-            return sock
-        raise failure
-
-    def _tunnel(self) -> None:
-        """Have the proxy connect us to the server of our TLS."""
-        host = f"[{self._tunnel_host}]" if ":" in str(self._tunnel_host) else self._tunnel_host
-        to = f"{host}:{self._tunnel_port}"
-        self.send(_head("CONNECT", to, {"Host": to, **self.to_proxy}))
-        head = Incoming(self.opened, self.exchange).head
-        if head.status != 200:
-            raise OSError(f"Tunnel connection failed: {head.status} {head.reason}")
-        # It was written to and read from in short waits; a TLS handshake is one wait.
-        self.opened.settimeout(min(self.exchange.seconds_left(), CONNECT_SECONDS))
-
-    def send(self, data: Any) -> None:
-        left = memoryview(data)
-        while left:
-            allow(self.opened, self.exchange)
-            with contextlib.suppress(*OVER):
-                left = left[self.opened.send(left[:WRITE_BYTES]) :]
-
-
-class _BoundedTLS(_Bounded, HTTPSConnection):
-    """The same over TLS."""
+# All that is raised for what a server or a network does.
+FAILURES: Final = (OSError, NotHttpError)
 
 
 class _Server(NamedTuple):
@@ -156,6 +78,107 @@ def _server(scheme: str, authority: str) -> _Server:
     )
 
 
+class _Connection:
+    """Opens and writes within the time of the exchange that has it."""
+
+    def __init__(
+        self, server: _Server, proxy: Proxy | None, context: ssl.SSLContext | None
+    ) -> None:
+        self._server = server
+        self._proxy = proxy
+        self._context = context  # None: without TLS
+        self._exchange: Exchange
+        self._sock: socket.socket | None = None
+        self._arrivals = select.poll()
+        self._addresses: tuple[str, ...] = ()  # what the resolver said when it was opened
+        self._peer: str | None = None
+        self._certificate: bytes | None = None  # of the peer, DER
+
+    @property
+    def opened(self) -> socket.socket:
+        """The socket, once it is connected."""
+        if self._sock is None:
+            raise ConnectionError("it is not connected")
+        return self._sock
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is open, and nothing came that nobody asked for."""
+        return self._sock is not None and not self._arrivals.poll(0)
+
+    def close(self) -> None:
+        """Close the socket; again does nothing."""
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
+
+    def begin(self, exchange: Exchange) -> None:
+        """Belong to an exchange from now on, and be connected."""
+        self._exchange = exchange
+        if self._sock is None:
+            exchange.connecting = True
+            self._connect()
+            exchange.connecting = False
+            with contextlib.suppress(OSError):  # a reset may have come by now; reading will tell
+                self._peer = "{} port {}".format(*self.opened.getpeername())
+            self._arrivals.register(self.opened, select.POLLIN)
+        exchange.peer, exchange.certificate = self._peer, self._certificate
+        exchange.addresses = self._addresses
+
+    def send(self, data: bytes) -> None:
+        """Write all of it."""
+        left = memoryview(data)
+        while left:
+            allow(self.opened, self._exchange)
+            with contextlib.suppress(*OVER):
+                left = left[self.opened.send(left[:WRITE_BYTES]) :]
+
+    def _connect(self) -> None:
+        host, port = self._server.host, self._server.port
+        if self._proxy is not None:
+            through = urlsplit(self._proxy.url)
+            host, port = through.hostname or "", through.port or _DEFAULT_PORTS["http"]
+        self._sock = self._reach(host, port)
+        if self._context is not None:
+            if self._proxy is not None:
+                self._tunnel(_proxy_headers(self._proxy))
+            self._begin_tls(self._context)
+
+    def _reach(self, host: str, port: int) -> socket.socket:
+        """Connect to the first address that answers; the resolver keeps time of its own."""
+        failure = OSError(f"{host} has no address")
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        self._addresses = tuple(str(address[0]) for *_, address in found)
+        for *_, address in found:
+            timeout = min(self._exchange.seconds_left(), CONNECT_SECONDS)
+            try:
+                sock = socket.create_connection((str(address[0]), port), timeout)
+            except OSError as error:
+                failure = error
+                continue
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            wait_in_turns(sock)
+            return sock
+        raise failure
+
+    def _tunnel(self, headers: Mapping[str, str]) -> None:
+        """Have the proxy connect us to the server."""
+        host, port = self._server.host, self._server.port
+        to = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        self.send(_head("CONNECT", to, {"Host": to, **headers}))
+        head = Incoming(self.opened, self._exchange).head
+        if head.status != 200:
+            raise OSError(f"Tunnel connection failed: {head.status} {head.reason}")
+
+    def _begin_tls(self, context: ssl.SSLContext) -> None:
+        # A handshake is one wait.
+        self.opened.settimeout(min(self._exchange.seconds_left(), CONNECT_SECONDS))
+        name = self._server.host.rstrip(".")
+        # Else a connection that an attacker cut looks like the end of a response.
+        opened = context.wrap_socket(self.opened, server_hostname=name, suppress_ragged_eofs=False)
+        self._sock, self._certificate = opened, opened.getpeercert(binary_form=True)
+
+
 class Connections:
     """Bounded connections, each kept for the next exchange with its server. Threads may share it.
 
@@ -168,7 +191,7 @@ class Connections:
         self._make_context = context
         self._context: ssl.SSLContext | None = None
         self._lock = threading.Lock()
-        self._idle: dict[tuple[_Server, Proxy | None], list[_Bounded]] = {}
+        self._idle: dict[tuple[_Server, Proxy | None], list[_Connection]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -225,7 +248,7 @@ class Connections:
             else:
                 connection.close()
 
-    def _take(self, server: _Server, proxy: Proxy | None) -> _Bounded:
+    def _take(self, server: _Server, proxy: Proxy | None) -> _Connection:
         with self._lock:
             idle = self._idle.setdefault((server, proxy), [])
         while True:
@@ -233,11 +256,11 @@ class Connections:
                 connection = idle.pop()
             except IndexError:
                 return self._new(server, proxy)
-            if connection.is_connected:  # and nothing came that nobody asked for
+            if connection.is_idle:
                 return connection
             connection.close()
 
-    def _keep(self, server: _Server, proxy: Proxy | None, connection: _Bounded) -> None:
+    def _keep(self, server: _Server, proxy: Proxy | None, connection: _Connection) -> None:
         with self._lock:
             idle = self._idle.setdefault((server, proxy), [])
             if len(idle) < self._n_idle:
@@ -245,25 +268,14 @@ class Connections:
                 return
         connection.close()
 
-    def _new(self, server: _Server, proxy: Proxy | None) -> _Bounded:
-        host, port = server.host, server.port
-        if proxy is not None:
-            through = urlsplit(proxy.url)
-            host, port = through.hostname or "", through.port or _DEFAULT_PORTS["http"]
-        if server.scheme == "http":
-            return _Bounded(host, port)
-        connection = _BoundedTLS(
-            host, port, ssl_context=self._tls_context(), cert_reqs="CERT_REQUIRED"
-        )
-        if proxy is not None:
-            connection.set_tunnel(server.host, server.port)
-            connection.to_proxy = _proxy_headers(proxy)
-        return connection
+    def _new(self, server: _Server, proxy: Proxy | None) -> _Connection:
+        return _Connection(server, proxy, self._tls_context() if server.scheme == "https" else None)
 
     def _tls_context(self) -> ssl.SSLContext:
         with self._lock:
             if self._context is None:
                 self._context = self._make_context()
+                self._context.set_alpn_protocols(["http/1.1"])
             return self._context
 
 
@@ -323,21 +335,17 @@ def explain_failure(failure: BaseException, *, in_body: bool, proxy: str | None 
             return Told("unreachable", f"the connection failed: {error}{through}")
         if isinstance(error, ssl.SSLError):
             return Told("tls", f"TLS failed: {error}")
-        if isinstance(error, http.client.HTTPException):
-            return Told("bad-response", f"what came is not HTTP: {error!r:.100}")
+        if isinstance(error, NotHttpError):
+            return Told("bad-response", f"what came is not HTTP: {error}")
         if refused := _TUNNEL.search(str(error)):
             return _proxy_refused(int(refused[1]), refused[2], proxy)
     return Told("unreachable", f"{error}{through}")
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an exception and what it wraps, outermost first.
-
-    urllib3 keeps what it caught as an argument of its own exception, and no other trace of it.
-    """
+    """Yield an exception and what it came of, outermost first."""
     while error is not None:
         yield error
-        yield from (one for one in error.args if isinstance(one, BaseException))
         error = error.__cause__ or error.__context__
 
 

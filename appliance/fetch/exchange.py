@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
 
 from appliance.errors import LimitError, RemoteError
@@ -19,22 +18,35 @@ MAX_HEAD_BYTES: Final = 32 * 1024  # status line and headers, interim responses 
 SPARE_BYTES: Final = 256 * 1024  # for chunk sizes, trailers, or the body of an error
 
 
-@dataclass(slots=True, eq=False, repr=False)  # each method is compiled at every start
 class Exchange:
     """One request and its response, in one thread."""
 
-    url: str
-    clock: Callable[[], float]  # monotonic seconds
-    ends: float  # when, on that clock, the whole response must be here
-    run: RunPace  # what it belongs to; over by then, this is too
-    max_bytes: int  # of the body
-    stopped: threading.Event  # set when nobody wants the response any more
-    peer: str | None = None  # address and port at the other end; the proxy's, if there is one
-    certificate: bytes | None = None  # what it showed, DER; None without TLS
-    addresses: tuple[str, ...] = ()  # that the resolver gave for its connection
-    connecting: bool = False  # nothing of the request can have left
-    in_body: bool = False  # the status line and headers are complete
-    _bytes_left: int = field(default=MAX_HEAD_BYTES)
+    __slots__ = (
+        *("url", "clock", "ends", "run", "max_bytes", "stopped", "peer", "certificate"),
+        *("addresses", "connecting", "in_body", "_bytes_left"),
+    )
+
+    def __init__(
+        self,
+        url: str,
+        clock: Callable[[], float],  # monotonic seconds
+        ends: float,  # when, on that clock, the whole response must be here
+        run: RunPace,  # what it belongs to; over by then, this is too
+        max_bytes: int,  # of the body
+        stopped: threading.Event,  # set when nobody wants the response any more
+    ) -> None:
+        self.url = url
+        self.clock = clock
+        self.ends = ends
+        self.run = run
+        self.max_bytes = max_bytes
+        self.stopped = stopped
+        self.peer: str | None = None  # address and port at the other end; the proxy's, if any
+        self.certificate: bytes | None = None  # what it showed, DER; None without TLS
+        self.addresses: tuple[str, ...] = ()  # that the resolver gave for its connection
+        self.connecting = False  # nothing of the request can have left
+        self.in_body = False  # the status line and headers are complete
+        self._bytes_left = MAX_HEAD_BYTES
 
     def seconds_left(self) -> float:
         """Return how long the next operation may take, which is more than nothing.

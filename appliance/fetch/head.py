@@ -10,7 +10,6 @@ of what fetching a tile took.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from http.client import BadStatusLine, HTTPException
 from typing import Final, NamedTuple
 
 from appliance.patterns import pattern
@@ -22,6 +21,10 @@ _WITHOUT_BODY: Final = (204, 304)
 _STATUS: Final = pattern(r"HTTP/1\.([0-9])[ \t]+([1-9][0-9]{2})(?:[ \t]+([^\r\0]*))?")
 _HEADER: Final = pattern(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\0]*)")
 _CONTINUED: Final = pattern(r"[ \t]+([^\r\0]*)")
+
+
+class NotHttpError(Exception):
+    """What came is no response."""
 
 
 class Head(NamedTuple):
@@ -51,12 +54,12 @@ class Head(NamedTuple):
 def read_head(readline: Callable[[], bytes]) -> Head:
     """Read the head of a response, passing over interim ones (RFC 9110, 15.2).
 
-    Raises HTTPException for what is no head, ConnectionError for a line that does not end.
+    Raises NotHttpError for what is no head, ConnectionError for a line that does not end.
     """
     while True:
         minor_version, status, reason = _read_status(readline)
         if status == _SWITCHING_PROTOCOLS:
-            raise BadStatusLine("101, which nobody asked for")
+            raise NotHttpError("status 101, which nobody asked for")
         found = _read_headers(readline)
         if status >= 200:
             break
@@ -76,7 +79,7 @@ def _read_status(readline: Callable[[], bytes]) -> tuple[int, int, str]:
     line = _read_line(readline)
     match = _STATUS.fullmatch(line)
     if match is None:
-        raise BadStatusLine(line[:100])
+        raise NotHttpError(f"{line[:60]!r} is no status line")
     return int(match[1]), int(match[2]), (match[3] or "").rstrip(" \t")
 
 
@@ -94,8 +97,8 @@ def _read_headers(readline: Callable[[], bytes]) -> list[tuple[str, str]]:
             name, value = headers[-1]
             headers[-1] = name, value + " " + match[1].rstrip(" \t")
         else:
-            raise HTTPException(f"{line[:60]!r} is no header")
-    raise HTTPException(f"got more than {MAX_HEADERS} headers")
+            raise NotHttpError(f"{line[:60]!r} is no header")
+    raise NotHttpError(f"got more than {MAX_HEADERS} headers")
 
 
 def _read_line(readline: Callable[[], bytes]) -> str:

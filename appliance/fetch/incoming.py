@@ -6,11 +6,10 @@ import io
 import socket
 import ssl
 import struct
-from http.client import HTTPException
 from typing import Any, Final
 
 from appliance.fetch.exchange import Exchange
-from appliance.fetch.head import read_head
+from appliance.fetch.head import NotHttpError, read_head
 from appliance.patterns import pattern
 
 POLL_SECONDS: Final = 0.25  # how soon whoever waits notices that its exchange was stopped
@@ -68,7 +67,7 @@ class _Reader(io.RawIOBase):
 class Incoming:
     """A response: its head, and its body once somebody reads it.
 
-    Raises OSError, HTTPException and what the exchange raises.
+    Raises OSError, NotHttpError and what the exchange raises.
     """
 
     def __init__(self, sock: socket.socket, exchange: Exchange) -> None:
@@ -120,7 +119,7 @@ class Incoming:
                 if len(body) > max_bytes:
                     return bytes(body), False
             if self._read(2) != b"\r\n":
-                raise HTTPException("a chunk of the body is longer than it says")
+                raise NotHttpError("a chunk of the body is longer than it says")
         while self._file.readline(_LINE_BYTES) not in (b"\r\n", b"\n", b""):
             pass  # trailers, which say nothing that anybody asked for
         return bytes(body), True
@@ -132,4 +131,4 @@ class Incoming:
             return int(match[1], 16)
         if len(line) < _LINE_BYTES and not line.endswith(b"\n"):
             raise ConnectionError("the connection ended before the answer did")
-        raise HTTPException(f"a chunk of the body has no size: {line[:40]!r}")
+        raise NotHttpError(f"a chunk of the body has no size: {line[:40]!r}")

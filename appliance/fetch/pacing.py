@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from email.utils import format_datetime, parsedate_to_datetime
 from re import fullmatch
 from typing import Final
 
@@ -116,6 +115,9 @@ def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
 def _http_date(text: str) -> datetime | None:
     if not fullmatch(_HTTP_DATE, text):  # Python's own parser takes much more, and overflows
         return None
+    # Imported by who needs it: the package for mail takes longer than all that is fetched here.
+    from email.utils import format_datetime, parsedate_to_datetime
+
     try:
         date = parsedate_to_datetime(text)
     except ValueError:

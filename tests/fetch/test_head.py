@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from appliance.fetch.head import MAX_HEADERS, Head, read_head
+from appliance.fetch.head import MAX_HEADERS, Head, NotHttpError, read_head
 
 TOKEN = frozenset(b"!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
@@ -22,7 +22,7 @@ def read(data: bytes) -> Head:
 def is_head(data: bytes) -> bool:
     try:
         read(data)
-    except (HTTPException, ConnectionError):
+    except (NotHttpError, ConnectionError):
         return False
     return True
 
@@ -75,7 +75,7 @@ def test_a_status_line(line: bytes, expected: tuple[int, int, str]) -> None:
     ],
 )
 def test_no_status_line(line: bytes) -> None:
-    with pytest.raises(HTTPException):
+    with pytest.raises(NotHttpError):
         read(head(b"A: b", status=line))
 
 
@@ -103,7 +103,7 @@ def test_a_value_is_anything_in_one_line_whatever_the_byte() -> None:
 def test_no_header(line: bytes) -> None:
     """White space before a colon, say, hides a header from whoever reads names exactly."""
     for lines in ([line], [line, b"b: y"], [line, b"Content-Length: 4"]):
-        with pytest.raises(HTTPException):
+        with pytest.raises(NotHttpError):
             read(head(*lines))
 
 
@@ -147,7 +147,7 @@ def test_a_first_header_continues_nothing() -> None:
 def test_a_head_has_so_many_lines() -> None:
     assert len(read(head(*[b"a: x"] * MAX_HEADERS)).headers) == MAX_HEADERS
     for lines in ([b"a: x"] * (MAX_HEADERS + 1), [b"a: x", *[b" y"] * MAX_HEADERS]):
-        with pytest.raises(HTTPException, match=f"more than {MAX_HEADERS} headers"):
+        with pytest.raises(NotHttpError, match=f"more than {MAX_HEADERS} headers"):
             read(head(*lines))
 
 
@@ -157,7 +157,7 @@ def test_interim_heads_are_passed_over_and_read_as_strictly() -> None:
     assert (got.status, got.values) == (200, {"a": "x"})
     bad = head(b"Link : </x>", status=b"HTTP/1.1 103 Early Hints")
     assert not is_head(bad + head())
-    with pytest.raises(HTTPException, match="nobody asked for"):
+    with pytest.raises(NotHttpError, match="nobody asked for"):
         read(head(status=b"HTTP/1.1 101 Switching Protocols") + head())
 
 
