@@ -9,6 +9,11 @@ from typing import Any
 
 import pytest
 
+from appliance.jobs.mirror.tree_places import EXTENSION, take_place
+from appliance.store.database import open_store
+from appliance.store.mirror.logs import require_log
+from appliance.store.mirror.tree_places import TreePlace, tree_place
+from appliance.value import replaced
 from tests.cli.homes import Home
 from tests.mirror.test_rekor_v1 import HOST, Site
 from tests.rig.v1_shards import V1Instance, v1_instance
@@ -214,3 +219,24 @@ def test_a_home_of_the_version_before_learns_it_with_its_next_sync(outside: Site
     assert read_place(outside) == []
     outside.sync()
     assert read_place(outside) == [(0, ""), (14, ""), (23, "")]
+
+
+@pytest.mark.parametrize(
+    "said", [None, [], "x", {}, {"ORIGIN": None}, {"ORIGIN": -1}, {"ORIGIN": True}, {"ORIGIN": "1"}]
+)
+def test_what_a_manifest_may_say_besides_is_no_place(outside: Site, said: Any) -> None:
+    outside.sync()
+    store = open_store(outside.path, write=True)
+    log = require_log(store, f"{HOST} - 1002")
+    with store.atomic():
+        store.execute("DELETE FROM tree_place")
+    if isinstance(said, dict):
+        said = dict.fromkeys([log.origin] * len(said), next(iter(said.values()), None))
+    assert take_place(store, log, {EXTENSION: said}, "site.example") == ()
+    assert tree_place(store, log) is None
+    assert take_place(store, log, {EXTENSION: {log.origin: 7}}, "site.example") == ()
+    assert take_place(store, replaced(log, api_version=2), {EXTENSION: {log.origin: 8}}, "b") == ()
+    assert tree_place(store, log) == TreePlace(7, "site.example")
+    [told] = take_place(store, log, {EXTENSION: {log.origin: 9}}, "other.example")
+    assert "after 9 entries, site.example said after 7" in told
+    store.close()
