@@ -80,6 +80,7 @@ ANSWERS: Final[dict[str, tuple[Callable[[Any], Any], int, str]]] = {
         "'treeID' appears twice",
     ),
     "deep": (lambda _: Raw(b'{"a":' + b"[" * 10**5 + b"]" * 10**5 + b"}"), 8, "nested deeper"),
+    "large": (lambda _: Raw(b'{"a":"' + b"x" * 3_000_000 + b'"}'), 8, "at most 1048576 bytes"),
     "many digits": (lambda _: Raw(b'{"treeSize":' + b"9" * 5000 + b"}"), 3, "not JSON"),
     "shard null": (lambda one: {**one, "inactiveShards": [None]}, 3, "expected an object"),
     "shard twice": (
@@ -102,7 +103,15 @@ ANSWERS: Final[dict[str, tuple[Callable[[Any], Any], int, str]]] = {
 }
 
 
-UNTOLD: Final = ("page", "page without a type", "gzip", "a key twice", "deep", "many digits")
+UNTOLD: Final = (
+    "page",
+    "page without a type",
+    "gzip",
+    "a key twice",
+    "deep",
+    "large",
+    "many digits",
+)
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["first", "known"])
