@@ -49,12 +49,13 @@ class _Reader(io.RawIOBase):
     def __init__(self, sock: socket.socket, exchange: Exchange) -> None:
         self._sock = sock
         self._exchange = exchange
+        self.is_over = False  # nothing more is read
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while True:
+        while not self.is_over:
             allow(self._sock, self._exchange)
             try:
                 n_bytes = self._sock.recv_into(buffer)
@@ -62,6 +63,7 @@ class _Reader(io.RawIOBase):
                 continue
             self._exchange.count(n_bytes)
             return n_bytes
+        return 0
 
 
 class Incoming:
@@ -71,7 +73,8 @@ class Incoming:
     """
 
     def __init__(self, sock: socket.socket, exchange: Exchange) -> None:
-        self._file = io.BufferedReader(_Reader(sock, exchange), READ_AHEAD_BYTES)
+        self._reader = _Reader(sock, exchange)
+        self._file = io.BufferedReader(self._reader, READ_AHEAD_BYTES)
         self.head = read_head(self._file.readline)
         self.leaves_connection = False  # to another request: it was read to an end that it has
 
@@ -90,8 +93,14 @@ class Incoming:
             body, is_whole = self._read_chunks(max_bytes)
         else:
             return self._read_to_end(max_bytes)
-        self.leaves_connection = is_whole and self.head.keeps_connection
+        keeps = is_whole and self.head.keeps_connection
+        self.leaves_connection = keeps and not self._is_followed()
         return body
+
+    def _is_followed(self) -> bool:
+        """Whether anything came behind the body; what is left of it would begin the next answer."""
+        self._reader.is_over = True
+        return bool(self._file.peek(1))
 
     def _read(self, n_bytes: int) -> bytes:
         data = self._file.read(n_bytes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import socket
 import threading
@@ -158,6 +159,19 @@ def test_a_connection_whose_answer_was_not_read_to_its_end_is_not_used_again(
     assert client.get(note, 4).body == b"note"
     assert ended.wait(10)
     assert (server.n_connections, rest) == (2, [b""])
+
+
+@pytest.mark.parametrize("whole", [ok(b"note"), chunked(b"no", b"te"), status(503)])
+@pytest.mark.parametrize("behind", [b"\r", ok(b"another"), b"x" * 20_000])
+def test_a_connection_on_which_more_came_than_the_answer_is_not_used_again(
+    server: HostileServer, open_client: OpenClient, whole: bytes, behind: bytes
+) -> None:
+    client = open_client(attempts=1)
+    url, note = server.on("/first", whole + behind), server.on("/note", ok(b"note"))
+    with contextlib.suppress(RemoteError):  # of the 503
+        assert client.get(url, 4).body == b"note"
+    assert client.get(note, 4).body == b"note"
+    assert server.n_connections == 2
 
 
 @pytest.mark.parametrize("interim", ["103 Early Hints", "102 Processing", "199 Miscellaneous"])
