@@ -87,8 +87,9 @@ def _pip(name: str) -> Version:
         python = _in("ATTESTOR_PYTHON_PEERS", "bin/python")
         if python is None:
             return ABSENT
-        code = f"from importlib.metadata import version; print(version({name!r}))"
-        return _said(python, "-c", code).strip()
+        code = "from importlib.metadata import distributions; print(*(one.version for one in"
+        code += f" distributions(name={name!r})))"
+        return _said(python, "-c", code).strip() or ABSENT  # it may not install here
 
     return version
 
