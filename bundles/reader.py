@@ -10,7 +10,7 @@ the callables and the caller to say.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO
@@ -25,8 +25,10 @@ from bundles.manifest_json import (
     MAX_MANIFEST_BYTES,
     parse_manifest,
 )
+from bundles.members import MemberRef, Members, StagedSums
+from bundles.paths import FIND_AREA, Layout
 from bundles.stream import Cursor
-from bundles.sums import FIND_AREA, MAX_LINE_BYTES, parse_sums
+from bundles.sums import MAX_LINE_BYTES, parse_sums
 from bundles.ustar import (
     BLOCK_BYTES,
     MAX_MEMBER_BYTES,
@@ -43,15 +45,6 @@ Passed = Callable[["MemberRef"], None]  # told of each member that was copied an
 
 
 @dataclass(frozen=True, slots=True)
-class MemberRef:
-    """Where a member stands in the archive, and what it must be."""
-
-    offset: int  # of its first byte, in the plain archive
-    size: int  # bytes
-    sha256: bytes  # 32 bytes
-
-
-@dataclass(frozen=True, slots=True)
 class TransferBundle:
     """A transfer bundle of which every byte has been checked.
 
@@ -62,7 +55,7 @@ class TransferBundle:
     note: bytes  # the signed header, byte for byte
     header: Header
     manifest: Manifest
-    members: Mapping[str, MemberRef]  # by path, in archive order
+    members: Members  # by path, in archive order
     _file: BinaryIO = field(repr=False, compare=False)
 
     def paths(self) -> tuple[str, ...]:
@@ -163,7 +156,9 @@ def peek_members(file: BinaryIO, is_wanted: Callable[[str], bool]) -> Iterator[t
     _, chunks = unwrap(Source(file))
     cursor = Cursor(chunks)
     _, header, manifest = _front(cursor, unverified_text)
-    digests = _sums(cursor, header, manifest)
+    sums = _whole_member(cursor, SUMS_PATH, _max_sums_bytes(manifest.totals))
+    _verify_digest(SUMS_PATH, hashlib.sha256(sums).digest(), header.sums_sha256)
+    digests = dict(_laid_out([sums], Layout()))
     left = sum(map(is_wanted, digests))
     for path, digest in digests.items():
         if not left:
@@ -190,11 +185,10 @@ def _read(
     note, header, manifest = _front(cursor, open_header)
     if admit is not None:
         admit(header, manifest)
-    digests = _sums(cursor, header, manifest)
-    _verify_required(digests, manifest)
-    members = {}
-    for path, member in _members(cursor, digests, manifest.totals):
-        members[path] = member
+    sums = _sums(cursor, file, manifest.totals, header.sums_sha256)
+    members = _listed(sums, manifest)
+    for member in _members(cursor, sums, manifest.totals):
+        members.passed(member)
         if passed is not None:
             passed(member)
     cursor.take_zeros(len(TRAILER), "the end of the archive")
@@ -202,25 +196,52 @@ def _read(
     return TransferBundle(note, header, manifest, members, file)
 
 
-def _sums(cursor: Cursor, header: Header, manifest: Manifest) -> dict[str, bytes]:
-    """Read the digest of each member after SHA256SUMS."""
-    max_bytes = min(manifest.totals.files * MAX_LINE_BYTES, MAX_MEMBER_BYTES)
-    sums = _whole_member(cursor, SUMS_PATH, max_bytes)
-    _verify_digest(SUMS_PATH, hashlib.sha256(sums).digest(), header.sums_sha256)
-    return parse_sums(sums)
+def _sums(cursor: Cursor, file: BinaryIO, totals: Totals, digest: bytes) -> StagedSums:
+    """Pass over SHA256SUMS, which is read again from `file`: once its digest is right."""
+    size = _next_member(cursor, SUMS_PATH, _max_sums_bytes(totals))
+    member = MemberRef(cursor.position, size, digest)
+    actual = _digest_of_next(cursor, size, SUMS_PATH)
+    cursor.take_zeros(padding_bytes(size), SUMS_PATH)
+    _verify_digest(SUMS_PATH, actual, digest)
+    return StagedSums(file, member)
 
 
-def _verify_required(paths: Iterable[str], manifest: Manifest) -> None:
+def _listed(sums: StagedSums, manifest: Manifest) -> Members:
+    """Check the paths before anything is read that they name."""
+    layout = Layout()
+    for path, _ in _laid_out(sums.blocks(), layout):
+        _verify_required(path, manifest)
+    n_files = len(layout.numbers)
+    if n_files != manifest.totals.files:
+        raise ContentError(
+            f"{SUMS_PATH} lists {n_files} files, the manifest says {manifest.totals.files}",
+            reason="totals",
+        )
+    return Members(layout.numbers, sums)
+
+
+def _laid_out(blocks: Iterable[bytes], layout: Layout) -> Iterator[tuple[str, bytes]]:
+    """Yield path and digest of each line of SHA256SUMS, its paths as they may be together."""
+    for path, digest in parse_sums(blocks):
+        layout.add(path)
+        yield path, digest
+    layout.end()
+
+
+def _max_sums_bytes(totals: Totals) -> int:
+    return min(totals.files * MAX_LINE_BYTES, MAX_MEMBER_BYTES)
+
+
+def _verify_required(path: str, manifest: Manifest) -> None:
     """Check that what an older reader must not drop unseen is required of it."""
-    for path in paths:
-        needs = FIND if path.startswith(f"{FIND_AREA}/") else None
-        if path.startswith("logs/") and path.endswith(f"/{CONSISTENCY}"):
-            needs = CONSISTENCY
-        if needs is not None and needs not in manifest.requires:
-            raise FormatError(
-                f"{MANIFEST_PATH}: it does not require {needs}, and {path} is a member",
-                reason="member-name",
-            )
+    needs = FIND if path.startswith(f"{FIND_AREA}/") else None
+    if path.startswith("logs/") and path.endswith(f"/{CONSISTENCY}"):
+        needs = CONSISTENCY
+    if needs is not None and needs not in manifest.requires:
+        raise FormatError(
+            f"{MANIFEST_PATH}: it does not require {needs}, and {path} is a member",
+            reason="member-name",
+        )
 
 
 def _front(cursor: Cursor, open_header: OpenHeader) -> tuple[bytes, Header, Manifest]:
@@ -232,24 +253,17 @@ def _front(cursor: Cursor, open_header: OpenHeader) -> tuple[bytes, Header, Mani
     return note, header, parse_manifest(data)
 
 
-def _members(
-    cursor: Cursor, digests: dict[str, bytes], totals: Totals
-) -> Iterator[tuple[str, MemberRef]]:
+def _members(cursor: Cursor, sums: StagedSums, totals: Totals) -> Iterator[MemberRef]:
     """Pass over all members after SHA256SUMS, checking each before it is yielded."""
-    if len(digests) != totals.files:
-        raise ContentError(
-            f"{SUMS_PATH} lists {len(digests)} files, the manifest says {totals.files}",
-            reason="totals",
-        )
     left = totals.n_bytes
-    for path, digest in digests.items():
+    for path, digest in parse_sums(sums.blocks()):
         size = _next_member(cursor, path, min(left, MAX_MEMBER_BYTES))
         member = MemberRef(cursor.position, size, digest)
         actual = _digest_of_next(cursor, size, path)
         cursor.take_zeros(padding_bytes(size), path)
         _verify_digest(path, actual, digest)
         left -= size
-        yield path, member
+        yield member
     if left:
         raise ContentError(
             f"the members have {left} bytes less than the {totals.n_bytes} of the manifest",

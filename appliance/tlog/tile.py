@@ -94,11 +94,12 @@ def encode_index(index: int) -> str:
     >>> encode_index(1234067)
     'x001/x234/067'
     """
-    groups = [f"{index % 1000:03}"]
-    while index >= 1000:
-        index //= 1000
-        groups.append(f"x{index % 1000:03}")
-    return "/".join(reversed(groups))
+    rest, group = divmod(index, 1000)
+    text = f"{group:03}"
+    while rest:
+        rest, group = divmod(rest, 1000)
+        text = f"x{group:03}/{text}"
+    return text
 
 
 def _partial_suffix(width: int) -> str:
@@ -185,18 +186,29 @@ def tiles_of(tree_size: int) -> Iterator[Tile]:
 
 def new_tiles(old_size: int, new_size: int) -> Iterator[Tile]:
     """Yield the tiles of the new tree that the old one lacks, parents first."""
+    for level, indices in new_indices(old_size, new_size):
+        for index in indices:
+            yield tile_at(level, index, new_size)
+
+
+def new_indices(old_size: int, new_size: int) -> Iterator[tuple[int, range]]:
+    """Yield each level with the indices of the tiles that the old tree lacks, parents first."""
     for level in reversed(range(top_level(new_size) + 1) if new_size else range(0)):
         old_hashes, new_hashes = old_size >> (HEIGHT * level), new_size >> (HEIGHT * level)
         if old_hashes < new_hashes:
-            for index in range(old_hashes // WIDTH, -(-new_hashes // WIDTH)):
-                yield tile_at(level, index, new_size)
+            yield level, range(old_hashes // WIDTH, -(-new_hashes // WIDTH))
 
 
 def new_entry_bundles(old_size: int, new_size: int) -> Iterator[EntryBundle]:
     """Yield the entry bundles of the new tree that the old one lacks, left to right."""
     if old_size < new_size:
         for index in range(old_size // WIDTH, -(-new_size // WIDTH)):
-            yield EntryBundle(index, min(WIDTH, new_size - index * WIDTH))
+            yield entry_bundle_at(index, new_size)
+
+
+def entry_bundle_at(index: int, tree_size: int) -> EntryBundle:
+    """Return an entry bundle as wide as a tree has it."""
+    return EntryBundle(index, min(WIDTH, tree_size - index * WIDTH))
 
 
 class StoredRun(NamedTuple):

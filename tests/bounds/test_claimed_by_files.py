@@ -43,7 +43,6 @@ from bundles.manifest import (
     log_directory,
 )
 from bundles.manifest_json import format_manifest
-from bundles.sums import format_sums
 from bundles.ustar import TRAILER
 from tests.bounds.test_claimed_sizes import (
     HUGE,
@@ -54,7 +53,7 @@ from tests.bounds.test_claimed_sizes import (
     bounded,
     peak,
 )
-from tests.bundles.samples import KEY, MANIFEST, archived, bundle_of, signed_front
+from tests.bundles.samples import KEY, MANIFEST, archived, bundle_of, format_sums, signed_front
 from tests.cli.homes import NOW, Home
 from tests.rig.uniform_log import ENTRY, UniformLog
 from tests.signed_artifacts import SIGNER_PEM, log_request, sign_request

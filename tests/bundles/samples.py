@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Final
+from typing import BinaryIO, Final
 
 from appliance.errors import VerificationError
 from appliance.tlog.note import SigningKey, open_note, sign_note
@@ -29,10 +29,10 @@ from bundles.manifest import (
 )
 from bundles.manifest_json import format_manifest
 from bundles.reader import TransferBundle, read_bundle
-from bundles.sums import format_sums
+from bundles.sums import format_sum
 from bundles.ustar import TRAILER, format_member_header, padding_bytes
 from bundles.wrap import Wrap
-from bundles.writer import Member, totals_of, write_bundle
+from bundles.writer import Member, Written, list_members, write_bundle
 
 # What refuses a file: this package, or the note that the header is.
 REFUSALS: Final = (BundleError, VerificationError)
@@ -97,14 +97,38 @@ def members(files: Mapping[str, bytes]) -> list[Member]:
     ]
 
 
+def write_members(
+    out: BinaryIO,
+    given: Sequence[Member],
+    manifest: Manifest = MANIFEST,
+    totals: Totals | None = None,
+    note: bytes | None = None,
+    wrap: Wrap = Wrap.PLAIN,
+) -> Written:
+    """Write members with the manifest that says so, unless other totals are given."""
+    listed = list_members(given)
+    return write_bundle(
+        out,
+        manifest=replace(manifest, totals=totals or listed.totals),
+        members=given,
+        listed=listed,
+        sign=lambda text: note or sign(text),
+        wrap=wrap,
+    )
+
+
 def bundle_of(
     files: Mapping[str, bytes], wrap: Wrap = Wrap.PLAIN, manifest: Manifest = MANIFEST
 ) -> bytes:
     out = io.BytesIO()
     listed = members(files)
-    whole = replace(manifest, totals=totals_of(listed))
-    write_bundle(out, manifest=whole, members=listed, sign=sign, wrap=wrap)
+    write_members(out, listed, manifest, wrap=wrap)
     return out.getvalue()
+
+
+def format_sums(digests: Iterable[tuple[str, bytes]]) -> bytes:
+    """SHA256SUMS of members given as (path, digest)."""
+    return b"".join(format_sum(path, digest) for path, digest in digests)
 
 
 def padded(data: bytes) -> bytes:

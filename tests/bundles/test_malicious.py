@@ -17,7 +17,6 @@ import pytest
 from bundles.errors import BundleError, UnsupportedError
 from bundles.manifest_json import format_manifest
 from bundles.reader import read_bundle, stage
-from bundles.sums import format_sums
 from bundles.ustar import TRAILER, format_member_header
 from bundles.wrap import Wrap
 from tests.bundles.samples import (
@@ -28,6 +27,7 @@ from tests.bundles.samples import (
     archived,
     bundle_of,
     forged,
+    format_sums,
     open_header,
     padded,
     signed_front,

@@ -54,6 +54,17 @@ def test_a_member_that_is_not_there() -> None:
     assert caught.value.reason == "absent"
 
 
+def test_sums_that_change_after_they_were_checked_name_nothing() -> None:
+    """Paths are not kept: they are read again, and must be what was signed."""
+    file = io.BytesIO(GOOD)
+    bundle = read_bundle(file, open_header)
+    assert list(bundle.members) == list(FILES)
+    at = GOOD.index(b"  pending/a.json")
+    file.getbuffer()[at + 2 : at + 9] = b"penning"
+    with pytest.raises(ContentError, match="SHA256SUMS has changed since it was checked"):
+        list(bundle.members)
+
+
 def test_a_copy_that_changes_after_it_was_checked() -> None:
     file = io.BytesIO(GOOD)
     bundle = read_bundle(file, open_header)

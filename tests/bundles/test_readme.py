@@ -12,7 +12,7 @@ from typing import Final
 import pytest
 
 import bundles
-from bundles import header, reader, stream, strict_json, sums, ustar, wrap, writer
+from bundles import header, members, paths, reader, stream, strict_json, sums, ustar, wrap, writer
 from bundles.manifest import MAX_MEMBERS
 from bundles.manifest_json import format_manifest
 from tests.bundles.samples import FILES, KEY, MANIFEST, bundle_of, read
@@ -68,7 +68,7 @@ def test_every_key_and_reason_is_explained() -> None:
     for key in json.loads(format_manifest(MANIFEST)):
         assert f"`{key}" in README, key
     sources = [inspect.getsource(module) for module in (header, reader, stream, strict_json, sums)]
-    sources += [inspect.getsource(module) for module in (ustar, wrap, writer)]
+    sources += [inspect.getsource(module) for module in (members, paths, ustar, wrap, writer)]
     for reason in re.findall(r'reason="([a-z-]+)"', "".join(sources)):
         assert f"`{reason}`" in README, reason
 

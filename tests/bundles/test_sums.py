@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bundles.errors import FormatError
-from bundles.sums import AREAS, MAX_LINE_BYTES, format_sums, parse_sums
-from tests.bundles.samples import LOG
+from bundles.paths import AREAS, Layout, PathNumbers
+from bundles.sums import MAX_LINE_BYTES, format_sum, parse_sums
+from tests.bundles.samples import LOG, format_sums
 
 HEX = "ab" * 32
 PATHS = st.lists(
@@ -16,28 +19,40 @@ PATHS = st.lists(
 ).map(lambda pairs: [f"{AREAS[rank]}/{name}" for rank, name in sorted(pairs)])
 
 
+def parsed_sums(*blocks: bytes) -> dict[str, bytes]:
+    """What a text says, however it is cut."""
+    layout, digests = Layout(), {}
+    for path, digest in parse_sums(blocks):
+        layout.add(path)
+        digests[path] = digest
+    layout.end()
+    return digests
+
+
 @given(PATHS)
 def test_sums_survive_their_bytes(paths: list[str]) -> None:
     digests = {path: bytes([number]) * 32 for number, path in enumerate(paths)}
-    parsed = parse_sums(format_sums(digests.items()))
-    assert list(parsed.items()) == list(digests.items())
+    text = format_sums(digests.items())
+    for size in (1, 7, 73, 1000):
+        blocks = [text[at : at + size] for at in range(0, len(text), size)]
+        assert list(parsed_sums(*blocks).items()) == list(digests.items())
 
 
 @given(st.binary())
 def test_any_bytes_parse_or_are_malformed(data: bytes) -> None:
     try:
-        digests = parse_sums(data)
+        digests = parsed_sums(data)
     except FormatError:
         return
     assert format_sums(digests.items()) == data
 
 
 def test_a_line_is_what_sha256sum_writes() -> None:
-    assert format_sums([("acks/a", bytes(32))]) == b"0" * 64 + b"  acks/a\n"
+    assert format_sum("acks/a", bytes(32)) == b"0" * 64 + b"  acks/a\n"
 
 
 def test_no_line_is_longer_than_the_longest() -> None:
-    assert len(format_sums([(f"{LOG}/{'x' * 100}", bytes(32))])) == MAX_LINE_BYTES
+    assert len(format_sum(f"{LOG}/{'x' * 100}", bytes(32))) == MAX_LINE_BYTES
 
 
 BAD = {
@@ -72,4 +87,41 @@ BAD = {
 def test_malformed(name: str) -> None:
     text, message = BAD[name]
     with pytest.raises(FormatError, match=message):
-        parse_sums(text.encode())
+        parsed_sums(text.encode())
+    pieces = text.encode()
+    with pytest.raises(FormatError, match=message):
+        parsed_sums(*(pieces[at : at + 1] for at in range(len(pieces))))
+
+
+def test_a_line_without_an_end_is_refused_before_it_is_gathered() -> None:
+    """Whoever chooses the text cannot have more of it kept than a line may have."""
+    taken = 0
+
+    def blocks() -> Iterator[bytes]:
+        nonlocal taken
+        for _ in range(1000):
+            taken += 1
+            yield b"a" * 100
+
+    with pytest.raises(FormatError, match="line 1 is not a digest and a path"):
+        list(parse_sums(blocks()))
+    assert taken == 3
+
+
+@given(st.lists(st.from_regex(r"[a-z]{1,3}", fullmatch=True), max_size=30))
+def test_a_path_has_the_number_of_its_first_coming(paths: list[str]) -> None:
+    numbers, known = PathNumbers(), dict[str, int]()
+    for path in paths:
+        assert numbers.add(path) == (path not in known)
+        known.setdefault(path, len(known))
+    assert len(numbers) == len(known)
+    for path in (*paths, "other", ""):
+        assert numbers.find(path) == known.get(path)
+
+
+def test_thousands_of_paths_have_their_numbers() -> None:
+    numbers = PathNumbers()
+    for number in range(5000):
+        assert numbers.add(f"acks/{number}")
+    assert not any(numbers.add(f"acks/{number}") for number in range(5000))
+    assert [numbers.find(f"acks/{number}") for number in range(5001)] == [*range(5000), None]

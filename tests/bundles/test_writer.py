@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from bundles.errors import ContentError, FormatError
 from bundles.header import parse_header, unverified_text
 from bundles.manifest import Totals
 from bundles.wrap import Wrap
-from bundles.writer import Member, totals_of, write_bundle
+from bundles.writer import Member, list_members, write_bundle
 from tests.bundles.samples import (
     FILES,
     MANIFEST,
@@ -21,6 +22,7 @@ from tests.bundles.samples import (
     members,
     read,
     sign,
+    write_members,
 )
 
 
@@ -44,7 +46,7 @@ def test_the_bytes_are_those_put_together_by_hand() -> None:
 @pytest.mark.parametrize("wrap", Wrap)
 def test_the_answer_describes_the_file(wrap: Wrap) -> None:
     out = io.BytesIO()
-    written = write_bundle(out, manifest=MANIFEST, members=members(FILES), sign=sign, wrap=wrap)
+    written = write_members(out, members(FILES), wrap=wrap)
     assert written.n_bytes == len(out.getvalue())
     assert written.sha256 == hashlib.sha256(out.getvalue()).digest()
     assert written.header == read(bundle_of(FILES)).header
@@ -61,7 +63,7 @@ def test_each_member_is_read_once_and_in_order() -> None:
         return replace(member, read=read_it)
 
     listed = [reading(member) for member in members(FILES)]
-    write_bundle(io.BytesIO(), manifest=MANIFEST, members=listed, sign=sign)
+    write_members(io.BytesIO(), listed)
     assert asked == list(FILES)
 
 
@@ -77,16 +79,15 @@ def test_a_member_that_is_not_what_it_promised(data: bytes, reason: str, message
     *good, last = members(FILES)
     listed = [*good, replace(last, read=lambda: data)]
     with pytest.raises(ContentError, match=message) as caught:
-        write_bundle(io.BytesIO(), manifest=MANIFEST, members=listed, sign=sign)
+        write_members(io.BytesIO(), listed)
     assert caught.value.reason == reason
 
 
 def refused(listed: list[Member], note: bytes | None = None, totals: Totals | None = None) -> str:
     """The message of a refusal that wrote nothing."""
     out = io.BytesIO()
-    manifest = replace(MANIFEST, totals=totals or totals_of(listed))
     with pytest.raises((FormatError, ContentError)) as caught:
-        write_bundle(out, manifest=manifest, members=listed, sign=lambda text: note or sign(text))
+        write_members(out, listed, totals=totals, note=note)
     assert out.getvalue() == b""
     return caught.value.message
 
@@ -119,9 +120,25 @@ def test_the_signed_note_must_fit() -> None:
 
 def test_a_bundle_of_nothing_is_not_written() -> None:
     with pytest.raises(ValueError, match="0 files"):
-        totals_of([])
+        list_members([])
 
 
 def test_the_note_is_signed_over_the_header_text() -> None:
     bundle = read(bundle_of(FILES))
     assert parse_header(unverified_text(bundle.note)) == bundle.header
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_members_that_are_others_in_a_later_walk(at: int) -> None:
+    """They are listed, then named in SHA256SUMS, then written."""
+    walks = iter([*[members(FILES)] * at, members(FILES)[:-1], members(FILES)[:-1]])
+
+    class Changing:
+        def __iter__(self) -> Iterator[Member]:
+            return iter(next(walks))
+
+    changing = Changing()
+    listed = list_members(changing)
+    manifest = replace(MANIFEST, totals=listed.totals)
+    with pytest.raises(ContentError, match="not those that were listed"):
+        write_bundle(io.BytesIO(), manifest=manifest, members=changing, listed=listed, sign=sign)

@@ -25,7 +25,7 @@ from appliance.store.mirror.logs import all_logs
 from appliance.store.mirror.mirror import Mirror
 from appliance.tlog.merkle import perfect_root
 from appliance.tlog.tile import Tile
-from bundles.reader import MemberRef
+from bundles.members import MemberRef
 from tests.mirror.mirrors import make_mirror
 from tests.simulator import SimulatedLog
 

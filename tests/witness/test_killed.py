@@ -51,6 +51,13 @@ class Asking(threading.Thread):
                 self.old = int(body)
                 assert self.old <= size, "the witness is where we never were"
 
+    def wait_for(self, n_cosigned: int) -> None:
+        """Return once it has so many; fails after a minute."""
+        deadline = time.monotonic() + 60
+        while len(self.cosigned) < n_cosigned:
+            assert self.is_alive() and time.monotonic() < deadline, len(self.cosigned)
+            time.sleep(0.01)
+
     def post(self, request: WitnessRequest) -> tuple[int, bytes]:
         connection = HTTPConnection(self.address[0], timeout=10)
         try:
@@ -88,7 +95,9 @@ def test_a_witness_that_is_killed_never_vouches_for_two_trees(
     honest.start()
     forked = 0
     for _ in range(KILLS):
-        time.sleep(chance.uniform(0.3, 1.0))
+        # By answers, not by time: a busy machine gives few of them in a second.
+        honest.wait_for(len(honest.cosigned) + chance.randint(11, 30))
+        time.sleep(chance.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         process, address[0] = serve(home.path)

@@ -31,7 +31,7 @@ from appliance.store.transfer.transfers import (
 )
 from appliance.tlog.note import parse_note, sign_note
 from bundles.reader import read_bundle
-from bundles.writer import Member, write_bundle
+from bundles.writer import Member, list_members, write_bundle
 
 MAX_STICK_BYTES: Final = 16 * 1024 * 1024
 FLIPS: Final = 97  # spread over the file; every single bit is tested in tests/bundles
@@ -198,7 +198,11 @@ def _forged(sites: DrillSites, whole: bytes, old: str) -> bytes:
         members.append(Member(path, len(data), sha256(data).digest(), data.__bytes__))
     out = io.BytesIO()
     write_bundle(
-        out, manifest=bundle.manifest, members=members, sign=lambda text: sign_note(text, [key])
+        out,
+        manifest=bundle.manifest,
+        members=members,
+        listed=list_members(members),
+        sign=lambda text: sign_note(text, [key]),
     )
     return out.getvalue()
 

@@ -45,7 +45,7 @@ class Wanted:
     # A source that holds only a part says which; what it lacks is left for another.
     has: Callable[[Tile | EntryBundle], bool] = lambda _: True
     # And lists it: tiles, parents first, and entry bundles, each sorted. None: ask for anything.
-    offered: Callable[[], tuple[Sequence[Tile], Sequence[EntryBundle]]] | None = None
+    offered: Callable[[], tuple[Iterable[Tile], Iterable[EntryBundle]]] | None = None
     from_older: bool = False  # a source behind us may fill what we lack; else it is left alone
     place: Place | None = None  # None: we hash all tiles ourselves
 

@@ -28,7 +28,6 @@ from appliance.jobs.transfer.names import (
 from appliance.jobs.transfer.plan import BaseChoice, Contents, PlannedLog, ProvenEntry, plan_log
 from appliance.jobs.transfer.side_members import Invited, collect_side_members, have_left
 from appliance.jobs.transfer.volumes import Cargo, divide
-from appliance.jobs.transfer.window_members import Window
 from appliance.store.database import Store
 from appliance.store.files import hash_file, size_of, written_whole
 from appliance.store.filesystem import (
@@ -202,7 +201,8 @@ def export(
             reason="nothing-to-export",
             next_step="run 'attestor sync' first, or 'attestor queue add'",
         )
-    cargo = divide(planned, side, _limit(selection, output, in_directory))
+    limit = _limit(selection, output, in_directory)
+    cargo = divide(planned, side, limit, store.blobs.get)
     path = (
         output / default_name(require_site_name(store), cargo[0].logs, now)
         if in_directory
@@ -233,11 +233,9 @@ def export(
 
 
 def _windows(planned: Sequence[PlannedLog]) -> tuple[ExportedWindows, ...]:
-    counts = [
-        (log.origin, sum(one.stop - one.start for one in log.items if isinstance(one, Window)))
-        for log in planned
-    ]
-    return tuple(ExportedWindows(origin, entries) for origin, entries in counts if entries)
+    return tuple(
+        ExportedWindows(log.origin, log.window_entries) for log in planned if log.window_entries
+    )
 
 
 def _require_logs(logs: Sequence[Log], proven: Sequence[ProvenEntry]) -> None:
@@ -290,6 +288,7 @@ def _write_volume(
             file,
             manifest=manifest,
             members=cargo.members,
+            listed=cargo.listed,
             sign=sign,
             wrap=wrap,
             passed=progress,

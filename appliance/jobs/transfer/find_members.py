@@ -16,8 +16,8 @@ from typing import Any, Final
 from appliance.errors import ApplianceError, ConfigError, MalformedError
 from appliance.jobs.find.criteria import criteria_from
 from appliance.jobs.find.ledger import whole
+from appliance.jobs.transfer.item_members import in_memory
 from appliance.jobs.transfer.names import fat_safe
-from appliance.jobs.transfer.plan import in_memory
 from appliance.policy.re2 import translate
 from appliance.rekor.canonical_json import canonical_json
 from appliance.rekor.protojson import Message, top_message
@@ -36,8 +36,8 @@ from appliance.tlog.note import parse_note
 from appliance.tlog.strict_json import parse_json
 from appliance.value import frozen
 from bundles.manifest_json import FIND
+from bundles.paths import FIND_AREA
 from bundles.reader import TransferBundle
-from bundles.sums import FIND_AREA
 from bundles.writer import Member
 
 SCHEMA: Final = 1
@@ -143,10 +143,8 @@ def take_in(store: Store, bundle: TransferBundle, site: str | None, now: int) ->
             else:
                 watches = _take_watches(store, wanted, now)
     statements = []
-    for path, member in bundle.members.items():
-        if not path.startswith(_STATEMENTS):
-            continue
-        if member.size > MAX_STATEMENT_BYTES:
+    for path in bundle.members.below(_STATEMENTS):
+        if bundle.members[path].size > MAX_STATEMENT_BYTES:
             said.append(f"{path} is not kept: it is larger than {MAX_STATEMENT_BYTES:,} bytes")
             continue
         note = bundle.read(path)

@@ -257,8 +257,8 @@ class _Ingestion:
 
     def _brings_more(self) -> bool:
         """Whether there is something in it that is for no log's mirror."""
-        areas = {path.partition("/")[0] for path in self.staged.bundle.paths()}
-        return not areas.isdisjoint(_FOR_NO_MIRROR)
+        members = self.staged.bundle.members
+        return any(True for area in _FOR_NO_MIRROR for _ in members.below(f"{area}/"))
 
     def _known(
         self, errors: list[ApplianceError]

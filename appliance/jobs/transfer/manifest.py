@@ -13,7 +13,6 @@ from appliance.jobs.our_tree import covered
 from appliance.jobs.transfer.names import fat_safe
 from appliance.jobs.transfer.plan import PlannedLog
 from appliance.jobs.transfer.volumes import Cargo
-from appliance.jobs.transfer.window_members import is_window_member
 from appliance.store.database import Store
 from appliance.store.home.settings import require_site_name
 from appliance.store.mirror.logs import Log, all_logs, require_log
@@ -25,7 +24,6 @@ from appliance.version import __version__
 from bundles.manifest import CreatedBy, Custody, DataAge, Have, Manifest, Volume
 from bundles.manifest_json import CONSISTENCY, WINDOW
 from bundles.strict_json import format_time
-from bundles.writer import totals_of
 
 NO_CUSTODY: Final = Custody("", "", "", "")
 
@@ -88,7 +86,7 @@ def describe_volumes(
             purpose=remarks.purpose,
             logs=load.logs,
             volume=Volume(set_name, number, len(cargo)),
-            totals=totals_of(load.members),
+            totals=load.listed.totals,
             data_age=DataAge(oldest, root.imported_at if root else None),
             have=have,
             contains=load.side.contains,
@@ -104,8 +102,7 @@ def describe_volumes(
 
 def _required(load: Cargo, planned: Sequence[PlannedLog]) -> tuple[str, ...]:
     proves = any(log.consistency for log in planned)
-    has_windows = any(is_window_member(member.path) for member in load.members)
-    needed = {CONSISTENCY: proves, WINDOW: has_windows}
+    needed = {CONSISTENCY: proves, WINDOW: load.has_windows}
     return tuple(sorted({*load.side.requires, *(one for one, is_so in needed.items() if is_so)}))
 
 

@@ -7,8 +7,7 @@ the head it is known which tiles above it authenticate it, for volumes that stan
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache, partial
-from hashlib import sha256
+from functools import partial
 from typing import Final
 
 from appliance.errors import IncompleteError
@@ -18,7 +17,22 @@ from appliance.jobs.transfer.consistency_member import (
     format_consistency,
     proofs_from,
 )
-from appliance.jobs.transfer.source import checkpoint_member, entries_member, tile_member
+from appliance.jobs.transfer.item_members import (
+    ItemMembers,
+    TileMembers,
+    WindowMembers,
+    in_memory,
+)
+from appliance.jobs.transfer.items import (
+    Item,
+    Items,
+    Run,
+    in_order,
+    new_entry_bundle_runs,
+    new_tile_runs,
+    run_of,
+)
+from appliance.jobs.transfer.source import checkpoint_member
 from appliance.jobs.transfer.window_members import (
     Window,
     due_windows,
@@ -26,12 +40,11 @@ from appliance.jobs.transfer.window_members import (
     window_of,
 )
 from appliance.store.mirror.checkpoints import AcceptedCheckpoint
-from appliance.store.mirror.entry_frames import compress_bundle
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.transfer.transfers import exported_heads, exports_of, far_heads
-from appliance.tlog.merkle import HASH_BYTES, Hash, TreeHead
+from appliance.tlog.merkle import Hash, TreeHead
 from appliance.tlog.proof import NodeId, consistency_plan, inclusion_plan, perfect_nodes
-from appliance.tlog.tile import WIDTH, EntryBundle, Tile, edge_tiles, new_entry_bundles, new_tiles
+from appliance.tlog.tile import WIDTH, EntryBundle, Tile, edge_tiles, entry_bundle_at
 from appliance.tlog.tile_tree import TileTree
 from appliance.value import field, frozen, replaced
 from bundles.manifest import TreeHeadRef, log_directory
@@ -137,9 +150,7 @@ def _held_there(
     return (min(sizes) if sizes else None), warnings
 
 
-Item = Tile | EntryBundle | Window
 MAX_STANDS: Final = 4  # sizes of earlier exports that every export proves itself from
-_TILES_AT_ONCE: Final = 1024  # rows of one query
 
 
 @frozen
@@ -153,10 +164,11 @@ class PlannedLog:
     checkpoint: Member
     consistency: tuple[Member, ...]  # of a log without tiles: proves the head from the base
     proof: frozenset[Tile]  # prove the head from the base
-    items: tuple[Item, ...]  # what else: tiles top down, then entry bundles; or windows
-    member: Callable[[Item], Member]
+    items: Items  # what else: tiles top down, then entry bundles; or windows
+    members: ItemMembers  # describes all of these
     above: Callable[[Item], tuple[Tile, ...]]  # the tiles that authenticate it
     warnings: tuple[str, ...] = ()
+    window_entries: int = 0  # of a log without tiles
 
 
 @frozen
@@ -196,27 +208,21 @@ def plan_log(mirror: Mirror, choice: BaseChoice, contents: Contents, side: str) 
     # last exports brought it.
     stands = exported_heads(mirror.store, mirror.log.origin, stop, MAX_STANDS)
     proof = proof_tiles(head.head, {start, *(size for size in stands if size > start)})
-    tiles: Iterable[Tile] = ()
-    bundles: list[EntryBundle] = []
+    runs: list[Run] = []
     if contents.proven is None:
         # Listed once all of it is known to be here: a head that no tiles cover may claim any size.
         if contents.tiles:
             mirror.require_all(mirror.missing_tiles(stop, start))
-            tiles = new_tiles(start, stop)
+            runs += new_tile_runs(start, stop, proof, leaves=not contents.entries)
         if contents.entries:
             mirror.require_all(mirror.missing_entry_bundles(stop, start))
-            bundles = list(new_entry_bundles(start, stop))
-            if not bundles and stop:
-                # Nothing is new; the newest all the same: it says that entries are wanted there.
-                index = (stop - 1) // WIDTH
-                bundles = [EntryBundle(index, stop - index * WIDTH)]
+            runs += new_entry_bundle_runs(start, stop)
     else:
         wanted = [one for one in contents.proven if one.origin == mirror.log.origin]
         _require_covered(mirror, wanted, stop)
         bundles = _bundles_of(wanted, stop) if contents.entries else []
-        tiles = _proving(tree, wanted)
-    implied = {bundle.tile for bundle in bundles}
-    items = [tile for tile in tiles if tile not in proof and tile not in implied]
+        follow = {bundle.tile for bundle in bundles}
+        runs = [run_of(top_down(_proving(tree, wanted) - proof - follow)), run_of(bundles)]
     return PlannedLog(
         origin=mirror.log.origin,
         vkeys=tuple(key.vkey for key in mirror.log.keys),
@@ -225,8 +231,8 @@ def plan_log(mirror: Mirror, choice: BaseChoice, contents: Contents, side: str) 
         checkpoint=in_memory(checkpoint_member(directory), mirror.history.newest_note(stop)),
         consistency=(),
         proof=frozenset(proof),
-        items=(*top_down(items), *bundles),
-        member=_Members(mirror, directory).member,
+        items=Items(runs),
+        members=TileMembers(mirror, directory),
         above=partial(_above, tree),
         warnings=base.warnings,
     )
@@ -265,16 +271,17 @@ def _plan_without_tiles(
         checkpoint=in_memory(checkpoint_member(directory), mirror.history.newest_note(stop)),
         consistency=(member,),
         proof=frozenset(),
-        items=tuple(windows),
-        member=windows.__getitem__,
+        items=Items([run_of(tuple(windows))]),
+        members=WindowMembers(windows),
         above=partial(_above, TileTree(head.head)),
         warnings=(*base.warnings, *warnings),
+        window_entries=sum(one.stop - one.start for one in windows),
     )
 
 
 def _windows(
     mirror: Mirror, head: AcceptedCheckpoint, base: DeltaStart, contents: Contents, side: str
-) -> tuple[dict[Item, Member], list[str]]:
+) -> tuple[dict[Window, Member], list[str]]:
     """Return the windows that leave, as members, with a warning for what nothing here proves."""
     if contents.proven is not None:
         wanted = [one for one in contents.proven if one.origin == mirror.log.origin]
@@ -295,7 +302,7 @@ def _windows(
     unproven = sum(one.stop - one.start for one in stay)
     # What stands beside something that stays leaves with it again.
     not_whole = {one.carried for one in stay}
-    found: dict[Item, Member] = {
+    found = {
         replaced(one, carried="") if one.carried in not_whole else one: member
         for one, member in members.items()
     }
@@ -321,7 +328,7 @@ def require_head(mirror: Mirror) -> AcceptedCheckpoint:
 
 def top_down(tiles: Iterable[Tile]) -> list[Tile]:
     """Order tiles so that each comes after those that authenticate it."""
-    return sorted(tiles, key=lambda tile: (-tile.level, tile.index))
+    return sorted(tiles, key=in_order)
 
 
 def proof_tiles(head: TreeHead, sizes: Iterable[int]) -> set[Tile]:
@@ -333,11 +340,6 @@ def proof_tiles(head: TreeHead, sizes: Iterable[int]) -> set[Tile]:
             for node in perfect_nodes(leaves):
                 wanted.update(tree.parents(tree.node_tile(node)))
     return wanted
-
-
-def in_memory(path: str, data: bytes) -> Member:
-    """Describe a member that is small and here already."""
-    return Member(path, len(data), sha256(data).digest(), lambda: data)
 
 
 def _require_covered(mirror: Mirror, wanted: Iterable[ProvenEntry], tree_size: int) -> None:
@@ -354,7 +356,7 @@ def _require_covered(mirror: Mirror, wanted: Iterable[ProvenEntry], tree_size: i
 
 def _bundles_of(wanted: Iterable[ProvenEntry], tree_size: int) -> list[EntryBundle]:
     return [
-        EntryBundle(index, min(WIDTH, tree_size - index * WIDTH))
+        entry_bundle_at(index, tree_size)
         for index in sorted({one.entry_index // WIDTH for one in wanted})
     ]
 
@@ -371,40 +373,3 @@ def _proving(tree: TileTree, wanted: Iterable[ProvenEntry]) -> set[Tile]:
         for node in nodes:
             tiles.update(tree.parents(tree.node_tile(node)))
     return tiles
-
-
-class _Members:
-    """Describes what is stored of one log as members; finds full tiles many at a time."""
-
-    def __init__(self, mirror: Mirror, directory: str) -> None:
-        self._mirror = mirror
-        self._directory = directory
-        self._read = mirror.store.blobs.get
-        self._full_tiles = lru_cache(maxsize=8)(self._find_full_tiles)
-
-    def member(self, item: Item) -> Member:
-        """Describe one item; what is stored wider than the exported tree is cut now."""
-        if isinstance(item, Window):
-            raise ValueError("a log with tiles has no windows")
-        if isinstance(item, EntryBundle):
-            path = entries_member(self._directory, item)
-            packed = self._mirror.entry_bundle_blob(item)
-            if packed is None:
-                return in_memory(path, compress_bundle(self._mirror.read_entry_bundle(item)))
-            return Member(path, packed[1], packed[0], partial(self._read, packed[0]))
-        path = tile_member(self._directory, item)
-        stored = self._digest(item)
-        if stored is None:
-            return in_memory(path, self._mirror.read_tiles([item])[item])
-        return Member(path, item.width * HASH_BYTES, stored, partial(self._read, stored))
-
-    def _digest(self, tile: Tile) -> bytes | None:
-        if tile.is_full:
-            block, place = divmod(tile.index, _TILES_AT_ONCE)
-            if found := self._full_tiles(tile.level, block)[place]:
-                return found
-        return self._mirror.tile_digest(tile)
-
-    def _find_full_tiles(self, level: int, block: int) -> list[bytes | None]:
-        first = block * _TILES_AT_ONCE
-        return self._mirror.tile_digests(level, range(first, first + _TILES_AT_ONCE))

@@ -32,7 +32,7 @@ from appliance.jobs.transfer.find_members import (
     required,
     take_in,
 )
-from appliance.jobs.transfer.plan import in_memory
+from appliance.jobs.transfer.item_members import in_memory
 from appliance.jobs.transfer.receipts import accept_receipt
 from appliance.jobs.transfer.source import seen_directory
 from appliance.store.database import Store
@@ -308,4 +308,4 @@ def _arrived_trust(store: Store, bundle: TransferBundle, now: int) -> tuple[str,
 
 
 def _below(bundle: TransferBundle, prefix: str) -> list[str]:
-    return [path for path in bundle.members if path.startswith(prefix)]
+    return list(bundle.members.below(prefix))

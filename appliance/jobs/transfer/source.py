@@ -7,7 +7,7 @@ that any of it is true. Absorbing it authenticates it like anything from a serve
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -19,6 +19,7 @@ from appliance.jobs.transfer.consistency_member import (
     consistency_member,
     parse_consistency_member,
 )
+from appliance.jobs.transfer.offered import Places
 from appliance.jobs.transfer.staged_tiles import StagedTile, StagedTiles
 from appliance.store.mirror.entry_frames import decompress_bundle
 from appliance.store.mirror.mirror import Mirror
@@ -69,10 +70,7 @@ class TransferSource:
         self._description = description
         self._staged = staged
         self._proofs: dict[int, tuple[Hash, ...]] | None = None  # of a log without tiles
-        self._offered: tuple[Sequence[Tile], Sequence[EntryBundle]] | None = None
-        entries = f"{self._directory}/tile/entries/"
-        # Mostly there is none, and nothing to look for.
-        self.has_entries = any(path.startswith(entries) for path in bundle.members)
+        self._offered: tuple[Places[Tile], Places[EntryBundle]] | None = None
 
     @property
     def description(self) -> str:
@@ -103,11 +101,17 @@ class TransferSource:
         for bundle in wanted:
             yield bundle, self._entries(bundle)
 
+    @property
+    def has_entries(self) -> bool:
+        """Whether there is any entry bundle; mostly there is none, and nothing to look for."""
+        return len(self.offered()[1]) > 0
+
     def offered_count(self) -> int:
         """Count the tiles and entry bundles here, with the tiles that follow from these."""
-        return sum(map(len, self.offered()))
+        tiles, bundles = self.offered()
+        return len(tiles) + len(bundles)
 
-    def offered(self) -> tuple[Sequence[Tile], Sequence[EntryBundle]]:
+    def offered(self) -> tuple[Places[Tile], Places[EntryBundle]]:
         """List what is here, with the tiles that follow from entry bundles, parents first.
 
         Raises MalformedError if a member below tile/ is neither.
@@ -116,23 +120,22 @@ class TransferSource:
             self._offered = self._list_offered()
         return self._offered
 
-    def _list_offered(self) -> tuple[Sequence[Tile], Sequence[EntryBundle]]:
+    def _list_offered(self) -> tuple[Places[Tile], Places[EntryBundle]]:
         prefix = f"{self._directory}/"
-        paths = [
-            path.removeprefix(prefix)
-            for path in self._bundle.members
-            if path.startswith(f"{prefix}tile/")
-        ]
-        bundles = [
-            parse_entry_bundle_path(path.removesuffix(ENTRIES_SUFFIX))
-            for path in paths
-            if path.startswith("tile/entries/")
-        ]
-        tiles = [parse_tile_path(path) for path in paths if not path.startswith("tile/entries/")]
-        if bundles:
-            tiles = list({*tiles, *(bundle.tile for bundle in bundles)})
-        tiles.sort(key=lambda tile: (-tile.level, tile.index))
-        return tiles, sorted(bundles)
+        tiles = Places(Tile)
+        bundles = Places(lambda _, index, width: EntryBundle(index, width))
+        for path in self._bundle.members.below(f"{prefix}tile/"):
+            name = path.removeprefix(prefix)
+            if name.startswith("tile/entries/"):
+                bundle = parse_entry_bundle_path(name.removesuffix(ENTRIES_SUFFIX))
+                bundles.add(0, bundle.index, bundle.width)
+            else:
+                tile = parse_tile_path(name)
+                tiles.add(tile.level, tile.index, tile.width)
+        tiles.settle()
+        bundles.settle()
+        tiles.join(bundles)
+        return tiles, bundles
 
     def has(self, what: Tile | EntryBundle) -> bool:
         """Whether a tile or entry bundle of exactly this width can be had from here."""

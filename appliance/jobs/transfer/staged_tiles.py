@@ -27,7 +27,7 @@ from appliance.value import frozen
 
 if TYPE_CHECKING:  # a worker needs neither
     from appliance.store.database import Store
-    from bundles.reader import MemberRef
+    from bundles.members import MemberRef
 
 TILE_BYTES: Final = WIDTH * HASH_BYTES
 _CHUNK_TILES: Final = 512  # asked of a worker at a time

@@ -166,9 +166,7 @@ def take_windows(
     """
     prefix = windows_directory(part_directory)
     offered = new = unproven = 0
-    for path in bundle.paths():
-        if not path.startswith(prefix):
-            continue
+    for path in bundle.members.below(prefix):
         carried = parse_window(bundle.read(path), path.removeprefix(prefix))
         ranges = _proven(carried, head, f"{mirror.log.origin}: {path}")
         stored = EntryWindows(mirror.store, mirror.log)
