@@ -19,6 +19,7 @@ from appliance.store.find.views import (
     Views,
     attach_statements,
     export_views,
+    lacks_index,
     view_statements,
 )
 from appliance.store.mirror.logs import require_log
@@ -159,7 +160,11 @@ def init_script(session: Session) -> str:
     return "".join(f"{statement};\n" for statement in statements)
 
 
-def export_sql(session: Session, output: Path) -> dict[str, int]:
-    """Write the views as tables of a new SQLite file; returns the rows of each."""
+def export_sql(session: Session, output: Path) -> tuple[dict[str, int], bool]:
+    """Write the views as tables of a new SQLite file.
+
+    Returns the rows of each, and whether there was no index for those that have theirs from it.
+    """
     with session.reading():
-        return export_views(session.home, output)
+        without_index = lacks_index(session.home)
+        return export_views(session.home, output), without_index

@@ -107,6 +107,17 @@ def test_functions_read_and_prove(home: MirroredHome) -> None:
     assert ask(home, where, "-p", "re=(?=x)", expect=9)["reason"] == "bad-pattern"
 
 
+def test_views_of_an_index_that_is_not_there_are_told(home: MirroredHome, tmp_path: Path) -> None:
+    told = "Warning: this home has no index of entries"
+    asked = [f"SELECT count(*) FROM {one}" for one in ("v_entries", "v_identities", "v_opaque")]  # noqa: S608 ours
+    assert [home.run("sql", one)[2] for one in asked] == ["", "", ""]
+    home.json("index", "drop")
+    for sql in (*asked, "WITH a AS (SELECT * FROM v_entries) SELECT count(*) FROM a"):
+        assert told in home.run("sql", sql)[2]
+    assert told in home.run("sql", "--export", tmp_path / "views.db")[2]
+    assert home.run("sql", "SELECT indexed FROM v_coverage")[2] == "", "it says so itself"
+
+
 @pytest.mark.parametrize("index", ["'x'", "'1'", "0.5", "9e999", "x'00'"])
 @pytest.mark.parametrize(
     "call", ["entry_body('x', {})", "claim('x', {}, 'build-trigger')", "signed_at('x', {})"]

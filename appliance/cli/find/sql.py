@@ -20,6 +20,10 @@ from appliance.runs.sql import export_sql, init_script, run_sql
 from appliance.store.find.views import Rows
 
 _SECONDS: Final = 30.0
+_WITHOUT_INDEX: Final = (
+    "this home has no index of entries, from which v_entries, v_identities and v_opaque are:"
+    " they have no rows; run 'attestor index build'"
+)
 _INTEGER: Final = re.compile("-?(0|[1-9][0-9]{0,17})")
 
 
@@ -78,9 +82,10 @@ def sql(
         script = init_script(session)
         return Result(members(script=script), script.removesuffix("\n"))
     if output is not None:
-        counts = export_sql(session, output)
+        counts, without_index = export_sql(session, output)
         lines = [f"{name}: {n:,} rows" for name, n in counts.items()]
-        return Result(members(output=output, rows=counts), "\n".join(lines))
+        lacks = (_WITHOUT_INDEX,) if without_index else ()
+        return Result(members(output=output, rows=counts), "\n".join(lines), lacks)
     found = run_sql(
         session,
         statement or "",
@@ -89,10 +94,12 @@ def sql(
         seconds=seconds_option(timeout, "--timeout", _SECONDS),
         max_rows=max_rows,
     )
-    more = ("there are more rows than --max-rows",) if found.more else ()
+    warnings = ["there are more rows than --max-rows"] if found.more else []
+    if found.without_index:
+        warnings.append(_WITHOUT_INDEX)
     rows = [[_plain(one) for one in row] for row in found.rows]
     text = csv_text(found.columns, rows) if as_csv else _jsonl(found) if jsonl else _table(found)
-    return Result(members(found, "columns", "more", rows=rows), text, more)
+    return Result(members(found, "columns", "more", rows=rows), text, tuple(warnings))
 
 
 def _parameter(text: str) -> tuple[str, str | int]:

@@ -154,6 +154,7 @@ VIEWS: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
         " FROM attestor.v_quota",
     ),
 }
+_OF_THE_INDEX: Final = frozenset({"v_entries", "v_identities", "v_opaque"})
 # Views of the store under the names that people look for: attestor.rekor_checkpoints.
 _OF_THE_STORE: Final = ("rekor_checkpoints", "rekor_quotas", "rekor_offline_queue")
 _ALLOWED: Final = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE)
@@ -168,6 +169,7 @@ class Rows:
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
     more: bool  # there are further rows than were asked for
+    without_index: bool = False  # a view was read that has its rows from the index; there is none
 
 
 class Views:
@@ -213,6 +215,7 @@ class Views:
         sql-error for what SQLite does not understand; StoreError for a damaged file.
         """
         refused: list[str] = []
+        read: set[Any] = set()
         over = False
 
         def look_at_the_clock() -> int:
@@ -221,6 +224,7 @@ class Views:
             return int(over)
 
         def authorize(action: int, first: Any, second: Any, schema: Any, inside: Any) -> int:
+            read.update((first, inside))
             what = _forbidden(action, first, second, schema, inside)
             if what:
                 refused.append(what)
@@ -240,7 +244,12 @@ class Views:
         finally:
             self.connection.set_authorizer(None)
             self.connection.set_progress_handler(None, 0)
-        return Rows(columns, tuple(map(tuple, rows[:max_rows])), len(rows) > max_rows)
+        return Rows(
+            columns,
+            tuple(map(tuple, rows[:max_rows])),
+            len(rows) > max_rows,
+            without_index=bool(read & _OF_THE_INDEX) and lacks_index(self.home),
+        )
 
 
 def _forbidden(action: int, first: Any, second: Any, schema: Any, inside: Any) -> str:
@@ -287,6 +296,11 @@ def _why(
     return RefusedError(f"SQLite: {error}", reason="sql-error", next_step="see docs/sql.md")
 
 
+def lacks_index(home: Path) -> bool:
+    """Whether there is no index, so that the views of it have no rows."""
+    return not index_path(home).is_file()
+
+
 def view_statements() -> tuple[str, ...]:
     """Return the statements that make the views, over what is attached."""
     return tuple(
@@ -298,7 +312,7 @@ def view_statements() -> tuple[str, ...]:
 def attach_statements(home: Path) -> tuple[str, ...]:
     """Return the statements that attach both files read only, for a program with URI names."""
     files = [(require_database(home), "attestor")]
-    if index_path(home).is_file():
+    if not lacks_index(home):
         files.append((index_path(home), "entry_index"))
         return tuple(f"ATTACH {_quoted(_uri(path))} AS {name}" for path, name in files)
     [main] = [f"ATTACH {_quoted(_uri(path))} AS {name}" for path, name in files]
