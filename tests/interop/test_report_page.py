@@ -106,6 +106,33 @@ def test_a_script_that_is_put_in_does_not_run(browser: Browser, data: Data, file
     assert any("Content Security Policy" in one for one in browser.complaints())
 
 
+# Tables that reach beyond their box, and words of a cell (no digest, no time) on several lines.
+CUT = """[...document.querySelectorAll('.wide')].filter(one => one.scrollWidth > one.clientWidth)
+    .map(one => one.textContent.slice(0, 80))"""
+BROKEN = """[...document.querySelectorAll('td:not(:has(code))')]
+    .flatMap(cell => [...cell.childNodes])
+    .filter(node => node.nodeType == Node.TEXT_NODE && /^[A-Za-z]{1,12}$/.test(node.data.trim()))
+    .filter(node => {
+        const range = document.createRange();
+        range.selectNodeContents(node);
+        return range.getClientRects().length > 1;
+    }).map(node => node.data)"""
+
+
+@pytest.mark.parametrize("width", [360, 500, 720, 880, 1010])
+def test_no_table_is_cut_and_no_word_in_it_is_broken(
+    browser: Browser, data: Data, file: Path, width: int
+) -> None:
+    file.write_bytes(page(data))
+    browser.open(file.as_uri())
+    browser.photograph(file.with_suffix(".png"), width=width)
+    tables = "document.querySelectorAll('table').length"
+    assert browser.value(tables) > 5
+    browser.value("document.querySelectorAll('pre').forEach(one => one.remove())")  # notes scroll
+    assert browser.value(f"JSON.stringify({CUT})") == "[]"
+    assert browser.value(f"JSON.stringify({BROKEN})") == "[]"
+
+
 @pytest.mark.parametrize("width", [360, 1000])
 def test_the_page_fits_its_screen(browser: Browser, data: Data, file: Path, width: int) -> None:
     file.write_bytes(page(data))
