@@ -43,8 +43,8 @@ def chosen_entry(
     return ChosenEntry(log, entry_index, log_index_of(store, log, entry_index))
 
 
-def place_data(chosen: ChosenEntry) -> dict[str, Any]:
-    """Describe the place among all trees for machines; nothing where it is not known."""
-    if chosen.place is None:
+def place_data(place: EntryPlace | None) -> dict[str, Any]:
+    """Describe a place among all trees for machines; nothing where it is not known."""
+    if place is None:
         return {}
-    return members(log_index=chosen.place.log_index, tree_begins_says=chosen.place.said_by or None)
+    return members(log_index=place.log_index, tree_begins_says=place.said_by or None)

@@ -90,6 +90,19 @@ def test_a_window_is_found_and_the_rest_is_named(site: Site, options: tuple[str,
     assert site.json("sql", "SELECT entries, indexed FROM v_coverage")["rows"] == [[105, 105]]
 
 
+def test_a_hit_has_its_index_over_all_trees(site: Site) -> None:
+    """As bundles and Rekor count: the first tree begins at 0, the next after all of it."""
+    site.log.rotate()
+    site.log.active.bodies.extend(body_of(index) for index in range(1000, 1020))
+    site.sync()
+    fetch(site, 3, 2)
+    site.json("index", "build")
+    [hit] = site.json("entries", "search", "--digest", digest_of(1004))["hits"]
+    assert (hit["index"], hit["logIndex"], hit["treeBeginsSays"]) == (4, SIZE + 4, None)
+    said = site.run("entries", "search", "--digest", digest_of(1004))[1]
+    assert f"log index {SIZE + 4} is entry 4 of {HOST} - 1002" in said
+
+
 def test_what_is_fetched_later_is_a_gap_until_it_is_indexed(site: Site) -> None:
     fetch(site, 300, 10)
     site.json("index", "build")

@@ -71,6 +71,7 @@ def test_a_mirror_lags_over_a_rotation_and_catches_up(
     site.both()
     said = site.both()
     assert f"copy, a mirror, has no tree {HOST} - 1003 yet" in said
+    assert "followed now" not in said, "not even for a moment"
     assert site.stand() == {f"{HOST} - 1003"}, "an empty one as well"
     site.log.grow(3)
     site.both()

@@ -103,7 +103,7 @@ def entries_show(
         "root_hash",
         origin=origin,
         index=entry_index,
-        **place_data(chosen),
+        **place_data(chosen.place),
         kind=kind,
         digest=shown.digest or None,
         known_statement=list(map(digest_text, hit.known_statement)),

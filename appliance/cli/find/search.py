@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from appliance.cli.csv_text import csv_text
-from appliance.cli.entry_place import log_index_option
+from appliance.cli.entry_place import log_index_option, place_data
 from appliance.cli.find.criteria import NoConditionError, condition_texts, criteria_options
 from appliance.cli.find.signers import VOUCHED, known_lines, signer_data, signer_lines
 from appliance.cli.find.times import time_option
@@ -250,7 +250,7 @@ def _by_log_index(session: Session, wanted: range, origins: tuple[str, ...]) -> 
         raise click.UsageError("--log-index counts over the trees of one instance: one --origin")
     listed = list_entries(session, wanted, origins[0] if origins else None)
     data = members(
-        hits=[_hit_data(hit) | members(log_index=place.log_index) for place, hit in listed.hits],
+        hits=[_hit_data(hit) for _, hit in listed.hits],
         complete=listed.error is None,
     )
     headings = ("Log Index", "Origin", "Index", "Kind", "Signer", "Logged Before (UTC)")
@@ -348,6 +348,7 @@ def _hit_lines(hit: Hit) -> list[str]:
         f"{hit.origin} {hit.entry_index}: {printable(hit.facts.kind)}, proven in the tree of"
         f" {hit.head.tree_size:,}"
     ]
+    lines += [f"  {hit.place}"] if hit.place is not None else []
     lines += [f"  digest   {name}:{value.hex()}" for name, value in hit.facts.digests]
     lines += known_lines(hit)
     for signer, is_vouched in zip(hit.facts.signers, hit.vouched, strict=True):
@@ -360,6 +361,7 @@ def _hit_data(hit: Hit) -> dict[str, Any]:
         hit,
         "origin",
         "entry_index",
+        **place_data(hit.place),
         kind=hit.facts.kind,
         digests=[f"{name}:{value.hex()}" for name, value in hit.facts.digests],
         known_statement=list(map(digest_text, hit.known_statement)),

@@ -90,7 +90,7 @@ def prove(
     data = members(
         origin=chosen.log.origin,
         index=chosen.entry_index,
-        **place_data(chosen),
+        **place_data(chosen.place),
         hashes=[one.hex() for one in proof.hashes],
         checkpoint=proof.note.decode(),
         proof=text,

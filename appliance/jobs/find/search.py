@@ -18,6 +18,7 @@ from appliance.jobs.find.remembered import Remembered
 from appliance.jobs.find.vouching import Voucher
 from appliance.jobs.local_tiles import corrupt, load_ours, told_apart
 from appliance.jobs.mirror.prove import show_entry
+from appliance.jobs.mirror.tree_places import EntryPlace, log_index_of
 from appliance.jobs.opened_notes import open_note_of
 from appliance.jobs.our_tree import is_in_ranges, readable_checkpoint
 from appliance.jobs.progress import SILENT, Progress
@@ -95,6 +96,7 @@ class Hit:
     vouched: tuple[bool | None, ...]  # for each signer; None: no trusted root, or a bare key
     known_statement: tuple[bytes, ...] = ()  # digests of the artifacts it is known to be about
     expectation: int | None = None  # the first row of the ledger that it was found to meet
+    place: EntryPlace | None = None  # over all trees of a Rekor v1 instance, if that is known
 
 
 @frozen
@@ -288,6 +290,7 @@ def describe(
         tuple(map(voucher.vouches, facts.signers)),
         subjects_of(mirror.store, [value for _, value in facts.digests]),
         next((row.id for row in holding_at(mirror.store, mirror.log.id, entry_index)), None),
+        log_index_of(mirror.store, mirror.log, entry_index),
     )
 
 
