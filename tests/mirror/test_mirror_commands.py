@@ -268,6 +268,20 @@ def test_verify_proves_the_chain_and_any_root(filled: MirroredHome) -> None:
     )
 
 
+def test_a_row_that_is_not_what_its_note_says_is_damage_and_an_alert(filled: MirroredHome) -> None:
+    with filled.mirror() as mirror, mirror.store.atomic():
+        [row] = mirror.store.rows("SELECT min(tree_size) AS size FROM checkpoint")
+        mirror.store.execute(
+            "UPDATE checkpoint SET root_hash = ? WHERE tree_size = ?", [bytes(32), row["size"]]
+        )
+    verify = ("checkpoints", "verify", "--backend", "sim")
+    assert filled.json(*verify, expect=6)["reason"] == "corrupt"
+    # No blob of ours is named by it, so nobody but the command knows which log it is of.
+    [alert] = filled.json("alerts", "list")["alerts"]
+    assert alert["payload"]["eventType"] == "attestor.store.corrupt"
+    assert "its row says" in alert["payload"]["description"]
+
+
 def test_verify_tells_missing_from_damaged_from_lying(filled: MirroredHome) -> None:
     with filled.mirror() as mirror:
         forget(mirror, [Tile(0, 2)])
