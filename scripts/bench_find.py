@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import random
@@ -451,6 +452,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--only", action="append", choices=sorted(MEASURES))
     options = parser.parse_args()
+    gc.set_threshold(100_000, 20, 20)  # as the command does
     home = options.directory / f"home-{options.entries}"
     if not home.exists():
         unfinished = home.with_name(home.name + ".unfinished")

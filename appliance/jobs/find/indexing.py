@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Final
 
 from appliance.errors import CorruptError, IncompleteError, LimitError, VerificationError
@@ -13,6 +13,7 @@ from appliance.jobs.find.remembered import Remembered
 from appliance.jobs.local_tiles import corrupt
 from appliance.jobs.our_tree import is_in_ranges
 from appliance.jobs.progress import SILENT, Progress
+from appliance.rekor.certificate_facts import CertificateFacts
 from appliance.rekor.entry_facts import read_entry
 from appliance.store.database import Store
 from appliance.store.find.index import Index, IndexedBundle, Profile
@@ -208,33 +209,31 @@ def _read(
     read = [read_entry(body) for _, body in bodies]
     if remembered is not None and not is_in_ranges(mirror):
         remembered.keep(mirror.log, bundle.index, [body for _, body in bodies], read)
+    # By what stays as long as `read` does: certificates of one run have the very same claims.
+    claimed: dict[tuple[str, int, int], tuple[Profile, list[bytes]]] = {}
     for (at, _), facts in zip(bodies, read, strict=True):
-        said = {value for _, value in facts.digests}
+        said = [value for _, value in facts.digests]
         for signer in facts.signers:
-            said.add(signer.fingerprint)
-            said.update(signer.keys)
+            said.append(signer.fingerprint)
+            said += signer.keys
             if (certificate := signer.certificate) is None:
                 continue
-            profile, commits = _claimed(
-                facts.kind, certificate.identities, certificate.issuers, certificate.claims
-            )
-            said.update(commits)
-            profiles.append((profile, at))
+            which = facts.kind, id(certificate.identities), id(certificate.claims)
+            known = claimed.get(which)
+            if known is None:
+                known = claimed[which] = _claimed(facts.kind, certificate)
+            said += known[1]
+            profiles.append((known[0], at))
         terms += [()] * (at - len(terms))  # of a window: what is not here of these 256
-        terms.append(tuple(said))
+        terms.append(tuple(said))  # which the collector of garbage need not look at
         if facts.unread:
             unread.append((at, f"{facts.kind}: {'; '.join(facts.unread)}"))
     return IndexedBundle(bundle.index, digest, len(bodies), terms, profiles, unread)
 
 
-@lru_cache(maxsize=1024)
-def _claimed(
-    kind: str,
-    identities: tuple[tuple[str, str], ...],
-    issuers: tuple[str, ...],
-    claims: tuple[tuple[int, str], ...],
-) -> tuple[Profile, frozenset[bytes]]:
+def _claimed(kind: str, certificate: CertificateFacts) -> tuple[Profile, list[bytes]]:
     """Return what repeats of what certificates claim, and the commits."""
+    claims = certificate.claims
     kept = tuple([one for one in claims if one[0] in PROFILE_CLAIMS])
-    commits = frozenset([text.encode() for number, text in claims if number in COMMIT_CLAIMS])
-    return Profile(kind, identities, issuers, kept), commits
+    commits = {text.encode() for number, text in claims if number in COMMIT_CLAIMS}
+    return Profile(kind, certificate.identities, certificate.issuers, kept), sorted(commits)

@@ -160,8 +160,13 @@ class Index:
         self._execute("DELETE FROM opaque WHERE ref >= ? AND ref < ?", [first, first + WIDTH])
         unread = [(first + at, why) for at, why in bundle.unread]
         self._execute_many("INSERT INTO opaque VALUES (?, ?)", unread)
+        # Mostly the very same object, which is faster to know again than an equal one.
+        same: dict[int, list[int]] = {}
         for profile, at in bundle.profiles:
-            of_profiles.setdefault(profile, []).append(first + at)
+            refs = same.get(id(profile))
+            if refs is None:
+                refs = same[id(profile)] = of_profiles.setdefault(profile, [])
+            refs.append(first + at)
         which = [log.id, bundle.tile_index]
         was_there = self._execute(
             "SELECT 1 FROM indexed WHERE log_id = ? AND tile_index = ?", which
@@ -175,7 +180,7 @@ class Index:
         postings = of_terms.again if was_there else of_terms.new
         for place, terms in enumerate(bundle.terms, start):
             raw = place.to_bytes(2)
-            postings.update([_term_hash(term) + raw for term in terms])
+            postings.update([sha256(term).digest()[:_HASH_BYTES] + raw for term in terms])
 
     def _add_profiles(self, found: Mapping[Profile, Sequence[int]]) -> None:
         """Add profiles with their entries; those that are not known yet get their numbers."""
