@@ -26,6 +26,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from appliance.errors import StoreError
 from appliance.store.failures import database_error, file_error
+from appliance.store.filesystem import home_is_ours
 from appliance.store.mirror.logs import Log
 from appliance.store.mirror.spans import SPAN_TILES
 from appliance.tlog.tile import WIDTH
@@ -428,6 +429,8 @@ def open_index(home: Path, *, write: bool) -> Index | None:
     path = index_path(home)
     if not path.is_file():
         return None
+    if not write:
+        roll_index_back(home)
     with index_errors(path):
         index = Index(path, _connect(path, "rw" if write else "ro"))
         try:
@@ -442,6 +445,22 @@ def open_index(home: Path, *, write: bool) -> Index | None:
             index.close()
             raise
     return index
+
+
+def roll_index_back(home: Path) -> None:
+    """Roll back what a killed writer left of the index, if we may: who only reads cannot.
+
+    Does nothing beside a writer that lives. Raises StoreError if it cannot be done.
+    """
+    path = index_path(home)
+    with index_errors(path):
+        try:
+            left = path.with_name(f"{INDEX_NAME}-journal").stat().st_size
+        except FileNotFoundError:
+            return
+        if left and home_is_ours(home) and os.access(path, os.W_OK):
+            with contextlib.closing(_connect(path, "rw")) as connection:
+                connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
 
 
 def create_index(home: Path) -> Index:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from appliance.errors import LimitError, RefusedError, StoreError
 from appliance.store.database import require_database, store_errors
-from appliance.store.failures import file_error
+from appliance.store.failures import database_error, file_error
 from appliance.store.find.index import (
     FORMAT,
     IDENTITY_KINDS,
@@ -23,6 +23,7 @@ from appliance.store.find.index import (
     empty_index_schema,
     index_errors,
     index_path,
+    roll_index_back,
 )
 from appliance.value import frozen
 
@@ -157,6 +158,8 @@ VIEWS: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
 _OF_THE_INDEX: Final = frozenset({"v_entries", "v_identities", "v_opaque"})
 # Views of the store under the names that people look for: attestor.rekor_checkpoints.
 _OF_THE_STORE: Final = ("rekor_checkpoints", "rekor_quotas", "rekor_offline_queue")
+# What a reader meets beside others who write to what it reads, or take it away.
+_OF_WRITERS: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 _ALLOWED: Final = (sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE)
 _TABLE_FUNCTIONS: Final = ("json_each", "json_tree")
 _FORBIDDEN_FUNCTIONS: Final = ("load_extension", "fts3_tokenizer", "edit", "readfile", "writefile")
@@ -291,6 +294,10 @@ def _why(
             next_step="'attestor store check' says what is damaged; the index: 'attestor index"
             " rebuild'",
         )
+    if isinstance(error, sqlite3.Error) and code in _OF_WRITERS:
+        found = database_error(home, error)
+        found.next_step = "another run writes to it, or makes the index anew: run the command again"
+        return found
     if code in (sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_FULL):
         return LimitError(f"SQLite: {error}", reason="sql-limit", next_step="ask for less")
     return RefusedError(f"SQLite: {error}", reason="sql-error", next_step="see docs/sql.md")
@@ -359,6 +366,8 @@ def export_views(home: Path, output: Path) -> dict[str, int]:
 def _attached(home: Path, main: str) -> sqlite3.Connection:
     """Open a database beside which both files are attached, read only."""
     path = index_path(home)
+    if not lacks_index(home):
+        roll_index_back(home)
     with store_errors(home):
         connection = sqlite3.connect(main, uri=True, isolation_level=None, timeout=10.0)
     try:
