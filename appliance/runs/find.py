@@ -37,6 +37,10 @@ from appliance.store.mirror.mirror import Mirror
 from appliance.value import frozen, replaced
 
 _NAMED: Final = 5  # gaps and entries that a message names
+_ATTESTED: Final = (
+    "an attestation about such a digest is logged under another, and found only if this home has"
+    " seen it (verify --record, expected add --bundle)"
+)
 _CLOSED_BY: Final = {
     "no-entry-bundles": "run 'attestor sync --entries', or import a transfer bundle with entries",
     "checkpoint-only": "run 'attestor sync --backend ID --from INDEX --count N', or import a"
@@ -201,7 +205,15 @@ def search_entries(session: Session, query: Query, show: ShowProgress) -> Search
                 window=query.window,
                 progress=advance,
             )
-    return replaced(judged(found, query.expect, query.window), criteria=criteria)
+    run = judged(found, query.expect, query.window)
+    if not found.hits and _may_be_attested(query.criteria):
+        run = replaced(run, warnings=(*run.warnings, _ATTESTED))
+    return replaced(run, criteria=criteria)
+
+
+def _may_be_attested(criteria: Criteria) -> bool:
+    """Whether what is looked for may be in entries that do not say so."""
+    return bool(criteria.digests) and criteria.kinds != ("hashedrekord",)
 
 
 def _with_known_statements(store: Store, criteria: Criteria) -> Criteria:

@@ -162,6 +162,27 @@ def test_a_list_in_another_encoding_is_told_and_nothing_said_against_it(
         assert error["reason"] == "text-encoding" and "convert it" in error["next"]
 
 
+def test_no_answer_about_a_digest_is_one_about_attestations(
+    home: MirroredHome, tmp_path: Path
+) -> None:
+    """Their entries do not say which artifacts they are about."""
+    logged(home, *filler(1), leaf(WHO, b"app"))
+    home.json("index", "build")
+    nothing, found = sha256(b"nothing").hexdigest(), sha256(b"app").hexdigest()
+    listed = tmp_path / "SHA256SUMS"
+    listed.write_text(f"{nothing}  nothing\n")
+    told = "Warning: an attestation about such a digest is logged under another"
+    for asked in (("--digest", nothing), ("--from-file", listed), ("--artifact", listed)):
+        code, _, err = home.run("entries", "search", *asked)
+        assert (code, told in err) == (0, True), asked
+        code, _, err = home.run("entries", "search", *asked, "--expect", "found")
+        assert (code, told in err) == (3, True), asked
+    for asked in (("--digest", found), ("--identity-exact", "nobody@example.com")):
+        assert told not in home.run("entries", "search", *asked)[2]
+    entries = ("--digest", nothing, "--kind", "hashedrekord")
+    assert told not in home.run("entries", "search", *entries)[2]
+
+
 def test_not_logged_says_below_which_size_and_an_expectation_is_code_3(home: MirroredHome) -> None:
     logged(home, *filler(2), leaf(WHO))
     home.json("index", "build")
