@@ -170,7 +170,7 @@ def _extensions(der: bytes, at: int, last: int) -> list[_Said]:
     """Read extensions; most of them were read a moment ago, in another certificate."""
     found: list[_Said] = []
     named, named_at = b"", 0  # the first extension with names, and what was found up to it
-    behind, claimed_at = 0, 0  # where it ends, and the last that claims something
+    behind = claimed_at = n_claimed = 0  # its end, that of the last with claims, found up to there
     while at < last:
         start = at + 2
         end = start + der[at + 1] if start <= last else start
@@ -190,7 +190,7 @@ def _extensions(der: bytes, at: int, last: int) -> list[_Said]:
             continue
         found.append(said)
         if said.claims:
-            claimed_at = end
+            claimed_at, n_claimed = end, len(found)
         elif not named:
             named, named_at, behind = raw, len(found), end
             following = _following.get(raw)
@@ -202,7 +202,10 @@ def _extensions(der: bytes, at: int, last: int) -> list[_Said]:
     if named and behind < claimed_at <= behind + _MAX_FOLLOWING_BYTES:
         if len(_following) >= _MAX_KNOWN:
             _following.clear()
-        _following[named] = der[behind:claimed_at], _together(found[named_at:])
+        # Not what is said behind them: that is another certificate's to say.
+        said = _together(found[named_at:n_claimed])
+        _following[named] = der[behind:claimed_at], said
+        found[named_at:n_claimed] = [said]  # the same object, as in the next certificate
     return found
 
 

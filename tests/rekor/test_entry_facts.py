@@ -158,6 +158,30 @@ def test_claims_that_follow_a_name_are_remembered_with_it_and_only_as_they_stand
         assert read_certificate(raw) == plain
 
 
+def test_what_one_certificate_says_behind_its_claims_is_not_remembered_for_another() -> None:
+    def extension(oid: str, value: bytes) -> bytes:
+        return der.sequence(der.object_identifier(oid), der.tlv(0x04, value))
+
+    def named(text: bytes) -> bytes:
+        return extension("2.5.29.17", der.sequence(der.tlv(0x81, text)))
+
+    first, later = named(b"me@remembered.example"), named(b"you@remembered.example")
+    claims = b"".join(
+        extension(f"1.3.6.1.4.1.57264.1.{number}", b"claim %d" % number) for number in (2, 3, 4)
+    )
+    mine = [("email", "me@remembered.example")]
+    for raw, names in (
+        (first + claims + later, [*mine, ("email", "you@remembered.example")]),
+        (first + claims, mine),
+        (first + claims + later, [*mine, ("email", "you@remembered.example")]),
+        (first + later + claims, [*mine, ("email", "you@remembered.example")]),
+        (first + claims, mine),
+    ):
+        said = certificate_facts._together(certificate_facts._extensions(raw, 0, len(raw)))
+        assert list(said.names) == names
+        assert said.claims == tuple((number, f"claim {number}") for number in (2, 3, 4))
+
+
 def test_a_value_with_a_long_length_is_read_whole() -> None:
     for length in (127, 128, 129, 130, 200):
         value = bytes(length)

@@ -236,4 +236,4 @@ def _claimed(kind: str, certificate: CertificateFacts) -> tuple[Profile, list[by
     claims = certificate.claims
     kept = tuple([one for one in claims if one[0] in PROFILE_CLAIMS])
     commits = {text.encode() for number, text in claims if number in COMMIT_CLAIMS}
-    return Profile(kind, certificate.identities, certificate.issuers, kept), sorted(commits)
+    return Profile(kind, certificate.identities, certificate.issuers, kept), [*commits]
