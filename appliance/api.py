@@ -19,7 +19,7 @@ from appliance.cli.verify.inputs import MAX_KEY_BYTES, beside
 from appliance.cli.verify.verdict_text import answer_data
 from appliance.errors import ApplianceError, ArgumentError
 from appliance.jobs.progress import unseen
-from appliance.jobs.verify.verify import Answer
+from appliance.jobs.verify.judged import Answer
 from appliance.runs.exit_codes import exit_code, naming
 from appliance.runs.session import Session
 from appliance.runs.verify import Verifier, VerifyOptions, verifying

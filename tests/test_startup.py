@@ -133,6 +133,21 @@ def imported_by(arguments: list[str]) -> set[str]:
     return imported
 
 
+def test_verify_where_no_home_is_imports_nothing_of_a_mirror(tmp_path: Path) -> None:
+    case = shared(f"{CASES}/managed-key-happy-path")
+    code = (
+        "import sys; from appliance.cli.main import run\n"
+        f"code = run({_verify(case, 'key', tmp_path)!r})\n"
+        "print('SAYS', code, *(one for one in sys.modules if one.startswith('appliance')))"
+    )
+    done = run([sys.executable, "-c", code])
+    code_said, *imported = done.stdout.rpartition("SAYS")[2].split()
+    assert (code_said, done.stderr.count("no store at")) == ("0", 1), done.stderr
+    assert "appliance.jobs.verify.verify" in imported
+    unwanted = {"jobs.verify.beside_mirror", "jobs.verify.image_layout", "store.mirror.mirror"}
+    assert not {f"appliance.{one}" for one in unwanted} & set(imported)
+
+
 def test_verify_imports_neither_network_nor_configuration_libraries(tmp_path: Path) -> None:
     case = shared(f"{CASES}/managed-key-happy-path")
     code = (

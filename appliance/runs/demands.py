@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from appliance.jobs.verify.asked import Asked
-from appliance.jobs.verify.verify import Demands
+from appliance.jobs.verify.judged import Demands
 from appliance.runs.session import Session
 from appliance.tlog.tlog_policy import TlogPolicy
 

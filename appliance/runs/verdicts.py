@@ -24,8 +24,8 @@ from appliance.jobs.verify.asked import (
     read_asked,
     trust_of,
 )
+from appliance.jobs.verify.judged import Answer, Demands, Verdict
 from appliance.jobs.verify.recheck import judge_again, keep_contradiction
-from appliance.jobs.verify.verify import Answer, Demands, Verdict
 from appliance.policy.own_view import Coverage
 from appliance.runs.demands import demands_of
 from appliance.runs.exit_codes import exit_code

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from appliance.config.durations import format_milliseconds
 from appliance.errors import (
@@ -19,12 +19,8 @@ from appliance.errors import (
 )
 from appliance.jobs.progress import ShowProgress, unseen
 from appliance.jobs.verify.asked import Asked, policy_of, trust_of
-from appliance.jobs.verify.image_layout import Image, ImageLayout
-from appliance.jobs.verify.verify import (
-    Answer,
-    verify_under,
-    with_own_view,
-)
+from appliance.jobs.verify.judged import Answer
+from appliance.jobs.verify.verify import verify_under, with_own_view
 from appliance.runs.demands import demands_of
 from appliance.runs.exit_codes import as_ours, naming
 from appliance.runs.session import Session
@@ -53,6 +49,9 @@ from appliance.tlog.merkle import leaf_hash
 from appliance.tlog.tlog_policy import MAX_POLICY_BYTES
 from appliance.tlog.tlog_proof import parse_tlog_proof
 from appliance.value import frozen
+
+if TYPE_CHECKING:  # only who verifies an image needs it
+    from appliance.jobs.verify.image_layout import Image, ImageLayout
 
 MAX_ROOT_BYTES: Final = 2 * 1024 * 1024
 MAX_UNREAD_TOLD: Final = 8  # attestations of one file that could not be read
@@ -128,6 +127,8 @@ class Verifier:
 
         Raises RefusedError if it is no layout, IncompleteError if it has no image.
         """
+        from appliance.jobs.verify.image_layout import ImageLayout
+
         layout = ImageLayout(directory)
         for image in layout.images():
             artifact = f"{image.name or directory}@{image.digest}"

@@ -29,7 +29,7 @@ from appliance.cli.verify.inputs import (
 )
 from appliance.cli.verify.verdict_text import answer_data, verdict_text
 from appliance.errors import ApplianceError
-from appliance.jobs.verify.verify import Answer
+from appliance.jobs.verify.judged import Answer
 from appliance.runs.exit_codes import exit_code, worst
 from appliance.runs.session import Session
 from appliance.runs.verify import Verifier, VerifyOptions, verifying

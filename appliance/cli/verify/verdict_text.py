@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from appliance.cli.members import members
-from appliance.jobs.verify.verify import Answer, Verdict
+from appliance.jobs.verify.judged import Answer, Verdict
 from appliance.runs.exit_codes import exit_code
 from appliance.store.verify.trust import StoredRoot
 from appliance.times import age_text, utc

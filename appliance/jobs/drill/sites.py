@@ -29,8 +29,9 @@ from appliance.jobs.private_log.sequence import MAX_BATCH, sequence
 from appliance.jobs.transfer.export import Selection, export
 from appliance.jobs.transfer.ingest import IngestReport, Rules, ingest
 from appliance.jobs.transfer.receipts import Accepted, accept_receipt
+from appliance.jobs.verify.judged import Demands, Verdict
 from appliance.jobs.verify.log_trust import log_trust
-from appliance.jobs.verify.verify import Demands, Verdict, verify_artifact
+from appliance.jobs.verify.verify import verify_artifact
 from appliance.rekor.request import HashedRekordRequest
 from appliance.rekor.verifier_material import VerifierMaterial
 from appliance.sigstore.attestation_files import parse_attestation_file

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from appliance.jobs.divergence.gossip import report_seen_contradiction
 from appliance.jobs.verify.asked import read_signer
-from appliance.jobs.verify.verify import Demands, Verdict, verify_under
+from appliance.jobs.verify.judged import Demands, Verdict
+from appliance.jobs.verify.verify import verify_under
 from appliance.sigstore.attestation_files import parse_attestation_file
 from appliance.sigstore.digests import read_named
 from appliance.sigstore.log_trust import LogTrust
