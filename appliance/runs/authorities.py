@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +13,11 @@ from appliance.rekor.x509_certificate import load_certificate, pem_certificate_d
 from appliance.runs.exit_codes import naming
 from appliance.sigstore.named_authorities import named_authorities
 from appliance.store.files import read_foreign
+from appliance.tlog.strict_json import check_encoding
 
 MAX_AUTHORITIES: Final = 32  # certificates of roots, and of intermediates
 _MAX_BYTES: Final = 256 * 1024
+_BEGINS: Final = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----")
 _CERTIFICATE: Final = re.compile(
     rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL
 )
@@ -25,8 +28,9 @@ def read_authorities(
 ) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
     """Return the certificates of roots' and of intermediates' files as DER, each once.
 
-    Raises MalformedError (bad-certificate) if there is none in a file or one cannot be read,
-    LimitError for more than 32 of a kind, or for more paths between them than are tried.
+    Raises MalformedError (bad-certificate) if there is none in a file, or one is cut short or
+    cannot be read, RefusedError for text in another encoding, LimitError for more than 32 of a
+    kind, or for more paths between them than are tried.
     """
     found = _read_all(roots), _read_all(intermediates)
     with naming(", ".join(map(str, roots))):
@@ -38,10 +42,13 @@ def _read_all(paths: Sequence[Path]) -> tuple[bytes, ...]:
     found: list[bytes] = []
     for path in paths:
         with naming(path):
-            blocks = _CERTIFICATE.findall(read_foreign(path, _MAX_BYTES))
-            if not blocks:
+            raw = read_foreign(path, _MAX_BYTES)
+            check_encoding(raw.removeprefix(codecs.BOM_UTF8), str(path))
+            blocks, begun = _CERTIFICATE.findall(raw), len(_BEGINS.findall(raw))
+            if not blocks or len(blocks) != begun:
+                whole = f"{len(blocks)} of the {begun} that begin" if begun else "none"
                 raise MalformedError(
-                    f"{path}: expected certificates as PEM, found none",
+                    f"{path}: expected certificates as PEM, found {whole}",
                     reason="bad-certificate",
                     next_step="name a file of certificates: -----BEGIN CERTIFICATE-----",
                 )

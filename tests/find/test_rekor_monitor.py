@@ -252,6 +252,8 @@ def test_authorities_in_several_files_are_counted_together(
         ("caRootsFile: absent.pem", 5, "absent.pem"),
         ("caRootsFile: none.pem", 3, "expected certificates as PEM, found none"),
         ("caRootsFile: broken.pem", 3, "certificate 1"),
+        ("caRootsFile: cut.pem", 3, "expected certificates as PEM, found 1 of the 2 that begin"),
+        ("caRootsFile: wide.pem", 8, "it is text in UTF-16"),
         ("caRootsFile: many.pem", 8, "at most 32"),
         ("caRootsFile: namesakes.pem", 8, "more than 16 paths to a root begin with the name 'CN="),
         ("caIntermediatesFile: many.pem", 9, "caRootsFile is not"),
@@ -269,6 +271,8 @@ def test_authorities_that_cannot_be_read_are_told_and_nothing_is_added(
     pem = stranger().authority.certificate.public_bytes(Encoding.PEM)
     (tmp_path / "none.pem").write_text("nothing")
     (tmp_path / "broken.pem").write_bytes(pem.replace(b"MII", b"MIA", 1))
+    (tmp_path / "cut.pem").write_bytes(pem + pem[:-30])
+    (tmp_path / "wide.pem").write_text(pem.decode(), encoding="utf-16")
     (tmp_path / "many.pem").write_bytes(pem * 33)
     (tmp_path / "namesakes.pem").write_bytes(b"".join(renewed_roots(17)))
     path = tmp_path / "config.yaml"

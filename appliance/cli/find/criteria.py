@@ -213,7 +213,7 @@ def _criteria(
         ca_intermediates=intermediates,
     )
     if criteria.is_empty:
-        raise NoConditionError("say what to look for: --digest, --identity-exact, ...")
+        raise NoConditionError("say what to look for, as with --digest or --identity-exact")
     return criteria
 
 
