@@ -118,12 +118,16 @@ def _proxy(source: str, text: str, credentials: str | None) -> Proxy:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
+        (host or "").encode("idna")  # the resolver raises for a name that none can be
     except ValueError:
         host, port, parts = None, None, urlsplit("")
     if parts.scheme != "http" or not host or (parts.path or "/") != "/" or port == 0:
+        got = f"one of scheme {parts.scheme or 'none'!r}"
+        if url.startswith("http://"):
+            got = "a host or port that can be none, or a path"
         raise ConfigError(
             f"{source}: expected a proxy like http://host:port, which is the one kind that this"
-            f" program goes through, got one of scheme {parts.scheme or 'none'!r}",
+            f" program goes through, got {got}",
             reason="bad-proxy",
             next_step="name an HTTP proxy; http.proxy: direct uses none",
         )

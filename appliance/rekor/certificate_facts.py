@@ -199,7 +199,8 @@ def _extensions(der: bytes, at: int, last: int) -> list[_Said]:
                 if beyond <= last:
                     found.append(following[1])
                     at = beyond
-    if named and behind < claimed_at <= behind + _MAX_FOLLOWING_BYTES:
+    is_short = len(named) <= _MAX_KNOWN_BYTES and claimed_at <= behind + _MAX_FOLLOWING_BYTES
+    if named and behind < claimed_at and is_short:
         if len(_following) >= _MAX_KNOWN:
             _following.clear()
         # Not what is said behind them: that is another certificate's to say.

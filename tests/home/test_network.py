@@ -403,6 +403,12 @@ def test_what_the_environment_says_is_in_doctor(
     assert code == 9
     assert "HTTPS_PROXY: expected a proxy like http://host:port" in err
     assert "secret" not in err
+    for host in ("proxy..example", f"{'a' * 64}.example"):  # the resolver raises for such a name
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:secret@{host}:3128")
+        code, _, err = site.run("sync", "--backend", "log")
+        assert code == 9
+        assert "got a host or port that can be none" in err
+        assert "secret" not in err
     site.set("http.proxy", "direct")
     assert "no proxy" in site.run("doctor")[1]
 

@@ -182,6 +182,18 @@ def test_what_one_certificate_says_behind_its_claims_is_not_remembered_for_anoth
         assert said.claims == tuple((number, f"claim {number}") for number in (2, 3, 4))
 
 
+def test_many_long_names_do_not_fill_the_memory() -> None:
+    names = [der.tlv(0x86, b"https://long.example/%d" % at) for at in range(40)]
+    value = der.octets(der.sequence(*names))
+    claim = der.octets(der.tlv(0x0C, b"https://issuer.example"))
+    raw = der.sequence(der.object_identifier("2.5.29.17"), value)
+    raw += der.sequence(der.object_identifier("1.3.6.1.4.1.57264.1.8"), claim)
+    before = dict(certificate_facts._following)
+    said = certificate_facts._together(certificate_facts._extensions(raw, 0, len(raw)))
+    assert len(said.names) == 40 and said.issuers == ("https://issuer.example",)
+    assert certificate_facts._following == before
+
+
 def test_a_value_with_a_long_length_is_read_whole() -> None:
     for length in (127, 128, 129, 130, 200):
         value = bytes(length)
