@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from appliance.store.find.watches import Match, Watch
 from appliance.times import utc
 
 _SHOWN = 20  # matches in a text; --json has all
+_NAMED = 5  # conditions of a watch on one line; 'watch show' has all
 
 
 @click.group(cls=LazyGroup)
@@ -283,7 +285,12 @@ def _status_line(one: WatchStatus) -> str:
 
 
 def _conditions(one: Watch) -> str:
-    return ", ".join(f"{kind} {text}" for kind, text in condition_texts(one.criteria))
+    """Say what a watch is for on a line; a list of its conditions may have thousands."""
+    named = ", ".join(
+        f"{kind} {text}" for kind, text in islice(condition_texts(one.criteria), _NAMED)
+    )
+    more = sum(map(len, one.criteria.values())) - _NAMED
+    return f"{named} and {more:,} more (attestor watch show {one.name})" if more > 0 else named
 
 
 def _status_data(one: WatchStatus) -> dict[str, Any]:
