@@ -68,12 +68,12 @@ def test_a_watch_of_many_conditions_is_one_line_of_a_list(
     listed.write_text("".join(f"identity-exact {at}@example.com\n" for at in range(2000)))
     home.json("watch", "add", "many", "--from-file", listed)
     out = home.run("watch", "list")[1]
-    assert "identity 4@example.com and 1,995 more (attestor watch show many)\n" in out
+    assert "identityExact 4@example.com and 1,995 more (attestor watch show many)\n" in out
     assert len(out) < 1000
-    assert "identity       1999@example.com\n" in home.run("watch", "show", "many")[1]
+    assert "identityExact  1999@example.com\n" in home.run("watch", "show", "many")[1]
     listed.write_text("".join(f"identity-exact {at}@example.com\n" for at in range(5)))
     home.json("watch", "add", "few", "--from-file", listed)
-    assert "identity 4@example.com\n" in home.run("watch", "list")[1]
+    assert "identityExact 4@example.com\n" in home.run("watch", "list")[1]
 
 
 def alerts(home: MirroredHome) -> list[dict[str, Any]]:
