@@ -203,7 +203,8 @@ def schema_contents() -> str:
         changed = dict.fromkeys(re.findall(r"(?m)^ALTER TABLE (\w+)", script))
         cells = [f"[{one}](#{one})" for one in made]
         cells += [f"columns of [{one}](#{one})" for one in changed]
-        rows.append((f"`{name}`", ", ".join(cells) or "indexes and triggers"))
+        else_made = "indexes and triggers" if "CREATE " in script else "rows put right"
+        rows.append((f"`{name}`", ", ".join(cells) or else_made))
     return _table(("migration", "made"), rows)
 
 

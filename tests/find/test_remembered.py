@@ -106,3 +106,9 @@ def test_only_leaf_hashes_of_the_tree_bring_back_what_is_remembered(home: Mirror
             assert one.proven(log, bundle, other) is None
         one.keep(log, 1, bodies, facts)  # no room
         assert one.proven(log, EntryBundle(1, 3), hashes) is None
+        n_bytes = sum(map(len, bodies))
+        for most_bytes, kept in ((n_bytes - 1, []), (2 * n_bytes - 1, [0]), (2 * n_bytes, [0, 1])):
+            one = Remembered(100, most_bytes)
+            for at in range(2):
+                one.keep(log, at, bodies, facts)
+            assert [at for at in range(2) if one.proven(log, EntryBundle(at, 3), hashes)] == kept

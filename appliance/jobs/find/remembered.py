@@ -19,21 +19,24 @@ if TYPE_CHECKING:
     from appliance.rekor.entry_facts import EntryFacts
 
 READ_AT_MOST: Final = 64 * WIDTH  # entries; for more of them the index is asked
+_MOST_BYTES: Final = 64 * 1024 * 1024  # of these: how large they are is the choice of whoever logs
 
 
 class Remembered:
-    """What was read of entry bundles, at most so many entries."""
+    """What was read of entry bundles, at most so many entries and bytes of them."""
 
-    def __init__(self, most: int = READ_AT_MOST) -> None:
-        self._left = most
+    def __init__(self, most: int = READ_AT_MOST, most_bytes: int = _MOST_BYTES) -> None:
+        self._left, self._left_bytes = most, most_bytes
         self._found: dict[tuple[int, int], tuple[bytes, Sequence[EntryFacts]]] = {}
 
     def keep(
         self, log: Log, tile_index: int, bodies: Sequence[bytes], facts: Sequence[EntryFacts]
     ) -> None:
         """Remember the first entries of a bundle, if there is room."""
-        if len(bodies) <= self._left:
+        n_bytes = sum(map(len, bodies))
+        if len(bodies) <= self._left and n_bytes <= self._left_bytes:
             self._left -= len(bodies)
+            self._left_bytes -= n_bytes
             self._found[log.id, tile_index] = leaf_hashes(bodies), facts
 
     def proven(self, log: Log, bundle: EntryBundle, hashes: bytes) -> Sequence[EntryFacts] | None:
