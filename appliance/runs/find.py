@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -13,7 +13,7 @@ from appliance.errors import (
     StoreError,
     VerificationError,
 )
-from appliance.jobs.find.criteria import Criteria
+from appliance.jobs.find.criteria import Criteria, criteria_data
 from appliance.jobs.find.indexing import Compared, LogIndex, build, compare, log_index
 from appliance.jobs.find.remembered import Remembered
 from appliance.jobs.find.search import ALWAYS, Found, Gap, Hit, Window, read_again, search
@@ -206,14 +206,16 @@ def search_entries(session: Session, query: Query, show: ShowProgress) -> Search
                 progress=advance,
             )
     run = judged(found, query.expect, query.window)
-    if not found.hits and _may_be_attested(query.criteria):
-        run = replaced(run, warnings=(*run.warnings, _ATTESTED))
+    if not found.hits:
+        asked = criteria_data(query.criteria)
+        run = replaced(run, warnings=(*run.warnings, *not_told_by_entries(asked)))
     return replaced(run, criteria=criteria)
 
 
-def _may_be_attested(criteria: Criteria) -> bool:
-    """Whether what is looked for may be in entries that do not say so."""
-    return bool(criteria.digests) and criteria.kinds != ("hashedrekord",)
+def not_told_by_entries(query: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Warn of what entries may be about and do not say; `query`: as criteria_data has it."""
+    may_be = "digest" in query and list(query.get("kind", ())) != ["hashedrekord"]
+    return (_ATTESTED,) if may_be else ()
 
 
 def _with_known_statements(store: Store, criteria: Criteria) -> Criteria:

@@ -177,6 +177,12 @@ def test_no_answer_about_a_digest_is_one_about_attestations(
         assert (code, told in err) == (0, True), asked
         code, _, err = home.run("entries", "search", *asked, "--expect", "found")
         assert (code, told in err) == (3, True), asked
+    page, note = tmp_path / "page.html", tmp_path / "note"
+    home.json(
+        *("entries", "search", "--digest", nothing, "--html", page, "--statement", note),
+    )
+    assert "</strong>: no entry of the trees below matches. An attestation" in page.read_text()
+    assert told in home.run("entries", "statement", "verify", note)[2]
     for asked in (("--digest", found), ("--identity-exact", "nobody@example.com")):
         assert told not in home.run("entries", "search", *asked)[2]
     entries = ("--digest", nothing, "--kind", "hashedrekord")

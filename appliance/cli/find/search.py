@@ -25,7 +25,14 @@ from appliance.cli.table import headings_option, table, table_time
 from appliance.jobs.find.criteria import Criteria, criteria_data
 from appliance.jobs.find.search import ALWAYS, GROUPS, Hit, Scanned, Window, grouped
 from appliance.rekor.signing_algorithms import digest_text
-from appliance.runs.find import Query, SearchRun, list_entries, not_logged, search_entries
+from appliance.runs.find import (
+    Query,
+    SearchRun,
+    list_entries,
+    not_logged,
+    not_told_by_entries,
+    search_entries,
+)
 from appliance.runs.report import search_data
 from appliance.runs.session import Session, pass_session
 from appliance.runs.statement import read_statement, rerun_statement, write_statement
@@ -326,7 +333,9 @@ def statement_verify(
     if rerun:
         again = rerun_statement(session, found, rescan=rescan)
         lines.append(f"  our own copy says the same: {len(again):,} found")
-    return Result(members(found, "signer", statement=text, rerun=rerun), "\n".join(lines))
+    data = members(found, "signer", statement=text, rerun=rerun)
+    warnings = () if text["hits"] else not_told_by_entries(text["query"])
+    return Result(data, "\n".join(lines), warnings)
 
 
 def _result(run: SearchRun) -> Result:
