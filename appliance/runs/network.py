@@ -37,18 +37,21 @@ def http_settings(
     Raises ConfigError for a proxy that is none, for credentials that others could read, and as
     Passphrases.find does where the client's key is encrypted.
     """
+    proxies = _proxies(configuration, os.environ if environment is None else environment)
     return HttpSettings(
         connections=configuration.count("http.connections"),
         max_requests_per_second=configuration.optional_number("http.maxRequestsPerSecond"),
         contact=configuration.optional_text("http.contact") or "",
-        proxies=_proxies(configuration, os.environ if environment is None else environment),
+        proxies=proxies,
         tls=tls_settings(configuration, passphrases),
         # The longest first: below a log's URL may be another's, with a token of its own.
-        tokens=tuple(sorted(_tokens(configuration), key=lambda one: -len(one[0]))),
+        tokens=tuple(sorted(_tokens(configuration, proxies), key=lambda one: -len(one[0]))),
     )
 
 
-def _tokens(configuration: Configuration) -> Iterator[tuple[str, Callable[[], str]]]:
+def _tokens(
+    configuration: Configuration, proxies: Proxies
+) -> Iterator[tuple[str, Callable[[], str]]]:
     """Yield each URL of a backend that asks for a token, and what gives it: never a text."""
     for backend in configuration.backends:
         if backend.token_file is None or not backend.enabled:
@@ -64,12 +67,15 @@ def _tokens(configuration: Configuration) -> Iterator[tuple[str, Callable[[], st
         for url in (backend.base_url, backend.read_url):
             if url is None or not url.startswith(("http://", "https://")):
                 continue
-            if url.startswith("http://") and not is_loopback(url):
+            proxy = proxies.of(url)  # which reads what is not HTTPS, wherever it leads
+            if url.startswith("http://") and (proxy is not None or not is_loopback(url)):
+                through = "" if proxy is None else f" through the proxy {proxy.text}"
                 raise ConfigError(
-                    f"{backend.id}: its token would be sent to {url} for everybody on the way to"
-                    " read",
+                    f"{backend.id}: its token would be sent to {url}{through} for everybody on the"
+                    " way to read",
                     reason="open-token",
-                    next_step="give it an https:// URL, or take its tokenFile away",
+                    next_step="give it an https:// URL, or take its tokenFile away; a log on this"
+                    " host needs no proxy: name the host in http.noProxy",
                 )
             yield f"{url.rstrip('/')}/", lambda token=token: token  # type: ignore[misc]
 

@@ -37,7 +37,7 @@ from tests.fetch.hostile_server import (
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """A certificate for 127.0.0.1 that is its own authority."""
+    """A certificate for 127.0.0.1 and log.example that is its own authority."""
 
     file: str  # PEM
     der: bytes
@@ -60,7 +60,9 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
         .not_valid_after(now + timedelta(days=1))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            x509.SubjectAlternativeName(
+                [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("log.example")]
+            ),
             critical=False,
         )
         .sign(key, hashes.SHA256())
@@ -228,6 +230,31 @@ def test_tls_goes_through_the_proxy_untouched(
         assert response.facts.certificate == certificate.der
         assert [request.method for request in server.requests] == ["CONNECT"]
         client.close()
+
+
+def test_a_dot_behind_a_host_is_no_part_of_the_name_in_its_certificate(
+    server: HostileServer, certificate: Certificate, open_client: OpenClient
+) -> None:
+    with HostileServer(certificate.server) as log:
+        log.on("/note", ok(b"note"))
+        client = open_client(proxy=server.url, ca_file=certificate.file)
+        for host in ("log.example", "log.example.", "LOG.example."):
+            server.on(f"{host.lower()}:{log.port}", tunnel(log.port))
+            assert client.get(f"https://{host}:{log.port}/note", 4).body == b"note"
+        assert {one.headers["host"] for one in log.requests} == {
+            f"log.example:{log.port}",
+            f"log.example.:{log.port}",
+        }
+        client.close()
+
+
+def test_a_url_with_a_user_is_asked_of_nobody(
+    server: HostileServer, open_client: OpenClient
+) -> None:
+    for user in ("me", "me:secret", "log.example:80"):
+        with pytest.raises(RemoteError, match="without user and password"):
+            open_client(attempts=1).get(server.url.replace("://", f"://{user}@"), 4)
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(

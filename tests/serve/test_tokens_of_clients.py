@@ -89,6 +89,18 @@ def test_the_token_goes_to_its_log_and_to_nobody_else(home: Home, tmp_path: Path
     assert "the-token" not in repr(settings)
 
 
+def test_a_proxy_reads_no_token_of_a_log_on_this_host(home: Home, tmp_path: Path) -> None:
+    with HostileServer() as log, HostileServer() as proxy:
+        configure(home, tmp_path, log.url, "the-token" * 4)
+        home.json("config", "set", "http.proxy", proxy.url)
+        error = home.json("sync", expect=9)
+        assert error["reason"] == "open-token" and proxy.url.rstrip("/") in error["message"]
+        assert log.requests == proxy.requests == []
+        home.json("config", "set", "http.noProxy", '["127.0.0.1"]')
+        home.run("sync")
+        assert log.requests and proxy.requests == []
+
+
 def test_of_two_logs_one_below_the_other_each_gets_its_own_token(
     home: Home, tmp_path: Path
 ) -> None:
