@@ -248,6 +248,38 @@ def test_a_dot_behind_a_host_is_no_part_of_the_name_in_its_certificate(
         client.close()
 
 
+def test_http_1_is_offered_to_servers_that_speak_others_as_well(
+    certificate: Certificate, open_client: OpenClient
+) -> None:
+    agreed: list[str | None] = []
+
+    def answer(listening: socket.socket, context: ssl.SSLContext) -> None:
+        accepted, _ = listening.accept()
+        with context.wrap_socket(accepted, server_side=True) as there:
+            agreed.append(there.selected_alpn_protocol())
+            there.recv(65_536)
+            there.sendall(raw("HTTP/1.1 200 Fine", "Content-Length: 4") + b"note")
+
+    certificate.server.set_alpn_protocols(["h2", "http/1.1"])
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        serving = threading.Thread(target=answer, args=(listening, certificate.server))
+        serving.start()
+        port = listening.getsockname()[1]
+        client = open_client(attempts=1, ca_file=certificate.file)
+        assert client.get(f"https://127.0.0.1:{port}/", 4).body == b"note"
+        serving.join()
+    assert agreed == ["http/1.1"]
+
+
+def test_a_request_is_never_more_lines_than_it_says(
+    server: HostileServer, open_client: OpenClient
+) -> None:
+    for kind in ("text/plain\r\nX-More: 1", "text/plain\n", "text\0plain", "text\x85plain"):
+        with pytest.raises(ValueError, match="control characters"):
+            open_client().post(server.url, b"", 4, content_type=kind, seconds=1.0)
+    assert server.requests == []
+
+
 def test_a_url_with_a_user_is_asked_of_nobody(
     server: HostileServer, open_client: OpenClient
 ) -> None:
