@@ -163,11 +163,22 @@ def _ask_again(
     except (VerificationError, RefusedError, StoreError) as error:
         if not recorded.demands.keys() & {"trustedRoot", "policy"}:
             raise  # today's root: without it nothing can be judged
-        return error
+        return _damaged(error)
     try:
         return judge_again(store, recorded, trusts, demands)
     except (VerificationError, RefusedError) as error:
+        return _damaged(error)
+
+
+def _damaged(error: ApplianceError) -> ApplianceError:
+    """Return what is told: what was read when it was recorded proves nothing by being unreadable now."""
+    if not isinstance(error, VerificationError):
         return error
+    return StoreError(
+        error.message,
+        reason="corrupt",
+        next_step="attestor store check; ask again with the file itself: attestor verify --record",
+    )
 
 
 def _question(session: Session, store: Store) -> Question:

@@ -199,7 +199,7 @@ def test_a_root_that_was_kept_without_a_verdict_goes_with_the_next_prune(desk: D
     [
         ("DELETE FROM given_root", 6, "corrupt"),
         ("UPDATE given_root SET raw = CAST('{}' AS BLOB)", 6, "corrupt"),
-        ("UPDATE verdict SET bundle = CAST('x' AS BLOB) WHERE id = 1", 3, "malformed"),
+        ("UPDATE verdict SET bundle = CAST('x' AS BLOB) WHERE id = 1", 6, "corrupt"),
     ],
 )
 def test_what_cannot_be_read_of_a_verdict_keeps_no_other_from_being_judged(
