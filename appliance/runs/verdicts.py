@@ -171,7 +171,7 @@ def _ask_again(
 
 
 def _damaged(error: ApplianceError) -> ApplianceError:
-    """Return what is told: what was read when it was recorded proves nothing by being unreadable now."""
+    """Return what is told: what could be read when it was recorded has become damaged here."""
     if not isinstance(error, VerificationError):
         return error
     return StoreError(
