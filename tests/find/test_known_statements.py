@@ -138,6 +138,7 @@ def test_an_alert_names_the_artifacts(home: Attested) -> None:
         {"_type": "https://in-toto.io/Statement/v9"},
         statement() | {"subject": [{"name": "x", "digest": {"sha256": "no hex"}}]},
         statement() | {"subject": [{"name": "x", "digest": {"sha256": "00"}}]},
+        statement() | {"subject": [{"name": "x", "digest": {"sha256": "00 " * 32}}]},
         statement() | {"subject": [{"name": "x"}]},
     ],
 )
