@@ -282,6 +282,8 @@ def _sync_instance(
     if report is None:
         raise ValueError("an instance without a tree")
     if not options.dry_run:
+        # First: where trees begin tells a new tree from an earlier one. If we die here, the next
+        # sync moves on.
         warnings += learn_places(store, instance, info, key_name(REKOR_V1, report.origin))
         warnings += _move_on(store, require_backend(store, backend.name), followed.moves_to, now)
     windows = _windows(session, store, backend, instance, info, options, advance)

@@ -266,13 +266,11 @@ def ingest_log(
             f"the log's checkpoint {report.tree_size}",
             reason="head-mismatch",
         )
-    windows, told = (
-        TakenWindows(),
-        take_place(mirror.store, mirror.log, manifest.extensions, manifest.site),
-    )
+    # If we die here or below, the head stands, and importing it again brings the rest.
+    told = take_place(mirror.store, mirror.log, manifest.extensions, manifest.site)
+    windows = TakenWindows()
     if isinstance(source, ProvingTransferSource):
         keep_proofs(mirror, source.proofs, part.head.tree_size)
-        # If we die here the head stands, and importing it again brings the rest.
         head = mirror.history.at(report.tree_size)
         if head is None:
             raise LookupError("a checkpoint that was just taken is not there")
