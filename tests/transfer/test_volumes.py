@@ -117,6 +117,13 @@ def test_the_size_that_is_named_first_does(tmp_path: Path) -> None:
         assert one.path.stat().st_size <= enough
 
 
+def test_a_volume_counts_no_tile_that_follows_from_its_entries(tmp_path: Path) -> None:
+    gap = make_gap(tmp_path, 9000)
+    whole = gap.export(Selection(entries=True)).path.stat().st_size
+    room = whole + 32 * 1024  # for the front; the 35 tiles have 300 KB
+    assert len(gap.export(Selection(entries=True, volume_bytes=room)).volumes) == 1
+
+
 def test_parts_of_another_set_are_not_mixed_with(tmp_path: Path) -> None:
     gap = make_gap(tmp_path, 9000)
     first = in_volumes(gap)
