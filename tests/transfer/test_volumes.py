@@ -12,6 +12,7 @@ from appliance.jobs.mirror.audit import audit
 from appliance.jobs.transfer.export import ExportReport, Selection
 from appliance.jobs.transfer.receipt_text import NAMED_VOLUMES, volumes_text, volumes_to_come
 from appliance.store.transfer.transfers import exports_of
+from bundles.reader import peek_members
 from tests.transfer.test_transfer import Gap, make_gap
 
 LIMIT = 64 * 1024
@@ -122,6 +123,16 @@ def test_a_volume_counts_no_tile_that_follows_from_its_entries(tmp_path: Path) -
     whole = gap.export(Selection(entries=True)).path.stat().st_size
     room = whole + 32 * 1024  # for the front; the 35 tiles have 300 KB
     assert len(gap.export(Selection(entries=True, volume_bytes=room)).volumes) == 1
+
+
+def test_a_tile_that_follows_from_entries_is_no_member_even_where_it_proves_the_head(
+    tmp_path: Path,
+) -> None:
+    gap = make_gap(tmp_path, 9000)  # the last tile is on the edge that proves the head
+    with gap.export(Selection(entries=True)).path.open("rb") as file:
+        paths = [path.partition("/tile/")[2] for path, _ in peek_members(file, lambda _: True)]
+    assert "entries/035.p/40.zst" in paths
+    assert [one for one in paths if one.startswith("0/")] == []
 
 
 def test_parts_of_another_set_are_not_mixed_with(tmp_path: Path) -> None:
