@@ -150,6 +150,23 @@ def test_of_a_batch_with_a_wrong_tile_nothing_is_left(tmp_path: Path) -> None:
     assert absorb(mirror, log, HERE, Wanted()).complete
 
 
+def test_large_entries_are_durable_before_there_are_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("appliance.jobs.mirror.fill.BATCH_BYTES", 2 * WIDTH * 302)
+    log, stored, real_add = SimulatedLog(), list[int](), Mirror.add_entry_bundles
+    log.grow([number.to_bytes(300) for number in range(6 * WIDTH)])
+
+    def add(self: Mirror, coming: Iterable[tuple[EntryBundle, bytes]]) -> int:
+        stored.append(real_add(self, coming))
+        return stored[-1]
+
+    monkeypatch.setattr(Mirror, "add_entry_bundles", add)
+    mirror = make_mirror(tmp_path / "home", log)
+    assert absorb(mirror, log, HERE, Wanted(entries=True)).complete
+    assert [one for one in stored if one] == [2, 2, 2]
+
+
 @pytest.mark.parametrize("twice", [True, False])
 def test_a_source_that_brings_a_tile_twice_or_not_at_all_is_refused(
     tmp_path: Path, twice: bool
