@@ -210,6 +210,11 @@ def _prepare_streams() -> None:
             mode = "r" if name == "stdin" else "w"
             setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115 until we end
     if isinstance(sys.stdout, io.TextIOWrapper):
+        if isinstance(sys.stdout.buffer, io.RawIOBase):
+            # With PYTHONUNBUFFERED: a write that a full disk or a reader ends in its middle would
+            # be taken for a whole one, and the rest of the output be lost in silence.
+            buffered = io.BufferedWriter(sys.stdout.detach())
+            sys.stdout = io.TextIOWrapper(buffered, line_buffering=True)
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
@@ -222,7 +227,7 @@ def _leave(code: int) -> NoReturn:
     threading = sys.modules.get("threading")
     if threading is not None and threading.active_count() > 1:
         sys.exit(code)
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):
         sys.stderr.flush()
     os._exit(code)
 

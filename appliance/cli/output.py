@@ -74,12 +74,20 @@ _STARTS: Final = {"Error:": "red", "Warning:": "yellow"}
 
 
 def say(line: str, *, err: bool = False) -> None:
-    """Print one line, whatever it holds."""
+    """Print one line, whatever it holds.
+
+    That standard error takes no more, as on a full disk, changes nothing of what was done and
+    its exit code; that nobody reads it ends us as it ends any program.
+    """
     text = one_line(line)
     start, space, rest = text.partition(" ")
     if err and start in _STARTS:
         text = f"{click.style(start, fg=_STARTS[start])}{space}{rest}"
-    click.echo(text, err=err)
+    try:
+        click.echo(text, err=err)
+    except OSError as error:
+        if not err or isinstance(error, BrokenPipeError):
+            raise
 
 
 def warn(message: str) -> None:

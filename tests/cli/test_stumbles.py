@@ -71,6 +71,33 @@ def test_a_full_disk_under_our_output_is_said_in_one_line(home: Home, command: s
     assert done.stderr.count(b"\n") == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [("synk", 2), ("sync", 9), ("verify /absent --key /absent", 5), ("key list > /dev/full", 6)],
+)
+def test_what_standard_error_does_not_take_changes_no_exit_code(
+    home: Home, command: str, code: int
+) -> None:
+    assert shell(f"$A {command} 2> /dev/full", home.path).returncode == code
+
+
+COUNT = (
+    "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 99999)"
+    " SELECT * FROM c"
+)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_in_the_middle_is_told(home: Home, unbuffered: str) -> None:
+    """As in images of containers: Python takes a write that ended in its middle for a whole one."""
+    shown = f'$A sql "{COUNT}" --max-rows 100000'
+    whole = shell(f"{shown} | wc -l", home.path, PYTHONUNBUFFERED=unbuffered)
+    assert whole.stdout.split() == [b"100001"]
+    cut = shell(f"{{ {shown}; echo $? >&2; }} | head -n 1", home.path, PYTHONUNBUFFERED=unbuffered)
+    assert (cut.stdout, cut.stderr) == (b"x\n", b"141\n")
+
+
 def test_closed_streams_are_no_error(home: Home) -> None:
     assert shell("$A key list >&- 2>&- <&-", home.path).returncode == 0
     assert shell("$A sync 2>&-", home.path).returncode == 9
