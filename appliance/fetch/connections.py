@@ -44,12 +44,20 @@ _WANTS_CERTIFICATE: Final = (
     "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
 )
 _HANDSHAKE_REFUSED: Final = "SSLV3_ALERT_HANDSHAKE_FAILURE"
-_TUNNEL: Final = re.compile("Tunnel connection failed: ([0-9]{3}) ?(.{0,80})")
 _UNKNOWN_ISSUER: Final = (2, 18, 19, 20, 21)  # X509_V_ERR_*: no anchor was reached
 _EXPIRED: Final = (9, 10)  # not yet valid; expired
 
 # All that is raised for what a server or a network does.
 FAILURES: Final = (OSError, NotHttpError)
+
+
+class _TunnelError(OSError):
+    """A proxy did not connect us."""
+
+    def __init__(self, status: int, phrase: str) -> None:
+        super().__init__(f"no tunnel: {status} {phrase}")
+        self.status = status
+        self.phrase = phrase  # the proxy's own
 
 
 class _Server(NamedTuple):
@@ -168,7 +176,7 @@ class _Connection:
         self.send(_head("CONNECT", to, {"Host": to, **headers}))
         head = Incoming(self.opened, self._exchange).head
         if head.status != 200:
-            raise OSError(f"Tunnel connection failed: {head.status} {head.reason}")
+            raise _TunnelError(head.status, head.reason[:80])
 
     def _begin_tls(self, context: ssl.SSLContext) -> None:
         # A handshake is one wait.
@@ -337,8 +345,8 @@ def explain_failure(failure: BaseException, *, in_body: bool, proxy: str | None 
             return Told("tls", f"TLS failed: {error}")
         if isinstance(error, NotHttpError):
             return Told("bad-response", f"what came is not HTTP: {error}")
-        if refused := _TUNNEL.search(str(error)):
-            return _proxy_refused(int(refused[1]), refused[2], proxy)
+        if isinstance(error, _TunnelError):
+            return _proxy_refused(error.status, error.phrase, proxy)
     return Told("unreachable", f"{error}{through}")
 
 
