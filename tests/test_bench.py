@@ -9,6 +9,8 @@ import pytest
 from appliance.tlog.tile import tiles_of
 from appliance.tlog.tile_tree import TileTree
 from scripts.bench import SLACK, main, report
+from scripts.bench_transfer import measurements
+from scripts.measures.carrying import SHORT, least
 from scripts.measures.made_log import MadeLog
 from scripts.measures.shape import Bench, Value, skipped
 
@@ -63,3 +65,14 @@ def test_a_made_log_is_a_real_one(size: int) -> None:
     TileTree(log.head).load(tiles_of(size), lambda tiles: {one: log.tile(one) for one in tiles})
     assert log.answer("checkpoint") == log.note
     assert log.answer("tile/0/000.p/7") == log.roots[0] * 7
+
+
+def test_every_way_to_carry_a_log_has_what_is_wanted_of_it() -> None:
+    """In the long form too, which has more of them than the short one has bounds."""
+    full, short = Bench(Path(), short=False), Bench(Path(), short=True, slack=SLACK)
+    for name, peer, target in measurements([1, 2]):
+        if peer:
+            assert least(full, name, "wall", target) == target
+            assert least(full, name, "cpu", target) is None
+    wanted = {name: least(short, name, "cpu", target) for name, _, target in measurements([1])}
+    assert {name for name, one in wanted.items() if one is not None} == set(SHORT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
 from pathlib import Path
 
 from hypothesis import given
@@ -86,6 +87,8 @@ def test_what_is_stored_wider_leaves_as_wide_as_the_tree_has_it(tmp_path: Path) 
     sync_from(gap.outer, gap.log, Wanted(limit=1))
     cut = Tile(0, 2, 700 - 512)
     assert gap.outer.has_tile(cut.full) and gap.outer.tile_digest(cut) is None
+    superseded = sha256(gap.outer.read_tiles([cut])[cut]).digest()
+    gap.outer.store.blobs.path(superseded).unlink()  # as an upkeep does: no row names it
     for selection in (Selection(), Selection(entries=True)):
         gap.import_(gap.export(selection).path)
         assert gap.inner_size() == 700
