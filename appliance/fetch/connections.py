@@ -332,7 +332,7 @@ def explain_failure(failure: BaseException, *, in_body: bool, proxy: str | None 
             return Told("timeout", f"connecting or sending took too long{through}")
         if isinstance(error, ssl.SSLEOFError | ConnectionError):
             if in_body:
-                return Told("cut-body", "the connection ended before the answer did")
+                return Told("cut-body", f"the connection ended before the answer did{through}")
             if isinstance(error, ssl.SSLEOFError):
                 text = "ended in the middle of TLS, as one that"
                 return Told(
@@ -344,7 +344,7 @@ def explain_failure(failure: BaseException, *, in_body: bool, proxy: str | None 
         if isinstance(error, ssl.SSLError):
             return Told("tls", f"TLS failed: {error}")
         if isinstance(error, NotHttpError):
-            return Told("bad-response", f"what came is not HTTP: {error}")
+            return Told("bad-response", f"what came is not HTTP: {error}{through}")
         if isinstance(error, _TunnelError):
             return _proxy_refused(error.status, error.phrase, proxy)
     return Told("unreachable", f"{error}{through}")
