@@ -6,7 +6,7 @@ from typing import Final
 
 from appliance.errors import CorruptError, IncompleteError, VerificationError
 from appliance.jobs.mirror.audit import MAX_NAMED, AuditReport
-from appliance.jobs.mirror.window import joined_ranges
+from appliance.jobs.mirror.window import proving_ranges
 from appliance.jobs.our_tree import our_tree
 from appliance.jobs.progress import SILENT, Progress
 from appliance.store.mirror.entry_windows import EntryWindows
@@ -63,4 +63,4 @@ def _prove(mirror: Mirror, stored: EntryWindows, head: TreeHead, chunk: range) -
         proof = tree.prove_inclusion(at)
         verify_inclusion(at, leaves[at], head, proof)
         sides.append(of_inclusion(at, leaves[at], head, proof))
-    joined_ranges(sides[0], sides[1], leaves, head, mirror.log.origin)
+    proving_ranges(sides[0], sides[1], leaves, head, mirror.log.origin)

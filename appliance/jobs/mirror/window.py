@@ -148,13 +148,13 @@ def _keep(
     left, _ = _proven(mirror, source, before, chunk[0], accept)
     right, head = _proven(mirror, source, before, chunk[-1], accept)
     leaves = {index: leaf_hash(body) for index, body in bodies.items()}
-    ranges = joined_ranges(left, right, leaves, head.head, mirror.log.origin)
+    ranges = proving_ranges(left, right, leaves, head.head, mirror.log.origin)
     with mirror.store.atomic():
         EntryWindows(mirror.store, mirror.log).put(bodies)
         mirror.put_ranges(ranges)
 
 
-def joined_ranges(
+def proving_ranges(
     left: Mapping[tuple[int, int], Hash],
     right: Mapping[tuple[int, int], Hash],
     leaves: Mapping[int, Hash],

@@ -13,9 +13,10 @@ from hashlib import sha256
 from typing import BinaryIO, Final
 
 from appliance.errors import IncompleteError, MalformedError, ProofError
-from appliance.jobs.mirror.window import joined_ranges
+from appliance.jobs.mirror.window import proving_ranges
 from appliance.jobs.our_tree import OurTree, is_in_ranges, our_tree
 from appliance.jobs.transfer.hash_lists import format_hash_lists, parse_hash_lists
+from appliance.store.find.watches import joined_ranges
 from appliance.store.mirror.entry_frames import compress_bundle, decompress_bundle
 from appliance.store.mirror.entry_windows import EntryWindows
 from appliance.store.mirror.mirror import Mirror
@@ -217,20 +218,9 @@ def claimed_windows(file: BinaryIO, manifest: Manifest) -> tuple[ClaimedWindows,
         bounds.setdefault(origin, []).append(place)
         n_bytes[origin] = n_bytes.get(origin, 0) + len(data)
     return tuple(
-        ClaimedWindows(origin, sum(b - a for a, b in found), _joined(found), n_bytes[origin])
+        ClaimedWindows(origin, sum(b - a for a, b in found), joined_ranges(found), n_bytes[origin])
         for origin, found in bounds.items()
     )
-
-
-def _joined(bounds: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Put ranges that touch together, ascending."""
-    found: list[tuple[int, int]] = []
-    for start, stop in sorted(bounds):
-        if found and found[-1][1] == start:
-            found[-1] = (found[-1][0], stop)
-        else:
-            found.append((start, stop))
-    return tuple(found)
 
 
 def _proven(carried: CarriedWindow, head: TreeHead, where: str) -> dict[tuple[int, int], Hash]:
@@ -252,7 +242,7 @@ def _proven(carried: CarriedWindow, head: TreeHead, where: str) -> dict[tuple[in
             error.reason = "entry-window"
             raise
         sides.append(of_inclusion(at, leaves[at], head, proof))
-    return joined_ranges(sides[0], sides[1], leaves, head, where)
+    return proving_ranges(sides[0], sides[1], leaves, head, where)
 
 
 def _require_provable(mirror: Mirror, carried: CarriedWindow) -> None:
