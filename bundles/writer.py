@@ -180,6 +180,15 @@ def _content(member: Member) -> bytes:
     return data
 
 
+def occupied_bytes(member: Member) -> int:
+    """Return what a member takes up, with its line in SHA256SUMS.
+
+    Raises FormatError if it is too large.
+    """
+    line = format_sum(member.path, member.sha256)
+    return _archived_bytes(member.path, member.size) + len(line)
+
+
 def _archived_bytes(path: str, size: int) -> int:
     """How many bytes a member takes up. Raises FormatError if it is too large."""
     verify_size(path, size)

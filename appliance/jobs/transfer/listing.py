@@ -9,7 +9,6 @@ from typing import Final
 
 from appliance.jobs.transfer.item_members import ItemMembers
 from appliance.jobs.transfer.items import Item
-from bundles.ustar import BLOCK_BYTES, padding_bytes
 from bundles.writer import Listed, Lister, Member
 
 _DIGEST_BYTES: Final = 32
@@ -97,8 +96,3 @@ class _Described:
         for names in self._names:
             yield from names.decode().split("\n")
         yield from self._last_names
-
-
-def archived_bytes(member: Member) -> int:
-    """Return how many bytes of an archive a member takes up, with its line in SHA256SUMS."""
-    return BLOCK_BYTES + member.size + padding_bytes(member.size) + 67 + len(member.path)

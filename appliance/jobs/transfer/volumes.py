@@ -12,14 +12,14 @@ from typing import Final
 
 from appliance.errors import ArgumentError
 from appliance.jobs.transfer.items import Item, in_order
-from appliance.jobs.transfer.listing import Listing, Read, archived_bytes
+from appliance.jobs.transfer.listing import Listing, Read
 from appliance.jobs.transfer.plan import PlannedLog
 from appliance.jobs.transfer.side_members import NO_SIDE_MEMBERS, SideMembers
 from appliance.tlog.merkle import HASH_BYTES
 from appliance.tlog.tile import WIDTH, EntryBundle, Tile
 from appliance.value import frozen
 from bundles.manifest import Entries, LogPart, Tiles, TreeHeadRef, log_directory
-from bundles.writer import Listed
+from bundles.writer import Listed, occupied_bytes
 
 FRONT_BYTES: Final = 24 * 1024  # header with room for more signatures, manifest, the end
 LOG_BYTES: Final = 2048  # of the manifest, for each log, with its keys and what we have
@@ -78,11 +78,11 @@ class _Load:
     ) -> None:
         self.side = side
         self.shares = [_Share(log, start) for log, start in zip(planned, starts, strict=True)]
-        self.n_bytes = FRONT_BYTES + sum(map(archived_bytes, side.members))
+        self.n_bytes = FRONT_BYTES + sum(map(occupied_bytes, side.members))
         self.has_more = False  # than what every volume has
         for log in planned:
             self.n_bytes += LOG_BYTES
-            self.n_bytes += sum(map(archived_bytes, (log.checkpoint, *log.consistency)))
+            self.n_bytes += sum(map(occupied_bytes, (log.checkpoint, *log.consistency)))
             self.n_bytes += _cost(log, log.proof)
 
     def next(self, planned: Sequence[PlannedLog]) -> _Load:
@@ -122,7 +122,7 @@ def divide(
 
 
 def _cost(log: PlannedLog, items: Iterable[Item]) -> int:
-    return sum(archived_bytes(log.members.member(one)) for one in items)
+    return sum(occupied_bytes(log.members.member(one)) for one in items)
 
 
 def _too_small(
