@@ -514,7 +514,7 @@ def test_offsets_that_do_not_add_up(site: Site) -> None:
     assert warned in site.said(), "at every sync, without asking again"
 
 
-@pytest.mark.parametrize("what", ["promise", "key", "none"])
+@pytest.mark.parametrize("what", ["promise", "place", "key", "none"])
 def test_where_a_tree_begins_is_taken_from_what_the_log_signed_alone(site: Site, what: str) -> None:
     site.sync()
     site.log.rotate(grow=3)
@@ -524,6 +524,8 @@ def test_where_a_tree_begins_is_taken_from_what_the_log_signed_alone(site: Site,
         [(uuid, value)] = answer.items()
         if what == "promise":
             value["logIndex"] -= 1
+        elif what == "place":
+            value["verification"]["inclusionProof"]["logIndex"] -= 1
         elif what == "key":
             other = V1Instance(HOST, trees=site.log.trees)
             value = next(iter(other.signed_entry(site.log.active, 1, 8).values())) | {
