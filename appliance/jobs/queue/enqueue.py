@@ -102,6 +102,7 @@ def enqueue(
         warnings=_warnings(submission, api_version, wish.stamps, moment.wall),
         dry_run=dry_run,
     )
+    # If we die here, the item waits; adding it again finds it, and remembers what it is about.
     if isinstance(submission.content, DsseEnvelope) and not dry_run:
         with store.atomic():
             remember_envelope(store, submission.content)
