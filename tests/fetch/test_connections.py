@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 import socket
@@ -20,6 +21,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from appliance.errors import LimitError, RemoteError
+from appliance.fetch.connections import Connections
+from appliance.fetch.exchange import Exchange
+from appliance.fetch.pacing import RunPace
 from tests.fetch.conftest import OpenClient
 from tests.fetch.hostile_server import (
     HostileServer,
@@ -278,6 +282,19 @@ def test_a_request_is_never_more_lines_than_it_says(
         with pytest.raises(ValueError, match="control characters"):
             open_client().post(server.url, b"", 4, content_type=kind, seconds=1.0)
     assert server.requests == []
+
+
+def test_no_more_connections_are_kept_than_are_used_at_a_time(server: HostileServer) -> None:
+    url = server.on("/note", ok(b"note"))
+    clock, run = time.monotonic, RunPace(time.monotonic, time.sleep, 20.0, None)
+    with Connections(2, ssl.create_default_context) as connections:
+        for n_opened in (3, 4):  # two of them the same
+            with contextlib.ExitStack() as at_once:
+                for _ in range(3):
+                    exchange = Exchange(url, clock, clock() + 5, run, 4, threading.Event())
+                    sent = connections.send("GET", {}, None, exchange, None)
+                    assert at_once.enter_context(sent).read(4, 4) == b"note"
+            assert server.n_connections == n_opened
 
 
 def test_a_url_with_a_user_is_asked_of_nobody(
