@@ -62,6 +62,14 @@ def test_a_certificate_is_tried_against_what_has_its_issuers_name_alone(
     assert tried(monkeypatch, roots[:7], more, more[7]) == (False, 0)  # its root is not named
 
 
+def test_a_root_that_is_named_as_an_intermediate_too_makes_no_path_more() -> None:
+    root = new_authority("root")
+    issuing = new_authority("issuing", root)
+    plain = named_authorities(der([root]), der([issuing]))
+    assert named_authorities(der([root]), der([issuing, root])) == plain
+    assert [len(paths) for paths in plain.values()] == [1, 1]
+
+
 def test_intermediates_are_found_in_any_order_and_through_each_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

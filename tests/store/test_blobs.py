@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -192,6 +194,18 @@ def test_a_full_disk_leaves_no_temporary_file(blobs: Blobs) -> None:
     ):
         blobs.put([b"one"])
     assert caught.value.reason == "disk-full"
+    assert names(blobs) == []
+
+
+def test_a_full_disk_leaves_no_half_of_a_blob(blobs: Blobs) -> None:
+    def full(descriptor: int, data: memoryview) -> int:
+        if len(data) < 4:
+            raise OSError(errno.ENOSPC, "no room")
+        return real_write(descriptor, data[:4])
+
+    real_write = os.write
+    with patch("appliance.store.blobs.os.write", full), pytest.raises(StoreError):
+        blobs.put([b"four", b"no more"])
     assert names(blobs) == []
 
 
