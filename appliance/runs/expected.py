@@ -189,9 +189,12 @@ class BlastRadius:
 
 
 def blast_radius(session: Session) -> BlastRadius:
-    """List recorded verdicts whose entry became unexpected since; each is an error."""
+    """List recorded verdicts whose entry became unexpected since; each is an error.
+
+    So is a verdict that is damaged here: nobody can tell of it.
+    """
     with session.reading() as store:
-        reached = reached_verdicts(store)
+        reached, unread = reached_verdicts(store)
     errors = tuple(
         VerificationError(
             f"{one.verdict.artifact} was verified by entry {one.match.entry_index} of"
@@ -201,7 +204,7 @@ def blast_radius(session: Session) -> BlastRadius:
         )
         for one in reached
     )
-    return BlastRadius(reached, errors)
+    return BlastRadius(reached, (*errors, *(one.error for one in unread)))
 
 
 def compare_ledger(session: Session, remembered: Remembered | None = None) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from appliance.errors import (
     ApplianceError,
+    MalformedError,
     RefusedError,
     StoreError,
     VerificationError,
@@ -38,6 +39,7 @@ from appliance.store.home.clock import SIGNED, raise_floor
 from appliance.store.verify.trust import current_root
 from appliance.store.verify.verdicts import (
     RecordedVerdict,
+    UnreadVerdict,
     forget_verdicts,
     read_given_root,
     record_verdict,
@@ -56,14 +58,6 @@ class ChangedVerdict:
     before: RecordedVerdict
     after: RecordedVerdict
     error: ApplianceError | None  # None: it is verified now
-
-
-@frozen
-class UnreadVerdict:
-    """A verdict that stays as it is, since what was recorded with it cannot be read today."""
-
-    recorded: RecordedVerdict
-    error: ApplianceError
 
 
 @frozen
@@ -137,10 +131,12 @@ def recheck(session: Session) -> Recheck:
     with session.writing() as store:
         question = _question(session, store)
         for before in list(recorded_verdicts(store)):
+            if isinstance(before, UnreadVerdict):
+                unread.append(_not_judged(before, before.error))
+                continue
             verdict = _ask_again(store, before, question)
             if isinstance(verdict, ApplianceError):
-                verdict.message = f"{before.artifact}: not judged: {verdict.message}"
-                unread.append(UnreadVerdict(before, verdict))
+                unread.append(_not_judged(before, verdict))
                 continue
             judged += 1
             after = replaced(before, at=session.now(), **_outcome(verdict))
@@ -154,10 +150,19 @@ def recheck(session: Session) -> Recheck:
     return Recheck(judged, tuple(changed), tuple(unread))
 
 
+def _not_judged(recorded: RecordedVerdict | UnreadVerdict, error: ApplianceError) -> UnreadVerdict:
+    error.message = f"{recorded.artifact}: not judged: {error.message}"
+    return UnreadVerdict(recorded.id, recorded.artifact, error)
+
+
 def _ask_again(
     store: Store, recorded: RecordedVerdict, question: Question
 ) -> Verdict | ApplianceError:
     """Judge a recorded question; return what of it cannot be read, if that is its own alone."""
+    try:
+        read_asked(recorded.expected, recorded.demands, None)
+    except MalformedError as error:
+        return _damaged(error)
     try:
         trusts, demands = question(json.dumps(recorded.demands))
     except (VerificationError, RefusedError, StoreError) as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from appliance.errors import ConfigError, StoreError
-from appliance.jobs.find.criteria import Criteria, criteria_data, criteria_from
+from appliance.jobs.find.criteria import Criteria, conditions_of, criteria_data
 from appliance.jobs.find.expected import judge_ledger
 from appliance.jobs.find.indexing import log_index
 from appliance.jobs.find.patterns import matcher
@@ -324,5 +324,5 @@ def _also_matched(index: Index, asked: Imported) -> tuple[str, ...]:
 def export_configuration(session: Session) -> Exported:
     """Write the watches as a configuration that rekor-monitor loads."""
     with session.reading() as store:
-        watches = [(one.name, criteria_from(one.criteria)) for one in all_watches(store)]
+        watches = [(one.name, conditions_of(one)) for one in all_watches(store)]
     return write_configuration(watches)

@@ -10,11 +10,11 @@ from base64 import b64decode
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
-from appliance.errors import IncompleteError, RefusedError, VerificationError
+from appliance.errors import IncompleteError, MalformedError, RefusedError, VerificationError
 from appliance.patterns import pattern
 from appliance.rekor.ed25519 import challenge_prefix
 from appliance.rekor.entry import Digest
-from appliance.rekor.signing_algorithms import DIGEST_BYTES
+from appliance.rekor.signing_algorithms import DIGEST_BYTES, check_digest_length
 from appliance.rekor.x509_certificate import load_certificate
 from appliance.sigstore.dsse import DsseEnvelope, parse_statement
 from appliance.sigstore.identity import ExpectedSigner, ManagedKey
@@ -66,14 +66,16 @@ class ArtifactDigests:
 
 
 def read_named(named: Mapping[str, bytes]) -> ArtifactDigests:
-    """Read what ArtifactDigests.named wrote."""
+    """Read what ArtifactDigests.named wrote; raises MalformedError."""
     plain = {name: raw for name, raw in named.items() if not name.startswith(_AFTER)}
-    prefixed = {
-        bytes.fromhex(name.removeprefix(_AFTER)): raw
-        for name, raw in named.items()
-        if name.startswith(_AFTER)
-    }
-    return ArtifactDigests(plain, prefixed)
+    prefixed = {name: raw for name, raw in named.items() if name.startswith(_AFTER)}
+    try:
+        for raw in prefixed.values():
+            check_digest_length("sha512", raw)
+        by_prefix = {bytes.fromhex(one.removeprefix(_AFTER)): prefixed[one] for one in prefixed}
+        return ArtifactDigests(plain, by_prefix)
+    except (ValueError, KeyError) as error:  # no hex, none, or of an algorithm that is none
+        raise MalformedError(f"recorded digests: {error}") from error
 
 
 def parse_digest_argument(text: str) -> ArtifactDigests | None:

@@ -262,6 +262,25 @@ def test_an_hour_of_a_sick_webhook_loses_no_alert_and_delays_no_sync(
         assert site.waiting() == []
 
 
+def test_a_damaged_alert_is_told_and_keeps_no_other_from_its_sink(
+    site: Site, tmp_path: Path
+) -> None:
+    heard = tmp_path / "heard.jsonl"
+    site.configure({"type": "file", "path": str(heard)})
+    site.alarm()
+    site.alarm("other.example")
+    with site.mirror() as mirror:
+        mirror.store.execute("UPDATE alert SET payload = '{' WHERE number = 1")
+    heard.write_text("", "utf-8")
+    site.run("alerts", "send")
+    site.now += 1
+    site.run("alerts", "send")
+    [line] = heard.read_text("utf-8").splitlines()
+    assert "other.example" in line
+    [waits] = site.waiting()
+    assert "alert 1 is damaged in the database" in waits["lastError"]
+
+
 def test_retry_after_is_honoured(site: Site) -> None:
     with HostileServer() as server:
         server.on("/hook", status(503, b"", "Retry-After: 1800"))

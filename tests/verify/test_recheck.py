@@ -12,7 +12,7 @@ import pytest
 from appliance.cli.main import run
 from appliance.runs.session import Session
 from appliance.store.database import create_store, open_store
-from appliance.store.verify.verdicts import recorded_verdicts
+from appliance.store.verify.verdicts import RecordedVerdict, recorded_verdicts
 from tests.mirror.mirrors import NOW
 from tests.pki.authorities import LeafPlan
 from tests.pki.bundles import Instance
@@ -21,6 +21,21 @@ from tests.verify.test_verify_inputs import KEYLESS, MADE, Desk, desk
 
 __all__ = ["desk", "site"]
 TYPE = "https://example.com/predicate"
+# Columns that are not of the form they were written in. None is an answer about the artifact.
+SPOILT = (
+    """digests = '{"sha256":"zz"}'""",
+    """digests = '{"sha256":"aa"}'""",
+    """digests = '{"sha1":"aa"}'""",
+    "digests = '{'",
+    "expected = '[]'",
+    """expected = '{"key":"?"}'""",
+    """expected = '{"identity":7,"issuer":"https://issuer.example"}'""",
+    """expected = '{"identity":"a","issuer":"b","claims":{"trigger":7}}'""",
+    "demands = '{'",
+    """demands = '{"policy":"?"}'""",
+    """demands = '{"maxAge":"1h"}'""",
+    """demands = '{"trustedRoot":"zz"}'""",
+)
 
 
 class Home:
@@ -110,7 +125,7 @@ def test_a_policy_is_asked_again(site: Site, tmp_path: Path) -> None:
     assert (code, out) == (0, "1 verdicts judged again, 0 changed\n")
     store = open_store(site.directory / "home", write=True)
     (found,) = recorded_verdicts(store)
-    assert "policy" in found.demands
+    assert isinstance(found, RecordedVerdict) and "policy" in found.demands
     store.close()
 
 
@@ -197,6 +212,7 @@ def test_a_root_that_was_kept_without_a_verdict_goes_with_the_next_prune(desk: D
 @pytest.mark.parametrize(
     ("spoil", "code", "reason"),
     [
+        *((f"UPDATE verdict SET {one} WHERE id = 1", 6, "corrupt") for one in SPOILT),  # noqa: S608 ours
         ("DELETE FROM given_root", 6, "corrupt"),
         ("UPDATE given_root SET raw = CAST('{}' AS BLOB)", 6, "corrupt"),
         ("UPDATE verdict SET bundle = CAST('x' AS BLOB) WHERE id = 1", 6, "corrupt"),
@@ -208,10 +224,10 @@ def test_what_cannot_be_read_of_a_verdict_keeps_no_other_from_being_judged(
     desk = home.desk
     assert home.record("--trusted-root", desk.root) == 0
     assert home.record() == 0
-    before = listed(home)[0]
     store = open_store(desk.directory / "home", write=True)
     store.execute(spoil)
     store.close()
+    before = stored_row(desk)
     other = desk.directory / "other.json"
     other.write_text(json.dumps(Instance().root()), "utf-8")
     assert home.run("trust", "import", other)[0] == 0
@@ -224,7 +240,39 @@ def test_what_cannot_be_read_of_a_verdict_keeps_no_other_from_being_judged(
     again, out, err = home.run("verdicts", "recheck")
     assert (again, out) == (code, "1 verdicts judged again, 0 changed, 1 could not be\n")
     assert "not judged" in err
-    assert listed(home)[0] == before
+    assert stored_row(desk) == before
+
+
+def stored_row(desk: Desk) -> tuple[Any, ...]:
+    store = open_store(desk.directory / "home", write=False)
+    try:
+        return tuple(store.rows("SELECT * FROM verdict ORDER BY id")[0])
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize(
+    "spoil", ["""digests = '{"sha256":"zz"}'""", "demands = '{'", "expected = '7'"]
+)
+def test_a_damaged_verdict_is_named_and_the_others_are_listed(home: Home, spoil: str) -> None:
+    assert home.record() == 0
+    assert home.record("--predicate-type", TYPE) == 3
+    place = home.desk.directory / "home"
+    store = open_store(place, write=True)
+    store.execute(f"UPDATE verdict SET {spoil}, at = at + 9999999999 WHERE id = 1")  # noqa: S608 ours
+    store.execute("INSERT INTO given_root VALUES (?, ?)", [bytes(32), b"{}"])
+    store.close()
+    code, out, err = home.run("verdicts", "list")
+    assert (code, "no: " in out) == (6, True)
+    assert f"recorded verdict 1 ({home.desk.artifact}) is damaged in the database" in err
+    assert "restore a backup" in err and "verify --record" in err
+    code, out, _ = home.run("verdicts", "list", "--json")
+    assert [one["id"] for one in json.loads(out)["data"]["verdicts"]] == [2]
+    assert code == 6 and "recorded verdict 1" in out
+    # Whose root it is nobody can tell of damaged demands: it is kept.
+    home.later += 10 * 366 * 86400
+    assert home.run("verdicts", "prune", "--older-than", "1h")[0] == 0
+    assert given_roots(home) == int("demands" in spoil)
 
 
 def test_a_root_of_today_that_cannot_be_read_ends_it(home: Home) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from re import fullmatch
@@ -178,4 +177,4 @@ def _cut(details: str) -> str:
 
 def _data(one: JournalLine) -> dict[str, Any]:
 
-    return members(one, "id", "at", "event", "digest", details=json.loads(one.details))
+    return members(one, "id", "at", "event", "digest", details=one.facts)

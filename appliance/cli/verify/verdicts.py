@@ -11,7 +11,7 @@ from appliance.cli.output import Result, common_options
 from appliance.cli.table import headings_option, table, table_time
 from appliance.runs.session import Session, pass_session
 from appliance.runs.verdicts import prune_verdicts, recheck
-from appliance.store.verify.verdicts import recorded_verdicts
+from appliance.store.verify.verdicts import RecordedVerdict, UnreadVerdict, recorded_verdicts
 
 
 @click.group(cls=LazyGroup)
@@ -30,7 +30,7 @@ def verdicts() -> None:
 @common_options
 @pass_session
 def verdicts_list(session: Session, failed: bool) -> Result:
-    """List the recorded verdicts, oldest first.
+    """List the recorded verdicts, oldest first; one that is damaged here is an error (6) beside it.
 
     \b
     Example:
@@ -38,7 +38,9 @@ def verdicts_list(session: Session, failed: bool) -> Result:
     """
 
     with session.reading() as store:
-        found = [verdict for verdict in recorded_verdicts(store) if verdict.code or not failed]
+        every = tuple(recorded_verdicts(store))
+    unread = [one for one in every if isinstance(one, UnreadVerdict)]
+    found = [one for one in every if isinstance(one, RecordedVerdict) and (one.code or not failed)]
     data = [
         members(
             one,
@@ -61,9 +63,9 @@ def verdicts_list(session: Session, failed: bool) -> Result:
         for one in found
     )
     lines = table(("Id", "Time (UTC)", "Verified", "Mirror", "Artifact"), rows, right=("Id",))
-    return Result(
-        members(verdicts=data), "\n".join(lines) or "none: 'attestor verify --record' keeps them"
-    )
+    none = "" if unread else "none: 'attestor verify --record' keeps them"
+    text = "\n".join(lines) or none
+    return Result(members(verdicts=data), text, (), tuple(one.error for one in unread))
 
 
 @verdicts.command("recheck")
@@ -96,9 +98,7 @@ def verdicts_recheck(session: Session) -> Result:
         )
         for one in done.changed
     ]
-    unread = [
-        members(one.recorded, "id", "artifact", reason=one.error.reason) for one in done.unread
-    ]
+    unread = [members(one, "id", "artifact", reason=one.error.reason) for one in done.unread]
     count = f", {len(unread)} could not be" if unread else ""
     lines.append(f"{done.judged} verdicts judged again, {len(changes)} changed{count}")
     data = members(judged=done.judged, changed=changes, not_judged=unread)

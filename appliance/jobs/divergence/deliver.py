@@ -26,6 +26,7 @@ from appliance.store.divergence.outbox import (
     record_failure,
     release,
 )
+from appliance.store.row_form import json_object, reading_row
 from appliance.value import frozen
 
 # Alerts to a program of the operator's: the payload on its standard input.
@@ -197,6 +198,9 @@ def _send_all(
 
 def _send_one(delivery: Delivery, sender: Sender, clocks: Clocks) -> Sent:
     try:
+        # No sink, whatever it takes, is handed what is no alert any more.
+        with reading_row(f"alert {delivery.alert_number}"):
+            json_object(delivery.payload)
         sender.send(delivery)
     except ApplianceError as error:
         asked = error.retry_after if isinstance(error, RemoteError) else None

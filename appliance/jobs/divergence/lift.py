@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final
 
 from appliance.errors import ConfigError
@@ -76,7 +75,7 @@ def _was_enabled(store: Store, name: str, mirror: str) -> bool:
     """
     there: dict[str, Any] | None = None
     for line in last_lines(store, _FAILOVERS, "backend.failover"):
-        facts = json.loads(line.details)
+        facts = line.facts
         if {facts["from"], facts["to"]} == {name, mirror}:
             is_back = there is not None and facts["to"] == there["from"]
             there = None if is_back else facts

@@ -53,7 +53,7 @@ from appliance.store.find.index import Index
 from appliance.store.find.watches import UNEXPECTED, Match, matches_of, without_ranges
 from appliance.store.mirror.logs import Log, all_logs
 from appliance.store.mirror.mirror import Mirror
-from appliance.store.verify.verdicts import RecordedVerdict, recorded_verdicts
+from appliance.store.verify.verdicts import RecordedVerdict, UnreadVerdict, recorded_verdicts
 from appliance.times import utc
 from appliance.tlog.merkle import leaf_hash
 from appliance.value import frozen
@@ -398,23 +398,26 @@ class Reached:
     match: Match
 
 
-def reached_verdicts(store: Store) -> tuple[Reached, ...]:
-    """List the recorded verdicts whose entries are unexpected by now, oldest first.
+def reached_verdicts(store: Store) -> tuple[tuple[Reached, ...], tuple[UnreadVerdict, ...]]:
+    """List the recorded verdicts whose entries are unexpected by now, and the damaged ones.
 
     Joined by leaf: the very entry that was in the Sigstore bundle when it was judged.
     """
     by_leaf: dict[bytes, list[Match]] = {}
     for match in matches_of(store, finding=UNEXPECTED):
         by_leaf.setdefault(match.leaf, []).append(match)
-    found = []
+    found, unread = list[Reached](), list[UnreadVerdict]()
     for verdict in recorded_verdicts(store) if by_leaf else ():
+        if isinstance(verdict, UnreadVerdict):
+            unread.append(verdict)
+            continue
         try:
             bundles = parse_attestation_file(verdict.bundle)
         except ApplianceError:
             continue  # of a version that took what this one does not
         leaves = {leaf_hash(e.canonicalized_body) for one in bundles for e in one.log_entries}
         found += [Reached(verdict, one) for leaf in leaves for one in by_leaf.get(leaf, ())]
-    return tuple(found)
+    return tuple(found), tuple(unread)
 
 
 def _log_of(store: Store, state: State) -> Log | None:

@@ -17,7 +17,7 @@ from appliance.jobs.divergence.alarm import Alerting, raise_alarm, read_alerting
 from appliance.jobs.find.criteria import (
     Criteria,
     Screen,
-    criteria_from,
+    conditions_of,
     matches,
     matching_signers,
     proposed,
@@ -124,7 +124,7 @@ def judge_watches(
     """
     compared, new, damage = 0, list[Match](), list[CorruptError]()
     seconds = read_configuration(store).exact_seconds("watch.regexTimeout")
-    criteria = {one.id: criteria_from(one.criteria, seconds) for one in watches}
+    criteria = {one.id: conditions_of(one, seconds) for one in watches}
     for log in all_logs(store) if logs is None else logs:
         found = _compare(store, index, log, watches, criteria, now, progress, remembered)
         compared += found.compared

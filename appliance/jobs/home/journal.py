@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
-from appliance.errors import DigestError, SignatureError
+from appliance.errors import ApplianceError, DigestError, SignatureError, StoreError
 from appliance.store.database import Store
 from appliance.store.files import open_foreign, written_whole
 from appliance.store.home.journal import JournalHead, journal_head, journal_lines
@@ -74,7 +73,7 @@ def check_custody(store: Store) -> int:
     """
     said: dict[int, str | None] = {}  # None: written before the journal had the digest
     for event in journal_lines(store, event=CUSTODY_ADDED):
-        details = json.loads(event.details)
+        details = event.facts
         said[details["id"]] = details.get("digest")
     n_lines, lines = 0, list(custody_lines(store))
     for line, digest in zip(lines, links(line.text for line in lines), strict=True):
@@ -92,13 +91,13 @@ def check_custody(store: Store) -> int:
     return n_lines
 
 
-def check_chains(store: Store) -> list[DigestError]:
+def check_chains(store: Store) -> list[ApplianceError]:
     """Check every hash chain of the store; return what is wrong with each."""
-    wrong = []
+    wrong: list[ApplianceError] = []
     for check in (check_journal, check_custody):
         try:
             check(store)
-        except DigestError as error:
+        except (DigestError, StoreError) as error:
             wrong.append(error)
     return wrong
 

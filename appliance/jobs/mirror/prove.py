@@ -272,7 +272,7 @@ def published_as(store: Store, origin: str, entry_index: int, digest: str) -> Jo
     Raises DigestError (not-published) if it tells of another digest than the entry's.
     """
     for line in journal_lines(store, event=PUBLISHED):
-        details = json.loads(line.details)
+        details = line.facts
         if (details["origin"], details["rekor_log_index"]) != (origin, entry_index):
             continue
         if details["digest"] != digest:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from base64 import b64decode, b64encode
-from binascii import Error as Base64Error
 from collections.abc import Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final
 
 from appliance.errors import ApplianceError, MalformedError
 from appliance.jobs.verify.log_trust import log_trust
@@ -34,6 +33,15 @@ class Asked:
     predicate_type: str = ""  # empty: any, or none
 
 
+# Of what describe_demands writes. A member of a later version is none of ours.
+_FORMS: Final[Mapping[str, type]] = {
+    **dict.fromkeys(("trustedRoot", "policy", "predicateType"), str),
+    **dict.fromkeys(("requireMirror", "requireProof"), bool),
+    **dict.fromkeys(("allowUnlogged", "allowSeveralEntries", "allowSubject"), bool),
+    "maxAge": int,
+}
+
+
 def describe_signer(expected: ExpectedSigner) -> dict[str, Any]:
     """Return an expected signer as JSON that read_signer reads."""
     if isinstance(expected, ManagedKey):
@@ -50,9 +58,13 @@ def describe_signer(expected: ExpectedSigner) -> dict[str, Any]:
 
 def read_signer(described: Mapping[str, Any]) -> ExpectedSigner:
     """Read what describe_signer wrote; raises MalformedError."""
-    if "key" in described:
-        return ManagedKey(b64decode(described["key"]))
     try:
+        if "key" in described:
+            return ManagedKey(b64decode(described["key"], validate=True))
+        if not all(isinstance(one, str) for name, one in described.items() if name != "claims"):
+            raise ValueError("expected texts")
+        if not all(isinstance(one, str) for one in described.get("claims", {}).values()):
+            raise ValueError("expected a text for each claim")
         return CertificateIdentity(
             identity=described.get("identity", ""),
             issuer=described.get("issuer", ""),
@@ -60,8 +72,8 @@ def read_signer(described: Mapping[str, Any]) -> ExpectedSigner:
             issuer_regexp=described.get("issuerRegexp", ""),
             claims=described.get("claims", {}),
         )
-    except ApplianceError as error:
-        raise MalformedError(f"recorded signer: {error.message}") from error
+    except (ApplianceError, ValueError, TypeError, AttributeError) as error:
+        raise MalformedError(f"recorded signer: {error}") from error
 
 
 def describe_demands(asked: Asked) -> dict[str, Any]:
@@ -88,9 +100,12 @@ def read_asked(
 
     Raises MalformedError.
     """
+    for name, one in demands.items():
+        if not isinstance(one, _FORMS.get(name, object)):
+            raise MalformedError(f"recorded {name}: expected another form, got {one!r:.80}")
     try:
-        policy = b64decode(demands["policy"]) if "policy" in demands else None
-    except Base64Error as error:
+        policy = b64decode(demands["policy"], validate=True) if "policy" in demands else None
+    except ValueError as error:
         raise MalformedError(f"recorded policy: {error}") from error
     return Asked(
         None if expected is None else read_signer(expected),

@@ -17,6 +17,7 @@ from appliance.store.failures import unknown
 from appliance.store.home.journal import append_event
 from appliance.store.home.settings import SITE_NAME, site_fact
 from appliance.store.mirror.logs import Log
+from appliance.store.row_form import json_object, reading_row
 from appliance.value import frozen
 
 ID_DIGITS: Final = 32
@@ -199,6 +200,8 @@ _SELECT: Final = "SELECT alert.*, log.origin FROM alert LEFT JOIN log ON log.id 
 
 
 def _alert(row: sqlite3.Row) -> Alert:
+    with reading_row(f"alert {row['number']}"):
+        payload = json_object(row["payload"])
     return Alert(
         row["number"],
         row["id"],
@@ -211,7 +214,7 @@ def _alert(row: sqlite3.Row) -> Alert:
         row["detected_at"],
         row["last_seen_at"],
         row["count"],
-        json.loads(row["payload"]),
+        payload,
         row["ended_at"],
         row["acked_at"],
         row["ack_note"],

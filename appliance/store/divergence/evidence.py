@@ -18,6 +18,7 @@ from appliance.errors import IncompleteError
 from appliance.store.database import Store
 from appliance.store.home.journal import append_event
 from appliance.store.mirror.logs import Log
+from appliance.store.row_form import json_object, reading_row
 from appliance.tlog.checkpoint import parse_checkpoint
 from appliance.tlog.merkle import TreeHead
 from appliance.tlog.note import parse_note
@@ -116,6 +117,8 @@ _SELECT: Final = "SELECT evidence.*, log.origin FROM evidence JOIN log ON log.id
 
 
 def _evidence(row: sqlite3.Row) -> Evidence:
+    with reading_row(f"evidence {row['id']}"):
+        details = json_object(row["details"])
     return Evidence(
         row["id"],
         row["origin"],
@@ -123,5 +126,5 @@ def _evidence(row: sqlite3.Row) -> Evidence:
         row["detected_at"],
         row["ours"],
         row["theirs"],
-        json.loads(row["details"]),
+        details,
     )

@@ -13,6 +13,7 @@ from appliance.store.failures import unknown
 from appliance.store.home.journal import append_event
 from appliance.store.mirror.entry_windows import EntryWindows
 from appliance.store.mirror.logs import Log
+from appliance.store.row_form import json_object, reading_row
 from appliance.tlog.tile import WIDTH
 from appliance.value import frozen
 
@@ -124,9 +125,14 @@ def require_watch(store: Store, name: str) -> Watch:
 
 
 def _watch(row: sqlite3.Row) -> Watch:
+    with reading_row(f"watch {row['name']}"):
+        criteria = json_object(row["criteria"])
+        for values in criteria.values():
+            if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
+                raise ValueError(f"expected a list of texts for each condition, got {values!r:.80}")
     return Watch(
         row["name"],
-        json.loads(row["criteria"]),
+        criteria,
         row["severity"],
         row["expectations"],
         row["grace"],
@@ -251,19 +257,23 @@ def matches_of(
         " ORDER BY watch.name, log.origin, m.entry_index",
         [None if watch is None else watch.id, since, untold, finding],
     )
-    return tuple(
-        Match(
-            row["name"],
-            row["origin"],
-            row["log_id"],
-            row["entry_index"],
-            row["leaf"],
-            row["found_at"],
-            row["finding"],
-            json.loads(row["entry"]),
-            row["alert_number"],
-        )
-        for row in rows
+    return tuple(map(_match, rows))
+
+
+def _match(row: sqlite3.Row) -> Match:
+    place = f"entry {row['entry_index']} of {row['origin']}"
+    with reading_row(f"match of watch {row['name']}, {place},"):
+        entry = json_object(row["entry"])
+    return Match(
+        row["name"],
+        row["origin"],
+        row["log_id"],
+        row["entry_index"],
+        row["leaf"],
+        row["found_at"],
+        row["finding"],
+        entry,
+        row["alert_number"],
     )
 
 

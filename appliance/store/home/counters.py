@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from appliance.store.database import Store
+from appliance.store.row_form import json_object, reading_row
 from appliance.value import frozen
 
 Labels = Mapping[str, str]
@@ -54,7 +55,9 @@ def counters(store: Store, prefix: str = "") -> Iterator[Counter]:
         [len(prefix), prefix],
     )
     for row in rows:
-        yield Counter(row["name"], json.loads(row["labels"]), row["value"])
+        with reading_row(f"counter {row['name']}"):
+            labels = json_object(row["labels"])
+        yield Counter(row["name"], labels, row["value"])
 
 
 def _text(labels: Labels) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from appliance.store.database import Store
 from appliance.store.home.clock import RECORD, raise_floor
+from appliance.store.row_form import json_object, reading_row
 from appliance.tlog.hash_chain import START, link
 from appliance.tlog.merkle import Hash
 from appliance.value import frozen
@@ -35,6 +36,12 @@ class JournalLine:
     def text(self) -> bytes:
         """The bytes that the chain is made of, without a line end."""
         return _line(self.id, self.at, self.event, self.details)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The details, decoded; raises StoreError for a line that is damaged."""
+        with reading_row(f"line {self.id} of the journal"):
+            return json_object(self.details)
 
 
 @frozen

@@ -6,12 +6,16 @@ import json
 from collections.abc import Iterator
 from hashlib import sha256
 from sqlite3 import Row
-from typing import Any
+from typing import Any, Final
 
-from appliance.errors import StoreError
+from appliance.errors import ApplianceError, StoreError
 from appliance.store.database import Store
+from appliance.store.failures import RESTORE
 from appliance.store.home.journal import append_event
+from appliance.store.row_form import json_object, reading_row
 from appliance.value import frozen
+
+_DAMAGED_STEP: Final = f"{RESTORE}; or ask again with the files: attestor verify --record"
 
 
 @frozen
@@ -29,6 +33,15 @@ class RecordedVerdict:
     code: int  # exit code of the newest judgement
     reason: str  # why not; empty if it verified
     coverage: str  # what our mirror said
+
+
+@frozen
+class UnreadVerdict:
+    """A verdict that stays as it is, since what was recorded with it cannot be read today."""
+
+    id: int
+    artifact: str
+    error: ApplianceError
 
 
 def record_verdict(store: Store, verdict: RecordedVerdict, given_root: bytes | None = None) -> int:
@@ -75,7 +88,7 @@ def record_verdict(store: Store, verdict: RecordedVerdict, given_root: bytes | N
 
 def read_given_root(store: Store, digest: str) -> bytes:
     """Return a trusted root that a verdict names by its SHA-256 (hex); raises StoreError."""
-    row = store.row("SELECT raw FROM given_root WHERE digest = ?", [bytes.fromhex(digest)])
+    row = store.row("SELECT raw FROM given_root WHERE lower(hex(digest)) = ?", [digest])
     if row is None or sha256(row["raw"]).hexdigest() != digest:
         state = "not here" if row is None else "damaged"
         raise StoreError(
@@ -118,11 +131,13 @@ def forget_verdicts(store: Store, before: int, at: int) -> int:
     """
     row = store.row("SELECT count(*) AS n FROM verdict WHERE at < ?", [before])
     count = 0 if row is None else int(row["n"])
-    # Those too that no verdict was ever asked under: an older version kept some.
+    # Those too that no verdict was ever asked under: an older version kept some. While a verdict
+    # is damaged, nobody can tell which is its own.
     store.execute("DELETE FROM verdict WHERE at < ?", [before])
     store.execute(
         "DELETE FROM given_root WHERE NOT EXISTS (SELECT 1 FROM verdict"
-        " WHERE demands ->> '$.trustedRoot' = lower(hex(digest)))"
+        " WHERE CASE WHEN json_valid(demands)"
+        " THEN demands ->> '$.trustedRoot' = lower(hex(digest)) ELSE 1 END)"
     )
     if count:
         append_event(store, at, "verdict.pruned", {"count": count, "before": before})
@@ -141,23 +156,29 @@ def verdict_counts(store: Store) -> tuple[int, int]:
     return (int(row["good"]), int(row["n"] - row["good"])) if row else (0, 0)
 
 
-def recorded_verdicts(store: Store) -> Iterator[RecordedVerdict]:
-    """Yield every recorded verdict, oldest first."""
-    yield from map(_recorded, store.rows("SELECT * FROM verdict ORDER BY id"))
+def recorded_verdicts(store: Store) -> Iterator[RecordedVerdict | UnreadVerdict]:
+    """Yield every recorded verdict, oldest first; a damaged row keeps no other from being read."""
+    for row in store.rows("SELECT * FROM verdict ORDER BY id"):
+        try:
+            yield _recorded(row)
+        except StoreError as error:
+            yield UnreadVerdict(row["id"], row["artifact"], error)
 
 
 def _recorded(row: Row) -> RecordedVerdict:
-    digests = json.loads(row["digests"])
-    return RecordedVerdict(
-        row["id"],
-        row["at"],
-        row["artifact"],
-        {name: bytes.fromhex(one) for name, one in digests.items()},
-        row["bundle"],
-        json.loads(row["expected"]),
-        json.loads(row["demands"]),
-        row["root_digest"],
-        row["code"],
-        row["reason"],
-        row["coverage"],
-    )
+    """Decode a row; raises StoreError, naming the verdict, for one that is damaged."""
+    with reading_row(f"recorded verdict {row['id']} ({row['artifact']})", _DAMAGED_STEP):
+        digests = json_object(row["digests"])
+        return RecordedVerdict(
+            row["id"],
+            row["at"],
+            row["artifact"],
+            {name: bytes.fromhex(one) for name, one in digests.items()},
+            row["bundle"],
+            json_object(row["expected"]),
+            json_object(row["demands"]),
+            row["root_digest"],
+            row["code"],
+            row["reason"],
+            row["coverage"],
+        )
