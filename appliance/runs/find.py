@@ -22,6 +22,7 @@ from appliance.jobs.mirror.tree_places import EntryPlace, by_log_index
 from appliance.jobs.progress import SILENT, Progress, ShowProgress
 from appliance.runs.session import Session
 from appliance.store.database import Store
+from appliance.store.failures import CORRUPT
 from appliance.store.find.index import (
     REBUILD,
     Index,
@@ -124,8 +125,8 @@ def _build(
 def check_index(session: Session, every: int, show: ShowProgress) -> Compared:
     """Read every n-th indexed entry bundle again and compare.
 
-    Raises IncompleteError if there is no index, StoreError (index-differs) if it misses
-    something, CorruptError if an entry bundle is damaged.
+    Raises IncompleteError if there is no index, StoreError (corrupt) if its file is damaged,
+    (index-differs) if it misses something, CorruptError if an entry bundle is damaged.
     """
     with (
         session.reading() as store,
@@ -134,6 +135,13 @@ def check_index(session: Session, every: int, show: ShowProgress) -> Compared:
     ):
         if index is None:
             raise no_index()
+        # What is asked for below reads only the pages that lead to it.
+        if problems := index.problems():
+            raise StoreError(
+                f"{index.path} is damaged: {'; '.join(problems)}",
+                reason=CORRUPT,
+                next_step=REBUILD,
+            )
         compared = compare(store, index, all_logs(store), every, advance)
     if compared.wrong:
         more = f" and {len(compared.wrong) - _NAMED} more" if compared.wrong[_NAMED:] else ""

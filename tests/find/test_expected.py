@@ -464,6 +464,16 @@ def test_verdicts_that_rest_on_an_unexpected_entry_are_listed_until_it_is_explai
     assert error["reason"] == "unexpected-entry" and str(tmp_path / "app") in error["message"]
     code, out, _ = home.run("expected", "verdicts")
     assert code == 3 and "entry 0 of" in out and "watch us" in out
+    with home.mirror() as mirror:  # one more, which is damaged: it hides no other
+        mirror.store.execute(
+            "INSERT INTO verdict (id, at, artifact, digests, bundle, expected, demands,"
+            " root_digest, code, reason, coverage) SELECT 9, at, 'spoilt', '{', bundle, expected,"
+            " demands, root_digest, code, reason, coverage FROM verdict"
+        )
+    code, out, err = home.run("expected", "verdicts")
+    assert "entry 0 of" in out and "recorded verdict 9 (spoilt) is damaged" in err
+    with home.mirror() as mirror:
+        mirror.store.execute("DELETE FROM verdict WHERE id = 9")
     home.json("expected", "add", "--bundle", file)
     check(home)
     home.json("watch", "scan")

@@ -276,6 +276,39 @@ def test_a_tampered_index_invents_nothing_and_hides_nothing_from_a_rescan(
     assert indices(find(home, "--identity-exact", WHO)) == [2]
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE kind SET name = 'dsse 0.0.1' WHERE id = 0",
+        "UPDATE profile_identity SET kind = 1",
+        "UPDATE profile_identity SET kind = 99",
+        "UPDATE identity SET kind = 2 WHERE name LIKE 'release%'",
+        "UPDATE entry SET profile = 1 - profile + 2",
+        "DELETE FROM entry",
+    ],
+)
+def test_the_check_compares_kinds_too(home: MirroredHome, statement: str) -> None:
+    logged(home, *filler(2), leaf(WHO), leaf("other@example.com"))
+    home.json("index", "build")
+    tamper(home, "INSERT INTO kind VALUES (1, 'intoto 0.0.2')")
+    assert home.json("index", "check") == {"entries": 4}
+    tamper(home, statement)
+    assert home.json("index", "check", expect=6)["reason"] == "index-differs"
+
+
+def test_the_check_reads_every_page(home: MirroredHome) -> None:
+    """Whatever it asks for: 'sql' reads others."""
+    logged(home, *filler(2), leaf(WHO))
+    home.json("index", "build")
+    with index_path(home.path).open("r+b") as file:
+        file.seek(8200)
+        file.write(b"\xff" * 8)
+    error = home.json("index", "check", "--every", "1000", expect=6)
+    assert (error["reason"], "index rebuild" in error["next"]) == ("corrupt", True)
+    home.json("index", "rebuild")
+    assert home.json("index", "check") == {"entries": 3}
+
+
 def test_claims_belong_to_a_certificate_and_not_to_an_identity(home: MirroredHome) -> None:
     first, second = ({"12": f"https://github.com/org/{name}"} for name in ("a", "b"))
     logged(home, leaf(WHO, b"1", claims=first), leaf(WHO, b"2", claims=second))

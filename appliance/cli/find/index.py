@@ -104,6 +104,8 @@ def rebuild(session: Session) -> Result:
 def check(session: Session, every: int) -> Result:
     """Read the entries again and ask the index for each: 6 if it misses one it says it has.
 
+    Its file is read whole first, whatever --every says: 6 if it is damaged.
+
     \b
     Example:
         attestor index check --every 100

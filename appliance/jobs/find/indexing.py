@@ -159,7 +159,8 @@ def _is_found(index: Index, log: Log, bundle: IndexedBundle, unread: set[int]) -
 
 def _has_profile(index: Index, log: Log, entry_index: int, profile: Profile) -> bool:
     return (
-        all(entry_index in index.with_identity(log, name) for _, name in profile.identities)
+        index.has_profile(log, entry_index, profile)
+        and all(entry_index in index.with_identity(log, name) for _, name in profile.identities)
         and all(entry_index in index.with_issuer(log, issuer) for issuer in profile.issuers)
         and all(entry_index in index.with_claim(log, text) for _, text in profile.claims)
     )

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
 from appliance.errors import StoreError
-from appliance.store.failures import database_error, file_error
+from appliance.store.failures import CORRUPT, database_error, file_error
 from appliance.store.filesystem import home_is_ours
 from appliance.store.mirror.logs import Log
 from appliance.store.mirror.spans import SPAN_TILES
@@ -43,6 +43,7 @@ _SEGMENT_TILES: Final = (1 << _SEGMENT_BITS) // WIDTH
 _HASH_BYTES: Final = 5
 _POSTING_BYTES: Final = 6  # 4 bytes from the second of the hash, and 2 of the place in the segment
 _TOGETHER: Final = 500  # values in one query
+_MAX_NAMED: Final = 20  # problems that one check names
 # Of identities, in the order of their numbers: as of entries, 0 and 1 take no room.
 IDENTITY_KINDS: Final = ("uri", "email", "dns", "other", "")
 REBUILD: Final = "run 'attestor index rebuild'; nothing but the index is lost"
@@ -76,6 +77,13 @@ _SCHEMA: Final = (
 _OF_IDENTITIES: Final = (
     "SELECT e.ref FROM identity AS i JOIN profile_identity AS p ON p.identity = i.id"
     " JOIN entry AS e ON e.profile = p.profile WHERE "
+)
+# In this order each is one lookup by a primary key.
+_KINDS_OF_PROFILE: Final = (
+    "SELECT kind.name FROM identity AS i CROSS JOIN profile AS p CROSS JOIN profile_identity AS at"
+    " CROSS JOIN entry AS e CROSS JOIN kind WHERE i.name = ? AND i.issuer = ? AND i.kind = ?"
+    " AND p.digest = ? AND at.identity = i.id AND at.profile = p.id"
+    " AND e.profile = p.id AND e.ref = ? AND kind.id = at.kind"
 )
 
 
@@ -214,9 +222,7 @@ class Index:
         kinds = self._kinds({profile.kind for profile in new.values()})
         hashes: dict[str, int] = {}  # many say the same
         for number, profile in new.items():
-            names, issuers = profile.identities or (("", ""),), profile.issuers or ("",)
-            for (kind, name), issuer in itertools.product(names, issuers):
-                who = (name, issuer, IDENTITY_KINDS.index(kind))
+            for who in _named(profile):
                 named.setdefault(who, []).append(number)
             # Keyed on the profile: certificates of one identity differ in their claims.
             for _, text in profile.claims:
@@ -350,6 +356,24 @@ class Index:
             "SELECT e.ref FROM claim JOIN entry AS e USING (profile) WHERE claim.hash = ?",
             [_claim_hash(text)],
         )
+
+    def has_profile(self, log: Log, entry_index: int, profile: Profile) -> bool:
+        """Whether an entry is under its profile, with its kind and those whom that names."""
+        of_entry = [_profile_digest(profile), _bounds(log)[0] + entry_index]
+        return all(
+            self._rows(_KINDS_OF_PROFILE, [*who, *of_entry]) == [(profile.kind,)]
+            for who in _named(profile)
+        )
+
+    def problems(self) -> list[str]:
+        """Read every page, and name what is wrong, at most _MAX_NAMED things."""
+        try:
+            found = [one for (one,) in self._rows(f"PRAGMA quick_check({_MAX_NAMED})", [])]
+        except StoreError as error:
+            if error.reason != CORRUPT:
+                raise
+            return [error.message]
+        return [] if found == ["ok"] else found
 
     def identities(self, prefix: str = "") -> list[str]:
         """List the distinct identities of all logs, or those that begin with a prefix."""
@@ -531,6 +555,13 @@ def _bounds(log: Log) -> list[int]:
 
 def _term_hash(term: bytes) -> bytes:
     return sha256(term).digest()[:_HASH_BYTES]
+
+
+def _named(profile: Profile) -> Iterator[tuple[str, str, int]]:
+    """Yield whom a profile names as `identity` has it: name, issuer, number of its kind."""
+    names, issuers = profile.identities or (("", ""),), profile.issuers or ("",)
+    for (kind, name), issuer in itertools.product(names, issuers):
+        yield name, issuer, IDENTITY_KINDS.index(kind)
 
 
 def _profile_digest(profile: Profile) -> bytes:
