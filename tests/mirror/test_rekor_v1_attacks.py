@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import sqlite3
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -431,3 +431,24 @@ def test_a_host_that_is_spelled_in_another_way(
     home.json("backend", "remove", "old")
     home.json("backend", "add", "old", "--origin", HOST, *added)
     assert home.json("sync")["backends"][0]["acceptedSize"] == 4
+
+
+def test_who_writes_the_id_of_the_key_beside_another_name_is_not_the_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], log: V1Instance
+) -> None:
+    home = Home(tmp_path / "home", capsys)
+    (tmp_path / "k").write_bytes(log.public_key)
+    added = ("--url", log.url, "--public-key", tmp_path / "k")
+    home.json("backend", "add", "old", "--origin", f"www.{HOST}", *added)
+    tree, signs = log.active, log.key
+    spki = signs.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    log.key = ec.generate_private_key(ec.SECP256R1())
+    head = head_of(log, tree, 4)
+    own = log.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    text, _, line = head.rpartition(" ")
+    raw = b64decode(line)
+    assert raw[:4] == sha256(own).digest()[:4]
+    forged = f"{text} {b64encode(sha256(spki).digest()[:4] + raw[4:]).decode()}\n"
+    log.lies["log"] = lambda one: {**one, "signedTreeHead": forged}
+    error = home.json("sync", expect=3)
+    assert error["reason"] != "wrong-origin" and HOST not in error["next"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -410,21 +411,21 @@ def test_an_interrupted_import_is_completed_by_the_next(
     gap = make_gap(tmp_path, 1500)
     path = gap.export().path
     monkeypatch.setattr("appliance.jobs.mirror.fill.BATCH_TILES", 1)
-    real_add = Mirror.add
+    real_name = Mirror._name
     for _ in range(4):
         calls = 0
 
-        def failing(self: Mirror, *args: object) -> None:
+        def failing(self: Mirror, rows: Any) -> None:
             nonlocal calls
             calls += 1
             if calls == 3:
                 raise KeyboardInterrupt
-            real_add(self, *args)  # type: ignore[arg-type]
+            real_name(self, rows)
 
-        monkeypatch.setattr(Mirror, "add", failing)
+        monkeypatch.setattr(Mirror, "_name", failing)
         with pytest.raises(KeyboardInterrupt):
             gap.import_(path)
-        monkeypatch.setattr(Mirror, "add", real_add)
+        monkeypatch.setattr(Mirror, "_name", real_name)
     gap.import_(path)
     assert gap.inner_size() == 1500
     assert audit(gap.inner, full=True).entry_bundles == 6

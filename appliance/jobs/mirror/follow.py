@@ -8,7 +8,6 @@ tree only once the end of the old one is proven: from the size that was seen las
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
@@ -42,7 +41,7 @@ from appliance.store.mirror.proven_ranges import LackingProofs
 from appliance.store.revoked_keys import revoked_keys
 from appliance.tlog.checkpoint import SignedCheckpoint, open_checkpoint
 from appliance.tlog.log_source import ProvingSource
-from appliance.tlog.note import parse_note
+from appliance.tlog.note import parse_note, verified_signatures
 from appliance.tlog.note_keys import VerifierKey, is_among
 from appliance.value import frozen, replaced
 
@@ -263,19 +262,32 @@ def _opened(keys: Sequence[VerifierKey], host: str, tree: TreeInfo) -> SignedChe
 def _name_another_host(
     error: SignatureError, keys: Sequence[VerifierKey], host: str, tree: TreeInfo
 ) -> None:
-    """Say so where a key that is pinned signed under another name: the origin is misspelled."""
-    ours = {key.key_id for key in keys}
-    with contextlib.suppress(MalformedError):
-        for one in parse_note(tree.note).signatures:
-            if one.name != host and one.key_id in ours:
-                error.message = (
-                    f"the pinned key signs as {one.name[:200]!r}, the backend's origin is {host!r}"
-                )
-                error.reason = "wrong-origin"
-                error.next_step = (
-                    "they have to be the same to the letter: add the backend again with"
-                    f" --origin {shlex.quote(one.name[:200])}"
-                )
+    """Say so where a pinned key signed under another name: the origin is misspelled."""
+    name = next((name for name in _other_names(host, tree) if _signed_as(name, keys, tree)), None)
+    if name is None:
+        return
+    error.message = f"the pinned key signs as {name[:200]!r}, the backend's origin is {host!r}"
+    error.reason = "wrong-origin"
+    error.next_step = (
+        "they have to be the same to the letter: add the backend again with"
+        f" --origin {shlex.quote(name[:200])}"
+    )
+
+
+def _other_names(host: str, tree: TreeInfo) -> list[str]:
+    try:
+        return [line.name for line in parse_note(tree.note).signatures if line.name != host]
+    except MalformedError:
+        return []
+
+
+def _signed_as(name: str, keys: Sequence[VerifierKey], tree: TreeInfo) -> bool:
+    """Whether one of the keys signed under a name; the id on the line is anybody's to write."""
+    try:
+        renamed = [verifier_key(REKOR_V1, name, key.spki) for key in keys]
+        return bool(verified_signatures(parse_note(tree.note), renamed))
+    except (MalformedError, SignatureError):
+        return False
 
 
 def _missing(backend: Backend, mirror: Mirror) -> IncompleteError:
