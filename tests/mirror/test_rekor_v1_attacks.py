@@ -440,15 +440,17 @@ def test_who_writes_the_id_of_the_key_beside_another_name_is_not_the_log(
     (tmp_path / "k").write_bytes(log.public_key)
     added = ("--url", log.url, "--public-key", tmp_path / "k")
     home.json("backend", "add", "old", "--origin", f"www.{HOST}", *added)
-    tree, signs = log.active, log.key
-    spki = signs.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    spki = log.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     log.key = ec.generate_private_key(ec.SECP256R1())
-    head = head_of(log, tree, 4)
-    own = log.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    text, _, line = head.rpartition(" ")
-    raw = b64decode(line)
-    assert raw[:4] == sha256(own).digest()[:4]
-    forged = f"{text} {b64encode(sha256(spki).digest()[:4] + raw[4:]).decode()}\n"
-    log.lies["log"] = lambda one: {**one, "signedTreeHead": forged}
+
+    def forged(state: dict[str, Any]) -> dict[str, Any]:
+        text, _, line = state["signedTreeHead"].rpartition(" ")
+        raw = sha256(spki).digest()[:4] + b64decode(line)[4:]
+        return {**state, "signedTreeHead": f"{text} {b64encode(raw).decode()}\n"}
+
+    log.lies["log"] = lambda one: {
+        **forged(one),
+        "inactiveShards": list(map(forged, one["inactiveShards"])),
+    }
     error = home.json("sync", expect=3)
-    assert error["reason"] != "wrong-origin" and HOST not in error["next"]
+    assert error["reason"] == "unknown-signer" and "backend add" not in error["next"]
