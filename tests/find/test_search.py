@@ -33,6 +33,7 @@ from tests.divergence.world import LogServer
 from tests.find.logged import key_leaf, leaf
 from tests.mirror.mirrors import NOW
 from tests.pki.authorities import new_key, spki
+from tests.standard_input import standard_input
 from tests.transfer.sites import INSIDE, OUTSIDE, Sites
 
 WHO = "release@example.com"
@@ -104,6 +105,7 @@ def test_every_condition_finds_its_entry(home: MirroredHome, tmp_path: Path) -> 
         (["--issuer-exact", "https://issuer.example"], [3, 5]),
         (["--issuer-exact", "https://issuer.example", "--identity-exact", WHO], [3]),
         (["--commit", COMMIT], [3]),
+        (["--commit", COMMIT.upper()], [3]),
         (["--oid", f"source-repository-uri={REPOSITORY}"], [3]),
         (["--oid", f"sourceRepositoryURI={REPOSITORY}"], [3]),
         (["--oid", f"1.3.6.1.4.1.57264.1.12={REPOSITORY}"], [3]),
@@ -128,6 +130,7 @@ def test_every_condition_finds_its_entry(home: MirroredHome, tmp_path: Path) -> 
         ("oid source-repository-ref", "expected NAME=VALUE"),
         ("fingerprint 12", "64 hex digits"),
         ("digest 12", "in hex"),
+        ("commit HEAD", "git rev-parse"),
         ("identity-exact j\udcfcrgen@example.com", "not UTF-8"),
     ],
 )
@@ -149,6 +152,24 @@ def test_a_list_names_files_in_any_bytes(home: MirroredHome, tmp_path: Path) -> 
     digest = sha256(b"app").hexdigest().encode()
     listed.write_bytes(b"%b  j\xfcrgen\x0c\x85\xe2\x80\xa8app\r\n" % digest)
     assert indices(find(home, "--from-file", listed)) == [1]
+
+
+def test_a_list_comes_from_standard_input(home: MirroredHome, tmp_path: Path) -> None:
+    logged(home, *filler(1), leaf(WHO, b"app"))
+    home.json("index", "build")
+    listed = tmp_path / "SHA256SUMS"
+    listed.write_text(f"{sha256(b'app').hexdigest()}  app\n")
+    for words in (["entries", "search"], ["watch", "add", "us"], ["expected", "add"]):
+        who = (
+            ["--identity-exact", WHO, "--issuer", "https://issuer.example"]
+            if words[0] == "expected"
+            else []
+        )
+        with standard_input(listed):
+            data = home.json(*words, "--from-file", "-", *who)
+        assert words[0] != "entries" or indices(data) == [1]
+    [watch] = home.json("watch", "list")["watches"]
+    assert watch["criteria"] == {"digest": [sha256(b"app").hexdigest()]}
 
 
 def test_a_list_in_another_encoding_is_told_and_nothing_said_against_it(
@@ -300,8 +321,11 @@ def test_the_check_reads_every_page(home: MirroredHome) -> None:
     """Whatever it asks for: 'sql' reads others."""
     logged(home, *filler(2), leaf(WHO))
     home.json("index", "build")
+    with contextlib.closing(sqlite3.connect(index_path(home.path))) as index:
+        # No certificate here claims anything.
+        ((page,),) = index.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'claim'")
     with index_path(home.path).open("r+b") as file:
-        file.seek(8200)
+        file.seek((page - 1) * 4096)
         file.write(b"\xff" * 8)
     error = home.json("index", "check", "--every", "1000", expect=6)
     assert (error["reason"], "index rebuild" in error["next"]) == ("corrupt", True)
@@ -367,6 +391,10 @@ def test_status_and_drop(home: MirroredHome) -> None:
         ["--oid", "build-signer-uri"],
         ["--identity-exact", ""],
         ["--kind", "dsse"],
+        ["--commit", "HEAD"],
+        ["--commit", COMMIT[:12]],
+        ["--commit", COMMIT + "0"],
+        ["--from-file", "-", "--artifact", "-"],
         ["--oid", "run-invocation-uri=https://x"],
     ],
 )

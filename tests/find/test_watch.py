@@ -150,7 +150,7 @@ def test_a_watch_may_begin_now_or_at_an_index(home: MirroredHome, has_index: boo
 
 def test_every_kind_of_condition_is_watched(home: MirroredHome, tmp_path: Path) -> None:
     key = new_key()
-    claims = {"12": "https://github.com/org/app", "13": "0123456789"}
+    claims = {"12": "https://github.com/org/app", "13": "0123456789" * 4}
     logged(home, *filler(2), leaf(WHO, b"app", claims=claims), key_leaf(b"by key", key))
     fingerprint = sha256(spki(key)).hexdigest()
     for name, arguments, expected in (
@@ -159,7 +159,7 @@ def test_every_kind_of_condition_is_watched(home: MirroredHome, tmp_path: Path) 
         ("pattern", ["--identity", "^release@"], [2]),
         ("prefix", ["--identity-prefix", "rel"], [2]),
         ("issuer", ["--issuer-exact", "https://issuer.example"], [2]),
-        ("commit", ["--commit", "0123456789"], [2]),
+        ("commit", ["--commit", "0123456789" * 4], [2]),
         ("claim", ["--oid", "source-repository-uri=https://github.com/org/app"], [2]),
         ("both", ["--identity", "release", "--digest", sha256(b"by key").hexdigest()], []),
         ("kind", ["--kind", "hashedrekord"], [0, 1, 2, 3]),
@@ -170,6 +170,19 @@ def test_every_kind_of_condition_is_watched(home: MirroredHome, tmp_path: Path) 
     assert again["compared"] == 4 and matched(again) == []  # nothing is told twice
     shown = home.json("watch", "show", "fingerprint")
     assert shown["criteria"] == {"fingerprint": [fingerprint]}
+
+
+def test_a_watch_for_a_shortened_commit_is_refused_and_a_stored_one_still_loads(
+    home: MirroredHome,
+) -> None:
+    logged(home, leaf(WHO))
+    code, _, err = home.run("watch", "add", "head", "--commit", "HEAD")
+    assert code == 2 and "all 40 or 64 hex digits" in err and "git rev-parse" in err
+    home.json("watch", "add", "old", "--commit", "ab" * 32)
+    with home.mirror() as mirror:
+        mirror.store.execute("UPDATE watch SET criteria = ?", ['{"commit": ["HEAD"]}'])
+    assert home.json("watch", "scan", "--rescan")["compared"] == 1
+    assert home.json("watch", "show", "old")["criteria"] == {"commit": ["HEAD"]}
 
 
 def test_the_index_is_asked_for_much_of_the_past_and_finds_the_same(

@@ -24,6 +24,7 @@ from tests.pki.bundles import ARTIFACT, Instance
 from tests.pki.logs import base64
 from tests.signed_artifacts import SIGNER_PEM, bundle_of, log_request, sign_request
 from tests.simulator import SimulatedLog
+from tests.standard_input import standard_input
 
 ATTESTOR = [sys.executable, "-m", "appliance.cli.main"]
 KEYLESS = ["--certificate-identity", IDENTITY, "--certificate-oidc-issuer", ISSUER]
@@ -68,14 +69,8 @@ class Desk:
         path.write_text(lines, "utf-8")
         if how == "file":
             return self.verify("--from-file", path, *words)
-        before = os.dup(0)
-        try:
-            with path.open("rb") as file:
-                os.dup2(file.fileno(), 0)
+        with standard_input(path):
             return self.verify("--from-file", "-", *words)
-        finally:
-            os.dup2(before, 0)
-            os.close(before)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from appliance.cli.find.digests import (
+    check_commit,
     empty_list,
     lines_of,
     listed_digest,
@@ -42,6 +43,7 @@ OIDS: Final = {name: int(oid.removeprefix(_FULCIO)) for name, oid in CLAIMS.item
 _OTHER_NAMES: Final = {"source-repository-visibility-at-signing": 22}
 _MAX_PEM_BYTES: Final = 64 * 1024
 _KINDS: Final = ("hashedrekord", "dsse", "intoto")
+_STDIN: Final = Path("-")
 _FILE: Final = click.Path(path_type=Path)
 # What a line of --from-file can hold.
 _LISTED: Final = (
@@ -70,7 +72,7 @@ _OPTIONS: Final = (
     _repeated("fingerprint", metavar="HEX", help="SHA-256 of a key or certificate."),
     _repeated("key", metavar="FILE", type=_FILE, help="A public key, as PEM."),
     _repeated("certificate", metavar="FILE", type=_FILE, help="A certificate, as PEM."),
-    _repeated("commit", metavar="SHA", help="Commit in a CI certificate."),
+    _repeated("commit", metavar="SHA", help="Commit in a CI certificate, all its digits."),
     _repeated("oid", metavar="NAME=VALUE", help="A certificate's claim; NAME~RE: a pattern."),
     _repeated("kind", type=click.Choice(_KINDS), help="Of the entry."),
     _repeated("ca-roots", metavar="FILE", type=_FILE, help="Who may vouch, too, as PEM."),
@@ -100,6 +102,8 @@ def criteria_options(command: F) -> F:
 def _read(given: Mapping[str, Any], from_file: Path | None) -> Criteria:
     if from_file is None:
         return _criteria(**given)
+    if from_file == _STDIN and _STDIN in given["by_artifact"]:
+        raise click.UsageError("only one of the artifacts and the list can be standard input")
     listed: dict[str, list[Any]] = {name: [*values] for name, values in given.items()}
     for option, text in read_criteria_list(from_file):
         listed[f"by_{option.replace('-', '_')}"].append(text)
@@ -141,6 +145,8 @@ def _check_condition(option: str, text: str) -> None:
         read_digest(text, option)
     elif option == "fingerprint":
         read_fingerprint(text)
+    elif option == "commit":
+        check_commit(text)
     elif option in ("identity", "issuer"):
         translate(text)
     elif option == "oid":
@@ -185,6 +191,8 @@ def _criteria(
     texts = (*by_identity_exact, *by_identity_prefix, *by_issuer_exact, *by_commit)
     for text in (*texts, *by_identity, *by_issuer):
         _check_text(text)
+    for text in by_commit:
+        check_commit(text)
     claims = [read_claim(one) for one in by_oid]
     patterns = [("--identity", one) for one in by_identity]
     patterns += [("--issuer", one) for one in by_issuer]
@@ -200,7 +208,8 @@ def _criteria(
     criteria = Criteria(
         digests=tuple(dict.fromkeys(digests)),
         fingerprints=tuple(dict.fromkeys(fingerprints)),
-        commits=by_commit,
+        # Certificates of an authority that writes them so have capitals; git has none.
+        commits=tuple(dict.fromkeys(one for text in by_commit for one in (text.lower(), text))),
         identities=by_identity_exact,
         prefixes=by_identity_prefix,
         issuers=by_issuer_exact,

@@ -11,7 +11,7 @@ import click
 
 from appliance.errors import MalformedError
 from appliance.rekor.signing_algorithms import DIGEST_BYTES
-from appliance.store.files import read_foreign
+from appliance.store.files import read_given
 from appliance.tlog.strict_json import check_encoding
 
 _BY_HEX_DIGITS: Final = {2 * n_bytes: n_bytes for n_bytes in DIGEST_BYTES.values()}
@@ -42,6 +42,16 @@ def read_fingerprint(text: str) -> bytes:
     return bytes.fromhex(digits)
 
 
+def check_commit(text: str) -> None:
+    """Raise BadParameter unless a text is a commit as certificates have it: never shortened."""
+    if not re.fullmatch("[0-9a-fA-F]{40}|[0-9a-fA-F]{64}", text):
+        raise click.BadParameter(
+            f"expected all 40 or 64 hex digits of a commit, got {text[:80]!r}: 'git rev-parse"
+            " NAME' prints them",
+            param_hint="--commit",
+        )
+
+
 def read_digest_list(path: Path) -> list[bytes]:
     """Read the digests of a list as sha256sum and sha512sum write it; raises MalformedError.
 
@@ -63,12 +73,12 @@ def read_digest_list(path: Path) -> list[bytes]:
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a list that are not blank, by their numbers.
+    """Yield the lines of a list ("-": of standard input) that are not blank, by their numbers.
 
     Names of files are any bytes: what is no UTF-8 comes as surrogates, which no text of an
     entry has. Nor do they end at what Unicode calls the end of a line.
     """
-    raw = read_foreign(path, _MAX_LIST_BYTES)
+    raw = read_given(path, _MAX_LIST_BYTES)
     check_encoding(raw, str(path))
     for number, line in enumerate(raw.splitlines(), 1):
         if line.strip():
