@@ -14,6 +14,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from functools import cache
 from hashlib import sha256
+from pkgutil import get_data
 from typing import TYPE_CHECKING, Any, Final
 
 from appliance.errors import MalformedError
@@ -26,6 +27,12 @@ if TYPE_CHECKING:
 MAX_PAGE_BYTES: Final = 64 * 1024 * 1024
 _DATA_START: Final = b'<script type="application/json" id="data">'
 _DATA_END: Final = b"</script>"
+_MAKER: Final = re.compile(rb'<body data-digest="[0-9a-f]{64}" data-maker="([0-9a-f]{64})">')
+_MADE_OF: Final = (
+    *(("appliance.report", f"templates/report.{kind}") for kind in ("html", "js", "css")),
+    ("appliance.report", "page.py"),
+    ("appliance", "times.py"),
+)
 _TONES: Final = {
     **dict.fromkeys(("HEALTHY", "FROZEN", "info"), "good"),
     **dict.fromkeys(("DEGRADED", "warning"), "open"),
@@ -39,10 +46,11 @@ _STEERING: Final = re.compile(
 )
 
 
-def page(data: Mapping[str, Any]) -> bytes:
+def page(data: Mapping[str, Any], maker: str = "") -> bytes:
     """Return the page for a report's data (JSON's types).
 
-    Raises MalformedError (report-data) if something is missing in it or of another type.
+    It names what made it: this very program, or as `maker` says. Raises MalformedError
+    (report-data) if something is missing in the data or of another type.
     """
     from jinja2 import TemplateRuntimeError
     from markupsafe import Markup
@@ -54,6 +62,7 @@ def page(data: Mapping[str, Any]) -> bytes:
             data=_visible(data),
             data_text=Markup(text),  # noqa: S704 nothing in it ends the element: see data_text
             digest=sha256(text.encode()).hexdigest(),
+            maker=maker or page_maker(),
             script=Markup(script),  # noqa: S704 ours
             style=Markup(style),  # noqa: S704 ours
             script_hash=_source(script),
@@ -63,6 +72,25 @@ def page(data: Mapping[str, Any]) -> bytes:
         raise MalformedError(
             f"the report's data is not in its form: {error}", reason="report-data"
         ) from error
+
+
+@cache
+def page_maker() -> str:
+    """Return the digest of what makes pages here, 64 hex digits.
+
+    The version says less: what is between two releases has the number of one.
+    """
+    made_of = sha256()
+    for package, name in _MADE_OF:
+        raw = get_data(package, name) or b""
+        made_of.update(len(raw).to_bytes(8) + raw)
+    return made_of.hexdigest()
+
+
+def maker_of(raw: bytes) -> str:
+    """Return what a page says made it; empty if it is of before pages said so."""
+    found = _MAKER.search(raw)
+    return found[1].decode() if found else ""
 
 
 def data_text(data: Mapping[str, Any]) -> str:

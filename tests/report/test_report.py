@@ -16,7 +16,7 @@ import pytest
 
 from appliance.cli.divergence.report import verified_page
 from appliance.errors import MalformedError, VerificationError
-from appliance.report.page import data_of, page
+from appliance.report.page import data_of, page, page_maker
 from appliance.report.page_check import page_checks
 from tests.report.pages import (
     HOSTILE,
@@ -172,6 +172,23 @@ def test_a_page_of_another_version_is_checked_and_said_to_be_one(
     to.write_bytes(page({**report_of(site), "version": "9.9.9"}).replace(b"<h1>", b"<h1 >"))
     code, out, _ = site.run("report", "verify", to, "--json")
     assert code == 5 and json.loads(out)["error"]["reason"] == "other-version"
+
+
+@pytest.mark.parametrize("said", [b"", b' data-maker="%b"' % (b"ab" * 32)])
+def test_a_page_of_another_build_of_this_version_is_no_proven_no(
+    site: Site, tmp_path: Path, said: bytes
+) -> None:
+    to = tmp_path / "report.html"
+    ours = b' data-maker="%b"' % page_maker().encode()
+    raw = page(report_of(site))
+    assert raw.count(ours) == 1
+    to.write_bytes(raw.replace(ours, said).replace(b"<h1>", b"<h1 >"))
+    code, out, _ = site.run("report", "verify", to, "--json")
+    error = json.loads(out)["error"]
+    assert (code, error["reason"]) == (5, "other-version")
+    assert "another build of Attestor" in error["message"]
+    to.write_bytes(page(report_of(site), "ab" * 32))  # that makes the same
+    assert site.run("report", "verify", to)[0] == 0
 
 
 def test_private_data_is_left_out_unless_it_is_asked_for(site: Site) -> None:

@@ -19,7 +19,7 @@ from appliance.errors import (
     MalformedError,
     ProofError,
 )
-from appliance.report.page import MAX_PAGE_BYTES, data_of, page
+from appliance.report.page import MAX_PAGE_BYTES, data_of, maker_of, page, page_maker
 from appliance.report.page_check import page_checks, shaped
 from appliance.runs.exit_codes import naming
 from appliance.runs.report import REDACTABLE, report_data
@@ -130,7 +130,8 @@ _DO_NOT = "do not use it; have the page written again, and compare its SHA-256"
 def _compare(file: Path, raw: bytes, data: dict[str, Any]) -> list[ApplianceError]:
     """Compare a page with what its data makes here."""
     try:
-        made = page(data)
+        # What it says made it is shown to nobody; by that alone it is no other page.
+        made = page(data, maker_of(raw))
     except MalformedError as error:
         error.next_step = _DO_NOT
         return [error]
@@ -146,6 +147,16 @@ def _compare(file: Path, raw: bytes, data: dict[str, Any]) -> list[ApplianceErro
                 " proofs are good, its text and script were not compared",
                 reason="other-version",
                 next_step="verify it with that version",
+            )
+        ]
+    # Whoever changes a page can change this, too, as he could the version: it is no yes.
+    if maker_of(raw) != page_maker():
+        return [
+            IncompleteError(
+                f"{file}: written by another build of Attestor {__version__}: its proofs are"
+                " good, its text and script were not compared",
+                reason="other-version",
+                next_step="verify it with the program that wrote it, or have it written again",
             )
         ]
     text = f"{file}: it is not the page that its data makes: text or script was changed"
