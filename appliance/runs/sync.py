@@ -19,6 +19,7 @@ from appliance.jobs.home.sweep import sweep_before
 from appliance.jobs.mirror.absorb import AbsorbReport
 from appliance.jobs.mirror.fill import Wanted
 from appliance.jobs.mirror.follow import follow, move_to_next_tree
+from appliance.jobs.mirror.place_conflicts import usable_place
 from appliance.jobs.mirror.prune import PruneReport, cache_limits, prune_as_set, too_large
 from appliance.jobs.mirror.shards import is_resting
 from appliance.jobs.mirror.sync import preview_sync
@@ -57,7 +58,6 @@ from appliance.store.mirror.logs import (
     select_backends,
 )
 from appliance.store.mirror.mirror import Mirror
-from appliance.store.mirror.tree_places import tree_place
 from appliance.tlog.checkpoint import parse_checkpoint
 from appliance.tlog.note import parse_note
 from appliance.value import frozen, replaced
@@ -284,7 +284,8 @@ def _sync_instance(
     if not options.dry_run:
         # First: where trees begin tells a new tree from an earlier one. If we die here, the next
         # sync moves on.
-        warnings += learn_places(store, instance, info, key_name(REKOR_V1, report.origin))
+        host = key_name(REKOR_V1, report.origin)
+        warnings += learn_places(store, instance, info, host, session.random_bytes)
         warnings += _move_on(store, require_backend(store, backend.name), followed.moves_to, now)
     windows = _windows(session, store, backend, instance, info, options, advance)
     return replaced(report, warnings=tuple(warnings)), windows
@@ -334,7 +335,7 @@ def _windows(
             log.origin == wanted_of or (options.full_tiles and backend.follows is not None)
         )
         if is_wanted and log is not None and wanted:
-            known = tree_place(store, log)  # as the log signed, whatever the list adds up to
+            known = usable_place(store, log)  # as the log signed, whatever the list adds up to
             begins = before if known is None else known.entries_before
             if wanted.stop > size:
                 raise IncompleteError(

@@ -94,14 +94,14 @@ def test_a_claim_never_replaces_what_the_log_signed(inside: Inside, outside: Sit
     fetch_all(outside)
     [key] = outside.json("key", "list")["keys"]
     outside.json("exporters", "add", key["vkey"])
-    said_otherwise(outside, inside.path.parent / "wrong.tar", signed=14, claimed=15)
+    said_otherwise(outside, inside.path.parent / "wrong.tar", signed=23, claimed=24)
     file = inside.path.parent / "wrong.tar"
     code, out, err = outside.run("import", file)
-    assert (code, "begins after 15 entries, the log said after 14" in err) == (0, True), out + err
+    assert (code, "begins after 24 entries, the log said after 23" in err) == (0, True), out + err
     assert read_place(outside) == [(0, ""), (14, ""), (23, "")]
     inside.take(file)
     inside.carry("right.tar", "--base", "all")  # the same site says otherwise by now
-    assert inside.json("entries", "show", "--log-index", "15")["index"] == 1
+    assert inside.json("entries", "show", "--log-index", "24")["index"] == 1
 
 
 def said_otherwise(outside: Site, file: Path, *, signed: int, claimed: int) -> None:

@@ -2,12 +2,13 @@
 
 An index over all trees is one within its tree and the sizes of all trees before it. The log's
 promise for an entry signs the first, the proof of the same entry the second, so one entry of a
-tree shows where that begins.
+tree shows where that begins, and a second one that the first was not a body of two trees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from appliance.errors import (
@@ -17,6 +18,7 @@ from appliance.errors import (
     ProofError,
     SignatureError,
 )
+from appliance.jobs.mirror.place_conflicts import conflicts, disputed, usable_place
 from appliance.rekor.log_info_v1 import LogInfo
 from appliance.rekor.set import verify_set
 from appliance.rekor.transparency_log_entry import TransparencyLogEntry
@@ -29,12 +31,15 @@ from appliance.store.mirror.logs import (
     find_log,
     is_tree_origin,
     key_name,
+    require_log,
     trees_of,
 )
 from appliance.store.mirror.mirror import Mirror
 from appliance.store.mirror.tree_places import (
     BY_THE_LOG,
+    PlacedTree,
     TreePlace,
+    drop_tree_place,
     placed_trees,
     put_tree_place,
     tree_place,
@@ -58,39 +63,151 @@ class Entries(Protocol):
         """Return the entry at an index over all trees."""
 
 
-def learn_places(store: Store, source: Entries, info: LogInfo, host: str) -> Iterator[str]:
+@frozen
+class _Listed:
+    """A tree of which something was accepted here."""
+
+    log: Log
+    size: int  # accepted
+    before: int  # sizes of the trees that are listed before it, which nobody signed together
+
+
+def learn_places(
+    store: Store,
+    source: Entries,
+    info: LogInfo,
+    host: str,
+    random_bytes: Callable[[int], bytes],
+) -> Iterator[str]:
     """Find out where trees begin of which that is not known yet; yield what does not add up.
 
-    Where a tree begins is compared with the sizes of the trees that are listed before it.
+    Where a tree begins is compared with the sizes of the trees that are listed before it, and
+    with where the others begin. What cannot be so is not kept, and asked for again next time.
     """
+    listed = tuple(_listed(store, info, host))
+    doubted = disputed(store, host)
+    for tree in listed:
+        yield from _learn(store, source, tree, tree.log.id in doubted, random_bytes)
+    yield from _drop_conflicts(store, host)
+    for tree in listed:
+        place = tree_place(store, tree.log)
+        if place is not None and not place.said_by and place.entries_before != tree.before:
+            yield _does_not_add_up(tree, place.entries_before)
+
+
+def _listed(store: Store, info: LogInfo, host: str) -> Iterator[_Listed]:
     before = 0
     for tree in info.trees:
         log = find_log(store, f"{host} - {tree.tree_id}")
         accepted = None if log is None else Mirror(store, log).history.accepted()
         if log is not None and accepted is not None and accepted.head.tree_size:
-            yield from _learn(store, source, log, before, accepted.head.tree_size)
+            yield _Listed(log, accepted.head.tree_size, before)
         before += parse_checkpoint(parse_note(tree.note).text).head.tree_size
 
 
-def _learn(store: Store, source: Entries, log: Log, before: int, size: int) -> Iterator[str]:
-    place = tree_place(store, log)
-    if place is None or place.said_by:
-        try:
-            place = TreePlace(_entries_before(source, log, before + size - 1), BY_THE_LOG)
-        except ApplianceError as error:
-            yield f"where {log.origin} begins could not be compared: {error.message}"
-            return
+def _learn(
+    store: Store,
+    source: Entries,
+    tree: _Listed,
+    is_doubted: bool,
+    random_bytes: Callable[[int], bytes],
+) -> Iterator[str]:
+    """Ask for entries of a tree unless it is known where that begins, and nothing speaks against.
+
+    What an older version kept by one entry alone is asked for again where it does not add up.
+    """
+    log, place = tree.log, tree_place(store, tree.log)
+    is_known = place is not None and not place.said_by and not is_doubted
+    if place is not None and is_known and place.entries_before == tree.before:
+        return
+    hints = [tree.before] if place is None else [place.entries_before, tree.before]
+    try:
+        found = _asked(source, tree, hints, random_bytes)
+    except ApplianceError as error:
+        yield f"where {log.origin} begins could not be compared: {error.message}"
+        if place is not None and is_doubted and not place.said_by:
+            with store.atomic():
+                drop_tree_place(store, log.id)
+            yield _forgotten(log.origin, place.entries_before, "another tree has those indices")
+        return
+    if place is not None and not place.said_by and place.entries_before != found:
+        yield _forgotten(log.origin, place.entries_before, f"the log signed {found:,}")
+    with store.atomic():
+        put_tree_place(store, log, TreePlace(found, BY_THE_LOG))
+
+
+def _forgotten(origin: str, entries_before: int, why: str) -> str:
+    return (
+        f"that {origin} begins after {entries_before:,} entries was kept here and is not so: {why}"
+    )
+
+
+def _does_not_add_up(tree: _Listed, entries_before: int) -> str:
+    return (
+        f"{tree.log.origin} begins after {entries_before:,} entries, as the log signed; the"
+        f" sizes of the inactive shards before it add up to {tree.before:,}"
+    )
+
+
+def _drop_conflicts(store: Store, host: str) -> Iterator[str]:
+    """Forget which trees begin within what was accepted of others, as far as the log signed it."""
+    for first, second in conflicts(store, host):
+        if first.place.said_by or second.place.said_by:
+            continue  # what an exporter claims is not used; that is said where it arrives
+        is_same = first.place == second.place
         with store.atomic():
-            put_tree_place(store, log, place)
-    if place.entries_before != before:
+            for one in (first, second) if is_same else (second,):
+                drop_tree_place(store, one.log_id)
+        outcome = "neither" if is_same else "that"
         yield (
-            f"{log.origin} begins after {place.entries_before:,} entries, as the log signed; the"
-            f" sizes of the inactive shards before it add up to {before:,}"
+            f"{second.origin} begins after {second.place.entries_before:,} entries, as the log"
+            f" signed, but {first.origin} begins after {first.place.entries_before:,} and has"
+            f" {first.size:,}: {outcome} is {'' if is_same else 'not '}kept; the next sync asks"
+            " again"
         )
 
 
-def _entries_before(source: Entries, log: Log, log_index: int) -> int:
-    """Return where a tree begins, by an entry of it: signed, and proven in the tree."""
+def _asked(
+    source: Entries, tree: _Listed, hints: Sequence[int], random_bytes: Callable[[int], bytes]
+) -> int:
+    """Return where a tree begins, asked for where it may; raises what the last answer was."""
+    for hint in hints[:-1]:
+        with contextlib.suppress(ApplianceError):
+            return _entries_before(source, tree, hint, random_bytes)
+    return _entries_before(source, tree, hints[-1], random_bytes)
+
+
+def _entries_before(
+    source: Entries, tree: _Listed, hint: int, random_bytes: Callable[[int], bytes]
+) -> int:
+    """Return where a tree begins, by two entries of it: signed, and proven in the tree.
+
+    One does not do: whoever had one body logged in two trees can pair the promise of the one
+    with the proof of the other. So the second is any, and has to be where the first says.
+    """
+    before, index = _places_of(source, tree.log, hint + tree.size - 1)
+    n_others = tree.size - (index < tree.size)
+    if not n_others:
+        if before != tree.before:
+            raise ProofError(
+                f"its only entry says after {before:,} entries, the sizes of the trees before it"
+                f" add up to {tree.before:,}: a second entry has to show which",
+                reason="other-entry",
+            )
+        return before
+    other = int.from_bytes(random_bytes(16), "big") % n_others
+    other += other >= index
+    if _places_of(source, tree.log, before + other) != (before, other):
+        raise ProofError(
+            f"entry {index:,} says that it begins after {before:,} entries, entry {other:,} was"
+            " asked for there, and another came",
+            reason="other-entry",
+        )
+    return before
+
+
+def _places_of(source: Entries, log: Log, log_index: int) -> tuple[int, int]:
+    """Return where a tree begins by an entry of it, and which that is within the tree."""
     entry = source.entry(log_index)
     proof = entry.inclusion_proof
     if proof is None:
@@ -112,12 +229,12 @@ def _entries_before(source: Entries, log: Log, log_index: int) -> int:
             f" {proof.entry_index:,} of {log.origin}",
             reason="other-entry",
         )
-    return entry.log_index - proof.entry_index
+    return entry.log_index - proof.entry_index, proof.entry_index
 
 
 def begins_before(store: Store, log: Log, other: Log) -> bool:
     """Whether a tree is known to begin before another one of its instance."""
-    one, two = tree_place(store, log), tree_place(store, other)
+    one, two = usable_place(store, log), usable_place(store, other)
     return one is not None and two is not None and one.entries_before < two.entries_before
 
 
@@ -137,18 +254,41 @@ def take_place(store: Store, log: Log, said: Mapping[str, Any], site: str) -> tu
         )
     with store.atomic():
         put_tree_place(store, log, TreePlace(before, site))
-    return told
+    return (*told, *_claims_in_conflict(store, log))
+
+
+def _claims_in_conflict(store: Store, log: Log) -> Iterator[str]:
+    """Say which places of other trees that of a tree cannot be true with."""
+    for first, second in conflicts(store, key_name(REKOR_V1, log.origin)):
+        if log.id in (first.log_id, second.log_id):
+            yield (
+                f"{_who(first)} says that {first.origin} begins after"
+                f" {first.place.entries_before:,} entries, it has {first.size:,}, and"
+                f" {_who(second)} that {second.origin} begins after"
+                f" {second.place.entries_before:,}: both cannot be, and no such claim is used"
+            )
+
+
+def _who(tree: PlacedTree) -> str:
+    return tree.place.said_by or "the log"
 
 
 def places_data(store: Store, origins: Iterator[str]) -> dict[str, dict[str, int]]:
     """Return what a manifest says of where the trees among these logs begin; empty: nothing."""
     wanted = set(origins)
+    hosts = {key_name(REKOR_V1, origin) for origin in wanted if is_tree_origin(origin)}
     found = {
-        log.origin: place.entries_before
-        for log, place in placed_trees(store)
-        if log.origin in wanted
+        tree.origin: tree.place.entries_before
+        for host in sorted(hosts)
+        for tree in _undisputed(store, host)
+        if tree.origin in wanted
     }
     return {EXTENSION: found} if found else {}
+
+
+def _undisputed(store: Store, host: str) -> tuple[PlacedTree, ...]:
+    out = disputed(store, host)
+    return tuple(tree for tree in placed_trees(store, host) if tree.log_id not in out)
 
 
 @frozen
@@ -168,7 +308,7 @@ class EntryPlace:
 
 def log_index_of(store: Store, log: Log, entry_index: int) -> EntryPlace | None:
     """Return the index over all trees of an entry; None: it is not known where its tree begins."""
-    place = tree_place(store, log)
+    place = usable_place(store, log)
     if place is None:
         return None
     return EntryPlace(log, entry_index, place.entries_before + entry_index, place.said_by)
@@ -182,19 +322,20 @@ def by_log_index(store: Store, log_index: int, origin: str | None = None) -> Ent
     more than one instance, IncompleteError (not-covered) if no tree that is known here has it.
     """
     host = _instance(store, origin)
-    trees = [one for one in placed_trees(store) if key_name(REKOR_V1, one[0].origin) == host]
-    at_or_before = [one for one in trees if one[1].entries_before <= log_index]
-    if at_or_before:
-        log, place = at_or_before[-1]  # a tree that goes on after it was closed counts no further
-        entry_index = log_index - place.entries_before
-        if entry_index < _size(store, log):
-            return EntryPlace(log, entry_index, log_index, place.said_by)
+    trees = placed_trees(store, host)
+    found = [tree for tree in trees if log_index in tree.indices]
+    found = [tree for tree in found if not tree.place.said_by] or found
+    if found:
+        tree = found[-1]  # one that goes on after it was closed counts no further
+        if tree.log_id in disputed(store, host):
+            raise _ambiguous(log_index, trees, tree)
+        log = require_log(store, tree.origin)
+        return EntryPlace(log, log_index - tree.indices.start, log_index, tree.place.said_by)
     known = "; ".join(
-        f"{log.origin} has {place.entries_before:,} to"
-        f" {place.entries_before + _size(store, log) - 1:,}"
-        for log, place in trees[-_NAMED:]
+        f"{tree.origin} has {tree.indices.start:,} to {tree.indices.stop - 1:,}"
+        for tree in trees[-_NAMED:]
     )
-    unplaced = {log.origin for log in trees_of(store, host)} - {log.origin for log, _ in trees}
+    unplaced = {log.origin for log in trees_of(store, host)} - {tree.origin for tree in trees}
     if unplaced:
         known += f"{'; ' * bool(known)}where {', '.join(sorted(unplaced))} begins is not known here"
     raise IncompleteError(
@@ -203,6 +344,25 @@ def by_log_index(store: Store, log_index: int, origin: str | None = None) -> Ent
         next_step=f"run 'attestor sync --backend ID --log-index {log_index}', or import a newer"
         " transfer bundle of a site that has it",
     )
+
+
+def _ambiguous(log_index: int, trees: Sequence[PlacedTree], one: PlacedTree) -> IncompleteError:
+    """Return what is said of an index in a tree that would share indices with others."""
+    shared = [tree for tree in trees if _share(tree.indices, one.indices)]
+    known = "; ".join(
+        f"{tree.origin} has {tree.indices.start:,} to {tree.indices.stop - 1:,}, {_who(tree)} says"
+        for tree in shared[:_NAMED]
+    )
+    return IncompleteError(
+        f"log index {log_index:,} is ambiguous: an index is in a single tree, and {known}",
+        reason="ambiguous",
+        next_step="run 'attestor sync' where the log is reached, or import a newer transfer bundle"
+        " of a site that did; the index within a tree stays: --origin O --index N",
+    )
+
+
+def _share(one: range, other: range) -> bool:
+    return max(one.start, other.start) < min(one.stop, other.stop)
 
 
 def _instance(store: Store, origin: str | None) -> str:
@@ -235,8 +395,3 @@ def _instance(store: Store, origin: str | None) -> str:
 
 def _is_tree(log: Log) -> bool:
     return log.api_version == REKOR_V1 and is_tree_origin(log.origin)
-
-
-def _size(store: Store, log: Log) -> int:
-    accepted = Mirror(store, log).history.accepted()
-    return 0 if accepted is None else accepted.head.tree_size
