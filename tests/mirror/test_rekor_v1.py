@@ -504,7 +504,7 @@ def test_offsets_that_do_not_add_up(site: Site) -> None:
     site.log.grow(2)
 
     tree = site.log.active
-    site.log.entry = lambda at: site.log.signed_entry(tree, (at - 9) % 2, 9 + (at - 9) % 2)  # type: ignore[method-assign]
+    site.log.entry = lambda at: site.log.signed_entry(tree, (at - 9) % 2, 9 + (at - 9) % 2)  # type: ignore[method-assign,assignment]
     text = site.said()
     warned = (
         f"{HOST} - 1002 begins after 9 entries, as the log signed; the sizes of the inactive"
@@ -535,10 +535,14 @@ def test_where_a_tree_begins_is_taken_from_what_the_log_signed_alone(site: Site,
             del value["verification"]["signedEntryTimestamp"]
         return {uuid: value}
 
+    if what == "place":  # it grows in between: one place further on, there is an entry, too
+        older = site.log.note(site.log.active)
+        site.log.grow(1)
+        site.log.lies["log"] = lambda one: {**one, "signedTreeHead": older}
     site.log.lies["entry"] = shifted
     assert f"where {HOST} - 1002 begins could not be compared" in site.said()
     site.log.grow(1)
-    del site.log.lies["entry"]
+    site.log.lies.clear()
     assert "begins" not in site.said()
     assert "begins" not in site.said()
 

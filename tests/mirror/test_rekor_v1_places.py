@@ -91,7 +91,7 @@ def test_a_tree_of_one_entry_begins_where_the_sizes_say_or_waits(site: Site) -> 
     site.log.rotate()
     site.log.active.bodies.append(site.log.trees[0].bodies[5])
     lie = paired(site.log, 3, 0, 5)
-    site.log.entry = lambda at: lie if at == 29 else V1Instance.entry(site.log, at)  # type: ignore[method-assign]
+    site.log.entry = lambda at: lie if at == 29 else V1Instance.entry(site.log, at)  # type: ignore[method-assign,assignment]
     assert "its only entry says after 5 entries" in site.said()
     assert read_place(site) == TRUE
     is_honest(site.log)
@@ -148,3 +148,15 @@ def test_what_the_log_signed_within_another_tree_is_not_kept(
     is_honest(site.log)
     assert "begins" not in site.said()
     assert read_place(site) == TRUE
+
+
+def test_a_closed_tree_that_grows_puts_no_other_in_doubt(site: Site) -> None:
+    site.sync()
+    honest = {at: site.log.entry(at) for at in range(29)}
+    site.log.entry = honest.get  # type: ignore[method-assign,assignment]
+    site.log.grow(2, site.log.trees[0])
+    for _ in range(2):
+        site.said()
+        assert read_place(site) == TRUE
+    error = site.json("entries", "show", "--log-index", "15", expect=5)
+    assert (error["reason"], f"{HOST} - 1002" in error["message"]) == ("no-proof", True)
