@@ -139,12 +139,10 @@ def _alone(session: Session) -> AbstractContextManager[None]:
     return waiting.locked(WATCH_LOCK_NAME)
 
 
-def remove(session: Session, name: str, *, dry_run: bool = False) -> Watch:
+def remove(session: Session, name: str, *, dry_run: bool = False) -> None:
     """Remove a watch with all that it found; its alerts stay."""
     with session.writing_unlocked() as store, _alone(session), store.atomic(dry_run=dry_run):
-        watch = require_watch(store, name)
-        remove_watch(store, watch, session.now())
-    return watch
+        remove_watch(store, name, session.now())
 
 
 @frozen

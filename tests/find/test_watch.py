@@ -185,6 +185,21 @@ def test_a_watch_for_a_shortened_commit_is_refused_and_a_stored_one_still_loads(
     assert home.json("watch", "show", "old")["criteria"] == {"commit": ["HEAD"]}
 
 
+def test_a_damaged_watch_is_named_and_can_be_removed(home: MirroredHome) -> None:
+    logged(home, leaf(WHO))
+    home.json("watch", "add", "us", "--identity-exact", WHO)
+    home.json("watch", "add", "spoilt", "--identity-exact", WHO)
+    for text in ("{", '{"digest": ["zz"]}'):
+        with home.mirror() as mirror:
+            mirror.store.execute("UPDATE watch SET criteria = ? WHERE name = 'spoilt'", [text])
+        error = home.json("watch", "scan", "--rescan", expect=6)
+        assert "watch spoilt is damaged" in error["message"]
+        assert "attestor watch remove spoilt" in error["next"]
+    home.json("watch", "remove", "spoilt")
+    assert home.json("watch", "scan", "--rescan")["compared"] == 1
+    assert [one["name"] for one in home.json("watch", "list")["watches"]] == ["us"]
+
+
 def test_the_index_is_asked_for_much_of_the_past_and_finds_the_same(
     home: MirroredHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,7 @@ from appliance.policy.re2 import parse
 from appliance.rekor.certificate_facts import CertificateFacts
 from appliance.rekor.entry_facts import EntryFacts
 from appliance.store.find.index import Index
-from appliance.store.find.watches import Watch
+from appliance.store.find.watches import Watch, damaged_step
 from appliance.store.mirror.logs import Log
 from appliance.store.row_form import reading_row
 from appliance.value import frozen
@@ -119,7 +119,7 @@ def criteria_from(data: Mapping[str, Sequence[str]], pattern_seconds: float = SE
 
 def conditions_of(watch: Watch, pattern_seconds: float = SECONDS) -> Criteria:
     """Return the conditions of a stored watch; raises StoreError for one that is damaged."""
-    with reading_row(f"watch {watch.name}"):
+    with reading_row(f"watch {watch.name}", damaged_step(watch.name)):
         return criteria_from(watch.criteria, pattern_seconds)
 
 

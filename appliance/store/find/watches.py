@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from appliance.errors import RefusedError
 from appliance.store.database import Store
-from appliance.store.failures import unknown
+from appliance.store.failures import RESTORE, unknown
 from appliance.store.home.journal import append_event
 from appliance.store.mirror.entry_windows import EntryWindows
 from appliance.store.mirror.logs import Log
@@ -103,12 +103,16 @@ def add_watch(store: Store, new: NewWatch, at: int) -> Watch:
     return require_watch(store, new.name)
 
 
-def remove_watch(store: Store, watch: Watch, at: int) -> None:
-    """Delete a watch with its ranges and matches; alerts stay. Inside store.atomic()."""
+def remove_watch(store: Store, name: str, at: int) -> None:
+    """Delete a watch with its ranges and matches; alerts stay. Inside store.atomic().
+
+    By its name: one that is damaged has to go, too. Raises IncompleteError if there is none.
+    """
+    which = [_row(store, name)["id"]]
     for table in ("watch_match", "watch_scan"):
-        store.execute(f"DELETE FROM {table} WHERE watch_id = ?", [watch.id])  # noqa: S608 ours
-    store.execute("DELETE FROM watch WHERE id = ?", [watch.id])
-    append_event(store, at, "watch.removed", {"name": watch.name})
+        store.execute(f"DELETE FROM {table} WHERE watch_id = ?", which)  # noqa: S608 ours
+    store.execute("DELETE FROM watch WHERE id = ?", which)
+    append_event(store, at, "watch.removed", {"name": name})
 
 
 def all_watches(store: Store) -> tuple[Watch, ...]:
@@ -118,14 +122,23 @@ def all_watches(store: Store) -> tuple[Watch, ...]:
 
 def require_watch(store: Store, name: str) -> Watch:
     """Return a watch by its name; raises IncompleteError if there is none."""
+    return _watch(_row(store, name))
+
+
+def _row(store: Store, name: str) -> sqlite3.Row:
     row = store.row("SELECT * FROM watch WHERE name = ?", [name])
     if row is None:
         raise unknown("watch", name, "watch")
-    return _watch(row)
+    return row
+
+
+def damaged_step(name: str) -> str:
+    """Return what to do about a watch that is damaged in the database."""
+    return f"{RESTORE}; or 'attestor watch remove {name}', and add it anew"
 
 
 def _watch(row: sqlite3.Row) -> Watch:
-    with reading_row(f"watch {row['name']}"):
+    with reading_row(f"watch {row['name']}", damaged_step(row["name"])):
         criteria = json_object(row["criteria"])
         for values in criteria.values():
             if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
