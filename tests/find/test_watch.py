@@ -189,7 +189,7 @@ def test_a_damaged_watch_is_named_and_can_be_removed(home: MirroredHome) -> None
     logged(home, leaf(WHO))
     home.json("watch", "add", "us", "--identity-exact", WHO)
     home.json("watch", "add", "spoilt", "--identity-exact", WHO)
-    for text in ("{", '{"digest": ["zz"]}'):
+    for text in ('{"digest": ["zz"]}', "{"):
         with home.mirror() as mirror:
             mirror.store.execute("UPDATE watch SET criteria = ? WHERE name = 'spoilt'", [text])
         error = home.json("watch", "scan", "--rescan", expect=6)
