@@ -140,7 +140,7 @@ def test_a_line_that_is_no_condition_is_told_by_its_number(
     asked = tmp_path / "conditions"
     text = f"# of ours\nidentity-exact {WHO}\n{line}\n"
     asked.write_bytes(text.encode("utf-8", "surrogateescape"))
-    error = home.json("entries", "search", "--from-file", asked, expect=3)
+    error = home.json("entries", "search", "--from-file", asked, expect=2)
     assert error["reason"] == "criteria-list"
     assert f"{asked}, line 3: " in error["message"] and told in error["message"]
 

@@ -21,7 +21,7 @@ from appliance.cli.find.digests import (
     read_fingerprint,
 )
 from appliance.cli.output import printable
-from appliance.errors import ConfigError, MalformedError
+from appliance.errors import ArgumentError, ConfigError, MalformedError
 from appliance.jobs.find.criteria import AUTHORITY_KINDS, Criteria
 from appliance.policy.re2 import translate
 from appliance.rekor.certificate_facts import key_digests
@@ -111,7 +111,7 @@ def _read(given: Mapping[str, Any], from_file: Path | None) -> Criteria:
 
 
 def read_criteria_list(path: Path) -> list[tuple[str, str]]:
-    """Read a list of what is looked for: option and text of each line; raises MalformedError.
+    """Read a list of what is looked for: option and text of each line; raises ArgumentError.
 
     A line is as sha256sum writes it, or one of _LISTED with its value.
     """
@@ -155,8 +155,8 @@ def _check_condition(option: str, text: str) -> None:
             translate(value)
 
 
-def _bad_line(path: Path, number: int, why: str, line: str) -> MalformedError:
-    return MalformedError(
+def _bad_line(path: Path, number: int, why: str, line: str) -> ArgumentError:
+    return ArgumentError(
         f"{path}, line {number}: {why}: {line[:80]!r}",
         reason="criteria-list",
         next_step="write one condition a line, as docs/finding.md has it; or make the list with"

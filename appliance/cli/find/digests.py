@@ -9,7 +9,7 @@ from typing import Final
 
 import click
 
-from appliance.errors import MalformedError
+from appliance.errors import ArgumentError
 from appliance.rekor.signing_algorithms import DIGEST_BYTES
 from appliance.store.files import read_given
 from appliance.tlog.strict_json import check_encoding
@@ -53,7 +53,7 @@ def check_commit(text: str) -> None:
 
 
 def read_digest_list(path: Path) -> list[bytes]:
-    """Read the digests of a list as sha256sum and sha512sum write it; raises MalformedError.
+    """Read the digests of a list as sha256sum and sha512sum write it; raises ArgumentError.
 
     A list in another encoding is RefusedError: nothing is wrong with the digests in it.
     """
@@ -61,7 +61,7 @@ def read_digest_list(path: Path) -> list[bytes]:
     for number, line in lines_of(path):
         digest = listed_digest(line)
         if digest is None:
-            raise MalformedError(
+            raise ArgumentError(
                 f"{path}, line {number}: expected a digest and a file name, got {line[:80]!r}",
                 reason="digest-list",
                 next_step="make the list with sha256sum",
@@ -93,9 +93,9 @@ def listed_digest(line: str) -> bytes | None:
     return bytes.fromhex(match[1])
 
 
-def empty_list(path: Path, wanted: str = "digest") -> MalformedError:
+def empty_list(path: Path, wanted: str = "digest") -> ArgumentError:
     """Return the error that says that a list has nothing in it."""
-    return MalformedError(
+    return ArgumentError(
         f"{path}: no {wanted} in it",
         reason="digest-list",
         next_step="look at what writes it: sha256sum FILE... > SHA256SUMS",
