@@ -176,6 +176,8 @@ TABLE = {
         quarantine lift banana --reason checked
         receipt accept --code AAAA --site x
         verify sha256:zz --key pub.pem
+        entries search --from-file note.txt
+        entries search --from-file empty
         verify note.txt --key pub.pem --max-age banana
         verify note.txt --key pub.pem --max-age -1h
         verify note.txt --key pub.pem --oid banana
@@ -205,8 +207,6 @@ TABLE = {
     "a file that is something else": (
         3,
         """
-        entries search --from-file note.txt
-        entries search --from-file empty
         entries list --key note.txt
         backend add x --origin y.example --public-key note.txt
         exporters add --vkey-file note.txt
