@@ -174,7 +174,7 @@ def test_another_key_than_the_pinned_one(inside: Inside, outside: Site, tmp_path
 
 def with_a_tiled_log(inside: Inside, outside: Site) -> SimulatedLog:
     """Let both sites know a second log, one with tiles, whose stick is the same."""
-    log = SimulatedLog()
+    log = SimulatedLog("tiled.example")  # behind the other in a transfer bundle
     log.grow(300)
     tree, key = outside.path.parent / "tiles", outside.path.parent / "tiled.vkey"
     write_tree(tree, log)
