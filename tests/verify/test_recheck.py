@@ -243,6 +243,17 @@ def test_what_cannot_be_read_of_a_verdict_keeps_no_other_from_being_judged(
     assert stored_row(desk) == before
 
 
+def test_another_root_in_the_place_of_a_given_one_is_damage(home: Home) -> None:
+    assert home.record("--trusted-root", home.desk.root) == 0
+    store = open_store(home.desk.directory / "home", write=True)
+    store.execute("UPDATE given_root SET raw = ?", [json.dumps(Instance().root()).encode()])
+    store.close()
+    code, out, _ = home.run("verdicts", "recheck", "--json")
+    [one] = json.loads(out)["data"]["notJudged"]
+    assert (code, one["id"], one["reason"]) == (6, 1, "corrupt")
+    assert "which is damaged" in home.run("verdicts", "recheck")[2]
+
+
 def stored_row(desk: Desk) -> tuple[Any, ...]:
     store = open_store(desk.directory / "home", write=False)
     try:
