@@ -8,6 +8,7 @@ one batch and what was on its way; the next finds the rest missing.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import groupby, islice
 from typing import Final, TypeVar
 
@@ -117,34 +118,37 @@ def _bring(
     mirror: Mirror, tree: TileTree, source: LogSource, wanted: Iterable[Tile]
 ) -> Iterator[int]:
     """Store tiles of one level from a source; yields how many, as _fill_tiles does."""
-
-    def authenticated(part: Iterable[tuple[Tile, bytes]]) -> Iterator[tuple[Tile, bytes]]:
-        for tile, data in part:
-            _authenticate(mirror, tree, tile, data)
-            yield tile, data
-
-    with ending(_exactly(source, source.tiles, wanted)) as coming:
-        for part in _parts(coming):
-            # Each is written as it comes: hashing many at once, we would keep waiting the
-            # threads that fetch. What came is kept, even if no more does.
-            n_stored = mirror.add_tiles(authenticated(part))
-            tree.trim()
-            yield n_stored
+    check = partial(_authenticate, mirror, tree)
+    return _store(_exactly(source, source.tiles, wanted), check, mirror.add_tiles, tree)
 
 
 def _bring_entries(
     mirror: Mirror, tree: TileTree, source: LogSource, wanted: Iterable[EntryBundle]
 ) -> Iterator[int]:
     """Store entry bundles; yields how many, each time some are durable."""
+    check = partial(check_entries, mirror, tree)
+    fetched = _exactly(source, source.entry_bundles, wanted)
+    return _store(fetched, check, mirror.add_entry_bundles, tree)
 
-    def checked(part: Iterable[tuple[EntryBundle, bytes]]) -> Iterator[tuple[EntryBundle, bytes]]:
-        for bundle, data in part:
-            check_entries(mirror, tree, bundle, data)
-            yield bundle, data
 
-    with ending(_exactly(source, source.entry_bundles, wanted)) as coming:
+def _store(
+    fetched: Iterator[tuple[P, bytes]],
+    check: Callable[[P, bytes], None],
+    add: Callable[[Iterable[tuple[P, bytes]]], int],
+    tree: TileTree,
+) -> Iterator[int]:
+    """Store what is fetched, a part at a time, each piece once it is checked."""
+
+    def checked(part: Iterable[tuple[P, bytes]]) -> Iterator[tuple[P, bytes]]:
+        for place, data in part:
+            check(place, data)
+            yield place, data
+
+    with ending(fetched) as coming:
         for part in _parts(coming):
-            n_stored = mirror.add_entry_bundles(checked(part))
+            # Each is written as it comes: hashing many at once, we would keep waiting the
+            # threads that fetch. What came is kept, even if no more does.
+            n_stored = add(checked(part))
             tree.trim()
             yield n_stored
 
